@@ -1,0 +1,264 @@
+/** Composition root: every part is built here, once, and handed to those that need it. Nothing is listening yet. */
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import httpProxy from '@fastify/http-proxy'
+import helmet from '@fastify/helmet'
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import type { FastifyInstance } from 'fastify'
+import { METHODS } from 'node:http'
+import { adminRoutes } from './accounts/admin.routes.ts'
+import { createAdministration } from './accounts/administration.service.ts'
+import { authRoutes } from './accounts/auth.routes.ts'
+import { bootstrapAdmin } from './accounts/bootstrap.service.ts'
+import { createCredentialLimits } from './accounts/credential-limits.ts'
+import { createLogin } from './accounts/login.service.ts'
+import { createLogout } from './accounts/logout.service.ts'
+import { meRoutes } from './accounts/me.routes.ts'
+import { createPasswordChange } from './accounts/password-change.service.ts'
+import { createPasswordCheck } from './accounts/password-check.ts'
+import { createPasswords } from './accounts/passwords.ts'
+import { createProfile } from './accounts/profile.service.ts'
+import { createRefresh } from './accounts/refresh.service.ts'
+import { createRegister } from './accounts/register.service.ts'
+import { createRoles } from './accounts/roles.ts'
+import { createCaller } from './accounts/schemas.ts'
+import { type Clock, systemClock } from './clock.ts'
+import type { Config, Secrets as SecretValues } from './config/schema.ts'
+import { type OpenDatabase, openDatabase } from './db/database.ts'
+import { migrateUp } from './db/migrate.ts'
+import { problem } from './errors.ts'
+import { createAuthenticate } from './gateway/authenticate.ts'
+import { exchangeOf } from './gateway/exchange.ts'
+import { createForward } from './gateway/forward.ts'
+import { createHeaderRules } from './gateway/headers.ts'
+import { createRouteLimits } from './gateway/limit.ts'
+import { createPipeline } from './gateway/pipeline.ts'
+import { compileRoutes } from './gateway/routes.ts'
+import { createUpstreams } from './gateway/upstreams.ts'
+import { createWebSocketBridge } from './gateway/websocket.ts'
+import { createAdminServer } from './http/admin.ts'
+import { createOriginReader, parseNetworks } from './http/networks.ts'
+import { createObserver } from './http/observe.ts'
+import { createServer } from './http/server.ts'
+import { createCleanup, createRetryErasure } from './jobs/cleanup.ts'
+import { schedule } from './jobs/schedule.ts'
+import { createCounterTable } from './limits/counters.repo.ts'
+import { createLimiter } from './limits/limiter.ts'
+import type { Logger } from './logger.ts'
+import { createMetrics } from './metrics.ts'
+import { openRedis } from './redis.ts'
+import { createSessionEnding } from './sessions/ending.ts'
+import { createSessionOpening } from './sessions/opening.ts'
+import { createRevocations } from './sessions/revocations.ts'
+import { createAccessTokens } from './tokens/access-tokens.ts'
+import { createKeyring } from './tokens/keyring.ts'
+import { createRefreshTokens } from './tokens/refresh-tokens.ts'
+import { createSecrets } from './tokens/secrets.ts'
+import { wellKnownRoutes } from './tokens/well-known.routes.ts'
+
+export const VERSION: string = (JSON.parse(readFileSync(new URL(import.meta.url.includes('/dist/') ? '../../package.json' : '../package.json', import.meta.url), 'utf8')) as { version: string }).version
+
+export interface BuildOptions {
+  config: Config
+  secrets: SecretValues
+  logger: Logger
+  clock?: Clock
+  /** The demo's admin may keep the generated password. */
+  adminMustChangePassword?: boolean
+}
+
+/** What the commands of an operator work with: everything but the listeners. */
+export type Core = Awaited<ReturnType<typeof buildCore>>
+
+export async function buildCore({ config, secrets: values, logger, clock = systemClock }: BuildOptions) {
+  if (!values.secretKey) throw new Error('PORTCULLIS_SECRET_KEY is required')
+  const metrics = createMetrics(VERSION)
+  const database = await openDatabase(config.database, logger, (operation, seconds) => metrics.dbQuerySeconds.observe({ operation }, seconds))
+  const { db } = database
+  const redis = config.redis.url === 'memory' ? null : openRedis(config.redis.url, logger)
+  const secrets = createSecrets(values.secretKey, values.previousSecretKey)
+  const keyring = createKeyring({ db, secrets, tokens: config.tokens, logger, now: () => clock.now() })
+  const revocations = createRevocations({ db, clock, logger, broadcast: redis?.broadcast ?? null })
+  const ending = createSessionEnding(revocations, config.tokens)
+  const passwords = await createPasswords(config.auth.password, metrics)
+  const administration = createAdministration({ db, config, passwords, ending, revocations })
+  const cleanup = createCleanup({ db, needsLock: database.kind === 'postgres', config: config.auth, metrics, logger })
+
+  return {
+    config, values, logger, clock, metrics, database, db, redis, secrets, keyring, revocations, ending, passwords, administration, cleanup,
+    async close() {
+      revocations.stop()
+      redis?.close()
+      await database.close()
+    },
+  }
+}
+
+export interface App {
+  core: Core
+  server: FastifyInstance
+  admin: FastifyInstance
+  /** Prepares the database, loads keys and revocations; then the gateway may listen. */
+  start(): Promise<void>
+  /** Readiness off; what is in flight is finished; everything closes. */
+  stop(): Promise<void>
+}
+
+export async function buildApp(options: BuildOptions): Promise<App> {
+  const core = await buildCore(options)
+  const { config, logger, clock, metrics, database, db, redis, secrets, keyring, revocations, ending, passwords } = core
+
+  const limiter = createLimiter({ redis, replicas: config.server.replicas, counters: createCounterTable(db), metrics, now: () => clock.now() })
+  const accessTokens = createAccessTokens({ keyring, tokens: config.tokens, clock })
+  const refreshTokens = createRefreshTokens({ db, secrets, ending, tokens: config.tokens, refresh: config.auth.refresh })
+  const opening = createSessionOpening({ accessTokens, refreshTokens, grantsOf: createRoles(config.auth.roles), config })
+  const authenticate = createAuthenticate({ accessTokens, keyring, revocations, limiter, config, metrics, clock })
+
+  const table = compileRoutes(config)
+  const upstreams = createUpstreams(table.routes)
+  const headers = createHeaderRules(config)
+  const sockets = createWebSocketBridge({ upstreams, headers, metrics })
+  const readOrigin = createOriginReader(parseNetworks(config.server.trustedProxies)!, parseNetworks(config.limits.exempt)!)
+  const pipeline = createPipeline({
+    table,
+    readOrigin,
+    authenticate,
+    limits: createRouteLimits(config.limits, limiter),
+    forward: createForward({ upstreams, headers, metrics }),
+    bridge: sockets.bridge,
+  })
+  const observer = createObserver({ config: config.log, clock, logger, metrics })
+  const server = await createServer({ config, clock, logger, pipeline, observer })
+
+  const limits = createCredentialLimits(limiter, secrets, config.limits.credentials)
+  const passwordCheck = createPasswordCheck({ db, passwords, limits })
+  const caller = createCaller(authenticate)
+  const register = createRegister({ db, config, passwords, limits, opening, metrics })
+  const login = createLogin({ db, passwords, limits, opening, metrics })
+  const refresh = createRefresh({ refreshTokens, opening, revocations, limits, metrics, logger })
+  const logout = createLogout({ db, ending, revocations, refreshTokens })
+  const profile = createProfile({ db, passwordCheck, ending, revocations })
+  const changePassword = createPasswordChange({ db, config, passwords, passwordCheck, ending, opening, revocations })
+
+  // our own answers: helmet's headers, JSON only, never stored
+  await server.register(async (own) => {
+    await own.register(helmet, { hsts: config.server.publicUrl.startsWith('https:') })
+    own.removeContentTypeParser('text/plain')
+    own.addHook('onRequest', async (request, reply) => {
+      exchangeOf(request.raw).label = (request.routeOptions.config as { name?: string }).name ?? 'auth.docs'
+      reply.header('cache-control', 'no-store')
+    })
+    own.get('/health', { config: { name: 'health' }, schema: { hide: true } as never }, async () => ({ status: 'healthy' }))
+    await own.register(wellKnownRoutes({ keyring, config }))
+    await own.register(
+      async (auth) => {
+        if (config.docs.enabled) await registerDocs(auth, config)
+        await auth.register(authRoutes({ register, login, refresh, logout, caller }))
+        await auth.register(meRoutes({ profile, changePassword, caller }))
+        await auth.register(adminRoutes({ observer, caller }))
+      },
+      { prefix: config.auth.prefix },
+    )
+  })
+
+  // everything else: one `/*`, with our stages as the hook before it. http-proxy mounts it and sends upgrades through the same hook;
+  // requests leave in the hook, so its own handler, which re-parses URLs and retries on 503, is never entered
+  await server.register(async (proxied) => {
+    proxied.addHook('onRequest', pipeline.run)
+    await proxied.register(httpProxy, {
+      upstream: '',
+      httpMethods: METHODS.filter((m) => m !== 'CONNECT' && m !== 'TRACE') as never,
+      websocket: true,
+      replyOptions: { getUpstream: () => { throw problem('internal', { cause: 'a request passed the pipeline without leaving it' }) } },
+    })
+  })
+  server.setNotFoundHandler(() => {
+    throw problem('route_not_found')
+  })
+
+  let isStopping = false
+  const admin = createAdminServer({
+    metrics,
+    checks: [
+      { name: 'listening', isOk: () => server.server.listening && !isStopping, isRequired: true },
+      { name: 'signing keys loaded', isOk: () => keyring.status().length > 0, isRequired: true },
+      { name: 'revocations loaded', isOk: () => revocations.isLoaded(), isRequired: true },
+      { name: 'database', isOk: () => revocations.lagSeconds() < DB_LAG_SECONDS, isRequired: false },
+      { name: 'redis', isOk: () => redis?.isUp() ?? true, isRequired: false },
+    ],
+  })
+  const stopSampling = sampleMetrics({ core, database, breakerOpen: limiter.isBreakerOpen })
+
+  const jobs = [
+    { name: 'signing keys', everySeconds: config.tokens.keyPollSeconds, run: () => keyring.reload() },
+    { name: 'cleanup', everySeconds: config.auth.cleanup.intervalSeconds, run: core.cleanup },
+    { name: 'retry erasure', everySeconds: 60, run: createRetryErasure(db, config.auth.refresh) },
+  ]
+  let stopJobs = async () => {}
+
+  return {
+    core,
+    server,
+    admin,
+    async start() {
+      for (const name of await migrateUp(db)) logger.info({ migration: name }, 'migrated')
+      await keyring.load()
+      await revocations.start()
+      const { adminEmail, adminPassword } = core.values
+      if (adminEmail && adminPassword) {
+        const mustChangePassword = options.adminMustChangePassword ?? true
+        await bootstrapAdmin({ email: adminEmail, password: adminPassword, mustChangePassword }, { db, config, passwords, logger })
+      }
+      stopJobs = schedule(jobs, logger)
+      await Promise.all([server.ready(), admin.ready()])
+    },
+    async stop() {
+      isStopping = true
+      sockets.closeAll()
+      await server.close()
+      await stopJobs()
+      stopSampling()
+      await upstreams.close()
+      await admin.close()
+      await core.close()
+    },
+  }
+}
+
+const DB_LAG_SECONDS = 3
+
+async function registerDocs(auth: FastifyInstance, config: Config): Promise<void> {
+  await auth.register(swagger, {
+    openapi: {
+      info: { title: 'Portcullis accounts', version: VERSION, description: 'Register, log in, refresh, log out. Errors are RFC 9457 problem documents.' },
+      servers: [{ url: config.server.publicUrl }],
+      components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } },
+    },
+  })
+  await auth.register(swaggerUi, { routePrefix: '/docs', staticCSP: true })
+  auth.get('/openapi.json', { config: { name: 'auth.openapi' }, schema: { hide: true } as never }, async () => auth.swagger())
+}
+
+/** Gauges that are read when Prometheus asks, and those that are set now and then. */
+function sampleMetrics({ core, database, breakerOpen }: { core: Core; database: OpenDatabase; breakerOpen: () => boolean }): () => void {
+  const { metrics, revocations, redis, keyring, clock, config } = core
+  metrics.dbUp.collectFrom(() => Number(revocations.lagSeconds() < DB_LAG_SECONDS))
+  metrics.redisUp.collectFrom(() => Number(redis?.isUp() ?? true))
+  metrics.redisBreakerOpen.collectFrom(() => Number(breakerOpen()))
+  metrics.revocationLag.collectFrom(() => revocations.lagSeconds())
+  metrics.revokedEntries.collectFrom(() => revocations.size())
+  metrics.configReloadSuccess.set(1)
+  metrics.configInfo.set({ sha: createHash('sha256').update(JSON.stringify(config)).digest('hex').slice(0, 12) }, 1)
+  const sample = () => {
+    metrics.signingKeyAge.reset()
+    for (const { kid, state, createdAt } of keyring.status()) metrics.signingKeyAge.set({ kid, state }, (clock.now() - createdAt.getTime()) / 1000)
+    const { pool } = database
+    if (!pool) return
+    metrics.dbPool.set({ state: 'idle' }, pool.idleCount)
+    metrics.dbPool.set({ state: 'busy' }, pool.totalCount - pool.idleCount)
+    metrics.dbPool.set({ state: 'waiting' }, pool.waitingCount)
+  }
+  const timer = setInterval(sample, 5000).unref()
+  return () => clearInterval(timer)
+}

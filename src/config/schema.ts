@@ -1,0 +1,279 @@
+/** One schema: the type, the validation, the defaults, the documentation and `config/portcullis.schema.json`. */
+import { type Static, type TObject, type TProperties, type TSchemaOptions, Type } from 'typebox'
+
+const section = <P extends TProperties>(properties: P, description: string) =>
+  Type.Object(properties, { additionalProperties: false, default: {}, description })
+const strict = <P extends TProperties>(properties: P, description?: string) =>
+  Type.Object(properties, { additionalProperties: false, ...(description ? { description } : {}) })
+const oneOf = <L extends string[]>(values: readonly [...L], options: TSchemaOptions = {}) => Type.Enum<L>(values, options)
+const integer = (minimum: number, fallback: number, description: string, maximum = 2_147_483_647) =>
+  Type.Integer({ minimum, maximum, default: fallback, description })
+const port = (fallback: number) => Type.Integer({ minimum: 0, maximum: 65535, default: fallback, description: 'TCP port; 0 takes a free one.' })
+const names = (description: string) => Type.Array(Type.String({ minLength: 1 }), { default: [], description })
+const name = (description: string) => Type.String({ pattern: '^[A-Za-z][A-Za-z0-9_.-]{0,62}$', description })
+
+const Limit = strict({
+  limit: Type.Integer({ minimum: 1, maximum: 1_000_000_000, description: 'Requests per window.' }),
+  windowSeconds: Type.Integer({ minimum: 1, maximum: 86_400 }),
+})
+const credentialLimit = (limit: number, windowSeconds: number, description: string) =>
+  Type.Object(Limit.properties, { additionalProperties: false, default: { limit, windowSeconds }, description })
+
+export const LimitKey = oneOf(['client', 'principal', 'apiKey', 'anonymous'], {
+  description: 'Who is counted: every address; a known caller; an API key; or an address only while it sends no credential.',
+})
+
+const Policy = Type.Object({ ...Limit.properties, key: LimitKey }, { additionalProperties: false })
+
+const Requirement = {
+  roles: Type.Optional(Type.Array(Type.String({ minLength: 1 }), { minItems: 1, description: 'Any one of these roles.' })),
+  scopes: Type.Optional(Type.Array(Type.String({ minLength: 1 }), { minItems: 1, description: 'All of these scopes.' })),
+}
+const Requirements = Type.Array(Type.Object(Requirement, { additionalProperties: false, minProperties: 1 }), { minItems: 1 })
+const Access = Type.Union(
+  [
+    oneOf(['public', 'authenticated']),
+    Type.Object(
+      {
+        ...Requirement,
+        anyOf: Type.Optional({ ...Requirements, description: 'At least one of these holds.' }),
+        allOf: Type.Optional({ ...Requirements, description: 'Every one of these holds.' }),
+      },
+      { additionalProperties: false, minProperties: 1 },
+    ),
+  ],
+  { description: 'Who may call: public | authenticated | { roles, scopes, anyOf, allOf }. Several keys must all hold.' },
+)
+
+const Upstream = Type.Union([
+  Type.String({ pattern: '^https?://[^/?#@]+/?$', description: 'Origin, such as http://orders:3000' }),
+  strict({
+    url: Type.String({ pattern: '^https?://[^/?#@]+/?$' }),
+    weight: Type.Integer({ minimum: 1, maximum: 100, default: 1, description: 'Share of the requests, relative to the others.' }),
+  }),
+])
+
+const Route = strict({
+  name: name('Names the route in logs, metrics and limits.'),
+  match: strict({
+    path: Type.String({ pattern: '^/[A-Za-z0-9/_.~!$&\'()*+,=:@-]*$', description: 'Prefix, on a segment boundary.' }),
+    methods: Type.Optional(Type.Array(Type.String({ pattern: '^[A-Z]+(-[A-Z]+)*$' }), { minItems: 1, description: 'None: all methods.' })),
+    host: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9._-]+$|^\\[[0-9a-fA-F:]+\\]$', description: 'Host without port. None: any host.' })),
+    caseSensitive: Type.Boolean({ default: false, description: 'True only for an upstream to which /A and /a are two things.' }),
+  }),
+  upstream: Type.Array(Upstream, { minItems: 1 }),
+  access: Access,
+  limits: Type.Optional(Type.Array(Type.String(), { description: 'Policy names. None: limits.default.' })),
+  rewrite: Type.Optional(strict({ prefix: Type.String({ pattern: '^/[A-Za-z0-9/_.~-]*$', description: 'What replaces match.path.' }) })),
+  headers: section(
+    { forwardAuthorization: Type.Boolean({ default: false, description: "Pass the client's Authorization header on." }) },
+    'Headers of this route.',
+  ),
+  timeouts: section(
+    {
+      connectMs: integer(1, 1000, 'To open a connection to the upstream.'),
+      headersMs: integer(1, 15_000, "Until the upstream's response headers."),
+      idleMs: integer(1, 30_000, 'Between two pieces of a body.'),
+      totalMs: integer(0, 0, 'For the whole request; 0: no bound.'),
+    },
+    'Deadlines in milliseconds.',
+  ),
+  body: section({ maxBytes: integer(0, 1_048_576, 'Largest request body.', Number.MAX_SAFE_INTEGER) }, 'Request body.'),
+  allow: Type.Array(oneOf(['encodedSlash', 'doubleSlash', 'semicolon', 'percent']), {
+    default: [],
+    description: 'Forms of the path below the prefix that are otherwise refused as ambiguous.',
+  }),
+  websocket: Type.Boolean({ default: false, description: 'Allow WebSocket upgrades.' }),
+  onRedisDown: oneOf(['local', 'open', 'closed'], {
+    default: 'local',
+    description: 'While Redis is away: count in this process (limit ÷ replicas), let everything pass, or answer 503.',
+  }),
+})
+
+export const ConfigSchema = Type.Object(
+  {
+    server: section(
+      {
+        host: Type.String({ default: '0.0.0.0' }),
+        port: port(8080),
+        publicUrl: Type.Optional(Type.String({ pattern: '^https?://[^/?#]+/?$', description: 'Where clients reach us.' })),
+        workers: Type.Union([oneOf(['auto']), Type.Integer({ minimum: 1, maximum: 1024 })], {
+          default: 'auto',
+          description: 'Processes. This version runs one; auto means one.',
+        }),
+        replicas: integer(1, 1, 'Gateways that share one Redis; local limits are divided by it.', 10_000),
+        trustedProxies: Type.Array(Type.String(), { default: [], description: 'Networks (CIDR) whose X-Forwarded-* are believed.' }),
+        tls: Type.Optional(strict({ cert: Type.String({ description: 'PEM file.' }), key: Type.String({ description: 'PEM file.' }) })),
+        headersTimeoutMs: integer(1, 10_000, 'To receive the header section.'),
+        requestTimeoutMs: integer(0, 300_000, 'To receive the whole request; 0: no bound.'),
+        keepAliveTimeoutMs: integer(1, 72_000, 'An idle connection is kept this long.'),
+        maxConnections: integer(1, 20_000, 'Client connections at a time.'),
+        shutdownTimeoutMs: integer(0, 25_000, 'After SIGTERM: to finish what is in flight.'),
+      },
+      'The public listener.',
+    ),
+    admin: section(
+      { host: Type.String({ default: '127.0.0.1' }), port: port(9090) },
+      'The listener for /livez, /readyz and /metrics; never public.',
+    ),
+    database: section(
+      {
+        url: Type.String({ default: 'embedded', pattern: '^embedded$|^postgres(ql)?://', description: 'embedded, or postgres://…' }),
+        dataDir: Type.String({ default: './data', description: 'Folder of the embedded database.' }),
+        poolSize: integer(1, 10, 'Connections to Postgres.', 1000),
+      },
+      'Users, sessions, keys.',
+    ),
+    redis: section(
+      {
+        url: Type.String({
+          default: 'memory',
+          pattern: '^memory$|^rediss?(\\+(sentinel|cluster))?://',
+          description: 'memory, redis://…, rediss://…, redis+sentinel://host:port,…/master, redis+cluster://host:port,…',
+        }),
+      },
+      'Rate limits, and faster revocation.',
+    ),
+    tokens: section(
+      {
+        issuer: Type.Optional(Type.String({ pattern: '^https?://[^?#]+$', description: 'None: server.publicUrl.' })),
+        audience: Type.String({ default: 'api', minLength: 1 }),
+        algorithm: oneOf(['EdDSA', 'ES256', 'RS256', 'HS256'], { default: 'EdDSA' }),
+        accessTtlSeconds: integer(10, 900, 'Life of an access token.', 86_400),
+        refreshTtlSeconds: integer(60, 604_800, 'Life of a refresh token that is not used.', 31_536_000),
+        keyPollSeconds: integer(1, 30, 'How often signing keys are read again.', 3600),
+        jwksMaxAgeSeconds: integer(0, 300, 'Cache-Control of the JWKS; a new key waits this long before it signs.', 86_400),
+        emailClaims: Type.Boolean({ default: true, description: 'email, email_verified and preferred_username in the token.' }),
+      },
+      'Access and refresh tokens.',
+    ),
+    auth: section(
+      {
+        prefix: Type.String({ default: '/auth', pattern: '^(/[A-Za-z0-9_.~-]+)+$', description: 'Where our own endpoints stand.' }),
+        registration: oneOf(['open', 'closed'], { default: 'open' }),
+        emailVerification: oneOf(['off'], { default: 'off' }),
+        password: section(
+          {
+            minLength: integer(8, 12, 'Code points.', 256),
+            argon2: section(
+              {
+                memoryKiB: integer(1024, 19_456, 'Memory of one hash.', 4_194_304),
+                passes: integer(1, 2, 'Iterations.', 100),
+                concurrency: integer(1, 2, 'Hashes at a time.', 64),
+                queue: integer(0, 64, 'Requests that may wait for one; more answer 503.', 100_000),
+              },
+              'Cost of a password hash.',
+            ),
+          },
+          'Passwords.',
+        ),
+        refresh: section(
+          {
+            graceSeconds: integer(0, 10, 'How long a repeated refresh is a retry and no theft.', 300),
+            onRetry: oneOf(['reject', 'repeat'], { default: 'reject', description: 'repeat: a retry gets the same successor again.' }),
+            onReuse: oneOf(['revokeSession', 'revokeUser'], { default: 'revokeSession' }),
+          },
+          'Refresh token rotation.',
+        ),
+        sessions: section({ absoluteTtlSeconds: integer(60, 2_592_000, 'A session ends after this, used or not.') }, 'Sessions.'),
+        roles: Type.Record(
+          Type.String({ pattern: '^[a-z][a-z0-9_.:-]{0,62}$' }),
+          Type.Object(
+            { inherits: names('Roles that this one has too.'), scopes: names('Scopes that this role gives.') },
+            { additionalProperties: false, default: {} },
+          ),
+          { default: { admin: { inherits: ['user'], scopes: [] }, user: { inherits: [], scopes: [] } }, description: 'Known roles.' },
+        ),
+        cleanup: section(
+          {
+            intervalSeconds: integer(1, 21_600, 'Between two runs.'),
+            revokedRetentionDays: integer(0, 30, 'Days that revoked sessions are kept.', 3650),
+          },
+          'Removal of dead sessions and tokens.',
+        ),
+      },
+      'Accounts.',
+    ),
+    limits: section(
+      {
+        credentials: section(
+          {
+            register: credentialLimit(3, 60, 'Per address.'),
+            login: credentialLimit(5, 60, 'Per address and account.'),
+            account: credentialLimit(30, 3600, 'Failed logins per account, over all addresses.'),
+            refresh: credentialLimit(10, 60, 'Failed refreshes per address.'),
+            token: credentialLimit(60, 60, 'Access tokens that fail verification, per address.'),
+          },
+          'Credential endpoints.',
+        ),
+        policies: Type.Record(Type.String({ pattern: '^[A-Za-z][A-Za-z0-9_-]{0,62}$' }), Policy, {
+          default: {
+            perUser: { limit: 600, windowSeconds: 60, key: 'principal' },
+            perIp: { limit: 60, windowSeconds: 60, key: 'anonymous' },
+          },
+          description: 'Named policies for routes.',
+        }),
+        default: Type.Array(Type.String(), { default: ['perIp'], description: 'For routes that name none.' }),
+        exempt: Type.Array(Type.String(), {
+          default: [],
+          description: 'Networks (CIDR) that address limits leave alone: the TCP peer must be inside and no forwarding header present.',
+        }),
+      },
+      'Rate limits.',
+    ),
+    cors: section(
+      {
+        origins: Type.Array(Type.String({ pattern: '^\\*$|^https?://[^/?#]+$' }), { default: [], description: 'Origins, or *.' }),
+        credentials: Type.Boolean({ default: false }),
+        maxAgeSeconds: integer(0, 600, 'Cache of a preflight.', 86_400),
+      },
+      'Cross-origin requests; no origins: left to the upstreams.',
+    ),
+    headers: section(
+      {
+        identity: section(
+          {
+            user: Type.String({ default: 'X-Auth-User', pattern: '^[A-Za-z][A-Za-z0-9-]*$' }),
+            email: Type.String({ default: 'X-Auth-Email', pattern: '^[A-Za-z][A-Za-z0-9-]*$' }),
+            roles: Type.String({ default: 'X-Auth-Roles', pattern: '^[A-Za-z][A-Za-z0-9-]*$' }),
+            session: Type.String({ default: 'X-Auth-Session', pattern: '^[A-Za-z][A-Za-z0-9-]*$' }),
+            unverifiedEmail: Type.Boolean({ default: false, description: 'Send the e-mail although it is not verified.' }),
+          },
+          'Names of the identity headers.',
+        ),
+      },
+      'Headers to upstreams.',
+    ),
+    log: section(
+      {
+        level: oneOf(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], { default: 'info' }),
+        skip: Type.Array(Type.String({ pattern: '^/' }), { default: ['/health'], description: 'Paths without an access log line.' }),
+        sample: Type.Number({ minimum: 0, maximum: 1, default: 1, description: 'Share of successful requests that are logged.' }),
+      },
+      'Log.',
+    ),
+    docs: section({ enabled: Type.Boolean({ default: true }) }, 'OpenAPI document and page under auth.prefix.'),
+    routes: Type.Array(Route, { default: [], description: 'What is proxied.' }),
+  },
+  { additionalProperties: false, title: 'Portcullis configuration' },
+)
+
+type Parsed = Static<typeof ConfigSchema>
+export type RouteConfig = Static<typeof Route>
+export type AccessConfig = Static<typeof Access>
+export type PolicyConfig = Static<typeof Policy>
+export type LimitConfig = Static<typeof Limit>
+export type SectionSchema = TObject
+
+/** Secrets come from the environment alone and are never part of what `check --print` shows. */
+export interface Secrets {
+  secretKey: Buffer | null
+  previousSecretKey: Buffer | null
+  adminEmail: string | null
+  adminPassword: string | null
+}
+
+export type Config = Parsed & {
+  server: Parsed['server'] & { publicUrl: string }
+  tokens: Parsed['tokens'] & { issuer: string }
+}

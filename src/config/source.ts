@@ -1,0 +1,150 @@
+/** What a configuration is made of: a YAML file, environment and flags, each value with the place it came from. */
+import type { TSchema } from 'typebox'
+import { isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml'
+
+/** `where` is `file:line:col`, an environment variable or a flag; `path` is dotted. */
+export interface ConfigProblem {
+  where: string
+  path: string
+  message: string
+}
+
+export const formatProblem = ({ where, path, message }: ConfigProblem): string => [where, path, message].filter(Boolean).join(': ')
+
+export type Path = readonly (string | number)[]
+export const dotted = (path: Path): string => path.map((p) => (typeof p === 'number' ? `[${p}]` : `.${p}`)).join('').replace(/^\./, '')
+
+export interface ConfigSource {
+  value: Record<string, unknown>
+  problems: ConfigProblem[]
+  /** The place of a value, or of the key itself when it is one that should not be there. */
+  locate(path: Path): string
+}
+
+export function readYaml(file: string, text: string): ConfigSource {
+  const lines = new LineCounter()
+  const doc = parseDocument(text, { lineCounter: lines, prettyErrors: false, merge: false })
+  const at = (offset: number) => {
+    const { line, col } = lines.linePos(offset)
+    return `${file}:${line}:${col}`
+  }
+  const problems = [...doc.errors, ...doc.warnings].map((e) => ({ where: at(e.pos[0]), path: '', message: e.message }))
+  const root: unknown = problems.length ? {} : (doc.toJS() ?? {})
+  const isObject = typeof root === 'object' && root !== null && !Array.isArray(root)
+  if (!isObject) problems.push({ where: `${file}:1:1`, path: '', message: 'the file must hold a mapping of sections such as server: and routes:' })
+
+  function locate(path: Path): string {
+    let node: unknown = doc.contents
+    let offset = 0
+    for (const step of path) {
+      if (isMap(node)) {
+        const pair = node.items.find((p) => isScalar(p.key) && p.key.value === step)
+        if (!pair) break
+        offset = (pair.key as Node).range?.[0] ?? offset
+        node = pair.value
+      } else {
+        const next: unknown = (doc.contents && typeof step === 'number' && (node as { items?: unknown[] })?.items?.[step]) || null
+        if (!next) break
+        offset = (next as Node).range?.[0] ?? offset
+        node = next
+      }
+    }
+    return at(offset)
+  }
+  return { value: isObject ? (root as Record<string, unknown>) : {}, problems, locate }
+}
+
+/** Sets a value by path, making the sections on the way. */
+function assign(target: Record<string, unknown>, path: string[], value: unknown): void {
+  let at = target
+  for (const step of path.slice(0, -1)) {
+    const next = at[step]
+    at = at[step] = typeof next === 'object' && next !== null && !Array.isArray(next) ? (next as Record<string, unknown>) : {}
+  }
+  at[path.at(-1)!] = value
+}
+
+type JsonSchema = TSchema & {
+  type?: string
+  properties?: Record<string, JsonSchema>
+  patternProperties?: Record<string, JsonSchema>
+  anyOf?: JsonSchema[]
+}
+
+const snake = (key: string) => key.replace(/[A-Z]/g, (c) => `_${c}`).toUpperCase()
+const camel = (word: string) => word.toLowerCase().replace(/_([a-z0-9])/g, (_, c: string) => c.toUpperCase())
+
+/** Text from an environment variable or a flag, as the type that the schema wants. Left as text when it does not fit: validation then says so. */
+function fromText(text: string, schema: JsonSchema): unknown {
+  if (schema.anyOf) {
+    const number = schema.anyOf.some((s) => s.type === 'integer' || s.type === 'number')
+    return number && /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text
+  }
+  if (schema.type === 'array') return text.split(',').map((s) => s.trim()).filter(Boolean)
+  if ((schema.type === 'integer' || schema.type === 'number') && /^-?\d+(\.\d+)?$/.test(text)) return Number(text)
+  if (schema.type === 'boolean' && /^(true|false)$/.test(text)) return text === 'true'
+  return text
+}
+
+/** Walks the schema by names; `spell` says how a key of the schema is written in this source. Null: no such setting. */
+function resolve(schema: JsonSchema, steps: string[], spell: (key: string) => string, free: (step: string) => string): { path: string[]; schema: JsonSchema } | null {
+  const path: string[] = []
+  let at = schema
+  for (const step of steps) {
+    const known = Object.keys(at.properties ?? {}).find((key) => spell(key) === step)
+    const next = known ? at.properties![known] : Object.values(at.patternProperties ?? {})[0]
+    if (!next) return null
+    path.push(known ?? free(step))
+    at = next
+  }
+  return at.properties || at.patternProperties ? null : { path, schema: at }
+}
+
+const FIXED: Record<string, string> = { DATABASE_URL: 'PORTCULLIS_DATABASE__URL', REDIS_URL: 'PORTCULLIS_REDIS__URL', PORT: 'PORTCULLIS_SERVER__PORT' }
+export const SECRET_VARIABLES = ['PORTCULLIS_SECRET_KEY', 'PORTCULLIS_SECRET_KEY_PREVIOUS', 'PORTCULLIS_ADMIN_EMAIL', 'PORTCULLIS_ADMIN_PASSWORD']
+
+/** Every variable that is ours, with `…_FILE` read: name → value. */
+export function readEnvironment(env: NodeJS.ProcessEnv, readFile: (path: string) => string): { values: Map<string, string>; problems: ConfigProblem[] } {
+  const values = new Map<string, string>()
+  const problems: ConfigProblem[] = []
+  for (const [key, value] of Object.entries(env)) {
+    const bare = key.replace(/_FILE$/, '')
+    const ours = key.startsWith('PORTCULLIS_') || bare in FIXED
+    if (!ours || value === undefined || value === '') continue
+    if (bare === key) {
+      values.set(key, value)
+      continue
+    }
+    try {
+      values.set(bare, readFile(value).trim())
+    } catch (error) {
+      problems.push({ where: key, path: '', message: `cannot read ${value}: ${(error as NodeJS.ErrnoException).code ?? 'error'}` })
+    }
+  }
+  return { values, problems }
+}
+
+/** Lays environment and flags (`a.b=value`) over a source, and remembers where each value came from. */
+export function overlay(source: ConfigSource, schema: TSchema, env: ReadonlyMap<string, string>, flags: readonly string[]): ConfigSource {
+  const value = structuredClone(source.value)
+  const problems = [...source.problems]
+  const origin = new Map<string, string>()
+  const set = (where: string, shown: string, text: string, found: ReturnType<typeof resolve>) => {
+    if (!found) return problems.push({ where, path: '', message: `no such setting${shown ? ` (${shown})` : ''}` })
+    assign(value, found.path, fromText(text, found.schema))
+    origin.set(dotted(found.path), where)
+  }
+  // DATABASE_URL and its like first, so that PORTCULLIS_DATABASE__URL wins over them
+  for (const [name, text] of [...env].sort(([a], [b]) => Number(b in FIXED) - Number(a in FIXED))) {
+    if (SECRET_VARIABLES.includes(name)) continue
+    const steps = (FIXED[name] ?? name).slice('PORTCULLIS_'.length).split('__')
+    set(name, '', text, resolve(schema as JsonSchema, steps, snake, camel))
+  }
+  for (const flag of flags) {
+    const cut = flag.indexOf('=')
+    const name = cut < 0 ? flag : flag.slice(0, cut)
+    if (cut < 0) problems.push({ where: `--set ${flag}`, path: '', message: 'write it as --set section.key=value' })
+    else set(`--set ${name}`, '', flag.slice(cut + 1), resolve(schema as JsonSchema, name.split('.'), (key) => key, (step) => step))
+  }
+  return { value, problems, locate: (path) => origin.get(dotted(path)) ?? source.locate(path) }
+}

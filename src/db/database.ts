@@ -1,0 +1,184 @@
+/** The one door to the database: its tables, connections, transactions, and what its errors mean. */
+import { CompiledQuery, type Generated, Kysely, type LogEvent, PGliteDialect, PostgresDialect, sql, type Transaction as Trx } from 'kysely'
+import pg from 'pg'
+import type { Config } from '../config/schema.ts'
+import { unavailable } from '../errors.ts'
+import type { Logger } from '../logger.ts'
+import { openPGlite } from './pglite.ts'
+
+export interface UserTable {
+  id: string
+  username: string
+  email: string
+  email_canonical: string
+  email_verified_at: Date | null
+  password_hash: string
+  password_must_change: Generated<boolean>
+  roles: string[]
+  /** Rises with any change that older access tokens must not survive. */
+  token_epoch: Generated<number>
+  /** Rises when every session ends: a login that began before must not open one after. */
+  session_epoch: Generated<number>
+  disabled_at: Date | null
+  created_at: Generated<Date>
+  last_login_at: Date | null
+}
+
+export interface SessionTable {
+  id: string
+  user_id: string
+  amr: string[]
+  ip: string | null
+  user_agent: string | null
+  auth_time: Date
+  last_used_at: Date
+  expires_at: Date
+  revoked_at: Date | null
+  revoke_reason: string | null
+}
+
+export interface RefreshTokenTable {
+  id: string
+  session_id: string
+  token_hash: Buffer
+  parent_id: string | null
+  created_at: Date
+  expires_at: Date
+  rotated_at: Date | null
+  retry_nonce: Buffer | null
+  retry_key_id: string | null
+}
+
+export interface SigningKeyTable {
+  kid: string
+  algorithm: string
+  state: 'next' | 'current' | 'retired'
+  public_jwk: string
+  public_mac: string
+  private_sealed: string
+  created_at: Generated<Date>
+  activates_at: Date
+  retired_at: Date | null
+}
+
+export interface Database {
+  users: UserTable
+  sessions: SessionTable
+  refresh_tokens: RefreshTokenTable
+  signing_keys: SigningKeyTable
+  secret_canary: { only_row: Generated<boolean>; sealed: string }
+  revocations: { id: string; xid: Generated<string>; session_id: string | null; user_id: string | null; min_epoch: number | null; expires_at: Date }
+  audit_log: {
+    id: string
+    at: Generated<Date>
+    event: string
+    outcome: string
+    user_id: string | null
+    session_id: string | null
+    actor: string | null
+    ip: string | null
+    request_id: string | null
+  }
+  limit_counters: { key: string; count: number; resets_at: Date }
+}
+
+export type Db = Kysely<Database>
+export type Transaction = Trx<Database>
+
+export interface OpenDatabase {
+  db: Db
+  kind: 'embedded' | 'postgres'
+  /** Connections: null for the embedded one. */
+  pool: pg.Pool | null
+  close(): Promise<void>
+}
+
+export type QueryObserver = (operation: string, seconds: number) => void
+
+/** Opens PGlite in `dataDir`, or a pool of Postgres connections. @throws when the folder is in use; Postgres may still be away. */
+export async function openDatabase({ url, dataDir, poolSize }: Config['database'], logger: Logger, observe?: QueryObserver): Promise<OpenDatabase> {
+  const log = observe && ((event: LogEvent) => observe(operationOf(event), event.queryDurationMillis / 1000))
+  if (url === 'embedded') {
+    const embedded = await openPGlite(dataDir)
+    const db = new Kysely<Database>({ dialect: new PGliteDialect({ pglite: embedded.pglite }), log })
+    return { db, kind: 'embedded', pool: null, close: async () => { await db.destroy(); embedded.release() } }
+  }
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: poolSize,
+    // pg waits for ever by default, for a free connection and for an answer
+    connectionTimeoutMillis: 1000,
+    query_timeout: 5000,
+    options: '-c lock_timeout=2000 -c statement_timeout=5000 -c idle_in_transaction_session_timeout=10000',
+    application_name: 'portcullis',
+    keepAlive: true,
+  })
+  // an `error` event on an idle client ends the process unless it is handled
+  pool.on('error', (error) => logger.warn({ reason: 'db_connection_lost', cause: error.message }, 'a database connection was lost'))
+  const db = new Kysely<Database>({ dialect: new PostgresDialect({ pool }), log })
+  return { db, kind: 'postgres', pool, close: () => db.destroy() }
+}
+
+/** `select users`, `insert sessions` …: the statement's kind and first table, never its values. */
+function operationOf(event: LogEvent): string {
+  const node = event.query.query as { kind: string; from?: unknown; into?: unknown; table?: unknown }
+  const kind = node.kind.replace('QueryNode', '').replace('Node', '').toLowerCase()
+  const table = /"IdentifierNode","name":"([a-z_]+)"/.exec(JSON.stringify(node.from ?? node.into ?? node.table ?? ''))?.[1]
+  return table ? `${kind} ${table}` : kind
+}
+
+const RETRYABLE = new Set(['40001', '40P01'])
+
+/**
+ * READ COMMITTED, said explicitly: rows are re-read after each lock wait. A deadlock or serialization failure is tried again, three times
+ * in all, so `work` must have no effect outside the transaction.
+ */
+export async function inTransaction<T>(db: Db, work: (trx: Transaction) => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await db.transaction().setIsolationLevel('read committed').execute(work)
+    } catch (error) {
+      if (attempt >= 3 || !RETRYABLE.has(sqlState(error))) throw asUnavailable(error)
+    }
+  }
+}
+
+/** The database's clock, as it is now: `now()` is from before any lock wait. */
+export async function databaseNow(trx: Db | Transaction): Promise<Date> {
+  const { rows } = await sql<{ now: Date }>`SELECT clock_timestamp() AS now`.execute(trx)
+  return rows[0]!.now
+}
+
+/** Runs `work` when no other process holds `lock`, else returns null. Held on one connection for as long as `work` runs. */
+export async function withAdvisoryLock<T>(db: Db, lock: number, work: () => Promise<T>): Promise<T | null> {
+  return db.connection().execute(async (connection) => {
+    const { rows } = await sql<{ got: boolean }>`SELECT pg_try_advisory_lock(${lock}) AS got`.execute(connection)
+    if (!rows[0]?.got) return null
+    try {
+      return await work()
+    } finally {
+      await connection.executeQuery(CompiledQuery.raw('SELECT pg_advisory_unlock($1)', [lock])).catch(() => undefined)
+    }
+  })
+}
+
+const sqlState = (error: unknown): string => String((error as { code?: unknown } | null)?.code ?? '')
+
+/** 08 connection, 53 resources, 57P admin shutdown, 25006 read-only, 55P03 lock and 57014 statement timeout. */
+const UNAVAILABLE_STATE = /^(08|53|57P|25006|55P03|57014)/
+const UNAVAILABLE_TEXT = /timeout exceeded|Query read timeout|Connection terminated|connection error|Client has encountered|PGlite is closed|is closing|driver has already been destroyed/i
+const UNAVAILABLE_SYSTEM = /^(ECONNREFUSED|ECONNRESET|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|EHOSTUNREACH|ENETUNREACH|ENOENT)$/
+
+export function isDatabaseAway(error: unknown): boolean {
+  const code = sqlState(error)
+  if (UNAVAILABLE_STATE.test(code) || UNAVAILABLE_SYSTEM.test(code)) return true
+  return error instanceof Error && UNAVAILABLE_TEXT.test(error.message)
+}
+
+/** A lost database becomes 503 with Retry-After; anything else stays what it is. */
+export const asUnavailable = (error: unknown): unknown => (isDatabaseAway(error) ? unavailable(error) : error)
+
+/** The constraint that an insert or update broke, or null. */
+export function brokenConstraint(error: unknown): string | null {
+  return sqlState(error) === '23505' ? String((error as { constraint?: unknown }).constraint ?? '') : null
+}

@@ -1,0 +1,118 @@
+/** The API that the demo protects: it knows nothing of tokens and believes the gateway's headers. Nobody else can reach it: loopback only. */
+import { createHash } from 'node:crypto'
+import http, { type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
+
+interface Order {
+  id: number
+  owner: string
+  item: string
+  status: 'open' | 'shipped'
+}
+
+const CATALOG = [
+  { item: 'drawbridge', price: 1200 },
+  { item: 'portcullis', price: 800 },
+  { item: 'moat (per metre)', price: 90 },
+]
+
+export interface DemoApi {
+  port: number
+  close(): Promise<void>
+}
+
+export async function startDemoApi(): Promise<DemoApi> {
+  const orders: Order[] = [{ id: 1, owner: 'somebody', item: 'moat (per metre)', status: 'shipped' }]
+  const feeds = new Set<ServerResponse>()
+  const streams = new Set<Duplex>()
+  const tell = (order: Order) => {
+    for (const feed of feeds) feed.write(`event: order\ndata: ${JSON.stringify({ id: order.id, item: order.item, status: order.status })}\n\n`)
+  }
+
+  const server = http.createServer(async (req, res) => {
+    const { pathname } = new URL(req.url ?? '/', 'http://demo')
+    const user = req.headers['x-auth-user'] as string | undefined
+    const call = `${req.method} ${pathname}`
+    if (call === 'GET /shop/catalog') return json(res, 200, CATALOG)
+    if (call === 'GET /shop/orders') return json(res, 200, orders.filter((o) => o.owner === user))
+    if (call === 'POST /shop/orders') return placeOrder(req, res, user!)
+    if (call === 'GET /shop/admin/orders') return json(res, 200, orders)
+    if (call === 'GET /shop/whoami') return json(res, 200, { user, roles: req.headers['x-auth-roles'], session: req.headers['x-auth-session'], request_id: req.headers['x-request-id'] })
+    if (call === 'GET /shop/feed') return feed(res)
+    const ship = /^POST \/shop\/admin\/orders\/(\d+)\/ship$/.exec(call)
+    const order = ship && orders.find((o) => o.id === Number(ship[1]))
+    if (!order) return json(res, 404, { error: 'no such thing' })
+    order.status = 'shipped'
+    tell(order)
+    return json(res, 200, order)
+  })
+
+  async function placeOrder(req: IncomingMessage, res: ServerResponse, user: string): Promise<void> {
+    const item = await readItem(req)
+    if (!CATALOG.some((c) => c.item === item)) return json(res, 422, { error: `item must be one of: ${CATALOG.map((c) => c.item).join(', ')}` })
+    const order: Order = { id: orders.length + 1, owner: user, item, status: 'open' }
+    orders.push(order)
+    tell(order)
+    return json(res, 201, order)
+  }
+
+  function feed(res: ServerResponse): void {
+    res.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache' })
+    res.write(': every new and shipped order\n\n')
+    feeds.add(res)
+    const beat = setInterval(() => res.write(': beat\n\n'), 10_000)
+    res.on('close', () => {
+      clearInterval(beat)
+      feeds.delete(res)
+    })
+  }
+
+  server.on('upgrade', (req, stream: Duplex) => {
+    const accept = createHash('sha1').update(`${req.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
+    stream.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`)
+    stream.write(frame(`hello ${req.headers['x-auth-user']}`))
+    streams.add(stream)
+    stream.on('data', (data: Buffer) => {
+      const text = unmask(data)
+      if (text === null) stream.end()
+      else stream.write(frame(`echo: ${text}`))
+    })
+    stream.on('close', () => streams.delete(stream)).on('error', () => stream.destroy())
+  })
+
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    port: (server.address() as AddressInfo).port,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        for (const stream of streams) stream.destroy()
+        server.closeAllConnections()
+      }),
+  }
+}
+
+function json(res: ServerResponse, status: number, body: unknown): void {
+  res.writeHead(status, { 'content-type': 'application/json' }).end(`${JSON.stringify(body)}\n`)
+}
+
+async function readItem(req: IncomingMessage): Promise<string> {
+  let text = ''
+  for await (const chunk of req) text += chunk
+  try {
+    return String((JSON.parse(text) as { item?: unknown }).item)
+  } catch {
+    return ''
+  }
+}
+
+/** Enough of RFC 6455 for short text messages that come in one piece. */
+const frame = (text: string): Buffer => Buffer.concat([Buffer.from([0x81, Buffer.byteLength(text)]), Buffer.from(text)])
+
+function unmask(data: Buffer): string | null {
+  const length = data[1]! & 0x7f
+  if ((data[0]! & 0x0f) !== 1 || length > 100 || data.length < 6 + length) return null
+  const mask = data.subarray(2, 6)
+  return Buffer.from(data.subarray(6, 6 + length).map((b, i) => b ^ mask[i % 4]!)).toString()
+}

@@ -1,0 +1,76 @@
+/** `portcullis demo`: the gateway in front of a small API, ready to be tried with curl. */
+import { randomBytes } from 'node:crypto'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { loadConfig } from '../config/load.ts'
+import { createLogger } from '../logger.ts'
+import { serve } from '../main.ts'
+import { startDemoApi } from './api.ts'
+
+const DEMO_CONFIG = fileURLToPath(new URL(import.meta.url.includes('/dist/') ? '../../../config/demo.yaml' : '../../config/demo.yaml', import.meta.url))
+const ADMIN_EMAIL = 'admin@example.com'
+
+export async function runDemo({ file = DEMO_CONFIG, flags }: { file?: string | undefined; flags: string[] }): Promise<void> {
+  const { config, secrets } = loadConfig({ file, flags, needSecrets: false })
+  const { dataDir } = config.database
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+  const kept = keepSecrets(join(dataDir, 'demo-secrets.json'))
+  const api = await startDemoApi()
+  const logger = createLogger('warn')
+  const { port, adminPort } = await serve({
+    config: { ...config, routes: config.routes.map((route) => ({ ...route, upstream: [`http://127.0.0.1:${api.port}`] })) },
+    secrets: { ...secrets, secretKey: Buffer.from(kept.secretKey, 'base64'), adminEmail: ADMIN_EMAIL, adminPassword: kept.adminPassword },
+    logger,
+    adminMustChangePassword: false,
+  })
+  process.stdout.write(introduction(`http://localhost:${port}`, `http://localhost:${adminPort}`, kept.adminPassword))
+}
+
+/** Generated at the first start and kept beside the database that they open, readable by their owner alone. */
+function keepSecrets(file: string): { secretKey: string; adminPassword: string } {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'))
+  } catch {
+    const made = { secretKey: randomBytes(32).toString('base64'), adminPassword: randomBytes(12).toString('base64url') }
+    writeFileSync(file, JSON.stringify(made), { mode: 0o600 })
+    return made
+  }
+}
+
+function introduction(base: string, admin: string, password: string): string {
+  const post = (path: string, body: object) => `curl -s ${base}${path} -H 'content-type: application/json' -d '${JSON.stringify(body)}'`
+  const token = `sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/'`
+  return `
+  Portcullis runs in front of a small shop API.
+
+    gateway    ${base}
+    admin      ${admin}   (/readyz?verbose, /metrics)
+    API docs   ${base}/auth/docs
+    an admin   ${ADMIN_EMAIL}   password ${password}
+
+  Paste these into another terminal:
+
+    # anyone may see the catalog; orders are for users
+    curl -s ${base}/shop/catalog
+    curl -s ${base}/shop/orders
+
+    # register: you get an access and a refresh token
+    TOKEN=$(${post('/auth/register', { username: 'ann', email: 'ann@example.com', password: 'correct horse battery' })} | ${token})
+    curl -s ${base}/shop/whoami -H "authorization: Bearer $TOKEN"
+    curl -s ${base}/shop/orders -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' -d '{"item":"drawbridge"}'
+
+    # the admin's part is not for her: 403; log in as the admin, and it opens
+    curl -s ${base}/shop/admin/orders -H "authorization: Bearer $TOKEN"
+    ADMIN=$(${post('/auth/login', { login: ADMIN_EMAIL, password })} | ${token})
+    curl -s ${base}/shop/admin/orders -H "authorization: Bearer $ADMIN"
+
+    # a live feed (Ctrl-C ends it), and logging out: the token is dead at once
+    curl -sN ${base}/shop/feed -H "authorization: Bearer $TOKEN"
+    curl -s -X POST ${base}/auth/logout -H "authorization: Bearer $TOKEN"
+    curl -s ${base}/shop/orders -H "authorization: Bearer $TOKEN"
+
+  Ctrl-C stops it. Everything it keeps is in ./data/demo.
+
+`
+}

@@ -1,0 +1,128 @@
+/**
+ * The catalogue: every code the product can answer with. One word per failure, the same in the response, the log's `reason`,
+ * the metric's label and the README. The client reads `detail`; the log alone reads `cause`.
+ */
+const catalogue = {
+  json_invalid: [400, 'Bad Request', 'The body is not valid JSON.'],
+  target_ambiguous: [400, 'Bad Request', 'The request target can be read in more than one way.'],
+  header_invalid: [400, 'Bad Request', 'A header is missing, repeated or malformed.'],
+  request_malformed: [400, 'Bad Request', 'The request is not valid HTTP/1.1.'],
+  upgrade_unsupported: [400, 'Bad Request', 'This route does not switch protocols.'],
+
+  token_missing: [401, 'Unauthorized', 'This route needs an access token: send Authorization: Bearer <token>.'],
+  token_invalid: [401, 'Unauthorized', 'The access token is not valid.'],
+  token_expired: [401, 'Unauthorized', 'The access token has expired.'],
+  token_revoked: [401, 'Unauthorized', 'The access token has been revoked.'],
+  invalid_credentials: [401, 'Unauthorized', 'The login or the password is wrong.'],
+  refresh_invalid: [401, 'Unauthorized', 'The refresh token is not valid.'],
+  refresh_expired: [401, 'Unauthorized', 'The refresh token has expired.'],
+  refresh_superseded: [401, 'Unauthorized', 'The refresh token was just exchanged by a parallel request: use its successor.'],
+  refresh_reused: [401, 'Unauthorized', 'The refresh token was used before; the session has been ended.'],
+
+  forbidden: [403, 'Forbidden', 'You may not do this.'],
+  password_change_required: [403, 'Forbidden', 'Change your password first: POST /password/change.'],
+  registration_closed: [403, 'Forbidden', 'Registration is closed.'],
+
+  route_not_found: [404, 'Not Found', 'No route matches this request.'],
+  method_not_allowed: [405, 'Method Not Allowed', 'The route does not accept this method.'],
+  request_timeout: [408, 'Request Timeout', 'The request was not received in time.'],
+  username_taken: [409, 'Conflict', 'The username is taken.'],
+  email_taken: [409, 'Conflict', 'The e-mail address is taken.'],
+  body_too_large: [413, 'Content Too Large', 'The body is larger than this route accepts.'],
+  target_too_long: [414, 'URI Too Long', 'The request target is too long.'],
+  content_type_unsupported: [415, 'Unsupported Media Type', 'Send the body as application/json.'],
+  expectation_failed: [417, 'Expectation Failed', 'The only expectation that is understood is 100-continue.'],
+  validation_failed: [422, 'Unprocessable Content', 'The body does not have the expected form.'],
+  upgrade_required: [426, 'Upgrade Required', 'This route speaks WebSocket version 13 only.'],
+  rate_limited: [429, 'Too Many Requests', 'Too many requests: wait as long as Retry-After says.'],
+  headers_too_large: [431, 'Request Header Fields Too Large', 'The header section is too large.'],
+
+  internal: [500, 'Internal Server Error', 'Something went wrong here. The request id names it in our log.'],
+  upstream_unreachable: [502, 'Bad Gateway', 'The service behind this route cannot be reached.'],
+  upstream_invalid: [502, 'Bad Gateway', 'The service behind this route gave an invalid answer.'],
+  unavailable: [503, 'Service Unavailable', 'A part of this service is not available at the moment.'],
+  overloaded: [503, 'Service Unavailable', 'This service is busy at the moment.'],
+  upstream_timeout: [504, 'Gateway Timeout', 'The service behind this route did not answer in time.'],
+} as const satisfies Record<string, readonly [status: number, title: string, detail: string]>
+
+export type ErrorCode = keyof typeof catalogue
+
+export interface FieldError {
+  field: string
+  detail: string
+}
+
+export interface ProblemOptions {
+  /** For the client, in place of the catalogue's sentence. Never an internal name. */
+  detail?: string
+  /** For the log only. */
+  cause?: unknown
+  errors?: FieldError[]
+  headers?: Record<string, string>
+}
+
+/** The one error that is thrown on purpose. Anything else that reaches the error handler is a bug and answers `internal`. */
+export class Problem extends Error {
+  readonly code: ErrorCode
+  readonly status: number
+  readonly title: string
+  readonly detail: string
+  readonly errors: FieldError[] | undefined
+  readonly headers: Record<string, string>
+
+  constructor(code: ErrorCode, { detail, cause, errors, headers = {} }: ProblemOptions = {}) {
+    const [status, title, standard] = catalogue[code]
+    super(detail ?? standard, { cause })
+    this.code = code
+    this.status = status
+    this.title = title
+    this.detail = detail ?? standard
+    this.errors = errors
+    this.headers = headers
+  }
+}
+
+/** `throw problem('invalid_credentials', { cause: 'unknown user' })` */
+export const problem = (code: ErrorCode, options?: ProblemOptions): Problem => new Problem(code, options)
+
+/** 503 with the seconds after which a client should try again. */
+export const unavailable = (cause: unknown, retryAfterSeconds = 1): Problem =>
+  problem('unavailable', { cause, headers: { 'retry-after': String(retryAfterSeconds) } })
+
+export interface ProblemBody {
+  type: string
+  title: string
+  status: number
+  code: ErrorCode
+  detail: string
+  request_id: string
+  timestamp: string
+  errors?: FieldError[]
+}
+
+/** RFC 9457 body. `type` is about:blank: the `code` says what the type would. */
+export function problemBody(error: Problem, requestId: string, now: number): ProblemBody {
+  const { title, status, code, detail, errors } = error
+  const body: ProblemBody = { type: 'about:blank', title, status, code, detail, request_id: requestId, timestamp: new Date(now).toISOString() }
+  return errors ? { ...body, errors } : body
+}
+
+/** What an error says in a log line: its message, then its causes'. Never a stack, never a payload. */
+export function causeText(error: unknown): string {
+  const parts: string[] = []
+  for (let e = error, depth = 0; e !== undefined && e !== null && depth < 5; depth++) {
+    if (!(e instanceof Error)) {
+      parts.push(String(e))
+      break
+    }
+    const code = 'code' in e && typeof e.code === 'string' && !(e instanceof Problem) ? `${e.code} ` : ''
+    const inner = e instanceof AggregateError ? e.errors.map((x) => (x instanceof Error ? x.message : String(x))).join('; ') : ''
+    parts.push(`${code}${e.message || inner || e.name}`)
+    e = e.cause
+  }
+  return parts.join(': ')
+}
+
+/** Every code with its status and standard sentence, for documentation. */
+export const errorCatalogue = (): { code: ErrorCode; status: number; detail: string }[] =>
+  Object.entries(catalogue).map(([code, [status, , detail]]) => ({ code: code as ErrorCode, status, detail }))

@@ -1,0 +1,128 @@
+/**
+ * Bearer → Principal. The cache holds proofs (signature, kind, issuer), never decisions: lifetime and revocation are judged on every hit.
+ * Warm, this is synchronous.
+ */
+import { LRUCache } from 'lru-cache'
+import type { Clock } from '../clock.ts'
+import type { Config } from '../config/schema.ts'
+import { Problem, problem } from '../errors.ts'
+import { addressKey, type ClientOrigin } from '../http/networks.ts'
+import { type Limit, limitHeaders, type Limiter } from '../limits/limiter.ts'
+import type { Metrics } from '../metrics.ts'
+import type { Revocations } from '../sessions/revocations.ts'
+import type { AccessTokenClaims, AccessTokens } from '../tokens/access-tokens.ts'
+import type { Keyring, VerificationKey } from '../tokens/keyring.ts'
+import { encodeHeaderValue } from './headers.ts'
+import type { Principal } from './principal.ts'
+
+/** Null: no credential of ours was sent. @throws token_invalid, token_expired, token_revoked, rate_limited, unavailable */
+export type Authenticate = (authorization: string | undefined, client: ClientOrigin) => Principal | null | Promise<Principal | null>
+
+export interface AuthenticateDeps {
+  accessTokens: AccessTokens
+  keyring: Keyring
+  revocations: Revocations
+  limiter: Limiter
+  config: Config
+  metrics: Metrics
+  clock: Clock
+}
+
+interface Proof {
+  principal: Principal
+  /** The proof dies with its key. */
+  key: VerificationKey | undefined
+  kid: string
+}
+
+const CACHE_BYTES = 32 * 1024 * 1024
+const PROOF_BYTES = 1500
+const CLOCK_TOLERANCE_MS = 5000
+const BEARER = /^bearer +([^\s]+) *$/i
+const BEARER_SCHEME = /^bearer(?: |$)/i
+
+export function createAuthenticate({ accessTokens, keyring, revocations, limiter, config, metrics, clock }: AuthenticateDeps): Authenticate {
+  const cache = new LRUCache<string, Proof>({ maxSize: CACHE_BYTES, sizeCalculation: (_, token) => token.length * 2 + PROOF_BYTES })
+  /** Concurrent misses of one token share one verification. */
+  const verifying = new Map<string, Promise<Proof>>()
+  const budget: Limit = { name: 'token', ...config.limits.credentials.token }
+  const hits = metrics.tokenCache.labels({ result: 'hit' })
+  const misses = metrics.tokenCache.labels({ result: 'miss' })
+  const toPrincipal = createPrincipalReader(config)
+
+  function judge({ principal }: Proof): Principal {
+    if (principal.expiresAt * 1000 + CLOCK_TOLERANCE_MS <= clock.now()) throw invalidToken('token_expired')
+    if (revocations.isRevoked(principal.sessionId, principal.id, principal.epoch)) throw invalidToken('token_revoked')
+    return principal
+  }
+
+  async function prove(token: string): Promise<Proof> {
+    const claims = await accessTokens.verify(token)
+    const { kid } = JSON.parse(Buffer.from(token.slice(0, token.indexOf('.')), 'base64url').toString()) as { kid: string }
+    const proof = { principal: toPrincipal(claims), key: keyring.known(kid), kid }
+    cache.set(token, proof)
+    return proof
+  }
+
+  async function verifyMiss(token: string, client: ClientOrigin): Promise<Principal> {
+    if (!revocations.isLoaded()) revocations.isRevoked('', '', 0)
+    const address = addressKey(client.address)
+    if (!client.isExempt) {
+      const left = await limiter.peek(budget, address, { kind: 'local' })
+      if (!left.isAllowed) throw problem('rate_limited', { cause: 'too many invalid tokens', headers: limitHeaders([left]) })
+    }
+    const pending = verifying.get(token) ?? prove(token).finally(() => verifying.delete(token))
+    verifying.set(token, pending)
+    try {
+      return judge(await pending)
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error
+      if (error.code === 'token_invalid' && !client.isExempt) await limiter.consume(budget, address, { kind: 'local' })
+      throw error.status === 401 ? invalidToken(error.code as InvalidToken, error.cause) : error
+    }
+  }
+
+  return (authorization, client) => {
+    // another scheme is not ours to judge: it is no credential here
+    if (authorization === undefined || !BEARER_SCHEME.test(authorization)) return null
+    const token = BEARER.exec(authorization)?.[1]
+    if (!token) throw invalidToken('token_invalid', 'not of the form Bearer <token>')
+    const proof = cache.get(token)
+    if (proof && proof.key !== undefined && keyring.known(proof.kid) === proof.key) {
+      hits.inc()
+      return judge(proof)
+    }
+    misses.inc()
+    return verifyMiss(token, client)
+  }
+}
+
+type InvalidToken = 'token_invalid' | 'token_expired' | 'token_revoked'
+
+/** RFC 6750 §3.1 */
+const invalidToken = (code: InvalidToken, cause?: unknown) => problem(code, { cause, headers: { 'www-authenticate': 'Bearer error="invalid_token"' } })
+
+function createPrincipalReader(config: Config): (claims: AccessTokenClaims) => Principal {
+  const { identity } = config.headers
+  return (claims) => {
+    const email = claims.email !== undefined && (claims.email_verified || identity.unverifiedEmail) ? claims.email : null
+    const told: [string, string][] = [
+      [identity.user, claims.sub],
+      [identity.email, email ?? ''],
+      [identity.roles, [...claims.roles].sort().join(',')],
+      [identity.session, claims.sid],
+    ]
+    return {
+      kind: 'user',
+      id: claims.sub,
+      sessionId: claims.sid,
+      email: claims.email ?? null,
+      roles: new Set(claims.roles),
+      scopes: new Set(claims.scope.split(' ').filter(Boolean)),
+      epoch: claims.ver,
+      expiresAt: claims.exp,
+      mustChangePassword: claims.password_must_change ?? false,
+      identityHeaders: told.filter(([, value]) => value !== '').flatMap(([name, value]) => [name.toLowerCase(), encodeHeaderValue(value)]),
+    }
+  }
+}

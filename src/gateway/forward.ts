@@ -1,0 +1,173 @@
+/**
+ * A request leaves for its upstream, and the answer comes back, as streams: back-pressure and abort both ways, counted bodies, deadlines, the
+ * cause of a failure in the log and none of it in the answer.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Transform } from 'node:stream'
+import { type Dispatcher, errors as undici } from 'undici'
+import { Problem, problem } from '../errors.ts'
+import type { Metrics } from '../metrics.ts'
+import type { Exchange } from './exchange.ts'
+import { type HeaderRules, responseHeaders } from './headers.ts'
+import { type Route, rewritePath } from './routes.ts'
+import type { Upstream, Upstreams } from './upstreams.ts'
+
+export interface ForwardDeps {
+  upstreams: Upstreams
+  headers: HeaderRules
+  metrics: Metrics
+}
+
+/** What the caller decides about the answer. */
+export interface Answer {
+  response: ServerResponse
+  /** Headers of ours that go over the upstream's; read when the answer begins. */
+  ownHeaders(): Record<string, string | number | string[] | undefined>
+  /** Called once, before the first byte: from here on the response is the upstream's. */
+  begin(): void
+}
+
+/** RFC 9110 §9.2.2, less those with side effects in practice: safe to send again when the first connection died unused. */
+const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS'])
+const DIED_UNUSED = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'])
+
+/** Resolves when the answer has been passed on or broken off; rejects with a Problem while it can still be one. */
+export type Forward = (request: IncomingMessage, exchange: Exchange, route: Route, answer: Answer) => Promise<void>
+
+export function createForward({ upstreams, headers, metrics }: ForwardDeps): Forward {
+  return async (request, exchange, route, answer) => {
+    const length = declaredLength(request)
+    if (length !== null && length > route.maxBodyBytes) throw tooLarge(`declared ${length} bytes`)
+    const upstream = upstreams.next(route)
+    exchange.upstream = { name: upstream.name, origin: upstream.origin, askedAt: performance.now() }
+    const hasBody = length === null ? request.headers['transfer-encoding'] !== undefined : length > 0
+    if (exchange.expectsContinue) answer.response.writeContinue()
+    const body = hasBody ? (length === null ? counted(request, route.maxBodyBytes) : request) : null
+
+    const options: Dispatcher.DispatchOptions = {
+      path: rewritePath(route, exchange.target!.path) + exchange.target!.query,
+      method: request.method as Dispatcher.HttpMethod,
+      headers: headers.outgoing(request, exchange, upstream.authority),
+      body,
+      headersTimeout: route.timeouts.headersMs,
+      bodyTimeout: route.timeouts.idleMs,
+    }
+    const attempt = () => exchangeWith(upstream, options, route, answer)
+    try {
+      await attempt().catch((error) => {
+        if (!(error instanceof DiedUnused) || body || answer.response.destroyed) throw error
+        metrics.upstreamRetries.inc({ upstream: upstream.name })
+        return attempt()
+      })
+    } catch (error) {
+      throw error instanceof DiedUnused ? failure(error.cause) : error
+    } finally {
+      // a body that nobody reads any more would hold the connection
+      if (body && !request.readableEnded) request.resume()
+      metrics.upstreamSeconds.observe({ upstream: upstream.name }, (performance.now() - exchange.upstream.askedAt) / 1000)
+    }
+  }
+}
+
+class DiedUnused extends Error {}
+
+function exchangeWith(upstream: Upstream, options: Dispatcher.DispatchOptions, route: Route, answer: Answer): Promise<void> {
+  const { response } = answer
+  return new Promise((resolve, reject) => {
+    let controller: Dispatcher.DispatchController | null = null
+    let hasBegun = false
+    let isOver = false
+
+    const over = (settle: () => void) => {
+      if (isOver) return
+      isOver = true
+      clearTimeout(deadline)
+      response.off('drain', resume)
+      response.off('close', clientLeft)
+      settle()
+    }
+    const resume = () => controller?.resume()
+    const clientLeft = () => {
+      over(resolve)
+      controller?.abort(new Error('the client left'))
+    }
+    const fail = (error: unknown) => {
+      // once the answer has begun its only honest end is a broken one
+      if (hasBegun) over(() => { response.destroy(); resolve() })
+      else over(() => reject(error instanceof DiedUnused ? error : failure(error)))
+    }
+    const { totalMs } = route.timeouts
+    const deadline = totalMs > 0 ? setTimeout(() => {
+      const late = problem('upstream_timeout', { cause: `not done in totalMs = ${totalMs}` })
+      fail(late)
+      controller?.abort(late)
+    }, totalMs) : undefined
+
+    response.on('drain', resume)
+    response.on('close', clientLeft)
+
+    upstream.pool.dispatch(options, {
+      onRequestStart(started) {
+        controller = started
+        if (isOver) started.abort(new Error('the client left'))
+      },
+      onResponseStart(started, status, _headers, statusText) {
+        // interim answers (RFC 9110 §15.2) are of this connection
+        if (status < 200 || isOver) return
+        hasBegun = true
+        answer.begin()
+        const own = answer.ownHeaders()
+        const out = responseHeaders((started as { rawHeaders?: Buffer[] }).rawHeaders ?? [], own)
+        for (const [name, value] of Object.entries(own)) if (value !== undefined) for (const v of [value].flat()) out.push(name, String(v))
+        response.writeHead(status, statusText ?? '', out)
+        // an event stream's first byte may be long in coming; its headers are not to wait for it
+        if (!out.includes('content-length')) response.flushHeaders()
+      },
+      onResponseData(started, chunk) {
+        if (!isOver && !response.write(chunk)) started.pause()
+      },
+      onResponseEnd() {
+        over(() => response.end(resolve))
+      },
+      onResponseError(_controller, error) {
+        const isRepeatable = !hasBegun && REPEATABLE.has(options.method) && DIED_UNUSED.has((error as { code?: string }).code ?? '')
+        fail(isRepeatable ? new DiedUnused('', { cause: error }) : error)
+      },
+    })
+  })
+}
+
+const tooLarge = (cause: string) => problem('body_too_large', { cause, headers: { connection: 'close' } })
+
+function declaredLength({ headers }: IncomingMessage): number | null {
+  const text = headers['content-length']
+  if (text !== undefined) return Number(text)
+  return headers['transfer-encoding'] === undefined ? 0 : null
+}
+
+/** A chunked body says nowhere how long it will be: counted as it passes. */
+function counted(request: IncomingMessage, maxBytes: number): Transform {
+  let bytes = 0
+  const counter = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      bytes += chunk.length
+      if (bytes > maxBytes) done(tooLarge(`more than ${maxBytes} bytes`))
+      else done(null, chunk)
+    },
+  })
+  // pipe does not pass errors on: a client that breaks off must break off the upstream's request too
+  request.once('aborted', () => counter.destroy(new Error('the client broke off')))
+  request.once('error', (error) => counter.destroy(error))
+  return request.pipe(counter)
+}
+
+const TIMEOUTS = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT', 'UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT'])
+
+/** The cause is for the log: it may name an internal address. */
+function failure(error: unknown): Problem {
+  if (error instanceof Problem) return error
+  const code = (error as { code?: string }).code ?? ''
+  if (TIMEOUTS.has(code)) return problem('upstream_timeout', { cause: error })
+  const isMalformed = error instanceof undici.HTTPParserError || code === 'UND_ERR_HEADERS_OVERFLOW' || code.startsWith('HPE_') || code === 'UND_ERR_INVALID_ARG'
+  return problem(isMalformed ? 'upstream_invalid' : 'upstream_unreachable', { cause: error })
+}

@@ -1,0 +1,136 @@
+/** The life of a proxied request, written once, top to bottom. A new stage is a new line. */
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { type ErrorCode, Problem, problem } from '../errors.ts'
+import type { ClientOrigin } from '../http/networks.ts'
+import { limitHeaders } from '../limits/limiter.ts'
+import type { Authenticate } from './authenticate.ts'
+import { authorize } from './authorize.ts'
+import { matchTarget, readHost, readTarget, repeatedField } from './canonical.ts'
+import { attachExchange, type Exchange, exchangeOf } from './exchange.ts'
+import type { Forward } from './forward.ts'
+import type { RouteLimits } from './limit.ts'
+import { type Route, type RouteTable, routesFor } from './routes.ts'
+import type { BridgeWebSocket } from './websocket.ts'
+
+export interface PipelineDeps {
+  table: RouteTable
+  readOrigin: (req: IncomingMessage) => ClientOrigin
+  authenticate: Authenticate
+  limits: RouteLimits
+  forward: Forward
+  bridge: BridgeWebSocket
+}
+
+export interface Pipeline {
+  /** Stage 1, before Fastify routes: the exchange, with the target and Host read strictly and looked up. Never throws. */
+  receive(req: IncomingMessage): Exchange
+  /** Stages 2 to 8: an `onRequest` hook of the scope that everything proxied is in. */
+  run(request: FastifyRequest, reply: FastifyReply): Promise<void>
+}
+
+export function createPipeline({ table, readOrigin, authenticate, limits, forward, bridge }: PipelineDeps): Pipeline {
+  return {
+    receive: (req) => receive(req, table, readOrigin),
+    async run(request, reply) {
+      const { raw } = request
+      const exchange = exchangeOf(raw)
+      const route = match(exchange, raw.method!) //                           404 405 400
+      exchange.route = route
+      exchange.label = route.name
+      // CORS preflights have been answered by now                            (http/server.ts)
+      if (exchange.isUpgrade) demandWebSocket(route, raw) //                  400 426
+      const { authorization } = raw.headers
+      await limits.client(exchange, route, authorization !== undefined) //    429
+      exchange.principal = await authenticate(authorization, exchange.client) // 401 429 503
+      authorize(route.access, exchange.principal) //                          401 403
+      await limits.principal(exchange, route, exchange.principal) //          429
+      for (const [name, value] of Object.entries(limitHeaders(exchange.decisions))) reply.header(name, value)
+      if (exchange.isUpgrade) return bridge(request, reply, exchange, route) // 502 504
+      await forward(raw, exchange, route, {
+        response: reply.raw,
+        ownHeaders: () => ({ ...reply.getHeaders(), 'x-request-id': exchange.requestId }),
+        begin: () => reply.hijack(),
+      }) //                                                                   413 502 503 504
+      // the client left before the answer began: nothing is to follow
+      if (!reply.sent) reply.hijack()
+    },
+  }
+}
+
+const MAX_TARGET = 8192
+const MAX_FIELDS = 200
+const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/
+
+function receive(req: IncomingMessage, table: RouteTable, readOrigin: (req: IncomingMessage) => ClientOrigin): Exchange {
+  const given = req.headers['x-request-id']
+  const exchange: Exchange = {
+    requestId: typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID(),
+    startedAt: performance.now(),
+    client: readOrigin(req),
+    host: '',
+    target: null,
+    refusal: null,
+    node: null,
+    route: null,
+    label: 'none',
+    principal: null,
+    decisions: [],
+    error: null,
+    upstream: null,
+    expectsContinue: false,
+    isUpgrade: false,
+  }
+  attachExchange(req, exchange)
+  exchange.refusal = read(req, table, exchange)
+  return exchange
+}
+
+function read(req: IncomingMessage, table: RouteTable, exchange: Exchange): Problem | null {
+  const refuse = (code: ErrorCode, cause: string) => problem(code, { cause })
+  const url = req.url ?? ''
+  if (url.length > MAX_TARGET) return refuse('target_too_long', `${url.length} characters`)
+  if (req.rawHeaders.length > MAX_FIELDS * 2) return refuse('headers_too_large', `${req.rawHeaders.length / 2} fields`)
+  const repeated = repeatedField(req.rawHeaders)
+  if (repeated) return problem('header_invalid', { detail: `The header ${repeated} is repeated.` })
+  const host = readHost(req.headers.host)
+  if (host === null) return problem('header_invalid', { detail: 'The header host is missing or malformed.' })
+  exchange.host = host
+  const target = readTarget(url)
+  if (typeof target === 'string') return problem('target_ambiguous', { detail: `The request target is refused: ${target}.` })
+  const node = matchTarget(table, host, target)
+  if (typeof node === 'string') return problem('target_ambiguous', { detail: `The request target is refused: ${node}.` })
+  exchange.target = target
+  exchange.node = node
+  return null
+}
+
+/** The longest path has won already; its methods decide, never a shorter route. */
+function match({ node, target }: Exchange, method: string): Route {
+  if (!node || node.own) throw problem('route_not_found')
+  const candidates = routesFor(node, target!.path)
+  if (!candidates.length) throw problem('route_not_found', { cause: 'the path differs in case' })
+  const route = candidates.find((r) => r.methods === null || r.methods.has(method))
+  if (!route) {
+    const allow = [...new Set(candidates.flatMap((r) => [...r.methods!]))].sort().join(', ')
+    throw problem('method_not_allowed', { headers: { allow } })
+  }
+  const refused = target!.forms & ~route.allowedForms
+  if (refused !== 0) throw problem('target_ambiguous', { detail: 'The request target is refused: //, ;, %2F or %25 in the path, which this route does not allow.' })
+  return route
+}
+
+function demandWebSocket(route: Route, { headers, method }: IncomingMessage): void {
+  const refuse = (code: ErrorCode, cause: string, more = {}) => problem(code, { cause, headers: { connection: 'close', ...more } })
+  if (!route.websocket) throw refuse('upgrade_unsupported', `no upgrade to ${headers.upgrade} on this route`)
+  if (headers.upgrade?.toLowerCase() !== 'websocket' || method !== 'GET') throw refuse('upgrade_unsupported', `upgrade to ${headers.upgrade}`)
+  if (!/^[A-Za-z0-9+/]{22}==$/.test(String(headers['sec-websocket-key'] ?? ''))) throw refuse('header_invalid', 'no valid Sec-WebSocket-Key')
+  // RFC 6455 §4.4
+  if (headers['sec-websocket-version'] !== '13') throw refuse('upgrade_required', 'version', { 'sec-websocket-version': '13', upgrade: 'websocket' })
+}
+
+/** For our own endpoints: the same refusal that `run` begins with. */
+export function demandCanonical(exchange: Exchange): void {
+  if (exchange.refusal instanceof Problem) throw exchange.refusal
+}

@@ -1,0 +1,117 @@
+/** YAML becomes `Route` objects once, at boot; per request they are only looked up and compared. */
+import type { Config, RouteConfig } from '../config/schema.ts'
+import { type Access, compileAccess } from './authorize.ts'
+import { FORMS } from './canonical.ts'
+
+export interface Route {
+  name: string
+  host: string | null
+  path: string
+  /** Null: all methods. */
+  methods: ReadonlySet<string> | null
+  caseSensitive: boolean
+  access: Access
+  /** Origins, each as often as its weight says. */
+  origins: readonly string[]
+  /** What stands for `path` upstream; null: the path goes out as it came in. */
+  rewritePrefix: string | null
+  limits: readonly string[]
+  onRedisDown: 'local' | 'open' | 'closed'
+  timeouts: { connectMs: number; headersMs: number; idleMs: number; totalMs: number }
+  maxBodyBytes: number
+  /** Bits of FORMS that the path may show below the prefix. */
+  allowedForms: number
+  websocket: boolean
+  forwardAuthorization: boolean
+}
+
+/** All routes of one host and path; or a path of our own. */
+export interface RouteNode {
+  folded: string
+  /** Our own endpoint: never forwarded. `exact` ones have nothing below them. */
+  own: boolean
+  exact: boolean
+  routes: Route[]
+}
+
+export interface RouteTable {
+  routes: readonly Route[]
+  /** Longest path first, on segment boundaries; our own paths, then the host's, then those of any host. */
+  find(host: string, folded: string): RouteNode | null
+}
+
+export const OWN_EXACT = ['/health', '/.well-known/jwks.json', '/.well-known/oauth-authorization-server']
+
+export function compileRoutes(config: Config): RouteTable {
+  const routes = config.routes.map((route) => compileRoute(route, config))
+  const own = [node(config.auth.prefix, true, false), ...OWN_EXACT.map((path) => node(path, true, true))]
+  const byHost = new Map<string | null, RouteNode[]>()
+  for (const route of routes) {
+    const nodes = byHost.get(route.host) ?? []
+    byHost.set(route.host, nodes)
+    const folded = fold(route.path)
+    const at = nodes.find((n) => n.folded === folded)
+    if (at) at.routes.push(route)
+    else nodes.push({ ...node(folded, false, false), routes: [route] })
+  }
+  for (const nodes of byHost.values()) nodes.sort((a, b) => b.folded.length - a.folded.length)
+  const anyHost = byHost.get(null) ?? []
+
+  return {
+    routes,
+    find: (host, folded) => longest(own, folded) ?? longest(byHost.get(host) ?? [], folded) ?? longest(anyHost, folded),
+  }
+}
+
+const node = (path: string, own: boolean, exact: boolean): RouteNode => ({ folded: fold(path), own, exact, routes: [] })
+
+/** `/api/` and `/API` are one prefix; `/` is the empty one. */
+const fold = (path: string): string => path.toLowerCase().replace(/\/+$/, '')
+
+function longest(nodes: readonly RouteNode[], folded: string): RouteNode | null {
+  for (const n of nodes) {
+    const { length } = n.folded
+    if (folded.length === length ? folded === n.folded : !n.exact && folded.charCodeAt(length) === 0x2f && folded.startsWith(n.folded)) return n
+  }
+  return null
+}
+
+/** The routes of a node that this spelling of the path belongs to: a case-sensitive one goes before the others. */
+export function routesFor(n: RouteNode, path: string): Route[] {
+  const exact = n.routes.filter((r) => r.caseSensitive && path.startsWith(r.path.replace(/\/+$/, '')))
+  return exact.length ? exact : n.routes.filter((r) => !r.caseSensitive)
+}
+
+/** The path that the upstream sees. The part below the prefix stays as it was sent. */
+export function rewritePath(route: Route, path: string): string {
+  if (route.rewritePrefix === null) return path
+  const below = path.slice(route.path === '/' ? 0 : route.path.length)
+  const joined = `${route.rewritePrefix === '/' ? '' : route.rewritePrefix}${below}`
+  return joined.startsWith('/') ? joined : `/${joined}`
+}
+
+function compileRoute(route: RouteConfig, config: Config): Route {
+  const trimmed = (path: string) => (path === '/' ? path : path.replace(/\/+$/, ''))
+  return {
+    name: route.name,
+    host: route.match.host?.toLowerCase() ?? null,
+    path: trimmed(route.match.path),
+    methods: route.match.methods ? new Set(withHead(route.match.methods)) : null,
+    caseSensitive: route.match.caseSensitive,
+    access: compileAccess(route.access),
+    origins: route.upstream.flatMap((u) =>
+      typeof u === 'string' ? [new URL(u).origin] : Array.from({ length: u.weight ?? 1 }, () => new URL(u.url).origin),
+    ),
+    rewritePrefix: route.rewrite ? trimmed(route.rewrite.prefix) : null,
+    limits: route.limits ?? config.limits.default,
+    onRedisDown: route.onRedisDown,
+    timeouts: route.timeouts,
+    maxBodyBytes: route.body.maxBytes,
+    allowedForms: route.allow.reduce((bits, form) => bits | FORMS[form], 0),
+    websocket: route.websocket,
+    forwardAuthorization: route.headers.forwardAuthorization,
+  }
+}
+
+/** RFC 9110 §9.3.2: where GET is served, HEAD is. */
+const withHead = (methods: string[]) => (methods.includes('GET') ? [...methods, 'HEAD'] : methods)

@@ -1,0 +1,26 @@
+/** The admin listener: livez, readyz, metrics. Bound to loopback unless told otherwise, and never on the public port. */
+import Fastify, { type FastifyInstance } from 'fastify'
+import type { Metrics } from '../metrics.ts'
+
+/** A named condition of readiness, or a fact that is only shown. */
+export interface Check {
+  name: string
+  isOk(): boolean
+  /** False: shown, but the gateway is ready without it. */
+  isRequired: boolean
+}
+
+export function createAdminServer({ metrics, checks }: { metrics: Metrics; checks: readonly Check[] }): FastifyInstance {
+  const app = Fastify({ logger: false, return503OnClosing: false, forceCloseConnections: 'idle', requestTimeout: 10_000 })
+  // the process answers: nothing else is asked
+  app.get('/livez', async () => ({ status: 'alive' }))
+  app.get<{ Querystring: { verbose?: string } }>('/readyz', async (request, reply) => {
+    const results = checks.map((c) => ({ name: c.name, ok: c.isOk(), required: c.isRequired }))
+    const isReady = results.every((r) => r.ok || !r.required)
+    reply.code(isReady ? 200 : 503).header('cache-control', 'no-store')
+    const status = isReady ? 'ready' : 'not ready'
+    return request.query.verbose === undefined ? { status } : { status, checks: results }
+  })
+  app.get('/metrics', async (_request, reply) => reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()))
+  return app
+}

@@ -1,0 +1,55 @@
+/** Any throw → one problem document. The only place where an error becomes an answer. */
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import type { Clock } from '../clock.ts'
+import { isDatabaseAway } from '../db/database.ts'
+import { type ErrorCode, type FieldError, Problem, problem, problemBody, unavailable } from '../errors.ts'
+import { exchangeOf } from '../gateway/exchange.ts'
+import type { Logger } from '../logger.ts'
+
+const FASTIFY_CODES: Record<string, ErrorCode> = {
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'content_type_unsupported',
+  FST_ERR_CTP_BODY_TOO_LARGE: 'body_too_large',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'json_invalid',
+  FST_ERR_CTP_INVALID_JSON_BODY: 'json_invalid',
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'header_invalid',
+  FST_ERR_BAD_URL: 'target_ambiguous',
+  FST_ERR_MAX_PARAM_LENGTH: 'target_too_long',
+  ECONNRESET: 'request_malformed',
+}
+
+export function createErrorHandler({ clock, logger }: { clock: Clock; logger: Logger }) {
+  return (error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply) => {
+    const exchange = exchangeOf(request.raw)
+    const known = toProblem(error)
+    if (known.code === 'internal') logger.error({ reason: 'internal', request_id: exchange.requestId, err: { type: error.name, message: error.message, stack: error.stack } }, 'unexpected error')
+    exchange.error = known
+    // what is left of a refused body is not read: the connection cannot be used again
+    const isUnread = request.raw.headers['transfer-encoding'] !== undefined || Number(request.raw.headers['content-length'] ?? 0) > 0
+    return reply
+      .code(known.status)
+      .headers({ ...(isUnread && !request.raw.complete ? { connection: 'close' } : {}), ...known.headers, 'cache-control': 'no-store', 'x-request-id': exchange.requestId })
+      .type('application/problem+json')
+      .send(JSON.stringify(problemBody(known, exchange.requestId, clock.now())))
+  }
+}
+
+function toProblem(error: FastifyError | Error): Problem {
+  if (error instanceof Problem) return error
+  const { validation, code = '', statusCode } = error as FastifyError
+  if (validation) return problem('validation_failed', { errors: validation.map(toFieldError) })
+  const named = FASTIFY_CODES[code]
+  if (named) return problem(named, { cause: error })
+  if (statusCode === 400 && error instanceof SyntaxError) return problem('json_invalid', { cause: error })
+  if (isDatabaseAway(error)) return unavailable(error)
+  return problem('internal', { cause: error })
+}
+
+type ValidationError = NonNullable<FastifyError['validation']>[number]
+
+/** `/email` must be string → { field: 'email', detail: 'must be string' } */
+function toFieldError({ instancePath, keyword, params, message = 'is not valid' }: ValidationError): FieldError {
+  const inside = instancePath.split('/').slice(1).join('.')
+  const named = keyword === 'required' ? params.missingProperty : keyword === 'additionalProperties' ? params.additionalProperty : null
+  if (named === null) return { field: inside || 'body', detail: message }
+  return { field: [inside, named].filter(Boolean).join('.'), detail: keyword === 'required' ? 'is missing' : 'is not known here' }
+}

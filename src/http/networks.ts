@@ -1,0 +1,71 @@
+/** Client addresses: parsing of networks, who the client is behind trusted proxies, and how an address is counted. */
+import type { IncomingMessage } from 'node:http'
+import { BlockList, isIP } from 'node:net'
+
+export type Networks = { has(address: string): boolean; isEmpty: boolean }
+
+/** @returns null when one of them is neither an address nor a CIDR network. */
+export function parseNetworks(texts: readonly string[]): Networks | null {
+  const list = new BlockList()
+  for (const text of texts) {
+    const [address = '', bits, ...more] = text.split('/')
+    const version = isIP(address)
+    const widest = version === 4 ? 32 : 128
+    const prefix = bits === undefined ? widest : /^\d{1,3}$/.test(bits) ? Number(bits) : -1
+    if (!version || more.length || prefix < 0 || prefix > widest) return null
+    list.addSubnet(address, prefix, version === 4 ? 'ipv4' : 'ipv6')
+  }
+  const isEmpty = texts.length === 0
+  return {
+    isEmpty,
+    has(address) {
+      const version = isEmpty ? 0 : isIP(address)
+      return version !== 0 && list.check(address, version === 4 ? 'ipv4' : 'ipv6')
+    },
+  }
+}
+
+/** `::ffff:192.0.2.1` is 192.0.2.1; a zone id is no part of an address. */
+export function plainAddress(address: string): string {
+  const bare = address.includes('%') ? address.slice(0, address.indexOf('%')) : address
+  return /^::ffff:\d+\.\d+\.\d+\.\d+$/i.test(bare) ? bare.slice(7) : bare
+}
+
+/** What a limit counts: an IPv4 address, or the /64 of an IPv6 one (a customer has at least that much). */
+export function addressKey(address: string): string {
+  if (isIP(address) !== 6) return address
+  const [head = '', tail] = address.toLowerCase().split('::')
+  const left = head ? head.split(':') : []
+  const right = tail ? tail.split(':') : []
+  const groups = tail === undefined ? left : [...left, ...Array.from({ length: 8 - left.length - right.length }, () => '0'), ...right]
+  return `${groups.slice(0, 4).map((g) => g.replace(/^0+(?=.)/, '')).join(':')}::/64`
+}
+
+const FORWARDING = ['x-forwarded-for', 'forwarded', 'x-real-ip', 'x-client-ip', 'true-client-ip', 'cf-connecting-ip', 'via']
+
+export interface ClientOrigin {
+  /** The client's address, v4-mapped as v4. */
+  address: string
+  /** The TCP peer is a trusted proxy: its X-Forwarded-* are believed. */
+  viaTrustedProxy: boolean
+  /** Address limits leave this request alone. */
+  isExempt: boolean
+}
+
+/** Reads who the client is. X-Forwarded-For is read from the right, and only as far as trusted proxies vouch for it. */
+export function createOriginReader(trusted: Networks, exempt: Networks): (req: IncomingMessage) => ClientOrigin {
+  return (req) => {
+    const peer = plainAddress(req.socket.remoteAddress ?? '')
+    const isExempt = !exempt.isEmpty && exempt.has(peer) && !FORWARDING.some((name) => name in req.headers)
+    if (trusted.isEmpty || !trusted.has(peer)) return { address: peer, viaTrustedProxy: false, isExempt }
+    let address = peer
+    const hops = String(req.headers['x-forwarded-for'] ?? '').split(',').map((s) => s.trim()).filter(Boolean)
+    for (const hop of hops.reverse()) {
+      const next = plainAddress(hop.replace(/^\[(.*)\](?::\d+)?$/, '$1').replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1'))
+      if (!isIP(next)) break
+      address = next
+      if (!trusted.has(next)) break
+    }
+    return { address, viaTrustedProxy: true, isExempt }
+  }
+}

@@ -1,0 +1,111 @@
+/** One log line, one counter, one histogram for each request; and the last errors, for whoever has to find out. */
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Clock } from '../clock.ts'
+import type { Config } from '../config/schema.ts'
+import { causeText, type ErrorCode, problem } from '../errors.ts'
+import type { Exchange } from '../gateway/exchange.ts'
+import type { Logger } from '../logger.ts'
+import { type Metrics, methodLabel } from '../metrics.ts'
+
+export interface ErrorRecord {
+  timestamp: string
+  request_id: string
+  code: ErrorCode
+  status: number
+  route: string
+  method: string
+  cause: string
+}
+
+export interface Observer {
+  /** Watches one request to its end. */
+  begin(exchange: Exchange, req: IncomingMessage, res: ServerResponse): void
+  /** A request that never became one. @returns its id */
+  refused(code: ErrorCode): string
+  /** Newest first. */
+  lastErrors(): ErrorRecord[]
+}
+
+export interface ObserverDeps {
+  config: Config['log']
+  clock: Clock
+  logger: Logger
+  metrics: Metrics
+  random?: () => number
+}
+
+const KEPT_ERRORS = 100
+/** nginx's word for a client that left before its answer. */
+const CLIENT_CLOSED = 499
+
+export function createObserver({ config, clock, logger, metrics, random = Math.random }: ObserverDeps): Observer {
+  const skipped = new Set(config.skip)
+  // apart, so that a flood of 401s does not push the one 502 out
+  const kept: { server: ErrorRecord[]; client: ErrorRecord[] } = { server: [], client: [] }
+  let inFlight = 0
+  metrics.inFlight.collectFrom(() => inFlight)
+
+  function keep(record: ErrorRecord): void {
+    const ring = record.status >= 500 ? kept.server : kept.client
+    ring.push(record)
+    if (ring.length > KEPT_ERRORS) ring.shift()
+  }
+
+  function end(exchange: Exchange, req: IncomingMessage, res: ServerResponse): void {
+    inFlight--
+    const isComplete = res.writableFinished || res.statusCode === 101
+    const status = res.headersSent || res.statusCode === 101 ? res.statusCode : CLIENT_CLOSED
+    const seconds = (performance.now() - exchange.startedAt) / 1000
+    const method = methodLabel(req.method ?? '')
+    const route = exchange.label
+    metrics.requests.inc({ method, route, status })
+    metrics.requestSeconds.observe({ route, method }, seconds)
+    if (exchange.upstream) metrics.overheadSeconds.observe({ route }, (exchange.upstream.askedAt - exchange.startedAt) / 1000)
+    const { error } = exchange
+    if (error) {
+      metrics.errors.inc({ code: error.code, route })
+      keep({
+        timestamp: new Date(clock.now()).toISOString(), request_id: exchange.requestId, code: error.code, status: error.status, route, method,
+        cause: error.cause === undefined ? error.detail : causeText(error.cause),
+      })
+    }
+    write(exchange, { method, route, status, seconds, isComplete })
+  }
+
+  function write(exchange: Exchange, { method, route, status, seconds, isComplete }: { method: string; route: string; status: number; seconds: number; isComplete: boolean }): void {
+    const { error, upstream, principal, client, target } = exchange
+    const isFailure = status >= 400 || !isComplete
+    if (!isFailure && (skipped.has(target?.path ?? '') || (config.sample < 1 && random() >= config.sample))) return
+    const line = {
+      request_id: exchange.requestId,
+      method,
+      route,
+      status,
+      ms: Math.round(seconds * 10_000) / 10,
+      ip: client.address,
+      ...(principal ? { user: principal.id, session: principal.sessionId } : {}),
+      outcome: error?.code ?? (isComplete ? 'ok' : 'broken_off'),
+      ...(upstream ? { upstream: upstream.origin } : {}),
+      ...(error?.cause === undefined ? {} : { cause: causeText(error.cause) }),
+    }
+    if (status >= 500) logger.error(line, 'request')
+    else logger.info(line, 'request')
+  }
+
+  return {
+    begin(exchange, req, res) {
+      inFlight++
+      res.once('close', () => end(exchange, req, res))
+    },
+    refused(code) {
+      const requestId = randomUUID()
+      const { status } = problem(code)
+      metrics.requests.inc({ method: 'OTHER', route: 'none', status })
+      metrics.errors.inc({ code, route: 'none' })
+      logger.info({ request_id: requestId, route: 'none', status, outcome: code }, 'request')
+      return requestId
+    },
+    lastErrors: () => [...kept.server, ...kept.client].sort((a, b) => b.timestamp.localeCompare(a.timestamp)).slice(0, KEPT_ERRORS),
+  }
+}

@@ -1,0 +1,127 @@
+/** The public listener: Fastify with every default that a gateway must refuse, refused. */
+import { readFileSync } from 'node:fs'
+import { type IncomingMessage, METHODS, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import cors from '@fastify/cors'
+import Fastify, { type FastifyInstance } from 'fastify'
+import type { Clock } from '../clock.ts'
+import type { Config } from '../config/schema.ts'
+import { type ErrorCode, problem, problemBody } from '../errors.ts'
+import { exchangeOf } from '../gateway/exchange.ts'
+import { demandCanonical, type Pipeline } from '../gateway/pipeline.ts'
+import type { Logger } from '../logger.ts'
+import { createErrorHandler } from './error-handler.ts'
+import type { Observer } from './observe.ts'
+
+/** Largest body of our own endpoints. Proxied bodies never pass Fastify's parsers. */
+const OWN_BODY_BYTES = 16_384
+const MAX_HEADER_BYTES = 16_384
+
+export interface ServerDeps {
+  config: Config
+  clock: Clock
+  logger: Logger
+  pipeline: Pipeline
+  observer: Observer
+}
+
+export async function createServer({ config, clock, logger, pipeline, observer }: ServerDeps): Promise<FastifyInstance> {
+  const { tls, headersTimeoutMs, requestTimeoutMs, keepAliveTimeoutMs } = config.server
+  const expecting = new WeakSet<IncomingMessage>()
+  const upgrading = new WeakSet<IncomingMessage>()
+  const app = Fastify({
+    ...(tls ? { https: { cert: readFileSync(tls.cert), key: readFileSync(tls.key) } as never } : {}),
+    http: { maxHeaderSize: MAX_HEADER_BYTES, requireHostHeader: false, headersTimeout: headersTimeoutMs, insecureHTTPParser: false } as never,
+    logger: false, //                     two lines a request; ours is one, see observe.ts
+    bodyLimit: OWN_BODY_BYTES,
+    requestTimeout: requestTimeoutMs, //  default 0: a request may take for ever
+    keepAliveTimeout: keepAliveTimeoutMs,
+    connectionTimeout: 0, //              a stream may be silent for long: idleMs bounds it
+    return503OnClosing: false, //         default true: fails requests that a graceful stop should finish
+    forceCloseConnections: 'idle',
+    trustProxy: false, //                 networks.ts reads addresses; a number here would trust nobody
+    exposeHeadRoutes: true,
+    genReqId: (req) => exchangeOf(req as IncomingMessage).requestId,
+    ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: true, useDefaults: false } }, // defaults: drop and coerce
+    // the exchange is made here because upgrades and bad targets pass nothing earlier
+    rewriteUrl(raw) {
+      const req = raw as IncomingMessage
+      const exchange = pipeline.receive(req)
+      exchange.expectsContinue = expecting.has(req)
+      exchange.isUpgrade = upgrading.has(req)
+      // a refused target must still reach the hook that answers it
+      return exchange.refusal ? '/' : req.url!
+    },
+    clientErrorHandler: (error, socket) => refuseConnection(error, socket as Socket, observer, clock),
+    frameworkErrors: (error, request, reply) => void handleError(error, request as never, reply as never),
+  })
+  const handleError = createErrorHandler({ clock, logger })
+  app.setErrorHandler(handleError)
+  for (const method of METHODS) {
+    if (method !== 'CONNECT' && method !== 'TRACE' && !app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true })
+  }
+
+  app.addHook('onRequest', async (request, reply) => {
+    const exchange = exchangeOf(request.raw)
+    observer.begin(exchange, request.raw, reply.raw)
+    demandCanonical(exchange)
+    reply.header('x-request-id', exchange.requestId)
+    if (exchange.node?.own && exchange.expectsContinue) reply.raw.writeContinue()
+  })
+  const { origins, credentials, maxAgeSeconds } = config.cors
+  if (origins.length) {
+    await app.register(cors, {
+      origin: origins.includes('*') ? '*' : origins,
+      credentials,
+      maxAge: maxAgeSeconds,
+      methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
+      exposedHeaders: ['x-request-id', 'retry-after', 'ratelimit', 'ratelimit-policy'],
+      strictPreflight: false,
+    })
+  }
+
+  const server = app.server
+  server.maxHeadersCount = 0 //           default 2000, and what is beyond is dropped silently: we count and answer 431
+  server.maxConnections = config.server.maxConnections
+  // without these listeners Node answers 100, 417 and nothing by itself, before anybody is authorised
+  server.on('checkContinue', (req: IncomingMessage, res: ServerResponse) => {
+    expecting.add(req)
+    app.routing(req, res)
+  })
+  server.on('checkExpectation', (_req: IncomingMessage, res: ServerResponse) => writeRaw(res.socket!, 'expectation_failed', observer, clock))
+  server.on('connect', (_req: IncomingMessage, socket: Socket) => writeRaw(socket, 'method_not_allowed', observer, clock))
+  server.prependListener('upgrade', (req: IncomingMessage, socket: Socket, head: Buffer) => {
+    upgrading.add(req)
+    // bytes that came with the request are the stream's first: back they go
+    if (head.length) socket.unshift(head)
+    socket.on('error', () => socket.destroy())
+  })
+  return app
+}
+
+const PARSER_CODES: Record<string, ErrorCode> = {
+  HPE_HEADER_OVERFLOW: 'headers_too_large',
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: 'body_too_large',
+  ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
+}
+
+/** What Node's parser refuses never becomes a request: answered on the bare socket, unless an answer is on its way already. */
+function refuseConnection(error: Error & { code?: string }, socket: Socket, observer: Observer, clock: Clock): void {
+  const inFlight = (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage
+  if (!socket.writable || error.code === 'ECONNRESET' || inFlight?.headersSent) {
+    socket.destroy(error)
+    return
+  }
+  writeRaw(socket, PARSER_CODES[error.code ?? ''] ?? 'request_malformed', observer, clock)
+}
+
+function writeRaw(socket: Socket, code: ErrorCode, observer: Observer, clock: Clock): void {
+  const requestId = observer.refused(code)
+  const error = problem(code)
+  const body = JSON.stringify(problemBody(error, requestId, clock.now()))
+  const allow = code === 'method_not_allowed' ? 'allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n' : ''
+  socket.end(
+    `HTTP/1.1 ${error.status} ${error.title}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
+      `${allow}cache-control: no-store\r\nx-request-id: ${requestId}\r\nconnection: close\r\n\r\n${body}`,
+  )
+}

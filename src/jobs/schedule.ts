@@ -1,0 +1,37 @@
+import type { Logger } from '../logger.ts'
+
+export interface Job {
+  name: string
+  everySeconds: number
+  run(): Promise<unknown>
+}
+
+/** Runs jobs one after the other's end, each on its own interval; a failure is logged and the job goes on. @returns stops them, and waits */
+export function schedule(jobs: readonly Job[], logger: Logger): () => Promise<void> {
+  let isStopped = false
+  const timers = new Set<NodeJS.Timeout>()
+  const running = new Set<Promise<unknown>>()
+
+  const plan = (job: Job): void => {
+    if (isStopped) return
+    const timer = setTimeout(() => {
+      timers.delete(timer)
+      const run = job
+        .run()
+        .catch((error) => logger.warn({ reason: 'job_failed', job: job.name, cause: String(error) }, 'a background job failed'))
+        .finally(() => {
+          running.delete(run)
+          plan(job)
+        })
+      running.add(run)
+    }, job.everySeconds * 1000).unref()
+    timers.add(timer)
+  }
+  for (const job of jobs) plan(job)
+
+  return async () => {
+    isStopped = true
+    for (const timer of timers) clearTimeout(timer)
+    await Promise.allSettled(running)
+  }
+}

@@ -1,0 +1,19 @@
+import { sql } from 'kysely'
+import type { Db } from '../db/database.ts'
+import type { CounterTable } from './limiter.ts'
+
+/** Fixed windows in one row a key, by the database's clock. */
+export const createCounterTable = (db: Db): CounterTable => ({
+  async add(key, points, windowSeconds) {
+    const { rows } = await sql<{ count: number; ms_left: number }>`
+      INSERT INTO limit_counters AS c (key, count, resets_at)
+      VALUES (${key}, ${points}::int, clock_timestamp() + make_interval(secs => ${windowSeconds}::int))
+      ON CONFLICT (key) DO UPDATE SET
+        count = CASE WHEN c.resets_at <= clock_timestamp() THEN excluded.count ELSE c.count + excluded.count END,
+        resets_at = CASE WHEN c.resets_at <= clock_timestamp() THEN excluded.resets_at ELSE c.resets_at END
+      RETURNING count, (extract(epoch FROM resets_at - clock_timestamp()) * 1000)::float8 AS ms_left`.execute(db)
+    return { count: rows[0]!.count, msLeft: rows[0]!.ms_left }
+  },
+})
+
+export const deleteEndedCounters = (db: Db, now: Date) => db.deleteFrom('limit_counters').where('resets_at', '<', now).execute()

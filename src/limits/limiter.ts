@@ -1,0 +1,167 @@
+/**
+ * Rate limits: policies, who is counted, and what happens while Redis is away. rate-limiter-flexible counts; it rejects with a result when a
+ * limit is reached and with an Error when its store fails, and the two are told apart here, once.
+ */
+import { type RateLimiterAbstract, RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible'
+import type { Metrics } from '../metrics.ts'
+import type { RedisConnections } from '../redis.ts'
+
+export interface Limit {
+  name: string
+  limit: number
+  windowSeconds: number
+}
+
+/** Where a decision was made: by Redis, in this process because no Redis is configured, or in place of a Redis that is away. */
+export type Tier = 'redis' | 'memory' | 'local' | 'database' | 'open' | 'closed'
+
+export interface Decision {
+  isAllowed: boolean
+  policy: string
+  limit: number
+  windowSeconds: number
+  remaining: number
+  /** Until the window ends, at least 1. */
+  resetSeconds: number
+  tier: Tier
+}
+
+/** Counts somewhere else while Redis is away. */
+export type Fallback = { kind: 'local' } | { kind: 'open' } | { kind: 'closed' } | { kind: 'database' }
+
+/** Counters in Postgres, for credential limits while Redis is away. */
+export interface CounterTable {
+  /** Adds `points`; @returns the count in this window and milliseconds to its end */
+  add(key: string, points: number, windowSeconds: number): Promise<{ count: number; msLeft: number }>
+}
+
+export interface Limiter {
+  /** Counts one request of `key` and decides. `key` is a canonical identity: never a path. */
+  consume(limit: Limit, key: string, fallback: Fallback): Promise<Decision>
+  /** Decides without counting. */
+  peek(limit: Limit, key: string, fallback: Fallback): Promise<Decision>
+  /** Gives one counted request back. */
+  refund(limit: Limit, key: string): Promise<void>
+  isBreakerOpen(): boolean
+}
+
+export interface LimiterDeps {
+  redis: RedisConnections | null
+  /** Gateways that share the load while each counts for itself. */
+  replicas: number
+  counters: CounterTable
+  metrics: Metrics
+  now: () => number
+}
+
+/** After a failure Redis is left alone this long. */
+const BREAKER_MS = 1000
+
+interface Counted {
+  count: number
+  msLeft: number
+}
+
+export function createLimiter({ redis, replicas, counters, metrics, now }: LimiterDeps): Limiter {
+  const shared = new Map<string, RateLimiterAbstract>()
+  const local = new Map<string, RateLimiterMemory>()
+  let openUntil = 0
+
+  const remember = <T>(map: Map<string, T>, key: string, make: () => T): T => {
+    const known = map.get(key) ?? make()
+    map.set(key, known)
+    return known
+  }
+  const idOf = ({ name, limit, windowSeconds }: Limit) => `${name}:${limit}:${windowSeconds}`
+
+  const sharedLimiter = (limit: Limit) =>
+    remember(shared, idOf(limit), () =>
+      redis
+        ? new RateLimiterRedis({
+            storeClient: redis.client,
+            keyPrefix: `portcullis:limit:${limit.name}`,
+            points: limit.limit,
+            duration: limit.windowSeconds,
+            // a key that is out is remembered here until its window ends: no further call to Redis
+            inMemoryBlockOnConsumed: limit.limit + 1,
+            rejectIfRedisNotReady: true,
+          })
+        : new RateLimiterMemory({ keyPrefix: limit.name, points: limit.limit, duration: limit.windowSeconds }),
+    )
+
+  /** This process's share of the limit. */
+  const localLimit = (limit: Limit): Limit => ({ ...limit, limit: Math.max(1, Math.floor(limit.limit / replicas)) })
+  const localLimiter = (limit: Limit) =>
+    remember(local, idOf(limit), () => new RateLimiterMemory({ keyPrefix: limit.name, points: limit.limit, duration: limit.windowSeconds }))
+
+  async function consume(limit: Limit, key: string, fallback: Fallback): Promise<Decision> {
+    return tell(await decide(limit, key, 1, fallback))
+  }
+
+  async function decide(limit: Limit, key: string, points: 0 | 1, fallback: Fallback): Promise<Decision> {
+    if (now() >= openUntil) {
+      // after a failure one request tries; the others go on without Redis until it has succeeded
+      if (openUntil > 0) openUntil = now() + BREAKER_MS
+      try {
+        const counted = await count(sharedLimiter(limit), limit, key, points)
+        openUntil = 0
+        return decision(limit, counted, points, redis ? 'redis' : 'memory')
+      } catch {
+        // only stores fail here: a limit that is reached is a count
+        openUntil = now() + BREAKER_MS
+      }
+    }
+    if (fallback.kind === 'database') return decision(limit, await counters.add(`${limit.name}:${key}`, points, limit.windowSeconds), points, 'database')
+    if (fallback.kind === 'open') return decision(limit, { count: 0, msLeft: limit.windowSeconds * 1000 }, points, 'open')
+    if (fallback.kind === 'closed') return { ...decision(limit, { count: 0, msLeft: BREAKER_MS }, points, 'closed'), isAllowed: false }
+    const share = localLimit(limit)
+    return decision(share, await count(localLimiter(share), share, key, points), points, 'local')
+  }
+
+  async function count(limiter: RateLimiterAbstract, limit: Limit, key: string, points: 0 | 1): Promise<Counted> {
+    const full = { count: 0, msLeft: limit.windowSeconds * 1000 }
+    if (points === 0) {
+      const known = await limiter.get(key)
+      return known ? { count: known.consumedPoints, msLeft: known.msBeforeNext } : full
+    }
+    try {
+      const { consumedPoints, msBeforeNext } = await limiter.consume(key)
+      return { count: consumedPoints, msLeft: msBeforeNext }
+    } catch (rejection) {
+      if (!(rejection instanceof RateLimiterRes)) throw rejection
+      return { count: Math.max(rejection.consumedPoints, limit.limit + 1), msLeft: rejection.msBeforeNext }
+    }
+  }
+
+  function decision({ name, limit, windowSeconds }: Limit, { count: used, msLeft }: Counted, points: 0 | 1, tier: Tier): Decision {
+    const isAllowed = points === 1 ? used <= limit : used < limit
+    const resetSeconds = Math.max(1, Math.ceil(msLeft / 1000))
+    return { isAllowed, policy: name, limit, windowSeconds, remaining: Math.max(0, limit - used), resetSeconds, tier }
+  }
+
+  function tell(made: Decision): Decision {
+    metrics.limitDecisions.inc({ policy: made.policy, decision: made.isAllowed ? 'allowed' : 'limited', tier: made.tier })
+    return made
+  }
+
+  return {
+    consume,
+    peek: (limit, key, fallback) => decide(limit, key, 0, fallback),
+    async refund(limit, key) {
+      await sharedLimiter(limit).reward(key, 1).catch(() => undefined)
+    },
+    isBreakerOpen: () => now() < openUntil,
+  }
+}
+
+/** IETF draft-ietf-httpapi-ratelimit-headers: RateLimit-Policy and RateLimit, one item a policy; Retry-After when one of them refuses. */
+export function limitHeaders(decisions: readonly Decision[]): Record<string, string> {
+  if (!decisions.length) return {}
+  const refused = decisions.filter((d) => !d.isAllowed)
+  const retryAfter: Record<string, string> = refused.length ? { 'retry-after': String(Math.max(...refused.map((d) => d.resetSeconds))) } : {}
+  return {
+    'ratelimit-policy': decisions.map((d) => `"${d.policy}";q=${d.limit};w=${d.windowSeconds}`).join(', '),
+    ratelimit: decisions.map((d) => `"${d.policy}";r=${d.remaining};t=${d.resetSeconds}`).join(', '),
+    ...retryAfter,
+  }
+}

@@ -1,0 +1,70 @@
+/** Every series, in one readable list. Labels are route and policy names, codes and outcomes: never a path, a user or an address. */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+
+export interface Metrics extends ReturnType<typeof createMetrics> {}
+
+/** A gauge that is read when Prometheus asks. */
+interface Sampled {
+  collectFrom(read: () => number): void
+}
+
+export const KNOWN_METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
+/** A method as a label: clients may invent any number of them. */
+export const methodLabel = (method: string): string => (KNOWN_METHODS.has(method) ? method : 'OTHER')
+
+const LATENCY = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+const OVERHEAD = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1]
+
+export function createMetrics(version: string) {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+  const registers = [registry]
+  const prefix = 'portcullis_'
+  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
+    new Counter({ name: prefix + name, help, labelNames, registers })
+  const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
+    new Gauge({ name: prefix + name, help, labelNames, registers })
+  const histogram = <L extends string>(name: string, help: string, labelNames: readonly L[], buckets = LATENCY) =>
+    new Histogram({ name: prefix + name, help, labelNames, buckets, registers })
+  const sampled = (name: string, help: string): Sampled => {
+    let read = () => 0
+    new Gauge({ name: prefix + name, help, registers, collect() { this.set(read()) } })
+    return { collectFrom: (source) => { read = source } }
+  }
+
+  const buildInfo = gauge('build_info', 'Always 1.', ['version', 'node'])
+  buildInfo.set({ version, node: process.version }, 1)
+
+  return {
+    registry,
+    requests: counter('http_requests_total', 'Requests answered.', ['method', 'route', 'status']),
+    requestSeconds: histogram('http_request_duration_seconds', 'From the request line to the end of the answer.', ['route', 'method']),
+    overheadSeconds: histogram('gateway_overhead_seconds', 'Spent in the gateway before the upstream was asked.', ['route'], OVERHEAD),
+    upstreamSeconds: histogram('upstream_duration_seconds', "Until the upstream's answer ended.", ['upstream']),
+    upstreamRetries: counter('upstream_retries_total', 'Requests sent again on a fresh connection.', ['upstream']),
+    inFlight: sampled('http_requests_in_flight', 'Requests that are being answered.'),
+    errors: counter('errors_total', 'Answers by error code.', ['code', 'route']),
+    logins: counter('logins_total', 'Login attempts.', ['outcome']),
+    registrations: counter('registrations_total', 'Registrations.', ['outcome']),
+    refreshes: counter('refreshes_total', 'Refresh attempts.', ['outcome']),
+    limitDecisions: counter('limit_decisions_total', 'Decisions of rate limits.', ['policy', 'decision', 'tier']),
+    tokenCache: counter('token_cache_total', 'Look-ups in the token cache.', ['result']),
+    argon2InFlight: sampled('argon2_in_flight', 'Password hashes being computed.'),
+    argon2Queued: sampled('argon2_queued', 'Requests that wait for a password hash.'),
+    argon2Rejected: counter('argon2_rejected_total', 'Requests turned away because the queue was full.'),
+    dbQuerySeconds: histogram('db_query_duration_seconds', 'Statements.', ['operation']),
+    dbPool: gauge('db_pool_connections', 'Connections to Postgres.', ['state']),
+    dbUp: sampled('db_up', '1 while the database answers.'),
+    redisUp: sampled('redis_up', '1 while Redis answers, or none is configured.'),
+    redisBreakerOpen: sampled('redis_breaker_open', '1 while Redis is not asked because it failed.'),
+    revocationLag: sampled('revocation_lag_seconds', 'Since revocations were last read from the database.'),
+    revokedEntries: sampled('revoked_entries', 'Sessions and users in the revocation map.'),
+    refreshTokenRows: gauge('refresh_tokens_rows', 'Rows after the last cleanup.'),
+    cleanupLastSuccess: gauge('cleanup_last_success_timestamp_seconds', 'When cleanup last succeeded.'),
+    cleanupDeleted: counter('cleanup_deleted_total', 'Rows that cleanup removed.', ['kind']),
+    streamsOpen: gauge('streams_open', 'Open WebSocket and event streams.', ['kind']),
+    signingKeyAge: gauge('signing_key_age_seconds', 'Age of signing keys.', ['kid', 'state']),
+    configInfo: gauge('config_info', 'Always 1; sha of the configuration in force.', ['sha']),
+    configReloadSuccess: gauge('config_last_reload_success', '1 when the last load of the configuration succeeded.'),
+  }
+}

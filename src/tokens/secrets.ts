@@ -1,0 +1,92 @@
+/** Secrets at rest: sealing, MACs and derived bytes under PORTCULLIS_SECRET_KEY, each purpose with a subkey of its own. */
+import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
+
+/** Where a secret lives. It is authenticated with it: a value moved to another row does not open. */
+export interface Place {
+  table: string
+  row: string
+  column: string
+  owner: string
+}
+
+/** Sealed under no key that we have, or changed. */
+export class UnreadableSecret extends Error {}
+
+export interface Secrets {
+  /** Names the current key; tells nothing about it. */
+  keyId: string
+  /** `v1.<key id>.<iv>.<ciphertext + tag>`, AES-256-GCM. */
+  seal(place: Place, plaintext: Uint8Array): string
+  /** @throws UnreadableSecret */
+  open(place: Place, sealed: string): Buffer
+  /** Sealed under the previous key: to be sealed again. */
+  isStale(sealed: string): boolean
+  /** `<key id>.<HMAC-SHA-256>`. */
+  mac(purpose: string, data: string): string
+  verifyMac(purpose: string, data: string, mac: string): boolean
+  /** 32 bytes that only this key makes from `data`. @param keyId the key it was made with first. */
+  derive(purpose: string, data: Uint8Array, keyId?: string): Buffer
+}
+
+interface KeySet {
+  id: string
+  subkey(purpose: string): Buffer
+}
+
+/** @param previous still opens and verifies, never seals. */
+export function createSecrets(current: Buffer, previous: Buffer | null = null): Secrets {
+  const now = keySet(current)
+  const keys = new Map([previous && keySet(previous), now].filter((k) => k !== null).map((k) => [k.id, k]))
+  const find = (id: string | undefined) => {
+    const key = keys.get(id ?? '')
+    if (!key) throw new UnreadableSecret(`sealed under another secret key (${id})`)
+    return key
+  }
+
+  const secrets: Secrets = {
+    keyId: now.id,
+    seal(place, plaintext) {
+      const iv = randomBytes(12)
+      const cipher = createCipheriv('aes-256-gcm', now.subkey(`seal|${place.table}|${place.column}`), iv).setAAD(aad(place))
+      const body = Buffer.concat([cipher.update(plaintext), cipher.final(), cipher.getAuthTag()])
+      return ['v1', now.id, iv.toString('base64url'), body.toString('base64url')].join('.')
+    },
+    open(place, sealed) {
+      const [version, id, iv = '', text = ''] = sealed.split('.')
+      if (version !== 'v1') throw new UnreadableSecret('unknown form of sealed secret')
+      const body = Buffer.from(text, 'base64url')
+      try {
+        const decipher = createDecipheriv('aes-256-gcm', find(id).subkey(`seal|${place.table}|${place.column}`), Buffer.from(iv, 'base64url'))
+        decipher.setAAD(aad(place)).setAuthTag(body.subarray(-16))
+        return Buffer.concat([decipher.update(body.subarray(0, -16)), decipher.final()])
+      } catch (error) {
+        if (error instanceof UnreadableSecret) throw error
+        throw new UnreadableSecret(`a sealed ${place.table}.${place.column} was changed or moved`)
+      }
+    },
+    isStale: (sealed) => sealed.split('.')[1] !== now.id,
+    mac: (purpose, data) => `${now.id}.${hmac(now, `mac|${purpose}`, data).toString('base64url')}`,
+    verifyMac(purpose, data, mac) {
+      const [id, text = ''] = mac.split('.')
+      const key = keys.get(id ?? '')
+      const given = Buffer.from(text, 'base64url')
+      return key !== undefined && given.length === 32 && timingSafeEqual(given, hmac(key, `mac|${purpose}`, data))
+    },
+    derive: (purpose, data, keyId = now.id) => hmac(find(keyId), `derive|${purpose}`, data),
+  }
+  return secrets
+}
+
+const hmac = (key: KeySet, purpose: string, data: string | Uint8Array) => createHmac('sha256', key.subkey(purpose)).update(data).digest()
+const aad = ({ table, row, column, owner }: Place) => Buffer.from(JSON.stringify([table, row, column, owner]))
+
+/** HKDF-SHA-256 (RFC 5869), one subkey per purpose. */
+function keySet(key: Buffer): KeySet {
+  const made = new Map<string, Buffer>()
+  const subkey = (purpose: string) => {
+    const known = made.get(purpose) ?? Buffer.from(hkdfSync('sha256', key, 'portcullis', purpose, 32))
+    made.set(purpose, known)
+    return known
+  }
+  return { id: subkey('key id').subarray(0, 6).toString('hex'), subkey }
+}
