@@ -6,7 +6,6 @@ import helmet from '@fastify/helmet'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
-import { METHODS } from 'node:http'
 import { adminRoutes } from './accounts/admin.routes.ts'
 import { createAdministration } from './accounts/administration.service.ts'
 import { authRoutes } from './accounts/auth.routes.ts'
@@ -33,7 +32,7 @@ import { exchangeOf } from './gateway/exchange.ts'
 import { createForward } from './gateway/forward.ts'
 import { createHeaderRules } from './gateway/headers.ts'
 import { createRouteLimits } from './gateway/limit.ts'
-import { createPipeline } from './gateway/pipeline.ts'
+import { createPipeline, PROXIED_METHODS } from './gateway/pipeline.ts'
 import { compileRoutes } from './gateway/routes.ts'
 import { createUpstreams } from './gateway/upstreams.ts'
 import { createWebSocketBridge } from './gateway/websocket.ts'
@@ -168,7 +167,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
     proxied.addHook('onRequest', pipeline.run)
     await proxied.register(httpProxy, {
       upstream: '',
-      httpMethods: METHODS.filter((m) => m !== 'CONNECT' && m !== 'TRACE') as never,
+      httpMethods: PROXIED_METHODS as never,
       websocket: true,
       replyOptions: { getUpstream: () => { throw problem('internal', { cause: 'a request passed the pipeline without leaving it' }) } },
     })

@@ -17,13 +17,15 @@ export interface Target {
   folded: string
   /** Bits of FORMS that occur. */
   forms: number
-  /** Some byte is percent-encoded. */
-  encoded: boolean
+  /** Servers of some kind may read the path in another way: the same-route rule is to be held. */
+  hasReadings: boolean
 }
 
 /** RFC 3986 pchar without `;` and `%`, plus `/`: a path of these alone has one reading, apart from `//` and dot segments. */
 const PLAIN = /^\/[A-Za-z0-9\-._~!$&'()*+,=:@/]*$/
 const DOT_SEGMENT = /(?:^|\/)\.{1,2}(?:\/|$)/
+/** Windows drops dots and blanks at the end of a name. */
+const TRAILING_DOT = /\.(?:\/|$)/
 const QUERY_REFUSED = /[\x00-\x20\x7f#]/
 const PATH_REFUSED = /[^\x21-\x7e]|[\\#?]/
 const MALFORMED_ESCAPE = /%(?![0-9A-Fa-f]{2})/
@@ -49,17 +51,18 @@ export function readTarget(url: string): Target | string {
   }
   if (path.includes('//')) forms |= FORMS.doubleSlash
   if (path.includes('/.') && DOT_SEGMENT.test(path)) return 'a dot segment in the path'
-  return { path, query, folded: path.toLowerCase(), forms, encoded: !plain && path.includes('%') }
+  const hasReadings = forms !== 0 || path.includes('%') || TRAILING_DOT.test(path)
+  return { path, query, folded: path.toLowerCase(), forms, hasReadings }
 }
 
 /**
- * The same-route rule: the raw, once- and twice-decoded, slash-merged, `;`-stripped and `\`-turned forms of the path, all without
- * regard to case, lead to the same node of the table and hold no dot segment.
+ * The same-route rule: the raw, once- and twice-decoded, slash-merged, `;`-stripped, `\`-turned and end-trimmed forms of the path, all
+ * without regard to case, lead to the same node of the table and hold no dot segment.
  * @returns the node, null when nothing matches, or the reason for the refusal.
  */
 export function matchTarget(table: RouteTable, host: string, target: Target): RouteNode | null | string {
   const node = table.find(host, target.folded)
-  if (!target.encoded && target.forms === 0) return node
+  if (!target.hasReadings) return node
   for (const form of readings(target.path)) {
     if (DOT_SEGMENT.test(form)) return 'a dot segment in an encoded form of the path'
     if (table.find(host, form.toLowerCase()) !== node) return 'another reading of the path leads to another route'
@@ -67,7 +70,7 @@ export function matchTarget(table: RouteTable, host: string, target: Target): Ro
   return node
 }
 
-/** The path as servers that decode, merge slashes, drop parameters or turn backslashes read it. */
+/** The path as servers that decode, merge slashes, drop parameters, turn backslashes or trim names read it. */
 function readings(path: string): Set<string> {
   const all = new Set<string>()
   const once = decode(path)
@@ -76,6 +79,7 @@ function readings(path: string): Set<string> {
       for (const stripped of [turned, turned.replace(/;[^/]*/g, '')]) {
         all.add(stripped)
         all.add(stripped.replace(/\/{2,}/g, '/'))
+        all.add(stripped.replace(/[. ]+(?=\/|$)/g, ''))
       }
     }
   }

@@ -1,6 +1,6 @@
 /** The life of a proxied request, written once, top to bottom. A new stage is a new line. */
 import { randomUUID } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
+import { type IncomingMessage, METHODS } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type ErrorCode, Problem, problem } from '../errors.ts'
 import type { ClientOrigin } from '../http/networks.ts'
@@ -59,6 +59,10 @@ export function createPipeline({ table, readOrigin, authenticate, limits, forwar
   }
 }
 
+/** All that Node knows, but CONNECT, which would be a tunnel, and TRACE, which shows our headers to the client. */
+export const PROXIED_METHODS: readonly string[] = METHODS.filter((m) => m !== 'CONNECT' && m !== 'TRACE')
+const KNOWN = new Set(PROXIED_METHODS)
+
 const MAX_TARGET = 8192
 const MAX_FIELDS = 200
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/
@@ -90,6 +94,7 @@ function receive(req: IncomingMessage, table: RouteTable, readOrigin: (req: Inco
 function read(req: IncomingMessage, table: RouteTable, exchange: Exchange): Problem | null {
   const refuse = (code: ErrorCode, cause: string) => problem(code, { cause })
   const url = req.url ?? ''
+  if (!KNOWN.has(req.method ?? '')) return problem('method_not_allowed', { headers: { allow: 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS' } })
   if (url.length > MAX_TARGET) return refuse('target_too_long', `${url.length} characters`)
   if (req.rawHeaders.length > MAX_FIELDS * 2) return refuse('headers_too_large', `${req.rawHeaders.length / 2} fields`)
   const repeated = repeatedField(req.rawHeaders)

@@ -4,6 +4,7 @@ import type { Clock } from '../clock.ts'
 import { isDatabaseAway } from '../db/database.ts'
 import { type ErrorCode, type FieldError, Problem, problem, problemBody, unavailable } from '../errors.ts'
 import { exchangeOf } from '../gateway/exchange.ts'
+import { limitHeaders } from '../limits/limiter.ts'
 import type { Logger } from '../logger.ts'
 
 const FASTIFY_CODES: Record<string, ErrorCode> = {
@@ -12,6 +13,7 @@ const FASTIFY_CODES: Record<string, ErrorCode> = {
   FST_ERR_CTP_EMPTY_JSON_BODY: 'json_invalid',
   FST_ERR_CTP_INVALID_JSON_BODY: 'json_invalid',
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'header_invalid',
+  FST_ERR_NOT_FOUND: 'route_not_found',
   FST_ERR_BAD_URL: 'target_ambiguous',
   FST_ERR_MAX_PARAM_LENGTH: 'target_too_long',
   ECONNRESET: 'request_malformed',
@@ -27,7 +29,7 @@ export function createErrorHandler({ clock, logger }: { clock: Clock; logger: Lo
     const isUnread = request.raw.headers['transfer-encoding'] !== undefined || Number(request.raw.headers['content-length'] ?? 0) > 0
     return reply
       .code(known.status)
-      .headers({ ...(isUnread && !request.raw.complete ? { connection: 'close' } : {}), ...known.headers, 'cache-control': 'no-store', 'x-request-id': exchange.requestId })
+      .headers({ ...(isUnread && !request.raw.complete ? { connection: 'close' } : {}), ...limitHeaders(exchange.decisions), ...known.headers, 'cache-control': 'no-store', 'x-request-id': exchange.requestId })
       .type('application/problem+json')
       .send(JSON.stringify(problemBody(known, exchange.requestId, clock.now())))
   }

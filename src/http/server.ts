@@ -1,6 +1,6 @@
 /** The public listener: Fastify with every default that a gateway must refuse, refused. */
 import { readFileSync } from 'node:fs'
-import { type IncomingMessage, METHODS, type ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import cors from '@fastify/cors'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -8,7 +8,7 @@ import type { Clock } from '../clock.ts'
 import type { Config } from '../config/schema.ts'
 import { type ErrorCode, problem, problemBody } from '../errors.ts'
 import { exchangeOf } from '../gateway/exchange.ts'
-import { demandCanonical, type Pipeline } from '../gateway/pipeline.ts'
+import { demandCanonical, type Pipeline, PROXIED_METHODS } from '../gateway/pipeline.ts'
 import type { Logger } from '../logger.ts'
 import { createErrorHandler } from './error-handler.ts'
 import type { Observer } from './observe.ts'
@@ -53,13 +53,16 @@ export async function createServer({ config, clock, logger, pipeline, observer }
       return exchange.refusal ? '/' : req.url!
     },
     clientErrorHandler: (error, socket) => refuseConnection(error, socket as Socket, observer, clock),
-    frameworkErrors: (error, request, reply) => void handleError(error, request as never, reply as never),
+    // before any hook, so what the hooks do is done here
+    frameworkErrors(error, request, reply) {
+      const exchange = exchangeOf(request.raw as IncomingMessage)
+      observer.begin(exchange, request.raw as IncomingMessage, reply.raw as ServerResponse)
+      void handleError(exchange.refusal ?? error, request as never, reply as never)
+    },
   })
   const handleError = createErrorHandler({ clock, logger })
   app.setErrorHandler(handleError)
-  for (const method of METHODS) {
-    if (method !== 'CONNECT' && method !== 'TRACE' && !app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true })
-  }
+  for (const method of PROXIED_METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true })
 
   app.addHook('onRequest', async (request, reply) => {
     const exchange = exchangeOf(request.raw)
