@@ -1,8 +1,8 @@
 /** Composition root: every part is built here, once, and handed to those that need it. Nothing is listening yet. */
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import httpProxy from '@fastify/http-proxy'
 import helmet from '@fastify/helmet'
+import httpProxy from '@fastify/http-proxy'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
@@ -56,7 +56,11 @@ import { createRefreshTokens } from './tokens/refresh-tokens.ts'
 import { createSecrets } from './tokens/secrets.ts'
 import { wellKnownRoutes } from './tokens/well-known.routes.ts'
 
-export const VERSION: string = (JSON.parse(readFileSync(new URL(import.meta.url.includes('/dist/') ? '../../package.json' : '../package.json', import.meta.url), 'utf8')) as { version: string }).version
+export const VERSION: string = (
+  JSON.parse(
+    readFileSync(new URL(import.meta.url.includes('/dist/') ? '../../package.json' : '../package.json', import.meta.url), 'utf8'),
+  ) as { version: string }
+).version
 
 export interface BuildOptions {
   config: Config
@@ -73,7 +77,9 @@ export type Core = Awaited<ReturnType<typeof buildCore>>
 export async function buildCore({ config, secrets: values, logger, clock = systemClock }: BuildOptions) {
   if (!values.secretKey) throw new Error('PORTCULLIS_SECRET_KEY is required')
   const metrics = createMetrics(VERSION)
-  const database = await openDatabase(config.database, logger, (operation, seconds) => metrics.dbQuerySeconds.observe({ operation }, seconds))
+  const database = await openDatabase(config.database, logger, (operation, seconds) =>
+    metrics.dbQuerySeconds.observe({ operation }, seconds),
+  )
   const { db } = database
   const redis = config.redis.url === 'memory' ? null : openRedis(config.redis.url, logger)
   const secrets = createSecrets(values.secretKey, values.previousSecretKey)
@@ -85,7 +91,21 @@ export async function buildCore({ config, secrets: values, logger, clock = syste
   const cleanup = createCleanup({ db, needsLock: database.kind === 'postgres', config: config.auth, metrics, logger })
 
   return {
-    config, values, logger, clock, metrics, database, db, redis, secrets, keyring, revocations, ending, passwords, administration, cleanup,
+    config,
+    values,
+    logger,
+    clock,
+    metrics,
+    database,
+    db,
+    redis,
+    secrets,
+    keyring,
+    revocations,
+    ending,
+    passwords,
+    administration,
+    cleanup,
     async close() {
       revocations.stop()
       redis?.close()
@@ -108,7 +128,13 @@ export async function buildApp(options: BuildOptions): Promise<App> {
   const core = await buildCore(options)
   const { config, logger, clock, metrics, database, db, redis, secrets, keyring, revocations, ending, passwords } = core
 
-  const limiter = createLimiter({ redis, replicas: config.server.replicas, counters: createCounterTable(db), metrics, now: () => clock.now() })
+  const limiter = createLimiter({
+    redis,
+    replicas: config.server.replicas,
+    counters: createCounterTable(db),
+    metrics,
+    now: () => clock.now(),
+  })
   const accessTokens = createAccessTokens({ keyring, tokens: config.tokens, clock })
   const refreshTokens = createRefreshTokens({ db, secrets, ending, tokens: config.tokens, refresh: config.auth.refresh })
   const opening = createSessionOpening({ accessTokens, refreshTokens, grantsOf: createRoles(config.auth.roles), config })
@@ -169,7 +195,11 @@ export async function buildApp(options: BuildOptions): Promise<App> {
       upstream: '',
       httpMethods: PROXIED_METHODS as never,
       websocket: true,
-      replyOptions: { getUpstream: () => { throw problem('internal', { cause: 'a request passed the pipeline without leaving it' }) } },
+      replyOptions: {
+        getUpstream: () => {
+          throw problem('internal', { cause: 'a request passed the pipeline without leaving it' })
+        },
+      },
     })
   })
   server.setNotFoundHandler(() => {
@@ -230,7 +260,11 @@ const DB_LAG_SECONDS = 3
 async function registerDocs(auth: FastifyInstance, config: Config): Promise<void> {
   await auth.register(swagger, {
     openapi: {
-      info: { title: 'Portcullis accounts', version: VERSION, description: 'Register, log in, refresh, log out. Errors are RFC 9457 problem documents.' },
+      info: {
+        title: 'Portcullis accounts',
+        version: VERSION,
+        description: 'Register, log in, refresh, log out. Errors are RFC 9457 problem documents.',
+      },
       servers: [{ url: config.server.publicUrl }],
       components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } },
     },
@@ -251,7 +285,8 @@ function sampleMetrics({ core, database, breakerOpen }: { core: Core; database: 
   metrics.configInfo.set({ sha: createHash('sha256').update(JSON.stringify(config)).digest('hex').slice(0, 12) }, 1)
   const sample = () => {
     metrics.signingKeyAge.reset()
-    for (const { kid, state, createdAt } of keyring.status()) metrics.signingKeyAge.set({ kid, state }, (clock.now() - createdAt.getTime()) / 1000)
+    for (const { kid, state, createdAt } of keyring.status())
+      metrics.signingKeyAge.set({ kid, state }, (clock.now() - createdAt.getTime()) / 1000)
     const { pool } = database
     if (!pool) return
     metrics.dbPool.set({ state: 'idle' }, pool.idleCount)

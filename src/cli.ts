@@ -4,13 +4,13 @@ import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { createInterface } from 'node:readline/promises'
 import { parseArgs } from 'node:util'
-import { COMMAND_LINE } from './audit/audit.repo.ts'
+import { viewOf } from './accounts/user-view.ts'
+import { listUsers } from './accounts/users.repo.ts'
 import { buildCore, type Core, VERSION } from './app.ts'
+import { COMMAND_LINE } from './audit/audit.repo.ts'
 import { ConfigError, type Loaded, loadConfig } from './config/load.ts'
 import { formatProblem } from './config/source.ts'
 import { migrateDown, migrateUp, migrationStatus } from './db/migrate.ts'
-import { listUsers } from './accounts/users.repo.ts'
-import { viewOf } from './accounts/user-view.ts'
 import { runDemo } from './demo/demo.ts'
 import { causeText, Problem } from './errors.ts'
 import { compileRoutes } from './gateway/routes.ts'
@@ -94,8 +94,18 @@ const complain = (text: string) => void process.stderr.write(`${text}\n`)
 
 interface Words {
   values: {
-    config?: string; set?: string[]; port?: string; help?: boolean; version?: boolean; print?: boolean; json?: boolean; now?: boolean
-    email?: string; username?: string; role?: string[]; 'password-stdin'?: boolean
+    config?: string
+    set?: string[]
+    port?: string
+    help?: boolean
+    version?: boolean
+    print?: boolean
+    json?: boolean
+    now?: boolean
+    email?: string
+    username?: string
+    role?: string[]
+    'password-stdin'?: boolean
   }
   positionals: string[]
 }
@@ -189,8 +199,14 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
   async routes(words) {
     const { config } = load(words, false)
     const rows = compileRoutes(config).routes.map((r) => ({
-      name: r.name, host: r.host ?? '*', path: r.path, methods: r.methods ? [...r.methods].join(',') : '*', access: r.access.label,
-      limits: r.limits.join(',') || '-', upstream: [...new Set(r.origins)].join(','), websocket: r.websocket,
+      name: r.name,
+      host: r.host ?? '*',
+      path: r.path,
+      methods: r.methods ? [...r.methods].join(',') : '*',
+      access: r.access.label,
+      limits: r.limits.join(',') || '-',
+      upstream: [...new Set(r.origins)].join(','),
+      websocket: r.websocket,
     }))
     rows.sort((a, b) => a.host.localeCompare(b.host) || b.path.length - a.path.length)
     print(words.values.json ? JSON.stringify(rows) : table(rows))
@@ -200,14 +216,19 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
   async migrate(words) {
     const [action] = words.positionals
     if (!['up', 'down', 'status'].includes(action ?? '')) throw new UsageError('migrate takes up, down or status')
-    return withCore(words, async ({ db }) => {
-      if (action === 'status') print(table((await migrationStatus(db)).map((m) => ({ step: m.name, applied: m.executedAt?.toISOString() ?? 'no' }))))
-      else {
-        const steps = action === 'up' ? await migrateUp(db) : await migrateDown(db)
-        print(steps.length ? `${action}: ${steps.join(', ')}` : 'nothing to do')
-      }
-      return 0
-    }, { needsKeys: false })
+    return withCore(
+      words,
+      async ({ db }) => {
+        if (action === 'status')
+          print(table((await migrationStatus(db)).map((m) => ({ step: m.name, applied: m.executedAt?.toISOString() ?? 'no' }))))
+        else {
+          const steps = action === 'up' ? await migrateUp(db) : await migrateDown(db)
+          print(steps.length ? `${action}: ${steps.join(', ')}` : 'nothing to do')
+        }
+        return 0
+      },
+      { needsKeys: false },
+    )
   },
 
   async keys(words) {
@@ -216,10 +237,17 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
     return withCore(words, async ({ keyring }) => {
       if (action === 'rotate') {
         const key = await keyring.rotate({ now: words.values.now ?? false })
-        complain(key.state === 'current' ? `${key.kid} signs now` : `${key.kid} is published and will sign from ${key.activatesAt.toISOString()}`)
+        complain(
+          key.state === 'current' ? `${key.kid} signs now` : `${key.kid} is published and will sign from ${key.activatesAt.toISOString()}`,
+        )
       }
       const rows = (await keyring.list()).map((k) => ({
-        kid: k.kid, algorithm: k.algorithm, state: k.state, created: k.createdAt.toISOString(), signs_from: k.activatesAt.toISOString(), retired: k.retiredAt?.toISOString() ?? '-',
+        kid: k.kid,
+        algorithm: k.algorithm,
+        state: k.state,
+        created: k.createdAt.toISOString(),
+        signs_from: k.activatesAt.toISOString(),
+        retired: k.retiredAt?.toISOString() ?? '-',
       }))
       print(words.values.json ? JSON.stringify(rows) : table(rows))
       return 0
@@ -229,22 +257,33 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
   async users(words) {
     const [action = '', login = '', role = ''] = words.positionals
     const change = ['disable', 'enable', 'grant', 'revoke'].includes(action)
-    if (!change && action !== 'create' && action !== 'list') throw new UsageError('users takes create, list, disable, enable, grant or revoke')
+    if (!change && action !== 'create' && action !== 'list')
+      throw new UsageError('users takes create, list, disable, enable, grant or revoke')
     if (change && !login) throw new UsageError(`users ${action} needs a LOGIN`)
     if ((action === 'grant' || action === 'revoke') && !role) throw new UsageError(`users ${action} needs a LOGIN and a ROLE`)
     return withCore(words, async (core) => {
       const { administration: admin, db } = core
       if (action === 'list') {
-        const rows = (await listUsers(db, 1000)).map((u) => ({ id: u.id, username: u.username, email: u.email, roles: u.roles.join(','), disabled: u.disabled_at !== null, last_login: u.last_login_at?.toISOString() ?? '-' }))
+        const rows = (await listUsers(db, 1000)).map((u) => ({
+          id: u.id,
+          username: u.username,
+          email: u.email,
+          roles: u.roles.join(','),
+          disabled: u.disabled_at !== null,
+          last_login: u.last_login_at?.toISOString() ?? '-',
+        }))
         print(words.values.json ? JSON.stringify(rows) : table(rows))
         return 0
       }
       if (action === 'create') return createUser(core, words)
       const user =
-        action === 'grant' ? await admin.grant(login, role, BY_OPERATOR)
-        : action === 'revoke' ? await admin.revoke(login, role, BY_OPERATOR)
-        : action === 'disable' ? await admin.disable(login, BY_OPERATOR)
-        : await admin.enable(login, BY_OPERATOR)
+        action === 'grant'
+          ? await admin.grant(login, role, BY_OPERATOR)
+          : action === 'revoke'
+            ? await admin.revoke(login, role, BY_OPERATOR)
+            : action === 'disable'
+              ? await admin.disable(login, BY_OPERATOR)
+              : await admin.enable(login, BY_OPERATOR)
       print(JSON.stringify({ ...viewOf(user), disabled: user.disabled_at !== null }))
       return 0
     })
@@ -261,7 +300,10 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
   async healthcheck(words) {
     const { admin } = load(words, false).config
     const host = admin.host === '0.0.0.0' || admin.host === '::' ? '127.0.0.1' : admin.host
-    const status = await fetch(`http://${host}:${admin.port}/readyz`, { signal: AbortSignal.timeout(3000) }).then((r) => r.status, () => 0)
+    const status = await fetch(`http://${host}:${admin.port}/readyz`, { signal: AbortSignal.timeout(3000) }).then(
+      (r) => r.status,
+      () => 0,
+    )
     print(status === 200 ? 'ready' : status === 0 ? 'no answer' : 'not ready')
     return status === 200 ? 0 : 1
   },
@@ -273,7 +315,10 @@ async function createUser({ administration }: Core, { values }: Words): Promise<
   const given = values['password-stdin'] ? await readLine() : null
   const password = given ?? randomBytes(18).toString('base64url')
   // a password that somebody else has seen must be changed
-  const user = await administration.create({ username, email, password, roles: role ?? ['user'], mustChangePassword: given === null }, BY_OPERATOR)
+  const user = await administration.create(
+    { username, email, password, roles: role ?? ['user'], mustChangePassword: given === null },
+    BY_OPERATOR,
+  )
   print(JSON.stringify({ ...viewOf(user), ...(given === null ? { password } : {}) }))
   return 0
 }
@@ -294,17 +339,34 @@ function table(rows: Record<string, unknown>[]): string {
   const columns = Object.keys(rows[0]!)
   const cells = [columns, ...rows.map((row) => columns.map((c) => String(row[c])))]
   const widths = columns.map((_, i) => Math.max(...cells.map((line) => line[i]!.length)))
-  return cells.map((line) => line.map((cell, i) => cell.padEnd(widths[i]!)).join('  ').trimEnd()).join('\n')
+  return cells
+    .map((line) =>
+      line
+        .map((cell, i) => cell.padEnd(widths[i]!))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')
+}
+
+function done(text: string): number {
+  print(text)
+  return 0
+}
+
+function misused(text: string): number {
+  complain(text)
+  return 2
 }
 
 async function run(argv: string[]): Promise<number> {
   const words = readWords(argv)
   const [name, ...positionals] = words.positionals
-  if (words.values.version) return print(VERSION), 0
-  if (!name) return print(HELP), words.values.help ? 0 : 2
+  if (words.values.version) return done(VERSION)
+  if (!name) return words.values.help ? done(HELP) : misused(HELP)
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (!command) throw new UsageError(`no such command: ${name}`)
-  if (words.values.help) return print(COMMAND_HELP[name]!), 0
+  if (words.values.help) return done(COMMAND_HELP[name]!)
   return command({ ...words, positionals })
 }
 
@@ -322,7 +384,13 @@ function exitCodeOf(error: unknown): number {
     return 2
   }
   if (error instanceof Problem) {
-    complain([error.detail, ...(error.errors ?? []).map((e) => `${e.field}: ${e.detail}`), ...(error.code === 'unavailable' ? [causeText(error.cause)] : [])].join('\n'))
+    complain(
+      [
+        error.detail,
+        ...(error.errors ?? []).map((e) => `${e.field}: ${e.detail}`),
+        ...(error.code === 'unavailable' ? [causeText(error.cause)] : []),
+      ].join('\n'),
+    )
     return error.code === 'validation_failed' ? 2 : 1
   }
   complain(causeText(error))

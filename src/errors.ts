@@ -103,7 +103,15 @@ export interface ProblemBody {
 /** RFC 9457 body. `type` is about:blank: the `code` says what the type would. */
 export function problemBody(error: Problem, requestId: string, now: number): ProblemBody {
   const { title, status, code, detail, errors } = error
-  const body: ProblemBody = { type: 'about:blank', title, status, code, detail, request_id: requestId, timestamp: new Date(now).toISOString() }
+  const body: ProblemBody = {
+    type: 'about:blank',
+    title,
+    status,
+    code,
+    detail,
+    request_id: requestId,
+    timestamp: new Date(now).toISOString(),
+  }
   return errors ? { ...body, errors } : body
 }
 

@@ -1,6 +1,6 @@
 /** Running the process: build, listen, and stop when told to. */
 import closeWithGrace from 'close-with-grace'
-import { buildApp, type BuildOptions, type App } from './app.ts'
+import { type App, type BuildOptions, buildApp } from './app.ts'
 import { flushLogger } from './logger.ts'
 
 export interface Running {
@@ -27,7 +27,8 @@ export async function serve(options: BuildOptions): Promise<Running> {
   }
   logger.info({ port, admin_port: adminPort, routes: config.routes.length }, 'portcullis is listening')
   closeWithGrace({ delay: config.server.shutdownTimeoutMs, logger: false }, async ({ signal, err }) => {
-    if (err) logger.fatal({ reason: 'internal', err: { type: err.name, message: err.message, stack: err.stack } }, 'an error that nobody caught')
+    if (err)
+      logger.fatal({ reason: 'internal', err: { type: err.name, message: err.message, stack: err.stack } }, 'an error that nobody caught')
     logger.info({ signal }, 'stopping: finishing what is in flight')
     await app.stop()
     logger.info('stopped')
@@ -38,7 +39,10 @@ export async function serve(options: BuildOptions): Promise<Running> {
 
 function announceStores({ config, logger }: BuildOptions): void {
   if (config.database.url === 'embedded') {
-    logger.warn({ data_dir: config.database.dataDir }, 'embedded database: one process, no replication, a crash of the machine may lose the last seconds; for production set DATABASE_URL')
+    logger.warn(
+      { data_dir: config.database.dataDir },
+      'embedded database: one process, no replication, a crash of the machine may lose the last seconds; for production set DATABASE_URL',
+    )
   }
   if (config.redis.url === 'memory') logger.warn('limits are counted in this process alone; for several gateways set REDIS_URL')
   if (typeof config.server.workers === 'number' && config.server.workers > 1) {

@@ -28,8 +28,19 @@ export function createMetrics(version: string) {
     new Histogram({ name: prefix + name, help, labelNames, buckets, registers })
   const sampled = (name: string, help: string): Sampled => {
     let read = () => 0
-    new Gauge({ name: prefix + name, help, registers, collect() { this.set(read()) } })
-    return { collectFrom: (source) => { read = source } }
+    new Gauge({
+      name: prefix + name,
+      help,
+      registers,
+      collect() {
+        this.set(read())
+      },
+    })
+    return {
+      collectFrom: (source) => {
+        read = source
+      },
+    }
   }
 
   const buildInfo = gauge('build_info', 'Always 1.', ['version', 'node'])

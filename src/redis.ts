@@ -75,7 +75,8 @@ function connect(url: string, more: RedisOptions): RedisClient {
     const [name = 'localhost', port] = h.split(':')
     return { host: name, port: Number(port ?? (protocol.endsWith('sentinel') ? 26379 : 6379)) }
   })
-  if (protocol.endsWith('+sentinel')) return new Redis({ ...options, ...tls, ...credentials, sentinels: nodes, name: pathname.slice(1) || 'mymaster' })
+  if (protocol.endsWith('+sentinel'))
+    return new Redis({ ...options, ...tls, ...credentials, sentinels: nodes, name: pathname.slice(1) || 'mymaster' })
   if (protocol.endsWith('+cluster')) {
     return new Cluster(nodes, {
       enableOfflineQueue: false,

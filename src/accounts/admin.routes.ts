@@ -14,20 +14,22 @@ const ErrorRecordSchema = Type.Object({
   cause: Type.String(),
 })
 
-export const adminRoutes = ({ observer, caller }: { observer: Observer; caller: Caller }) => async (app: FastifyTypeProviderTypebox) => {
-  app.get(
-    '/admin/errors',
-    {
-      config: { name: 'auth.admin.errors' },
-      schema: {
-        summary: 'The last 100 errors, newest first, with their causes',
-        security: [{ bearer: [] }],
-        response: answers({ 200: Type.Object({ errors: Type.Array(ErrorRecordSchema) }) }, [401, 403]),
+export const adminRoutes =
+  ({ observer, caller }: { observer: Observer; caller: Caller }) =>
+  async (app: FastifyTypeProviderTypebox) => {
+    app.get(
+      '/admin/errors',
+      {
+        config: { name: 'auth.admin.errors' },
+        schema: {
+          summary: 'The last 100 errors, newest first, with their causes',
+          security: [{ bearer: [] }],
+          response: answers({ 200: Type.Object({ errors: Type.Array(ErrorRecordSchema) }) }, [401, 403]),
+        },
       },
-    },
-    async (request) => {
-      await caller.demand(request, { role: 'admin' })
-      return { errors: observer.lastErrors() }
-    },
-  )
-}
+      async (request) => {
+        await caller.demand(request, { role: 'admin' })
+        return { errors: observer.lastErrors() }
+      },
+    )
+  }

@@ -2,7 +2,7 @@
 import { uuidv7 } from 'uuidv7'
 import { insertAudit, type RequestOrigin } from '../audit/audit.repo.ts'
 import type { Config } from '../config/schema.ts'
-import { databaseNow, type Db, inTransaction, type Transaction } from '../db/database.ts'
+import { type Db, databaseNow, inTransaction, type Transaction } from '../db/database.ts'
 import { problem } from '../errors.ts'
 import type { SessionEnding } from '../sessions/ending.ts'
 import type { Revocation } from '../sessions/revocations.repo.ts'
@@ -11,7 +11,7 @@ import { canonicalLogin } from './canonical-login.ts'
 import { field } from './password-policy.ts'
 import type { Passwords } from './passwords.ts'
 import { asTaken, readAccount, refuseTaken } from './register.service.ts'
-import { findUserByLogin, insertUser, lockUser, updateUser, type User } from './users.repo.ts'
+import { findUserByLogin, insertUser, lockUser, type User, updateUser } from './users.repo.ts'
 
 export interface AdministrationDeps {
   db: Db
@@ -29,20 +29,36 @@ export interface Actor {
 const ROLE = /^[a-z][a-z0-9_.:-]{0,62}$/
 
 export function createAdministration({ db, config, passwords, ending, revocations }: AdministrationDeps) {
-  async function create(input: { username: string; email: string; password: string; roles: string[]; mustChangePassword: boolean }, by: Actor): Promise<User> {
+  async function create(
+    input: { username: string; email: string; password: string; roles: string[]; mustChangePassword: boolean },
+    by: Actor,
+  ): Promise<User> {
     const account = readAccount(input, config.auth.password)
     input.roles.forEach(demandRole)
     await refuseTaken(db, account)
     const password_hash = await passwords.hash(input.password)
     return inTransaction(db, async (trx) => {
-      const user = await insertUser(trx, { id: uuidv7(), ...account, password_hash, roles: input.roles, password_must_change: input.mustChangePassword })
+      const user = await insertUser(trx, {
+        id: uuidv7(),
+        ...account,
+        password_hash,
+        roles: input.roles,
+        password_must_change: input.mustChangePassword,
+      })
       await insertAudit(trx, { event: 'user_create', outcome: 'success', userId: user.id, ...by })
       return user
-    }).catch((error) => { throw asTaken(error) })
+    }).catch((error) => {
+      throw asTaken(error)
+    })
   }
 
   /** Changes a locked user in one transaction with its audit row; tells every gateway afterwards. */
-  async function change(login: string, event: string, by: Actor, work: (trx: Transaction, user: User) => Promise<Revocation | null>): Promise<User> {
+  async function change(
+    login: string,
+    event: string,
+    by: Actor,
+    work: (trx: Transaction, user: User) => Promise<Revocation | null>,
+  ): Promise<User> {
     const found = await findUserByLogin(db, canonicalLogin(login))
     if (!found) throw problem('validation_failed', { errors: field('login', `no user ${login}`) })
     const { user, revocation } = await inTransaction(db, async (trx) => {
@@ -67,7 +83,13 @@ export function createAdministration({ db, config, passwords, ending, revocation
       return change(login, 'role_grant', by, (trx, user) => setRoles(trx, user, [...new Set([...user.roles, role])].sort()))
     },
     revoke: (login: string, role: string, by: Actor) =>
-      change(login, 'role_revoke', by, (trx, user) => setRoles(trx, user, user.roles.filter((r) => r !== role))),
+      change(login, 'role_revoke', by, (trx, user) =>
+        setRoles(
+          trx,
+          user,
+          user.roles.filter((r) => r !== role),
+        ),
+      ),
     disable: (login: string, by: Actor) =>
       change(login, 'user_disable', by, async (trx, user) => {
         await updateUser(trx, user.id, { disabled_at: await databaseNow(trx) })

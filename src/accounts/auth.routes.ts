@@ -1,13 +1,14 @@
 /** register, login, refresh, logout, logout-all. Thin: the stories are in the services. */
-import type { FastifyTypeProviderTypebox } from '../http/type-provider.ts'
+
 import { Type } from 'typebox'
 import { problem } from '../errors.ts'
 import { exchangeOf } from '../gateway/exchange.ts'
-import { answers, type Caller, originOf, Password, strictBody, Tokens } from './schemas.ts'
+import type { FastifyTypeProviderTypebox } from '../http/type-provider.ts'
 import type { createLogin } from './login.service.ts'
 import type { createLogout, SessionProof } from './logout.service.ts'
 import type { createRefresh } from './refresh.service.ts'
 import type { createRegister } from './register.service.ts'
+import { answers, type Caller, originOf, Password, strictBody, Tokens } from './schemas.ts'
 
 export interface AuthRoutesDeps {
   register: ReturnType<typeof createRegister>
@@ -20,73 +21,86 @@ export interface AuthRoutesDeps {
 const RefreshToken = Type.String({ minLength: 1, maxLength: 256 })
 const OptionalRefreshToken = strictBody({ refresh_token: Type.Optional(RefreshToken) })
 
-export const authRoutes = ({ register, login, refresh, logout, caller }: AuthRoutesDeps) => async (app: FastifyTypeProviderTypebox) => {
-  app.post(
-    '/register',
-    {
-      config: { name: 'auth.register' },
-      schema: {
-        summary: 'Register a user',
-        body: strictBody({ username: Type.String({ maxLength: 64 }), email: Type.String({ maxLength: 254 }), password: Password }),
-        response: answers({ 201: Tokens }, [403, 409, 422, 429]),
-      },
-    },
-    async (request, reply) => reply.code(201).send(await register(request.body, exchangeOf(request.raw).client, originOf(request))),
-  )
-
-  app.post(
-    '/login',
-    {
-      config: { name: 'auth.login' },
-      schema: {
-        summary: 'Log in by e-mail address or username',
-        body: strictBody({ login: Type.String({ minLength: 1, maxLength: 254 }), password: Password, device_token: Type.Optional(Type.String({ maxLength: 512 })) }),
-        response: answers({ 200: Tokens }, [401, 422, 429, 503]),
-      },
-    },
-    (request) => login(request.body, exchangeOf(request.raw).client, originOf(request)),
-  )
-
-  app.post(
-    '/refresh',
-    {
-      config: { name: 'auth.refresh' },
-      schema: {
-        summary: 'Exchange a refresh token for its successor',
-        body: strictBody({ refresh_token: RefreshToken }),
-        response: answers({ 200: Type.Omit(Tokens, ['user']) }, [401, 422, 429, 503]),
-      },
-    },
-    (request) => refresh(request.body.refresh_token, exchangeOf(request.raw).client, originOf(request)),
-  )
-
-  for (const [path, scope] of [['/logout', 'session'], ['/logout-all', 'all']] as const) {
+export const authRoutes =
+  ({ register, login, refresh, logout, caller }: AuthRoutesDeps) =>
+  async (app: FastifyTypeProviderTypebox) => {
     app.post(
-      path,
+      '/register',
       {
-        config: { name: `auth${path.replace('/', '.')}` },
+        config: { name: 'auth.register' },
         schema: {
-          summary: scope === 'all' ? 'End every session of the user' : 'End the session',
-          body: Type.Optional(OptionalRefreshToken),
-          response: answers({ 204: Type.Null() }, [401]),
+          summary: 'Register a user',
+          body: strictBody({ username: Type.String({ maxLength: 64 }), email: Type.String({ maxLength: 254 }), password: Password }),
+          response: answers({ 201: Tokens }, [403, 409, 422, 429]),
         },
       },
-      async (request, reply) => {
-        await logout(await proofOf(request), scope, originOf(request))
-        return reply.code(204).send(null)
-      },
+      async (request, reply) => reply.code(201).send(await register(request.body, exchangeOf(request.raw).client, originOf(request))),
     )
-  }
 
-  /** The bearer, when there is a good one, else the refresh token of the body. */
-  async function proofOf(request: Parameters<Caller['find']>[0]): Promise<SessionProof> {
-    const refreshToken = (request.body as { refresh_token?: string } | null | undefined)?.refresh_token
-    const principal = await caller.find(request).catch((error) => {
-      if (refreshToken) return null
-      throw error
-    })
-    if (principal) return { sessionId: principal.sessionId, userId: principal.id }
-    if (refreshToken) return { refreshToken }
-    throw problem('token_missing', { detail: 'Send an access token or a refresh_token.', headers: { 'www-authenticate': 'Bearer' } })
+    app.post(
+      '/login',
+      {
+        config: { name: 'auth.login' },
+        schema: {
+          summary: 'Log in by e-mail address or username',
+          body: strictBody({
+            login: Type.String({ minLength: 1, maxLength: 254 }),
+            password: Password,
+            device_token: Type.Optional(Type.String({ maxLength: 512 })),
+          }),
+          response: answers({ 200: Tokens }, [401, 422, 429, 503]),
+        },
+      },
+      (request) => login(request.body, exchangeOf(request.raw).client, originOf(request)),
+    )
+
+    app.post(
+      '/refresh',
+      {
+        config: { name: 'auth.refresh' },
+        schema: {
+          summary: 'Exchange a refresh token for its successor',
+          body: strictBody({ refresh_token: RefreshToken }),
+          response: answers({ 200: Type.Omit(Tokens, ['user']) }, [401, 422, 429, 503]),
+        },
+      },
+      (request) => refresh(request.body.refresh_token, exchangeOf(request.raw).client, originOf(request)),
+    )
+
+    for (const [path, scope] of [
+      ['/logout', 'session'],
+      ['/logout-all', 'all'],
+    ] as const) {
+      app.post(
+        path,
+        {
+          config: { name: `auth${path.replace('/', '.')}` },
+          schema: {
+            summary: scope === 'all' ? 'End every session of the user' : 'End the session',
+            body: OptionalRefreshToken,
+            response: answers({ 204: Type.Null() }, [401]),
+          },
+          // a bearer is enough: no body is an empty one
+          preValidation: async (request) => {
+            request.body ??= {}
+          },
+        },
+        async (request, reply) => {
+          await logout(await proofOf(request), scope, originOf(request))
+          return reply.code(204).send(null)
+        },
+      )
+    }
+
+    /** The bearer, when there is a good one, else the refresh token of the body. */
+    async function proofOf(request: Parameters<Caller['find']>[0]): Promise<SessionProof> {
+      const refreshToken = (request.body as { refresh_token?: string }).refresh_token
+      const principal = await caller.find(request).catch((error) => {
+        if (refreshToken) return null
+        throw error
+      })
+      if (principal) return { sessionId: principal.sessionId, userId: principal.id }
+      if (refreshToken) return { refreshToken }
+      throw problem('token_missing', { detail: 'Send an access token or a refresh_token.', headers: { 'www-authenticate': 'Bearer' } })
+    }
   }
-}

@@ -10,4 +10,5 @@ export const canonicalEmail = (email: string): string => email.normalize('NFC').
 export const isEmail = (email: string): boolean => EMAIL.test(email) && !/\.\.|^\.|\.@|@\.|@-|\.$/.test(email)
 
 /** Usernames hold no `@`, so that the two can never be confused. */
-export const canonicalLogin = (login: string): string => (login.includes('@') ? canonicalEmail(login.trim()) : canonicalUsername(login.trim()))
+export const canonicalLogin = (login: string): string =>
+  login.includes('@') ? canonicalEmail(login.trim()) : canonicalUsername(login.trim())

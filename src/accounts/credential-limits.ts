@@ -2,7 +2,7 @@
 import type { Config } from '../config/schema.ts'
 import { problem } from '../errors.ts'
 import { addressKey, type ClientOrigin } from '../http/networks.ts'
-import { type Decision, type Limit, limitHeaders, type Limiter } from '../limits/limiter.ts'
+import { type Decision, type Limit, type Limiter, limitHeaders } from '../limits/limiter.ts'
 import type { Secrets } from '../tokens/secrets.ts'
 
 export interface CredentialLimits {

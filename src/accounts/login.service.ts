@@ -1,6 +1,6 @@
 /** Find the user, check the password with equal work for everybody, open the session, issue the pair. */
 import { insertAudit, type RequestOrigin } from '../audit/audit.repo.ts'
-import { databaseNow, type Db, inTransaction } from '../db/database.ts'
+import { type Db, databaseNow, inTransaction } from '../db/database.ts'
 import { Problem, problem } from '../errors.ts'
 import type { ClientOrigin } from '../http/networks.ts'
 import type { Metrics } from '../metrics.ts'
@@ -8,7 +8,7 @@ import type { SessionOpening } from '../sessions/opening.ts'
 import { canonicalLogin } from './canonical-login.ts'
 import type { CredentialLimits } from './credential-limits.ts'
 import { MAX_PASSWORD_BYTES, type Passwords } from './passwords.ts'
-import { findUserByLogin, lockUser, replaceHash, updateUser, type User } from './users.repo.ts'
+import { findUserByLogin, lockUser, replaceHash, type User, updateUser } from './users.repo.ts'
 
 export interface LoginDeps {
   db: Db
@@ -36,7 +36,8 @@ export function createLogin({ db, passwords, limits, opening, metrics }: LoginDe
     const opened = await inTransaction(db, async (trx) => {
       const locked = await lockUser(trx, user.id)
       // the password was checked without a lock: what it was checked against must still hold
-      const isSame = locked && locked.password_hash === user.password_hash && locked.session_epoch === user.session_epoch && !locked.disabled_at
+      const isSame =
+        locked && locked.password_hash === user.password_hash && locked.session_epoch === user.session_epoch && !locked.disabled_at
       if (!isSame) throw problem('invalid_credentials', { cause: 'the account changed while the password was checked' })
       if (rehashed) await replaceHash(trx, user.id, user.password_hash, rehashed)
       const current = await updateUser(trx, user.id, { last_login_at: await databaseNow(trx) })

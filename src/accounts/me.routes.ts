@@ -12,52 +12,61 @@ export interface MeRoutesDeps {
   caller: Caller
 }
 
-export const meRoutes = ({ profile, changePassword, caller }: MeRoutesDeps) => async (app: FastifyTypeProviderTypebox) => {
-  const bearer = [{ bearer: [] }]
+export const meRoutes =
+  ({ profile, changePassword, caller }: MeRoutesDeps) =>
+  async (app: FastifyTypeProviderTypebox) => {
+    const bearer = [{ bearer: [] }]
 
-  app.get(
-    '/me',
-    { config: { name: 'auth.me' }, schema: { summary: 'The own account', security: bearer, response: answers({ 200: UserSchema }, [401]) } },
-    async (request) => profile.get((await caller.demand(request, { mayHaveToChangePassword: true })).id),
-  )
-
-  app.patch(
-    '/me',
-    {
-      config: { name: 'auth.me' },
-      schema: {
-        summary: 'Change username or e-mail address',
-        security: bearer,
-        body: Type.Object(
-          { username: Type.Optional(Type.String({ maxLength: 64 })), email: Type.Optional(Type.String({ maxLength: 254 })), current_password: Type.Optional(Password) },
-          { additionalProperties: false, minProperties: 1 },
-        ),
-        response: answers({ 200: UserSchema }, [401, 403, 409, 422, 429]),
+    app.get(
+      '/me',
+      {
+        config: { name: 'auth.me' },
+        schema: { summary: 'The own account', security: bearer, response: answers({ 200: UserSchema }, [401]) },
       },
-      // before the body is looked at: who is not signed in learns nothing of its form
-      onRequest: async (request) => void (await caller.demand(request)),
-    },
-    (request) => {
-      const { client, principal } = exchangeOf(request.raw)
-      return profile.change(principal!.id, request.body, client, originOf(request))
-    },
-  )
+      async (request) => profile.get((await caller.demand(request, { mayHaveToChangePassword: true })).id),
+    )
 
-  app.post(
-    '/password/change',
-    {
-      config: { name: 'auth.password.change' },
-      schema: {
-        summary: 'Change the password; every other session ends',
-        security: bearer,
-        body: strictBody({ current_password: Password, new_password: Password }),
-        response: answers({ 200: Tokens }, [401, 422, 429, 503]),
+    app.patch(
+      '/me',
+      {
+        config: { name: 'auth.me' },
+        schema: {
+          summary: 'Change username or e-mail address',
+          security: bearer,
+          body: Type.Object(
+            {
+              username: Type.Optional(Type.String({ maxLength: 64 })),
+              email: Type.Optional(Type.String({ maxLength: 254 })),
+              current_password: Type.Optional(Password),
+            },
+            { additionalProperties: false, minProperties: 1 },
+          ),
+          response: answers({ 200: UserSchema }, [401, 403, 409, 422, 429]),
+        },
+        // before the body is looked at: who is not signed in learns nothing of its form
+        onRequest: async (request) => void (await caller.demand(request)),
       },
-      onRequest: async (request) => void (await caller.demand(request, { mayHaveToChangePassword: true })),
-    },
-    (request) => {
-      const { client, principal } = exchangeOf(request.raw)
-      return changePassword(principal!.id, request.body, client, originOf(request))
-    },
-  )
-}
+      (request) => {
+        const { client, principal } = exchangeOf(request.raw)
+        return profile.change(principal!.id, request.body, client, originOf(request))
+      },
+    )
+
+    app.post(
+      '/password/change',
+      {
+        config: { name: 'auth.password.change' },
+        schema: {
+          summary: 'Change the password; every other session ends',
+          security: bearer,
+          body: strictBody({ current_password: Password, new_password: Password }),
+          response: answers({ 200: Tokens }, [401, 422, 429, 503]),
+        },
+        onRequest: async (request) => void (await caller.demand(request, { mayHaveToChangePassword: true })),
+      },
+      (request) => {
+        const { client, principal } = exchangeOf(request.raw)
+        return changePassword(principal!.id, request.body, client, originOf(request))
+      },
+    )
+  }

@@ -27,7 +27,8 @@ export function createPasswordChange({ db, config, passwords, passwordCheck, end
     const checked = await passwordCheck(userId, input.current_password, client)
     const fault = passwordFault(input.new_password, config.auth.password, [checked.username, checked.email])
     if (fault) throw problem('validation_failed', { errors: field('new_password', fault) })
-    if (input.new_password === input.current_password) throw problem('validation_failed', { errors: field('new_password', 'must differ from the current one') })
+    if (input.new_password === input.current_password)
+      throw problem('validation_failed', { errors: field('new_password', 'must differ from the current one') })
     const password_hash = await passwords.hash(input.new_password)
 
     const { revocation, ...opened } = await inTransaction(db, async (trx) => {

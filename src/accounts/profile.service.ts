@@ -6,8 +6,8 @@ import type { ClientOrigin } from '../http/networks.ts'
 import type { SessionEnding } from '../sessions/ending.ts'
 import type { Revocations } from '../sessions/revocations.ts'
 import { canonicalEmail, canonicalUsername, isEmail, isUsername } from './canonical-login.ts'
-import { field } from './password-policy.ts'
 import type { PasswordCheck } from './password-check.ts'
+import { field } from './password-policy.ts'
 import { asTaken } from './register.service.ts'
 import { type UserView, viewOf } from './user-view.ts'
 import { findUserById, lockUser, type UserChange, updateUser } from './users.repo.ts'
@@ -43,7 +43,9 @@ export function createProfile({ db, passwordCheck, ending, revocations }: Profil
       const changed = await updateUser(trx, userId, { ...wanted, ...(isNewEmail ? { email_verified_at: null } : {}) })
       await insertAudit(trx, { event: 'profile_change', outcome: 'success', userId, origin })
       return { user: changed, revocation: isNewEmail ? await ending.outdateTokens(trx, userId) : null }
-    }).catch((error) => { throw asTaken(error) })
+    }).catch((error) => {
+      throw asTaken(error)
+    })
     if (revocation) await revocations.announce(revocation)
     return viewOf(user)
   }
@@ -57,7 +59,8 @@ function readChange({ username, email, current_password }: ProfileChange): UserC
     errors.push(...field('username', 'must be 3 to 32 of a-z 0-9 . _ - and begin with a letter or digit'))
   }
   if (email !== undefined && !isEmail(email)) errors.push(...field('email', 'must be an e-mail address'))
-  if (email !== undefined && current_password === undefined) errors.push(...field('current_password', 'is needed to change the e-mail address'))
+  if (email !== undefined && current_password === undefined)
+    errors.push(...field('current_password', 'is needed to change the e-mail address'))
   if (errors.length) throw problem('validation_failed', { errors })
   return {
     ...(username === undefined ? {} : { username: canonicalUsername(username) }),

@@ -18,7 +18,13 @@ export interface RefreshDeps {
   logger: Logger
 }
 
-const REFUSAL = { unknown: 'refresh_invalid', revoked: 'refresh_invalid', expired: 'refresh_expired', superseded: 'refresh_superseded', reused: 'refresh_reused' } as const
+const REFUSAL = {
+  unknown: 'refresh_invalid',
+  revoked: 'refresh_invalid',
+  expired: 'refresh_expired',
+  superseded: 'refresh_superseded',
+  reused: 'refresh_reused',
+} as const
 
 export function createRefresh({ refreshTokens, opening, revocations, limits, metrics, logger }: RefreshDeps) {
   return async (presented: string, client: ClientOrigin, origin: RequestOrigin): Promise<TokenPair> => {
@@ -34,7 +40,10 @@ export function createRefresh({ refreshTokens, opening, revocations, limits, met
     }
     if (result.outcome === 'reused') {
       await revocations.announce(result.revocation)
-      logger.warn({ reason: 'refresh_reused', request_id: origin.requestId }, 'a used refresh token was presented again: its session is ended')
+      logger.warn(
+        { reason: 'refresh_reused', request_id: origin.requestId },
+        'a used refresh token was presented again: its session is ended',
+      )
     }
     await attempt.failed()
     throw problem(REFUSAL[result.outcome], { cause: `refresh token ${result.outcome}` })

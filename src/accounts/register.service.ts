@@ -43,7 +43,9 @@ export function createRegister({ db, config, passwords, limits, opening, metrics
       const session = await opening.open(trx, user, origin)
       await insertAudit(trx, { event: 'register', outcome: 'success', userId: user.id, sessionId: session.session.id, origin })
       return { user, ...session }
-    }).catch((error) => { throw asTaken(error) })
+    }).catch((error) => {
+      throw asTaken(error)
+    })
     return opening.pair(opened.user, opened.session, opened.refreshToken)
   }
 
@@ -64,7 +66,9 @@ export function readAccount({ username, email, password }: RegisterInput, policy
   const account = { username: canonicalUsername(username), email, email_canonical: canonicalEmail(email) }
   const fault = passwordFault(password, policy, [username, email])
   const errors: FieldError[] = [
-    ...(isUsername(account.username) ? [] : [{ field: 'username', detail: 'must be 3 to 32 of a-z 0-9 . _ - and begin with a letter or digit' }]),
+    ...(isUsername(account.username)
+      ? []
+      : [{ field: 'username', detail: 'must be 3 to 32 of a-z 0-9 . _ - and begin with a letter or digit' }]),
     ...(isEmail(email) ? [] : [{ field: 'email', detail: 'must be an e-mail address' }]),
     ...(fault ? [{ field: 'password', detail: fault }] : []),
   ]

@@ -30,9 +30,26 @@ export const lockUser = (trx: Transaction, id: string): Promise<User | undefined
 export type NewUser = Pick<User, 'id' | 'username' | 'email' | 'email_canonical' | 'password_hash' | 'roles' | 'password_must_change'>
 
 export const insertUser = (trx: Transaction, user: NewUser): Promise<User> =>
-  trx.insertInto('users').values({ ...user, email_verified_at: null, disabled_at: null, last_login_at: null }).returningAll().executeTakeFirstOrThrow()
+  trx
+    .insertInto('users')
+    .values({ ...user, email_verified_at: null, disabled_at: null, last_login_at: null })
+    .returningAll()
+    .executeTakeFirstOrThrow()
 
-export type UserChange = Partial<Pick<User, 'username' | 'email' | 'email_canonical' | 'email_verified_at' | 'password_hash' | 'password_must_change' | 'roles' | 'disabled_at' | 'last_login_at'>>
+export type UserChange = Partial<
+  Pick<
+    User,
+    | 'username'
+    | 'email'
+    | 'email_canonical'
+    | 'email_verified_at'
+    | 'password_hash'
+    | 'password_must_change'
+    | 'roles'
+    | 'disabled_at'
+    | 'last_login_at'
+  >
+>
 
 export const updateUser = (trx: Transaction, id: string, change: UserChange): Promise<User> =>
   trx.updateTable('users').set(change).where('id', '=', id).returningAll().executeTakeFirstOrThrow()
@@ -58,4 +75,5 @@ export async function raiseBothEpochs(trx: Transaction, id: string): Promise<num
 export const replaceHash = (trx: Transaction, id: string, old: string, fresh: string) =>
   trx.updateTable('users').set({ password_hash: fresh }).where('id', '=', id).where('password_hash', '=', old).execute()
 
-export const listUsers = (db: Db, limit: number): Promise<User[]> => db.selectFrom('users').selectAll().orderBy('created_at').limit(limit).execute()
+export const listUsers = (db: Db, limit: number): Promise<User[]> =>
+  db.selectFrom('users').selectAll().orderBy('created_at').limit(limit).execute()

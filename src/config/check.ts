@@ -21,29 +21,51 @@ export function checkConfig(config: Config): { problems: Finding[]; warnings: Fi
 }
 
 function checkStores({ server, database, redis }: Config, problems: Finding[]): void {
-  const local = [database.url === 'embedded' && 'database.url: embedded', redis.url === 'memory' && 'redis.url: memory'].filter(Boolean).join(' and ')
+  const local = [database.url === 'embedded' && 'database.url: embedded', redis.url === 'memory' && 'redis.url: memory']
+    .filter(Boolean)
+    .join(' and ')
   if (!local) return
   if (typeof server.workers === 'number' && server.workers > 1) {
-    problems.push({ path: ['server', 'workers'], message: `${local} serve one process: set workers to 1 or auto, or give postgres:// and redis:// addresses` })
+    problems.push({
+      path: ['server', 'workers'],
+      message: `${local} serve one process: set workers to 1 or auto, or give postgres:// and redis:// addresses`,
+    })
   }
   if (server.replicas > 1) {
-    problems.push({ path: ['server', 'replicas'], message: `${local} are private to one process: set replicas to 1, or give postgres:// and redis:// addresses` })
+    problems.push({
+      path: ['server', 'replicas'],
+      message: `${local} are private to one process: set replicas to 1, or give postgres:// and redis:// addresses`,
+    })
   }
 }
 
 function checkNetworks({ server, limits }: Config, problems: Finding[], warnings: Finding[]): void {
-  for (const [section, key, list] of [['server', 'trustedProxies', server.trustedProxies], ['limits', 'exempt', limits.exempt]] as const) {
+  for (const [section, key, list] of [
+    ['server', 'trustedProxies', server.trustedProxies],
+    ['limits', 'exempt', limits.exempt],
+  ] as const) {
     list.forEach((text, i) => {
-      if (parseNetworks([text]) === null) problems.push({ path: [section, key, i], message: `must be a network such as 10.0.0.0/8 or fd00::/8, not ${JSON.stringify(text)}` })
+      if (parseNetworks([text]) === null)
+        problems.push({ path: [section, key, i], message: `must be a network such as 10.0.0.0/8 or fd00::/8, not ${JSON.stringify(text)}` })
     })
   }
   if (server.trustedProxies.length || problems.length) return
   const near = new BlockList()
-  for (const [net, bits] of [['127.0.0.0', 8], ['10.0.0.0', 8], ['172.16.0.0', 12], ['192.168.0.0', 16]] as const) near.addSubnet(net, bits)
+  for (const [net, bits] of [
+    ['127.0.0.0', 8],
+    ['10.0.0.0', 8],
+    ['172.16.0.0', 12],
+    ['192.168.0.0', 16],
+  ] as const)
+    near.addSubnet(net, bits)
   limits.exempt.forEach((text, i) => {
     const address = text.split('/')[0]!
     const isPrivate = isIP(address) === 4 ? near.check(address) : /^(::1$|f[cd]|fe80)/i.test(address)
-    if (isPrivate) warnings.push({ path: ['limits', 'exempt', i], message: 'exempts a private network while trustedProxies is empty: behind a proxy there, every client would be exempt' })
+    if (isPrivate)
+      warnings.push({
+        path: ['limits', 'exempt', i],
+        message: 'exempts a private network while trustedProxies is empty: behind a proxy there, every client would be exempt',
+      })
   })
 }
 
@@ -54,24 +76,28 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
     const near = nearest(name, policies)
     problems.push({ path, message: `no such policy${near ? `; did you mean ${near}?` : `; known: ${policies.join(', ')}`}` })
   }
-  config.limits.default.forEach((name, i) => known(name, ['limits', 'default', i]))
+  for (const [i, name] of config.limits.default.entries()) known(name, ['limits', 'default', i])
 
   const roles = config.auth.roles
   for (const [role, { inherits }] of Object.entries(roles)) {
     inherits.forEach((parent, i) => {
-      if (!(parent in roles)) problems.push({ path: ['auth', 'roles', role, 'inherits', i], message: `no such role; known: ${Object.keys(roles).join(', ')}` })
+      if (!(parent in roles))
+        problems.push({ path: ['auth', 'roles', role, 'inherits', i], message: `no such role; known: ${Object.keys(roles).join(', ')}` })
     })
   }
 
   const seen = new Map<string, number>()
   config.routes.forEach((route, i) => {
     const at = ['routes', i]
-    route.limits?.forEach((name, j) => known(name, [...at, 'limits', j]))
-    if (seen.has(route.name)) problems.push({ path: [...at, 'name'], message: `${route.name} names routes[${seen.get(route.name)}] already` })
+    for (const [j, name] of (route.limits ?? []).entries()) known(name, [...at, 'limits', j])
+    if (seen.has(route.name))
+      problems.push({ path: [...at, 'name'], message: `${route.name} names routes[${seen.get(route.name)}] already` })
     seen.set(route.name, i)
-    if (/\/\/|(^|\/)\.{1,2}(\/|$)/.test(route.match.path)) problems.push({ path: [...at, 'match', 'path'], message: 'must not hold // or dot segments' })
+    if (/\/\/|(^|\/)\.{1,2}(\/|$)/.test(route.match.path))
+      problems.push({ path: [...at, 'match', 'path'], message: 'must not hold // or dot segments' })
     for (const method of route.match.methods ?? []) {
-      if (method === 'CONNECT' || method === 'TRACE') problems.push({ path: [...at, 'match', 'methods'], message: `${method} is never proxied` })
+      if (method === 'CONNECT' || method === 'TRACE')
+        problems.push({ path: [...at, 'match', 'methods'], message: `${method} is never proxied` })
     }
     if (typeof route.access === 'object') {
       const used = [route.access, ...(route.access.anyOf ?? []), ...(route.access.allOf ?? [])].flatMap((r) => r.roles ?? [])
@@ -90,17 +116,25 @@ function checkRoutes(config: Config, problems: Finding[], warnings: Finding[]): 
     const folded = route.path.toLowerCase()
     const prefix = config.auth.prefix.toLowerCase()
     if (folded === prefix || folded.startsWith(`${prefix}/`) || OWN_EXACT.includes(folded)) {
-      warnings.push({ path: [...at(route), 'path'], message: `${route.path} is a path of our own, which wins: this route is never reached` })
+      warnings.push({
+        path: [...at(route), 'path'],
+        message: `${route.path} is a path of our own, which wins: this route is never reached`,
+      })
     }
     for (const other of table.routes.slice(0, i)) {
-      const sameSpelling = other.path === route.path || (!other.caseSensitive && !route.caseSensitive && other.path.toLowerCase() === folded)
+      const sameSpelling =
+        other.path === route.path || (!other.caseSensitive && !route.caseSensitive && other.path.toLowerCase() === folded)
       if (sameSpelling && other.host === route.host && overlap(route.methods, other.methods)) {
         problems.push({ path: at(route), message: `the same host, path and method as route ${other.name}` })
       }
     }
     for (const strict of table.routes) {
       const way = route.access.rank < strict.access.rank && backDoor(table, route, strict)
-      if (way) problems.push({ path: at(route), message: `${way} reaches what route ${strict.name} protects (${strict.access.label}) with ${route.access.label} access` })
+      if (way)
+        problems.push({
+          path: at(route),
+          message: `${way} reaches what route ${strict.name} protects (${strict.access.label}) with ${route.access.label} access`,
+        })
     }
   }
 }
@@ -110,7 +144,10 @@ const overlap = (a: Route['methods'], b: Route['methods']) => a === null || b ==
 /** A client path by which the laxer route reaches an upstream path that the stricter one guards, or null. */
 function backDoor(table: RouteTable, lax: Route, strict: Route): string | null {
   if (!lax.origins.some((o) => strict.origins.includes(o))) return null
-  const [open, guarded] = [rewritePath(lax, lax.path), rewritePath(strict, strict.path)].map((p) => p.replace(/\/$/, '')) as [string, string]
+  const [open, guarded] = [rewritePath(lax, lax.path), rewritePath(strict, strict.path)].map((p) => p.replace(/\/$/, '')) as [
+    string,
+    string,
+  ]
   const under = (path: string, prefix: string) => path === prefix || path.startsWith(`${prefix}/`)
   const shared = under(guarded, open) ? guarded : under(open, guarded) ? open : null
   if (shared === null) return null

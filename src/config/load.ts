@@ -46,7 +46,14 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
   }
   const secrets = readSecrets(variables.values)
   const missing = needSecrets && !secrets.secrets.secretKey && !secrets.problems.length ? [NO_KEY] : []
-  const all = [...source.problems, ...variables.problems, ...invalid.map((p) => p.problem), ...problems.map(place), ...secrets.problems, ...missing]
+  const all = [
+    ...source.problems,
+    ...variables.problems,
+    ...invalid.map((p) => p.problem),
+    ...problems.map(place),
+    ...secrets.problems,
+    ...missing,
+  ]
   if (all.length) throw new ConfigError(inOrder(all))
   return { config, secrets: secrets.secrets, warnings: warnings.map(place) }
 }
@@ -85,7 +92,8 @@ function readSecrets(values: ReadonlyMap<string, string>): { secrets: Secrets; p
     if (text === undefined) return null
     const bytes = Buffer.from(text, 'base64')
     // the value itself is never repeated: it may be a secret with a slip in it
-    if (bytes.length !== 32) problems.push({ where: name, path: '', message: `must be 32 bytes in base64 (it holds ${bytes.length}): openssl rand -base64 32` })
+    if (bytes.length !== 32)
+      problems.push({ where: name, path: '', message: `must be 32 bytes in base64 (it holds ${bytes.length}): openssl rand -base64 32` })
     else if (new Set(bytes).size < 8) problems.push({ where: name, path: '', message: 'is not random: openssl rand -base64 32' })
     return bytes
   }
@@ -133,7 +141,10 @@ function inOrder(problems: ConfigProblem[]): ConfigProblem[] {
 }
 
 const pointer = (text: string): Path =>
-  text.split('/').slice(1).map((s) => (/^\d+$/.test(s) ? Number(s) : s.replaceAll('~1', '/').replaceAll('~0', '~')))
+  text
+    .split('/')
+    .slice(1)
+    .map((s) => (/^\d+$/.test(s) ? Number(s) : s.replaceAll('~1', '/').replaceAll('~0', '~')))
 
 /** Of a union, the errors of the one branch that was meant: the one whose type fits. None fits: one error that names the choices. */
 function chosenBranches(errors: ErrorObject[]): ErrorObject[] {

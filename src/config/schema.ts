@@ -8,7 +8,8 @@ const strict = <P extends TProperties>(properties: P, description?: string) =>
 const oneOf = <L extends string[]>(values: readonly [...L], options: TSchemaOptions = {}) => Type.Enum<L>(values, options)
 const integer = (minimum: number, fallback: number, description: string, maximum = 2_147_483_647) =>
   Type.Integer({ minimum, maximum, default: fallback, description })
-const port = (fallback: number) => Type.Integer({ minimum: 0, maximum: 65535, default: fallback, description: 'TCP port; 0 takes a free one.' })
+const port = (fallback: number) =>
+  Type.Integer({ minimum: 0, maximum: 65535, default: fallback, description: 'TCP port; 0 takes a free one.' })
 const names = (description: string) => Type.Array(Type.String({ minLength: 1 }), { default: [], description })
 const name = (description: string) => Type.String({ pattern: '^[A-Za-z][A-Za-z0-9_.-]{0,62}$', description })
 
@@ -56,9 +57,11 @@ const Upstream = Type.Union([
 const Route = strict({
   name: name('Names the route in logs, metrics and limits.'),
   match: strict({
-    path: Type.String({ pattern: '^/[A-Za-z0-9/_.~!$&\'()*+,=:@-]*$', description: 'Prefix, on a segment boundary.' }),
+    path: Type.String({ pattern: "^/[A-Za-z0-9/_.~!$&'()*+,=:@-]*$", description: 'Prefix, on a segment boundary.' }),
     methods: Type.Optional(Type.Array(Type.String({ pattern: '^[A-Z]+(-[A-Z]+)*$' }), { minItems: 1, description: 'None: all methods.' })),
-    host: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9._-]+$|^\\[[0-9a-fA-F:]+\\]$', description: 'Host without port. None: any host.' })),
+    host: Type.Optional(
+      Type.String({ pattern: '^[A-Za-z0-9._-]+$|^\\[[0-9a-fA-F:]+\\]$', description: 'Host without port. None: any host.' }),
+    ),
     caseSensitive: Type.Boolean({ default: false, description: 'True only for an upstream to which /A and /a are two things.' }),
   }),
   upstream: Type.Array(Upstream, { minItems: 1 }),

@@ -12,7 +12,11 @@ export interface ConfigProblem {
 export const formatProblem = ({ where, path, message }: ConfigProblem): string => [where, path, message].filter(Boolean).join(': ')
 
 export type Path = readonly (string | number)[]
-export const dotted = (path: Path): string => path.map((p) => (typeof p === 'number' ? `[${p}]` : `.${p}`)).join('').replace(/^\./, '')
+export const dotted = (path: Path): string =>
+  path
+    .map((p) => (typeof p === 'number' ? `[${p}]` : `.${p}`))
+    .join('')
+    .replace(/^\./, '')
 
 export interface ConfigSource {
   value: Record<string, unknown>
@@ -31,7 +35,8 @@ export function readYaml(file: string, text: string): ConfigSource {
   const problems = [...doc.errors, ...doc.warnings].map((e) => ({ where: at(e.pos[0]), path: '', message: e.message }))
   const root: unknown = problems.length ? {} : (doc.toJS() ?? {})
   const isObject = typeof root === 'object' && root !== null && !Array.isArray(root)
-  if (!isObject) problems.push({ where: `${file}:1:1`, path: '', message: 'the file must hold a mapping of sections such as server: and routes:' })
+  if (!isObject)
+    problems.push({ where: `${file}:1:1`, path: '', message: 'the file must hold a mapping of sections such as server: and routes:' })
 
   function locate(path: Path): string {
     let node: unknown = doc.contents
@@ -80,14 +85,23 @@ function fromText(text: string, schema: JsonSchema): unknown {
     const number = schema.anyOf.some((s) => s.type === 'integer' || s.type === 'number')
     return number && /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text
   }
-  if (schema.type === 'array') return text.split(',').map((s) => s.trim()).filter(Boolean)
+  if (schema.type === 'array')
+    return text
+      .split(',')
+      .map((s) => s.trim())
+      .filter(Boolean)
   if ((schema.type === 'integer' || schema.type === 'number') && /^-?\d+(\.\d+)?$/.test(text)) return Number(text)
   if (schema.type === 'boolean' && /^(true|false)$/.test(text)) return text === 'true'
   return text
 }
 
 /** Walks the schema by names; `spell` says how a key of the schema is written in this source. Null: no such setting. */
-function resolve(schema: JsonSchema, steps: string[], spell: (key: string) => string, free: (step: string) => string): { path: string[]; schema: JsonSchema } | null {
+function resolve(
+  schema: JsonSchema,
+  steps: string[],
+  spell: (key: string) => string,
+  free: (step: string) => string,
+): { path: string[]; schema: JsonSchema } | null {
   const path: string[] = []
   let at = schema
   for (const step of steps) {
@@ -100,11 +114,23 @@ function resolve(schema: JsonSchema, steps: string[], spell: (key: string) => st
   return at.properties || at.patternProperties ? null : { path, schema: at }
 }
 
-const FIXED: Record<string, string> = { DATABASE_URL: 'PORTCULLIS_DATABASE__URL', REDIS_URL: 'PORTCULLIS_REDIS__URL', PORT: 'PORTCULLIS_SERVER__PORT' }
-export const SECRET_VARIABLES = ['PORTCULLIS_SECRET_KEY', 'PORTCULLIS_SECRET_KEY_PREVIOUS', 'PORTCULLIS_ADMIN_EMAIL', 'PORTCULLIS_ADMIN_PASSWORD']
+const FIXED: Record<string, string> = {
+  DATABASE_URL: 'PORTCULLIS_DATABASE__URL',
+  REDIS_URL: 'PORTCULLIS_REDIS__URL',
+  PORT: 'PORTCULLIS_SERVER__PORT',
+}
+export const SECRET_VARIABLES = [
+  'PORTCULLIS_SECRET_KEY',
+  'PORTCULLIS_SECRET_KEY_PREVIOUS',
+  'PORTCULLIS_ADMIN_EMAIL',
+  'PORTCULLIS_ADMIN_PASSWORD',
+]
 
 /** Every variable that is ours, with `…_FILE` read: name → value. */
-export function readEnvironment(env: NodeJS.ProcessEnv, readFile: (path: string) => string): { values: Map<string, string>; problems: ConfigProblem[] } {
+export function readEnvironment(
+  env: NodeJS.ProcessEnv,
+  readFile: (path: string) => string,
+): { values: Map<string, string>; problems: ConfigProblem[] } {
   const values = new Map<string, string>()
   const problems: ConfigProblem[] = []
   for (const [key, value] of Object.entries(env)) {
@@ -144,7 +170,18 @@ export function overlay(source: ConfigSource, schema: TSchema, env: ReadonlyMap<
     const cut = flag.indexOf('=')
     const name = cut < 0 ? flag : flag.slice(0, cut)
     if (cut < 0) problems.push({ where: `--set ${flag}`, path: '', message: 'write it as --set section.key=value' })
-    else set(`--set ${name}`, '', flag.slice(cut + 1), resolve(schema as JsonSchema, name.split('.'), (key) => key, (step) => step))
+    else
+      set(
+        `--set ${name}`,
+        '',
+        flag.slice(cut + 1),
+        resolve(
+          schema as JsonSchema,
+          name.split('.'),
+          (key) => key,
+          (step) => step,
+        ),
+      )
   }
   return { value, problems, locate: (path) => origin.get(dotted(path)) ?? source.locate(path) }
 }

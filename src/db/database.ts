@@ -67,7 +67,14 @@ export interface Database {
   refresh_tokens: RefreshTokenTable
   signing_keys: SigningKeyTable
   secret_canary: { only_row: Generated<boolean>; sealed: string }
-  revocations: { id: string; xid: Generated<string>; session_id: string | null; user_id: string | null; min_epoch: number | null; expires_at: Date }
+  revocations: {
+    id: string
+    xid: Generated<string>
+    session_id: string | null
+    user_id: string | null
+    min_epoch: number | null
+    expires_at: Date
+  }
   audit_log: {
     id: string
     at: Generated<Date>
@@ -96,12 +103,24 @@ export interface OpenDatabase {
 export type QueryObserver = (operation: string, seconds: number) => void
 
 /** Opens PGlite in `dataDir`, or a pool of Postgres connections. @throws when the folder is in use; Postgres may still be away. */
-export async function openDatabase({ url, dataDir, poolSize }: Config['database'], logger: Logger, observe?: QueryObserver): Promise<OpenDatabase> {
+export async function openDatabase(
+  { url, dataDir, poolSize }: Config['database'],
+  logger: Logger,
+  observe?: QueryObserver,
+): Promise<OpenDatabase> {
   const log = observe && ((event: LogEvent) => observe(operationOf(event), event.queryDurationMillis / 1000))
   if (url === 'embedded') {
     const embedded = await openPGlite(dataDir)
     const db = new Kysely<Database>({ dialect: new PGliteDialect({ pglite: embedded.pglite }), log })
-    return { db, kind: 'embedded', pool: null, close: async () => { await db.destroy(); embedded.release() } }
+    return {
+      db,
+      kind: 'embedded',
+      pool: null,
+      close: async () => {
+        await db.destroy()
+        embedded.release()
+      },
+    }
   }
   const pool = new pg.Pool({
     connectionString: url,
@@ -166,7 +185,8 @@ const sqlState = (error: unknown): string => String((error as { code?: unknown }
 
 /** 08 connection, 53 resources, 57P admin shutdown, 25006 read-only, 55P03 lock and 57014 statement timeout. */
 const UNAVAILABLE_STATE = /^(08|53|57P|25006|55P03|57014)/
-const UNAVAILABLE_TEXT = /timeout exceeded|Query read timeout|Connection terminated|connection error|Client has encountered|PGlite is closed|is closing|driver has already been destroyed/i
+const UNAVAILABLE_TEXT =
+  /timeout exceeded|Query read timeout|Connection terminated|connection error|Client has encountered|PGlite is closed|is closing|driver has already been destroyed/i
 const UNAVAILABLE_SYSTEM = /^(ECONNREFUSED|ECONNRESET|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|EHOSTUNREACH|ENETUNREACH|ENOENT)$/
 
 export function isDatabaseAway(error: unknown): boolean {

@@ -14,7 +14,10 @@ export async function openPGlite(dataDir: string): Promise<EmbeddedDatabase> {
   const release = lockFolder(join(dataDir, 'portcullis.lock'))
   try {
     // without a cap PGlite takes 128 MiB for buffers
-    const pglite = await PGlite.create({ dataDir: join(dataDir, 'pglite'), startParams: [...PGlite.defaultStartParams, '-c', 'shared_buffers=16MB'] })
+    const pglite = await PGlite.create({
+      dataDir: join(dataDir, 'pglite'),
+      startParams: [...PGlite.defaultStartParams, '-c', 'shared_buffers=16MB'],
+    })
     return { pglite, release }
   } catch (error) {
     release()

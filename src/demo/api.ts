@@ -27,7 +27,8 @@ export async function startDemoApi(): Promise<DemoApi> {
   const feeds = new Set<ServerResponse>()
   const streams = new Set<Duplex>()
   const tell = (order: Order) => {
-    for (const feed of feeds) feed.write(`event: order\ndata: ${JSON.stringify({ id: order.id, item: order.item, status: order.status })}\n\n`)
+    for (const feed of feeds)
+      feed.write(`event: order\ndata: ${JSON.stringify({ id: order.id, item: order.item, status: order.status })}\n\n`)
   }
 
   const server = http.createServer(async (req, res) => {
@@ -35,10 +36,21 @@ export async function startDemoApi(): Promise<DemoApi> {
     const user = req.headers['x-auth-user'] as string | undefined
     const call = `${req.method} ${pathname}`
     if (call === 'GET /shop/catalog') return json(res, 200, CATALOG)
-    if (call === 'GET /shop/orders') return json(res, 200, orders.filter((o) => o.owner === user))
+    if (call === 'GET /shop/orders')
+      return json(
+        res,
+        200,
+        orders.filter((o) => o.owner === user),
+      )
     if (call === 'POST /shop/orders') return placeOrder(req, res, user!)
     if (call === 'GET /shop/admin/orders') return json(res, 200, orders)
-    if (call === 'GET /shop/whoami') return json(res, 200, { user, roles: req.headers['x-auth-roles'], session: req.headers['x-auth-session'], request_id: req.headers['x-request-id'] })
+    if (call === 'GET /shop/whoami')
+      return json(res, 200, {
+        user,
+        roles: req.headers['x-auth-roles'],
+        session: req.headers['x-auth-session'],
+        request_id: req.headers['x-request-id'],
+      })
     if (call === 'GET /shop/feed') return feed(res)
     const ship = /^POST \/shop\/admin\/orders\/(\d+)\/ship$/.exec(call)
     const order = ship && orders.find((o) => o.id === Number(ship[1]))
@@ -50,7 +62,8 @@ export async function startDemoApi(): Promise<DemoApi> {
 
   async function placeOrder(req: IncomingMessage, res: ServerResponse, user: string): Promise<void> {
     const item = await readItem(req)
-    if (!CATALOG.some((c) => c.item === item)) return json(res, 422, { error: `item must be one of: ${CATALOG.map((c) => c.item).join(', ')}` })
+    if (!CATALOG.some((c) => c.item === item))
+      return json(res, 422, { error: `item must be one of: ${CATALOG.map((c) => c.item).join(', ')}` })
     const order: Order = { id: orders.length + 1, owner: user, item, status: 'open' }
     orders.push(order)
     tell(order)

@@ -8,7 +8,9 @@ import { createLogger } from '../logger.ts'
 import { serve } from '../main.ts'
 import { startDemoApi } from './api.ts'
 
-const DEMO_CONFIG = fileURLToPath(new URL(import.meta.url.includes('/dist/') ? '../../../config/demo.yaml' : '../../config/demo.yaml', import.meta.url))
+const DEMO_CONFIG = fileURLToPath(
+  new URL(import.meta.url.includes('/dist/') ? '../../../config/demo.yaml' : '../../config/demo.yaml', import.meta.url),
+)
 const ADMIN_EMAIL = 'admin@example.com'
 
 export async function runDemo({ file = DEMO_CONFIG, flags }: { file?: string | undefined; flags: string[] }): Promise<void> {

@@ -7,7 +7,7 @@ import type { Clock } from '../clock.ts'
 import type { Config } from '../config/schema.ts'
 import { Problem, problem } from '../errors.ts'
 import { addressKey, type ClientOrigin } from '../http/networks.ts'
-import { type Limit, limitHeaders, type Limiter } from '../limits/limiter.ts'
+import { type Limit, type Limiter, limitHeaders } from '../limits/limiter.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Revocations } from '../sessions/revocations.ts'
 import type { AccessTokenClaims, AccessTokens } from '../tokens/access-tokens.ts'
@@ -41,7 +41,15 @@ const CLOCK_TOLERANCE_MS = 5000
 const BEARER = /^bearer +([^\s]+) *$/i
 const BEARER_SCHEME = /^bearer(?: |$)/i
 
-export function createAuthenticate({ accessTokens, keyring, revocations, limiter, config, metrics, clock }: AuthenticateDeps): Authenticate {
+export function createAuthenticate({
+  accessTokens,
+  keyring,
+  revocations,
+  limiter,
+  config,
+  metrics,
+  clock,
+}: AuthenticateDeps): Authenticate {
   const cache = new LRUCache<string, Proof>({ maxSize: CACHE_BYTES, sizeCalculation: (_, token) => token.length * 2 + PROOF_BYTES })
   /** Concurrent misses of one token share one verification. */
   const verifying = new Map<string, Promise<Proof>>()
@@ -100,7 +108,8 @@ export function createAuthenticate({ accessTokens, keyring, revocations, limiter
 type InvalidToken = 'token_invalid' | 'token_expired' | 'token_revoked'
 
 /** RFC 6750 §3.1 */
-const invalidToken = (code: InvalidToken, cause?: unknown) => problem(code, { cause, headers: { 'www-authenticate': 'Bearer error="invalid_token"' } })
+const invalidToken = (code: InvalidToken, cause?: unknown) =>
+  problem(code, { cause, headers: { 'www-authenticate': 'Bearer error="invalid_token"' } })
 
 function createPrincipalReader(config: Config): (claims: AccessTokenClaims) => Principal {
   const { identity } = config.headers

@@ -49,5 +49,8 @@ export function authorize(access: Access, principal: Principal | null): void {
   if (principal !== null && access.permits(principal)) return
   if (principal === null) throw problem('token_missing', { headers: { 'www-authenticate': 'Bearer' } })
   const scope = access.scopes.length ? `, scope="${access.scopes.join(' ')}"` : ''
-  throw problem('forbidden', { cause: `needs ${access.label}`, headers: { 'www-authenticate': `Bearer error="insufficient_scope"${scope}` } })
+  throw problem('forbidden', {
+    cause: `needs ${access.label}`,
+    headers: { 'www-authenticate': `Bearer error="insufficient_scope"${scope}` },
+  })
 }

@@ -93,15 +93,22 @@ function exchangeWith(upstream: Upstream, options: Dispatcher.DispatchOptions, r
     }
     const fail = (error: unknown) => {
       // once the answer has begun its only honest end is a broken one
-      if (hasBegun) over(() => { response.destroy(); resolve() })
+      if (hasBegun)
+        over(() => {
+          response.destroy()
+          resolve()
+        })
       else over(() => reject(error instanceof DiedUnused ? error : failure(error)))
     }
     const { totalMs } = route.timeouts
-    const deadline = totalMs > 0 ? setTimeout(() => {
-      const late = problem('upstream_timeout', { cause: `not done in totalMs = ${totalMs}` })
-      fail(late)
-      controller?.abort(late)
-    }, totalMs) : undefined
+    const deadline =
+      totalMs > 0
+        ? setTimeout(() => {
+            const late = problem('upstream_timeout', { cause: `not done in totalMs = ${totalMs}` })
+            fail(late)
+            controller?.abort(late)
+          }, totalMs)
+        : undefined
 
     response.on('drain', resume)
     response.on('close', clientLeft)
@@ -168,6 +175,10 @@ function failure(error: unknown): Problem {
   if (error instanceof Problem) return error
   const code = (error as { code?: string }).code ?? ''
   if (TIMEOUTS.has(code)) return problem('upstream_timeout', { cause: error })
-  const isMalformed = error instanceof undici.HTTPParserError || code === 'UND_ERR_HEADERS_OVERFLOW' || code.startsWith('HPE_') || code === 'UND_ERR_INVALID_ARG'
+  const isMalformed =
+    error instanceof undici.HTTPParserError ||
+    code === 'UND_ERR_HEADERS_OVERFLOW' ||
+    code.startsWith('HPE_') ||
+    code === 'UND_ERR_INVALID_ARG'
   return problem(isMalformed ? 'upstream_invalid' : 'upstream_unreachable', { cause: error })
 }

@@ -10,15 +10,63 @@ import type { Exchange } from './exchange.ts'
 
 /** RFC 9110 §7.6.1, and what is of this connection alone. */
 const HOP_BY_HOP = new Set([
-  'connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'http2-settings', 'expect', 'host',
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+  'expect',
+  'host',
 ])
 /** Claims about the caller or the target that an upstream might believe. Compared by their folded names. */
 const CLAIMS = new Set([
-  'forwarded', 'x-real-ip', 'x-client-ip', 'true-client-ip', 'client-ip', 'cf-connecting-ip', 'x-http-method-override', 'x-http-method', 'x-method-override',
-  'x-request-id', 'traceparent', 'remote-user', 'remote-groups', 'remote-email', 'remote-name', 'x-remote-user', 'x-remote-addr', 'x-remote-ip', 'x-true-ip',
-  'x-authenticated-user', 'x-authenticated-userid', 'x-webauth-user', 'x-consumer-username', 'x-credential-identifier', 'x-anonymous-consumer',
-  'x-user-role', 'x-user-roles', 'x-user-email', 'x-user-id', 'x-roles', 'x-pomerium-jwt-assertion', 'x-goog-iap-jwt-assertion', 'cf-access-authenticated-user-email',
-  'x-amzn-oidc-data', 'x-host', 'x-proxy-url', 'x-http-host-override', 'proxy-host', 'proxy', 'request-uri', 'real-ip', 'x-server-name',
+  'forwarded',
+  'x-real-ip',
+  'x-client-ip',
+  'true-client-ip',
+  'client-ip',
+  'cf-connecting-ip',
+  'x-http-method-override',
+  'x-http-method',
+  'x-method-override',
+  'x-request-id',
+  'traceparent',
+  'remote-user',
+  'remote-groups',
+  'remote-email',
+  'remote-name',
+  'x-remote-user',
+  'x-remote-addr',
+  'x-remote-ip',
+  'x-true-ip',
+  'x-authenticated-user',
+  'x-authenticated-userid',
+  'x-webauth-user',
+  'x-consumer-username',
+  'x-credential-identifier',
+  'x-anonymous-consumer',
+  'x-user-role',
+  'x-user-roles',
+  'x-user-email',
+  'x-user-id',
+  'x-roles',
+  'x-pomerium-jwt-assertion',
+  'x-goog-iap-jwt-assertion',
+  'cf-access-authenticated-user-email',
+  'x-amzn-oidc-data',
+  'x-host',
+  'x-proxy-url',
+  'x-http-host-override',
+  'proxy-host',
+  'proxy',
+  'request-uri',
+  'real-ip',
+  'x-server-name',
 ])
 const CLAIM_PREFIXES = ['x-auth-', 'x-forwarded-', 'x-original-', 'x-rewrite-', 'x-ms-client-principal']
 
@@ -73,7 +121,12 @@ export function createHeaderRules(config: Config): HeaderRules {
 /** RFC 9110 §7.6.1: the fields that Connection names end here. Null when it names only the usual ones. */
 function connectionOptions(value: string): Set<string> | null {
   if (value === 'keep-alive' || value === 'close') return null
-  return new Set(value.toLowerCase().split(',').map((s) => s.trim()))
+  return new Set(
+    value
+      .toLowerCase()
+      .split(',')
+      .map((s) => s.trim()),
+  )
 }
 
 function pushOrigin(out: string[], req: IncomingMessage, { client, host }: Exchange): void {
@@ -97,9 +150,20 @@ function pushTrace(out: string[], req: IncomingMessage): void {
 
 /** Visible ASCII as it is; anything else, and `%` itself, percent-encoded UTF-8: a header has no other safe form. */
 export const encodeHeaderValue = (value: string): string =>
-  /^[\x21-\x24\x26-\x7e]*$/.test(value) ? value : value.replace(/[^\x21-\x24\x26-\x7e]+/g, (s) => encodeURIComponent(s.toWellFormed()).replaceAll("'", '%27'))
+  /^[\x21-\x24\x26-\x7e]*$/.test(value)
+    ? value
+    : value.replace(/[^\x21-\x24\x26-\x7e]+/g, (s) => encodeURIComponent(s.toWellFormed()).replaceAll("'", '%27'))
 
-const RESPONSE_HOP_BY_HOP = new Set(['connection', 'keep-alive', 'proxy-authenticate', 'proxy-connection', 'te', 'trailer', 'transfer-encoding', 'upgrade'])
+const RESPONSE_HOP_BY_HOP = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+])
 
 /** The upstream's response headers as they came, less the connection's. `overridden`: lower-case names that the gateway sets itself. */
 export function responseHeaders(raw: readonly (Buffer | string)[], overridden: Record<string, unknown>): string[] {

@@ -2,7 +2,7 @@
 import type { Config, PolicyConfig } from '../config/schema.ts'
 import { problem } from '../errors.ts'
 import { addressKey } from '../http/networks.ts'
-import { type Limit, limitHeaders, type Limiter } from '../limits/limiter.ts'
+import { type Limit, type Limiter, limitHeaders } from '../limits/limiter.ts'
 import type { Exchange } from './exchange.ts'
 import type { Principal } from './principal.ts'
 import type { Route } from './routes.ts'
@@ -40,7 +40,8 @@ export function createRouteLimits(config: Config['limits'], limiter: Limiter): R
     const refused = decisions.find((d) => !d.isAllowed)
     if (!refused) return
     const headers = limitHeaders(exchange.decisions)
-    if (refused.tier === 'closed') throw problem('unavailable', { cause: `Redis is away and policy ${refused.policy} is closed then`, headers })
+    if (refused.tier === 'closed')
+      throw problem('unavailable', { cause: `Redis is away and policy ${refused.policy} is closed then`, headers })
     throw problem('rate_limited', { cause: `policy ${refused.policy}`, headers })
   }
 

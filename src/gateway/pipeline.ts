@@ -94,7 +94,8 @@ function receive(req: IncomingMessage, table: RouteTable, readOrigin: (req: Inco
 function read(req: IncomingMessage, table: RouteTable, exchange: Exchange): Problem | null {
   const refuse = (code: ErrorCode, cause: string) => problem(code, { cause })
   const url = req.url ?? ''
-  if (!KNOWN.has(req.method ?? '')) return problem('method_not_allowed', { headers: { allow: 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS' } })
+  if (!KNOWN.has(req.method ?? ''))
+    return problem('method_not_allowed', { headers: { allow: 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS' } })
   if (url.length > MAX_TARGET) return refuse('target_too_long', `${url.length} characters`)
   if (req.rawHeaders.length > MAX_FIELDS * 2) return refuse('headers_too_large', `${req.rawHeaders.length / 2} fields`)
   const repeated = repeatedField(req.rawHeaders)
@@ -122,17 +123,23 @@ function match({ node, target }: Exchange, method: string): Route {
     throw problem('method_not_allowed', { headers: { allow } })
   }
   const refused = target!.forms & ~route.allowedForms
-  if (refused !== 0) throw problem('target_ambiguous', { detail: 'The request target is refused: //, ;, %2F or %25 in the path, which this route does not allow.' })
+  if (refused !== 0)
+    throw problem('target_ambiguous', {
+      detail: 'The request target is refused: //, ;, %2F or %25 in the path, which this route does not allow.',
+    })
   return route
 }
 
 function demandWebSocket(route: Route, { headers, method }: IncomingMessage): void {
   const refuse = (code: ErrorCode, cause: string, more = {}) => problem(code, { cause, headers: { connection: 'close', ...more } })
   if (!route.websocket) throw refuse('upgrade_unsupported', `no upgrade to ${headers.upgrade} on this route`)
-  if (headers.upgrade?.toLowerCase() !== 'websocket' || method !== 'GET') throw refuse('upgrade_unsupported', `upgrade to ${headers.upgrade}`)
-  if (!/^[A-Za-z0-9+/]{22}==$/.test(String(headers['sec-websocket-key'] ?? ''))) throw refuse('header_invalid', 'no valid Sec-WebSocket-Key')
+  if (headers.upgrade?.toLowerCase() !== 'websocket' || method !== 'GET')
+    throw refuse('upgrade_unsupported', `upgrade to ${headers.upgrade}`)
+  if (!/^[A-Za-z0-9+/]{22}==$/.test(String(headers['sec-websocket-key'] ?? '')))
+    throw refuse('header_invalid', 'no valid Sec-WebSocket-Key')
   // RFC 6455 §4.4
-  if (headers['sec-websocket-version'] !== '13') throw refuse('upgrade_required', 'version', { 'sec-websocket-version': '13', upgrade: 'websocket' })
+  if (headers['sec-websocket-version'] !== '13')
+    throw refuse('upgrade_required', 'version', { 'sec-websocket-version': '13', upgrade: 'websocket' })
 }
 
 /** For our own endpoints: the same refusal that `run` begins with. */

@@ -71,7 +71,8 @@ const fold = (path: string): string => path.toLowerCase().replace(/\/+$/, '')
 function longest(nodes: readonly RouteNode[], folded: string): RouteNode | null {
   for (const n of nodes) {
     const { length } = n.folded
-    if (folded.length === length ? folded === n.folded : !n.exact && folded.charCodeAt(length) === 0x2f && folded.startsWith(n.folded)) return n
+    if (folded.length === length ? folded === n.folded : !n.exact && folded.charCodeAt(length) === 0x2f && folded.startsWith(n.folded))
+      return n
   }
   return null
 }

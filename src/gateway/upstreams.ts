@@ -23,16 +23,18 @@ export function createUpstreams(routes: readonly Route[]): Upstreams {
 
   const poolFor = (origin: string, connectMs: number): Pool => {
     const key = `${origin} ${connectMs}`
-    const pool = pools.get(key) ?? new Pool(origin, {
-      connections: 256,
-      pipelining: 1,
-      connect: { timeout: connectMs },
-      // below what servers use (Node 5 s), so that we do not send on a connection that is being closed
-      keepAliveTimeout: 4000,
-      keepAliveMaxTimeout: 4000,
-      // undici would take 16 KiB of response headers only
-      maxHeaderSize: 65_536,
-    })
+    const pool =
+      pools.get(key) ??
+      new Pool(origin, {
+        connections: 256,
+        pipelining: 1,
+        connect: { timeout: connectMs },
+        // below what servers use (Node 5 s), so that we do not send on a connection that is being closed
+        keepAliveTimeout: 4000,
+        keepAliveMaxTimeout: 4000,
+        // undici would take 16 KiB of response headers only
+        maxHeaderSize: 65_536,
+      })
     pools.set(key, pool)
     return pool
   }

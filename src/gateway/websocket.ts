@@ -50,7 +50,10 @@ export function createWebSocketBridge({ upstreams, headers, metrics }: BridgeDep
         path: rewritePath(route, exchange.target!.path) + exchange.target!.query,
         headers: fields,
       })
-      const late = setTimeout(() => ask.destroy(problem('upstream_timeout', { cause: 'no answer to the handshake' })), route.timeouts.headersMs)
+      const late = setTimeout(
+        () => ask.destroy(problem('upstream_timeout', { cause: 'no answer to the handshake' })),
+        route.timeouts.headersMs,
+      )
       const clientLeft = () => ask.destroy(new Error('the client left'))
       client.once('close', clientLeft)
       const settled = () => {
@@ -63,13 +66,21 @@ export function createWebSocketBridge({ upstreams, headers, metrics }: BridgeDep
         reply.hijack()
         reply.raw.detachSocket(client)
         const names = responseHeaders(answer.rawHeaders, { 'x-request-id': true })
-        const lines = ['HTTP/1.1 101 Switching Protocols', 'connection: Upgrade', 'upgrade: websocket', `x-request-id: ${exchange.requestId}`]
+        const lines = [
+          'HTTP/1.1 101 Switching Protocols',
+          'connection: Upgrade',
+          'upgrade: websocket',
+          `x-request-id: ${exchange.requestId}`,
+        ]
         for (let i = 0; i < names.length; i += 2) lines.push(`${names[i]}: ${names[i + 1]}`)
         client.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1')
         if (head.length) client.write(head)
         reply.raw.statusCode = 101
         // detached from its socket the response no longer hears that it is over
-        join(client, stream, () => { reply.raw.emit('close'); resolve() })
+        join(client, stream, () => {
+          reply.raw.emit('close')
+          resolve()
+        })
       })
       ask.on('response', (answer) => {
         // the upstream says no: its answer is the client's
@@ -86,7 +97,12 @@ export function createWebSocketBridge({ upstreams, headers, metrics }: BridgeDep
         if (client.destroyed) {
           reply.hijack()
           resolve()
-        } else reject('code' in error && error.code === 'upstream_timeout' ? error : problem('upstream_unreachable', { cause: error, headers: { connection: 'close' } }))
+        } else
+          reject(
+            'code' in error && error.code === 'upstream_timeout'
+              ? error
+              : problem('upstream_unreachable', { cause: error, headers: { connection: 'close' } }),
+          )
       })
       ask.end()
     })

@@ -23,13 +23,23 @@ export function createErrorHandler({ clock, logger }: { clock: Clock; logger: Lo
   return (error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply) => {
     const exchange = exchangeOf(request.raw)
     const known = toProblem(error)
-    if (known.code === 'internal') logger.error({ reason: 'internal', request_id: exchange.requestId, err: { type: error.name, message: error.message, stack: error.stack } }, 'unexpected error')
+    if (known.code === 'internal')
+      logger.error(
+        { reason: 'internal', request_id: exchange.requestId, err: { type: error.name, message: error.message, stack: error.stack } },
+        'unexpected error',
+      )
     exchange.error = known
     // what is left of a refused body is not read: the connection cannot be used again
     const isUnread = request.raw.headers['transfer-encoding'] !== undefined || Number(request.raw.headers['content-length'] ?? 0) > 0
     return reply
       .code(known.status)
-      .headers({ ...(isUnread && !request.raw.complete ? { connection: 'close' } : {}), ...limitHeaders(exchange.decisions), ...known.headers, 'cache-control': 'no-store', 'x-request-id': exchange.requestId })
+      .headers({
+        ...(isUnread && !request.raw.complete ? { connection: 'close' } : {}),
+        ...limitHeaders(exchange.decisions),
+        ...known.headers,
+        'cache-control': 'no-store',
+        'x-request-id': exchange.requestId,
+      })
       .type('application/problem+json')
       .send(JSON.stringify(problemBody(known, exchange.requestId, clock.now())))
   }

@@ -66,14 +66,22 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
     if (error) {
       metrics.errors.inc({ code: error.code, route })
       keep({
-        timestamp: new Date(clock.now()).toISOString(), request_id: exchange.requestId, code: error.code, status: error.status, route, method,
+        timestamp: new Date(clock.now()).toISOString(),
+        request_id: exchange.requestId,
+        code: error.code,
+        status: error.status,
+        route,
+        method,
         cause: error.cause === undefined ? error.detail : causeText(error.cause),
       })
     }
     write(exchange, { method, route, status, seconds, isComplete })
   }
 
-  function write(exchange: Exchange, { method, route, status, seconds, isComplete }: { method: string; route: string; status: number; seconds: number; isComplete: boolean }): void {
+  function write(
+    exchange: Exchange,
+    { method, route, status, seconds, isComplete }: { method: string; route: string; status: number; seconds: number; isComplete: boolean },
+  ): void {
     const { error, upstream, principal, client, target } = exchange
     const isFailure = status >= 400 || !isComplete
     if (!isFailure && (skipped.has(target?.path ?? '') || (config.sample < 1 && random() >= config.sample))) return

@@ -31,7 +31,12 @@ export async function createServer({ config, clock, logger, pipeline, observer }
   const upgrading = new WeakSet<IncomingMessage>()
   const app = Fastify({
     ...(tls ? { https: { cert: readFileSync(tls.cert), key: readFileSync(tls.key) } as never } : {}),
-    http: { maxHeaderSize: MAX_HEADER_BYTES, requireHostHeader: false, headersTimeout: headersTimeoutMs, insecureHTTPParser: false } as never,
+    http: {
+      maxHeaderSize: MAX_HEADER_BYTES,
+      requireHostHeader: false,
+      headersTimeout: headersTimeoutMs,
+      insecureHTTPParser: false,
+    } as never,
     logger: false, //                     two lines a request; ours is one, see observe.ts
     bodyLimit: OWN_BODY_BYTES,
     requestTimeout: requestTimeoutMs, //  default 0: a request may take for ever
@@ -91,7 +96,9 @@ export async function createServer({ config, clock, logger, pipeline, observer }
     expecting.add(req)
     app.routing(req, res)
   })
-  server.on('checkExpectation', (_req: IncomingMessage, res: ServerResponse) => writeRaw(res.socket!, 'expectation_failed', observer, clock))
+  server.on('checkExpectation', (_req: IncomingMessage, res: ServerResponse) =>
+    writeRaw(res.socket!, 'expectation_failed', observer, clock),
+  )
   server.on('connect', (_req: IncomingMessage, socket: Socket) => writeRaw(socket, 'method_not_allowed', observer, clock))
   server.prependListener('upgrade', (req: IncomingMessage, socket: Socket, head: Buffer) => {
     upgrading.add(req)

@@ -1,6 +1,6 @@
 /** Removes what is dead, in batches, on one replica at a time. */
 import type { Config } from '../config/schema.ts'
-import { databaseNow, type Db, withAdvisoryLock } from '../db/database.ts'
+import { type Db, databaseNow, withAdvisoryLock } from '../db/database.ts'
 import { deleteEndedCounters } from '../limits/counters.repo.ts'
 import type { Logger } from '../logger.ts'
 import type { Metrics } from '../metrics.ts'
@@ -56,6 +56,8 @@ export function createCleanup({ db, needsLock, config, metrics, logger, batch = 
 }
 
 /** What a repeated refresh could be answered from is erased once grace is over. */
-export const createRetryErasure = (db: Db, { graceSeconds }: Config['auth']['refresh']) => async (): Promise<void> => {
-  await forgetRetriesBefore(db, new Date((await databaseNow(db)).getTime() - graceSeconds * 1000))
-}
+export const createRetryErasure =
+  (db: Db, { graceSeconds }: Config['auth']['refresh']) =>
+  async (): Promise<void> => {
+    await forgetRetriesBefore(db, new Date((await databaseNow(db)).getTime() - graceSeconds * 1000))
+  }

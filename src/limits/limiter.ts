@@ -111,7 +111,8 @@ export function createLimiter({ redis, replicas, counters, metrics, now }: Limit
         openUntil = now() + BREAKER_MS
       }
     }
-    if (fallback.kind === 'database') return decision(limit, await counters.add(`${limit.name}:${key}`, points, limit.windowSeconds), points, 'database')
+    if (fallback.kind === 'database')
+      return decision(limit, await counters.add(`${limit.name}:${key}`, points, limit.windowSeconds), points, 'database')
     if (fallback.kind === 'open') return decision(limit, { count: 0, msLeft: limit.windowSeconds * 1000 }, points, 'open')
     if (fallback.kind === 'closed') return { ...decision(limit, { count: 0, msLeft: BREAKER_MS }, points, 'closed'), isAllowed: false }
     const share = localLimit(limit)
@@ -148,7 +149,9 @@ export function createLimiter({ redis, replicas, counters, metrics, now }: Limit
     consume,
     peek: (limit, key, fallback) => decide(limit, key, 0, fallback),
     async refund(limit, key) {
-      await sharedLimiter(limit).reward(key, 1).catch(() => undefined)
+      await sharedLimiter(limit)
+        .reward(key, 1)
+        .catch(() => undefined)
     },
     isBreakerOpen: () => now() < openUntil,
   }
@@ -158,7 +161,9 @@ export function createLimiter({ redis, replicas, counters, metrics, now }: Limit
 export function limitHeaders(decisions: readonly Decision[]): Record<string, string> {
   if (!decisions.length) return {}
   const refused = decisions.filter((d) => !d.isAllowed)
-  const retryAfter: Record<string, string> = refused.length ? { 'retry-after': String(Math.max(...refused.map((d) => d.resetSeconds))) } : {}
+  const retryAfter: Record<string, string> = refused.length
+    ? { 'retry-after': String(Math.max(...refused.map((d) => d.resetSeconds))) }
+    : {}
   return {
     'ratelimit-policy': decisions.map((d) => `"${d.policy}";q=${d.limit};w=${d.windowSeconds}`).join(', '),
     ratelimit: decisions.map((d) => `"${d.policy}";r=${d.remaining};t=${d.resetSeconds}`).join(', '),

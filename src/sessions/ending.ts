@@ -1,6 +1,7 @@
 /** The ways in which sessions end, each as part of the caller's transaction, which holds the user's lock. */
-import type { Config } from '../config/schema.ts'
+
 import { raiseBothEpochs, raiseTokenEpoch } from '../accounts/users.repo.ts'
+import type { Config } from '../config/schema.ts'
 import { databaseNow, type Transaction } from '../db/database.ts'
 import type { Revocation } from './revocations.repo.ts'
 import type { Revocations } from './revocations.ts'

@@ -1,8 +1,8 @@
 /** A session opens: its row, its first refresh token, and the pair that the client gets. */
 import { uuidv7 } from 'uuidv7'
-import { viewOf, type UserView } from '../accounts/user-view.ts'
-import type { User } from '../accounts/users.repo.ts'
 import type { Grants } from '../accounts/roles.ts'
+import { type UserView, viewOf } from '../accounts/user-view.ts'
+import type { User } from '../accounts/users.repo.ts'
 import type { RequestOrigin } from '../audit/audit.repo.ts'
 import type { Config } from '../config/schema.ts'
 import { databaseNow, type Transaction } from '../db/database.ts'

@@ -25,7 +25,13 @@ export interface RevocationPage {
 
 /** Everything written by transaction `low` or a later one. An id cursor would miss a transaction that commits late. */
 export async function findRevocationsSince(db: Db, low: string): Promise<RevocationPage> {
-  const { rows } = await sql<{ low: string; session_id: string | null; user_id: string | null; min_epoch: number | null; until: string | number | null }>`
+  const { rows } = await sql<{
+    low: string
+    session_id: string | null
+    user_id: string | null
+    min_epoch: number | null
+    until: string | number | null
+  }>`
     SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS low, r.session_id, r.user_id, r.min_epoch,
            (extract(epoch FROM r.expires_at) * 1000)::float8 AS until
     FROM (SELECT 1) AS always

@@ -85,7 +85,9 @@ export function createRevocations({ db, clock, logger, broadcast, maxSessions = 
   }
 
   function poll(): Promise<void> {
-    polling ??= read().finally(() => { polling = null })
+    polling ??= read().finally(() => {
+      polling = null
+    })
     return polling
   }
 
@@ -93,7 +95,9 @@ export function createRevocations({ db, clock, logger, broadcast, maxSessions = 
     timer = setTimeout(() => {
       poll()
         .catch((error) => logger.error({ reason: 'revocations_unread', cause: String(error) }, 'reading revocations failed'))
-        .finally(() => { if (timer) schedule() })
+        .finally(() => {
+          if (timer) schedule()
+        })
     }, POLL_MS).unref()
   }
 

@@ -4,7 +4,11 @@ import type { Db, SessionTable, Transaction } from '../db/database.ts'
 export type Session = Selectable<SessionTable>
 
 export const insertSession = (trx: Transaction, session: Omit<Session, 'revoked_at' | 'revoke_reason'>): Promise<Session> =>
-  trx.insertInto('sessions').values({ ...session, revoked_at: null, revoke_reason: null }).returningAll().executeTakeFirstOrThrow()
+  trx
+    .insertInto('sessions')
+    .values({ ...session, revoked_at: null, revoke_reason: null })
+    .returningAll()
+    .executeTakeFirstOrThrow()
 
 export const findSession = (db: Db | Transaction, id: string): Promise<Session | undefined> =>
   db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst()
@@ -20,7 +24,12 @@ export const revokeSession = (trx: Transaction, id: string, at: Date, reason: st
   trx.updateTable('sessions').set({ revoked_at: at, revoke_reason: reason }).where('id', '=', id).where('revoked_at', 'is', null).execute()
 
 export const revokeSessionsOf = (trx: Transaction, userId: string, at: Date, reason: string) =>
-  trx.updateTable('sessions').set({ revoked_at: at, revoke_reason: reason }).where('user_id', '=', userId).where('revoked_at', 'is', null).execute()
+  trx
+    .updateTable('sessions')
+    .set({ revoked_at: at, revoke_reason: reason })
+    .where('user_id', '=', userId)
+    .where('revoked_at', 'is', null)
+    .execute()
 
 /** Expired sessions, and those revoked before `revokedBefore`; their refresh tokens go with them. @returns how many, at most `limit` */
 export async function deleteDeadSessions(db: Db, now: Date, revokedBefore: Date, limit: number): Promise<number> {

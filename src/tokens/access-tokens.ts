@@ -1,5 +1,5 @@
 /** Access tokens: JWTs of one kind (`typ: at+jwt`, RFC 9068), made and verified by jose. The algorithm is pinned by the key. */
-import { decodeProtectedHeader, errors as jose, type JWTPayload, jwtVerify, SignJWT } from 'jose'
+import { decodeProtectedHeader, type JWTPayload, errors as jose, jwtVerify, SignJWT } from 'jose'
 import { uuidv7 } from 'uuidv7'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/schema.ts'
@@ -73,7 +73,8 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
         .setJti(uuidv7())
         .sign(privateKey)
       // more would not fit the headers of many servers: said here, not by the upstream
-      if (token.length > MAX_TOKEN_LENGTH) throw new Error(`the access token of user ${subject.userId} would be ${token.length} characters long: too many roles or scopes`)
+      if (token.length > MAX_TOKEN_LENGTH)
+        throw new Error(`the access token of user ${subject.userId} would be ${token.length} characters long: too many roles or scopes`)
       return token
     },
 
@@ -102,7 +103,8 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
   async function keyFor(token: string) {
     const header = readHeader(token)
     // RFC 7515 §4.1: a key that the token brings along or points to is never used, so it may as well not be there
-    if (['jwk', 'jku', 'x5u', 'x5c', 'crit', 'b64', 'zip'].some((name) => name in header)) throw problem('token_invalid', { cause: 'a header parameter that is not ours' })
+    if (['jwk', 'jku', 'x5u', 'x5c', 'crit', 'b64', 'zip'].some((name) => name in header))
+      throw problem('token_invalid', { cause: 'a header parameter that is not ours' })
     const kid = typeof header.kid === 'string' && header.kid.length <= 64 ? header.kid : ''
     const key = kid ? ((await keyring.find(kid)) ?? null) : null
     if (!key) throw problem('token_invalid', { cause: 'unknown kid' })
@@ -127,11 +129,21 @@ function isCanonicalCompact(token: string): boolean {
 function readClaims(payload: JWTPayload): AccessTokenClaims {
   const { sub, sid, ver, roles, scope = '', exp, email, email_verified, password_must_change } = payload as Record<string, unknown>
   const isWhole =
-    typeof sub === 'string' && typeof sid === 'string' && Number.isInteger(ver) && typeof exp === 'number' && typeof scope === 'string' &&
-    Array.isArray(roles) && roles.every((r) => typeof r === 'string')
+    typeof sub === 'string' &&
+    typeof sid === 'string' &&
+    Number.isInteger(ver) &&
+    typeof exp === 'number' &&
+    typeof scope === 'string' &&
+    Array.isArray(roles) &&
+    roles.every((r) => typeof r === 'string')
   if (!isWhole) throw problem('token_invalid', { cause: 'claims of the wrong type' })
   return {
-    sub, sid, ver: ver as number, roles, scope, exp,
+    sub,
+    sid,
+    ver: ver as number,
+    roles,
+    scope,
+    exp,
     ...(typeof email === 'string' ? { email, email_verified: email_verified === true } : {}),
     ...(password_must_change === true ? { password_must_change } : {}),
   }

@@ -1,7 +1,10 @@
 import { sql } from 'kysely'
 import type { Db, SigningKeyTable, Transaction } from '../db/database.ts'
 
-export type KeyRow = Pick<SigningKeyTable, 'kid' | 'algorithm' | 'state' | 'public_jwk' | 'public_mac' | 'private_sealed' | 'activates_at'> & {
+export type KeyRow = Pick<
+  SigningKeyTable,
+  'kid' | 'algorithm' | 'state' | 'public_jwk' | 'public_mac' | 'private_sealed' | 'activates_at'
+> & {
   created_at: Date
   retired_at: Date | null
 }
@@ -9,7 +12,8 @@ export type KeyRow = Pick<SigningKeyTable, 'kid' | 'algorithm' | 'state' | 'publ
 /** Serialises every change of keys, over all processes, until the transaction ends. */
 export const lockKeys = (trx: Transaction) => sql`SELECT pg_advisory_xact_lock(7610001)`.execute(trx)
 
-export const findKeys = (db: Db | Transaction): Promise<KeyRow[]> => db.selectFrom('signing_keys').selectAll().orderBy('created_at').execute()
+export const findKeys = (db: Db | Transaction): Promise<KeyRow[]> =>
+  db.selectFrom('signing_keys').selectAll().orderBy('created_at').execute()
 
 export const insertKey = (trx: Transaction, row: Omit<KeyRow, 'created_at' | 'retired_at'>) =>
   trx.insertInto('signing_keys').values(row).execute()
@@ -31,4 +35,8 @@ export const deleteNextKey = (trx: Transaction) => trx.deleteFrom('signing_keys'
 export const findCanary = (trx: Transaction) => trx.selectFrom('secret_canary').select('sealed').executeTakeFirst()
 
 export const saveCanary = (trx: Transaction, sealed: string) =>
-  trx.insertInto('secret_canary').values({ sealed }).onConflict((c) => c.column('only_row').doUpdateSet({ sealed })).execute()
+  trx
+    .insertInto('secret_canary')
+    .values({ sealed })
+    .onConflict((c) => c.column('only_row').doUpdateSet({ sealed }))
+    .execute()

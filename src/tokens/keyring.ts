@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import { type CryptoKey, exportJWK, generateKeyPair, importJWK, type JWK } from 'jose'
 import type { Config } from '../config/schema.ts'
-import { asUnavailable, databaseNow, type Db, inTransaction, type Transaction } from '../db/database.ts'
+import { asUnavailable, type Db, databaseNow, inTransaction, type Transaction } from '../db/database.ts'
 import type { Logger } from '../logger.ts'
 import {
   deleteKeysRetiredBefore,
@@ -101,7 +101,8 @@ export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps)
 
   async function checkCanary(trx: Transaction): Promise<void> {
     const row = await findCanary(trx)
-    if (!row && (await findKeys(trx)).length > 0) throw new WrongSecretKey('the database holds signing keys but no canary: it was not set up by this program')
+    if (!row && (await findKeys(trx)).length > 0)
+      throw new WrongSecretKey('the database holds signing keys but no canary: it was not set up by this program')
     try {
       if (row && secrets.open(CANARY, row.sealed).toString() !== 'portcullis') throw new UnreadableSecret('canary')
     } catch {
@@ -121,7 +122,8 @@ export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps)
   }
 
   function verifyPublic(row: KeyRow): void {
-    if (!secrets.verifyMac('signing_keys', publicText(row), row.public_mac)) throw new WrongSecretKey(`the public part of signing key ${row.kid} was changed`)
+    if (!secrets.verifyMac('signing_keys', publicText(row), row.public_mac))
+      throw new WrongSecretKey(`the public part of signing key ${row.kid} was changed`)
   }
 
   /** The configured algorithm is another one: its key goes the way of every new key. */
@@ -150,8 +152,18 @@ export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps)
 
   function reload(): Promise<void> {
     loading ??= read()
-      .then(() => { failure = null }, (error) => { failure = asUnavailable(error); throw failure })
-      .finally(() => { loading = null })
+      .then(
+        () => {
+          failure = null
+        },
+        (error) => {
+          failure = asUnavailable(error)
+          throw failure
+        },
+      )
+      .finally(() => {
+        loading = null
+      })
     return loading
   }
 
@@ -238,7 +250,12 @@ export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps)
 }
 
 const toStatus = (r: KeyRow): KeyStatus => ({
-  kid: r.kid, algorithm: r.algorithm, state: r.state, createdAt: r.created_at, activatesAt: r.activates_at, retiredAt: r.retired_at,
+  kid: r.kid,
+  algorithm: r.algorithm,
+  state: r.state,
+  createdAt: r.created_at,
+  activatesAt: r.activates_at,
+  retiredAt: r.retired_at,
 })
 
 /** The private part as bytes to seal: a JWK, or for HS256 the 32 raw bytes. */
@@ -251,7 +268,10 @@ async function generate(algorithm: Algorithm, kid: string): Promise<{ privateByt
 
 async function importKey(kid: string, algorithm: Algorithm, privateBytes: Buffer, publicJwk: JWK | null) {
   if (algorithm === 'HS256') {
-    const key = await crypto.subtle.importKey('raw', new Uint8Array(privateBytes), { name: 'HMAC', hash: 'SHA-256' }, false, ['sign', 'verify'])
+    const key = await crypto.subtle.importKey('raw', new Uint8Array(privateBytes), { name: 'HMAC', hash: 'SHA-256' }, false, [
+      'sign',
+      'verify',
+    ])
     return { kid, algorithm, key, privateKey: key, publicJwk: null }
   }
   const privateKey = (await importJWK(JSON.parse(privateBytes.toString()), algorithm)) as CryptoKey

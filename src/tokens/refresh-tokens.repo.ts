@@ -19,8 +19,14 @@ export const lockRefreshToken = (trx: Transaction, id: string): Promise<RefreshT
 export const findChild = (trx: Transaction, parentId: string): Promise<RefreshToken | undefined> =>
   trx.selectFrom('refresh_tokens').selectAll().where('parent_id', '=', parentId).executeTakeFirst()
 
-export const insertRefreshToken = (trx: Transaction, token: Pick<RefreshToken, 'id' | 'session_id' | 'token_hash' | 'parent_id' | 'created_at' | 'expires_at'>) =>
-  trx.insertInto('refresh_tokens').values({ ...token, rotated_at: null, retry_nonce: null, retry_key_id: null }).execute()
+export const insertRefreshToken = (
+  trx: Transaction,
+  token: Pick<RefreshToken, 'id' | 'session_id' | 'token_hash' | 'parent_id' | 'created_at' | 'expires_at'>,
+) =>
+  trx
+    .insertInto('refresh_tokens')
+    .values({ ...token, rotated_at: null, retry_nonce: null, retry_key_id: null })
+    .execute()
 
 export const markRotated = (trx: Transaction, id: string, at: Date, retry: { nonce: Buffer; keyId: string } | null) =>
   trx
@@ -48,4 +54,11 @@ export async function deleteExpiredRefreshTokens(db: Db, before: Date, limit: nu
 }
 
 export const countRefreshTokens = async (db: Db): Promise<number> =>
-  Number((await db.selectFrom('refresh_tokens').select((e) => e.fn.countAll().as('n')).executeTakeFirstOrThrow()).n)
+  Number(
+    (
+      await db
+        .selectFrom('refresh_tokens')
+        .select((e) => e.fn.countAll().as('n'))
+        .executeTakeFirstOrThrow()
+    ).n,
+  )

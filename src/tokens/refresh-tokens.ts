@@ -8,7 +8,7 @@ import { uuidv7 } from 'uuidv7'
 import { lockUser, lockUserForShare, type User } from '../accounts/users.repo.ts'
 import { insertAudit, type RequestOrigin } from '../audit/audit.repo.ts'
 import type { Config } from '../config/schema.ts'
-import { databaseNow, type Db, inTransaction, isDatabaseAway, type Transaction } from '../db/database.ts'
+import { type Db, databaseNow, inTransaction, isDatabaseAway, type Transaction } from '../db/database.ts'
 import { Problem } from '../errors.ts'
 import type { SessionEnding } from '../sessions/ending.ts'
 import type { Revocation } from '../sessions/revocations.repo.ts'
@@ -128,7 +128,10 @@ export function createRefreshTokens({ db, secrets, ending, tokens, refresh }: Re
   }
 
   /** A token that has a child: within grace, and while the child was never used, a retry of the client's own; anything else is theft. */
-  async function judgeRotated(trx: Transaction, attempt: Attempt & { user: User; session: Session; token: RefreshToken; now: Date }): Promise<RefreshOutcome> {
+  async function judgeRotated(
+    trx: Transaction,
+    attempt: Attempt & { user: User; session: Session; token: RefreshToken; now: Date },
+  ): Promise<RefreshOutcome> {
     const { user, session, token, now, presented, origin } = attempt
     const child = await findChild(trx, token.id)
     const inGrace = now.getTime() - token.rotated_at!.getTime() <= refresh.graceSeconds * 1000
@@ -138,7 +141,9 @@ export function createRefreshTokens({ db, secrets, ending, tokens, refresh }: Re
       return { outcome: 'superseded' }
     }
     const whole = refresh.onReuse === 'revokeUser'
-    const revocation = whole ? await ending.endAllSessions(trx, user.id, 'reuse') : await ending.endSession(trx, user.id, session.id, 'reuse')
+    const revocation = whole
+      ? await ending.endAllSessions(trx, user.id, 'reuse')
+      : await ending.endSession(trx, user.id, session.id, 'reuse')
     await insertAudit(trx, { event: 'refresh', outcome: 'refresh_reused', userId: user.id, sessionId: session.id, origin })
     return { outcome: 'reused', revocation }
   }

@@ -56,7 +56,11 @@ export function createSecrets(current: Buffer, previous: Buffer | null = null): 
       if (version !== 'v1') throw new UnreadableSecret('unknown form of sealed secret')
       const body = Buffer.from(text, 'base64url')
       try {
-        const decipher = createDecipheriv('aes-256-gcm', find(id).subkey(`seal|${place.table}|${place.column}`), Buffer.from(iv, 'base64url'))
+        const decipher = createDecipheriv(
+          'aes-256-gcm',
+          find(id).subkey(`seal|${place.table}|${place.column}`),
+          Buffer.from(iv, 'base64url'),
+        )
         decipher.setAAD(aad(place)).setAuthTag(body.subarray(-16))
         return Buffer.concat([decipher.update(body.subarray(0, -16)), decipher.final()])
       } catch (error) {

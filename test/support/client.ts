@@ -1,0 +1,111 @@
+/** A client as a person would write one: fetch and JSON; and bytes over a bare socket where fetch is too polite. */
+import { randomBytes } from 'node:crypto'
+import net from 'node:net'
+import type { Gateway } from './gateway.ts'
+
+export interface Answer<T = any> {
+  status: number
+  headers: Headers
+  body: T
+}
+
+export interface CallOptions {
+  method?: string
+  body?: unknown
+  token?: string | undefined
+  headers?: Record<string, string>
+}
+
+/** JSON in, JSON out; a text that is no JSON stays text. */
+export async function call<T = any>(
+  gateway: { url: string },
+  path: string,
+  { method, body, token, headers = {} }: CallOptions = {},
+): Promise<Answer<T>> {
+  const response = await fetch(gateway.url + path, {
+    method: method ?? (body === undefined ? 'GET' : 'POST'),
+    headers: {
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...(token ? { authorization: `Bearer ${token}` } : {}),
+      ...headers,
+    },
+    body: body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body),
+    redirect: 'manual',
+  })
+  const text = await response.text()
+  return { status: response.status, headers: response.headers, body: parse(text) }
+}
+
+function parse(text: string): any {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}
+
+export interface TestUser {
+  id: string
+  username: string
+  email: string
+  password: string
+  token: string
+  refreshToken: string
+}
+
+let count = 0
+/** Registers somebody new. */
+export async function newUser(gateway: Gateway): Promise<TestUser> {
+  const username = `user${count++}x${randomBytes(3).toString('hex')}`
+  const person = { username, email: `${username}@example.com`, password: `plain zebra ${randomBytes(6).toString('hex')}` }
+  const { status, body } = await call(gateway, '/auth/register', { body: person })
+  if (status !== 201) throw new Error(`register answered ${status}: ${JSON.stringify(body)}`)
+  return { ...person, id: body.user.id, token: body.access_token, refreshToken: body.refresh_token }
+}
+
+/** Somebody with these roles, who has logged in. */
+export async function newUserWithRoles(gateway: Gateway, roles: string[]): Promise<TestUser> {
+  const user = await newUser(gateway)
+  for (const role of roles)
+    await gateway.app.core.administration.grant(user.username, role, {
+      actor: 'test',
+      origin: { ip: null, userAgent: null, requestId: null },
+    })
+  return login(gateway, user)
+}
+
+export async function login(gateway: Gateway, user: TestUser): Promise<TestUser> {
+  const { status, body } = await call(gateway, '/auth/login', { body: { login: user.username, password: user.password } })
+  if (status !== 200) throw new Error(`login answered ${status}: ${JSON.stringify(body)}`)
+  return { ...user, token: body.access_token, refreshToken: body.refresh_token }
+}
+
+/** Sends bytes as they are and reads until the peer closes, or until `enough`. Latin-1 both ways. */
+export function raw(
+  port: number,
+  bytes: string | Buffer,
+  enough: (text: string) => boolean = () => false,
+  timeoutMs = 5000,
+): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = ''
+    const socket = net.connect(port, '127.0.0.1', () => socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes))
+    const timer = setTimeout(() => {
+      socket.destroy()
+      reject(new Error(`no end after ${timeoutMs} ms; so far: ${text.slice(0, 300)}`))
+    }, timeoutMs)
+    const done = () => {
+      clearTimeout(timer)
+      socket.destroy()
+      resolve(text)
+    }
+    socket.on('data', (chunk) => {
+      text += chunk.toString('latin1')
+      if (enough(text)) done()
+    })
+    socket.on('close', done)
+    socket.on('error', done)
+  })
+}
+
+export const statusOf = (text: string): number => Number(/^HTTP\/1\.1 (\d{3})/.exec(text)?.[1] ?? 0)

@@ -1,0 +1,117 @@
+/** A gateway in this process, with real stores and listeners on free ports; its log is kept, its clock can be moved. */
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { inject } from 'vitest'
+import { type App, buildApp } from '../../src/app.ts'
+import type { Clock } from '../../src/clock.ts'
+import { loadConfig } from '../../src/config/load.ts'
+import { createLogger } from '../../src/logger.ts'
+import { createDatabase } from './postgres.ts'
+
+export interface TestClock extends Clock {
+  advance(ms: number): void
+}
+
+/** Real time plus what was added: a database has a clock of its own, and stays near. */
+export function movableClock(): TestClock {
+  let offset = 0
+  return {
+    now: () => Date.now() + offset,
+    advance: (ms) => {
+      offset += ms
+    },
+  }
+}
+
+type Json = { [key: string]: unknown }
+
+export interface GatewayOptions {
+  /** Over the test defaults, section by section. */
+  config?: Json
+  routes?: Json[]
+  /** Default: postgres with limits in memory. */
+  stores?: 'embedded' | 'postgres' | 'postgres+redis'
+  databaseUrl?: string
+  redisUrl?: string
+  dataDir?: string
+  env?: NodeJS.ProcessEnv
+  secretKey?: string
+  clock?: TestClock
+}
+
+export interface Gateway {
+  app: App
+  url: string
+  port: number
+  adminUrl: string
+  databaseUrl: string
+  clock: TestClock
+  secretKey: string
+  /** Every log line so far. */
+  log(): Json[]
+  close(): Promise<void>
+}
+
+/** As in production, but for cheap password hashes and no limits from loopback. */
+const DEFAULTS: Json = {
+  server: { host: '127.0.0.1', port: 0, publicUrl: 'http://gateway.test', shutdownTimeoutMs: 5000 },
+  admin: { port: 0 },
+  tokens: { keyPollSeconds: 1 },
+  auth: { password: { argon2: { memoryKiB: 1024, passes: 1, concurrency: 4, queue: 500 } } },
+  limits: { default: [], exempt: ['127.0.0.1/32'] },
+  docs: { enabled: false },
+}
+
+const isSection = (v: unknown): v is Json => typeof v === 'object' && v !== null && !Array.isArray(v)
+function merge(base: Json, over: Json): Json {
+  const out: Json = { ...base }
+  for (const [key, value] of Object.entries(over)) out[key] = isSection(value) && isSection(out[key]) ? merge(out[key], value) : value
+  return out
+}
+
+export async function startGateway(options: GatewayOptions = {}): Promise<Gateway> {
+  const { stores = 'postgres', clock = movableClock(), secretKey = randomBytes(32).toString('base64') } = options
+  const dir = mkdtempSync(join(tmpdir(), 'portcullis-test-'))
+  const databaseUrl = options.databaseUrl ?? (stores === 'embedded' ? 'embedded' : await createDatabase(inject('postgresUrl')))
+  const redisUrl = options.redisUrl ?? (stores === 'postgres+redis' ? inject('redisUrl') : 'memory')
+  const stored: Json = { database: { url: databaseUrl, dataDir: options.dataDir ?? join(dir, 'data') }, redis: { url: redisUrl } }
+  const file = join(dir, 'config.json')
+  // JSON is YAML: the real loader reads it
+  writeFileSync(file, JSON.stringify(merge(merge(merge(DEFAULTS, stored), { routes: options.routes ?? [] }), options.config ?? {})))
+  const { config, secrets } = loadConfig({ file, env: { PORTCULLIS_SECRET_KEY: secretKey, ...options.env } })
+  const lines: string[] = []
+  const logger = createLogger(config.log.level, { write: (line) => void lines.push(line) })
+  const app = await buildApp({ config, secrets, logger, clock })
+  try {
+    await app.start()
+  } catch (error) {
+    await app.stop()
+    throw error
+  }
+  const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
+  const adminUrl = await app.admin.listen({ host: '127.0.0.1', port: 0 })
+  return {
+    app,
+    url,
+    adminUrl,
+    databaseUrl,
+    clock,
+    secretKey,
+    port: Number(new URL(url).port),
+    log: () => lines.map((line) => JSON.parse(line)),
+    async close() {
+      await app.stop()
+      rmSync(dir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** `portcullis_name{label="value"} 3` → 3; 0 when there is no such series. Labels may be a part of them, in any order. */
+export async function metric(gateway: Gateway, name: string, labels: Record<string, string> = {}): Promise<number> {
+  const text = await (await fetch(`${gateway.adminUrl}/metrics`)).text()
+  const rows = text.split('\n').filter((l) => l.startsWith(`${name}{`) || l.startsWith(`${name} `))
+  const wanted = Object.entries(labels).map(([k, v]) => `${k}="${v}"`)
+  return rows.filter((l) => wanted.every((w) => l.includes(w))).reduce((sum, l) => sum + Number(l.slice(l.lastIndexOf(' ') + 1)), 0)
+}

