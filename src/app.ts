@@ -1,6 +1,7 @@
 /** Composition root: every part is built here, once, and handed to those that need it. Nothing is listening yet. */
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { setTimeout as pause } from 'node:timers/promises'
 import helmet from '@fastify/helmet'
 import httpProxy from '@fastify/http-proxy'
 import swagger from '@fastify/swagger'
@@ -244,8 +245,12 @@ export async function buildApp(options: BuildOptions): Promise<App> {
     },
     async stop() {
       isStopping = true
+      await pause(config.server.shutdownDelayMs)
       sockets.closeAll()
+      // a stream may have no end: after its time it is cut
+      const cut = setTimeout(() => server.server.closeAllConnections(), config.server.shutdownTimeoutMs)
       await server.close()
+      clearTimeout(cut)
       await stopJobs()
       stopSampling()
       await upstreams.close()

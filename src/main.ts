@@ -26,7 +26,8 @@ export async function serve(options: BuildOptions): Promise<Running> {
     throw error
   }
   logger.info({ port, admin_port: adminPort, routes: config.routes.length }, 'portcullis is listening')
-  closeWithGrace({ delay: config.server.shutdownTimeoutMs, logger: false }, async ({ signal, err }) => {
+  const { shutdownDelayMs, shutdownTimeoutMs } = config.server
+  closeWithGrace({ delay: shutdownDelayMs + shutdownTimeoutMs + 5000, logger: false }, async ({ signal, err }) => {
     if (err)
       logger.fatal({ reason: 'internal', err: { type: err.name, message: err.message, stack: err.stack } }, 'an error that nobody caught')
     logger.info({ signal }, 'stopping: finishing what is in flight')

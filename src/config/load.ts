@@ -97,6 +97,9 @@ function readSecrets(values: ReadonlyMap<string, string>): { secrets: Secrets; p
     else if (new Set(bytes).size < 8) problems.push({ where: name, path: '', message: 'is not random: openssl rand -base64 32' })
     return bytes
   }
+  const pair = ['PORTCULLIS_ADMIN_EMAIL', 'PORTCULLIS_ADMIN_PASSWORD']
+  const alone = pair.filter((name) => !values.has(name))
+  if (alone.length === 1) problems.push({ where: alone[0]!, path: '', message: `is missing: ${pair.join(' and ')} go together` })
   const secrets = {
     secretKey: key('PORTCULLIS_SECRET_KEY'),
     previousSecretKey: key('PORTCULLIS_SECRET_KEY_PREVIOUS'),

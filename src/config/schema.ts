@@ -111,6 +111,7 @@ export const ConfigSchema = Type.Object(
         requestTimeoutMs: integer(0, 300_000, 'To receive the whole request; 0: no bound.'),
         keepAliveTimeoutMs: integer(1, 72_000, 'An idle connection is kept this long.'),
         maxConnections: integer(1, 20_000, 'Client connections at a time.'),
+        shutdownDelayMs: integer(0, 0, 'After SIGTERM: not ready, yet still serving, until balancers have noticed.'),
         shutdownTimeoutMs: integer(0, 25_000, 'After SIGTERM: to finish what is in flight.'),
       },
       'The public listener.',

@@ -100,17 +100,19 @@ export function createHeaderRules(config: Config): HeaderRules {
     outgoing(req, exchange, authority) {
       const { rawHeaders, headers } = req
       const named = headers.connection === undefined ? null : connectionOptions(headers.connection)
+      const trace = TRACEPARENT.exec(String(headers.traceparent ?? ''))
       const keepAuthorization = exchange.route!.forwardAuthorization
       const out = ['host', authority]
       for (let i = 0; i < rawHeaders.length; i += 2) {
         const name = rawHeaders[i]!.toLowerCase()
         if (isDropped(name) || (name === 'authorization' && !keepAuthorization)) continue
+        if (name === 'tracestate' && trace === null) continue
         // a client may not delete by Connection what frames the body
         if (named?.has(name) && name !== 'content-length') continue
         out.push(name, rawHeaders[i + 1]!)
       }
       pushOrigin(out, req, exchange)
-      pushTrace(out, req)
+      pushTrace(out, trace)
       out.push('x-request-id', exchange.requestId)
       if (exchange.principal) out.push(...exchange.principal.identityHeaders)
       return out
@@ -142,9 +144,9 @@ function pushOrigin(out: string[], req: IncomingMessage, { client, host }: Excha
 
 const TRACEPARENT = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/
 
-/** W3C Trace Context: the client's trace goes on under a span of ours; without one, a new trace begins. */
-function pushTrace(out: string[], req: IncomingMessage): void {
-  const [, trace = randomBytes(16).toString('hex'), flags = '00'] = TRACEPARENT.exec(String(req.headers.traceparent ?? '')) ?? []
+/** W3C Trace Context: the client's trace goes on under a span of ours; without one, a new trace begins and its tracestate is dropped. */
+function pushTrace(out: string[], given: RegExpExecArray | null): void {
+  const [, trace = randomBytes(16).toString('hex'), flags = '00'] = given ?? []
   out.push('traceparent', `00-${trace}-${randomBytes(8).toString('hex')}-${flags}`)
 }
 
@@ -172,7 +174,8 @@ export function responseHeaders(raw: readonly (Buffer | string)[], overridden: R
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i]!.toString('latin1').toLowerCase()
     if (name === 'connection') named = connectionOptions(raw[i + 1]!.toString('latin1'))
-    if (RESPONSE_HOP_BY_HOP.has(name) || name in overridden) continue
+    // Vary grows: what the upstream varies on is still so under our CORS headers
+    if (RESPONSE_HOP_BY_HOP.has(name) || (name in overridden && name !== 'vary')) continue
     // latin1: byte for byte, whatever the upstream meant by them
     out.push(name, raw[i + 1]!.toString('latin1'))
   }

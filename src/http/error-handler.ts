@@ -38,6 +38,7 @@ export function createErrorHandler({ clock, logger }: { clock: Clock; logger: Lo
         ...limitHeaders(exchange.decisions),
         ...known.headers,
         'cache-control': 'no-store',
+        'x-content-type-options': 'nosniff',
         'x-request-id': exchange.requestId,
       })
       .type('application/problem+json')
