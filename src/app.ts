@@ -27,7 +27,7 @@ import { type Clock, systemClock } from './clock.ts'
 import type { Config, Secrets as SecretValues } from './config/schema.ts'
 import { type OpenDatabase, openDatabase } from './db/database.ts'
 import { migrateUp } from './db/migrate.ts'
-import { problem } from './errors.ts'
+import { problem, unavailable } from './errors.ts'
 import { createAuthenticate } from './gateway/authenticate.ts'
 import { exchangeOf } from './gateway/exchange.ts'
 import { createForward } from './gateway/forward.ts'
@@ -179,6 +179,10 @@ export async function buildApp(options: BuildOptions): Promise<App> {
     await own.register(wellKnownRoutes({ keyring, config }))
     await own.register(
       async (auth) => {
+        // a database that hangs is known by now: told at once, not after a time-out of each request's own
+        auth.addHook('onRequest', async () => {
+          if (revocations.isLoaded() && revocations.lagSeconds() > DB_LAG_SECONDS) throw unavailable('the database does not answer')
+        })
         if (config.docs.enabled) await registerDocs(auth, config)
         await auth.register(authRoutes({ register, login, refresh, logout, caller }))
         await auth.register(meRoutes({ profile, changePassword, caller }))

@@ -59,6 +59,8 @@ function introduction(base: string, admin: string, password: string): string {
 
     # register: you get an access and a refresh token
     TOKEN=$(${post('/auth/register', { username: 'ann', email: 'ann@example.com', password: 'correct horse battery' })} | ${token})
+    # (the next time she is there already: log in)
+    TOKEN=$(${post('/auth/login', { login: 'ann', password: 'correct horse battery' })} | ${token})
     curl -s ${base}/shop/whoami -H "authorization: Bearer $TOKEN"
     curl -s ${base}/shop/orders -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' -d '{"item":"drawbridge"}'
 

@@ -45,6 +45,7 @@ export function createRevocations({ db, clock, logger, broadcast, maxSessions = 
   const users = new Map<string, { minEpoch: number; until: number }>()
   let low = '0'
   let polls = 0
+  /** Monotonic: a lag is a duration, whatever the wall clock does. */
   let loadedAt: number | null = null
   let isAway = false
   let timer: NodeJS.Timeout | null = null
@@ -68,7 +69,7 @@ export function createRevocations({ db, clock, logger, broadcast, maxSessions = 
       const page = await findRevocationsSince(db, from)
       for (const revocation of page.revocations) apply(revocation)
       low = page.low
-      loadedAt = clock.now()
+      loadedAt = performance.now()
       isAway = false
       forgetExpired()
     } catch (error) {
@@ -131,7 +132,7 @@ export function createRevocations({ db, clock, logger, broadcast, maxSessions = 
       apply(revocation)
       await broadcast?.publish(JSON.stringify(revocation))
     },
-    lagSeconds: () => (loadedAt === null ? Number.POSITIVE_INFINITY : Math.max(0, clock.now() - loadedAt) / 1000),
+    lagSeconds: () => (loadedAt === null ? Number.POSITIVE_INFINITY : (performance.now() - loadedAt) / 1000),
     size: () => sessions.size + users.size,
   }
 }
