@@ -24,8 +24,10 @@ export function createCredentialLimits(limiter: Limiter, secrets: Secrets, confi
   const named = (name: keyof typeof config): Limit => ({ name, ...config[name] })
   const limits = { register: named('register'), login: named('login'), account: named('account'), refresh: named('refresh') }
 
-  async function consume(limit: Limit, key: string): Promise<void> {
-    demand(await limiter.consume(limit, key, DATABASE))
+  async function consume(limit: Limit, key: string): Promise<Decision> {
+    const decision = await limiter.consume(limit, key, DATABASE)
+    demand(decision)
+    return decision
   }
 
   return {
@@ -37,8 +39,9 @@ export function createCredentialLimits(limiter: Limiter, secrets: Secrets, confi
       const key = 'id' in account ? account.id : secrets.derive('unknown account', Buffer.from(account.unknown)).toString('base64url')
       // exemption is for addresses: an account's own budget holds for everybody
       if (!origin.isExempt) await consume(limits.login, `${addressKey(origin.address)}|${key}`)
-      await consume(limits.account, key)
-      return { succeeded: () => limiter.refund(limits.account, key) }
+      const { tier } = await consume(limits.account, key)
+      // a refund that is lost costs one of many failures, and is no reason to fail a good login
+      return { succeeded: () => limiter.refund(limits.account, key, tier).catch(() => undefined) }
     },
     async refresh(origin) {
       const key = addressKey(origin.address)

@@ -40,8 +40,8 @@ export interface Limiter {
   consume(limit: Limit, key: string, fallback: Fallback): Promise<Decision>
   /** Decides without counting. */
   peek(limit: Limit, key: string, fallback: Fallback): Promise<Decision>
-  /** Gives one counted request back. */
-  refund(limit: Limit, key: string): Promise<void>
+  /** Gives one counted request back to where it was counted. */
+  refund(limit: Limit, key: string, tier: Tier): Promise<void>
   isBreakerOpen(): boolean
 }
 
@@ -148,10 +148,9 @@ export function createLimiter({ redis, replicas, counters, metrics, now }: Limit
   return {
     consume,
     peek: (limit, key, fallback) => decide(limit, key, 0, fallback),
-    async refund(limit, key) {
-      await sharedLimiter(limit)
-        .reward(key, 1)
-        .catch(() => undefined)
+    async refund(limit, key, tier) {
+      if (tier === 'database') await counters.add(`${limit.name}:${key}`, -1, limit.windowSeconds)
+      else await sharedLimiter(limit).reward(key, 1)
     },
     isBreakerOpen: () => now() < openUntil,
   }

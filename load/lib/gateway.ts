@@ -1,0 +1,82 @@
+/** Talking to the gateway that `load/run.ts` started. */
+import { check } from 'k6'
+import http from 'k6/http'
+import { Gauge } from 'k6/metrics'
+import type { Scenario } from 'k6/options'
+
+export const GATEWAY = __ENV.GATEWAY_URL
+
+/** One password for all: Argon2 works the same for each, and the users are made for the run. */
+export const PASSWORD = 'correct horse battery'
+
+export interface User {
+  id: string
+  username: string
+  token: string
+}
+
+interface Call {
+  /** The one status that is right. Another one counts as a failed request and a failed check. */
+  status: number
+  token?: string
+  body?: object
+  /** Where a test says more than the status: the `code` of a problem document. */
+  code?: string
+}
+
+/** @returns the parsed answer; null when there is none. */
+export function call<T>(method: 'GET' | 'POST', path: string, { status, token, body, code }: Call) {
+  const kind = path.startsWith('/auth/') ? 'account' : 'proxied'
+  const response = http.request(method, GATEWAY + path, body ? JSON.stringify(body) : null, {
+    headers: { ...(body && { 'content-type': 'application/json' }), ...(token && { authorization: `Bearer ${token}` }) },
+    responseCallback: http.expectedStatuses(status),
+    responseType: 'text',
+    tags: { name: `${method} ${path}`, kind },
+  })
+  const answer = response.body ? response.json() : null
+  const expected = `${method} ${path} answers ${status}${code ? ` ${code}` : ''}`
+  check(response, { [expected]: () => response.status === status && (!code || (answer as { code?: string } | null)?.code === code) })
+  return answer as T
+}
+
+/** New users, whose names no earlier run on the same database has taken. Throws, which ends the run, when one is refused. */
+export function registerUsers(count: number): User[] {
+  const run = Date.now().toString(36)
+  return Array.from({ length: count }, (_, i) => {
+    const username = `load-${run}-${i}`
+    const body = { username, email: `${username}@example.com`, password: PASSWORD }
+    const { user, access_token } = call<{ user: User; access_token: string }>('POST', '/auth/register', { status: 201, body })
+    return { id: user.id, username, token: access_token }
+  })
+}
+
+/** Requests begin at a fixed rate, however long answers take: a closed loop would spare a slow gateway and hide its waiting times. */
+export const arrivals = (defaults: { rate: number; duration: string; vus: number }): Scenario => ({
+  executor: 'constant-arrival-rate',
+  rate: Number(__ENV.RATE ?? defaults.rate),
+  timeUnit: '1s',
+  duration: __ENV.DURATION ?? defaults.duration,
+  // all of them from the start: k6 drops iterations while it makes more
+  preAllocatedVUs: defaults.vus,
+})
+
+export interface Usage {
+  cpuSeconds: number
+  requests: number
+}
+
+/** What the gateway has used and answered so far, by its own metrics. */
+export function readUsage(): Usage {
+  const lines = String(http.get(`${__ENV.ADMIN_URL}/metrics`, { responseType: 'text' }).body).split('\n')
+  const numbers = (series: string) => lines.filter((line) => line.startsWith(series)).map((line) => Number(line.split(' ').at(-1)))
+  const sum = (series: string) => numbers(series).reduce((total, n) => total + n, 0)
+  return { cpuSeconds: sum('process_cpu_seconds_total '), requests: sum('portcullis_http_requests_total{') }
+}
+
+const cpuPerRequest = new Gauge('gateway_cpu_us_per_request')
+
+/** Puts the gateway's CPU time per request since `before` into the summary, in microseconds. */
+export function reportUsage(before: Usage): void {
+  const after = readUsage()
+  cpuPerRequest.add(((after.cpuSeconds - before.cpuSeconds) / (after.requests - before.requests)) * 1e6)
+}
