@@ -3,10 +3,7 @@
  * byte for byte, what is forwarded. A path that some kind of server could read in another way is refused, unless its route
  * opts in to that form and every other reading still leads to the same route.
  */
-import type { RouteNode, RouteTable } from './routes.ts'
-
-/** Forms of a path that are refused unless the route allows them by name. */
-export const FORMS = { encodedSlash: 1, doubleSlash: 2, semicolon: 4, percent: 8 } as const
+import { FORMS, type RouteNode, type RouteTable } from './routes.ts'
 
 export interface Target {
   /** As sent, from the first `/` up to `?`. */

@@ -1,7 +1,9 @@
 /** YAML becomes `Route` objects once, at boot; per request they are only looked up and compared. */
 import type { Config, RouteConfig } from '../config/schema.ts'
 import { type Access, compileAccess } from './authorize.ts'
-import { FORMS } from './canonical.ts'
+
+/** Forms of a path that are refused unless the route allows them by name. */
+export const FORMS = { encodedSlash: 1, doubleSlash: 2, semicolon: 4, percent: 8 } as const
 
 export interface Route {
   name: string
