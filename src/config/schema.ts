@@ -15,7 +15,7 @@ const name = (description: string) => Type.String({ pattern: '^[A-Za-z][A-Za-z0-
 
 const Limit = strict({
   limit: Type.Integer({ minimum: 1, maximum: 1_000_000_000, description: 'Requests per window.' }),
-  windowSeconds: Type.Integer({ minimum: 1, maximum: 86_400 }),
+  windowSeconds: Type.Integer({ minimum: 1, maximum: 86_400, description: 'Length of the window.' }),
 })
 const credentialLimit = (limit: number, windowSeconds: number, description: string) =>
   Type.Object(Limit.properties, { additionalProperties: false, default: { limit, windowSeconds }, description })
@@ -49,7 +49,7 @@ const Access = Type.Union(
 const Upstream = Type.Union([
   Type.String({ pattern: '^https?://[^/?#@]+/?$', description: 'Origin, such as http://orders:3000' }),
   strict({
-    url: Type.String({ pattern: '^https?://[^/?#@]+/?$' }),
+    url: Type.String({ pattern: '^https?://[^/?#@]+/?$', description: 'Origin, such as http://orders:3000' }),
     weight: Type.Integer({ minimum: 1, maximum: 100, default: 1, description: 'Share of the requests, relative to the others.' }),
   }),
 ])
@@ -63,11 +63,11 @@ const Route = strict({
       Type.String({ pattern: '^[A-Za-z0-9._-]+$|^\\[[0-9a-fA-F:]+\\]$', description: 'Host without port. None: any host.' }),
     ),
     caseSensitive: Type.Boolean({ default: false, description: 'True only for an upstream to which /A and /a are two things.' }),
-  }),
-  upstream: Type.Array(Upstream, { minItems: 1 }),
+  }, 'Which requests are its own. The longest path wins.'),
+  upstream: Type.Array(Upstream, { minItems: 1, description: 'Where they go: origins, alone or with a weight.' }),
   access: Access,
   limits: Type.Optional(Type.Array(Type.String(), { description: 'Policy names. None: limits.default.' })),
-  rewrite: Type.Optional(strict({ prefix: Type.String({ pattern: '^/[A-Za-z0-9/_.~-]*$', description: 'What replaces match.path.' }) })),
+  rewrite: Type.Optional(strict({ prefix: Type.String({ pattern: '^/[A-Za-z0-9/_.~-]*$', description: 'What replaces match.path.' }) }, 'Another path upstream.')),
   headers: section(
     { forwardAuthorization: Type.Boolean({ default: false, description: "Pass the client's Authorization header on." }) },
     'Headers of this route.',
@@ -97,16 +97,16 @@ export const ConfigSchema = Type.Object(
   {
     server: section(
       {
-        host: Type.String({ default: '0.0.0.0' }),
+        host: Type.String({ default: '0.0.0.0', description: 'Address to listen on.' }),
         port: port(8080),
-        publicUrl: Type.Optional(Type.String({ pattern: '^https?://[^/?#]+/?$', description: 'Where clients reach us.' })),
+        publicUrl: Type.Optional(Type.String({ pattern: '^https?://[^/?#]+/?$', description: 'Where clients reach us, such as https://api.example.com. None: localhost and the port.' })),
         workers: Type.Union([oneOf(['auto']), Type.Integer({ minimum: 1, maximum: 1024 })], {
           default: 'auto',
           description: 'Processes. This version runs one; auto means one.',
         }),
         replicas: integer(1, 1, 'Gateways that share one Redis; local limits are divided by it.', 10_000),
         trustedProxies: Type.Array(Type.String(), { default: [], description: 'Networks (CIDR) whose X-Forwarded-* are believed.' }),
-        tls: Type.Optional(strict({ cert: Type.String({ description: 'PEM file.' }), key: Type.String({ description: 'PEM file.' }) })),
+        tls: Type.Optional(strict({ cert: Type.String({ description: 'PEM file.' }), key: Type.String({ description: 'PEM file.' }) }, 'HTTPS on this listener.')),
         headersTimeoutMs: integer(1, 10_000, 'To receive the header section.'),
         requestTimeoutMs: integer(0, 300_000, 'To receive the whole request; 0: no bound.'),
         keepAliveTimeoutMs: integer(1, 72_000, 'An idle connection is kept this long.'),
@@ -117,7 +117,7 @@ export const ConfigSchema = Type.Object(
       'The public listener.',
     ),
     admin: section(
-      { host: Type.String({ default: '127.0.0.1' }), port: port(9090) },
+      { host: Type.String({ default: '127.0.0.1', description: 'Address to listen on.' }), port: port(9090) },
       'The listener for /livez, /readyz and /metrics; never public.',
     ),
     database: section(
@@ -141,8 +141,8 @@ export const ConfigSchema = Type.Object(
     tokens: section(
       {
         issuer: Type.Optional(Type.String({ pattern: '^https?://[^?#]+$', description: 'None: server.publicUrl.' })),
-        audience: Type.String({ default: 'api', minLength: 1 }),
-        algorithm: oneOf(['EdDSA', 'ES256', 'RS256', 'HS256'], { default: 'EdDSA' }),
+        audience: Type.String({ default: 'api', minLength: 1, description: 'The aud claim.' }),
+        algorithm: oneOf(['EdDSA', 'ES256', 'RS256', 'HS256'], { default: 'EdDSA', description: 'Of new signing keys. HS256 publishes none in the JWKS.' }),
         accessTtlSeconds: integer(10, 900, 'Life of an access token.', 86_400),
         refreshTtlSeconds: integer(60, 604_800, 'Life of a refresh token that is not used.', 31_536_000),
         keyPollSeconds: integer(1, 30, 'How often signing keys are read again.', 3600),
@@ -154,8 +154,8 @@ export const ConfigSchema = Type.Object(
     auth: section(
       {
         prefix: Type.String({ default: '/auth', pattern: '^(/[A-Za-z0-9_.~-]+)+$', description: 'Where our own endpoints stand.' }),
-        registration: oneOf(['open', 'closed'], { default: 'open' }),
-        emailVerification: oneOf(['off'], { default: 'off' }),
+        registration: oneOf(['open', 'closed'], { default: 'open', description: 'closed: only operators create users.' }),
+        emailVerification: oneOf(['off'], { default: 'off', description: 'Whether an address must be proven.' }),
         password: section(
           {
             minLength: integer(8, 12, 'Code points.', 256),
@@ -175,7 +175,7 @@ export const ConfigSchema = Type.Object(
           {
             graceSeconds: integer(0, 10, 'How long a repeated refresh is a retry and no theft.', 300),
             onRetry: oneOf(['reject', 'repeat'], { default: 'reject', description: 'repeat: a retry gets the same successor again.' }),
-            onReuse: oneOf(['revokeSession', 'revokeUser'], { default: 'revokeSession' }),
+            onReuse: oneOf(['revokeSession', 'revokeUser'], { default: 'revokeSession', description: 'What a stolen token ends: its session, or all of the user.' }),
           },
           'Refresh token rotation.',
         ),
@@ -228,7 +228,7 @@ export const ConfigSchema = Type.Object(
     cors: section(
       {
         origins: Type.Array(Type.String({ pattern: '^\\*$|^https?://[^/?#]+$' }), { default: [], description: 'Origins, or *.' }),
-        credentials: Type.Boolean({ default: false }),
+        credentials: Type.Boolean({ default: false, description: 'Let browsers send cookies and Authorization.' }),
         maxAgeSeconds: integer(0, 600, 'Cache of a preflight.', 86_400),
       },
       'Cross-origin requests; no origins: left to the upstreams.',
@@ -237,10 +237,10 @@ export const ConfigSchema = Type.Object(
       {
         identity: section(
           {
-            user: Type.String({ default: 'X-Auth-User', pattern: '^[A-Za-z][A-Za-z0-9-]*$' }),
-            email: Type.String({ default: 'X-Auth-Email', pattern: '^[A-Za-z][A-Za-z0-9-]*$' }),
-            roles: Type.String({ default: 'X-Auth-Roles', pattern: '^[A-Za-z][A-Za-z0-9-]*$' }),
-            session: Type.String({ default: 'X-Auth-Session', pattern: '^[A-Za-z][A-Za-z0-9-]*$' }),
+            user: Type.String({ default: 'X-Auth-User', pattern: '^[A-Za-z][A-Za-z0-9-]*$', description: 'Carries the user id, the sub claim; letters, digits and hyphens.' }),
+            email: Type.String({ default: 'X-Auth-Email', pattern: '^[A-Za-z][A-Za-z0-9-]*$', description: 'Carries the verified e-mail address; letters, digits and hyphens.' }),
+            roles: Type.String({ default: 'X-Auth-Roles', pattern: '^[A-Za-z][A-Za-z0-9-]*$', description: 'Carries the roles, sorted, by comma; letters, digits and hyphens.' }),
+            session: Type.String({ default: 'X-Auth-Session', pattern: '^[A-Za-z][A-Za-z0-9-]*$', description: 'Carries the session id; letters, digits and hyphens.' }),
             unverifiedEmail: Type.Boolean({ default: false, description: 'Send the e-mail although it is not verified.' }),
           },
           'Names of the identity headers.',
@@ -250,13 +250,13 @@ export const ConfigSchema = Type.Object(
     ),
     log: section(
       {
-        level: oneOf(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], { default: 'info' }),
+        level: oneOf(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], { default: 'info', description: 'The least that is written.' }),
         skip: Type.Array(Type.String({ pattern: '^/' }), { default: ['/health'], description: 'Paths without an access log line.' }),
         sample: Type.Number({ minimum: 0, maximum: 1, default: 1, description: 'Share of successful requests that are logged.' }),
       },
       'Log.',
     ),
-    docs: section({ enabled: Type.Boolean({ default: true }) }, 'OpenAPI document and page under auth.prefix.'),
+    docs: section({ enabled: Type.Boolean({ default: true, description: 'Serve /openapi.json and /docs there.' }) }, 'OpenAPI document and page under auth.prefix.'),
     routes: Type.Array(Route, { default: [], description: 'What is proxied.' }),
   },
   { additionalProperties: false, title: 'Portcullis configuration' },
