@@ -1,6 +1,5 @@
 /** Composition root: every part is built here, once, and handed to those that need it. Nothing is listening yet. */
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import helmet from '@fastify/helmet'
 import httpProxy from '@fastify/http-proxy'
@@ -56,12 +55,7 @@ import { createKeyring } from './tokens/keyring.ts'
 import { createRefreshTokens } from './tokens/refresh-tokens.ts'
 import { createSecrets } from './tokens/secrets.ts'
 import { wellKnownRoutes } from './tokens/well-known.routes.ts'
-
-export const VERSION: string = (
-  JSON.parse(
-    readFileSync(new URL(import.meta.url.includes('/dist/') ? '../../package.json' : '../package.json', import.meta.url), 'utf8'),
-  ) as { version: string }
-).version
+import { VERSION } from './version.ts'
 
 export interface BuildOptions {
   config: Config
@@ -226,7 +220,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
 
   const jobs = [
     { name: 'signing keys', everySeconds: config.tokens.keyPollSeconds, run: () => keyring.reload() },
-    { name: 'cleanup', everySeconds: config.auth.cleanup.intervalSeconds, run: core.cleanup },
+    { name: 'cleanup', everySeconds: config.auth.cleanup.intervalSeconds, firstAfterSeconds: CLEANUP_AFTER_SECONDS, run: core.cleanup },
     { name: 'retry erasure', everySeconds: 60, run: createRetryErasure(db, config.auth.refresh) },
   ]
   let stopJobs = async () => {}
@@ -265,6 +259,8 @@ export async function buildApp(options: BuildOptions): Promise<App> {
 }
 
 const DB_LAG_SECONDS = 3
+/** A gateway that is restarted more often than the interval cleans up, too. */
+const CLEANUP_AFTER_SECONDS = 300
 
 async function registerDocs(auth: FastifyInstance, config: Config): Promise<void> {
   await auth.register(swagger, {

@@ -5,18 +5,15 @@ import { existsSync } from 'node:fs'
 import { createInterface } from 'node:readline/promises'
 import { parseArgs } from 'node:util'
 import { viewOf } from './accounts/user-view.ts'
-import { listUsers } from './accounts/users.repo.ts'
-import { buildCore, type Core, VERSION } from './app.ts'
+import type { Core } from './app.ts'
 import { COMMAND_LINE } from './audit/audit.repo.ts'
 import { ConfigError, type Loaded, loadConfig } from './config/load.ts'
 import { formatProblem } from './config/source.ts'
-import { migrateDown, migrateUp, migrationStatus } from './db/migrate.ts'
-import { runDemo } from './demo/demo.ts'
 import { causeText, Problem } from './errors.ts'
 import { compileRoutes } from './gateway/routes.ts'
 import { createLogger, flushLogger } from './logger.ts'
-import { serve } from './main.ts'
-import { WrongSecretKey } from './tokens/keyring.ts'
+import { WrongSecretKey } from './tokens/secrets.ts'
+import { VERSION } from './version.ts'
 
 const HELP = `portcullis ${VERSION}: a reverse-proxy auth gateway that owns its users
 
@@ -147,6 +144,7 @@ function load({ values }: Words, needSecrets = true): Loaded {
 /** Opens the stores for one command. Logs go nowhere: the command prints what it did. */
 async function withCore<T>(words: Words, work: (core: Core) => Promise<T>, { needsKeys = true } = {}): Promise<T> {
   const { config, secrets } = load(words)
+  const [{ buildCore }, { migrateUp }] = await Promise.all([import('./app.ts'), import('./db/migrate.ts')])
   const core = await buildCore({ config, secrets, logger: createLogger('silent') })
   try {
     if (needsKeys) {
@@ -164,6 +162,7 @@ const BY_OPERATOR = { actor: 'command line', origin: COMMAND_LINE }
 const commands: Record<string, (words: Words) => Promise<number>> = {
   async serve(words) {
     const { config, secrets, warnings } = load(words)
+    const { serve } = await import('./main.ts') // heavy parts are loaded by the commands that need them: a health check is asked often
     const logger = createLogger(config.log.level)
     for (const warning of warnings) logger.warn({ reason: 'config' }, formatProblem(warning))
     try {
@@ -176,6 +175,7 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
   },
 
   async demo(words) {
+    const { runDemo } = await import('./demo/demo.ts')
     await runDemo({ file: words.values.config, flags: words.values.set ?? [] })
     return -1
   },
@@ -216,6 +216,7 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
   async migrate(words) {
     const [action] = words.positionals
     if (!['up', 'down', 'status'].includes(action ?? '')) throw new UsageError('migrate takes up, down or status')
+    const { migrateDown, migrateUp, migrationStatus } = await import('./db/migrate.ts')
     return withCore(
       words,
       async ({ db }) => {
@@ -264,7 +265,7 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
     return withCore(words, async (core) => {
       const { administration: admin, db } = core
       if (action === 'list') {
-        const rows = (await listUsers(db, 1000)).map((u) => ({
+        const rows = (await (await import('./accounts/users.repo.ts')).listUsers(db, 1000)).map((u) => ({
           id: u.id,
           username: u.username,
           email: u.email,

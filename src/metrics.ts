@@ -45,6 +45,12 @@ export function createMetrics(version: string) {
 
   const buildInfo = gauge('build_info', 'Always 1.', ['version', 'node'])
   buildInfo.set({ version, node: process.version }, 1)
+  const refreshes = counter('refreshes_total', 'Refresh attempts.', ['outcome'])
+  const logins = counter('logins_total', 'Login attempts.', ['outcome'])
+  // there from the start: `increase()` does not see the step from nothing to 1
+  for (const outcome of ['rotated', 'repeated', 'unknown', 'revoked', 'superseded', 'reused', 'expired', 'rate_limited'])
+    refreshes.inc({ outcome }, 0)
+  for (const outcome of ['success', 'invalid_credentials', 'rate_limited', 'overloaded', 'unavailable']) logins.inc({ outcome }, 0)
 
   return {
     registry,
@@ -55,9 +61,9 @@ export function createMetrics(version: string) {
     upstreamRetries: counter('upstream_retries_total', 'Requests sent again on a fresh connection.', ['upstream']),
     inFlight: sampled('http_requests_in_flight', 'Requests that are being answered.'),
     errors: counter('errors_total', 'Answers by error code.', ['code', 'route']),
-    logins: counter('logins_total', 'Login attempts.', ['outcome']),
+    logins,
     registrations: counter('registrations_total', 'Registrations.', ['outcome']),
-    refreshes: counter('refreshes_total', 'Refresh attempts.', ['outcome']),
+    refreshes,
     limitDecisions: counter('limit_decisions_total', 'Decisions of rate limits.', ['policy', 'decision', 'tier']),
     tokenCache: counter('token_cache_total', 'Look-ups in the token cache.', ['result']),
     argon2InFlight: sampled('argon2_in_flight', 'Password hashes being computed.'),

@@ -26,8 +26,10 @@ export function openRedis(url: string, logger: Logger): RedisConnections {
   const client = connect(url, { commandTimeout: COMMAND_TIMEOUT_MS })
   const subscriber = connect(url, { autoResubscribe: true })
   let up: boolean | null = null
+  let isClosing = false
   const tell = (isUp: boolean, cause?: string) => {
-    if (up !== isUp) logger[isUp ? 'info' : 'warn'](isUp ? {} : { reason: 'redis_away', cause }, isUp ? 'redis is here' : 'redis is away')
+    if (up !== isUp && !isClosing)
+      logger[isUp ? 'info' : 'warn'](isUp ? {} : { reason: 'redis_away', cause }, isUp ? 'redis is here' : 'redis is away')
     up = isUp
   }
   client.on('ready', () => tell(true))
@@ -40,6 +42,7 @@ export function openRedis(url: string, logger: Logger): RedisConnections {
     client,
     isUp: () => client.status === 'ready',
     close() {
+      isClosing = true
       client.disconnect()
       subscriber.disconnect()
     },

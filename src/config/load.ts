@@ -168,7 +168,10 @@ function explain(error: ErrorObject): string {
   const is = shown && shown.length < 60 ? `, not ${shown}` : ''
   switch (keyword) {
     case 'additionalProperties': {
-      const known = Object.keys((parentSchema as { properties?: object }).properties ?? {})
+      const { properties = {}, patternProperties = {} } = parentSchema as { properties?: object; patternProperties?: object }
+      const [form] = Object.keys(patternProperties)
+      if (form) return `this name has the wrong form; it must match ${form}`
+      const known = Object.keys(properties)
       const near = nearest(params.additionalProperty, known)
       return near ? `unknown key; did you mean ${near}?` : `unknown key; known here: ${known.join(', ')}`
     }

@@ -56,18 +56,28 @@ const Upstream = Type.Union([
 
 const Route = strict({
   name: name('Names the route in logs, metrics and limits.'),
-  match: strict({
-    path: Type.String({ pattern: "^/[A-Za-z0-9/_.~!$&'()*+,=:@-]*$", description: 'Prefix, on a segment boundary.' }),
-    methods: Type.Optional(Type.Array(Type.String({ pattern: '^[A-Z]+(-[A-Z]+)*$' }), { minItems: 1, description: 'None: all methods.' })),
-    host: Type.Optional(
-      Type.String({ pattern: '^[A-Za-z0-9._-]+$|^\\[[0-9a-fA-F:]+\\]$', description: 'Host without port. None: any host.' }),
-    ),
-    caseSensitive: Type.Boolean({ default: false, description: 'True only for an upstream to which /A and /a are two things.' }),
-  }, 'Which requests are its own. The longest path wins.'),
+  match: strict(
+    {
+      path: Type.String({ pattern: "^/[A-Za-z0-9/_.~!$&'()*+,=:@-]*$", description: 'Prefix, on a segment boundary.' }),
+      methods: Type.Optional(
+        Type.Array(Type.String({ pattern: '^[A-Z]+(-[A-Z]+)*$' }), { minItems: 1, description: 'None: all methods.' }),
+      ),
+      host: Type.Optional(
+        Type.String({ pattern: '^[A-Za-z0-9._-]+$|^\\[[0-9a-fA-F:]+\\]$', description: 'Host without port. None: any host.' }),
+      ),
+      caseSensitive: Type.Boolean({ default: false, description: 'True only for an upstream to which /A and /a are two things.' }),
+    },
+    'Which requests are its own. The longest path wins.',
+  ),
   upstream: Type.Array(Upstream, { minItems: 1, description: 'Where they go: origins, alone or with a weight.' }),
   access: Access,
   limits: Type.Optional(Type.Array(Type.String(), { description: 'Policy names. None: limits.default.' })),
-  rewrite: Type.Optional(strict({ prefix: Type.String({ pattern: '^/[A-Za-z0-9/_.~-]*$', description: 'What replaces match.path.' }) }, 'Another path upstream.')),
+  rewrite: Type.Optional(
+    strict(
+      { prefix: Type.String({ pattern: '^/[A-Za-z0-9/_.~-]*$', description: 'What replaces match.path.' }) },
+      'Another path upstream.',
+    ),
+  ),
   headers: section(
     { forwardAuthorization: Type.Boolean({ default: false, description: "Pass the client's Authorization header on." }) },
     'Headers of this route.',
@@ -99,14 +109,24 @@ export const ConfigSchema = Type.Object(
       {
         host: Type.String({ default: '0.0.0.0', description: 'Address to listen on.' }),
         port: port(8080),
-        publicUrl: Type.Optional(Type.String({ pattern: '^https?://[^/?#]+/?$', description: 'Where clients reach us, such as https://api.example.com. None: localhost and the port.' })),
+        publicUrl: Type.Optional(
+          Type.String({
+            pattern: '^https?://[^/?#]+/?$',
+            description: 'Where clients reach us, such as https://api.example.com. None: localhost and the port.',
+          }),
+        ),
         workers: Type.Union([oneOf(['auto']), Type.Integer({ minimum: 1, maximum: 1024 })], {
           default: 'auto',
           description: 'Processes. This version runs one; auto means one.',
         }),
         replicas: integer(1, 1, 'Gateways that share one Redis; local limits are divided by it.', 10_000),
         trustedProxies: Type.Array(Type.String(), { default: [], description: 'Networks (CIDR) whose X-Forwarded-* are believed.' }),
-        tls: Type.Optional(strict({ cert: Type.String({ description: 'PEM file.' }), key: Type.String({ description: 'PEM file.' }) }, 'HTTPS on this listener.')),
+        tls: Type.Optional(
+          strict(
+            { cert: Type.String({ description: 'PEM file.' }), key: Type.String({ description: 'PEM file.' }) },
+            'HTTPS on this listener.',
+          ),
+        ),
         headersTimeoutMs: integer(1, 10_000, 'To receive the header section.'),
         requestTimeoutMs: integer(0, 300_000, 'To receive the whole request; 0: no bound.'),
         keepAliveTimeoutMs: integer(1, 72_000, 'An idle connection is kept this long.'),
@@ -142,7 +162,10 @@ export const ConfigSchema = Type.Object(
       {
         issuer: Type.Optional(Type.String({ pattern: '^https?://[^?#]+$', description: 'None: server.publicUrl.' })),
         audience: Type.String({ default: 'api', minLength: 1, description: 'The aud claim.' }),
-        algorithm: oneOf(['EdDSA', 'ES256', 'RS256', 'HS256'], { default: 'EdDSA', description: 'Of new signing keys. HS256 publishes none in the JWKS.' }),
+        algorithm: oneOf(['EdDSA', 'ES256', 'RS256', 'HS256'], {
+          default: 'EdDSA',
+          description: 'Of new signing keys. HS256 publishes none in the JWKS.',
+        }),
         accessTtlSeconds: integer(10, 900, 'Life of an access token.', 86_400),
         refreshTtlSeconds: integer(60, 604_800, 'Life of a refresh token that is not used.', 31_536_000),
         keyPollSeconds: integer(1, 30, 'How often signing keys are read again.', 3600),
@@ -175,7 +198,10 @@ export const ConfigSchema = Type.Object(
           {
             graceSeconds: integer(0, 10, 'How long a repeated refresh is a retry and no theft.', 300),
             onRetry: oneOf(['reject', 'repeat'], { default: 'reject', description: 'repeat: a retry gets the same successor again.' }),
-            onReuse: oneOf(['revokeSession', 'revokeUser'], { default: 'revokeSession', description: 'What a stolen token ends: its session, or all of the user.' }),
+            onReuse: oneOf(['revokeSession', 'revokeUser'], {
+              default: 'revokeSession',
+              description: 'What a stolen token ends: its session, or all of the user.',
+            }),
           },
           'Refresh token rotation.',
         ),
@@ -186,7 +212,11 @@ export const ConfigSchema = Type.Object(
             { inherits: names('Roles that this one has too.'), scopes: names('Scopes that this role gives.') },
             { additionalProperties: false, default: {} },
           ),
-          { default: { admin: { inherits: ['user'], scopes: [] }, user: { inherits: [], scopes: [] } }, description: 'Known roles.' },
+          {
+            additionalProperties: false,
+            default: { admin: { inherits: ['user'], scopes: [] }, user: { inherits: [], scopes: [] } },
+            description: 'Known roles.',
+          },
         ),
         cleanup: section(
           {
@@ -211,6 +241,7 @@ export const ConfigSchema = Type.Object(
           'Credential endpoints.',
         ),
         policies: Type.Record(Type.String({ pattern: '^[A-Za-z][A-Za-z0-9_-]{0,62}$' }), Policy, {
+          additionalProperties: false,
           default: {
             perUser: { limit: 600, windowSeconds: 60, key: 'principal' },
             perIp: { limit: 60, windowSeconds: 60, key: 'anonymous' },
@@ -237,10 +268,26 @@ export const ConfigSchema = Type.Object(
       {
         identity: section(
           {
-            user: Type.String({ default: 'X-Auth-User', pattern: '^[A-Za-z][A-Za-z0-9-]*$', description: 'Carries the user id, the sub claim; letters, digits and hyphens.' }),
-            email: Type.String({ default: 'X-Auth-Email', pattern: '^[A-Za-z][A-Za-z0-9-]*$', description: 'Carries the verified e-mail address; letters, digits and hyphens.' }),
-            roles: Type.String({ default: 'X-Auth-Roles', pattern: '^[A-Za-z][A-Za-z0-9-]*$', description: 'Carries the roles, sorted, by comma; letters, digits and hyphens.' }),
-            session: Type.String({ default: 'X-Auth-Session', pattern: '^[A-Za-z][A-Za-z0-9-]*$', description: 'Carries the session id; letters, digits and hyphens.' }),
+            user: Type.String({
+              default: 'X-Auth-User',
+              pattern: '^[A-Za-z][A-Za-z0-9-]*$',
+              description: 'Carries the user id, the sub claim; letters, digits and hyphens.',
+            }),
+            email: Type.String({
+              default: 'X-Auth-Email',
+              pattern: '^[A-Za-z][A-Za-z0-9-]*$',
+              description: 'Carries the verified e-mail address; letters, digits and hyphens.',
+            }),
+            roles: Type.String({
+              default: 'X-Auth-Roles',
+              pattern: '^[A-Za-z][A-Za-z0-9-]*$',
+              description: 'Carries the roles, sorted, by comma; letters, digits and hyphens.',
+            }),
+            session: Type.String({
+              default: 'X-Auth-Session',
+              pattern: '^[A-Za-z][A-Za-z0-9-]*$',
+              description: 'Carries the session id; letters, digits and hyphens.',
+            }),
             unverifiedEmail: Type.Boolean({ default: false, description: 'Send the e-mail although it is not verified.' }),
           },
           'Names of the identity headers.',
@@ -250,13 +297,19 @@ export const ConfigSchema = Type.Object(
     ),
     log: section(
       {
-        level: oneOf(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], { default: 'info', description: 'The least that is written.' }),
+        level: oneOf(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
+          default: 'info',
+          description: 'The least that is written.',
+        }),
         skip: Type.Array(Type.String({ pattern: '^/' }), { default: ['/health'], description: 'Paths without an access log line.' }),
         sample: Type.Number({ minimum: 0, maximum: 1, default: 1, description: 'Share of successful requests that are logged.' }),
       },
       'Log.',
     ),
-    docs: section({ enabled: Type.Boolean({ default: true, description: 'Serve /openapi.json and /docs there.' }) }, 'OpenAPI document and page under auth.prefix.'),
+    docs: section(
+      { enabled: Type.Boolean({ default: true, description: 'Serve /openapi.json and /docs there.' }) },
+      'OpenAPI document and page under auth.prefix.',
+    ),
     routes: Type.Array(Route, { default: [], description: 'What is proxied.' }),
   },
   { additionalProperties: false, title: 'Portcullis configuration' },

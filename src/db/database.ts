@@ -118,7 +118,7 @@ export async function openDatabase(
       pool: null,
       close: async () => {
         await db.destroy()
-        embedded.release()
+        await embedded.release()
       },
     }
   }

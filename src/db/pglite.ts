@@ -1,17 +1,19 @@
 /** The embedded database: Postgres in this process, in one folder, for one process. */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { mkdirSync, rmSync } from 'node:fs'
+import net from 'node:net'
 import { join } from 'node:path'
 import { PGlite } from '@electric-sql/pglite'
 
 export interface EmbeddedDatabase {
   pglite: PGlite
-  release(): void
+  release(): Promise<void>
 }
 
 /** @throws when another living process has the folder. PGlite itself does not look. */
 export async function openPGlite(dataDir: string): Promise<EmbeddedDatabase> {
   mkdirSync(dataDir, { recursive: true, mode: 0o700 })
-  const release = lockFolder(join(dataDir, 'portcullis.lock'))
+  const release = await lockFolder(join(dataDir, 'portcullis.lock'))
   try {
     // without a cap PGlite takes 128 MiB for buffers
     const pglite = await PGlite.create({
@@ -20,33 +22,47 @@ export async function openPGlite(dataDir: string): Promise<EmbeddedDatabase> {
     })
     return { pglite, release }
   } catch (error) {
-    release()
+    await release()
     throw error
   }
 }
 
-function lockFolder(file: string): () => void {
+/**
+ * The lock is a socket that its owner listens on: it ends with the process, however that ended. Process ids would not do, since in
+ * containers that share a volume everybody is process 1.
+ */
+async function lockFolder(file: string): Promise<() => Promise<void>> {
   for (let attempt = 0; ; attempt++) {
+    const server = net.createServer((peer) => peer.on('error', () => {}).end(String(process.pid)))
     try {
-      writeFileSync(file, String(process.pid), { flag: 'wx', mode: 0o600 })
-      return () => rmSync(file, { force: true })
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-      const owner = Number(readFileSync(file, 'utf8').trim())
-      if (attempt > 0 || (owner && owner !== process.pid && isAlive(owner))) {
-        throw new Error(`the data folder is in use by process ${owner} (${file}): stop that process, or use postgres:// for several`)
+      server.listen(file)
+      await once(server, 'listening')
+      server.unref()
+      return async () => {
+        server.close()
+        await once(server, 'close')
       }
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || attempt > 0) throw error
+      const owner = await askOwner(file)
+      if (owner !== null)
+        throw new Error(`the data folder is in use by process ${owner} (${file}): stop that process, or use postgres:// for several`)
       // left behind by a process that was killed
       rmSync(file, { force: true })
     }
   }
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
-  }
+/** The process id of whoever listens, or null when nobody does. */
+function askOwner(file: string): Promise<string | null> {
+  return new Promise((resolve) => {
+    let text = ''
+    const socket = net.connect(file)
+    socket.setTimeout(2000, () => socket.destroy(new Error('it listens, and does not answer')))
+    socket.on('data', (chunk) => {
+      text += chunk
+    })
+    socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code === undefined ? '?' : null))
+    socket.on('close', () => resolve(text || '?'))
+  })
 }

@@ -2,15 +2,13 @@
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { loadConfig } from '../config/load.ts'
 import { createLogger } from '../logger.ts'
 import { serve } from '../main.ts'
+import { packageFile } from '../version.ts'
 import { startDemoApi } from './api.ts'
 
-const DEMO_CONFIG = fileURLToPath(
-  new URL(import.meta.url.includes('/dist/') ? '../../../config/demo.yaml' : '../../config/demo.yaml', import.meta.url),
-)
+const DEMO_CONFIG = packageFile('config/demo.yaml')
 const ADMIN_EMAIL = 'admin@example.com'
 
 export async function runDemo({ file = DEMO_CONFIG, flags }: { file?: string | undefined; flags: string[] }): Promise<void> {

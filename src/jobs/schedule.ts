@@ -3,6 +3,8 @@ import type { Logger } from '../logger.ts'
 export interface Job {
   name: string
   everySeconds: number
+  /** Before the first run; never longer than the interval. */
+  firstAfterSeconds?: number
   run(): Promise<unknown>
 }
 
@@ -12,7 +14,7 @@ export function schedule(jobs: readonly Job[], logger: Logger): () => Promise<vo
   const timers = new Set<NodeJS.Timeout>()
   const running = new Set<Promise<unknown>>()
 
-  const plan = (job: Job): void => {
+  const plan = (job: Job, seconds: number): void => {
     if (isStopped) return
     const timer = setTimeout(() => {
       timers.delete(timer)
@@ -21,13 +23,13 @@ export function schedule(jobs: readonly Job[], logger: Logger): () => Promise<vo
         .catch((error) => logger.warn({ reason: 'job_failed', job: job.name, cause: String(error) }, 'a background job failed'))
         .finally(() => {
           running.delete(run)
-          plan(job)
+          plan(job, job.everySeconds)
         })
       running.add(run)
-    }, job.everySeconds * 1000).unref()
+    }, seconds * 1000).unref()
     timers.add(timer)
   }
-  for (const job of jobs) plan(job)
+  for (const job of jobs) plan(job, Math.min(job.firstAfterSeconds ?? job.everySeconds, job.everySeconds))
 
   return async () => {
     isStopped = true

@@ -19,7 +19,7 @@ import {
   saveCanary,
   updateSealed,
 } from './keyring.repo.ts'
-import { type Place, type Secrets, UnreadableSecret } from './secrets.ts'
+import { type Place, type Secrets, UnreadableSecret, WrongSecretKey } from './secrets.ts'
 
 export type Algorithm = Config['tokens']['algorithm']
 
@@ -42,9 +42,6 @@ export interface KeyStatus {
   activatesAt: Date
   retiredAt: Date | null
 }
-
-/** The secret key is not the one that this database was set up with. Nothing is minted, nothing starts. */
-export class WrongSecretKey extends Error {}
 
 export interface Keyring {
   /** Checks the secret key, makes the first key, reads all keys. @throws WrongSecretKey */

@@ -12,6 +12,9 @@ export interface Place {
 /** Sealed under no key that we have, or changed. */
 export class UnreadableSecret extends Error {}
 
+/** The secret key is not the one that this database was set up with. Nothing is minted, nothing starts. */
+export class WrongSecretKey extends Error {}
+
 export interface Secrets {
   /** Names the current key; tells nothing about it. */
   keyId: string

@@ -5,7 +5,11 @@ import { query } from '../support/postgres.ts'
 
 const refresh = (gateway: Gateway, token: string) => call(gateway, '/auth/refresh', { body: { refresh_token: token } })
 const tokensOf = (gateway: Gateway, user: TestUser) =>
-  query<{ n: number }>(gateway.databaseUrl, 'SELECT count(*)::int AS n FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE s.user_id = $1', [user.id])
+  query<{ n: number }>(
+    gateway.databaseUrl,
+    'SELECT count(*)::int AS n FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id WHERE s.user_id = $1',
+    [user.id],
+  )
 const statuses = (answers: { status: number }[]) => answers.map((a) => a.status).sort()
 /** Lets a random number of turns of the event loop pass. */
 const someTurns = async () => {
@@ -49,7 +53,10 @@ describe('parallel refreshes', () => {
       const loggingOut = someTurns().then(() => call(strict, '/auth/logout', { body: { refresh_token: user.refreshToken } }))
       const [refreshed, loggedOut] = await Promise.all([refreshing, loggingOut])
       expect(loggedOut.status).toBe(204)
-      const living = [user, ...(refreshed.status === 200 ? [{ token: refreshed.body.access_token, refreshToken: refreshed.body.refresh_token }] : [])]
+      const living = [
+        user,
+        ...(refreshed.status === 200 ? [{ token: refreshed.body.access_token, refreshToken: refreshed.body.refresh_token }] : []),
+      ]
       for (const { token, refreshToken } of living) {
         expect((await call(strict, '/auth/me', { token })).status).toBe(401)
         expect((await refresh(strict, refreshToken)).body.code).toBe('refresh_invalid')
@@ -57,7 +64,8 @@ describe('parallel refreshes', () => {
       return refreshed.status
     }
     const seen = new Map<number, number>()
-    for (let i = 0; i < 20; i++) for (const status of await Promise.all(Array.from({ length: 10 }, round))) seen.set(status, (seen.get(status) ?? 0) + 1)
+    for (let i = 0; i < 20; i++)
+      for (const status of await Promise.all(Array.from({ length: 10 }, round))) seen.set(status, (seen.get(status) ?? 0) + 1)
     // both orders happened, and nothing else
     expect([...seen.keys()].sort()).toEqual([200, 401])
   })
@@ -69,7 +77,9 @@ describe('parallel refreshes', () => {
       const [refreshed, ended, changed] = await Promise.all([
         someTurns().then(() => refresh(strict, user.refreshToken)),
         someTurns().then(() => call(strict, '/auth/logout-all', { method: 'POST', token: user.token })),
-        someTurns().then(() => call(strict, '/auth/password/change', { token: user.token, body: { current_password: user.password, new_password: next } })),
+        someTurns().then(() =>
+          call(strict, '/auth/password/change', { token: user.token, body: { current_password: user.password, new_password: next } }),
+        ),
       ])
       expect([200, 401]).toContain(refreshed.status)
       expect([204, 401]).toContain(ended.status)
@@ -84,7 +94,10 @@ describe('parallel refreshes', () => {
     const round = async () => {
       const user = await newUser(strict)
       const [changed, entered] = await Promise.all([
-        call(strict, '/auth/password/change', { token: user.token, body: { current_password: user.password, new_password: 'another horse battery' } }),
+        call(strict, '/auth/password/change', {
+          token: user.token,
+          body: { current_password: user.password, new_password: 'another horse battery' },
+        }),
         someTurns().then(() => call(strict, '/auth/login', { body: { login: user.username, password: user.password } })),
       ])
       expect(changed.status).toBe(200)
