@@ -119,9 +119,13 @@ interface Invalid {
 
 function validate(value: unknown, source: ConfigSource): Invalid[] {
   if (validator(value)) return []
-  return chosenBranches(validator.errors ?? []).map((error) => {
+  // of a bad name in a record the outer error tells all
+  const told = (validator.errors ?? []).filter((e) => e.propertyName === undefined)
+  return chosenBranches(told).map((error) => {
     const inside = pointer(error.instancePath)
-    const path = error.keyword === 'additionalProperties' ? [...inside, String(error.params.additionalProperty)] : inside
+    const { additionalProperty, propertyName } = error.params
+    const named = additionalProperty ?? propertyName
+    const path = named === undefined ? inside : [...inside, String(named)]
     return { path, problem: { where: source.locate(path), path: dotted(path), message: explain(error) } }
   })
 }
@@ -168,13 +172,12 @@ function explain(error: ErrorObject): string {
   const is = shown && shown.length < 60 ? `, not ${shown}` : ''
   switch (keyword) {
     case 'additionalProperties': {
-      const { properties = {}, patternProperties = {} } = parentSchema as { properties?: object; patternProperties?: object }
-      const [form] = Object.keys(patternProperties)
-      if (form) return `this name has the wrong form; it must match ${form}`
-      const known = Object.keys(properties)
+      const known = Object.keys((parentSchema as { properties?: object }).properties ?? {})
       const near = nearest(params.additionalProperty, known)
       return near ? `unknown key; did you mean ${near}?` : `unknown key; known here: ${known.join(', ')}`
     }
+    case 'propertyNames':
+      return `this name has the wrong form; it must match ${(error.schema as { pattern: string }).pattern}`
     case 'required':
       return `${params.missingProperty} is missing${params.missingProperty === 'access' ? ': public, authenticated, or { roles: […] } / { scopes: […] }' : ''}`
     case 'enum':

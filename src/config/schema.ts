@@ -13,6 +13,10 @@ const port = (fallback: number) =>
 const names = (description: string) => Type.Array(Type.String({ minLength: 1 }), { default: [], description })
 const name = (description: string) => Type.String({ pattern: '^[A-Za-z][A-Za-z0-9_.-]{0,62}$', description })
 
+// said twice in a record, as its key and in propertyNames: without that, a name of another form is not looked at
+const POLICY_NAME = '^[A-Za-z][A-Za-z0-9_-]{0,62}$'
+const ROLE_NAME = '^[a-z][a-z0-9_.:-]{0,62}$'
+
 const Limit = strict({
   limit: Type.Integer({ minimum: 1, maximum: 1_000_000_000, description: 'Requests per window.' }),
   windowSeconds: Type.Integer({ minimum: 1, maximum: 86_400, description: 'Length of the window.' }),
@@ -207,13 +211,13 @@ export const ConfigSchema = Type.Object(
         ),
         sessions: section({ absoluteTtlSeconds: integer(60, 2_592_000, 'A session ends after this, used or not.') }, 'Sessions.'),
         roles: Type.Record(
-          Type.String({ pattern: '^[a-z][a-z0-9_.:-]{0,62}$' }),
+          Type.String({ pattern: ROLE_NAME }),
           Type.Object(
             { inherits: names('Roles that this one has too.'), scopes: names('Scopes that this role gives.') },
             { additionalProperties: false, default: {} },
           ),
           {
-            additionalProperties: false,
+            propertyNames: { pattern: ROLE_NAME },
             default: { admin: { inherits: ['user'], scopes: [] }, user: { inherits: [], scopes: [] } },
             description: 'Known roles.',
           },
@@ -240,8 +244,8 @@ export const ConfigSchema = Type.Object(
           },
           'Credential endpoints.',
         ),
-        policies: Type.Record(Type.String({ pattern: '^[A-Za-z][A-Za-z0-9_-]{0,62}$' }), Policy, {
-          additionalProperties: false,
+        policies: Type.Record(Type.String({ pattern: POLICY_NAME }), Policy, {
+          propertyNames: { pattern: POLICY_NAME },
           default: {
             perUser: { limit: 600, windowSeconds: 60, key: 'principal' },
             perIp: { limit: 60, windowSeconds: 60, key: 'anonymous' },
