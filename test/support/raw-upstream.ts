@@ -1,0 +1,49 @@
+/** An upstream on a bare socket: it answers with the bytes it is told to, and keeps those it got. */
+import { once } from 'node:events'
+import net, { type AddressInfo, type Socket } from 'node:net'
+
+export interface RawUpstream {
+  url: string
+  port: number
+  /** Everything that came, over all connections. Latin-1. */
+  received(): string
+  connections(): number
+  close(): Promise<void>
+}
+
+/** `answer` is called with each request whose header section is complete: the text so far and how many came before on all connections. */
+export async function startRawUpstream(answer: (socket: Socket, request: string, before: number) => void): Promise<RawUpstream> {
+  let received = ''
+  let connections = 0
+  let requests = 0
+  const open = new Set<Socket>()
+  const server = net.createServer((socket) => {
+    connections++
+    open.add(socket)
+    let text = ''
+    socket.on('error', () => socket.destroy())
+    socket.on('close', () => open.delete(socket))
+    socket.on('data', (chunk) => {
+      received += chunk.toString('latin1')
+      text += chunk.toString('latin1')
+      if (!text.includes('\r\n\r\n')) return
+      const request = text
+      text = ''
+      answer(socket, request, requests++)
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  return {
+    url: `http://127.0.0.1:${port}`,
+    port,
+    received: () => received,
+    connections: () => connections,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        for (const socket of open) socket.destroy()
+      }),
+  }
+}
