@@ -1,0 +1,100 @@
+/** A TCP relay on loopback: a network that can be cut, and that can lose the end of a conversation. */
+import net, { type AddressInfo, type Socket } from 'node:net'
+
+export interface Relay {
+  port: number
+  /** `url` with this relay in place of its host and port. */
+  through(url: string): string
+  /** Where new connections lead. */
+  target(port: number): void
+  /** Ends every connection and takes no more, until `mend`. */
+  cut(): void
+  mend(): void
+  /**
+   * The next COMMIT of a connection that has sent `statement` before it: the client's connection ends and it never hears of it.
+   * `arrives`: Postgres has committed by then. `delayed`: Postgres gets it with the returned `deliver`.
+   */
+  loseCommit(statement: RegExp, fate: 'arrives' | 'delayed'): Promise<{ deliver(): void }>
+  close(): Promise<void>
+}
+
+interface Loss {
+  statement: RegExp
+  fate: 'arrives' | 'delayed'
+  happened(how: { deliver(): void }): void
+}
+
+export async function startRelay(targetPort = 0): Promise<Relay> {
+  let to = targetPort
+  let isCut = false
+  let loss: Loss | null = null
+  const sockets = new Set<Socket>()
+
+  function join(client: Socket): void {
+    if (isCut) return void client.destroy()
+    const server = net.connect(to, '127.0.0.1')
+    for (const [socket, peer] of [
+      [client, server],
+      [server, client],
+    ] as const) {
+      sockets.add(socket)
+      socket.on('error', () => socket.destroy())
+      socket.on('close', () => {
+        sockets.delete(socket)
+        peer.destroy()
+      })
+    }
+    let said = ''
+    let isLost = false
+    client.on('data', (chunk) => {
+      said = (said + chunk.toString('latin1')).slice(-20_000)
+      if (!loss?.statement.test(said) || !/commit\0/i.test(chunk.toString('latin1'))) return void server.write(chunk)
+      const { fate, happened } = loss
+      loss = null
+      isLost = true
+      const deliver = () => void server.write(chunk)
+      if (fate === 'arrives') {
+        server.once('data', () => {
+          client.destroy()
+          happened({ deliver: () => {} })
+        })
+        return deliver()
+      }
+      // the server's half lives on: the message is still on its way to it
+      client.removeAllListeners('close')
+      client.destroy()
+      server.once('data', () => server.destroy())
+      happened({ deliver })
+    })
+    server.on('data', (chunk) => {
+      if (!isLost) client.write(chunk)
+    })
+  }
+
+  const listener = net.createServer(join)
+  await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
+  const { port } = listener.address() as AddressInfo
+  return {
+    port,
+    through: (url) => url.replace(/127\.0\.0\.1:\d+/, `127.0.0.1:${port}`),
+    target: (other) => {
+      to = other
+    },
+    cut() {
+      isCut = true
+      for (const socket of sockets) socket.destroy()
+    },
+    mend: () => {
+      isCut = false
+    },
+    loseCommit: (statement, fate) =>
+      new Promise((happened) => {
+        loss = { statement, fate, happened }
+      }),
+    close: () =>
+      new Promise((resolve) => {
+        listener.close(() => resolve())
+        for (const socket of sockets) socket.destroy()
+      }),
+  }
+}
