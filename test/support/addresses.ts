@@ -1,0 +1,37 @@
+/** Clients from many addresses, behind a gateway that trusts the loopback as its proxy. */
+import { randomBytes } from 'node:crypto'
+import { call, type TestUser } from './client.ts'
+import { type Gateway, metric } from './gateway.ts'
+
+let used = 0
+/** RFC 2544's 198.18.0.0/15: nobody else's. Never the same one twice in a file. */
+export const newAddress = (): string => `198.18.${used >> 8}.${used++ & 255}`
+
+export const from = (address: string) => ({ 'x-forwarded-for': address })
+
+/** Registers from an address of its own. */
+export async function newUserFrom(gateway: Gateway, address = newAddress()): Promise<TestUser> {
+  const username = `far${used}x${randomBytes(4).toString('hex')}`
+  const person = { username, email: `${username}@example.com`, password: `plain zebra ${randomBytes(6).toString('hex')}` }
+  const { status, body } = await call(gateway, '/auth/register', { body: person, headers: from(address) })
+  if (status !== 201) throw new Error(`register answered ${status}: ${JSON.stringify(body)}`)
+  return { ...person, id: body.user.id, token: body.access_token, refreshToken: body.refresh_token }
+}
+
+const decidedElsewhere = async (gateway: Gateway) => {
+  const tiers = ['local', 'database', 'open', 'closed']
+  const counts = await Promise.all(tiers.map((tier) => metric(gateway, 'portcullis_limit_decisions_total', { tier })))
+  return counts.reduce((a, b) => a + b)
+}
+
+/** A scenario with identities of its own, judged only if Redis made every decision: on a stalled machine it may miss its 50 ms. */
+export async function undisturbed(gateway: Gateway, scenario: () => Promise<void>): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    const before = await decidedElsewhere(gateway)
+    try {
+      return await scenario()
+    } catch (error) {
+      if (attempt === 5 || (await decidedElsewhere(gateway)) === before) throw error
+    }
+  }
+}

@@ -1,0 +1,275 @@
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { openDatabase } from '../../src/db/database.ts'
+import { addressKey, createOriginReader, parseNetworks, plainAddress } from '../../src/http/networks.ts'
+import { createCounterTable } from '../../src/limits/counters.repo.ts'
+import { createLimiter, type Decision, type Limit, type Limiter, limitHeaders } from '../../src/limits/limiter.ts'
+import { createLogger } from '../../src/logger.ts'
+import { createMetrics } from '../../src/metrics.ts'
+import { openRedis, type RedisConnections } from '../../src/redis.ts'
+import { movableClock } from '../support/gateway.ts'
+import { createDatabase } from '../support/postgres.ts'
+import { freePort, until } from '../support/processes.ts'
+
+const logger = createLogger('silent')
+const LOCAL = { kind: 'local' } as const
+const times = <T>(n: number, make: (i: number) => T): T[] => Array.from({ length: n }, (_, i) => make(i))
+const allowed = (decisions: Decision[]) => decisions.filter((d) => d.isAllowed).length
+
+/** The name is new each time: tests share one Redis. */
+const limitOf = (limit: number, windowSeconds = 3600): Limit => ({ name: `p${randomUUID()}`, limit, windowSeconds })
+
+/** 100 at once under a fresh limit; once more when a stalled machine let Redis miss its 50 ms and somebody else decided. */
+const burst = (n: number, consume: (limit: Limit, i: number) => Promise<Decision>, tier: string) =>
+  until(async () => {
+    const limit = limitOf(n)
+    const decisions = await Promise.all(times(100, (i) => consume(limit, i)))
+    return decisions.every((d) => d.tier === tier && d.policy === limit.name) && decisions
+  }, `100 decisions by ${tier}`)
+
+let database: Awaited<ReturnType<typeof openDatabase>>
+beforeAll(async () => {
+  database = await openDatabase({ url: await createDatabase(inject('postgresUrl')), dataDir: '', poolSize: 5 }, logger)
+})
+afterAll(() => database.close())
+
+const limiterOn = (redis: RedisConnections | null, replicas = 1, now = () => Date.now()) =>
+  createLimiter({ redis, replicas, counters: createCounterTable(database.db), metrics: createMetrics('test'), now })
+
+describe.each(['memory', 'redis'] as const)('limits on %s', (tier) => {
+  let redis: RedisConnections | null = null
+  let limiter: Limiter
+  beforeAll(async () => {
+    redis = tier === 'redis' ? openRedis(inject('redisUrl'), logger) : null
+    await until(() => redis?.isUp() ?? true, 'Redis')
+    limiter = limiterOn(redis)
+  })
+  afterAll(() => redis?.close())
+
+  it('admit exactly as many of 100 parallel requests as the limit says', async () => {
+    for (const n of [1, 7, 60]) {
+      const decisions = await burst(n, (limit) => limiter.consume(limit, 'k', LOCAL), tier)
+      expect(allowed(decisions)).toBe(n)
+      expect(decisions.every((d) => d.limit === n)).toBe(true)
+      const remaining = decisions.filter((d) => d.isAllowed).map((d) => d.remaining)
+      expect(remaining.sort((a, b) => b - a)).toEqual(times(n, (i) => n - 1 - i))
+    }
+  })
+
+  it('count each key and each policy for itself', async () => {
+    const [one, other] = [limitOf(1), limitOf(1)]
+    expect(
+      allowed(await Promise.all([limiter.consume(one, 'a', LOCAL), limiter.consume(one, 'b', LOCAL), limiter.consume(other, 'a', LOCAL)])),
+    ).toBe(3)
+    expect(
+      allowed(await Promise.all([limiter.consume(one, 'a', LOCAL), limiter.consume(one, 'b', LOCAL), limiter.consume(other, 'a', LOCAL)])),
+    ).toBe(0)
+  })
+
+  it('are looked at without being counted', async () => {
+    const limit = limitOf(1)
+    for (let i = 0; i < 3; i++) expect(await limiter.peek(limit, 'k', LOCAL)).toMatchObject({ isAllowed: true, remaining: 1 })
+    await limiter.consume(limit, 'k', LOCAL)
+    expect(await limiter.peek(limit, 'k', LOCAL)).toMatchObject({ isAllowed: false, remaining: 0 })
+  })
+
+  it('take a request that is given back as never made', async () => {
+    const limit = limitOf(2)
+    for (let i = 0; i < 10; i++) {
+      expect(await limiter.consume(limit, 'k', LOCAL)).toMatchObject({ isAllowed: true, remaining: 1 })
+      await limiter.refund(limit, 'k')
+    }
+    await limiter.consume(limit, 'k', LOCAL)
+    expect(await limiter.consume(limit, 'k', LOCAL)).toMatchObject({ isAllowed: true, remaining: 0 })
+    expect(await limiter.consume(limit, 'k', LOCAL)).toMatchObject({ isAllowed: false })
+  })
+
+  it('begin anew when the window has ended', async () => {
+    const limit = limitOf(1, 1)
+    await limiter.consume(limit, 'k', LOCAL)
+    expect(await limiter.consume(limit, 'k', LOCAL)).toMatchObject({ isAllowed: false, resetSeconds: 1 })
+    expect(await until(async () => (await limiter.peek(limit, 'k', LOCAL)).isAllowed, 'the next window')).toBe(true)
+    expect(await limiter.consume(limit, 'k', LOCAL)).toMatchObject({ isAllowed: true })
+  })
+})
+
+it('two limiters on one Redis count together', async () => {
+  const pair = times(2, () => openRedis(inject('redisUrl'), logger))
+  await until(() => pair.every((r) => r.isUp()), 'Redis')
+  const limiters = pair.map((r) => limiterOn(r))
+  const decisions = await burst(30, (limit, i) => limiters[i % 2]!.consume(limit, 'k', LOCAL), 'redis')
+  expect(allowed(decisions)).toBe(30)
+  for (const redis of pair) redis.close()
+})
+
+describe('while Redis is away', () => {
+  let gone: RedisConnections
+  beforeAll(async () => {
+    gone = openRedis(`redis://127.0.0.1:${await freePort()}`, logger)
+  })
+  afterAll(() => gone.close())
+
+  it.each([
+    [10, 3, 3],
+    [10, 1, 10],
+    [60, 4, 15],
+    [2, 5, 1],
+  ])('a local limit of %i over %i replicas admits %i in each', async (limit, replicas, share) => {
+    const limiter = limiterOn(gone, replicas)
+    const shared = limitOf(limit)
+    const decisions = await Promise.all(times(100, () => limiter.consume(shared, 'k', LOCAL)))
+    expect(allowed(decisions)).toBe(share)
+    expect(decisions[0]).toMatchObject({ tier: 'local', limit: share })
+  })
+
+  it('an open limit lets everything pass, a closed one nothing', async () => {
+    const limiter = limiterOn(gone)
+    const [open, closed] = [limitOf(1), limitOf(1)]
+    for (const d of await Promise.all(times(5, () => limiter.consume(open, 'k', { kind: 'open' }))))
+      expect(d).toMatchObject({ isAllowed: true, tier: 'open' })
+    for (const d of await Promise.all(times(5, () => limiter.consume(closed, 'k', { kind: 'closed' }))))
+      expect(d).toMatchObject({ isAllowed: false, tier: 'closed', resetSeconds: 1 })
+  })
+
+  it('credential limits are exact over any number of gateways, counted in Postgres', async () => {
+    const limiters = times(2, () => limiterOn(gone))
+    const limit = limitOf(5)
+    const decisions = await Promise.all(times(40, (i) => limiters[i % 2]!.consume(limit, 'k', { kind: 'database' })))
+    expect(allowed(decisions)).toBe(5)
+    expect(decisions[0]!.tier).toBe('database')
+    expect(await limiters[0]!.peek(limit, 'k', { kind: 'database' })).toMatchObject({ isAllowed: false })
+  })
+
+  it('a request that Postgres counted is given back there', async () => {
+    const limiter = limiterOn(gone)
+    const limit = limitOf(2)
+    for (let i = 0; i < 5; i++) {
+      expect(await limiter.consume(limit, 'k', { kind: 'database' })).toMatchObject({ isAllowed: true })
+      await limiter.refund(limit, 'k')
+    }
+  })
+
+  it('it is left alone for a while, then one request tries again', async () => {
+    const clock = movableClock()
+    const limiter = limiterOn(gone, 1, () => clock.now())
+    expect(limiter.isBreakerOpen()).toBe(false)
+    await limiter.consume(limitOf(1), 'k', LOCAL)
+    expect(limiter.isBreakerOpen()).toBe(true)
+    clock.advance(60_000)
+    expect(limiter.isBreakerOpen()).toBe(false)
+  })
+})
+
+describe('the headers of a limited answer', () => {
+  const decision = (over: Partial<Decision>): Decision => ({
+    isAllowed: true,
+    policy: 'perUser',
+    limit: 600,
+    windowSeconds: 60,
+    remaining: 599,
+    resetSeconds: 12,
+    tier: 'redis',
+    ...over,
+  })
+
+  it('are RateLimit-Policy and RateLimit, byte for byte', () => {
+    expect(limitHeaders([decision({})])).toEqual({ 'ratelimit-policy': '"perUser";q=600;w=60', ratelimit: '"perUser";r=599;t=12' })
+  })
+
+  it('list every policy, and Retry-After is the longest wait among those that refuse', () => {
+    const decisions = [
+      decision({ resetSeconds: 50 }),
+      decision({ policy: 'perIp', limit: 5, remaining: 0, isAllowed: false, resetSeconds: 7 }),
+      decision({ policy: 'perDay', limit: 9, windowSeconds: 86_400, remaining: 0, isAllowed: false, resetSeconds: 30 }),
+    ]
+    expect(limitHeaders(decisions)).toEqual({
+      'ratelimit-policy': '"perUser";q=600;w=60, "perIp";q=5;w=60, "perDay";q=9;w=86400',
+      ratelimit: '"perUser";r=599;t=50, "perIp";r=0;t=7, "perDay";r=0;t=30',
+      'retry-after': '30',
+    })
+  })
+
+  it('are none where nothing limits', () => {
+    expect(limitHeaders([])).toEqual({})
+  })
+})
+
+describe('an address', () => {
+  it.each([
+    ['192.0.2.1', '192.0.2.1'],
+    ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
+    ['2001:DB8:1:2::6', '2001:db8:1:2::/64'],
+    ['2001:0db8:0001:0002:ffff::', '2001:db8:1:2::/64'],
+    ['2001:db8::1', '2001:db8:0:0::/64'],
+    ['::1', '0:0:0:0::/64'],
+  ])('%s is counted as %s', (address, key) => {
+    expect(addressKey(plainAddress(address))).toBe(key)
+  })
+
+  it.each([
+    ['::ffff:192.0.2.1', '192.0.2.1'],
+    ['::FFFF:192.0.2.1', '192.0.2.1'],
+    ['fe80::1%eth0', 'fe80::1'],
+    ['192.0.2.1', '192.0.2.1'],
+  ])('%s is %s', (address, plain) => {
+    expect(plainAddress(address)).toBe(plain)
+  })
+
+  it('of IPv6 is counted alike in every spelling and with any interface part', () => {
+    const group = fc.integer({ min: 0, max: 0xffff })
+    const property = fc.property(
+      fc.array(group, { minLength: 4, maxLength: 4 }),
+      fc.array(group, { minLength: 4, maxLength: 4 }),
+      (net, host) => {
+        const hex = (pad: number) => [...net, ...host].map((g) => g.toString(16).padStart(pad, '0')).join(':')
+        const canonical = new URL(`http://[${hex(1)}]`).hostname.slice(1, -1)
+        const keys = [hex(1), hex(4), hex(4).toUpperCase(), canonical].map(addressKey)
+        expect(new Set(keys)).toEqual(new Set([`${net.map((g) => g.toString(16)).join(':')}::/64`]))
+      },
+    )
+    fc.assert(property, { seed: 20_261_101 })
+  })
+})
+
+describe('who the client is', () => {
+  const read = (peer: string, headers: Record<string, string>, trusted: string[] = ['10.0.0.0/8', 'fd00::/8'], exempt: string[] = []) =>
+    createOriginReader(
+      parseNetworks(trusted)!,
+      parseNetworks(exempt)!,
+    )({ socket: { remoteAddress: peer }, headers } as unknown as IncomingMessage)
+
+  it.each([
+    ['the last address that a trusted proxy did not add itself', '10.0.0.1', '203.0.113.9, 10.0.0.2', '203.0.113.9'],
+    ['not what the client wrote before it', '10.0.0.1', '198.51.100.1, 203.0.113.9', '203.0.113.9'],
+    ['with a port', '10.0.0.1', '203.0.113.9:4711', '203.0.113.9'],
+    ['IPv6 in brackets with a port', 'fd00::1', '[2001:db8::9]:4711', '2001:db8::9'],
+    ['v4-mapped as v4', '::ffff:10.0.0.1', '::ffff:203.0.113.9', '203.0.113.9'],
+    ['the proxy itself when what it says is no address', '10.0.0.1', 'unknown', '10.0.0.1'],
+    ['the last good one before rubbish', '10.0.0.1', 'rubbish, 10.0.0.2', '10.0.0.2'],
+    ['the proxy when it says nothing', '10.0.0.1', '', '10.0.0.1'],
+  ])('is %s', (_, peer, header, address) => {
+    expect(read(peer, header ? { 'x-forwarded-for': header } : {})).toMatchObject({ address, viaTrustedProxy: true })
+  })
+
+  it("is the peer, whatever a stranger's headers say", () => {
+    expect(read('203.0.113.9', { 'x-forwarded-for': '198.51.100.1', forwarded: 'for=198.51.100.1' })).toEqual({
+      address: '203.0.113.9',
+      viaTrustedProxy: false,
+      isExempt: false,
+    })
+    expect(read('10.0.0.1', { 'x-forwarded-for': '198.51.100.1' }, [])).toMatchObject({ address: '10.0.0.1', viaTrustedProxy: false })
+  })
+
+  it.each(['x-forwarded-for', 'forwarded', 'x-real-ip', 'x-client-ip', 'true-client-ip', 'cf-connecting-ip', 'via'])(
+    'is exempt with its peer inside, but not with %s',
+    (name) => {
+      const exempt = ['192.168.0.0/16', '::1']
+      expect(read('192.168.1.1', {}, [], exempt).isExempt).toBe(true)
+      expect(read('::1', {}, [], exempt).isExempt).toBe(true)
+      expect(read('192.169.1.1', {}, [], exempt).isExempt).toBe(false)
+      expect(read('192.168.1.1', { [name]: '192.168.1.2' }, [], exempt).isExempt).toBe(false)
+    },
+  )
+})
