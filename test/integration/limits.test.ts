@@ -406,7 +406,7 @@ describe('an exempt network', () => {
   })
 
   it("exempts nobody who shows a forwarding header, and a stranger's X-Forwarded-For does not change who is counted", async () => {
-    const headers = [
+    const headers: Record<string, string>[] = [
       from('203.0.113.1'),
       from('203.0.113.2'),
       { forwarded: 'for=203.0.113.3' },
