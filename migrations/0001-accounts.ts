@@ -48,6 +48,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     )`.execute(db)
   await sql`CREATE UNIQUE INDEX refresh_tokens_one_living ON refresh_tokens (session_id) WHERE rotated_at IS NULL`.execute(db)
   await sql`CREATE INDEX refresh_tokens_retryable ON refresh_tokens (rotated_at) WHERE retry_nonce IS NOT NULL`.execute(db)
+  await sql`CREATE INDEX refresh_tokens_by_expiry ON refresh_tokens (expires_at)`.execute(db)
   await sql`CREATE INDEX refresh_tokens_by_session ON refresh_tokens (session_id)`.execute(db)
 }
 

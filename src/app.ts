@@ -140,6 +140,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
   const headers = createHeaderRules(config)
   const sockets = createWebSocketBridge({ upstreams, headers, metrics })
   const readOrigin = createOriginReader(parseNetworks(config.server.trustedProxies)!, parseNetworks(config.limits.exempt)!)
+  let isStopping = false
   const pipeline = createPipeline({
     table,
     readOrigin,
@@ -147,9 +148,12 @@ export async function buildApp(options: BuildOptions): Promise<App> {
     limits: createRouteLimits(config.limits, limiter),
     forward: createForward({ upstreams, headers, metrics }),
     bridge: sockets.bridge,
+    ownMethods: (path) => OWN_METHODS.filter((method): boolean => server.hasRoute({ method, url: path })),
+    isStopping: () => isStopping,
   })
   const observer = createObserver({ config: config.log, clock, logger, metrics })
-  const server = await createServer({ config, clock, logger, pipeline, observer })
+  const publicServer = await createServer({ config, clock, logger, pipeline, observer })
+  const server = publicServer.app
 
   const limits = createCredentialLimits(limiter, secrets, config.limits.credentials)
   const passwordCheck = createPasswordCheck({ db, passwords, limits })
@@ -163,6 +167,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
 
   // our own answers: helmet's headers, JSON only, never stored
   await server.register(async (own) => {
+    own.addHook('onSend', async (_request, reply) => void (isStopping && reply.header('connection', 'close')))
     await own.register(helmet, { hsts: config.server.publicUrl.startsWith('https:') })
     own.removeContentTypeParser('text/plain')
     own.addHook('onRequest', async (request, reply) => {
@@ -175,7 +180,8 @@ export async function buildApp(options: BuildOptions): Promise<App> {
       async (auth) => {
         // a database that hangs is known by now: told at once, not after a time-out of each request's own
         auth.addHook('onRequest', async () => {
-          if (revocations.isLoaded() && revocations.lagSeconds() > DB_LAG_SECONDS) throw unavailable('the database does not answer')
+          if (revocations.isLoaded() && revocations.lagSeconds() > DB_LAG_SECONDS)
+            throw unavailable(revocations.lastError() ?? 'the database does not answer')
         })
         if (config.docs.enabled) await registerDocs(auth, config)
         await auth.register(authRoutes({ register, login, refresh, logout, caller }))
@@ -186,14 +192,13 @@ export async function buildApp(options: BuildOptions): Promise<App> {
     )
   })
 
-  // everything else: one `/*`, with our stages as the hook before it. http-proxy mounts it and sends upgrades through the same hook;
-  // requests leave in the hook, so its own handler, which re-parses URLs and retries on 503, is never entered
+  // everything else: one `/*`, mounted by http-proxy, with our stages as the hook before it. Requests leave in the hook: http-proxy's own
+  // handler re-parses URLs and retries on 503, and its WebSocket answers 101 before the upstream has, so neither is ever entered
   await server.register(async (proxied) => {
     proxied.addHook('onRequest', pipeline.run)
     await proxied.register(httpProxy, {
       upstream: '',
       httpMethods: PROXIED_METHODS as never,
-      websocket: true,
       replyOptions: {
         getUpstream: () => {
           throw problem('internal', { cause: 'a request passed the pipeline without leaving it' })
@@ -205,7 +210,8 @@ export async function buildApp(options: BuildOptions): Promise<App> {
     throw problem('route_not_found')
   })
 
-  let isStopping = false
+  // a connection that stands and does not answer is no Redis
+  const isRedisUp = () => redis === null || (redis.isUp() && !limiter.isBreakerOpen())
   const admin = createAdminServer({
     metrics,
     checks: [
@@ -213,10 +219,10 @@ export async function buildApp(options: BuildOptions): Promise<App> {
       { name: 'signing keys loaded', isOk: () => keyring.status().length > 0, isRequired: true },
       { name: 'revocations loaded', isOk: () => revocations.isLoaded(), isRequired: true },
       { name: 'database', isOk: () => revocations.lagSeconds() < DB_LAG_SECONDS, isRequired: false },
-      { name: 'redis', isOk: () => redis?.isUp() ?? true, isRequired: false },
+      { name: 'redis', isOk: isRedisUp, isRequired: false },
     ],
   })
-  const stopSampling = sampleMetrics({ core, database, breakerOpen: limiter.isBreakerOpen })
+  const stopSampling = sampleMetrics({ core, database, isRedisUp, breakerOpen: limiter.isBreakerOpen })
 
   const jobs = [
     { name: 'signing keys', everySeconds: config.tokens.keyPollSeconds, run: () => keyring.reload() },
@@ -245,10 +251,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
       isStopping = true
       await pause(config.server.shutdownDelayMs)
       sockets.closeAll()
-      // a stream may have no end: after its time it is cut
-      const cut = setTimeout(() => server.server.closeAllConnections(), config.server.shutdownTimeoutMs)
-      await server.close()
-      clearTimeout(cut)
+      await publicServer.close(config.server.shutdownTimeoutMs)
       await stopJobs()
       stopSampling()
       await upstreams.close()
@@ -258,6 +261,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
   }
 }
 
+const OWN_METHODS = ['GET', 'HEAD', 'POST', 'PATCH', 'DELETE']
 const DB_LAG_SECONDS = 3
 /** A gateway that is restarted more often than the interval cleans up, too. */
 const CLEANUP_AFTER_SECONDS = 300
@@ -279,10 +283,20 @@ async function registerDocs(auth: FastifyInstance, config: Config): Promise<void
 }
 
 /** Gauges that are read when Prometheus asks, and those that are set now and then. */
-function sampleMetrics({ core, database, breakerOpen }: { core: Core; database: OpenDatabase; breakerOpen: () => boolean }): () => void {
-  const { metrics, revocations, redis, keyring, clock, config } = core
+function sampleMetrics({
+  core,
+  database,
+  isRedisUp,
+  breakerOpen,
+}: {
+  core: Core
+  database: OpenDatabase
+  isRedisUp: () => boolean
+  breakerOpen: () => boolean
+}): () => void {
+  const { metrics, revocations, keyring, clock, config } = core
   metrics.dbUp.collectFrom(() => Number(revocations.lagSeconds() < DB_LAG_SECONDS))
-  metrics.redisUp.collectFrom(() => Number(redis?.isUp() ?? true))
+  metrics.redisUp.collectFrom(() => Number(isRedisUp()))
   metrics.redisBreakerOpen.collectFrom(() => Number(breakerOpen()))
   metrics.revocationLag.collectFrom(() => revocations.lagSeconds())
   metrics.revokedEntries.collectFrom(() => revocations.size())

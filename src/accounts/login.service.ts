@@ -21,17 +21,20 @@ export interface LoginDeps {
 export function createLogin({ db, passwords, limits, opening, metrics }: LoginDeps) {
   async function login(input: { login: string; password: string }, client: ClientOrigin, origin: RequestOrigin) {
     const name = canonicalLogin(input.login)
-    const user = (await findUserByLogin(db, name)) ?? null
-    const attempt = await limits.login(client, user ? { id: user.id } : { unknown: name })
+    // Postgres holds no NUL, so nobody is called that
+    const user = name.includes('\0') ? null : ((await findUserByLogin(db, name)) ?? null)
+    return limits.login(client, user ? { id: user.id } : { unknown: name }, () => enter(user, input.password, origin))
+  }
 
+  async function enter(user: User | null, password: string, origin: RequestOrigin) {
     // the same hash is computed for a user who does not exist
-    const isTooLong = Buffer.byteLength(input.password) > MAX_PASSWORD_BYTES
-    const matches = await passwords.verify(isTooLong ? null : (user?.password_hash ?? null), isTooLong ? '' : input.password)
+    const isTooLong = Buffer.byteLength(password) > MAX_PASSWORD_BYTES
+    const matches = await passwords.verify(isTooLong ? null : (user?.password_hash ?? null), isTooLong ? '' : password)
     if (!user || !matches || user.disabled_at) {
       await auditRefusal(user, origin)
       throw problem('invalid_credentials', { cause: !user ? 'unknown user' : matches ? 'disabled user' : 'wrong password' })
     }
-    const rehashed = passwords.needsRehash(user.password_hash) ? await passwords.hash(input.password) : null
+    const rehashed = passwords.needsRehash(user.password_hash) ? await passwords.hash(password) : null
 
     const opened = await inTransaction(db, async (trx) => {
       const locked = await lockUser(trx, user.id)
@@ -45,7 +48,6 @@ export function createLogin({ db, passwords, limits, opening, metrics }: LoginDe
       await insertAudit(trx, { event: 'login', outcome: 'success', userId: user.id, sessionId: session.session.id, origin })
       return { user: current, ...session }
     })
-    await attempt.succeeded()
     return opening.pair(opened.user, opened.session, opened.refreshToken)
   }
 

@@ -48,7 +48,7 @@ export const meRoutes =
       },
       (request) => {
         const { client, principal } = exchangeOf(request.raw)
-        return profile.change(principal!.id, request.body, client, originOf(request))
+        return profile.change(principal!, request.body, client, originOf(request))
       },
     )
 
@@ -66,7 +66,7 @@ export const meRoutes =
       },
       (request) => {
         const { client, principal } = exchangeOf(request.raw)
-        return changePassword(principal!.id, request.body, client, originOf(request))
+        return changePassword(principal!, request.body, client, originOf(request))
       },
     )
   }

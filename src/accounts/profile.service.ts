@@ -2,15 +2,16 @@
 import { insertAudit, type RequestOrigin } from '../audit/audit.repo.ts'
 import { type Db, inTransaction } from '../db/database.ts'
 import { problem } from '../errors.ts'
+import type { Principal } from '../gateway/principal.ts'
 import type { ClientOrigin } from '../http/networks.ts'
 import type { SessionEnding } from '../sessions/ending.ts'
 import type { Revocations } from '../sessions/revocations.ts'
 import { canonicalEmail, canonicalUsername, isEmail, isUsername } from './canonical-login.ts'
-import type { PasswordCheck } from './password-check.ts'
+import { lockCaller, type PasswordCheck } from './password-check.ts'
 import { field } from './password-policy.ts'
 import { asTaken } from './register.service.ts'
 import { type UserView, viewOf } from './user-view.ts'
-import { findUserById, lockUser, type UserChange, updateUser } from './users.repo.ts'
+import { findUserById, type UserChange, updateUser } from './users.repo.ts'
 
 export interface ProfileChange {
   username?: string
@@ -33,16 +34,15 @@ export function createProfile({ db, passwordCheck, ending, revocations }: Profil
   }
 
   /** A new e-mail address needs the password, is unverified, and outdates every access token: they carry the old one. */
-  async function change(userId: string, input: ProfileChange, client: ClientOrigin, origin: RequestOrigin): Promise<UserView> {
+  async function change(principal: Principal, input: ProfileChange, client: ClientOrigin, origin: RequestOrigin): Promise<UserView> {
     const wanted = readChange(input)
-    if (input.email !== undefined) await passwordCheck(userId, input.current_password!, client)
+    const checked = input.email === undefined ? undefined : await passwordCheck(principal.id, input.current_password!, client)
     const { user, revocation } = await inTransaction(db, async (trx) => {
-      const locked = await lockUser(trx, userId)
-      if (!locked) throw problem('token_revoked', { cause: 'the user is gone' })
+      const locked = await lockCaller(trx, principal, checked?.password_hash)
       const isNewEmail = wanted.email !== undefined && wanted.email !== locked.email
-      const changed = await updateUser(trx, userId, { ...wanted, ...(isNewEmail ? { email_verified_at: null } : {}) })
-      await insertAudit(trx, { event: 'profile_change', outcome: 'success', userId, origin })
-      return { user: changed, revocation: isNewEmail ? await ending.outdateTokens(trx, userId) : null }
+      const changed = await updateUser(trx, locked.id, { ...wanted, ...(isNewEmail ? { email_verified_at: null } : {}) })
+      await insertAudit(trx, { event: 'profile_change', outcome: 'success', userId: locked.id, origin })
+      return { user: changed, revocation: isNewEmail ? await ending.outdateTokens(trx, locked.id) : null }
     }).catch((error) => {
       throw asTaken(error)
     })

@@ -27,11 +27,7 @@ const REFUSAL = {
 } as const
 
 export function createRefresh({ refreshTokens, opening, revocations, limits, metrics, logger }: RefreshDeps) {
-  return async (presented: string, client: ClientOrigin, origin: RequestOrigin): Promise<TokenPair> => {
-    const attempt = await limits.refresh(client).catch((error) => {
-      if (error instanceof Problem) metrics.refreshes.inc({ outcome: error.code })
-      throw error
-    })
+  async function refresh(presented: string, origin: RequestOrigin): Promise<TokenPair> {
     const result = await refreshTokens.rotate(presented, origin)
     metrics.refreshes.inc({ outcome: result.outcome })
     if (result.outcome === 'rotated' || result.outcome === 'repeated') {
@@ -40,12 +36,17 @@ export function createRefresh({ refreshTokens, opening, revocations, limits, met
     }
     if (result.outcome === 'reused') {
       await revocations.announce(result.revocation)
-      logger.warn(
-        { reason: 'refresh_reused', request_id: origin.requestId },
-        'a used refresh token was presented again: its session is ended',
-      )
+      const line = { reason: 'refresh_reused', request_id: origin.requestId }
+      logger.warn(line, 'a used refresh token was presented again: its session is ended')
     }
-    await attempt.failed()
     throw problem(REFUSAL[result.outcome], { cause: `refresh token ${result.outcome}` })
   }
+
+  return (presented: string, client: ClientOrigin, origin: RequestOrigin): Promise<TokenPair> =>
+    limits
+      .refresh(client, () => refresh(presented, origin))
+      .catch((error) => {
+        if (error instanceof Problem && error.code === 'rate_limited') metrics.refreshes.inc({ outcome: error.code })
+        throw error
+      })
 }

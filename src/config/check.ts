@@ -13,12 +13,52 @@ interface Finding {
 export function checkConfig(config: Config): { problems: Finding[]; warnings: Finding[] } {
   const problems: Finding[] = []
   const warnings: Finding[] = []
+  checkAddresses(config, problems)
   checkStores(config, problems)
   checkNetworks(config, problems, warnings)
   checkNames(config, problems, warnings)
   if (!problems.length) checkRoutes(config, problems, warnings)
   return { problems, warnings }
 }
+
+function checkAddresses({ server, tokens, cors, headers }: Config, problems: Finding[]): void {
+  const urls = [
+    [['server', 'publicUrl'], server.publicUrl],
+    [['tokens', 'issuer'], tokens.issuer],
+  ] as const
+  for (const [path, url] of urls)
+    if (!URL.canParse(url))
+      problems.push({ path: [...path], message: `must be a URL such as https://api.example.com, not ${JSON.stringify(url)}` })
+  if (cors.credentials && cors.origins.includes('*'))
+    problems.push({ path: ['cors', 'credentials'], message: 'cannot be true for origin *: name the origins' })
+  const { unverifiedEmail: _, ...names } = headers.identity
+  for (const [key, name] of Object.entries(names)) {
+    const path = ['headers', 'identity', key]
+    if (RESERVED_NAMES.has(name.toLowerCase()))
+      problems.push({ path, message: `${name} is a header of HTTP itself: take a name such as X-Auth-User` })
+    if (Object.values(names).filter((n) => n.toLowerCase() === name.toLowerCase()).length > 1)
+      problems.push({ path, message: `${name} is used twice` })
+  }
+}
+
+const RESERVED_NAMES = new Set([
+  'host',
+  'authorization',
+  'connection',
+  'content-length',
+  'content-type',
+  'transfer-encoding',
+  'cookie',
+  'upgrade',
+  'te',
+  'trailer',
+  'expect',
+  'x-request-id',
+  'traceparent',
+  'x-forwarded-for',
+  'x-forwarded-proto',
+  'x-forwarded-host',
+])
 
 function checkStores({ server, database, redis }: Config, problems: Finding[]): void {
   const local = [database.url === 'embedded' && 'database.url: embedded', redis.url === 'memory' && 'redis.url: memory']
@@ -93,6 +133,11 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
     if (seen.has(route.name))
       problems.push({ path: [...at, 'name'], message: `${route.name} names routes[${seen.get(route.name)}] already` })
     seen.set(route.name, i)
+    for (const [j, upstream] of route.upstream.entries()) {
+      const url = typeof upstream === 'string' ? upstream : upstream.url
+      if (!URL.canParse(url))
+        problems.push({ path: [...at, 'upstream', j], message: `must be an origin such as http://orders:3000, not ${JSON.stringify(url)}` })
+    }
     if (/\/\/|(^|\/)\.{1,2}(\/|$)/.test(route.match.path))
       problems.push({ path: [...at, 'match', 'path'], message: 'must not hold // or dot segments' })
     for (const method of route.match.methods ?? []) {
@@ -144,7 +189,7 @@ const overlap = (a: Route['methods'], b: Route['methods']) => a === null || b ==
 /** A client path by which the laxer route reaches an upstream path that the stricter one guards, or null. */
 function backDoor(table: RouteTable, lax: Route, strict: Route): string | null {
   if (!lax.origins.some((o) => strict.origins.includes(o))) return null
-  const [open, guarded] = [rewritePath(lax, lax.path), rewritePath(strict, strict.path)].map((p) => p.replace(/\/$/, '')) as [
+  const [open, guarded] = [rewritePath(lax, lax.path), rewritePath(strict, strict.path)].map((p) => p.replace(/\/$/, '').toLowerCase()) as [
     string,
     string,
   ]

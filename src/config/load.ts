@@ -132,13 +132,26 @@ function validate(value: unknown, source: ConfigSource): Invalid[] {
 
 /** What is left without the invalid sections and routes, so that the rules between settings are judged in the same run. */
 function soundPart(value: Config, invalid: Invalid[]): { sound: Config; routeNumbers: number[] } {
-  const sections = new Set(invalid.map(({ path }) => path[0]))
   const badRoutes = new Set(invalid.filter(({ path }) => path[0] === 'routes').map(({ path }) => path[1]))
-  const kept = Object.entries(value).filter(([key]) => key === 'routes' || !sections.has(key))
-  const sound = Value.Default(ConfigSchema, Object.fromEntries(kept)) as Config
+  const kept = structuredClone(value)
+  for (const { path } of invalid) if (path[0] !== 'routes') remove(kept, path)
+  const sound = Value.Default(ConfigSchema, kept) as Config
   const all = Array.isArray(value.routes) ? value.routes : []
   const routeNumbers = [...all.keys()].filter((i) => !badRoutes.has(i))
   return { sound: { ...sound, routes: routeNumbers.map((i) => all[i]!) }, routeNumbers }
+}
+
+/** A list goes as a whole: without one of its entries the others would have other numbers. */
+function remove(root: object, path: Path): void {
+  let holder = root as Record<string | number, unknown>
+  for (const [i, step] of path.entries()) {
+    const next = holder[step]
+    if (i === path.length - 1 || Array.isArray(next) || typeof next !== 'object' || next === null) {
+      delete holder[step]
+      return
+    }
+    holder = next as typeof holder
+  }
 }
 
 /** By line of the file, each once. */
@@ -169,7 +182,7 @@ function chosenBranches(errors: ErrorObject[]): ErrorObject[] {
 function explain(error: ErrorObject): string {
   const { keyword, params, parentSchema } = error
   const shown = JSON.stringify(error.data)
-  const is = shown && shown.length < 60 ? `, not ${shown}` : ''
+  const is = !(parentSchema as { writeOnly?: boolean }).writeOnly && shown && shown.length < 60 ? `, not ${shown}` : ''
   switch (keyword) {
     case 'additionalProperties': {
       const known = Object.keys((parentSchema as { properties?: object }).properties ?? {})
@@ -182,8 +195,10 @@ function explain(error: ErrorObject): string {
       return `${params.missingProperty} is missing${params.missingProperty === 'access' ? ': public, authenticated, or { roles: […] } / { scopes: […] }' : ''}`
     case 'enum':
       return `must be ${params.allowedValues.join(' | ')}${is}`
-    case 'type':
-      return `must be ${/^[aeiou]/.test(params.type) ? 'an' : 'a'} ${params.type === 'object' ? 'mapping' : params.type}${is}`
+    case 'type': {
+      const type = params.type === 'object' ? 'mapping' : params.type
+      return `must be ${/^[aeiou]/.test(type) ? 'an' : 'a'} ${type}${is}`
+    }
     case 'minimum':
     case 'maximum':
       return `must be ${params.comparison} ${params.limit}${is}`

@@ -50,10 +50,11 @@ const Access = Type.Union(
   { description: 'Who may call: public | authenticated | { roles, scopes, anyOf, allOf }. Several keys must all hold.' },
 )
 
+const ORIGIN = '^https?://([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?/?$'
 const Upstream = Type.Union([
-  Type.String({ pattern: '^https?://[^/?#@]+/?$', description: 'Origin, such as http://orders:3000' }),
+  Type.String({ pattern: ORIGIN, description: 'Origin, such as http://orders:3000' }),
   strict({
-    url: Type.String({ pattern: '^https?://[^/?#@]+/?$', description: 'Origin, such as http://orders:3000' }),
+    url: Type.String({ pattern: ORIGIN, description: 'Origin, such as http://orders:3000' }),
     weight: Type.Integer({ minimum: 1, maximum: 100, default: 1, description: 'Share of the requests, relative to the others.' }),
   }),
 ])
@@ -146,15 +147,21 @@ export const ConfigSchema = Type.Object(
     ),
     database: section(
       {
-        url: Type.String({ default: 'embedded', pattern: '^embedded$|^postgres(ql)?://', description: 'embedded, or postgres://…' }),
+        url: Type.String({
+          writeOnly: true, // it may hold a password: never shown
+          default: 'embedded',
+          pattern: '^embedded$|^postgres(ql)?://',
+          description: 'embedded, or postgres://…',
+        }),
         dataDir: Type.String({ default: './data', description: 'Folder of the embedded database.' }),
-        poolSize: integer(1, 10, 'Connections to Postgres.', 1000),
+        poolSize: integer(2, 10, 'Connections to Postgres.', 1000),
       },
       'Users, sessions, keys.',
     ),
     redis: section(
       {
         url: Type.String({
+          writeOnly: true,
           default: 'memory',
           pattern: '^memory$|^rediss?(\\+(sentinel|cluster))?://',
           description: 'memory, redis://…, rediss://…, redis+sentinel://host:port,…/master, redis+cluster://host:port,…',

@@ -1,6 +1,7 @@
 /** What a configuration is made of: a YAML file, environment and flags, each value with the place it came from. */
 import type { TSchema } from 'typebox'
-import { isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml'
+import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml'
+import { nearest } from './nearest.ts'
 
 /** `where` is `file:line:col`, an environment variable or a flag; `path` is dotted. */
 export interface ConfigProblem {
@@ -33,7 +34,17 @@ export function readYaml(file: string, text: string): ConfigSource {
     return `${file}:${line}:${col}`
   }
   const problems = [...doc.errors, ...doc.warnings].map((e) => ({ where: at(e.pos[0]), path: '', message: e.message }))
-  const root: unknown = problems.length ? {} : (doc.toJS() ?? {})
+  visit(doc, {
+    Alias(_, node) {
+      if (!node.resolve(doc))
+        problems.push({
+          where: at(node.range![0]),
+          path: '',
+          message: `*${node.source} stands for nothing: there is no &${node.source} before it`,
+        })
+    },
+  })
+  const root = problems.length ? {} : plain(doc, (message) => problems.push({ where: `${file}:1:1`, path: '', message }))
   const isObject = typeof root === 'object' && root !== null && !Array.isArray(root)
   if (!isObject)
     problems.push({ where: `${file}:1:1`, path: '', message: 'the file must hold a mapping of sections such as server: and routes:' })
@@ -59,6 +70,16 @@ export function readYaml(file: string, text: string): ConfigSource {
   return { value: isObject ? (root as Record<string, unknown>) : {}, problems, locate }
 }
 
+/** As JSON would hold it. A file may also be made to be endless: aliases within themselves, or by the million. */
+function plain(doc: Document, tell: (message: string) => void): unknown {
+  try {
+    return JSON.parse(JSON.stringify(doc.toJS() ?? {}))
+  } catch (error) {
+    tell(`its aliases cannot be followed: ${(error as Error).message.split('\n')[0]}`)
+    return {}
+  }
+}
+
 /** Sets a value by path, making the sections on the way. */
 function assign(target: Record<string, unknown>, path: string[], value: unknown): void {
   let at = target
@@ -75,6 +96,10 @@ type JsonSchema = TSchema & {
   patternProperties?: Record<string, JsonSchema>
   anyOf?: JsonSchema[]
 }
+
+/** The path of every setting with a name of its own. */
+const leaves = ({ properties }: JsonSchema, path: string[] = []): string[][] =>
+  Object.entries(properties ?? {}).flatMap(([key, schema]) => (schema.properties ? leaves(schema, [...path, key]) : [[...path, key]]))
 
 const snake = (key: string) => key.replace(/[A-Z]/g, (c) => `_${c}`).toUpperCase()
 const camel = (word: string) => word.toLowerCase().replace(/_([a-z0-9])/g, (_, c: string) => c.toUpperCase())
@@ -126,6 +151,9 @@ export const SECRET_VARIABLES = [
   'PORTCULLIS_ADMIN_PASSWORD',
 ]
 
+/** What Kubernetes sets in every pod of a namespace that has a Service named portcullis. */
+const OF_KUBERNETES = /^PORTCULLIS_(SERVICE_(HOST|PORT.*)|PORT|PORT_\d+_.*)$/
+
 /** Every variable that is ours, with `…_FILE` read: name → value. */
 export function readEnvironment(
   env: NodeJS.ProcessEnv,
@@ -136,7 +164,7 @@ export function readEnvironment(
   for (const [key, value] of Object.entries(env)) {
     const bare = key.replace(/_FILE$/, '')
     const ours = key.startsWith('PORTCULLIS_') || bare in FIXED
-    if (!ours || value === undefined || value === '') continue
+    if (!ours || OF_KUBERNETES.test(key) || value === undefined || value === '') continue
     if (bare === key) {
       values.set(key, value)
       continue
@@ -155,8 +183,12 @@ export function overlay(source: ConfigSource, schema: TSchema, env: ReadonlyMap<
   const value = structuredClone(source.value)
   const problems = [...source.problems]
   const origin = new Map<string, string>()
-  const set = (where: string, shown: string, text: string, found: ReturnType<typeof resolve>) => {
-    if (!found) return problems.push({ where, path: '', message: `no such setting${shown ? ` (${shown})` : ''}` })
+  const settings = leaves(schema as JsonSchema)
+  const set = (where: string, name: string, known: string[], text: string, found: ReturnType<typeof resolve>) => {
+    if (!found) {
+      const near = nearest(name, known)
+      return problems.push({ where, path: '', message: `no such setting${near ? `; did you mean ${near}?` : ''}` })
+    }
     assign(value, found.path, fromText(text, found.schema))
     origin.set(dotted(found.path), where)
   }
@@ -164,24 +196,26 @@ export function overlay(source: ConfigSource, schema: TSchema, env: ReadonlyMap<
   for (const [name, text] of [...env].sort(([a], [b]) => Number(b in FIXED) - Number(a in FIXED))) {
     if (SECRET_VARIABLES.includes(name)) continue
     const steps = (FIXED[name] ?? name).slice('PORTCULLIS_'.length).split('__')
-    set(name, '', text, resolve(schema as JsonSchema, steps, snake, camel))
+    const known = [...settings.map((path) => `PORTCULLIS_${path.map(snake).join('__')}`), ...SECRET_VARIABLES]
+    set(name, name, known, text, resolve(schema as JsonSchema, steps, snake, camel))
   }
   for (const flag of flags) {
     const cut = flag.indexOf('=')
     const name = cut < 0 ? flag : flag.slice(0, cut)
     if (cut < 0) problems.push({ where: `--set ${flag}`, path: '', message: 'write it as --set section.key=value' })
-    else
+    else {
+      const same = (key: string) => key
+      const found = resolve(schema as JsonSchema, name.split('.'), same, same)
       set(
         `--set ${name}`,
-        '',
+        name,
+        settings.map((path) => path.join('.')),
         flag.slice(cut + 1),
-        resolve(
-          schema as JsonSchema,
-          name.split('.'),
-          (key) => key,
-          (step) => step,
-        ),
+        found,
       )
+    }
   }
-  return { value, problems, locate: (path) => origin.get(dotted(path)) ?? source.locate(path) }
+  /** A value that is wrong inside a list comes from where the list came from. */
+  const overlaid = (path: Path) => path.map((_, i) => origin.get(dotted(path.slice(0, i + 1)))).find(Boolean)
+  return { value, problems, locate: (path) => overlaid(path) ?? source.locate(path) }
 }

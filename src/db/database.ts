@@ -134,6 +134,8 @@ export async function openDatabase(
   })
   // an `error` event on an idle client ends the process unless it is handled
   pool.on('error', (error) => logger.warn({ reason: 'db_connection_lost', cause: error.message }, 'a database connection was lost'))
+  // … and one that is in use is not the pool's to watch
+  pool.on('connect', (client) => client.on('error', () => {}))
   const db = new Kysely<Database>({ dialect: new PostgresDialect({ pool }), log })
   return { db, kind: 'postgres', pool, close: () => db.destroy() }
 }

@@ -39,6 +39,9 @@ const CACHE_BYTES = 32 * 1024 * 1024
 const PROOF_BYTES = 1500
 const CLOCK_TOLERANCE_MS = 5000
 const BEARER = /^bearer +([^\s]+) *$/i
+/** The one scheme that is a credential here. */
+export const isBearer = (authorization: string | undefined): authorization is string =>
+  authorization !== undefined && BEARER_SCHEME.test(authorization)
 const BEARER_SCHEME = /^bearer(?: |$)/i
 
 export function createAuthenticate({
@@ -53,7 +56,7 @@ export function createAuthenticate({
   const cache = new LRUCache<string, Proof>({ maxSize: CACHE_BYTES, sizeCalculation: (_, token) => token.length * 2 + PROOF_BYTES })
   /** Concurrent misses of one token share one verification. */
   const verifying = new Map<string, Promise<Proof>>()
-  const budget: Limit = { name: 'token', ...config.limits.credentials.token }
+  const budget: Limit = { name: 'token', scope: 'credential', ...config.limits.credentials.token }
   const hits = metrics.tokenCache.labels({ result: 'hit' })
   const misses = metrics.tokenCache.labels({ result: 'miss' })
   const toPrincipal = createPrincipalReader(config)
@@ -92,7 +95,7 @@ export function createAuthenticate({
 
   return (authorization, client) => {
     // another scheme is not ours to judge: it is no credential here
-    if (authorization === undefined || !BEARER_SCHEME.test(authorization)) return null
+    if (!isBearer(authorization)) return null
     const token = BEARER.exec(authorization)?.[1]
     if (!token) throw invalidToken('token_invalid', 'not of the form Bearer <token>')
     const proof = cache.get(token)

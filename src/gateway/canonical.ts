@@ -21,6 +21,7 @@ export interface Target {
 /** RFC 3986 pchar without `;` and `%`, plus `/`: a path of these alone has one reading, apart from `//` and dot segments. */
 const PLAIN = /^\/[A-Za-z0-9\-._~!$&'()*+,=:@/]*$/
 const DOT_SEGMENT = /(?:^|\/)\.{1,2}(?:\/|$)/
+const CONTROL = /[\x00-\x1f\x7f]/
 /** Windows drops dots and blanks at the end of a name. */
 const TRAILING_DOT = /\.(?:\/|$)/
 const QUERY_REFUSED = /[\x00-\x20\x7f#]/
@@ -61,27 +62,28 @@ export function matchTarget(table: RouteTable, host: string, target: Target): Ro
   const node = table.find(host, target.folded)
   if (!target.hasReadings) return node
   for (const form of readings(target.path)) {
+    if (CONTROL.test(form)) return 'an encoded control in the path'
     if (DOT_SEGMENT.test(form)) return 'a dot segment in an encoded form of the path'
     if (table.find(host, form.toLowerCase()) !== node) return 'another reading of the path leads to another route'
   }
   return node
 }
 
-/** The path as servers that decode, merge slashes, drop parameters, turn backslashes or trim names read it. */
+/** The path as servers that decode, turn backslashes, drop parameters, merge slashes or trim names read it, in any combination. */
 function readings(path: string): Set<string> {
-  const all = new Set<string>()
   const once = decode(path)
-  for (const decoded of [path, once, decode(once)]) {
-    for (const turned of [decoded, decoded.replaceAll('\\', '/')]) {
-      for (const stripped of [turned, turned.replace(/;[^/]*/g, '')]) {
-        all.add(stripped)
-        all.add(stripped.replace(/\/{2,}/g, '/'))
-        all.add(stripped.replace(/[. ]+(?=\/|$)/g, ''))
-      }
-    }
-  }
-  return all
+  let forms = new Set([path, once, decode(once)])
+  for (const [pattern, replacement] of HABITS) forms = new Set([...forms, ...[...forms].map((form) => form.replace(pattern, replacement))])
+  return forms
 }
+
+const HABITS: [RegExp, string][] = [
+  [/\\/g, '/'],
+  [/;[^/]*/g, ''],
+  [/\/{2,}/g, '/'],
+  [/ +(?=\/|$)/g, ''],
+  [/[. ]+(?=\/|$)/g, ''],
+]
 
 function decode(text: string): string {
   try {

@@ -6,6 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Transform } from 'node:stream'
 import { type Dispatcher, errors as undici } from 'undici'
 import { Problem, problem } from '../errors.ts'
+import { drain } from '../http/drain.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Exchange } from './exchange.ts'
 import { type HeaderRules, responseHeaders } from './headers.ts'
@@ -27,9 +28,8 @@ export interface Answer {
   begin(): void
 }
 
-/** RFC 9110 §9.2.2, less those with side effects in practice: safe to send again when the first connection died unused. */
+/** RFC 9110 §9.2.2, less those with side effects in practice: may be sent again when the first connection died unused. */
 const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS'])
-const DIED_UNUSED = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE'])
 
 /** Resolves when the answer has been passed on or broken off; rejects with a Problem while it can still be one. */
 export type Forward = (request: IncomingMessage, exchange: Exchange, route: Route, answer: Answer) => Promise<void>
@@ -39,10 +39,10 @@ export function createForward({ upstreams, headers, metrics }: ForwardDeps): For
     const length = declaredLength(request)
     if (length !== null && length > route.maxBodyBytes) throw tooLarge(`declared ${length} bytes`)
     const upstream = upstreams.next(route)
+    const giveBack = upstream.admit()
     exchange.upstream = { name: upstream.name, origin: upstream.origin, askedAt: performance.now() }
-    const hasBody = length === null ? request.headers['transfer-encoding'] !== undefined : length > 0
     if (exchange.expectsContinue) answer.response.writeContinue()
-    const body = hasBody ? (length === null ? counted(request, route.maxBodyBytes) : request) : null
+    const body = length === 0 ? null : counted(request, route.maxBodyBytes)
 
     const options: Dispatcher.DispatchOptions = {
       path: rewritePath(route, exchange.target!.path) + exchange.target!.query,
@@ -52,63 +52,69 @@ export function createForward({ upstreams, headers, metrics }: ForwardDeps): For
       headersTimeout: route.timeouts.headersMs,
       bodyTimeout: route.timeouts.idleMs,
     }
-    const attempt = () => exchangeWith(upstream, options, route, answer)
+    const attempt = () => passOn(upstream, options, route, answer)
     try {
       await attempt().catch((error) => {
-        if (!(error instanceof DiedUnused) || body || answer.response.destroyed) throw error
+        const mayRepeat = !body && REPEATABLE.has(options.method) && !answer.response.destroyed && upstreams.diedUnused(error)
+        if (!mayRepeat) throw error
         metrics.upstreamRetries.inc({ upstream: upstream.name })
         return attempt()
       })
     } catch (error) {
-      throw error instanceof DiedUnused ? failure(error.cause) : error
+      throw failure(error)
     } finally {
-      // a body that nobody reads any more would hold the connection
-      if (body && !request.readableEnded) request.resume()
+      giveBack()
+      if (body && !request.complete) {
+        // answered before the body had come: what is left of it is nobody's
+        request.unpipe(body)
+        drain(request)
+      }
       metrics.upstreamSeconds.observe({ upstream: upstream.name }, (performance.now() - exchange.upstream.askedAt) / 1000)
     }
   }
 }
 
-class DiedUnused extends Error {}
-
-function exchangeWith(upstream: Upstream, options: Dispatcher.DispatchOptions, route: Route, answer: Answer): Promise<void> {
+/** Sends once. Rejects with undici's error, or a Problem, only while nothing has been answered. */
+function passOn(upstream: Upstream, options: Dispatcher.DispatchOptions, route: Route, answer: Answer): Promise<void> {
   const { response } = answer
+  const { totalMs, idleMs } = route.timeouts
   return new Promise((resolve, reject) => {
     let controller: Dispatcher.DispatchController | null = null
     let hasBegun = false
     let isOver = false
+    let stalled: NodeJS.Timeout | undefined
 
     const over = (settle: () => void) => {
       if (isOver) return
       isOver = true
       clearTimeout(deadline)
+      clearTimeout(stalled)
       response.off('drain', resume)
       response.off('close', clientLeft)
       settle()
     }
-    const resume = () => controller?.resume()
+    const resume = () => {
+      clearTimeout(stalled)
+      controller?.resume()
+    }
     const clientLeft = () => {
       over(resolve)
       controller?.abort(new Error('the client left'))
     }
     const fail = (error: unknown) => {
       // once the answer has begun its only honest end is a broken one
-      if (hasBegun)
-        over(() => {
-          response.destroy()
-          resolve()
-        })
-      else over(() => reject(error instanceof DiedUnused ? error : failure(error)))
+      if (!hasBegun) return over(() => reject(error))
+      over(() => {
+        response.destroy()
+        resolve()
+      })
     }
-    const { totalMs } = route.timeouts
-    const deadline =
-      totalMs > 0
-        ? setTimeout(() => {
-            const late = problem('upstream_timeout', { cause: `not done in totalMs = ${totalMs}` })
-            fail(late)
-            controller?.abort(late)
-          }, totalMs)
-        : undefined
+    const giveUp = (cause: string) => {
+      const late = problem('upstream_timeout', { cause })
+      fail(late)
+      controller?.abort(late)
+    }
+    const deadline = totalMs > 0 ? setTimeout(() => giveUp(`not done in totalMs = ${totalMs}`), totalMs) : undefined
 
     response.on('drain', resume)
     response.on('close', clientLeft)
@@ -126,25 +132,38 @@ function exchangeWith(upstream: Upstream, options: Dispatcher.DispatchOptions, r
         const own = answer.ownHeaders()
         const out = responseHeaders((started as { rawHeaders?: Buffer[] }).rawHeaders ?? [], own)
         for (const [name, value] of Object.entries(own)) if (value !== undefined) for (const v of [value].flat()) out.push(name, String(v))
-        response.writeHead(status, statusText ?? '', out)
+        response.writeHead(status, PLAIN_REASON.test(statusText ?? '') ? statusText : '', out)
+        // RFC 9110 §8.6: these may tell the length of a body that does not come
+        if (status === 304 || status === 204) return over(() => response.end(resolve))
         // an event stream's first byte may be long in coming; its headers are not to wait for it
-        if (!out.includes('content-length')) response.flushHeaders()
+        if (!hasLength(out)) response.flushHeaders()
       },
       onResponseData(started, chunk) {
-        if (!isOver && !response.write(chunk)) started.pause()
+        if (isOver || response.write(chunk)) return
+        started.pause()
+        // undici's own deadline rests while it is paused
+        clearTimeout(stalled)
+        stalled = setTimeout(() => giveUp(`the client has read nothing for idleMs = ${idleMs}`), idleMs)
       },
       onResponseEnd() {
         over(() => response.end(resolve))
       },
       onResponseError(_controller, error) {
-        const isRepeatable = !hasBegun && REPEATABLE.has(options.method) && DIED_UNUSED.has((error as { code?: string }).code ?? '')
-        fail(isRepeatable ? new DiedUnused('', { cause: error }) : error)
+        fail(error)
       },
     })
   })
 }
 
-const tooLarge = (cause: string) => problem('body_too_large', { cause, headers: { connection: 'close' } })
+/** Node refuses to write any other. */
+const PLAIN_REASON = /^[\t\x20-\x7e]*$/
+
+function hasLength(headers: readonly string[]): boolean {
+  for (let i = 0; i < headers.length; i += 2) if (headers[i] === 'content-length') return true
+  return false
+}
+
+const tooLarge = (cause: string) => problem('body_too_large', { cause })
 
 function declaredLength({ headers }: IncomingMessage): number | null {
   const text = headers['content-length']
@@ -152,7 +171,7 @@ function declaredLength({ headers }: IncomingMessage): number | null {
   return headers['transfer-encoding'] === undefined ? 0 : null
 }
 
-/** A chunked body says nowhere how long it will be: counted as it passes. */
+/** Counted as it passes: a chunked body says nowhere how long it will be. And undici may break off what it reads from, which must not be the request. */
 function counted(request: IncomingMessage, maxBytes: number): Transform {
   let bytes = 0
   const counter = new Transform({
@@ -177,6 +196,8 @@ function failure(error: unknown): Problem {
   if (TIMEOUTS.has(code)) return problem('upstream_timeout', { cause: error })
   const isMalformed =
     error instanceof undici.HTTPParserError ||
+    code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH' ||
+    (error as Error).message === 'bad response' ||
     code === 'UND_ERR_HEADERS_OVERFLOW' ||
     code.startsWith('HPE_') ||
     code === 'UND_ERR_INVALID_ARG'

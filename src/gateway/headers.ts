@@ -82,7 +82,7 @@ const MAX_REMEMBERED = 1000
 
 export function createHeaderRules(config: Config): HeaderRules {
   const { identity } = config.headers
-  const ours = new Set([identity.user, identity.email, identity.roles, identity.session].map((n) => n.toLowerCase()))
+  const ours = new Set([identity.user, identity.email, identity.roles, identity.session].map((n) => fold(n.toLowerCase())))
   const remembered = new Map<string, boolean>()
 
   /** By lower-case name; the few names that clients really send are judged once. */
@@ -187,7 +187,7 @@ export function responseHeaders(raw: readonly (Buffer | string)[], overridden: R
     const name = raw[i]!.toString('latin1').toLowerCase()
     if (name === 'connection') named = connectionOptions(raw[i + 1]!.toString('latin1'))
     // Vary grows: what the upstream varies on is still so under our CORS headers
-    if (RESPONSE_HOP_BY_HOP.has(name) || (name in overridden && name !== 'vary')) continue
+    if (RESPONSE_HOP_BY_HOP.has(name) || (Object.hasOwn(overridden, name) && name !== 'vary')) continue
     // latin1: byte for byte, whatever the upstream meant by them
     out.push(name, raw[i + 1]!.toString('latin1'))
   }

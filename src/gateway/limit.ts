@@ -29,7 +29,7 @@ export function createRouteLimits(config: Config['limits'], limiter: Limiter): R
   }
   const compile = (route: Route): RoutePolicies => {
     const keyed = (key: PolicyConfig['key']) =>
-      route.limits.map((name) => ({ name, ...config.policies[name]! })).filter((p) => p.key === key)
+      route.limits.map((name) => ({ name, scope: 'route' as const, ...config.policies[name]! })).filter((p) => p.key === key)
     // no principal of this version is an API key, so a policy keyed by one counts nobody
     return { client: keyed('client'), anonymous: keyed('anonymous'), principal: keyed('principal') }
   }

@@ -5,7 +5,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type ErrorCode, Problem, problem } from '../errors.ts'
 import type { ClientOrigin } from '../http/networks.ts'
 import { limitHeaders } from '../limits/limiter.ts'
-import type { Authenticate } from './authenticate.ts'
+import { type Authenticate, isBearer } from './authenticate.ts'
 import { authorize } from './authorize.ts'
 import { matchTarget, readHost, readTarget, repeatedField } from './canonical.ts'
 import { attachExchange, type Exchange, exchangeOf } from './exchange.ts'
@@ -21,6 +21,9 @@ export interface PipelineDeps {
   limits: RouteLimits
   forward: Forward
   bridge: BridgeWebSocket
+  /** Methods of our own endpoint at a path; none where there is none. */
+  ownMethods(path: string): string[]
+  isStopping(): boolean
 }
 
 export interface Pipeline {
@@ -30,19 +33,28 @@ export interface Pipeline {
   run(request: FastifyRequest, reply: FastifyReply): Promise<void>
 }
 
-export function createPipeline({ table, readOrigin, authenticate, limits, forward, bridge }: PipelineDeps): Pipeline {
+export function createPipeline({
+  table,
+  readOrigin,
+  authenticate,
+  limits,
+  forward,
+  bridge,
+  ownMethods,
+  isStopping,
+}: PipelineDeps): Pipeline {
   return {
     receive: (req) => receive(req, table, readOrigin),
     async run(request, reply) {
       const { raw } = request
       const exchange = exchangeOf(raw)
-      const route = match(exchange, raw.method!) //                           404 405 400
+      const route = match(exchange, raw.method!, ownMethods) //                           404 405 400
       exchange.route = route
       exchange.label = route.name
       // CORS preflights have been answered by now                            (http/server.ts)
       if (exchange.isUpgrade) demandWebSocket(route, raw) //                  400 426
       const { authorization } = raw.headers
-      await limits.client(exchange, route, authorization !== undefined) //    429
+      await limits.client(exchange, route, isBearer(authorization)) //         429
       exchange.principal = await authenticate(authorization, exchange.client) // 401 429 503
       authorize(route.access, exchange.principal) //                          401 403
       await limits.principal(exchange, route, exchange.principal) //          429
@@ -50,7 +62,7 @@ export function createPipeline({ table, readOrigin, authenticate, limits, forwar
       if (exchange.isUpgrade) return bridge(request, reply, exchange, route) // 502 504
       await forward(raw, exchange, route, {
         response: reply.raw,
-        ownHeaders: () => ({ ...reply.getHeaders(), 'x-request-id': exchange.requestId }),
+        ownHeaders: () => ({ ...reply.getHeaders(), 'x-request-id': exchange.requestId, ...(isStopping() ? { connection: 'close' } : {}) }),
         begin: () => reply.hijack(),
       }) //                                                                   413 502 503 504
       // the client left before the answer began: nothing is to follow
@@ -113,8 +125,13 @@ function read(req: IncomingMessage, table: RouteTable, exchange: Exchange): Prob
 }
 
 /** The longest path has won already; its methods decide, never a shorter route. */
-function match({ node, target }: Exchange, method: string): Route {
-  if (!node || node.own) throw problem('route_not_found')
+function match({ node, target }: Exchange, method: string, ownMethods: PipelineDeps['ownMethods']): Route {
+  if (node?.own) {
+    // Fastify has what it serves; what comes here is another method, or nothing
+    const allow = ownMethods(target!.path)
+    throw allow.length ? problem('method_not_allowed', { headers: { allow: allow.join(', ') } }) : problem('route_not_found')
+  }
+  if (!node) throw problem('route_not_found')
   const candidates = routesFor(node, target!.path)
   if (!candidates.length) throw problem('route_not_found', { cause: 'the path differs in case' })
   const route = candidates.find((r) => r.methods === null || r.methods.has(method))

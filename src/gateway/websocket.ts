@@ -5,6 +5,7 @@
  */
 import http from 'node:http'
 import https from 'node:https'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { problem } from '../errors.ts'
@@ -90,7 +91,11 @@ export function createWebSocketBridge({ upstreams, headers, metrics }: BridgeDep
         reply.raw.writeHead(answer.statusCode ?? 502, [...responseHeaders(answer.rawHeaders, own), ...Object.entries(own).flat()])
         answer.pipe(reply.raw)
         answer.on('error', () => client.destroy())
-        reply.raw.on('close', resolve)
+        ask.setTimeout(route.timeouts.idleMs, () => ask.destroy())
+        client.once('close', () => {
+          ask.destroy()
+          resolve()
+        })
       })
       ask.on('error', (error) => {
         settled()
@@ -110,6 +115,8 @@ export function createWebSocketBridge({ upstreams, headers, metrics }: BridgeDep
 
   function join(client: Duplex, stream: Duplex, done: () => void): void {
     open.add(client)
+    // a peer that vanished without a word is noticed by TCP alone
+    for (const side of [client, stream]) (side as Socket).setKeepAlive?.(true, 30_000)
     metrics.streamsOpen.inc({ kind: 'websocket' })
     let isOver = false
     const over = () => {

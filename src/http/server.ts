@@ -1,8 +1,7 @@
 /** The public listener: Fastify with every default that a gateway must refuse, refused. */
 import { readFileSync } from 'node:fs'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import cors from '@fastify/cors'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/schema.ts'
@@ -10,6 +9,7 @@ import { type ErrorCode, problem, problemBody } from '../errors.ts'
 import { exchangeOf } from '../gateway/exchange.ts'
 import { demandCanonical, type Pipeline, PROXIED_METHODS } from '../gateway/pipeline.ts'
 import type { Logger } from '../logger.ts'
+import { createCors } from './cors.ts'
 import { createErrorHandler } from './error-handler.ts'
 import type { Observer } from './observe.ts'
 
@@ -25,10 +25,17 @@ export interface ServerDeps {
   observer: Observer
 }
 
-export async function createServer({ config, clock, logger, pipeline, observer }: ServerDeps): Promise<FastifyInstance> {
+export interface PublicServer {
+  app: FastifyInstance
+  /** Stops listening; connections that carry no request go within a second, the others after their answer, all of them at `timeoutMs`. */
+  close(timeoutMs: number): Promise<void>
+}
+
+export async function createServer({ config, clock, logger, pipeline, observer }: ServerDeps): Promise<PublicServer> {
   const { tls, headersTimeoutMs, requestTimeoutMs, keepAliveTimeoutMs } = config.server
   const expecting = new WeakSet<IncomingMessage>()
   const upgrading = new WeakSet<IncomingMessage>()
+  const unmet = new WeakSet<IncomingMessage>()
   const app = Fastify({
     ...(tls ? { https: { cert: readFileSync(tls.cert), key: readFileSync(tls.key) } as never } : {}),
     http: {
@@ -36,6 +43,7 @@ export async function createServer({ config, clock, logger, pipeline, observer }
       requireHostHeader: false,
       headersTimeout: headersTimeoutMs,
       insecureHTTPParser: false,
+      connectionsCheckingInterval: 1000, // default 30 s: a deadline of 10 s would mean 40
     } as never,
     logger: false, //                     two lines a request; ours is one, see observe.ts
     bodyLimit: OWN_BODY_BYTES,
@@ -54,6 +62,7 @@ export async function createServer({ config, clock, logger, pipeline, observer }
       const exchange = pipeline.receive(req)
       exchange.expectsContinue = expecting.has(req)
       exchange.isUpgrade = upgrading.has(req)
+      if (unmet.has(req)) exchange.refusal = problem('expectation_failed')
       // a refused target must still reach the hook that answers it
       return exchange.refusal ? '/' : req.url!
     },
@@ -69,25 +78,15 @@ export async function createServer({ config, clock, logger, pipeline, observer }
   app.setErrorHandler(handleError)
   for (const method of PROXIED_METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true })
 
+  const answerCors = createCors(config.cors)
   app.addHook('onRequest', async (request, reply) => {
     const exchange = exchangeOf(request.raw)
     observer.begin(exchange, request.raw, reply.raw)
     demandCanonical(exchange)
     reply.header('x-request-id', exchange.requestId)
+    if (answerCors(request, reply)) return reply
     if (exchange.node?.own && exchange.expectsContinue) reply.raw.writeContinue()
   })
-  const { origins, credentials, maxAgeSeconds } = config.cors
-  if (origins.length) {
-    await app.register(cors, {
-      origin: origins.includes('*') ? '*' : origins,
-      credentials,
-      maxAge: maxAgeSeconds,
-      methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
-      exposedHeaders: ['x-request-id', 'retry-after', 'ratelimit', 'ratelimit-policy'],
-      strictPreflight: false,
-    })
-  }
-
   const server = app.server
   server.maxHeadersCount = 0 //           default 2000, and what is beyond is dropped silently: we count and answer 431
   server.maxConnections = config.server.maxConnections
@@ -96,18 +95,51 @@ export async function createServer({ config, clock, logger, pipeline, observer }
     expecting.add(req)
     app.routing(req, res)
   })
-  server.on('checkExpectation', (_req: IncomingMessage, res: ServerResponse) =>
-    writeRaw(res.socket!, 'expectation_failed', observer, clock),
-  )
-  server.on('connect', (_req: IncomingMessage, socket: Socket) => writeRaw(socket, 'method_not_allowed', observer, clock))
-  server.prependListener('upgrade', (req: IncomingMessage, socket: Socket, head: Buffer) => {
+  server.on('checkExpectation', (req: IncomingMessage, res: ServerResponse) => {
+    unmet.add(req)
+    app.routing(req, res)
+  })
+  server.on('connect', (_req: IncomingMessage, socket: Socket) => {
+    if (busyWith(socket)) socket.destroy()
+    else writeRaw(socket, 'method_not_allowed', observer, clock)
+  })
+  server.on('upgrade', (req: IncomingMessage, socket: Socket, head: Buffer) => {
+    socket.on('error', () => socket.destroy())
+    // behind a request that is not answered yet there is nobody who waits for a 101
+    if (busyWith(socket)) return void socket.destroy()
     upgrading.add(req)
     // bytes that came with the request are the stream's first: back they go
     if (head.length) socket.unshift(head)
-    socket.on('error', () => socket.destroy())
+    const res = new http.ServerResponse(req)
+    res.assignSocket(socket)
+    res.on('finish', () => socket.destroySoon())
+    app.routing(req, res)
   })
-  return app
+
+  const connections = new Set<Socket>()
+  server.on('connection', (socket: Socket) => {
+    connections.add(socket)
+    socket.once('close', () => connections.delete(socket))
+  })
+  return {
+    app,
+    async close(timeoutMs) {
+      // Node's closeIdleConnections leaves those that never sent a whole request
+      const isIdle = (socket: Socket) => busyWith(socket) === null
+      const idle = setInterval(() => {
+        for (const socket of connections) if (isIdle(socket)) socket.destroySoon()
+      }, 500)
+      // a stream may have no end
+      const end = setTimeout(() => server.closeAllConnections(), timeoutMs)
+      await app.close()
+      clearInterval(idle)
+      clearTimeout(end)
+    },
+  }
 }
+
+/** The response that is being written to a connection, if there is one. */
+const busyWith = (socket: Socket) => (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage ?? null
 
 const PARSER_CODES: Record<string, ErrorCode> = {
   HPE_HEADER_OVERFLOW: 'headers_too_large',
@@ -115,14 +147,16 @@ const PARSER_CODES: Record<string, ErrorCode> = {
   ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
 }
 
-/** What Node's parser refuses never becomes a request: answered on the bare socket, unless an answer is on its way already. */
+/** What Node's parser refuses never becomes a request: answered on the bare socket, after the answers that are on their way. */
 function refuseConnection(error: Error & { code?: string }, socket: Socket, observer: Observer, clock: Clock): void {
-  const inFlight = (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage
-  if (!socket.writable || error.code === 'ECONNRESET' || inFlight?.headersSent) {
+  const busy = busyWith(socket)
+  const isAboutNext = busy?.req.complete ?? false
+  if (!socket.writable || error.code === 'ECONNRESET' || (busy?.headersSent && !isAboutNext)) {
     socket.destroy(error)
-    return
-  }
-  writeRaw(socket, PARSER_CODES[error.code ?? ''] ?? 'request_malformed', observer, clock)
+  } else if (busy && isAboutNext) {
+    busy.shouldKeepAlive = false
+    busy.once('finish', () => socket.destroySoon())
+  } else writeRaw(socket, PARSER_CODES[error.code ?? ''] ?? 'request_malformed', observer, clock)
 }
 
 function writeRaw(socket: Socket, code: ErrorCode, observer: Observer, clock: Clock): void {

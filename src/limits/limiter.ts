@@ -8,8 +8,12 @@ import type { RedisConnections } from '../redis.ts'
 
 export interface Limit {
   name: string
+  /** Whose name it is: a route's policy may be called as a credential limit is. */
+  scope: 'route' | 'credential'
   limit: number
   windowSeconds: number
+  /** A refusal is not remembered here, because what was counted may be given back. */
+  isRefundable?: boolean
 }
 
 /** Where a decision was made: by Redis, in this process because no Redis is configured, or in place of a Redis that is away. */
@@ -57,6 +61,11 @@ export interface LimiterDeps {
 /** After a failure Redis is left alone this long. */
 const BREAKER_MS = 1000
 
+/** A method of rate-limiter-flexible's store limiters that its types leave out. */
+interface Remembering {
+  getInMemoryBlockMsBeforeExpire(key: string): number
+}
+
 interface Counted {
   count: number
   msLeft: number
@@ -72,27 +81,32 @@ export function createLimiter({ redis, replicas, counters, metrics, now }: Limit
     map.set(key, known)
     return known
   }
-  const idOf = ({ name, limit, windowSeconds }: Limit) => `${name}:${limit}:${windowSeconds}`
+  const nameOf = ({ scope, name }: Limit) => `${scope}:${name}`
+  const idOf = (limit: Limit) => `${nameOf(limit)}:${limit.limit}:${limit.windowSeconds}`
 
   const sharedLimiter = (limit: Limit) =>
     remember(shared, idOf(limit), () =>
       redis
         ? new RateLimiterRedis({
             storeClient: redis.client,
-            keyPrefix: `portcullis:limit:${limit.name}`,
+            keyPrefix: `portcullis:limit:${nameOf(limit)}`,
             points: limit.limit,
             duration: limit.windowSeconds,
             // a key that is out is remembered here until its window ends: no further call to Redis
-            inMemoryBlockOnConsumed: limit.limit + 1,
+            ...(limit.isRefundable ? {} : { inMemoryBlockOnConsumed: limit.limit }),
             rejectIfRedisNotReady: true,
           })
-        : new RateLimiterMemory({ keyPrefix: limit.name, points: limit.limit, duration: limit.windowSeconds }),
+        : new RateLimiterMemory({ keyPrefix: nameOf(limit), points: limit.limit, duration: limit.windowSeconds }),
     )
 
   /** This process's share of the limit. */
   const localLimit = (limit: Limit): Limit => ({ ...limit, limit: Math.max(1, Math.floor(limit.limit / replicas)) })
   const localLimiter = (limit: Limit) =>
-    remember(local, idOf(limit), () => new RateLimiterMemory({ keyPrefix: limit.name, points: limit.limit, duration: limit.windowSeconds }))
+    remember(
+      local,
+      idOf(limit),
+      () => new RateLimiterMemory({ keyPrefix: nameOf(limit), points: limit.limit, duration: limit.windowSeconds }),
+    )
 
   async function consume(limit: Limit, key: string, fallback: Fallback): Promise<Decision> {
     return tell(await decide(limit, key, 1, fallback))
@@ -112,7 +126,7 @@ export function createLimiter({ redis, replicas, counters, metrics, now }: Limit
       }
     }
     if (fallback.kind === 'database')
-      return decision(limit, await counters.add(`${limit.name}:${key}`, points, limit.windowSeconds), points, 'database')
+      return decision(limit, await counters.add(`${nameOf(limit)}:${key}`, points, limit.windowSeconds), points, 'database')
     if (fallback.kind === 'open') return decision(limit, { count: 0, msLeft: limit.windowSeconds * 1000 }, points, 'open')
     if (fallback.kind === 'closed') return { ...decision(limit, { count: 0, msLeft: BREAKER_MS }, points, 'closed'), isAllowed: false }
     const share = localLimit(limit)
@@ -122,6 +136,9 @@ export function createLimiter({ redis, replicas, counters, metrics, now }: Limit
   async function count(limiter: RateLimiterAbstract, limit: Limit, key: string, points: 0 | 1): Promise<Counted> {
     const full = { count: 0, msLeft: limit.windowSeconds * 1000 }
     if (points === 0) {
+      const blockedMs =
+        limiter instanceof RateLimiterRedis ? (limiter as unknown as Remembering).getInMemoryBlockMsBeforeExpire(limiter.getKey(key)) : 0
+      if (blockedMs > 0) return { count: limit.limit, msLeft: blockedMs }
       const known = await limiter.get(key)
       return known ? { count: known.consumedPoints, msLeft: known.msBeforeNext } : full
     }
@@ -149,7 +166,7 @@ export function createLimiter({ redis, replicas, counters, metrics, now }: Limit
     consume,
     peek: (limit, key, fallback) => decide(limit, key, 0, fallback),
     async refund(limit, key, tier) {
-      if (tier === 'database') await counters.add(`${limit.name}:${key}`, -1, limit.windowSeconds)
+      if (tier === 'database') await counters.add(`${nameOf(limit)}:${key}`, -1, limit.windowSeconds)
       else await sharedLimiter(limit).reward(key, 1)
     },
     isBreakerOpen: () => now() < openUntil,

@@ -8,6 +8,8 @@ import type { Revocations } from './revocations.ts'
 import { revokeSession, revokeSessionsOf } from './sessions.repo.ts'
 
 export interface SessionEnding {
+  /** Ending one session will also write to its user: the caller must not merely share that lock. */
+  writesUser(): boolean
   /** Revokes one session and its access tokens. */
   endSession(trx: Transaction, userId: string, sessionId: string, reason: string): Promise<Revocation>
   /** Revokes every session and every access token, and lets no login that has begun open another. */
@@ -25,6 +27,7 @@ export function createSessionEnding(revocations: Revocations, tokens: Config['to
     revocations.record(trx, { userId, minEpoch, until: until(await databaseNow(trx)) })
 
   return {
+    writesUser: () => revocations.isFull(),
     async endSession(trx, userId, sessionId, reason) {
       const now = await databaseNow(trx)
       await revokeSession(trx, sessionId, now, reason)

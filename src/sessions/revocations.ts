@@ -24,6 +24,8 @@ export interface Revocations {
   record(trx: Transaction, revocation: Revocation): Promise<Revocation>
   /** After the commit, before the answer: own map, then the others. */
   announce(revocation: Revocation): Promise<void>
+  /** Why the last look at the database failed; null when it did not. */
+  lastError(): unknown
   /** Seconds since the database was last read. */
   lagSeconds(): number
   size(): number
@@ -47,7 +49,7 @@ export function createRevocations({ db, clock, logger, broadcast, maxSessions = 
   let polls = 0
   /** Monotonic: a lag is a duration, whatever the wall clock does. */
   let loadedAt: number | null = null
-  let isAway = false
+  let failure: unknown = null
   let timer: NodeJS.Timeout | null = null
   let polling: Promise<void> | null = null
 
@@ -64,17 +66,17 @@ export function createRevocations({ db, clock, logger, broadcast, maxSessions = 
 
   async function read(): Promise<void> {
     // after an outage, and now and then, everything: what a bug or a restore has slipped past the cursor comes back
-    const from = isAway || polls++ % FULL_RELOAD_EVERY === 0 ? '0' : low
+    const from = failure || polls++ % FULL_RELOAD_EVERY === 0 ? '0' : low
     try {
       const page = await findRevocationsSince(db, from)
       for (const revocation of page.revocations) apply(revocation)
       low = page.low
       loadedAt = performance.now()
-      isAway = false
-      forgetExpired()
+      failure = null
+      if (from === '0') forgetExpired()
     } catch (error) {
-      if (!isAway) logger.warn({ reason: 'revocations_unread', cause: String(error) }, 'revocations cannot be read from the database')
-      isAway = true
+      if (!failure) logger.warn({ reason: 'revocations_unread', cause: String(error) }, 'revocations cannot be read from the database')
+      failure = error
       if (!isDatabaseAway(error)) throw error
     }
   }
@@ -132,6 +134,7 @@ export function createRevocations({ db, clock, logger, broadcast, maxSessions = 
       apply(revocation)
       await broadcast?.publish(JSON.stringify(revocation))
     },
+    lastError: () => failure,
     lagSeconds: () => (loadedAt === null ? Number.POSITIVE_INFINITY : (performance.now() - loadedAt) / 1000),
     size: () => sessions.size + users.size,
   }

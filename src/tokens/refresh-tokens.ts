@@ -53,7 +53,8 @@ const hashOf = (token: string) => createHash('sha256').update(token).digest()
 
 export function createRefreshTokens({ db, secrets, ending, tokens, refresh }: RefreshTokensDeps): RefreshTokens {
   /** Shared among refreshes; alone where a reuse would write to the user. */
-  const lockOwner = refresh.onReuse === 'revokeUser' ? lockUser : lockUserForShare
+  const lockOwner: typeof lockUser = (trx, id) =>
+    refresh.onReuse === 'revokeUser' || ending.writesUser() ? lockUser(trx, id) : lockUserForShare(trx, id)
 
   async function start(trx: Transaction, session: Session, now: Date): Promise<string> {
     const token = PREFIX + randomBytes(32).toString('base64url')
@@ -136,7 +137,7 @@ export function createRefreshTokens({ db, secrets, ending, tokens, refresh }: Re
     const child = await findChild(trx, token.id)
     const inGrace = now.getTime() - token.rotated_at!.getTime() <= refresh.graceSeconds * 1000
     if (inGrace && child && child.rotated_at === null) {
-      const successor = token.retry_nonce && repeatChild(session.id, presented, token)
+      const successor = session.expires_at > now && token.retry_nonce && repeatChild(session.id, presented, token)
       if (successor && hashOf(successor).equals(child.token_hash)) return { outcome: 'repeated', user, session, refreshToken: successor }
       return { outcome: 'superseded' }
     }

@@ -151,7 +151,7 @@ describe('while Redis is gone', () => {
       expect(answers[5]!.headers.get('retry-after')).toMatch(/^[1-9]\d*$/)
       const [row] = await query<{ count: number }>(
         gateway.databaseUrl,
-        `SELECT count FROM limit_counters WHERE key LIKE 'login:%' AND key LIKE $1`,
+        `SELECT count FROM limit_counters WHERE key LIKE 'credential:login:%' AND key LIKE $1`,
         [`%${someone.id}%`],
       )
       expect(row!.count).toBeGreaterThanOrEqual(5)

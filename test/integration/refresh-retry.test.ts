@@ -37,9 +37,11 @@ describe.each(['embedded', 'postgres+redis'] as const)('with onRetry: repeat on 
     const { body: second } = await refresh(gateway, user.refreshToken)
     expect(await nonces(user.token)).toBe(1)
     await refresh(gateway, second.refresh_token)
-    const [parent] = await rows(gateway, 'SELECT retry_nonce, retry_key_id FROM refresh_tokens WHERE session_id = $1 AND parent_id IS NULL', [
-      claimsOf(user.token).sid,
-    ])
+    const [parent] = await rows(
+      gateway,
+      'SELECT retry_nonce, retry_key_id FROM refresh_tokens WHERE session_id = $1 AND parent_id IS NULL',
+      [claimsOf(user.token).sid],
+    )
     expect(parent).toEqual({ retry_nonce: null, retry_key_id: null })
     expect((await refresh(gateway, user.refreshToken)).body.code).toBe('refresh_reused')
     expect((await refresh(gateway, second.refresh_token)).body.code).toBe('refresh_invalid')

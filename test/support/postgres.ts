@@ -39,7 +39,6 @@ export async function startPostgres(): Promise<TestPostgres> {
       'listen_addresses=127.0.0.1',
       `unix_socket_directories=${home}`,
       'fsync=off',
-      'synchronous_commit=off',
       'max_connections=200',
       'shared_buffers=64MB',
     ]

@@ -8,7 +8,13 @@ export async function rows<R extends object = any>(gateway: Pick<Gateway, 'app'>
 
 /** Every row of every table, as text: what somebody who has copied the database could read. */
 export async function dump(gateway: Pick<Gateway, 'app'>): Promise<string> {
-  const tables = await rows<{ name: string }>(gateway, `SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'public'`)
+  const tables = await rows<{ name: string }>(
+    gateway,
+    `SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'public'`,
+  )
   const texts = await Promise.all(tables.map(({ name }) => rows<{ row: string }>(gateway, `SELECT t::text AS row FROM ${name} t`)))
-  return texts.flat().map((r) => r.row).join('\n')
+  return texts
+    .flat()
+    .map((r) => r.row)
+    .join('\n')
 }

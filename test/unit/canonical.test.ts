@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { FORMS, matchTarget, readHost, readTarget, repeatedField, type Target } from '../../src/gateway/canonical.ts'
-import { compileRoutes } from '../../src/gateway/routes.ts'
+import { matchTarget, readHost, readTarget, repeatedField, type Target } from '../../src/gateway/canonical.ts'
+import { compileRoutes, FORMS } from '../../src/gateway/routes.ts'
 import { configWith, route } from '../support/config.ts'
 
 const table = compileRoutes(configWith({ routes: ['/', '/admin', '/admin/open', '/api', '/API/v1/Orders'].map((path) => route(path)) }))
@@ -240,11 +240,15 @@ describe('Host', () => {
 })
 
 describe('repeated fields', () => {
-  it.each(['Host', 'Authorization', 'Content-Length', 'Transfer-Encoding', 'Content-Type', 'Expect'])(
-    'a second %s in any case is found, one is not',
-    (name) => {
-      expect(repeatedField([name, 'a', 'Accept', 'b', name.toUpperCase(), 'a'])).toBe(name.toLowerCase())
-      expect(repeatedField([name, 'a', 'Accept', 'b', 'Accept', 'c', 'Cookie', 'd', 'Cookie', 'e'])).toBeNull()
-    },
-  )
+  it.each([
+    'Host',
+    'Authorization',
+    'Content-Length',
+    'Transfer-Encoding',
+    'Content-Type',
+    'Expect',
+  ])('a second %s in any case is found, one is not', (name) => {
+    expect(repeatedField([name, 'a', 'Accept', 'b', name.toUpperCase(), 'a'])).toBe(name.toLowerCase())
+    expect(repeatedField([name, 'a', 'Accept', 'b', 'Accept', 'c', 'Cookie', 'd', 'Cookie', 'e'])).toBeNull()
+  })
 })

@@ -368,15 +368,19 @@ describe('secrets', () => {
 })
 
 describe('a warning is told, and stops nothing', () => {
-  it.each(['127.0.0.1/32', '10.1.0.0/16', '172.20.0.0/16', '192.168.1.7', '::1', 'fd00::/8'])(
-    '%s exempt without trusted proxies',
-    (net) => {
-      expect(warnings(`limits:\n  exempt: ["${net}"]\n`)).toEqual([
-        expect.stringMatching(/^f:2:12: limits\.exempt\[0\]: exempts a private network/),
-      ])
-      expect(warnings(`server: { trustedProxies: [10.0.0.0/8] }\nlimits:\n  exempt: ["${net}"]\n`)).toEqual([])
-    },
-  )
+  it.each([
+    '127.0.0.1/32',
+    '10.1.0.0/16',
+    '172.20.0.0/16',
+    '192.168.1.7',
+    '::1',
+    'fd00::/8',
+  ])('%s exempt without trusted proxies', (net) => {
+    expect(warnings(`limits:\n  exempt: ["${net}"]\n`)).toEqual([
+      expect.stringMatching(/^f:2:12: limits\.exempt\[0\]: exempts a private network/),
+    ])
+    expect(warnings(`server: { trustedProxies: [10.0.0.0/8] }\nlimits:\n  exempt: ["${net}"]\n`)).toEqual([])
+  })
 
   it('not for a public network', () => {
     expect(warnings('limits:\n  exempt: [203.0.113.0/24]\n')).toEqual([])

@@ -19,7 +19,7 @@ const times = <T>(n: number, make: (i: number) => T): T[] => Array.from({ length
 const allowed = (decisions: Decision[]) => decisions.filter((d) => d.isAllowed).length
 
 /** The name is new each time: tests share one Redis. */
-const limitOf = (limit: number, windowSeconds = 3600): Limit => ({ name: `p${randomUUID()}`, limit, windowSeconds })
+const limitOf = (limit: number, windowSeconds = 3600): Limit => ({ name: `p${randomUUID()}`, scope: 'route', limit, windowSeconds })
 
 /** 100 at once under a fresh limit; once more when a stalled machine let Redis miss its 50 ms and somebody else decided. */
 const burst = (n: number, consume: (limit: Limit, i: number) => Promise<Decision>, tier: string) =>
@@ -78,8 +78,9 @@ describe.each(['memory', 'redis'] as const)('limits on %s', (tier) => {
   it('take a request that is given back as never made', async () => {
     const limit = limitOf(2)
     for (let i = 0; i < 10; i++) {
-      expect(await limiter.consume(limit, 'k', LOCAL)).toMatchObject({ isAllowed: true, remaining: 1 })
-      await limiter.refund(limit, 'k')
+      const decision = await limiter.consume(limit, 'k', LOCAL)
+      expect(decision).toMatchObject({ isAllowed: true, remaining: 1 })
+      await limiter.refund(limit, 'k', decision.tier)
     }
     await limiter.consume(limit, 'k', LOCAL)
     expect(await limiter.consume(limit, 'k', LOCAL)).toMatchObject({ isAllowed: true, remaining: 0 })
@@ -146,8 +147,9 @@ describe('while Redis is away', () => {
     const limiter = limiterOn(gone)
     const limit = limitOf(2)
     for (let i = 0; i < 5; i++) {
-      expect(await limiter.consume(limit, 'k', { kind: 'database' })).toMatchObject({ isAllowed: true })
-      await limiter.refund(limit, 'k')
+      const decision = await limiter.consume(limit, 'k', { kind: 'database' })
+      expect(decision).toMatchObject({ isAllowed: true, tier: 'database' })
+      await limiter.refund(limit, 'k', decision.tier)
     }
   })
 
@@ -262,14 +264,19 @@ describe('who the client is', () => {
     expect(read('10.0.0.1', { 'x-forwarded-for': '198.51.100.1' }, [])).toMatchObject({ address: '10.0.0.1', viaTrustedProxy: false })
   })
 
-  it.each(['x-forwarded-for', 'forwarded', 'x-real-ip', 'x-client-ip', 'true-client-ip', 'cf-connecting-ip', 'via'])(
-    'is exempt with its peer inside, but not with %s',
-    (name) => {
-      const exempt = ['192.168.0.0/16', '::1']
-      expect(read('192.168.1.1', {}, [], exempt).isExempt).toBe(true)
-      expect(read('::1', {}, [], exempt).isExempt).toBe(true)
-      expect(read('192.169.1.1', {}, [], exempt).isExempt).toBe(false)
-      expect(read('192.168.1.1', { [name]: '192.168.1.2' }, [], exempt).isExempt).toBe(false)
-    },
-  )
+  it.each([
+    'x-forwarded-for',
+    'forwarded',
+    'x-real-ip',
+    'x-client-ip',
+    'true-client-ip',
+    'cf-connecting-ip',
+    'via',
+  ])('is exempt with its peer inside, but not with %s', (name) => {
+    const exempt = ['192.168.0.0/16', '::1']
+    expect(read('192.168.1.1', {}, [], exempt).isExempt).toBe(true)
+    expect(read('::1', {}, [], exempt).isExempt).toBe(true)
+    expect(read('192.169.1.1', {}, [], exempt).isExempt).toBe(false)
+    expect(read('192.168.1.1', { [name]: '192.168.1.2' }, [], exempt).isExempt).toBe(false)
+  })
 })
