@@ -25,7 +25,7 @@ afterEach(async () => {
 
 const request = (fields: string[], line = 'GET / HTTP/1.1') => `${[line, ...fields].join('\r\n')}\r\n\r\n`
 const HOST = 'Host: gateway.test'
-const fields = (n: number) => Array.from({ length: n }, (_, i) => `X-${i}: y`)
+const fields = (n: number) => Array.from({ length: n }, (_, i) => `a${i.toString(36)}:`)
 
 it.each<[string, string, number, string]>([
   ['a request line that is none', 'HELLO\r\n\r\n', 400, 'request_malformed'],
@@ -66,12 +66,7 @@ it.each<[string, string, number, string]>([
   ['a target of more than 8 KiB', request([HOST], `GET /${'a'.repeat(8192)} HTTP/1.1`), 414, 'target_too_long'],
   ['a header section of more than 16 KiB', request([HOST, `X-A: ${'b'.repeat(17_000)}`]), 431, 'headers_too_large'],
   ['more than 200 fields', request([HOST, ...fields(200)]), 431, 'headers_too_large'],
-  [
-    'more than 2000 fields, which Node would drop silently',
-    request([HOST, ...fields(2100).map((f) => f.slice(0, 6))]),
-    431,
-    'headers_too_large',
-  ],
+  ['more than 2000 fields, which Node would drop silently', request([HOST, ...fields(2100)]), 431, 'headers_too_large'],
   [
     'an expectation that nobody knows',
     request([HOST, 'Expect: the-moon', 'Content-Length: 1'], 'POST / HTTP/1.1'),
@@ -94,11 +89,6 @@ it.each<[string, string, number, string]>([
 describe('a connection on which something malformed came', () => {
   it('is closed', async () => {
     expect(await raw(gateway.port, 'HELLO\r\n\r\n')).toMatch(/^connection: close\r$/im)
-  })
-
-  it('gives the answer of the good request before it first', async () => {
-    const answer = await raw(gateway.port, `${request([HOST], 'GET /health HTTP/1.1')}HELLO\r\n\r\n`)
-    expect(answer).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*HTTP\/1\.1 400 Bad Request\r\n/)
   })
 })
 

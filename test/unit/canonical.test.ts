@@ -115,6 +115,7 @@ describe('the same-route rule', () => {
     '/api/v1;a/orders',
     '/admin/%6fpen',
     '//admin%20',
+    '/%20/admin',
     '/%2Fadmin.',
     '/api/v1//orders%20',
   ])('%s could be read as a path of another route, and is refused', (url) => {

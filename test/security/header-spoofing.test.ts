@@ -1,0 +1,169 @@
+/** No request makes an upstream believe in an identity or an origin that the gateway did not establish. */
+import { once } from 'node:events'
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { newUser, raw, statusOf, type TestUser } from '../support/client.ts'
+import { type Gateway, startGateway } from '../support/gateway.ts'
+
+let gateway: Gateway
+let user: TestUser
+/** The header section of each request, plain or upgrade, as it arrived. */
+let seen: [string, string][][] = []
+const keep = (req: http.IncomingMessage) => {
+  seen.push(Array.from({ length: req.rawHeaders.length / 2 }, (_, i) => [req.rawHeaders[2 * i]!, req.rawHeaders[2 * i + 1]!]))
+}
+const server = http.createServer((req, res) => {
+  keep(req)
+  req.resume().on('end', () => res.end('ok'))
+})
+server.on('upgrade', (req, socket) => {
+  keep(req)
+  socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n')
+})
+beforeAll(async () => {
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const upstream = [`http://127.0.0.1:${(server.address() as AddressInfo).port}`]
+  gateway = await startGateway({
+    routes: [
+      { name: 'public', match: { path: '/public' }, upstream, access: 'public', websocket: true },
+      { name: 'private', match: { path: '/private' }, upstream, access: 'authenticated', websocket: true },
+    ],
+  })
+  user = await newUser(gateway)
+})
+afterAll(async () => {
+  await gateway.close()
+  server.close()
+  server.closeAllConnections()
+})
+
+const UPGRADE = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==']
+/** Sends these fields in both ways. @returns what the upstream saw, names folded as CGI does it */
+async function sent(path: string, fields: string[]): Promise<[string, string][][]> {
+  seen = []
+  const who = path === '/private' ? [`Authorization: Bearer ${user.token}`] : []
+  const plain = ['Connection: close', ...who, ...fields]
+  const upgrade = [...UPGRADE, ...who, ...fields]
+  for (const list of [plain, upgrade]) {
+    const answer = await raw(gateway.port, [`GET ${path} HTTP/1.1`, 'Host: gateway.test', ...list, '\r\n'].join('\r\n'))
+    expect([200, 403]).toContain(statusOf(answer))
+  }
+  expect(seen).toHaveLength(2)
+  return seen.map((list) =>
+    list.map(([name, value]) => [
+      name
+        .toLowerCase()
+        .replace(/[^a-z0-9]+/g, '-')
+        .replace(/^-|-$/g, ''),
+      value,
+    ]),
+  )
+}
+const valuesOf = (list: [string, string][], name: string) => list.filter(([n]) => n === name).map(([, v]) => v)
+
+const SPELLINGS = [
+  'X-Auth-User',
+  'x-auth-user',
+  'X-AUTH-USER',
+  'X_Auth_User',
+  'x_auth_user',
+  'x-auth_user',
+  'X.Auth.User',
+  'x-auth.user',
+  'X--Auth--User',
+  '-X-Auth-User',
+  'X-Auth-User-',
+  '_x_auth_user_',
+  "X'Auth'User",
+  'x|auth|user',
+  'x~auth~user',
+  'x*auth*user',
+  'x!auth!user',
+]
+
+describe('an identity that a client claims', () => {
+  it.each(SPELLINGS)('%s is nobody’s on a public route', async (name) => {
+    for (const list of await sent('/public', [`${name}: evil`])) {
+      expect(valuesOf(list, 'x-auth-user')).toEqual([])
+      expect(list.flat().join()).not.toContain('evil')
+    }
+  })
+
+  it.each(SPELLINGS)('%s does not stand beside the true one', async (name) => {
+    for (const list of await sent('/private', [`${name}: evil`, `${name}: evil2`])) {
+      expect(valuesOf(list, 'x-auth-user')).toEqual([user.id])
+      expect(list.flat().join()).not.toContain('evil')
+    }
+  })
+
+  it.each([
+    'X-Auth-Email',
+    'X-Auth-Roles',
+    'X-Auth-Session',
+    'X-Auth-Assertion',
+    'X-Auth-Anything',
+    'Remote-User',
+    'X-Remote-User',
+    'X-Forwarded-User',
+  ])('%s never arrives', async (name) => {
+    for (const path of ['/public', '/private'])
+      for (const list of await sent(path, [`${name}: evil`, `${name.replaceAll('-', '_')}: evil`]))
+        expect(list.flat().join()).not.toContain('evil')
+  })
+})
+
+describe('Connection', () => {
+  it.each(['x-auth-user', 'X-Auth-User, x-auth-roles, x-auth-session', 'close, X-AUTH-ROLES', 'x-auth-user\r\nConnection: x-auth-roles'])(
+    'naming %j does not delete the true identity',
+    async (named) => {
+      for (const list of await sent('/private', [`Connection: ${named}`])) {
+        expect(valuesOf(list, 'x-auth-user')).toEqual([user.id])
+        expect(valuesOf(list, 'x-auth-roles')).toEqual(['user'])
+        expect(valuesOf(list, 'x-auth-session')).toHaveLength(1)
+      }
+    },
+  )
+
+  it('naming what the gateway tells of the origin does not delete that', async () => {
+    for (const list of await sent('/public', [
+      'Connection: x-forwarded-for, x-forwarded-proto, x-forwarded-host, x-request-id, traceparent, host',
+    ]))
+      for (const name of ['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host', 'x-request-id', 'traceparent', 'host'])
+        expect(valuesOf(list, name), name).toHaveLength(1)
+  })
+})
+
+describe('an origin that a client claims', () => {
+  it.each([
+    ['X-Forwarded-For', ['127.0.0.1']],
+    ['X-Forwarded-Proto', ['http']],
+    ['X-Forwarded-Host', ['gateway.test']],
+    ['X-Forwarded-Port', []],
+    ['X-Forwarded-Prefix', []],
+    ['Forwarded', []],
+    ['X-Real-IP', []],
+    ['X-Client-IP', []],
+    ['True-Client-IP', []],
+    ['CF-Connecting-IP', []],
+  ])('%s is told anew or not at all', async (name, expected) => {
+    for (const spelling of [name, name.replaceAll('-', '_')])
+      for (const list of await sent('/public', [`${spelling}: evil`, `${spelling}: evil2`]))
+        expect(valuesOf(list, name.toLowerCase())).toEqual(expected)
+  })
+})
+
+it('a token in the trailers, or an identity in them, arrives nowhere', async () => {
+  seen = []
+  const head = [
+    'POST /public HTTP/1.1',
+    'Host: gateway.test',
+    'Transfer-Encoding: chunked',
+    'Trailer: X-Auth-User',
+    'Connection: close',
+  ].join('\r\n')
+  await raw(gateway.port, `${head}\r\n\r\n2\r\nok\r\n0\r\nX-Auth-User: evil\r\nAuthorization: Bearer ${user.token}\r\n\r\n`)
+  expect(seen).toHaveLength(1)
+  expect(seen.flat().filter(([name]) => /auth/i.test(name))).toEqual([])
+})
