@@ -1,0 +1,57 @@
+import { spawnSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, it } from 'vitest'
+import { login, newUser } from '../support/client.ts'
+import { startGateway } from '../support/gateway.ts'
+import { me } from '../support/session.ts'
+
+let dataDir: string
+let lock: string
+beforeEach(() => {
+  dataDir = mkdtempSync(join(tmpdir(), 'portcullis-lock-'))
+  lock = join(dataDir, 'portcullis.lock')
+})
+afterEach(() => rmSync(dataDir, { recursive: true, force: true }))
+
+/** A command of the real program, in a process of its own, on the same folder. */
+function secondProcess() {
+  const file = join(dataDir, 'config.json')
+  writeFileSync(file, JSON.stringify({ database: { url: 'embedded', dataDir } }))
+  const env = { PATH: process.env.PATH, PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64') }
+  return spawnSync(process.execPath, ['src/cli.ts', 'users', 'list', '--config', file], { env, encoding: 'utf8' })
+}
+
+it('a second process on the data folder of a gateway is refused: it is told which process has it and what to do', async () => {
+  const gateway = await startGateway({ stores: 'embedded', dataDir })
+  const { token } = await newUser(gateway)
+  const { status, stderr } = secondProcess()
+  expect(status).toBe(1)
+  expect(stderr).toContain(
+    `the data folder is in use by process ${process.pid} (${lock}): stop that process, or use postgres:// for several`,
+  )
+  // and the first is none the worse for it
+  expect(await me(gateway, token)).toBe(200)
+  expect(readFileSync(lock, 'utf8')).toBe(String(process.pid))
+  await gateway.close()
+})
+
+it('the lock goes with the gateway', async () => {
+  const gateway = await startGateway({ stores: 'embedded', dataDir })
+  await gateway.close()
+  expect(existsSync(lock)).toBe(false)
+})
+
+it('the lock of a process that was killed is taken over, and the data with it', async () => {
+  const gateway = await startGateway({ stores: 'embedded', dataDir })
+  const user = await newUser(gateway)
+  await gateway.close()
+  const { pid } = spawnSync('true')
+  writeFileSync(lock, String(pid))
+  const again = await startGateway({ stores: 'embedded', dataDir, secretKey: gateway.secretKey })
+  expect(readFileSync(lock, 'utf8')).toBe(String(process.pid))
+  expect(await me(again, (await login(again, user)).token)).toBe(200)
+  await again.close()
+})
