@@ -23,7 +23,10 @@ describe('the admin from the environment', () => {
   beforeAll(async () => {
     upstream = await startUpstream()
     const route = (name: string, access: unknown) => ({ name, match: { path: `/${name}` }, upstream: [upstream.url], access })
-    gateway = await startGateway({ env, routes: [route('public', 'public'), route('users', 'authenticated'), route('admins', { roles: ['admin'] })] })
+    gateway = await startGateway({
+      env,
+      routes: [route('public', 'public'), route('users', 'authenticated'), route('admins', { roles: ['admin'] })],
+    })
     token = (await logIn(gateway)).body.access_token
   })
   afterAll(async () => {

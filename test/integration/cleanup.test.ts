@@ -58,10 +58,7 @@ describe.each(['embedded', 'postgres'] as const)('cleanup on %s', (stores) => {
     const [old, young] = [await newUser(gateway), await newUser(gateway)]
     for (const { token } of [old, young]) await logout(gateway, token)
     await age(gateway, 'revocations', 'expires_at', old, '1 day')
-    await rows(
-      gateway,
-      `INSERT INTO limit_counters VALUES ('over', 1, now() - interval '1 s'), ('counting', 1, now() + interval '1 hour')`,
-    )
+    await rows(gateway, `INSERT INTO limit_counters VALUES ('over', 1, now() - interval '1 s'), ('counting', 1, now() + interval '1 hour')`)
     await gateway.app.core.cleanup()
     const left = (await rows(gateway, 'SELECT session_id FROM revocations')).map((r) => r.session_id)
     expect(left).toContain(sid(young))
@@ -91,7 +88,10 @@ describe.each(['embedded', 'postgres'] as const)('cleanup on %s', (stores) => {
     const before = await removed()
     await gateway.app.core.cleanup()
     expect(await removed()).toBe(before + 1)
-    const [{ n, now }] = await rows(gateway, 'SELECT (SELECT count(*) FROM refresh_tokens)::int AS n, extract(epoch FROM now())::float8 AS now')
+    const [{ n, now }] = await rows(
+      gateway,
+      'SELECT (SELECT count(*) FROM refresh_tokens)::int AS n, extract(epoch FROM now())::float8 AS now',
+    )
     expect(await metric(gateway, 'portcullis_refresh_tokens_rows')).toBe(n)
     const last = await metric(gateway, 'portcullis_cleanup_last_success_timestamp_seconds')
     expect(Math.abs(Number(now) - last)).toBeLessThan(3600)

@@ -89,7 +89,15 @@ describe('a MAC', () => {
     const [id, text] = mac.split('.') as [string, string]
     const changed = Buffer.from(text, 'base64url')
     changed[31]! ^= 1
-    for (const wrong of ['', id, `${id}.`, `${id}.${text.slice(0, -2)}`, `x.${text}`, `${id}.${changed.toString('base64url')}`, `${id}.${text}AAAA`])
+    for (const wrong of [
+      '',
+      id,
+      `${id}.`,
+      `${id}.${text.slice(0, -2)}`,
+      `x.${text}`,
+      `${id}.${changed.toString('base64url')}`,
+      `${id}.${text}AAAA`,
+    ])
       expect(secrets.verifyMac('keys', 'data', wrong)).toBe(false)
   })
 })
