@@ -150,6 +150,10 @@ export async function buildApp(options: BuildOptions): Promise<App> {
     bridge: sockets.bridge,
     ownMethods: (path) => OWN_METHODS.filter((method): boolean => server.hasRoute({ method, url: path })),
     isStopping: () => isStopping,
+    openStream() {
+      metrics.streamsOpen.inc({ kind: 'sse' })
+      return () => metrics.streamsOpen.dec({ kind: 'sse' })
+    },
   })
   const observer = createObserver({ config: config.log, clock, logger, metrics })
   const publicServer = await createServer({ config, clock, logger, pipeline, observer })

@@ -188,7 +188,7 @@ const overlap = (a: Route['methods'], b: Route['methods']) => a === null || b ==
 
 /** A client path by which the laxer route reaches an upstream path that the stricter one guards, or null. */
 function backDoor(table: RouteTable, lax: Route, strict: Route): string | null {
-  if (!lax.origins.some((o) => strict.origins.includes(o))) return null
+  if (!lax.origins.some((o) => strict.origins.includes(o)) || !overlap(lax.methods, strict.methods)) return null
   const [open, guarded] = [rewritePath(lax, lax.path), rewritePath(strict, strict.path)].map((p) => p.replace(/\/$/, '').toLowerCase()) as [
     string,
     string,

@@ -154,7 +154,7 @@ export const ConfigSchema = Type.Object(
           description: 'embedded, or postgres://…',
         }),
         dataDir: Type.String({ default: './data', description: 'Folder of the embedded database.' }),
-        poolSize: integer(2, 10, 'Connections to Postgres.', 1000),
+        poolSize: integer(1, 10, 'Connections to Postgres.', 1000),
       },
       'Users, sessions, keys.',
     ),

@@ -170,13 +170,13 @@ export async function databaseNow(trx: Db | Transaction): Promise<Date> {
   return rows[0]!.now
 }
 
-/** Runs `work` when no other process holds `lock`, else returns null. Held on one connection for as long as `work` runs. */
-export async function withAdvisoryLock<T>(db: Db, lock: number, work: () => Promise<T>): Promise<T | null> {
+/** Runs `work` when no other process holds `lock`, else returns null. `work` gets the one connection that holds it. */
+export async function withAdvisoryLock<T>(db: Db, lock: number, work: (connection: Db) => Promise<T>): Promise<T | null> {
   return db.connection().execute(async (connection) => {
     const { rows } = await sql<{ got: boolean }>`SELECT pg_try_advisory_lock(${lock}) AS got`.execute(connection)
     if (!rows[0]?.got) return null
     try {
-      return await work()
+      return await work(connection)
     } finally {
       await connection.executeQuery(CompiledQuery.raw('SELECT pg_advisory_unlock($1)', [lock])).catch(() => undefined)
     }

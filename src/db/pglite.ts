@@ -46,14 +46,14 @@ async function lockFolder(file: string): Promise<() => Promise<void>> {
       if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || attempt > 0) throw error
       const owner = await askOwner(file)
       if (owner !== null)
-        throw new Error(`the data folder is in use by process ${owner} (${file}): stop that process, or use postgres:// for several`)
+        throw new Error(`the data folder is in use by ${owner} (${file}): stop that process, or use postgres:// for several`)
       // left behind by a process that was killed
       rmSync(file, { force: true })
     }
   }
 }
 
-/** The process id of whoever listens, or null when nobody does. */
+/** Who listens, or null when nobody does. A busy owner may be too late to tell its id. */
 function askOwner(file: string): Promise<string | null> {
   return new Promise((resolve) => {
     let text = ''
@@ -62,7 +62,7 @@ function askOwner(file: string): Promise<string | null> {
     socket.on('data', (chunk) => {
       text += chunk
     })
-    socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code === undefined ? '?' : null))
-    socket.on('close', () => resolve(text || '?'))
+    socket.on('error', (error: NodeJS.ErrnoException) => resolve(error.code === undefined ? 'another process' : null))
+    socket.on('close', () => resolve(text ? `process ${text}` : 'another process'))
   })
 }

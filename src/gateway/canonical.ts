@@ -83,6 +83,8 @@ const HABITS: [RegExp, string][] = [
   [/\/{2,}/g, '/'],
   [/ +(?=\/|$)/g, ''],
   [/[. ]+(?=\/|$)/g, ''],
+  // again: what was trimmed may have stood between two of them
+  [/\/{2,}/g, '/'],
 ]
 
 function decode(text: string): string {

@@ -26,6 +26,8 @@ export interface Answer {
   ownHeaders(): Record<string, string | number | string[] | undefined>
   /** Called once, before the first byte: from here on the response is the upstream's. */
   begin(): void
+  /** The answer is an event stream. @returns called at its end */
+  stream(): () => void
 }
 
 /** RFC 9110 §9.2.2, less those with side effects in practice: may be sent again when the first connection died unused. */
@@ -83,12 +85,14 @@ function passOn(upstream: Upstream, options: Dispatcher.DispatchOptions, route: 
     let hasBegun = false
     let isOver = false
     let stalled: NodeJS.Timeout | undefined
+    let closed = () => {}
 
     const over = (settle: () => void) => {
       if (isOver) return
       isOver = true
       clearTimeout(deadline)
       clearTimeout(stalled)
+      closed()
       response.off('drain', resume)
       response.off('close', clientLeft)
       settle()
@@ -126,7 +130,11 @@ function passOn(upstream: Upstream, options: Dispatcher.DispatchOptions, route: 
       },
       onResponseStart(started, status, _headers, statusText) {
         // interim answers (RFC 9110 §15.2) are of this connection
-        if (status < 200 || isOver) return
+        if ((status >= 100 && status < 200) || isOver) return
+        if (status < 100 || CONTROL.test(statusText ?? '')) {
+          fail(problem('upstream_invalid', { cause: 'a status line that is none' }))
+          return started.abort(new Error('refused'))
+        }
         hasBegun = true
         answer.begin()
         const own = answer.ownHeaders()
@@ -137,6 +145,7 @@ function passOn(upstream: Upstream, options: Dispatcher.DispatchOptions, route: 
         if (status === 304 || status === 204) return over(() => response.end(resolve))
         // an event stream's first byte may be long in coming; its headers are not to wait for it
         if (!hasLength(out)) response.flushHeaders()
+        if (isEventStream(out)) closed = answer.stream()
       },
       onResponseData(started, chunk) {
         if (isOver || response.write(chunk)) return
@@ -155,8 +164,14 @@ function passOn(upstream: Upstream, options: Dispatcher.DispatchOptions, route: 
   })
 }
 
-/** Node refuses to write any other. */
+const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/
+/** Node refuses to write any other; RFC 9112 §4 lets a reason be dropped. */
 const PLAIN_REASON = /^[\t\x20-\x7e]*$/
+
+function isEventStream(headers: readonly string[]): boolean {
+  const at = headers.indexOf('content-type')
+  return at >= 0 && headers[at + 1]!.startsWith('text/event-stream')
+}
 
 function hasLength(headers: readonly string[]): boolean {
   for (let i = 0; i < headers.length; i += 2) if (headers[i] === 'content-length') return true
@@ -187,6 +202,8 @@ function counted(request: IncomingMessage, maxBytes: number): Transform {
   return request.pipe(counter)
 }
 
+/** undici's words for answers that it takes for none. */
+const BAD_ANSWER = /^(bad (response|upgrade)|invalid status)/i
 const TIMEOUTS = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT', 'UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT'])
 
 /** The cause is for the log: it may name an internal address. */
@@ -197,7 +214,7 @@ function failure(error: unknown): Problem {
   const isMalformed =
     error instanceof undici.HTTPParserError ||
     code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH' ||
-    (error as Error).message === 'bad response' ||
+    BAD_ANSWER.test((error as Error).message) ||
     code === 'UND_ERR_HEADERS_OVERFLOW' ||
     code.startsWith('HPE_') ||
     code === 'UND_ERR_INVALID_ARG'

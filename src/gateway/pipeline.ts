@@ -24,6 +24,8 @@ export interface PipelineDeps {
   /** Methods of our own endpoint at a path; none where there is none. */
   ownMethods(path: string): string[]
   isStopping(): boolean
+  /** An event stream begins. @returns called at its end */
+  openStream(): () => void
 }
 
 export interface Pipeline {
@@ -42,6 +44,7 @@ export function createPipeline({
   bridge,
   ownMethods,
   isStopping,
+  openStream,
 }: PipelineDeps): Pipeline {
   return {
     receive: (req) => receive(req, table, readOrigin),
@@ -64,6 +67,7 @@ export function createPipeline({
         response: reply.raw,
         ownHeaders: () => ({ ...reply.getHeaders(), 'x-request-id': exchange.requestId, ...(isStopping() ? { connection: 'close' } : {}) }),
         begin: () => reply.hijack(),
+        stream: openStream,
       }) //                                                                   413 502 503 504
       // the client left before the answer began: nothing is to follow
       if (!reply.sent) reply.hijack()

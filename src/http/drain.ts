@@ -1,22 +1,42 @@
-/** What is left of a body that nobody wants. */
+/** What is left of a body that nobody wants. Closing with unread bytes would reset the connection, and the answer with it (RFC 9112 §9.6). */
 import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 
 const MAX_BYTES = 64 * 1024 * 1024
 const MAX_MS = 5000
 
-/**
- * Reads and drops it, within bounds, so that a client that is still sending gets its answer: closing with unread bytes would reset the
- * connection, and the answer with it (RFC 9112 §9.6).
- */
+/** Reads and drops the rest of a body, within bounds; the connection can be used again. */
 export function drain(request: IncomingMessage): void {
   if (request.complete || request.destroyed) return
-  let bytes = 0
-  const late = setTimeout(() => request.socket.destroy(), MAX_MS).unref()
-  request.on('data', (chunk: Buffer) => {
-    bytes += chunk.length
-    if (bytes > MAX_BYTES) request.socket.destroy()
-  })
-  request.once('close', () => clearTimeout(late)).once('end', () => clearTimeout(late))
+  const stop = bound(request.socket)
+  request.once('close', stop).once('end', stop)
   request.on('error', () => {})
   request.resume()
+}
+
+const lingering = new WeakSet<Socket>()
+
+/** Nothing that comes on this connection is a request any more. */
+export const isLingering = (socket: Socket): boolean => lingering.has(socket)
+
+/** Closes our half after the answer; reads on, and drops it, until the client has closed its own, within bounds. */
+export function linger(socket: Socket): void {
+  if (lingering.has(socket)) return
+  lingering.add(socket)
+  // Node calls this when an answer with `connection: close` is written
+  socket.destroySoon = () => {
+    socket.end()
+    socket.once('close', bound(socket))
+  }
+}
+
+/** @returns stops watching */
+function bound(socket: Socket): () => void {
+  const { bytesRead } = socket
+  const started = performance.now()
+  const watch = setInterval(() => {
+    if (socket.bytesRead - bytesRead > MAX_BYTES || performance.now() - started > MAX_MS) socket.destroy()
+  }, 100).unref()
+  socket.once('close', () => clearInterval(watch))
+  return () => clearInterval(watch)
 }

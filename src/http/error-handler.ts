@@ -6,7 +6,7 @@ import { type ErrorCode, type FieldError, Problem, problem, problemBody, unavail
 import { exchangeOf } from '../gateway/exchange.ts'
 import { limitHeaders } from '../limits/limiter.ts'
 import type { Logger } from '../logger.ts'
-import { drain } from './drain.ts'
+import { linger } from './drain.ts'
 
 const FASTIFY_CODES: Record<string, ErrorCode> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'content_type_unsupported',
@@ -30,13 +30,13 @@ export function createErrorHandler({ clock, logger }: { clock: Clock; logger: Lo
         'unexpected error',
       )
     exchange.error = known
-    // who waits for 100 Continue may or may not send the body now: the connection cannot be used again (RFC 9110 §10.1.1)
-    const close = exchange.expectsContinue && !request.raw.complete ? { connection: 'close' } : {}
-    drain(request.raw)
+    // what is left of a refused body is not read as a request (RFC 9112 §9.6, RFC 9110 §10.1.1)
+    const isUnread = !request.raw.complete
+    if (isUnread) linger(request.raw.socket)
     return reply
       .code(known.status)
       .headers({
-        ...close,
+        ...(isUnread ? { connection: 'close' } : {}),
         ...limitHeaders(exchange.decisions),
         ...known.headers,
         'cache-control': 'no-store',

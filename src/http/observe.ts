@@ -36,19 +36,22 @@ export interface ObserverDeps {
 }
 
 const KEPT_ERRORS = 100
+/** In the order of their coming: many fall into one millisecond. */
+type Kept = ErrorRecord & { sequence: number }
 /** nginx's word for a client that left before its answer. */
 const CLIENT_CLOSED = 499
 
 export function createObserver({ config, clock, logger, metrics, random = Math.random }: ObserverDeps): Observer {
   const skipped = new Set(config.skip)
   // apart, so that a flood of 401s does not push the one 502 out
-  const kept: { server: ErrorRecord[]; client: ErrorRecord[] } = { server: [], client: [] }
+  const kept: { server: Kept[]; client: Kept[] } = { server: [], client: [] }
+  let sequence = 0
   let inFlight = 0
   metrics.inFlight.collectFrom(() => inFlight)
 
   function keep(record: ErrorRecord): void {
     const ring = record.status >= 500 ? kept.server : kept.client
-    ring.push(record)
+    ring.push({ ...record, sequence: sequence++ })
     if (ring.length > KEPT_ERRORS) ring.shift()
   }
 
@@ -114,6 +117,11 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
       logger.info({ request_id: requestId, route: 'none', status, outcome: code }, 'request')
       return requestId
     },
-    lastErrors: () => [...kept.server, ...kept.client].sort((a, b) => b.timestamp.localeCompare(a.timestamp)).slice(0, KEPT_ERRORS),
+    lastErrors() {
+      const { server, client } = kept
+      const room = KEPT_ERRORS - server.length
+      const shown = [...server, ...(room > 0 ? client.slice(-room) : [])]
+      return shown.sort((a, b) => b.sequence - a.sequence).map(({ sequence: _, ...record }) => record)
+    },
   }
 }

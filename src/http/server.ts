@@ -10,6 +10,7 @@ import { exchangeOf } from '../gateway/exchange.ts'
 import { demandCanonical, type Pipeline, PROXIED_METHODS } from '../gateway/pipeline.ts'
 import type { Logger } from '../logger.ts'
 import { createCors } from './cors.ts'
+import { isLingering } from './drain.ts'
 import { createErrorHandler } from './error-handler.ts'
 import type { Observer } from './observe.ts'
 
@@ -62,6 +63,10 @@ export async function createServer({ config, clock, logger, pipeline, observer }
       const exchange = pipeline.receive(req)
       exchange.expectsContinue = expecting.has(req)
       exchange.isUpgrade = upgrading.has(req)
+      if (isLingering(req.socket)) {
+        exchange.refusal = problem('request_malformed', { cause: 'behind a refused body' })
+        req.socket.destroy()
+      }
       if (unmet.has(req)) exchange.refusal = problem('expectation_failed')
       // a refused target must still reach the hook that answers it
       return exchange.refusal ? '/' : req.url!

@@ -28,16 +28,16 @@ export interface CleanupDeps {
 
 /** @returns what was removed, or null when another replica is at it */
 export function createCleanup({ db, needsLock, config, metrics, logger, batch = 1000 }: CleanupDeps): () => Promise<CleanupResult | null> {
-  async function clean(): Promise<CleanupResult> {
-    const now = await databaseNow(db)
+  async function clean(on: Db): Promise<CleanupResult> {
+    const now = await databaseNow(on)
     const revokedBefore = new Date(now.getTime() - config.cleanup.revokedRetentionDays * DAY_MS)
-    const sessions = await inBatches((limit) => deleteDeadSessions(db, now, revokedBefore, limit))
-    const refreshTokens = await inBatches((limit) => deleteExpiredRefreshTokens(db, now, limit))
-    await deleteExpiredRevocations(db, now)
-    await deleteEndedCounters(db, now)
+    const sessions = await inBatches((limit) => deleteDeadSessions(on, now, revokedBefore, limit))
+    const refreshTokens = await inBatches((limit) => deleteExpiredRefreshTokens(on, now, limit))
+    await deleteExpiredRevocations(on, now)
+    await deleteEndedCounters(on, now)
     metrics.cleanupDeleted.inc({ kind: 'sessions' }, sessions)
     metrics.cleanupDeleted.inc({ kind: 'refresh_tokens' }, refreshTokens)
-    metrics.refreshTokenRows.set(await countRefreshTokens(db))
+    metrics.refreshTokenRows.set(await countRefreshTokens(on))
     metrics.cleanupLastSuccess.set(now.getTime() / 1000)
     logger.info({ sessions, refresh_tokens: refreshTokens }, 'cleanup is done')
     return { sessions, refreshTokens }
@@ -52,7 +52,7 @@ export function createCleanup({ db, needsLock, config, metrics, logger, batch = 
     }
   }
 
-  return () => (needsLock ? withAdvisoryLock(db, LOCK, clean) : clean())
+  return () => (needsLock ? withAdvisoryLock(db, LOCK, clean) : clean(db))
 }
 
 /** What a repeated refresh could be answered from is erased once grace is over. */

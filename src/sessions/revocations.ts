@@ -40,6 +40,8 @@ export interface RevocationsDeps {
 }
 
 const POLL_MS = 1000
+/** Too many to walk through each second. */
+const MANY = 10_000
 const FULL_RELOAD_EVERY = 60
 
 export function createRevocations({ db, clock, logger, broadcast, maxSessions = 500_000 }: RevocationsDeps): Revocations {
@@ -73,7 +75,7 @@ export function createRevocations({ db, clock, logger, broadcast, maxSessions = 
       low = page.low
       loadedAt = performance.now()
       failure = null
-      if (from === '0') forgetExpired()
+      if (from === '0' || sessions.size < MANY) forgetExpired()
     } catch (error) {
       if (!failure) logger.warn({ reason: 'revocations_unread', cause: String(error) }, 'revocations cannot be read from the database')
       failure = error

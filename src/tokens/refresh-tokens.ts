@@ -83,22 +83,21 @@ export function createRefreshTokens({ db, secrets, ending, tokens, refresh }: Re
       return await inTransaction(db, (trx) => judge(trx, { ...place, presented, child, nonce, origin }))
     } catch (error) {
       const isAway = error instanceof Problem ? error.code === 'unavailable' : isDatabaseAway(error)
-      const committed = isAway ? await lookFor(child).catch(() => null) : null
+      const committed = isAway ? await lookFor(place, child).catch(() => null) : null
       if (committed) return committed
       throw error
     }
   }
 
-  async function lookFor(child: string): Promise<RefreshOutcome | null> {
-    const place = await findRefreshToken(db, hashOf(child))
-    if (!place) return null
-    return inTransaction(db, async (trx) => {
+  /** The locks wait for a transaction whose end we have not heard of: then it has happened, or it has not. */
+  const lookFor = (place: { id: string; session_id: string; user_id: string }, child: string): Promise<RefreshOutcome | null> =>
+    inTransaction(db, async (trx) => {
       const user = await lockUserForShare(trx, place.user_id)
       const session = await lockSession(trx, place.session_id)
-      const isAlive = user && session && !session.revoked_at && !user.disabled_at
-      return isAlive ? { outcome: 'rotated' as const, user, session, refreshToken: child } : null
+      const born = await findChild(trx, place.id)
+      const isOurs = user && session && !session.revoked_at && !user.disabled_at && born?.token_hash.equals(hashOf(child))
+      return isOurs ? { outcome: 'rotated' as const, user, session, refreshToken: child } : null
     })
-  }
 
   interface Attempt {
     id: string

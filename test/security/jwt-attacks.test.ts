@@ -173,8 +173,7 @@ describe.each(['EdDSA', 'RS256', 'ES256', 'HS256'] as const)('attacks on %s toke
   ])('a header with %s', async (_, more) => isRefused(await signed(same, (h) => ({ ...h, ...more }))))
 
   it.each(['aud', 'iss', 'exp', 'iat', 'jti', 'sub', 'sid', 'ver', 'roles'])('no %s', async (name) =>
-    isRefused(await signed(without(name))),
-  )
+    isRefused(await signed(without(name))))
 
   it.each([
     ['aud of another service', { aud: 'billing' }],

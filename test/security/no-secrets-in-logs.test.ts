@@ -217,20 +217,21 @@ it('the run has told what happened: the places that are searched are not empty',
   for (const [name, value] of secrets) expect(value.length, name).toBeGreaterThanOrEqual(8)
 })
 
-it.each(['the log', '/metrics', '/auth/admin/errors'])(
-  '%s holds no password, no token, no cookie, no key and no e-mail address',
-  (place) => {
-    const text = texts.get(place)!.toLowerCase()
-    const spellings = (value: string) => [value, encodeURIComponent(value), JSON.stringify(value).slice(1, -1)].map((v) => v.toLowerCase())
-    const found = [...secrets].filter(([, value]) => spellings(value).some((spelling) => text.includes(spelling)))
-    const where = found.map(
-      ([name, value]) =>
-        `${name}: ${texts
-          .get(place)!
-          .split('\n')
-          .find((l) => l.toLowerCase().includes(value.toLowerCase()))
-          ?.slice(0, 500)}`,
-    )
-    expect(where).toEqual([])
-  },
-)
+it.each([
+  'the log',
+  '/metrics',
+  '/auth/admin/errors',
+])('%s holds no password, no token, no cookie, no key and no e-mail address', (place) => {
+  const text = texts.get(place)!.toLowerCase()
+  const spellings = (value: string) => [value, encodeURIComponent(value), JSON.stringify(value).slice(1, -1)].map((v) => v.toLowerCase())
+  const found = [...secrets].filter(([, value]) => spellings(value).some((spelling) => text.includes(spelling)))
+  const where = found.map(
+    ([name, value]) =>
+      `${name}: ${texts
+        .get(place)!
+        .split('\n')
+        .find((l) => l.toLowerCase().includes(value.toLowerCase()))
+        ?.slice(0, 500)}`,
+  )
+  expect(where).toEqual([])
+})

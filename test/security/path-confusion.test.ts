@@ -95,23 +95,37 @@ describe('without a token', () => {
     expect(upstream.take()).toEqual([])
   })
 
-  it.each(['/admin', '/admin/', '/admin/x', '/ADMIN/x', '/Admin', '/aDmIn/x?y', '/admin?x', '/admin/x?/../../public', '/admin/a..b'])(
-    '%s is a path of /admin, and 401',
-    async (target) => {
-      upstream.take()
-      expect(statusOf(await get(target))).toBe(401)
-      expect(upstream.take()).toEqual([])
-    },
-  )
+  it.each([
+    '/admin',
+    '/admin/',
+    '/admin/x',
+    '/ADMIN/x',
+    '/Admin',
+    '/aDmIn/x?y',
+    '/admin?x',
+    '/admin/x?/../../public',
+    '/admin/a..b',
+  ])('%s is a path of /admin, and 401', async (target) => {
+    upstream.take()
+    expect(statusOf(await get(target))).toBe(401)
+    expect(upstream.take()).toEqual([])
+  })
 
-  it.each(['/administrator', '/admin-x', '/x/admin', '/x?../admin', '/x?a=/admin&b=//..%2f', '/adm', '/x/ad.min', '/.admin', '/..admin'])(
-    '%s is another path, and goes out as it came',
-    async (target) => {
-      upstream.take()
-      expect(statusOf(await get(target))).toBe(200)
-      expect(upstream.take()[0]?.url).toBe(target)
-    },
-  )
+  it.each([
+    '/administrator',
+    '/admin-x',
+    '/x/admin',
+    '/x?../admin',
+    '/x?a=/admin&b=//..%2f',
+    '/adm',
+    '/x/ad.min',
+    '/.admin',
+    '/..admin',
+  ])('%s is another path, and goes out as it came', async (target) => {
+    upstream.take()
+    expect(statusOf(await get(target))).toBe(200)
+    expect(upstream.take()[0]?.url).toBe(target)
+  })
 })
 
 describe('a route that allows ambiguous forms', () => {
