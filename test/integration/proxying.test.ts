@@ -10,6 +10,7 @@ const zipped = gzipSync('zipped by the upstream')
 const ANSWERS: Record<string, string> = {
   '/raw/bytes': 'HTTP/1.1 200 Fine\r\nX-Name: caf\xe9\r\nContent-Length: 2\r\n\r\nok',
   '/raw/text': 'HTTP/1.1 404 Gibt\xb4s nicht\r\nContent-Length: 2\r\n\r\nok',
+  '/raw/control': 'HTTP/1.1 404 Not\x01found\r\nContent-Length: 2\r\n\r\nok',
   '/raw/trailers': 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n',
   '/raw/hop': 'HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=9\r\nContent-Length: 2\r\n\r\nok',
   '/raw/early': 'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok',
@@ -173,8 +174,8 @@ describe('an answer', () => {
     expect(answer).toContain('x-name: caf\xe9\r\n')
   })
 
-  it('is not lost for a status text outside ASCII', async () => {
-    const answer = await get('/raw/text')
+  it.each(['/raw/text', '/raw/control'])('is not lost for a status text that cannot be passed on: %s', async (path) => {
+    const answer = await get(path)
     expect(statusOf(answer)).toBe(404)
     expect(answer.endsWith('\r\n\r\nok')).toBe(true)
   })

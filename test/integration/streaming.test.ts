@@ -2,14 +2,16 @@ import { once } from 'node:events'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { type Gateway, metric, startGateway } from '../support/gateway.ts'
 import { until } from '../support/processes.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 import { connect } from '../support/wire.ts'
 
 const MIB = 1024 * 1024
-const BIG = 200 * MIB
+const BIG = 400 * MIB
+/** What the process may grow by meanwhile: garbage that is not collected yet, of gateway, upstream and client together; far below BIG. */
+const MOST = 250
 const piece = Buffer.alloc(64 * 1024, 'x')
 const pieces = (bytes: number) =>
   Readable.from(
@@ -20,13 +22,13 @@ const pieces = (bytes: number) =>
   )
 
 /** What the upstream is doing, by path. */
-const at = new Map<string, { req: IncomingMessage; res: ServerResponse; isAborted: boolean }>()
+const at = new Map<string, { req: IncomingMessage; res: ServerResponse; isAborted: boolean; bytesBefore: number }>()
 let upstream: Upstream
 let gateway: Gateway
 beforeAll(async () => {
   upstream = await startUpstream(async (req, res) => {
     const path = req.url!
-    const here = { req, res, isAborted: false }
+    const here = { req, res, isAborted: false, bytesBefore: req.socket.bytesWritten }
     at.set(path, here)
     res.on('close', () => {
       here.isAborted = !res.writableFinished
@@ -53,6 +55,8 @@ afterAll(async () => {
   await upstream.close()
 })
 
+afterEach(() => until(async () => (await metric(gateway, 'portcullis_http_requests_in_flight')) === 0, 'no request in flight'))
+
 const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`
 
 describe('server-sent events', () => {
@@ -72,10 +76,9 @@ describe('server-sent events', () => {
   })
 })
 
-describe('200 MB', () => {
-  /** The most that the process grew by while this ran: gateway, upstream and client together. */
+describe('400 MiB', () => {
+  /** The most that the process grew by while this ran, in MiB. */
   async function growth(work: () => Promise<void>): Promise<number> {
-    globalThis.gc?.()
     const start = process.memoryUsage().rss
     let peak = start
     const timer = setInterval(() => {
@@ -101,7 +104,7 @@ describe('200 MB', () => {
       )
     })
     expect(bytes).toBe(BIG)
-    expect(grown).toBeLessThan(120)
+    expect(grown).toBeLessThan(MOST)
   })
 
   it.each([
@@ -115,7 +118,46 @@ describe('200 MB', () => {
       for await (const chunk of answer) text += chunk
     })
     expect(text).toBe(String(BIG))
-    expect(grown).toBeLessThan(120)
+    expect(grown).toBeLessThan(MOST)
+  })
+})
+
+describe('a side that does not read', () => {
+  /** What is on its way when it stalls, or too much of it: in buffers of the kernel, and little here. */
+  async function stalled(bytes: () => number): Promise<number> {
+    let [last, same] = [-1, 0]
+    await until(() => {
+      same = bytes() === last ? same + 1 : 0
+      last = bytes()
+      return (last > 0 && same > 20) || last > BIG
+    }, 'the stream to stall')
+    return last / MIB
+  }
+
+  it('a client: the upstream is held up', async () => {
+    const client = await connect(gateway.port)
+    client.socket.pause()
+    client.write(get('/endless/unread'))
+    const here = await until(() => at.get('/endless/unread'), 'the request at the upstream')
+    expect(await stalled(() => here.req.socket.bytesWritten - here.bytesBefore)).toBeLessThan(64)
+    client.destroy()
+    await until(() => here.isAborted, 'the end of the request at the upstream')
+  })
+
+  it.each([
+    ['of a declared length', { 'content-length': BIG }],
+    ['chunked', {}],
+  ])('an upstream: the client is held up, with a body %s', async (name, headers) => {
+    const path = `/silent/${name.length}`
+    const request = http.request(gateway.url + path, { method: 'POST', headers, agent: false })
+    request.on('error', () => {})
+    const sending = pipeline(pieces(BIG), request).catch(() => {})
+    await until(() => at.has(path), 'the request at the upstream')
+    expect(await stalled(() => request.socket?.bytesWritten ?? 0)).toBeLessThan(64)
+    // a socket that is not read does not tell that its peer left: the upstream ends it
+    at.get(path)!.res.destroy()
+    request.destroy()
+    await sending
   })
 })
 
@@ -131,7 +173,6 @@ describe('a client that leaves', () => {
     if (part) await client.receives(part)
     client.destroy()
     await until(() => at.get(path)!.isAborted, 'the end of the request at the upstream')
-    await until(async () => (await metric(gateway, 'portcullis_http_requests_in_flight')) === 0, 'no request in flight')
   })
 
   it.each([
@@ -145,7 +186,6 @@ describe('a client that leaves', () => {
     client.destroy()
     await until(() => at.get(path)!.isAborted, 'the end of the request at the upstream')
     expect(at.get(path)!.req.complete).toBe(false)
-    await until(async () => (await metric(gateway, 'portcullis_http_requests_in_flight')) === 0, 'no request in flight')
   })
 })
 
