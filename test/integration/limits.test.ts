@@ -237,6 +237,10 @@ describe.each(['memory', 'redis'] as const)('limits counted in %s', (tier) => {
       expect([count(failures, 401), count(failures, 429)]).toEqual([29, 11])
     })
 
+    test('a login that no database can hold is an unknown account, too', async () => {
+      expect((await login('nobody\u0000', 'wrong', newAddress())).body).toMatchObject({ status: 401, code: 'invalid_credentials' })
+    })
+
     test('thirty failures an hour for an account over all addresses, also in parallel, then not even the right password', async () => {
       const [user, other] = [await newUserFrom(gateway), await newUserFrom(gateway)]
       const answers = await Promise.all(times(40, (i) => login(i % 2 ? user.email : user.username, 'wrong', newAddress())))
