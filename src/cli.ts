@@ -134,11 +134,11 @@ function readWords(argv: string[]): Words {
 
 const DEFAULT_CONFIG = 'portcullis.yaml'
 
+const flagsOf = ({ set = [], port }: Words['values']): string[] => [...set, ...(port ? [`server.port=${port}`] : [])]
+
 function load({ values }: Words, needSecrets = true): Loaded {
-  const flags = [...(values.set ?? []), ...(values.port ? [`server.port=${values.port}`] : [])]
   const file = values.config ?? (existsSync(DEFAULT_CONFIG) ? DEFAULT_CONFIG : undefined)
-  const loaded = loadConfig({ file, flags, needSecrets })
-  return loaded
+  return loadConfig({ file, flags: flagsOf(values), needSecrets })
 }
 
 /** Opens the stores for one command. Logs go nowhere: the command prints what it did. */
@@ -176,7 +176,7 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
 
   async demo(words) {
     const { runDemo } = await import('./demo/demo.ts')
-    await runDemo({ file: words.values.config, flags: words.values.set ?? [] })
+    await runDemo({ file: words.values.config, flags: flagsOf(words.values) })
     return -1
   },
 
@@ -331,7 +331,7 @@ async function readLine(): Promise<string> {
 
 /** A connection string may hold a password; what is shown does not. */
 function withoutPasswords(config: Loaded['config']): unknown {
-  const hide = (url: string) => url.replace(/(:\/\/[^:/@]*):[^@/]*@/, '$1:***@')
+  const hide = (url: string) => url.replace(/(:\/\/[^:/@]*):.*@/, '$1:***@').replace(/([?&]password=)[^&]*/gi, '$1***')
   return { ...config, database: { ...config.database, url: hide(config.database.url) }, redis: { url: hide(config.redis.url) } }
 }
 

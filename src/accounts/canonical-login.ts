@@ -7,7 +7,7 @@ export const canonicalUsername = (username: string): string => username.toLowerC
 export const isUsername = (canonical: string): boolean => USERNAME.test(canonical)
 
 export const canonicalEmail = (email: string): string => email.normalize('NFC').toLowerCase()
-export const isEmail = (email: string): boolean => EMAIL.test(email) && !/\.\.|^\.|\.@|@\.|@-|\.$/.test(email)
+export const isEmail = (email: string): boolean => EMAIL.test(email) && email.isWellFormed() && !/\.\.|^\.|\.@|@\.|@-|\.$/.test(email)
 
 /** Usernames hold no `@`, so that the two can never be confused. */
 export const canonicalLogin = (login: string): string =>

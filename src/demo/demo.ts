@@ -24,7 +24,7 @@ export async function runDemo({ file = DEMO_CONFIG, flags }: { file?: string | u
     logger,
     adminMustChangePassword: false,
   })
-  process.stdout.write(introduction(`http://localhost:${port}`, `http://localhost:${adminPort}`, kept.adminPassword))
+  process.stdout.write(introduction(`http://localhost:${port}`, `http://localhost:${adminPort}`, kept.adminPassword, dataDir))
 }
 
 /** Generated at the first start and kept beside the database that they open, readable by their owner alone. */
@@ -38,7 +38,7 @@ function keepSecrets(file: string): { secretKey: string; adminPassword: string }
   }
 }
 
-function introduction(base: string, admin: string, password: string): string {
+function introduction(base: string, admin: string, password: string, dataDir: string): string {
   const post = (path: string, body: object) => `curl -s ${base}${path} -H 'content-type: application/json' -d '${JSON.stringify(body)}'`
   const token = `sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/'`
   return `
@@ -72,7 +72,7 @@ function introduction(base: string, admin: string, password: string): string {
     curl -s -X POST ${base}/auth/logout -H "authorization: Bearer $TOKEN"
     curl -s ${base}/shop/orders -H "authorization: Bearer $TOKEN"
 
-  Ctrl-C stops it. Everything it keeps is in ./data/demo.
+  Ctrl-C stops it. Everything it keeps is in ${dataDir}.
 
 `
 }

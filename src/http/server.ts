@@ -63,10 +63,7 @@ export async function createServer({ config, clock, logger, pipeline, observer }
       const exchange = pipeline.receive(req)
       exchange.expectsContinue = expecting.has(req)
       exchange.isUpgrade = upgrading.has(req)
-      if (isLingering(req.socket)) {
-        exchange.refusal = problem('request_malformed', { cause: 'behind a refused body' })
-        req.socket.destroy()
-      }
+      if (isLingering(req.socket)) exchange.refusal = problem('request_malformed', { cause: 'behind a refused body' })
       if (unmet.has(req)) exchange.refusal = problem('expectation_failed')
       // a refused target must still reach the hook that answers it
       return exchange.refusal ? '/' : req.url!

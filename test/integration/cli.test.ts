@@ -39,7 +39,10 @@ const spawnCli = (args: string[], env: NodeJS.ProcessEnv = {}, cwd = dir) =>
 async function run(args: string[], env: NodeJS.ProcessEnv = {}, input = '', cwd = dir): Promise<Ran> {
   const { child } = spawnCli(args, env, cwd)
   const out = { stdout: '', stderr: '' }
-  for (const name of ['stdout', 'stderr'] as const) child[name]!.on('data', (chunk) => void (out[name] += chunk))
+  for (const name of ['stdout', 'stderr'] as const)
+    child[name]!.on('data', (chunk) => {
+      out[name] += chunk
+    })
   child.stdin!.on('error', () => {}).end(input)
   const [code] = await once(child, 'close')
   return { code, ...out }
