@@ -5,6 +5,7 @@
 import { type RateLimiterAbstract, RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible'
 import type { Metrics } from '../metrics.ts'
 import type { RedisConnections } from '../redis.ts'
+import { createKeyBound } from './key-bound.ts'
 
 export interface Limit {
   name: string
@@ -60,6 +61,8 @@ export interface LimiterDeps {
 
 /** After a failure Redis is left alone this long. */
 const BREAKER_MS = 1000
+/** Of one limit in this process's memory. */
+const MAX_KEYS = 100_000
 
 /** A method of rate-limiter-flexible's store limiters that its types leave out. */
 interface Remembering {
@@ -74,6 +77,7 @@ interface Counted {
 export function createLimiter({ redis, replicas, counters, metrics, now }: LimiterDeps): Limiter {
   const shared = new Map<string, RateLimiterAbstract>()
   const local = new Map<string, RateLimiterMemory>()
+  const bounds = new WeakMap<RateLimiterAbstract, (key: string) => string>()
   let openUntil = 0
 
   const remember = <T>(map: Map<string, T>, key: string, make: () => T): T => {
@@ -96,17 +100,22 @@ export function createLimiter({ redis, replicas, counters, metrics, now }: Limit
             ...(limit.isRefundable ? {} : { inMemoryBlockOnConsumed: limit.limit }),
             rejectIfRedisNotReady: true,
           })
-        : new RateLimiterMemory({ keyPrefix: nameOf(limit), points: limit.limit, duration: limit.windowSeconds }),
+        : inMemory(limit),
     )
 
   /** This process's share of the limit. */
   const localLimit = (limit: Limit): Limit => ({ ...limit, limit: Math.max(1, Math.floor(limit.limit / replicas)) })
-  const localLimiter = (limit: Limit) =>
-    remember(
-      local,
-      idOf(limit),
-      () => new RateLimiterMemory({ keyPrefix: nameOf(limit), points: limit.limit, duration: limit.windowSeconds }),
-    )
+  const localLimiter = (limit: Limit) => remember(local, idOf(limit), () => inMemory(limit))
+
+  function inMemory(limit: Limit): RateLimiterMemory {
+    const limiter = new RateLimiterMemory({ keyPrefix: nameOf(limit), points: limit.limit, duration: limit.windowSeconds })
+    bounds.set(
+      limiter,
+      createKeyBound(MAX_KEYS, limit.windowSeconds * 1000, () => Date.now()),
+    ) // the limiter's own clock
+    return limiter
+  }
+  const boundKey = (limiter: RateLimiterAbstract, key: string) => bounds.get(limiter)?.(key) ?? key
 
   async function consume(limit: Limit, key: string, fallback: Fallback): Promise<Decision> {
     return tell(await decide(limit, key, 1, fallback))
@@ -139,11 +148,11 @@ export function createLimiter({ redis, replicas, counters, metrics, now }: Limit
       const blockedMs =
         limiter instanceof RateLimiterRedis ? (limiter as unknown as Remembering).getInMemoryBlockMsBeforeExpire(limiter.getKey(key)) : 0
       if (blockedMs > 0) return { count: limit.limit, msLeft: blockedMs }
-      const known = await limiter.get(key)
+      const known = await limiter.get(boundKey(limiter, key))
       return known ? { count: known.consumedPoints, msLeft: known.msBeforeNext } : full
     }
     try {
-      const { consumedPoints, msBeforeNext } = await limiter.consume(key)
+      const { consumedPoints, msBeforeNext } = await limiter.consume(boundKey(limiter, key))
       return { count: consumedPoints, msLeft: msBeforeNext }
     } catch (rejection) {
       if (!(rejection instanceof RateLimiterRes)) throw rejection
@@ -167,7 +176,7 @@ export function createLimiter({ redis, replicas, counters, metrics, now }: Limit
     peek: (limit, key, fallback) => decide(limit, key, 0, fallback),
     async refund(limit, key, tier) {
       if (tier === 'database') await counters.add(`${nameOf(limit)}:${key}`, -1, limit.windowSeconds)
-      else await sharedLimiter(limit).reward(key, 1)
+      else await sharedLimiter(limit).reward(boundKey(sharedLimiter(limit), key), 1)
     },
     isBreakerOpen: () => now() < openUntil,
   }
