@@ -136,7 +136,8 @@ export function createRefreshTokens({ db, secrets, ending, tokens, refresh }: Re
     const child = await findChild(trx, token.id)
     const inGrace = now.getTime() - token.rotated_at!.getTime() <= refresh.graceSeconds * 1000
     if (inGrace && child && child.rotated_at === null) {
-      const successor = session.expires_at > now && token.retry_nonce && repeatChild(session.id, presented, token)
+      const isOver = child.expires_at <= now || session.expires_at <= now
+      const successor = !isOver && token.retry_nonce && repeatChild(session.id, presented, token)
       if (successor && hashOf(successor).equals(child.token_hash)) return { outcome: 'repeated', user, session, refreshToken: successor }
       return { outcome: 'superseded' }
     }
