@@ -30,7 +30,7 @@ beforeAll(async () => {
   writeFileSync(file, JSON.stringify(config))
   const env = { PATH: process.env.PATH, PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64') }
   gateway = start(process.execPath, ['src/cli.ts', 'serve', '--config', file], { env })
-  await until(async () => (await fetch(`${url}/health`)).ok, `the gateway\n${gateway.output()}`)
+  await until(async () => (await fetch(`${url}/health`)).ok, 'the gateway', 50_000)
 })
 afterAll(async () => {
   await gateway.stop()
