@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { call, newUser, raw, statusOf } from '../support/client.ts'
 import { type Gateway, metric, startGateway } from '../support/gateway.ts'
 import { until } from '../support/processes.ts'
@@ -25,12 +25,13 @@ afterAll(async () => {
   await upstream.close()
 })
 
+beforeEach(() => void upstream.take())
+
 const post = (path: string, fields: string) => `POST ${path} HTTP/1.1\r\nHost: gateway.test\r\n${fields}\r\n\r\n`
 const chunk = (size: number) => `${size.toString(16)}\r\n${'x'.repeat(size)}\r\n`
 
 describe('a body of a declared length', () => {
   it('passes up to the limit', async () => {
-    upstream.take()
     expect((await call(gateway, '/small', { body: 'x'.repeat(LIMIT) })).status).toBe(200)
     expect(upstream.take()[0]?.body).toHaveLength(LIMIT)
   })
@@ -57,7 +58,6 @@ describe('a body of a declared length', () => {
 describe('a chunked body', () => {
   const fields = 'Transfer-Encoding: chunked'
   it('passes up to the limit', async () => {
-    upstream.take()
     const answer = await raw(gateway.port, `${post('/small', `${fields}\r\nConnection: close`)}${chunk(LIMIT - 1)}${chunk(1)}0\r\n\r\n`)
     expect(statusOf(answer)).toBe(200)
     expect(upstream.take()[0]?.body).toHaveLength(LIMIT)
@@ -76,7 +76,6 @@ describe('Expect: 100-continue', () => {
 
   it('is answered once the request may go on, and the body follows', async () => {
     const user = await newUser(gateway)
-    upstream.take()
     const client = await connect(gateway.port)
     client.write(post('/private', `${fields}\r\nAuthorization: Bearer ${user.token}\r\nConnection: close`))
     await client.receives('HTTP/1.1 100 Continue\r\n\r\n')
