@@ -131,7 +131,7 @@ function passOn(upstream: Upstream, options: Dispatcher.DispatchOptions, route: 
       onResponseStart(started, status, _headers, statusText) {
         // interim answers (RFC 9110 §15.2) are of this connection
         if ((status >= 100 && status < 200) || isOver) return
-        if (status < 100 || CONTROL.test(statusText ?? '')) {
+        if (status < 100) {
           fail(problem('upstream_invalid', { cause: 'a status line that is none' }))
           return started.abort(new Error('refused'))
         }
@@ -164,7 +164,6 @@ function passOn(upstream: Upstream, options: Dispatcher.DispatchOptions, route: 
   })
 }
 
-const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/
 /** Node refuses to write any other; RFC 9112 §4 lets a reason be dropped. */
 const PLAIN_REASON = /^[\t\x20-\x7e]*$/
 

@@ -74,14 +74,14 @@ describe('the introduction', () => {
       .split('\n')
       .map((l) => l.trim())
       .filter((l) => /^(curl|TOKEN=|ADMIN=)/.test(l))
-    expect(lines).toHaveLength(11)
+    expect(lines).toHaveLength(12)
     const feed = lines.findIndex((l) => l.includes('/shop/feed'))
     const [before, after] = [lines.slice(0, feed), lines.slice(feed + 1)]
 
     const told = await paste([...before, 'echo "$TOKEN"'])
     const token = told.pop()!
     expect(token.split('.')).toHaveLength(3)
-    const [catalog, refused, , whoami, order, forbidden, , all] = told.map((text) => (text ? JSON.parse(text) : null))
+    const [catalog, refused, , , whoami, order, forbidden, , all] = told.map((text) => (text ? JSON.parse(text) : null))
     expect(catalog[0]).toMatchObject({ item: 'drawbridge' })
     expect(refused).toMatchObject({ status: 401, code: 'token_missing' })
     expect(whoami).toMatchObject({ user: expect.stringMatching(/^[\da-f-]{36}$/), roles: 'user' })
