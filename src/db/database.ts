@@ -159,7 +159,9 @@ export async function inTransaction<T>(db: Db, work: (trx: Transaction) => Promi
     try {
       return await db.transaction().setIsolationLevel('read committed').execute(work)
     } catch (error) {
-      if (attempt >= 3 || !RETRYABLE.has(sqlState(error))) throw asUnavailable(error)
+      const isRetryable = RETRYABLE.has(sqlState(error))
+      if (isRetryable && attempt >= 3) throw unavailable(error)
+      if (!isRetryable) throw asUnavailable(error)
     }
   }
 }

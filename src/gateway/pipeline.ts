@@ -51,13 +51,13 @@ export function createPipeline({
     async run(request, reply) {
       const { raw } = request
       const exchange = exchangeOf(raw)
-      const route = match(exchange, raw.method!, ownMethods) //                           404 405 400
+      const route = match(exchange, raw.method!, ownMethods) //      404 405 400
       exchange.route = route
       exchange.label = route.name
       // CORS preflights have been answered by now                            (http/server.ts)
       if (exchange.isUpgrade) demandWebSocket(route, raw) //                  400 426
       const { authorization } = raw.headers
-      await limits.client(exchange, route, isBearer(authorization)) //         429
+      await limits.client(exchange, route, isBearer(authorization)) //       429
       exchange.principal = await authenticate(authorization, exchange.client) // 401 429 503
       authorize(route.access, exchange.principal) //                          401 403
       await limits.principal(exchange, route, exchange.principal) //          429
