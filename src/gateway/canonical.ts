@@ -69,7 +69,7 @@ export function matchTarget(table: RouteTable, host: string, target: Target): Ro
   return node
 }
 
-/** The path as servers that decode, turn backslashes, drop parameters, merge slashes or trim names read it, in any combination. */
+/** The path as servers that decode before they cut the query off, turn backslashes, drop parameters, merge slashes or trim names read it, in any combination. */
 function readings(path: string): Set<string> {
   const once = decode(path)
   let forms = new Set([path, once, decode(once)])
@@ -78,6 +78,7 @@ function readings(path: string): Set<string> {
 }
 
 const HABITS: [RegExp, string][] = [
+  [/[?#].*$/s, ''],
   [/\\/g, '/'],
   [/;[^/]*/g, ''],
   [/\/{2,}/g, '/'],

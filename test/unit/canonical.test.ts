@@ -141,8 +141,9 @@ describe('the same-route rule', () => {
     (p) => p.replace(/;[^/]*/g, ''),
     (p) => p.replaceAll('\\', '/'),
     (p) => p.replace(/%([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16))),
-    // a base keeps `//host` a path; ? and # that were encoded stay so
-    (p) => new URL(`http://upstream.test${p.replaceAll('?', '%3F').replaceAll('#', '%23')}`).pathname,
+    // a base keeps `//host` a path
+    // one that decodes first takes the rest for a query
+    (p) => new URL(`http://upstream.test${p}`).pathname,
   ]
   const piece = fc.oneof(
     { weight: 4, arbitrary: fc.constantFrom('admin', 'open', 'api', 'v1', 'Orders', 'ADMIN', 'x', '') },
@@ -162,6 +163,8 @@ describe('the same-route rule', () => {
         '%252e',
         '%25',
         '%3b',
+        '%3f',
+        '%23',
         '%20',
         '%3B',
         '%C3%A9',
