@@ -47,6 +47,15 @@ const catalogue = {
 
 export type ErrorCode = keyof typeof catalogue
 
+const INVALID_TOKEN = { 'www-authenticate': 'Bearer error="invalid_token"' }
+/** RFC 6750 §3: the challenge that goes with a code, wherever it is thrown. */
+const CHALLENGES: Partial<Record<ErrorCode, Record<string, string>>> = {
+  token_missing: { 'www-authenticate': 'Bearer' },
+  token_invalid: INVALID_TOKEN,
+  token_expired: INVALID_TOKEN,
+  token_revoked: INVALID_TOKEN,
+}
+
 export interface FieldError {
   field: string
   detail: string
@@ -78,7 +87,7 @@ export class Problem extends Error {
     this.title = title
     this.detail = detail ?? standard
     this.errors = errors
-    this.headers = headers
+    this.headers = { ...CHALLENGES[code], ...headers }
   }
 }
 

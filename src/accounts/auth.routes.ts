@@ -101,6 +101,6 @@ export const authRoutes =
       })
       if (principal) return { sessionId: principal.sessionId, userId: principal.id }
       if (refreshToken) return { refreshToken }
-      throw problem('token_missing', { detail: 'Send an access token or a refresh_token.', headers: { 'www-authenticate': 'Bearer' } })
+      throw problem('token_missing', { detail: 'Send an access token or a refresh_token.' })
     }
   }

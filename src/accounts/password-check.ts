@@ -31,11 +31,7 @@ export async function lockCaller(trx: Transaction, principal: Principal, checked
   const user = await lockUser(trx, principal.id)
   const session = await lockSession(trx, principal.sessionId)
   const holds = user && !user.disabled_at && user.token_epoch <= principal.epoch && session && !session.revoked_at
-  if (!holds)
-    throw problem('token_revoked', {
-      cause: 'revoked while the request ran',
-      headers: { 'www-authenticate': 'Bearer error="invalid_token"' },
-    })
+  if (!holds) throw problem('token_revoked', { cause: 'revoked while the request ran' })
   if (checkedHash !== undefined && user.password_hash !== checkedHash)
     throw problem('invalid_credentials', { cause: 'the password changed while it was checked' })
   return user

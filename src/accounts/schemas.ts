@@ -2,7 +2,7 @@
 import type { FastifyRequest } from 'fastify'
 import { type TProperties, type TSchema, Type } from 'typebox'
 import type { RequestOrigin } from '../audit/audit.repo.ts'
-import { type ErrorCode, problem } from '../errors.ts'
+import { problem } from '../errors.ts'
 import type { Authenticate } from '../gateway/authenticate.ts'
 import { exchangeOf } from '../gateway/exchange.ts'
 import type { Principal } from '../gateway/principal.ts'
@@ -69,14 +69,14 @@ export function createCaller(authenticate: Authenticate): Caller {
     exchange.principal = await authenticate(request.headers.authorization, exchange.client)
     return exchange.principal
   }
-  const refuse = (code: ErrorCode, wwwAuthenticate: string) => problem(code, { headers: { 'www-authenticate': wwwAuthenticate } })
   return {
     find,
     async demand(request, { mayHaveToChangePassword = false, role } = {}) {
       const principal = await find(request)
-      if (!principal) throw refuse('token_missing', 'Bearer')
+      if (!principal) throw problem('token_missing')
       if (principal.mustChangePassword && !mayHaveToChangePassword) throw problem('password_change_required')
-      if (role && !principal.roles.has(role)) throw refuse('forbidden', 'Bearer error="insufficient_scope"')
+      if (role && !principal.roles.has(role))
+        throw problem('forbidden', { headers: { 'www-authenticate': 'Bearer error="insufficient_scope"' } })
       return principal
     },
   }

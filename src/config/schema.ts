@@ -1,5 +1,5 @@
 /** One schema: the type, the validation, the defaults, the documentation and `config/portcullis.schema.json`. */
-import { type Static, type TObject, type TProperties, type TSchemaOptions, Type } from 'typebox'
+import { type Static, type TProperties, type TSchemaOptions, Type } from 'typebox'
 
 const section = <P extends TProperties>(properties: P, description: string) =>
   Type.Object(properties, { additionalProperties: false, default: {}, description })
@@ -24,7 +24,7 @@ const Limit = strict({
 const credentialLimit = (limit: number, windowSeconds: number, description: string) =>
   Type.Object(Limit.properties, { additionalProperties: false, default: { limit, windowSeconds }, description })
 
-export const LimitKey = oneOf(['client', 'principal', 'apiKey', 'anonymous'], {
+const LimitKey = oneOf(['client', 'principal', 'apiKey', 'anonymous'], {
   description: 'Who is counted: every address; a known caller; an API key; or an address only while it sends no credential.',
 })
 
@@ -330,8 +330,6 @@ type Parsed = Static<typeof ConfigSchema>
 export type RouteConfig = Static<typeof Route>
 export type AccessConfig = Static<typeof Access>
 export type PolicyConfig = Static<typeof Policy>
-export type LimitConfig = Static<typeof Limit>
-export type SectionSchema = TObject
 
 /** Secrets come from the environment alone and are never part of what `check --print` shows. */
 export interface Secrets {

@@ -31,8 +31,7 @@ export interface AuthenticateDeps {
 interface Proof {
   principal: Principal
   /** The proof dies with its key. */
-  key: VerificationKey | undefined
-  kid: string
+  key: VerificationKey
 }
 
 const CACHE_BYTES = 32 * 1024 * 1024
@@ -62,21 +61,20 @@ export function createAuthenticate({
   const toPrincipal = createPrincipalReader(config)
 
   function judge({ principal }: Proof): Principal {
-    if (principal.expiresAt * 1000 + CLOCK_TOLERANCE_MS <= clock.now()) throw invalidToken('token_expired')
-    if (revocations.isRevoked(principal.sessionId, principal.id, principal.epoch)) throw invalidToken('token_revoked')
+    if (principal.expiresAt * 1000 + CLOCK_TOLERANCE_MS <= clock.now()) throw problem('token_expired')
+    if (revocations.isRevoked(principal.sessionId, principal.id, principal.epoch)) throw problem('token_revoked')
     return principal
   }
 
   async function prove(token: string): Promise<Proof> {
-    const claims = await accessTokens.verify(token)
-    const { kid } = JSON.parse(Buffer.from(token.slice(0, token.indexOf('.')), 'base64url').toString()) as { kid: string }
-    const proof = { principal: toPrincipal(claims), key: keyring.known(kid), kid }
+    const { claims, key } = await accessTokens.verify(token)
+    const proof = { principal: toPrincipal(claims), key }
     cache.set(token, proof)
     return proof
   }
 
   async function verifyMiss(token: string, client: ClientOrigin): Promise<Principal> {
-    if (!revocations.isLoaded()) revocations.isRevoked('', '', 0)
+    revocations.demandLoaded()
     const address = addressKey(client.address)
     if (!client.isExempt) {
       const left = await limiter.peek(budget, address, { kind: 'local' })
@@ -87,9 +85,9 @@ export function createAuthenticate({
     try {
       return judge(await pending)
     } catch (error) {
-      if (!(error instanceof Problem)) throw error
-      if (error.code === 'token_invalid' && !client.isExempt) await limiter.consume(budget, address, { kind: 'local' })
-      throw error.status === 401 ? invalidToken(error.code as InvalidToken, error.cause) : error
+      const isGuess = error instanceof Problem && error.code === 'token_invalid'
+      if (isGuess && !client.isExempt) await limiter.consume(budget, address, { kind: 'local' })
+      throw error
     }
   }
 
@@ -97,9 +95,9 @@ export function createAuthenticate({
     // another scheme is not ours to judge: it is no credential here
     if (!isBearer(authorization)) return null
     const token = BEARER.exec(authorization)?.[1]
-    if (!token) throw invalidToken('token_invalid', 'not of the form Bearer <token>')
+    if (!token) throw problem('token_invalid', { cause: 'not of the form Bearer <token>' })
     const proof = cache.get(token)
-    if (proof && proof.key !== undefined && keyring.known(proof.kid) === proof.key) {
+    if (proof && keyring.known(proof.key.kid) === proof.key) {
       hits.inc()
       return judge(proof)
     }
@@ -107,12 +105,6 @@ export function createAuthenticate({
     return verifyMiss(token, client)
   }
 }
-
-type InvalidToken = 'token_invalid' | 'token_expired' | 'token_revoked'
-
-/** RFC 6750 §3.1 */
-const invalidToken = (code: InvalidToken, cause?: unknown) =>
-  problem(code, { cause, headers: { 'www-authenticate': 'Bearer error="invalid_token"' } })
 
 function createPrincipalReader(config: Config): (claims: AccessTokenClaims) => Principal {
   const { identity } = config.headers

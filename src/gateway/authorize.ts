@@ -47,7 +47,7 @@ export function authorize(access: Access, principal: Principal | null): void {
   if (access.rank === 0 && principal === null) return
   if (principal?.mustChangePassword) throw problem('password_change_required')
   if (principal !== null && access.permits(principal)) return
-  if (principal === null) throw problem('token_missing', { headers: { 'www-authenticate': 'Bearer' } })
+  if (principal === null) throw problem('token_missing')
   const scope = access.scopes.length ? `, scope="${access.scopes.join(' ')}"` : ''
   throw problem('forbidden', {
     cause: `needs ${access.label}`,

@@ -109,10 +109,8 @@ export function createLimiter({ redis, replicas, counters, metrics, now }: Limit
 
   function inMemory(limit: Limit): RateLimiterMemory {
     const limiter = new RateLimiterMemory({ keyPrefix: nameOf(limit), points: limit.limit, duration: limit.windowSeconds })
-    bounds.set(
-      limiter,
-      createKeyBound(MAX_KEYS, limit.windowSeconds * 1000, () => Date.now()),
-    ) // the limiter's own clock
+    // by the limiter's own clock, which is not ours to move
+    bounds.set(limiter, createKeyBound(MAX_KEYS, limit.windowSeconds * 1000, Date.now))
     return limiter
   }
   const boundKey = (limiter: RateLimiterAbstract, key: string) => bounds.get(limiter)?.(key) ?? key

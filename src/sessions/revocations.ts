@@ -16,6 +16,8 @@ export interface Revocations {
   /** One look at the database. Tests call it instead of waiting. */
   poll(): Promise<void>
   /** @throws 503 before the first snapshot: without one nobody can say that a token is good. */
+  demandLoaded(): void
+  /** @throws 503 as `demandLoaded` does */
   isRevoked(sessionId: string, userId: string, epoch: number): boolean
   isLoaded(): boolean
   /** So many sessions are revoked that a further one should be told as its user's epoch. */
@@ -106,6 +108,10 @@ export function createRevocations({ db, clock, logger, broadcast, maxSessions = 
     }, POLL_MS).unref()
   }
 
+  function demandLoaded(): void {
+    if (loadedAt === null) throw unavailable('no revocation snapshot yet')
+  }
+
   return {
     async start() {
       // subscribed first: what is published while the snapshot loads is applied beside it
@@ -122,8 +128,9 @@ export function createRevocations({ db, clock, logger, broadcast, maxSessions = 
       timer = null
     },
     poll,
+    demandLoaded,
     isRevoked(sessionId, userId, epoch) {
-      if (loadedAt === null) throw unavailable('no revocation snapshot yet')
+      demandLoaded()
       return sessions.has(sessionId) || (users.get(userId)?.minEpoch ?? 0) > epoch
     },
     isLoaded: () => loadedAt !== null,

@@ -10,9 +10,6 @@ export const insertSession = (trx: Transaction, session: Omit<Session, 'revoked_
     .returningAll()
     .executeTakeFirstOrThrow()
 
-export const findSession = (db: Db | Transaction, id: string): Promise<Session | undefined> =>
-  db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst()
-
 /** Second lock, after the user's. */
 export const lockSession = (trx: Transaction, id: string): Promise<Session | undefined> =>
   trx.selectFrom('sessions').selectAll().where('id', '=', id).forUpdate().executeTakeFirst()

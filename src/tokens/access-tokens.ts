@@ -4,7 +4,7 @@ import { uuidv7 } from 'uuidv7'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/schema.ts'
 import { problem } from '../errors.ts'
-import type { Keyring } from './keyring.ts'
+import type { Keyring, VerificationKey } from './keyring.ts'
 
 export const ACCESS_TOKEN_TYPE = 'at+jwt'
 /** Longer ones are none of ours: we refuse to issue them. */
@@ -43,7 +43,7 @@ export interface AccessTokenClaims {
 export interface AccessTokens {
   issue(subject: AccessTokenSubject): Promise<string>
   /** Signature, kind, issuer, audience and lifetime. @throws token_invalid, token_expired, or 503 when an unknown key cannot be looked up */
-  verify(token: string): Promise<AccessTokenClaims>
+  verify(token: string): Promise<{ claims: AccessTokenClaims; key: VerificationKey }>
 }
 
 export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyring; tokens: Config['tokens']; clock: Clock }): AccessTokens {
@@ -92,7 +92,7 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
           currentDate: new Date(clock.now()),
           requiredClaims: ['exp', 'iat', 'jti', 'sub', 'sid', 'ver'],
         })
-        return readClaims(payload)
+        return { claims: readClaims(payload), key }
       } catch (error) {
         if (error instanceof jose.JWTExpired) throw problem('token_expired', { cause: error })
         throw error instanceof jose.JOSEError ? problem('token_invalid', { cause: error }) : error
