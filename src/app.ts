@@ -1,5 +1,6 @@
 /** Composition root: every part is built here, once, and handed to those that need it. Nothing is listening yet. */
 import { createHash } from 'node:crypto'
+import type http from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import helmet from '@fastify/helmet'
 import httpProxy from '@fastify/http-proxy'
@@ -32,13 +33,16 @@ import { exchangeOf } from './gateway/exchange.ts'
 import { createForward } from './gateway/forward.ts'
 import { createHeaderRules } from './gateway/headers.ts'
 import { createRouteLimits } from './gateway/limit.ts'
+import type { Resolve } from './gateway/names.ts'
 import { createPipeline, PROXIED_METHODS } from './gateway/pipeline.ts'
 import { compileRoutes } from './gateway/routes.ts'
+import { createStreams } from './gateway/streams.ts'
 import { createUpstreams } from './gateway/upstreams.ts'
 import { createWebSocketBridge } from './gateway/websocket.ts'
 import { createAdminServer } from './http/admin.ts'
 import { createOriginReader, parseNetworks } from './http/networks.ts'
 import { createObserver } from './http/observe.ts'
+import { createRedirectServer } from './http/secure-transport.ts'
 import { createServer } from './http/server.ts'
 import { createCleanup, createRetryErasure } from './jobs/cleanup.ts'
 import { schedule } from './jobs/schedule.ts'
@@ -51,6 +55,7 @@ import { createSessionEnding } from './sessions/ending.ts'
 import { createSessionOpening } from './sessions/opening.ts'
 import { createRevocations } from './sessions/revocations.ts'
 import { createAccessTokens } from './tokens/access-tokens.ts'
+import { createAssertions } from './tokens/assertions.ts'
 import { createKeyring } from './tokens/keyring.ts'
 import { createRefreshTokens } from './tokens/refresh-tokens.ts'
 import { createSecrets } from './tokens/secrets.ts'
@@ -62,6 +67,8 @@ export interface BuildOptions {
   secrets: SecretValues
   logger: Logger
   clock?: Clock
+  /** How the names of upstreams are looked up; by the system unless told otherwise. */
+  resolve?: Resolve
   /** The demo's admin may keep the generated password. */
   adminMustChangePassword?: boolean
 }
@@ -113,6 +120,8 @@ export interface App {
   core: Core
   server: FastifyInstance
   admin: FastifyInstance
+  /** Sends plain HTTP to https; null unless `tls.redirectPort` asks for it. */
+  redirect: http.Server | null
   /** Prepares the database, loads keys and revocations; then the gateway may listen. */
   start(): Promise<void>
   /** Readiness off; what is in flight is finished; everything closes. */
@@ -136,9 +145,9 @@ export async function buildApp(options: BuildOptions): Promise<App> {
   const authenticate = createAuthenticate({ accessTokens, keyring, revocations, limiter, config, metrics, clock })
 
   const table = compileRoutes(config)
-  const upstreams = createUpstreams(table.routes)
-  const headers = createHeaderRules(config)
-  const sockets = createWebSocketBridge({ upstreams, headers, metrics })
+  const upstreams = createUpstreams({ routes: table.routes, clock, logger, metrics, resolve: options.resolve })
+  const headers = createHeaderRules(config, createAssertions({ keyring, issuer: config.tokens.issuer, clock }))
+  const streams = createStreams({ revocations, clock, metrics, maxOfOne: config.limits.streams })
   const readOrigin = createOriginReader(parseNetworks(config.server.trustedProxies)!, parseNetworks(config.limits.exempt)!)
   let isStopping = false
   const pipeline = createPipeline({
@@ -146,17 +155,15 @@ export async function buildApp(options: BuildOptions): Promise<App> {
     readOrigin,
     authenticate,
     limits: createRouteLimits(config.limits, limiter),
-    forward: createForward({ upstreams, headers, metrics }),
-    bridge: sockets.bridge,
+    forward: createForward({ upstreams, headers }),
+    bridge: createWebSocketBridge({ upstreams, headers, streams }),
     ownMethods: (path) => OWN_METHODS.filter((method): boolean => server.hasRoute({ method, url: path })),
     isStopping: () => isStopping,
-    openStream() {
-      metrics.streamsOpen.inc({ kind: 'sse' })
-      return () => metrics.streamsOpen.dec({ kind: 'sse' })
-    },
+    streams,
+    maxHeaders: config.server.maxHeaders,
   })
   const observer = createObserver({ config: config.log, clock, logger, metrics })
-  const publicServer = await createServer({ config, clock, logger, pipeline, observer })
+  const publicServer = await createServer({ config, clock, logger, pipeline, observer, metrics })
   const server = publicServer.app
 
   const limits = createCredentialLimits(limiter, secrets, config.limits.credentials)
@@ -172,7 +179,8 @@ export async function buildApp(options: BuildOptions): Promise<App> {
   // our own answers: helmet's headers, JSON only, never stored
   await server.register(async (own) => {
     own.addHook('onSend', async (_request, reply) => void (isStopping && reply.header('connection', 'close')))
-    await own.register(helmet, { hsts: config.server.publicUrl.startsWith('https:') })
+    // HSTS is of every answer, not of ours alone: server.ts
+    await own.register(helmet, { hsts: false })
     own.removeContentTypeParser('text/plain')
     own.addHook('onRequest', async (request, reply) => {
       exchangeOf(request.raw).label = (request.routeOptions.config as { name?: string }).name ?? 'auth.docs'
@@ -226,6 +234,9 @@ export async function buildApp(options: BuildOptions): Promise<App> {
       { name: 'redis', isOk: isRedisUp, isRequired: false },
     ],
   })
+  metrics.upstreamBreakerState.collectFrom(function* () {
+    for (const [name, state] of upstreams.states()) yield [name, BREAKER_VALUES[state]]
+  })
   const stopSampling = sampleMetrics({ core, database, isRedisUp, breakerOpen: limiter.isBreakerOpen })
 
   const jobs = [
@@ -234,11 +245,13 @@ export async function buildApp(options: BuildOptions): Promise<App> {
     { name: 'retry erasure', everySeconds: 60, run: createRetryErasure(db, config.auth.refresh) },
   ]
   let stopJobs = async () => {}
+  const redirect = config.server.tls?.redirectPort === undefined ? null : createRedirectServer(config)
 
   return {
     core,
     server,
     admin,
+    redirect,
     async start() {
       for (const name of await migrateUp(db)) logger.info({ migration: name }, 'migrated')
       await keyring.load()
@@ -254,12 +267,14 @@ export async function buildApp(options: BuildOptions): Promise<App> {
     async stop() {
       isStopping = true
       await pause(config.server.shutdownDelayMs)
-      sockets.closeAll()
+      streams.endAll()
       await publicServer.close(config.server.shutdownTimeoutMs)
       await stopJobs()
       stopSampling()
+      streams.stop()
       await upstreams.close()
       await admin.close()
+      redirect?.close().closeAllConnections()
       await core.close()
     },
   }
@@ -267,6 +282,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
 
 const OWN_METHODS = ['GET', 'HEAD', 'POST', 'PATCH', 'DELETE']
 const DB_LAG_SECONDS = 3
+const BREAKER_VALUES = { closed: 0, 'half-open': 1, open: 2 }
 /** A gateway that is restarted more often than the interval cleans up, too. */
 const CLEANUP_AFTER_SECONDS = 300
 

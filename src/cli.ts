@@ -205,7 +205,7 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
       methods: r.methods ? [...r.methods].join(',') : '*',
       access: r.access.label,
       limits: r.limits.join(',') || '-',
-      upstream: [...new Set(r.origins)].join(','),
+      upstream: r.servers.map((s) => s.origin).join(','),
       websocket: r.websocket,
     }))
     rows.sort((a, b) => a.host.localeCompare(b.host) || b.path.length - a.path.length)

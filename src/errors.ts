@@ -20,6 +20,7 @@ const catalogue = {
   refresh_reused: [401, 'Unauthorized', 'The refresh token was used before; the session has been ended.'],
 
   forbidden: [403, 'Forbidden', 'You may not do this.'],
+  identity_too_large: [403, 'Forbidden', 'This account has more roles than a token can carry: ask an administrator to take some away.'],
   password_change_required: [403, 'Forbidden', 'Change your password first: POST /password/change.'],
   registration_closed: [403, 'Forbidden', 'Registration is closed.'],
 
@@ -35,6 +36,7 @@ const catalogue = {
   validation_failed: [422, 'Unprocessable Content', 'The body does not have the expected form.'],
   upgrade_required: [426, 'Upgrade Required', 'This route speaks WebSocket version 13 only.'],
   rate_limited: [429, 'Too Many Requests', 'Too many requests: wait as long as Retry-After says.'],
+  streams_exceeded: [429, 'Too Many Requests', 'Too many streams are open: close one first.'],
   headers_too_large: [431, 'Request Header Fields Too Large', 'The header section is too large.'],
 
   internal: [500, 'Internal Server Error', 'Something went wrong here. The request id names it in our log.'],

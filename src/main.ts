@@ -1,4 +1,5 @@
 /** Running the process: build, listen, and stop when told to. */
+import { once } from 'node:events'
 import closeWithGrace from 'close-with-grace'
 import { type App, type BuildOptions, buildApp } from './app.ts'
 import { flushLogger } from './logger.ts'
@@ -20,6 +21,7 @@ export async function serve(options: BuildOptions): Promise<Running> {
   try {
     adminPort = portOf(await app.admin.listen({ host: config.admin.host, port: config.admin.port }))
     await app.start()
+    if (app.redirect) await once(app.redirect.listen(config.server.tls!.redirectPort, config.server.host), 'listening')
     port = portOf(await app.server.listen({ host: config.server.host, port: config.server.port, backlog: 1024 }))
   } catch (error) {
     await app.stop().catch(() => undefined)

@@ -7,6 +7,10 @@ export interface Metrics extends ReturnType<typeof createMetrics> {}
 interface Sampled {
   collectFrom(read: () => number): void
 }
+/** The same, with one label. */
+interface SampledEach {
+  collectFrom(read: () => Iterable<[label: string, value: number]>): void
+}
 
 export const KNOWN_METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
 /** A method as a label: clients may invent any number of them. */
@@ -43,6 +47,24 @@ export function createMetrics(version: string) {
     }
   }
 
+  const sampledEach = (name: string, help: string, label: string): SampledEach => {
+    let read = (): Iterable<[string, number]> => []
+    new Gauge({
+      name: prefix + name,
+      help,
+      labelNames: [label],
+      registers,
+      collect() {
+        for (const [value, n] of read()) this.set({ [label]: value }, n)
+      },
+    })
+    return {
+      collectFrom: (source) => {
+        read = source
+      },
+    }
+  }
+
   const buildInfo = gauge('build_info', 'Always 1.', ['version', 'node'])
   buildInfo.set({ version, node: process.version }, 1)
   const refreshes = counter('refreshes_total', 'Refresh attempts.', ['outcome'])
@@ -58,6 +80,7 @@ export function createMetrics(version: string) {
     requestSeconds: histogram('http_request_duration_seconds', 'From the request line to the end of the answer.', ['route', 'method']),
     overheadSeconds: histogram('gateway_overhead_seconds', 'Spent in the gateway before the upstream was asked.', ['route'], OVERHEAD),
     upstreamSeconds: histogram('upstream_duration_seconds', "Until the upstream's answer ended.", ['upstream']),
+    upstreamBreakerState: sampledEach('upstream_breaker_state', '0 closed, 1 half-open, 2 open.', 'upstream'),
     upstreamRetries: counter('upstream_retries_total', 'Requests sent again on a fresh connection.', ['upstream']),
     inFlight: sampled('http_requests_in_flight', 'Requests that are being answered.'),
     errors: counter('errors_total', 'Answers by error code.', ['code', 'route']),
@@ -80,6 +103,9 @@ export function createMetrics(version: string) {
     cleanupLastSuccess: gauge('cleanup_last_success_timestamp_seconds', 'When cleanup last succeeded.'),
     cleanupDeleted: counter('cleanup_deleted_total', 'Rows that cleanup removed.', ['kind']),
     streamsOpen: gauge('streams_open', 'Open WebSocket and event streams.', ['kind']),
+    streamsClosed: counter('streams_closed_total', 'Streams that ended, by who or what ended them.', ['reason']),
+    connectionsRefused: counter('connections_refused_total', 'Client connections above maxConnections.'),
+    tlsNotAfter: sampled('tls_certificate_expiry_timestamp_seconds', 'Until when the certificate of the listener is good; 0 without one.'),
     signingKeyAge: gauge('signing_key_age_seconds', 'Age of signing keys.', ['kid', 'state']),
     configInfo: gauge('config_info', 'Always 1; sha of the configuration in force.', ['sha']),
     configReloadSuccess: gauge('config_last_reload_success', '1 when the last load of the configuration succeeded.'),

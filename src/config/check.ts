@@ -1,5 +1,6 @@
 /** What a schema cannot say: rules between settings. Problems stop the start; warnings are told. */
 import { BlockList, isIP } from 'node:net'
+import { foldName, isClaim } from '../gateway/claims.ts'
 import { compileRoutes, OWN_EXACT, type Route, type RouteTable, rewritePath } from '../gateway/routes.ts'
 import { parseNetworks } from '../http/networks.ts'
 import { nearest } from './nearest.ts'
@@ -17,6 +18,8 @@ export function checkConfig(config: Config): { problems: Finding[]; warnings: Fi
   checkStores(config, problems)
   checkNetworks(config, problems, warnings)
   checkNames(config, problems, warnings)
+  checkTransport(config, problems, warnings)
+  checkHeaderEdits(config, problems)
   if (!problems.length) checkRoutes(config, problems, warnings)
   return { problems, warnings }
 }
@@ -60,6 +63,68 @@ const RESERVED_NAMES = new Set([
   'x-forwarded-host',
 ])
 
+/** TLS, on both sides. */
+function checkTransport({ server, tokens, routes }: Config, problems: Finding[], warnings: Finding[]): void {
+  const isPublicHttps = server.publicUrl.startsWith('https:')
+  if (server.tls?.redirectPort !== undefined && !isPublicHttps)
+    problems.push({ path: ['server', 'tls', 'redirectPort'], message: 'needs a server.publicUrl of https, to which it sends clients' })
+  if (server.httpsOnly && !isPublicHttps)
+    problems.push({ path: ['server', 'httpsOnly'], message: 'needs a server.publicUrl of https, to which it sends clients' })
+  else if (server.httpsOnly && !server.tls && !server.trustedProxies.length)
+    problems.push({
+      path: ['server', 'httpsOnly'],
+      message: 'nothing would be https: set server.tls, or name the balancer in server.trustedProxies',
+    })
+  routes.forEach((route, i) => {
+    if (route.headers.assertion && tokens.algorithm === 'HS256')
+      problems.push({
+        path: ['routes', i, 'headers', 'assertion'],
+        message: 'an upstream cannot verify it under HS256, whose key is ours alone: set tokens.algorithm to EdDSA, ES256 or RS256',
+      })
+    route.upstream.forEach((upstream, j) => {
+      if (typeof upstream === 'string' || !upstream.tls) return
+      const path = ['routes', i, 'upstream', j, 'tls']
+      if (!upstream.url.startsWith('https:')) warnings.push({ path, message: `is of no use for ${upstream.url}` })
+      if ((upstream.tls.cert === undefined) !== (upstream.tls.key === undefined))
+        problems.push({ path, message: 'cert and key go together' })
+    })
+  })
+}
+
+/** What a route may not set or remove: the connection's own fields, and what the gateway vouches for. */
+function checkHeaderEdits({ headers, routes }: Config, problems: Finding[]): void {
+  const { unverifiedEmail: _, ...identity } = headers.identity
+  const vouched = new Set(Object.values(identity).map((name) => foldName(name.toLowerCase())))
+  routes.forEach((route, i) => {
+    for (const side of ['request', 'response'] as const) {
+      const { set, remove } = route.headers[side]
+      for (const [key, name] of [...Object.keys(set).map((n) => ['set', n] as const), ...remove.map((n) => ['remove', n] as const)]) {
+        const lower = name.toLowerCase()
+        const isHostOfRequest = side === 'request' && key === 'set' && lower === 'host'
+        const isVouched = side === 'request' && (vouched.has(foldName(lower)) || isClaim(lower))
+        if ((FRAMING_NAMES.has(lower) && !isHostOfRequest) || isVouched)
+          problems.push({
+            path: ['routes', i, 'headers', side, key],
+            message: `${name} is set by the gateway alone`,
+          })
+      }
+    }
+  })
+}
+
+const FRAMING_NAMES = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'content-length',
+  'expect',
+  'host',
+])
+
 function checkStores({ server, database, redis }: Config, problems: Finding[]): void {
   const local = [database.url === 'embedded' && 'database.url: embedded', redis.url === 'memory' && 'redis.url: memory']
     .filter(Boolean)
@@ -79,14 +144,18 @@ function checkStores({ server, database, redis }: Config, problems: Finding[]): 
   }
 }
 
-function checkNetworks({ server, limits }: Config, problems: Finding[], warnings: Finding[]): void {
-  for (const [section, key, list] of [
-    ['server', 'trustedProxies', server.trustedProxies],
-    ['limits', 'exempt', limits.exempt],
-  ] as const) {
+function checkNetworks({ server, limits, routes }: Config, problems: Finding[], warnings: Finding[]): void {
+  const lists: [path: (string | number)[], networks: readonly string[]][] = [
+    [['server', 'trustedProxies'], server.trustedProxies],
+    [['limits', 'exempt'], limits.exempt],
+    ...routes.flatMap(({ networks }, i) =>
+      (['allow', 'deny'] as const).map((key): [(string | number)[], string[]] => [['routes', i, 'networks', key], networks[key]]),
+    ),
+  ]
+  for (const [path, list] of lists) {
     list.forEach((text, i) => {
       if (parseNetworks([text]) === null)
-        problems.push({ path: [section, key, i], message: `must be a network such as 10.0.0.0/8 or fd00::/8, not ${JSON.stringify(text)}` })
+        problems.push({ path: [...path, i], message: `must be a network such as 10.0.0.0/8 or fd00::/8, not ${JSON.stringify(text)}` })
     })
   }
   if (server.trustedProxies.length || problems.length) return
@@ -188,7 +257,8 @@ const overlap = (a: Route['methods'], b: Route['methods']) => a === null || b ==
 
 /** A client path by which the laxer route reaches an upstream path that the stricter one guards, or null. */
 function backDoor(table: RouteTable, lax: Route, strict: Route): string | null {
-  if (!lax.origins.some((o) => strict.origins.includes(o)) || !overlap(lax.methods, strict.methods)) return null
+  const shares = lax.servers.some(({ origin }) => strict.servers.some((s) => s.origin === origin))
+  if (!shares || !overlap(lax.methods, strict.methods)) return null
   const [open, guarded] = [rewritePath(lax, lax.path), rewritePath(strict, strict.path)].map((p) => p.replace(/\/$/, '').toLowerCase()) as [
     string,
     string,

@@ -56,8 +56,41 @@ const Upstream = Type.Union([
   strict({
     url: Type.String({ pattern: ORIGIN, description: 'Origin, such as http://orders:3000' }),
     weight: Type.Integer({ minimum: 1, maximum: 100, default: 1, description: 'Share of the requests, relative to the others.' }),
+    tls: Type.Optional(
+      strict(
+        {
+          ca: Type.Optional(
+            Type.String({ description: 'PEM file: the CA that its certificate must come from, in place of the public ones.' }),
+          ),
+          cert: Type.Optional(Type.String({ description: 'PEM file: our certificate, for an upstream that asks for one.' })),
+          key: Type.Optional(Type.String({ description: 'PEM file: the key of cert.' })),
+        },
+        'For https: always verified.',
+      ),
+    ),
   }),
 ])
+
+const FIELD_NAME = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
+const HeaderEdits = (whose: string) =>
+  section(
+    {
+      set: Type.Record(Type.String({ pattern: FIELD_NAME }), Type.String({ pattern: '^[\\x20-\\x7e\\xa0-\\xff]*$' }), {
+        propertyNames: { pattern: FIELD_NAME },
+        default: {},
+        description: 'Fields with these values, in place of any others of the name.',
+      }),
+      remove: Type.Array(Type.String({ pattern: FIELD_NAME }), { default: [], description: 'Fields that are dropped.' }),
+    },
+    whose,
+  )
+const Networks = section(
+  {
+    allow: names('Networks (CIDR) that may call; none: all.'),
+    deny: names('Networks (CIDR) that may not, whatever allow says.'),
+  },
+  'By client address.',
+)
 
 const Route = strict({
   name: name('Names the route in logs, metrics and limits.'),
@@ -84,9 +117,18 @@ const Route = strict({
     ),
   ),
   headers: section(
-    { forwardAuthorization: Type.Boolean({ default: false, description: "Pass the client's Authorization header on." }) },
+    {
+      request: HeaderEdits('To the upstream.'),
+      response: HeaderEdits("Of the upstream's answers."),
+      forwardAuthorization: Type.Boolean({ default: false, description: "Pass the client's Authorization header on." }),
+      assertion: Type.Boolean({
+        default: false,
+        description: 'Send X-Auth-Assertion: a JWT that proves who calls, for this upstream alone.',
+      }),
+    },
     'Headers of this route.',
   ),
+  networks: Networks,
   timeouts: section(
     {
       connectMs: integer(1, 1000, 'To open a connection to the upstream.'),
@@ -95,6 +137,25 @@ const Route = strict({
       totalMs: integer(0, 0, 'For the whole request; 0: no bound.'),
     },
     'Deadlines in milliseconds.',
+  ),
+  connections: section(
+    {
+      max: integer(1, 1024, 'Requests and streams that one upstream carries at a time.', 65_535),
+      queue: integer(0, 1024, 'Requests that may wait for a place; more answer 503.', 1_000_000),
+      waitMs: integer(1, 1000, 'How long one waits, then 503.'),
+    },
+    'Bounds of each upstream.',
+  ),
+  breaker: section(
+    {
+      failures: integer(0, 5, 'In a row, until an upstream is left alone; 0: never.', 1000),
+      openMs: integer(1, 5000, 'Then one request is let through on trial. Doubled by each trial that fails, up to 8 times as long.'),
+      statuses: Type.Array(Type.Integer({ minimum: 500, maximum: 599 }), {
+        default: [],
+        description: 'Answers that count as failures, too, such as 503. No connection, no answer in time or a malformed one always do.',
+      }),
+    },
+    'What is done about an upstream that fails.',
   ),
   body: section({ maxBytes: integer(0, 1_048_576, 'Largest request body.', Number.MAX_SAFE_INTEGER) }, 'Request body.'),
   allow: Type.Array(oneOf(['encodedSlash', 'doubleSlash', 'semicolon', 'percent']), {
@@ -128,14 +189,35 @@ export const ConfigSchema = Type.Object(
         trustedProxies: Type.Array(Type.String(), { default: [], description: 'Networks (CIDR) whose X-Forwarded-* are believed.' }),
         tls: Type.Optional(
           strict(
-            { cert: Type.String({ description: 'PEM file.' }), key: Type.String({ description: 'PEM file.' }) },
+            {
+              cert: Type.String({ description: 'PEM file, the chain with the leaf first.' }),
+              key: Type.String({ description: 'PEM file.' }),
+              reloadSeconds: integer(1, 10, 'How often the files are looked at; new ones are taken without a restart.', 86_400),
+              redirectPort: Type.Optional(
+                Type.Integer({ minimum: 0, maximum: 65535, description: 'A plain HTTP listener that sends everybody to https.' }),
+              ),
+            },
             'HTTPS on this listener.',
           ),
+        ),
+        httpsOnly: Type.Boolean({
+          default: false,
+          description: 'Requests that a trusted proxy got by http, or that came so to us, are sent to https (308). Not /health.',
+        }),
+        hsts: section(
+          {
+            maxAgeSeconds: integer(0, 31_536_000, 'How long browsers keep to https; 0: not told.'),
+            includeSubDomains: Type.Boolean({ default: false, description: 'Subdomains as well.' }),
+          },
+          'Strict-Transport-Security, on answers over https where publicUrl is https.',
         ),
         headersTimeoutMs: integer(1, 10_000, 'To receive the header section.'),
         requestTimeoutMs: integer(0, 300_000, 'To receive the whole request; 0: no bound.'),
         keepAliveTimeoutMs: integer(1, 72_000, 'An idle connection is kept this long.'),
         maxConnections: integer(1, 20_000, 'Client connections at a time.'),
+        maxRequestsPerSocket: integer(0, 10_000, 'Then the connection is closed, so that clients spread anew; 0: no bound.'),
+        maxHeaderBytes: integer(1024, 16_384, 'Largest header section, request line included.', 1_048_576),
+        maxHeaders: integer(10, 200, 'Most header fields.', 10_000),
         shutdownDelayMs: integer(0, 0, 'After SIGTERM: not ready, yet still serving, until balancers have noticed.'),
         shutdownTimeoutMs: integer(0, 25_000, 'After SIGTERM: to finish what is in flight.'),
       },
@@ -260,6 +342,7 @@ export const ConfigSchema = Type.Object(
           description: 'Named policies for routes.',
         }),
         default: Type.Array(Type.String(), { default: ['perIp'], description: 'For routes that name none.' }),
+        streams: integer(1, 100, 'WebSockets and event streams of one user, or one address without a token, at a time.', 1_000_000),
         exempt: Type.Array(Type.String(), {
           default: [],
           description: 'Networks (CIDR) that address limits leave alone: the TCP peer must be inside and no forwarding header present.',

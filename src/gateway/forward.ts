@@ -3,20 +3,20 @@
  * cause of a failure in the log and none of it in the answer.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { Transform } from 'node:stream'
 import { type Dispatcher, errors as undici } from 'undici'
 import { Problem, problem } from '../errors.ts'
 import { drain } from '../http/drain.ts'
-import type { Metrics } from '../metrics.ts'
+import { type Body, countBody, declaredLength } from './body.ts'
 import type { Exchange } from './exchange.ts'
 import { type HeaderRules, responseHeaders } from './headers.ts'
+import { publicLocation } from './location.ts'
 import { type Route, rewritePath } from './routes.ts'
-import type { Upstream, Upstreams } from './upstreams.ts'
+import type { StreamEnd } from './streams.ts'
+import type { Place, Upstreams } from './upstreams.ts'
 
 export interface ForwardDeps {
   upstreams: Upstreams
   headers: HeaderRules
-  metrics: Metrics
 }
 
 /** What the caller decides about the answer. */
@@ -26,8 +26,8 @@ export interface Answer {
   ownHeaders(): Record<string, string | number | string[] | undefined>
   /** Called once, before the first byte: from here on the response is the upstream's. */
   begin(): void
-  /** The answer is an event stream. @returns called at its end */
-  stream(): () => void
+  /** The answer is an event stream. @param end it must not go on @returns called when it is over @throws streams_exceeded */
+  openStream(end: (reason: StreamEnd) => void): (reason: StreamEnd) => void
 }
 
 /** RFC 9110 §9.2.2, less those with side effects in practice: may be sent again when the first connection died unused. */
@@ -36,63 +36,87 @@ const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS'])
 /** Resolves when the answer has been passed on or broken off; rejects with a Problem while it can still be one. */
 export type Forward = (request: IncomingMessage, exchange: Exchange, route: Route, answer: Answer) => Promise<void>
 
-export function createForward({ upstreams, headers, metrics }: ForwardDeps): Forward {
+export function createForward({ upstreams, headers }: ForwardDeps): Forward {
   return async (request, exchange, route, answer) => {
     const length = declaredLength(request)
-    if (length !== null && length > route.maxBodyBytes) throw tooLarge(`declared ${length} bytes`)
-    const upstream = upstreams.next(route)
-    const giveBack = upstream.admit()
-    exchange.upstream = { name: upstream.name, origin: upstream.origin, askedAt: performance.now() }
-    if (exchange.expectsContinue) answer.response.writeContinue()
-    const body = length === 0 ? null : counted(request, route.maxBodyBytes)
-
-    const options: Dispatcher.DispatchOptions = {
-      path: rewritePath(route, exchange.target!.path) + exchange.target!.query,
-      method: request.method as Dispatcher.HttpMethod,
-      headers: headers.outgoing(request, exchange, upstream.authority),
-      body,
-      headersTimeout: route.timeouts.headersMs,
-      bodyTimeout: route.timeouts.idleMs,
-    }
-    const attempt = () => passOn(upstream, options, route, answer)
+    if (length !== null && length > route.maxBodyBytes) throw tooLarge(length)
+    const { response } = answer
+    const entering = upstreams.enter(route, response)
+    let place = entering instanceof Promise ? await entering : entering
+    exchange.upstream = { name: place.upstream.name, origin: place.upstream.origin, askedAt: performance.now() }
+    let body: Body | null = null
     try {
-      await attempt().catch((error) => {
-        const mayRepeat = !body && REPEATABLE.has(options.method) && !answer.response.destroyed && upstreams.diedUnused(error)
-        if (!mayRepeat) throw error
-        metrics.upstreamRetries.inc({ upstream: upstream.name })
-        return attempt()
-      })
+      const fields = await headers.outgoing(request, exchange, place.upstream)
+      if (response.destroyed) return
+      if (exchange.expectsContinue) response.writeContinue()
+      if (length !== 0) body = countBody(request, route)
+      try {
+        await passOn(place, fields, body, request, exchange, route, answer)
+      } catch (error) {
+        const mayRepeat = !body && REPEATABLE.has(request.method!) && !response.destroyed
+        const second = mayRepeat ? again(place, error) : null
+        if (!second) throw error
+        place = second
+        await passOn(place, await headers.outgoing(request, exchange, place.upstream), null, request, exchange, route, answer)
+      }
     } catch (error) {
-      throw failure(error)
+      const known = failure(error)
+      if (known.code.startsWith('upstream_')) place.report(false)
+      throw known
     } finally {
-      giveBack()
+      place.leave()
       if (body && !request.complete) {
         // answered before the body had come: what is left of it is nobody's
-        request.unpipe(body)
+        body.letGo()
         drain(request)
       }
-      metrics.upstreamSeconds.observe({ upstream: upstream.name }, (performance.now() - exchange.upstream.askedAt) / 1000)
+      place.upstream.observe((performance.now() - exchange.upstream.askedAt) / 1000)
+    }
+
+    /** A connection that died of old age is no fault of its upstream; of one that cannot be reached another takes over. Null: there is none. */
+    function again(first: Place, error: unknown): Place | null {
+      const isDown = neverConnected(error)
+      if (isDown) first.report(false)
+      else if (!upstreams.diedUnused(error)) return null
+      const second = upstreams.enterAgain(route, isDown ? first.upstream : undefined)
+      if (!second) return null
+      first.leave()
+      first.upstream.countRetry()
+      exchange.upstream!.name = second.upstream.name
+      exchange.upstream!.origin = second.upstream.origin
+      return second
     }
   }
 }
 
 /** Sends once. Rejects with undici's error, or a Problem, only while nothing has been answered. */
-function passOn(upstream: Upstream, options: Dispatcher.DispatchOptions, route: Route, answer: Answer): Promise<void> {
+function passOn(
+  { upstream, report }: Place,
+  fields: string[],
+  body: Body | null,
+  request: IncomingMessage,
+  exchange: Exchange,
+  route: Route,
+  answer: Answer,
+): Promise<void> {
   const { response } = answer
-  const { totalMs, idleMs } = route.timeouts
+  const { totalMs, headersMs, idleMs } = route.timeouts
   return new Promise((resolve, reject) => {
     let controller: Dispatcher.DispatchController | null = null
     let hasBegun = false
     let isOver = false
     let stalled: NodeJS.Timeout | undefined
-    let closed = () => {}
+    let silent: NodeJS.Timeout | undefined
+    let closeStream: ((reason: StreamEnd) => void) | null = null
+    let hasLength = false
 
-    const over = (settle: () => void) => {
+    const over = (settle: () => void, reason: StreamEnd) => {
       if (isOver) return
       isOver = true
       clearTimeout(deadline)
       clearTimeout(stalled)
-      closed()
+      clearTimeout(silent)
+      closeStream?.(reason)
       response.off('drain', resume)
       response.off('close', clientLeft)
       settle()
@@ -101,109 +125,128 @@ function passOn(upstream: Upstream, options: Dispatcher.DispatchOptions, route: 
       clearTimeout(stalled)
       controller?.resume()
     }
+    const abort = (cause: Error) => controller?.abort(cause)
     const clientLeft = () => {
-      over(resolve)
-      controller?.abort(new Error('the client left'))
+      over(resolve, 'client')
+      abort(new Error('the client left'))
     }
-    const fail = (error: unknown) => {
+    const fail = (error: unknown, reason: StreamEnd = 'upstream') => {
       // once the answer has begun its only honest end is a broken one
-      if (!hasBegun) return over(() => reject(error))
+      if (!hasBegun) return over(() => reject(error), reason)
       over(() => {
         response.destroy()
         resolve()
-      })
+      }, reason)
     }
-    const giveUp = (cause: string) => {
+    const giveUp = (cause: string, reason: StreamEnd = 'idle') => {
       const late = problem('upstream_timeout', { cause })
-      fail(late)
-      controller?.abort(late)
+      fail(late, reason)
+      abort(late)
+    }
+    /** An event stream that must not go on ends as if the upstream had ended it: its client comes back, and is judged anew. */
+    const endStream = (reason: StreamEnd) => {
+      over(() => (hasLength ? response.destroy() : response.end()), reason)
+      resolve()
+      abort(new Error(`the stream was ended: ${reason}`))
+    }
+    const expectHeaders = () => {
+      if (!hasBegun && !isOver) silent = setTimeout(() => giveUp(`no response headers within headersMs = ${headersMs}`), headersMs)
     }
     const deadline = totalMs > 0 ? setTimeout(() => giveUp(`not done in totalMs = ${totalMs}`), totalMs) : undefined
+    // an upstream may wait for the whole body before it says anything
+    if (body) body.stream.once('end', expectHeaders)
+    else expectHeaders()
 
     response.on('drain', resume)
     response.on('close', clientLeft)
 
-    upstream.pool.dispatch(options, {
-      onRequestStart(started) {
-        controller = started
-        if (isOver) started.abort(new Error('the client left'))
+    upstream.pool().dispatch(
+      {
+        path: rewritePath(route, exchange.target!.path) + exchange.target!.query,
+        method: request.method as Dispatcher.HttpMethod,
+        headers: fields,
+        body: body?.stream ?? null,
+        bodyTimeout: idleMs,
       },
-      onResponseStart(started, status, _headers, statusText) {
-        // interim answers (RFC 9110 §15.2) are of this connection
-        if ((status >= 100 && status < 200) || isOver) return
-        if (status < 100) {
-          fail(problem('upstream_invalid', { cause: 'a status line that is none' }))
-          return started.abort(new Error('refused'))
-        }
-        hasBegun = true
-        answer.begin()
-        const own = answer.ownHeaders()
-        const out = responseHeaders((started as { rawHeaders?: Buffer[] }).rawHeaders ?? [], own)
-        for (const [name, value] of Object.entries(own)) if (value !== undefined) for (const v of [value].flat()) out.push(name, String(v))
-        response.writeHead(status, PLAIN_REASON.test(statusText ?? '') ? statusText : '', out)
-        // RFC 9110 §8.6: these may tell the length of a body that does not come
-        if (status === 304 || status === 204) return over(() => response.end(resolve))
-        // an event stream's first byte may be long in coming; its headers are not to wait for it
-        if (!hasLength(out)) response.flushHeaders()
-        if (isEventStream(out)) closed = answer.stream()
+      {
+        onRequestStart(started) {
+          controller = started
+          if (isOver) started.abort(new Error('the client left'))
+        },
+        onResponseStart(started, status, _headers, statusText) {
+          // interim answers (RFC 9110 §15.2): not passed on, since many clients of HTTP/1.1 take a 103 for the answer (RFC 8297 §3)
+          if ((status >= 100 && status < 200) || isOver) return
+          if (status < 100) {
+            fail(problem('upstream_invalid', { cause: 'a status line that is none' }))
+            return started.abort(new Error('refused'))
+          }
+          clearTimeout(silent)
+          report(!route.breaker.statuses.has(status))
+          const own = answer.ownHeaders()
+          const out = responseHeaders((started as { rawHeaders?: Buffer[] }).rawHeaders ?? [], own, route.responseHeaders)
+          const read = readAnswer(out, route, upstream.authority)
+          hasLength = read.hasLength
+          if (read.isEventStream) {
+            try {
+              closeStream = answer.openStream(endStream)
+            } catch (refused) {
+              fail(refused)
+              return started.abort(refused as Error)
+            }
+          }
+          hasBegun = true
+          answer.begin()
+          for (const [name, value] of Object.entries(own))
+            if (value !== undefined) for (const v of [value].flat()) out.push(name, String(v))
+          response.writeHead(status, PLAIN_REASON.test(statusText ?? '') ? statusText : '', out)
+          // RFC 9110 §8.6: these may tell the length of a body that does not come
+          if (status === 304 || status === 204) return over(() => response.end(resolve), 'upstream')
+          // an event stream's first byte may be long in coming; its headers are not to wait for it
+          if (!hasLength) response.flushHeaders()
+        },
+        onResponseData(started, chunk) {
+          if (isOver || response.write(chunk)) return
+          started.pause()
+          // undici's own deadline rests while it is paused
+          clearTimeout(stalled)
+          stalled = setTimeout(() => giveUp(`the client has read nothing for idleMs = ${idleMs}`), idleMs)
+        },
+        onResponseEnd() {
+          over(() => response.end(resolve), 'upstream')
+        },
+        onResponseError(_controller, error) {
+          fail(error, TIMEOUTS.has((error as { code?: string }).code ?? '') ? 'idle' : 'upstream')
+        },
       },
-      onResponseData(started, chunk) {
-        if (isOver || response.write(chunk)) return
-        started.pause()
-        // undici's own deadline rests while it is paused
-        clearTimeout(stalled)
-        stalled = setTimeout(() => giveUp(`the client has read nothing for idleMs = ${idleMs}`), idleMs)
-      },
-      onResponseEnd() {
-        over(() => response.end(resolve))
-      },
-      onResponseError(_controller, error) {
-        fail(error)
-      },
-    })
+    )
   })
 }
 
 /** Node refuses to write any other; RFC 9112 §4 lets a reason be dropped. */
 const PLAIN_REASON = /^[\t\x20-\x7e]*$/
 
-function isEventStream(headers: readonly string[]): boolean {
-  const at = headers.indexOf('content-type')
-  return at >= 0 && headers[at + 1]!.startsWith('text/event-stream')
+/** What the answer's headers say of it; where they lead is said in the client's terms, in place. */
+function readAnswer(fields: string[], route: Route, authority: string): { isEventStream: boolean; hasLength: boolean } {
+  let isEventStream = false
+  let hasLength = false
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i]!
+    if (name === 'content-length') hasLength = true
+    else if (name === 'content-type') isEventStream = /^text\/event-stream\b/i.test(fields[i + 1]!)
+    else if (name === 'location' || name === 'content-location') fields[i + 1] = publicLocation(fields[i + 1]!, route, authority)
+  }
+  return { isEventStream, hasLength }
 }
 
-function hasLength(headers: readonly string[]): boolean {
-  for (let i = 0; i < headers.length; i += 2) if (headers[i] === 'content-length') return true
-  return false
-}
-
-const tooLarge = (cause: string) => problem('body_too_large', { cause })
-
-function declaredLength({ headers }: IncomingMessage): number | null {
-  const text = headers['content-length']
-  if (text !== undefined) return Number(text)
-  return headers['transfer-encoding'] === undefined ? 0 : null
-}
-
-/** Counted as it passes: a chunked body says nowhere how long it will be. And undici may break off what it reads from, which must not be the request. */
-function counted(request: IncomingMessage, maxBytes: number): Transform {
-  let bytes = 0
-  const counter = new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      bytes += chunk.length
-      if (bytes > maxBytes) done(tooLarge(`more than ${maxBytes} bytes`))
-      else done(null, chunk)
-    },
-  })
-  // pipe does not pass errors on: a client that breaks off must break off the upstream's request too
-  request.once('aborted', () => counter.destroy(new Error('the client broke off')))
-  request.once('error', (error) => counter.destroy(error))
-  return request.pipe(counter)
-}
+const tooLarge = (length: number) => problem('body_too_large', { cause: `declared ${length} bytes` })
 
 /** undici's words for answers that it takes for none. */
 const BAD_ANSWER = /^(bad (response|upgrade)|invalid status)/i
 const TIMEOUTS = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT', 'UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT'])
+const NO_CONNECTION = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT'])
+
+/** Nothing was sent. */
+const neverConnected = (error: unknown): boolean => NO_CONNECTION.has((error as { code?: string }).code ?? '')
 
 /** The cause is for the log: it may name an internal address. */
 function failure(error: unknown): Problem {

@@ -4,9 +4,12 @@
  */
 import { randomFillSync } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import type { TLSSocket } from 'node:tls'
 import type { Config } from '../config/schema.ts'
+import type { Assertions } from '../tokens/assertions.ts'
+import { foldName, isClaim } from './claims.ts'
 import type { Exchange } from './exchange.ts'
+import type { HeaderEdits } from './routes.ts'
+import type { Upstream } from './upstreams.ts'
 
 /** RFC 9110 §7.6.1, and what is of this connection alone. */
 const HOP_BY_HOP = new Set([
@@ -23,99 +26,56 @@ const HOP_BY_HOP = new Set([
   'expect',
   'host',
 ])
-/** Claims about the caller or the target that an upstream might believe. Compared by their folded names. */
-const CLAIMS = new Set([
-  'forwarded',
-  'x-real-ip',
-  'x-client-ip',
-  'true-client-ip',
-  'client-ip',
-  'cf-connecting-ip',
-  'x-http-method-override',
-  'x-http-method',
-  'x-method-override',
-  'x-request-id',
-  'traceparent',
-  'remote-user',
-  'remote-groups',
-  'remote-email',
-  'remote-name',
-  'x-remote-user',
-  'x-remote-addr',
-  'x-remote-ip',
-  'x-true-ip',
-  'x-authenticated-user',
-  'x-authenticated-userid',
-  'x-webauth-user',
-  'x-consumer-username',
-  'x-credential-identifier',
-  'x-anonymous-consumer',
-  'x-user-role',
-  'x-user-roles',
-  'x-user-email',
-  'x-user-id',
-  'x-roles',
-  'x-pomerium-jwt-assertion',
-  'x-goog-iap-jwt-assertion',
-  'cf-access-authenticated-user-email',
-  'x-amzn-oidc-data',
-  'x-host',
-  'x-proxy-url',
-  'x-http-host-override',
-  'proxy-host',
-  'proxy',
-  'request-uri',
-  'real-ip',
-  'x-server-name',
-])
-const CLAIM_PREFIXES = ['x-auth-', 'x-forwarded-', 'x-original-', 'x-rewrite-', 'x-ms-client-principal']
-
 export interface HeaderRules {
-  /** Flat name, value, name, value … for the upstream. */
-  outgoing(req: IncomingMessage, exchange: Exchange, authority: string): string[]
+  /** Flat name, value, name, value … for the upstream. A promise only while an assertion is made. */
+  outgoing(req: IncomingMessage, exchange: Exchange, upstream: Upstream): string[] | Promise<string[]>
 }
-
-/** `X_Auth.User` reaches CGI, WSGI and PHP applications as the same variable as `X-Auth-User`. */
-const fold = (name: string): string => name.replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '')
 
 const MAX_REMEMBERED = 1000
 
-export function createHeaderRules(config: Config): HeaderRules {
+export function createHeaderRules(config: Config, assertions: Assertions): HeaderRules {
   const { identity } = config.headers
-  const ours = new Set([identity.user, identity.email, identity.roles, identity.session].map((n) => fold(n.toLowerCase())))
+  const ours = new Set([identity.user, identity.email, identity.roles, identity.session].map((n) => foldName(n.toLowerCase())))
   const remembered = new Map<string, boolean>()
 
   /** By lower-case name; the few names that clients really send are judged once. */
   function isDropped(name: string): boolean {
     const known = remembered.get(name)
     if (known !== undefined) return known
-    const folded = fold(name)
-    const isClaim = ours.has(folded) || CLAIMS.has(folded) || CLAIM_PREFIXES.some((p) => folded.startsWith(p))
-    const dropped = HOP_BY_HOP.has(name) || isClaim
+    const dropped = HOP_BY_HOP.has(name) || ours.has(foldName(name)) || isClaim(name)
     if (remembered.size < MAX_REMEMBERED) remembered.set(name, dropped)
     return dropped
   }
 
+  function build(req: IncomingMessage, exchange: Exchange, authority: string, assertion: string | null): string[] {
+    const { rawHeaders, headers } = req
+    const { forwardAuthorization, requestHeaders } = exchange.route!
+    const named = headers.connection === undefined ? null : connectionOptions(headers.connection)
+    const trace = TRACEPARENT.exec(String(headers.traceparent ?? ''))
+    const out = ['host', authority]
+    for (let i = 0; i < rawHeaders.length; i += 2) {
+      const name = rawHeaders[i]!.toLowerCase()
+      if (isDropped(name) || requestHeaders.dropped.has(name) || (name === 'authorization' && !forwardAuthorization)) continue
+      if (name === 'tracestate' && trace === null) continue
+      // a client may not delete by Connection what frames the body
+      if (named?.has(name) && name !== 'content-length') continue
+      out.push(name, rawHeaders[i + 1]!)
+    }
+    pushOrigin(out, req, exchange)
+    pushTrace(out, trace)
+    out.push('x-request-id', exchange.requestId, ...requestHeaders.set)
+    if (exchange.principal) out.push(...exchange.principal.identityHeaders)
+    if (assertion !== null) out.push('x-auth-assertion', assertion)
+    return out
+  }
+
   return {
-    outgoing(req, exchange, authority) {
-      const { rawHeaders, headers } = req
-      const named = headers.connection === undefined ? null : connectionOptions(headers.connection)
-      const trace = TRACEPARENT.exec(String(headers.traceparent ?? ''))
-      const keepAuthorization = exchange.route!.forwardAuthorization
-      const out = ['host', authority]
-      for (let i = 0; i < rawHeaders.length; i += 2) {
-        const name = rawHeaders[i]!.toLowerCase()
-        if (isDropped(name) || (name === 'authorization' && !keepAuthorization)) continue
-        if (name === 'tracestate' && trace === null) continue
-        // a client may not delete by Connection what frames the body
-        if (named?.has(name) && name !== 'content-length') continue
-        out.push(name, rawHeaders[i + 1]!)
-      }
-      pushOrigin(out, req, exchange)
-      pushTrace(out, trace)
-      out.push('x-request-id', exchange.requestId)
-      if (exchange.principal) out.push(...exchange.principal.identityHeaders)
-      return out
+    outgoing(req, exchange, { authority, origin }) {
+      const { principal, route } = exchange
+      if (!route!.assertion || !principal) return build(req, exchange, authority, null)
+      const assertion = assertions.of(principal, origin)
+      if (typeof assertion === 'string') return build(req, exchange, authority, assertion)
+      return assertion.then((made) => build(req, exchange, authority, made))
     },
   }
 }
@@ -132,15 +92,24 @@ function connectionOptions(value: string): Set<string> | null {
 }
 
 function pushOrigin(out: string[], req: IncomingMessage, { client, host }: Exchange): void {
+  const { viaTrustedProxy, isSecure, forwardedFor } = client
   const peer = req.socket.remoteAddress ?? ''
   const shownPeer = peer.startsWith('::ffff:') ? peer.slice(7) : peer
-  const given = (name: string) => (client.viaTrustedProxy ? (req.headers[name] as string | undefined) : undefined)
-  const before = given('x-forwarded-for')
-  const proto = given('x-forwarded-proto')
-  out.push('x-forwarded-for', before ? `${before}, ${shownPeer}` : shownPeer)
-  out.push('x-forwarded-proto', proto === 'https' || proto === 'http' ? proto : (req.socket as TLSSocket).encrypted ? 'https' : 'http')
-  out.push('x-forwarded-host', given('x-forwarded-host') ?? req.headers.host ?? host)
+  const told = (name: string) => (viaTrustedProxy ? lastOf(req.headers[name]) : undefined)
+  out.push('x-forwarded-for', forwardedFor ? `${forwardedFor}, ${shownPeer}` : shownPeer)
+  out.push('x-forwarded-proto', isSecure ? 'https' : 'http')
+  out.push('x-forwarded-host', told('x-forwarded-host') ?? req.headers.host ?? host)
+  // RFC 9110 §7.6.3: who passed it on; no version
+  const before = viaTrustedProxy && req.headers.via ? `${req.headers.via}, ` : ''
+  out.push('via', `${before}${req.httpVersion} portcullis`)
 }
+
+/** Of a list, what the nearest proxy put there. */
+const lastOf = (value: string | string[] | undefined): string | undefined =>
+  String(value ?? '')
+    .split(',')
+    .at(-1)!
+    .trim() || undefined
 
 const TRACEPARENT = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/
 
@@ -179,20 +148,20 @@ const RESPONSE_HOP_BY_HOP = new Set([
   'upgrade',
 ])
 
-/** The upstream's response headers as they came, less the connection's. `overridden`: lower-case names that the gateway sets itself. */
-export function responseHeaders(raw: readonly (Buffer | string)[], overridden: Record<string, unknown>): string[] {
+/** The upstream's response headers as they came, less the connection's, edited as the route says. `overridden`: lower-case names that the gateway sets itself. */
+export function responseHeaders(raw: readonly (Buffer | string)[], overridden: Record<string, unknown>, edits: HeaderEdits): string[] {
   const out: string[] = []
   let named: Set<string> | null = null
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i]!.toString('latin1').toLowerCase()
     if (name === 'connection') named = connectionOptions(raw[i + 1]!.toString('latin1'))
     // Vary grows: what the upstream varies on is still so under our CORS headers
-    if (RESPONSE_HOP_BY_HOP.has(name) || (Object.hasOwn(overridden, name) && name !== 'vary')) continue
+    if (RESPONSE_HOP_BY_HOP.has(name) || edits.dropped.has(name) || (Object.hasOwn(overridden, name) && name !== 'vary')) continue
     // latin1: byte for byte, whatever the upstream meant by them
     out.push(name, raw[i + 1]!.toString('latin1'))
   }
-  if (!named) return out
-  const kept: string[] = []
-  for (let i = 0; i < out.length; i += 2) if (!named.has(out[i]!) || out[i] === 'content-length') kept.push(out[i]!, out[i + 1]!)
+  const kept = named === null ? out : []
+  if (named) for (let i = 0; i < out.length; i += 2) if (!named.has(out[i]!) || out[i] === 'content-length') kept.push(out[i]!, out[i + 1]!)
+  for (let i = 0; i < edits.set.length; i += 2) if (!Object.hasOwn(overridden, edits.set[i]!)) kept.push(edits.set[i]!, edits.set[i + 1]!)
   return kept
 }

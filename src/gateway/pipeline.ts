@@ -12,6 +12,7 @@ import { attachExchange, type Exchange, exchangeOf } from './exchange.ts'
 import type { Forward } from './forward.ts'
 import type { RouteLimits } from './limit.ts'
 import { type Route, type RouteTable, routesFor } from './routes.ts'
+import type { Streams } from './streams.ts'
 import type { BridgeWebSocket } from './websocket.ts'
 
 export interface PipelineDeps {
@@ -24,8 +25,9 @@ export interface PipelineDeps {
   /** Methods of our own endpoint at a path; none where there is none. */
   ownMethods(path: string): string[]
   isStopping(): boolean
-  /** An event stream begins. @returns called at its end */
-  openStream(): () => void
+  streams: Streams
+  /** Fields of a header section; more answer 431. */
+  maxHeaders: number
 }
 
 export interface Pipeline {
@@ -44,10 +46,11 @@ export function createPipeline({
   bridge,
   ownMethods,
   isStopping,
-  openStream,
+  streams,
+  maxHeaders,
 }: PipelineDeps): Pipeline {
   return {
-    receive: (req) => receive(req, table, readOrigin),
+    receive: (req) => receive(req, { table, readOrigin, maxHeaders }),
     async run(request, reply) {
       const { raw } = request
       const exchange = exchangeOf(raw)
@@ -55,6 +58,7 @@ export function createPipeline({
       exchange.route = route
       exchange.label = route.name
       // CORS preflights have been answered by now                            (http/server.ts)
+      demandNetwork(route, exchange) //                                       403
       if (exchange.isUpgrade) demandWebSocket(route, raw) //                  400 426
       const { authorization } = raw.headers
       await limits.client(exchange, route, isBearer(authorization)) //       429
@@ -62,13 +66,13 @@ export function createPipeline({
       authorize(route.access, exchange.principal) //                          401 403
       await limits.principal(exchange, route, exchange.principal) //          429
       for (const [name, value] of Object.entries(limitHeaders(exchange.decisions))) reply.header(name, value)
-      if (exchange.isUpgrade) return bridge(request, reply, exchange, route) // 502 504
+      if (exchange.isUpgrade) return bridge(request, reply, exchange, route) // 429 502 503 504
       await forward(raw, exchange, route, {
         response: reply.raw,
         ownHeaders: () => ({ ...reply.getHeaders(), 'x-request-id': exchange.requestId, ...(isStopping() ? { connection: 'close' } : {}) }),
         begin: () => reply.hijack(),
-        stream: openStream,
-      }) //                                                                   413 502 503 504
+        openStream: (end) => streams.open('sse', exchange, end),
+      }) //                                                                   408 413 429 502 503 504
       // the client left before the answer began: nothing is to follow
       if (!reply.sent) reply.hijack()
     },
@@ -80,10 +84,11 @@ export const PROXIED_METHODS: readonly string[] = METHODS.filter((m) => m !== 'C
 const KNOWN = new Set(PROXIED_METHODS)
 
 const MAX_TARGET = 8192
-const MAX_FIELDS = 200
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/
 
-function receive(req: IncomingMessage, table: RouteTable, readOrigin: (req: IncomingMessage) => ClientOrigin): Exchange {
+type Reading = Pick<PipelineDeps, 'table' | 'readOrigin' | 'maxHeaders'>
+
+function receive(req: IncomingMessage, { table, readOrigin, maxHeaders }: Reading): Exchange {
   const given = req.headers['x-request-id']
   const exchange: Exchange = {
     requestId: typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID(),
@@ -103,17 +108,17 @@ function receive(req: IncomingMessage, table: RouteTable, readOrigin: (req: Inco
     isUpgrade: false,
   }
   attachExchange(req, exchange)
-  exchange.refusal = read(req, table, exchange)
+  exchange.refusal = read(req, table, exchange, maxHeaders)
   return exchange
 }
 
-function read(req: IncomingMessage, table: RouteTable, exchange: Exchange): Problem | null {
+function read(req: IncomingMessage, table: RouteTable, exchange: Exchange, maxHeaders: number): Problem | null {
   const refuse = (code: ErrorCode, cause: string) => problem(code, { cause })
   const url = req.url ?? ''
   if (!KNOWN.has(req.method ?? ''))
     return problem('method_not_allowed', { headers: { allow: 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS' } })
   if (url.length > MAX_TARGET) return refuse('target_too_long', `${url.length} characters`)
-  if (req.rawHeaders.length > MAX_FIELDS * 2) return refuse('headers_too_large', `${req.rawHeaders.length / 2} fields`)
+  if (req.rawHeaders.length > maxHeaders * 2) return refuse('headers_too_large', `${req.rawHeaders.length / 2} fields`)
   const repeated = repeatedField(req.rawHeaders)
   if (repeated) return problem('header_invalid', { detail: `The header ${repeated} is repeated.` })
   const host = readHost(req.headers.host)
@@ -149,6 +154,10 @@ function match({ node, target }: Exchange, method: string, ownMethods: PipelineD
       detail: 'The request target is refused: //, ;, %2F or %25 in the path, which this route does not allow.',
     })
   return route
+}
+
+function demandNetwork({ networks }: Route, { client }: Exchange): void {
+  if (networks && !networks.allows(client.address)) throw problem('forbidden', { cause: 'the network of the client' })
 }
 
 function demandWebSocket(route: Route, { headers, method }: IncomingMessage): void {

@@ -1,5 +1,6 @@
 /** YAML becomes `Route` objects once, at boot; per request they are only looked up and compared. */
 import type { Config, RouteConfig } from '../config/schema.ts'
+import { parseNetworks } from '../http/networks.ts'
 import { type Access, compileAccess } from './authorize.ts'
 
 /** Forms of a path that are refused unless the route allows them by name. */
@@ -13,8 +14,10 @@ export interface Route {
   methods: ReadonlySet<string> | null
   caseSensitive: boolean
   access: Access
-  /** Origins, each as often as its weight says. */
-  origins: readonly string[]
+  servers: readonly Server[]
+  /** Requests that each of them takes at a time, and those that may wait for a place. */
+  connections: { max: number; queue: number; waitMs: number }
+  breaker: { failures: number; openMs: number; statuses: ReadonlySet<number> }
   /** What stands for `path` upstream; null: the path goes out as it came in. */
   rewritePrefix: string | null
   limits: readonly string[]
@@ -25,6 +28,30 @@ export interface Route {
   allowedForms: number
   websocket: boolean
   forwardAuthorization: boolean
+  /** A signed X-Auth-Assertion goes along. */
+  assertion: boolean
+  /** In place of the upstream's own authority. */
+  hostHeader: string | null
+  requestHeaders: HeaderEdits
+  responseHeaders: HeaderEdits
+  /** Null: from anywhere. */
+  networks: { allows(address: string): boolean } | null
+}
+
+/** One server behind a route. */
+export interface Server {
+  origin: string
+  weight: number
+  /** PEM files. */
+  tls: { ca?: string; cert?: string; key?: string } | null
+}
+
+/** What the operator changes of a header section. Names in lower case. */
+export interface HeaderEdits {
+  /** Whatever stands under these names is dropped: those of `remove`, and of `set`. */
+  dropped: ReadonlySet<string>
+  /** Name, value, name, value … */
+  set: readonly string[]
 }
 
 /** All routes of one host and path; or a path of our own. */
@@ -102,9 +129,12 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     methods: route.match.methods ? new Set(withHead(route.match.methods)) : null,
     caseSensitive: route.match.caseSensitive,
     access: compileAccess(route.access),
-    origins: route.upstream.flatMap((u) =>
-      typeof u === 'string' ? [new URL(u).origin] : Array.from({ length: u.weight ?? 1 }, () => new URL(u.url).origin),
-    ),
+    servers: route.upstream.map((u) => {
+      const { url, weight = 1, tls = null } = typeof u === 'string' ? { url: u } : u
+      return { origin: new URL(url).origin, weight, tls }
+    }),
+    connections: route.connections,
+    breaker: { ...route.breaker, statuses: new Set(route.breaker.statuses) },
     rewritePrefix: route.rewrite ? trimmed(route.rewrite.prefix) : null,
     limits: route.limits ?? config.limits.default,
     onRedisDown: route.onRedisDown,
@@ -113,7 +143,33 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     allowedForms: route.allow.reduce((bits, form) => bits | FORMS[form], 0),
     websocket: route.websocket,
     forwardAuthorization: route.headers.forwardAuthorization,
+    assertion: route.headers.assertion,
+    hostHeader: valueUnder(route.headers.request.set, 'host'),
+    requestHeaders: compileEdits(route.headers.request, 'host'),
+    responseHeaders: compileEdits(route.headers.response),
+    networks: compileNetworks(route.networks),
   }
+}
+
+export const NO_EDITS: HeaderEdits = { dropped: new Set(), set: [] }
+
+const valueUnder = (fields: Record<string, string>, wanted: string): string | null =>
+  Object.entries(fields).find(([name]) => name.toLowerCase() === wanted)?.[1] ?? null
+
+function compileEdits({ set, remove }: { set: Record<string, string>; remove: string[] }, besides?: string): HeaderEdits {
+  const fields = Object.entries(set)
+    .map(([name, value]) => [name.toLowerCase(), value] as const)
+    .filter(([name]) => name !== besides)
+  return { dropped: new Set([...remove.map((name) => name.toLowerCase()), ...fields.map(([name]) => name)]), set: fields.flat() }
+}
+
+/** `deny` goes first; an `allow` list denies everybody else. */
+function compileNetworks({ allow, deny }: { allow: string[]; deny: string[] }): Route['networks'] {
+  if (!allow.length && !deny.length) return null
+  const [allowed, denied] = [parseNetworks(allow), parseNetworks(deny)]
+  // judged by check.ts; whatever got past it lets nobody in
+  if (!allowed || !denied) return { allows: () => false }
+  return { allows: (address) => !denied.has(address) && (allowed.isEmpty || allowed.has(address)) }
 }
 
 /** RFC 9110 §9.3.2: where GET is served, HEAD is. */

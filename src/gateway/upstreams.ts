@@ -1,142 +1,213 @@
-/** Connections to upstreams: one pool an origin, who is next among a route's origins, and what a connection's death says. */
-import diagnostics from 'node:diagnostics_channel'
-import type { Socket } from 'node:net'
+/** The servers behind a route: who is next, whether it is well, how many requests it takes at a time, and the connections to it. */
+import { readFileSync } from 'node:fs'
+import type { LookupFunction } from 'node:net'
 import { buildConnector, Pool } from 'undici'
+import type { Clock } from '../clock.ts'
 import { problem } from '../errors.ts'
-import type { Route } from './routes.ts'
-
-/** More at a time than this are not queued for, where they would have no deadline: they are told at once. */
-const MAX_CONNECTIONS = 1024
+import type { Logger } from '../logger.ts'
+import type { Metrics } from '../metrics.ts'
+import { type Breaker, type BreakerState, createBreaker } from './breaker.ts'
+import { watchDeaths } from './deaths.ts'
+import { createNames, type Resolve } from './names.ts'
+import type { Route, Server } from './routes.ts'
+import { type Client, createSlots, type Slots } from './slots.ts'
 
 export interface Upstream {
   /** `<route>:<n>`, for metrics. Never an address. */
   name: string
   origin: string
-  /** The Host that the upstream is asked for. */
+  /** The Host that it is asked for. */
   authority: string
-  pool: Pool
-  /** Takes one of the pool's connections. @returns gives it back. @throws overloaded */
-  admit(): () => void
+  /** The connections of the moment: another pool once its name leads somewhere else. */
+  pool(): Pool
+  /** For a connection that is none of the pool's. TLS is verified, against the operator's CA if there is one. */
+  connectOptions: { lookup: LookupFunction; ca?: Buffer; cert?: Buffer; key?: Buffer }
+  observe(seconds: number): void
+  countRetry(): void
+}
+
+/** One request's place at an upstream. */
+export interface Place {
+  upstream: Upstream
+  /** The upstream answered, or failed by its own fault; what is said first counts. */
+  report(hasAnswered: boolean): void
+  /** Gives the place back. */
+  leave(): void
 }
 
 export interface Upstreams {
-  /** Round robin, each as often as its weight says. */
-  next(route: Route): Upstream
+  /**
+   * Weighted round robin over the servers of a route that are well, those with a free place first; else the queue of the one whose turn it is.
+   * @throws unavailable while every breaker is open, overloaded when the queue is full or took too long
+   */
+  enter(route: Route, client: Client): Place | Promise<Place>
+  /** For the second try of a request. @param besides not this one @returns null when there is no other with a free place */
+  enterAgain(route: Route, besides: Upstream | undefined): Place | null
   /** The error is of a connection that had served before and brought no byte since our request: it was closed as we wrote. */
   diedUnused(error: unknown): boolean
+  /** `<route>:<n>` and its breaker, for metrics. */
+  states(): Iterable<[name: string, state: BreakerState]>
   close(): Promise<void>
 }
 
-interface SharedPool {
-  pool: Pool
-  admit(): () => void
+export interface UpstreamsDeps {
+  routes: readonly Route[]
+  clock: Clock
+  logger: Logger
+  metrics: Metrics
+  /** Undefined: as the system does. */
+  resolve: Resolve | undefined
 }
 
-export function createUpstreams(routes: readonly Route[]): Upstreams {
-  const pools = new Map<string, SharedPool>()
-  const rings = new Map<Route, { ring: Upstream[]; at: number }>()
-  const deaths = watchDeaths()
+interface Member {
+  upstream: Upstream
+  breaker: Breaker
+  slots: Slots
+  weight: number
+  /** Smooth weighted round robin: grows by the weight each turn, the winner pays for all. */
+  credit: number
+  close(): Promise<void>
+}
 
-  const poolFor = (origin: string, connectMs: number): SharedPool => {
-    const key = `${origin} ${connectMs}`
-    const shared = pools.get(key) ?? createPool(origin, connectMs, deaths.watch)
-    pools.set(key, shared)
-    return shared
+export function createUpstreams({ routes, clock, logger, metrics, resolve }: UpstreamsDeps): Upstreams {
+  const deaths = watchDeaths()
+  const names = createNames(resolve)
+  const members = new Map<Route, Member[]>()
+  for (const route of routes)
+    members.set(
+      route,
+      route.servers.map((server, i) => join(route, server, `${route.name}:${i}`)),
+    )
+
+  function join(route: Route, server: Server, name: string): Member {
+    const { hostname, host } = new URL(server.origin)
+    const bare = hostname.replace(/^\[|\]$/g, '')
+    const connectOptions = { lookup: names.lookupOf(bare), ...readTls(server, `route ${route.name}`) }
+    const connector = buildConnector({ timeout: route.timeouts.connectMs, ...connectOptions } as buildConnector.BuildOptions)
+    const createPool = () =>
+      new Pool(server.origin, {
+        connections: route.connections.max,
+        pipelining: 1,
+        connect: (options, callback) =>
+          connector(options, (...result) => {
+            if (result[1]) deaths.watch(result[1])
+            callback(...result)
+          }),
+        // below what servers use (Node 5 s), so that we do not send on a connection that is being closed
+        keepAliveTimeout: 4000,
+        keepAliveMaxTimeout: 4000,
+        // undici would take 16 KiB of response headers only
+        maxHeaderSize: 65_536,
+        // forward.ts keeps it: undici's own is up to a second late
+        headersTimeout: 0,
+      })
+    let pool = createPool()
+    names.watch(bare, () => {
+      logger.info({ upstream: name }, 'the name of an upstream leads somewhere else: new connections')
+      const left = pool
+      pool = createPool()
+      // what is in flight there ends as it would have
+      left.close().catch(() => {})
+    })
+    const breaker = createBreaker(route.breaker, clock, (state) => {
+      if (state === 'open')
+        logger.warn({ reason: 'upstream_breaker_open', upstream: name, retry_ms: breaker.waitMs() }, 'an upstream fails')
+      else logger.info({ upstream: name }, 'an upstream answers again')
+    })
+    const seconds = metrics.upstreamSeconds.labels({ upstream: name })
+    const upstream: Upstream = {
+      name,
+      origin: server.origin,
+      authority: route.hostHeader ?? host,
+      pool: () => pool,
+      connectOptions,
+      observe: (s) => seconds.observe(s),
+      countRetry: () => metrics.upstreamRetries.inc({ upstream: name }),
+    }
+    return {
+      upstream,
+      breaker,
+      slots: createSlots(route.connections),
+      weight: server.weight,
+      credit: 0,
+      close: () => pool.destroy(),
+    }
   }
 
-  for (const route of routes) {
-    const distinct = [...new Set(route.origins)]
-    const ring = interleave(route.origins).map((origin) => ({
-      name: `${route.name}:${distinct.indexOf(origin)}`,
-      origin,
-      authority: new URL(origin).host,
-      ...poolFor(origin, route.timeouts.connectMs),
-    }))
-    rings.set(route, { ring, at: 0 })
+  /** Null: no breaker permits a request. */
+  function choose(ring: readonly Member[], besides?: Upstream): Member | null {
+    if (ring.length === 1) return ring[0]!.breaker.permits() && ring[0]!.upstream !== besides ? ring[0]! : null
+    const able = ring.filter((m) => m.breaker.permits() && m.upstream !== besides)
+    const free = able.filter((m) => m.slots.hasFree())
+    const candidates = free.length ? free : able
+    let total = 0
+    let chosen: Member | null = null
+    for (const member of candidates) {
+      member.credit += member.weight
+      total += member.weight
+      if (!chosen || member.credit > chosen.credit) chosen = member
+    }
+    if (chosen) chosen.credit -= total
+    return chosen
+  }
+
+  const place = ({ upstream, breaker, slots }: Member): Place => {
+    const isTrial = breaker.begin()
+    let isTold = false
+    return {
+      upstream,
+      report(hasAnswered) {
+        if (isTold) return
+        isTold = true
+        breaker.report(isTrial, hasAnswered)
+      },
+      leave() {
+        slots.giveBack()
+        if (isTrial && !isTold) breaker.release()
+      },
+    }
   }
 
   return {
-    next(route) {
-      const state = rings.get(route)!
-      const upstream = state.ring[state.at]!
-      state.at = (state.at + 1) % state.ring.length
-      return upstream
+    enter(route, client) {
+      const ring = members.get(route)!
+      const member = choose(ring)
+      if (!member) {
+        const seconds = Math.ceil(Math.min(...ring.map((m) => m.breaker.waitMs())) / 1000)
+        throw problem('unavailable', {
+          cause: `every upstream of route ${route.name} has failed of late`,
+          headers: { 'retry-after': String(Math.max(1, seconds)) },
+        })
+      }
+      if (member.slots.take()) return place(member)
+      return member.slots.wait(client, member.upstream.name).then(() => place(member))
+    },
+    enterAgain(route, besides) {
+      const member = choose(members.get(route)!, besides)
+      return member?.slots.take() ? place(member) : null
     },
     diedUnused: deaths.wereUnused,
+    *states() {
+      for (const ring of members.values()) for (const { upstream, breaker } of ring) yield [upstream.name, breaker.state()]
+    },
     close: async () => {
       deaths.stop()
+      names.stop()
       // what is in flight has had its time: the server closed before us
-      await Promise.all([...pools.values()].map(({ pool }) => pool.destroy()))
+      await Promise.all([...members.values()].flat().map((member) => member.close()))
     },
   }
 }
 
-function createPool(origin: string, connectMs: number, watch: (socket: Socket) => void): SharedPool {
-  const connector = buildConnector({ timeout: connectMs })
-  let taken = 0
-  const pool = new Pool(origin, {
-    connections: MAX_CONNECTIONS,
-    pipelining: 1,
-    connect: (options, callback) =>
-      connector(options, (...result) => {
-        if (result[1]) watch(result[1] as Socket)
-        callback(...result)
-      }),
-    // below what servers use (Node 5 s), so that we do not send on a connection that is being closed
-    keepAliveTimeout: 4000,
-    keepAliveMaxTimeout: 4000,
-    // undici would take 16 KiB of response headers only
-    maxHeaderSize: 65_536,
-  })
-  return {
-    pool,
-    admit() {
-      if (taken >= MAX_CONNECTIONS)
-        throw problem('overloaded', { cause: `${taken} requests at ${origin}`, headers: { 'retry-after': '1' } })
-      taken++
-      return () => void taken--
-    },
-  }
-}
-
-/** undici tells when it writes a request to a socket; what the socket had read by then tells whether it brought anything since. */
-function watchDeaths() {
-  const bytesAtSend = new WeakMap<Socket, number>()
-  const socketOf = new WeakMap<Error, Socket>()
-  const byPort = new Map<number, Socket>()
-  const onSend = (message: unknown) => {
-    const { socket } = message as { socket: Socket }
-    bytesAtSend.set(socket, socket.bytesRead)
-  }
-  diagnostics.subscribe('undici:client:sendHeaders', onSend)
-  return {
-    watch(socket: Socket) {
-      const port = socket.localPort!
-      byPort.set(port, socket)
-      socket.prependListener('error', (error) => socketOf.set(error, socket))
-      socket.once('close', () => byPort.delete(port))
-    },
-    wereUnused(error: unknown): boolean {
-      if (!(error instanceof Error)) return false
-      const port = (error as { socket?: { localPort?: number } }).socket?.localPort
-      const socket = socketOf.get(error) ?? byPort.get(port ?? 0)
-      const before = socket && bytesAtSend.get(socket)
-      return before !== undefined && before > 0 && socket!.bytesRead === before
-    },
-    stop: () => void diagnostics.unsubscribe('undici:client:sendHeaders', onSend),
-  }
-}
-
-/** `a a a b` → `a a b a`: a heavy origin does not get its share in one burst. */
-function interleave(origins: readonly string[]): string[] {
-  const total = origins.length
-  const share = new Map<string, number>()
-  for (const origin of origins) share.set(origin, (share.get(origin) ?? 0) + 1)
-  const credit = new Map<string, number>([...share.keys()].map((o) => [o, 0]))
-  return origins.map(() => {
-    for (const [origin, weight] of share) credit.set(origin, credit.get(origin)! + weight)
-    const [chosen] = [...credit].reduce((best, entry) => (entry[1] > best[1] ? entry : best))
-    credit.set(chosen, credit.get(chosen)! - total)
-    return chosen
-  })
+function readTls({ tls }: Server, where: string): { ca?: Buffer; cert?: Buffer; key?: Buffer } {
+  const files = Object.entries(tls ?? {}) as ['ca' | 'cert' | 'key', string][]
+  return Object.fromEntries(
+    files.map(([what, path]) => {
+      try {
+        return [what, readFileSync(path)]
+      } catch (error) {
+        throw new Error(`${where}: the upstream's tls.${what} cannot be read`, { cause: error })
+      }
+    }),
+  )
 }

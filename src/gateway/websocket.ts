@@ -1,142 +1,141 @@
 /**
  * A WebSocket after everything that any other request has to pass. The upstream is asked first: the client gets its 101 only when the upstream
- * has given one, with the upstream's choice of subprotocol and extensions. From then on bytes are passed through, so that back-pressure is
- * TCP's own and no frame is read, changed or kept.
+ * has given one, with the upstream's choice of subprotocol and extensions. Then bytes pass as they are (tunnel.ts).
  */
-import http from 'node:http'
+import http, { type ClientRequest, type IncomingMessage } from 'node:http'
 import https from 'node:https'
 import type { Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { problem } from '../errors.ts'
-import type { Metrics } from '../metrics.ts'
+import { type ErrorCode, Problem, problem } from '../errors.ts'
 import type { Exchange } from './exchange.ts'
 import { type HeaderRules, responseHeaders } from './headers.ts'
-import { type Route, rewritePath } from './routes.ts'
-import type { Upstreams } from './upstreams.ts'
+import { NO_EDITS, type Route, rewritePath } from './routes.ts'
+import type { StreamEnd, Streams } from './streams.ts'
+import { joinSockets } from './tunnel.ts'
+import type { Place, Upstreams } from './upstreams.ts'
 
 export interface BridgeDeps {
   upstreams: Upstreams
   headers: HeaderRules
-  metrics: Metrics
+  streams: Streams
 }
 
 /** Resolves when the stream is over, or its refusal passed on; rejects with a Problem before anything was answered. */
 export type BridgeWebSocket = (request: FastifyRequest, reply: FastifyReply, exchange: Exchange, route: Route) => Promise<void>
 
-export interface WebSocketBridge {
-  bridge: BridgeWebSocket
-  /** Ends every stream: RFC 6455 close frame 1001 (going away), then the connection. */
-  closeAll(): void
-}
+/** What the upstream made of a handshake. */
+type Handshake =
+  | { isAccepted: true; response: IncomingMessage; socket: Socket; head: Buffer }
+  | { isAccepted: false; response: IncomingMessage; ask: ClientRequest }
 
-/** Server-to-client close frame: FIN + opcode 8, two bytes, 1001. */
-const GOING_AWAY = Buffer.from([0x88, 0x02, 0x03, 0xe9])
+export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDeps): BridgeWebSocket {
+  return async ({ raw }, reply, exchange, route) => {
+    const client = raw.socket
+    let end: (reason: StreamEnd) => void = () => client.destroy()
+    // counted from here on: a handshake that hangs is held, too
+    const over = streams.open('websocket', exchange, (reason) => end(reason))
+    let reason: StreamEnd = 'refused'
+    let place: Place | undefined
+    try {
+      place = await upstreams.enter(route, client)
+      const answer = await shakeHands(raw, exchange, route, place)
+      reply.hijack()
+      if (!answer.isAccepted) return await passRefusal(answer, reply, exchange, route)
+      accept(client, answer, reply, exchange)
+      reason = await new Promise((resolve) => {
+        end = joinSockets(client, answer.socket, route.timeouts.idleMs, resolve)
+      })
+      // detached from its socket the response no longer hears that it is over
+      reply.raw.emit('close')
+    } catch (error) {
+      if (!client.destroyed) throw error
+      reason = 'client'
+      if (!reply.sent) reply.hijack()
+    } finally {
+      place?.leave()
+      over(reason)
+    }
+  }
 
-export function createWebSocketBridge({ upstreams, headers, metrics }: BridgeDeps): WebSocketBridge {
-  const open = new Set<Duplex>()
-
-  const bridge: BridgeWebSocket = (request, reply, exchange, route) => {
-    const client = request.raw.socket
-    const upstream = upstreams.next(route)
+  async function shakeHands(raw: IncomingMessage, exchange: Exchange, route: Route, { upstream, report }: Place): Promise<Handshake> {
+    const fields = await headers.outgoing(raw, exchange, upstream)
     exchange.upstream = { name: upstream.name, origin: upstream.origin, askedAt: performance.now() }
-    const fields = [...headers.outgoing(request.raw, exchange, upstream.authority), 'connection', 'Upgrade', 'upgrade', 'websocket']
     const { protocol, hostname, port } = new URL(upstream.origin)
-
     return new Promise((resolve, reject) => {
       const ask = (protocol === 'https:' ? https : http).request({
         agent: false,
         host: hostname.replace(/^\[|\]$/g, ''),
         port: port || (protocol === 'https:' ? 443 : 80),
         path: rewritePath(route, exchange.target!.path) + exchange.target!.query,
-        headers: fields,
+        headers: [...fields, 'connection', 'Upgrade', 'upgrade', 'websocket'],
+        ...upstream.connectOptions,
       })
-      const late = setTimeout(
-        () => ask.destroy(problem('upstream_timeout', { cause: 'no answer to the handshake' })),
-        route.timeouts.headersMs,
-      )
+      const giveUp = () => ask.destroy(refusal('upstream_timeout', 'no answer to the handshake'))
+      const late = setTimeout(giveUp, route.timeouts.headersMs)
       const clientLeft = () => ask.destroy(new Error('the client left'))
-      client.once('close', clientLeft)
-      const settled = () => {
+      raw.socket.once('close', clientLeft)
+      const settle = (hasAnswered: boolean) => {
         clearTimeout(late)
-        client.off('close', clientLeft)
+        raw.socket.off('close', clientLeft)
+        if (hasAnswered || !raw.socket.destroyed) report(hasAnswered)
       }
 
-      ask.on('upgrade', (answer, stream, head) => {
-        settled()
-        reply.hijack()
-        reply.raw.detachSocket(client)
-        const names = responseHeaders(answer.rawHeaders, { 'x-request-id': true })
-        const lines = [
-          'HTTP/1.1 101 Switching Protocols',
-          'connection: Upgrade',
-          'upgrade: websocket',
-          `x-request-id: ${exchange.requestId}`,
-        ]
-        for (let i = 0; i < names.length; i += 2) lines.push(`${names[i]}: ${names[i + 1]}`)
-        client.write(`${lines.join('\r\n')}\r\n\r\n`, 'latin1')
-        if (head.length) client.write(head)
-        reply.raw.statusCode = 101
-        // detached from its socket the response no longer hears that it is over
-        join(client, stream, () => {
-          reply.raw.emit('close')
-          resolve()
-        })
+      ask.on('upgrade', (response, socket, head) => {
+        const isAccepted = response.headers.upgrade?.toLowerCase() === 'websocket'
+        settle(isAccepted)
+        socket.on('error', () => socket.destroy())
+        if (isAccepted) return resolve({ isAccepted, response, socket: socket as Socket, head })
+        socket.destroy()
+        reject(refusal('upstream_invalid', `a switch to ${response.headers.upgrade}`))
       })
-      ask.on('response', (answer) => {
-        // the upstream says no: its answer is the client's
-        settled()
-        reply.hijack()
-        const own = { 'x-request-id': exchange.requestId, connection: 'close' }
-        reply.raw.writeHead(answer.statusCode ?? 502, [...responseHeaders(answer.rawHeaders, own), ...Object.entries(own).flat()])
-        answer.pipe(reply.raw)
-        answer.on('error', () => client.destroy())
-        ask.setTimeout(route.timeouts.idleMs, () => ask.destroy())
-        client.once('close', () => {
-          ask.destroy()
-          resolve()
-        })
+      ask.on('response', (response) => {
+        const isAnswer = response.statusCode! >= 200
+        settle(isAnswer)
+        if (isAnswer) return resolve({ isAccepted: false, response, ask })
+        ask.destroy()
+        reject(refusal('upstream_invalid', `status ${response.statusCode}`))
       })
       ask.on('error', (error) => {
-        settled()
-        if (client.destroyed) {
-          reply.hijack()
-          resolve()
-        } else
-          reject(
-            'code' in error && error.code === 'upstream_timeout'
-              ? error
-              : problem('upstream_unreachable', { cause: error, headers: { connection: 'close' } }),
-          )
+        settle(false)
+        reject(error instanceof Problem ? error : refusal('upstream_unreachable', error))
       })
       ask.end()
     })
   }
+}
 
-  function join(client: Duplex, stream: Duplex, done: () => void): void {
-    open.add(client)
-    // a peer that vanished without a word is noticed by TCP alone
-    for (const side of [client, stream]) (side as Socket).setKeepAlive?.(true, 30_000)
-    metrics.streamsOpen.inc({ kind: 'websocket' })
-    let isOver = false
-    const over = () => {
-      if (isOver) return
-      isOver = true
-      open.delete(client)
-      metrics.streamsOpen.dec({ kind: 'websocket' })
-      client.destroy()
-      stream.destroy()
-      done()
-    }
-    // half-open streams are closed with their other half once it has been written out
-    client.pipe(stream).pipe(client)
-    for (const side of [client, stream]) side.on('error', over).on('close', over)
-  }
+const refusal = (code: ErrorCode, cause: unknown) => problem(code, { cause, headers: { connection: 'close' } })
 
-  return {
-    bridge,
-    closeAll() {
-      for (const client of open) client.end(GOING_AWAY)
-    },
-  }
+/** 101 to the client, in the upstream's words; the socket is a WebSocket from here on. */
+function accept(
+  client: Socket,
+  { response, head, socket }: Handshake & { isAccepted: true },
+  reply: FastifyReply,
+  exchange: Exchange,
+): void {
+  reply.raw.detachSocket(client)
+  reply.raw.statusCode = 101
+  const own = { connection: 'Upgrade', upgrade: 'websocket', 'x-request-id': exchange.requestId }
+  const fields = [...responseHeaders(response.rawHeaders, own, NO_EDITS), ...Object.entries(own).flat()]
+  const lines = fields.flatMap((name, i) => (i % 2 === 0 ? [`${name}: ${fields[i + 1]}`] : []))
+  client.write(`${['HTTP/1.1 101 Switching Protocols', ...lines].join('\r\n')}\r\n\r\n`, 'latin1')
+  // frames that came with the upstream's 101 are its first
+  if (head.length) socket.unshift(head)
+}
+
+/** The upstream says no: its answer is the client's. */
+function passRefusal({ response, ask }: Handshake & { isAccepted: false }, reply: FastifyReply, exchange: Exchange, route: Route) {
+  const client = reply.raw.socket!
+  const own = { 'x-request-id': exchange.requestId, connection: 'close' }
+  const fields = responseHeaders(response.rawHeaders, own, route.responseHeaders)
+  return new Promise<void>((resolve) => {
+    reply.raw.writeHead(response.statusCode!, [...fields, ...Object.entries(own).flat()])
+    response.on('error', () => client.destroy())
+    response.pipe(reply.raw)
+    ask.setTimeout(route.timeouts.idleMs, () => ask.destroy())
+    client.once('close', () => {
+      ask.destroy()
+      resolve()
+    })
+  })
 }

@@ -1,6 +1,7 @@
 /** Client addresses: parsing of networks, who the client is behind trusted proxies, and how an address is counted. */
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { BlockList, isIP } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 
 export type Networks = { has(address: string): boolean; isEmpty: boolean }
 
@@ -49,8 +50,12 @@ const FORWARDING = ['x-forwarded-for', 'forwarded', 'x-real-ip', 'x-client-ip', 
 export interface ClientOrigin {
   /** The client's address, v4-mapped as v4. */
   address: string
-  /** The TCP peer is a trusted proxy: its X-Forwarded-* are believed. */
+  /** The TCP peer is a trusted proxy: its X-Forwarded-*, or else its Forwarded, are believed. */
   viaTrustedProxy: boolean
+  /** The client speaks TLS, with us or with a trusted proxy. */
+  isSecure: boolean
+  /** X-Forwarded-For as trusted proxies told it; empty without one. */
+  forwardedFor: string
   /** Address limits leave this request alone. */
   isExempt: boolean
 }
@@ -59,19 +64,38 @@ export interface ClientOrigin {
 export function createOriginReader(trusted: Networks, exempt: Networks): (req: IncomingMessage) => ClientOrigin {
   return (req) => {
     const peer = plainAddress(req.socket.remoteAddress ?? '')
+    const isEncrypted = (req.socket as TLSSocket).encrypted === true
     const isExempt = !exempt.isEmpty && exempt.has(peer) && !FORWARDING.some((name) => name in req.headers)
-    if (trusted.isEmpty || !trusted.has(peer)) return { address: peer, viaTrustedProxy: false, isExempt }
+    if (trusted.isEmpty || !trusted.has(peer))
+      return { address: peer, viaTrustedProxy: false, isSecure: isEncrypted, forwardedFor: '', isExempt }
     let address = peer
-    const hops = String(req.headers['x-forwarded-for'] ?? '')
-      .split(',')
-      .map((s) => s.trim())
-      .filter(Boolean)
-    for (const hop of hops.reverse()) {
+    const { hops, proto } = readForwarding(req.headers)
+    for (const hop of hops.toReversed()) {
       const next = plainAddress(hop.replace(/^\[(.*)\](?::\d+)?$/, '$1').replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1'))
       if (!isIP(next)) break
       address = next
       if (!trusted.has(next)) break
     }
-    return { address, viaTrustedProxy: true, isExempt }
+    const isSecure = proto === 'https' || (proto !== 'http' && isEncrypted)
+    return { address, viaTrustedProxy: true, isSecure, forwardedFor: hops.join(', '), isExempt }
+  }
+}
+
+/** What a trusted proxy says: X-Forwarded-*, or RFC 7239 where it sends none. Of two values the last is its own. */
+function readForwarding(headers: IncomingHttpHeaders): { hops: string[]; proto: string | undefined } {
+  const listOf = (name: string) =>
+    String(headers[name] ?? '')
+      .split(',')
+      .map((s) => s.trim())
+      .filter(Boolean)
+  if (headers['x-forwarded-for'] !== undefined || headers['x-forwarded-proto'] !== undefined)
+    return { hops: listOf('x-forwarded-for'), proto: listOf('x-forwarded-proto').at(-1)?.toLowerCase() }
+  const forwarded = String(headers.forwarded ?? '')
+  const valuesOf = (pattern: RegExp) => [...forwarded.matchAll(pattern)].map(([, quoted, token]) => quoted ?? token!)
+  return {
+    hops: valuesOf(/(?:^|[;,])\s*for=(?:"([^"]*)"|([^;,\s"]+))/gi),
+    proto: valuesOf(/(?:^|[;,])\s*proto=(?:"([^"]*)"|([^;,\s"]+))/gi)
+      .at(-1)
+      ?.toLowerCase(),
   }
 }

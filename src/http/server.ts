@@ -1,6 +1,6 @@
 /** The public listener: Fastify with every default that a gateway must refuse, refused. */
-import { readFileSync } from 'node:fs'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
+import type { Server } from 'node:https'
 import type { Socket } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Clock } from '../clock.ts'
@@ -9,14 +9,15 @@ import { type ErrorCode, problem, problemBody } from '../errors.ts'
 import { exchangeOf } from '../gateway/exchange.ts'
 import { demandCanonical, type Pipeline, PROXIED_METHODS } from '../gateway/pipeline.ts'
 import type { Logger } from '../logger.ts'
+import type { Metrics } from '../metrics.ts'
 import { createCors } from './cors.ts'
 import { isLingering } from './drain.ts'
 import { createErrorHandler } from './error-handler.ts'
 import type { Observer } from './observe.ts'
+import { type Certificate, createHttpsLocation, readCertificate, strictTransport, watchCertificate } from './secure-transport.ts'
 
 /** Largest body of our own endpoints. Proxied bodies never pass Fastify's parsers. */
 const OWN_BODY_BYTES = 16_384
-const MAX_HEADER_BYTES = 16_384
 
 export interface ServerDeps {
   config: Config
@@ -24,6 +25,7 @@ export interface ServerDeps {
   logger: Logger
   pipeline: Pipeline
   observer: Observer
+  metrics: Metrics
 }
 
 export interface PublicServer {
@@ -32,15 +34,17 @@ export interface PublicServer {
   close(timeoutMs: number): Promise<void>
 }
 
-export async function createServer({ config, clock, logger, pipeline, observer }: ServerDeps): Promise<PublicServer> {
-  const { tls, headersTimeoutMs, requestTimeoutMs, keepAliveTimeoutMs } = config.server
+export async function createServer({ config, clock, logger, pipeline, observer, metrics }: ServerDeps): Promise<PublicServer> {
+  const { tls, headersTimeoutMs, requestTimeoutMs, keepAliveTimeoutMs, maxRequestsPerSocket } = config.server
+  const certificate = tls ? readCertificate(tls) : null
+  const handshakeTimeout = headersTimeoutMs // default 120 s
   const expecting = new WeakSet<IncomingMessage>()
   const upgrading = new WeakSet<IncomingMessage>()
   const unmet = new WeakSet<IncomingMessage>()
   const app = Fastify({
-    ...(tls ? { https: { cert: readFileSync(tls.cert), key: readFileSync(tls.key) } as never } : {}),
+    ...(certificate ? { https: { cert: certificate.cert, key: certificate.key, handshakeTimeout } as never } : {}),
     http: {
-      maxHeaderSize: MAX_HEADER_BYTES,
+      maxHeaderSize: config.server.maxHeaderBytes,
       requireHostHeader: false,
       headersTimeout: headersTimeoutMs,
       insecureHTTPParser: false,
@@ -50,6 +54,7 @@ export async function createServer({ config, clock, logger, pipeline, observer }
     bodyLimit: OWN_BODY_BYTES,
     requestTimeout: requestTimeoutMs, //  default 0: a request may take for ever
     keepAliveTimeout: keepAliveTimeoutMs,
+    maxRequestsPerSocket,
     connectionTimeout: 0, //              a stream may be silent for long: idleMs bounds it
     return503OnClosing: false, //         default true: fails requests that a graceful stop should finish
     forceCloseConnections: 'idle',
@@ -81,17 +86,28 @@ export async function createServer({ config, clock, logger, pipeline, observer }
   for (const method of PROXIED_METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true })
 
   const answerCors = createCors(config.cors)
+  const hsts = strictTransport(config.server)
+  const httpsLocation = createHttpsLocation(config)
   app.addHook('onRequest', async (request, reply) => {
     const exchange = exchangeOf(request.raw)
     observer.begin(exchange, request.raw, reply.raw)
     demandCanonical(exchange)
     reply.header('x-request-id', exchange.requestId)
+    if (hsts && exchange.client.isSecure) reply.header('strict-transport-security', hsts)
+    if (config.server.httpsOnly && !exchange.client.isSecure && exchange.target?.path !== '/health')
+      return reply.code(308).header('location', httpsLocation(request.raw)).send()
     if (answerCors(request, reply)) return reply
     if (exchange.node?.own && exchange.expectsContinue) reply.raw.writeContinue()
   })
   const server = app.server
+  const stopWatching = tls && certificate ? watchCertificate(tls, server as unknown as Server, certificate, logger, showExpiry) : () => {}
+  function showExpiry({ notAfter }: Certificate): void {
+    metrics.tlsNotAfter.collectFrom(() => notAfter / 1000)
+  }
+  if (certificate) showExpiry(certificate)
   server.maxHeadersCount = 0 //           default 2000, and what is beyond is dropped silently: we count and answer 431
   server.maxConnections = config.server.maxConnections
+  server.on('drop', () => metrics.connectionsRefused.inc())
   // without these listeners Node answers 100, 417 and nothing by itself, before anybody is authorised
   server.on('checkContinue', (req: IncomingMessage, res: ServerResponse) => {
     expecting.add(req)
@@ -126,6 +142,7 @@ export async function createServer({ config, clock, logger, pipeline, observer }
   return {
     app,
     async close(timeoutMs) {
+      stopWatching()
       // Node's closeIdleConnections leaves those that never sent a whole request
       const isIdle = (socket: Socket) => busyWith(socket) === null
       const idle = setInterval(() => {

@@ -26,6 +26,8 @@ export interface Revocations {
   record(trx: Transaction, revocation: Revocation): Promise<Revocation>
   /** After the commit, before the answer: own map, then the others. */
   announce(revocation: Revocation): Promise<void>
+  /** Calls back after something was added. */
+  onChange(listener: () => void): void
   /** Why the last look at the database failed; null when it did not. */
   lastError(): unknown
   /** Seconds since the database was last read. */
@@ -56,16 +58,18 @@ export function createRevocations({ db, clock, logger, broadcast, maxSessions = 
   let failure: unknown = null
   let timer: NodeJS.Timeout | null = null
   let polling: Promise<void> | null = null
+  const listeners: (() => void)[] = []
 
   function apply(revocation: Revocation): void {
     const { until } = revocation
     if ('sessionId' in revocation) {
       sessions.set(revocation.sessionId, Math.max(until, sessions.get(revocation.sessionId) ?? 0))
-      return
+    } else {
+      const known = users.get(revocation.userId)
+      const minEpoch = Math.max(revocation.minEpoch, known?.minEpoch ?? 0)
+      users.set(revocation.userId, { minEpoch, until: Math.max(until, known?.until ?? 0) })
     }
-    const known = users.get(revocation.userId)
-    const minEpoch = Math.max(revocation.minEpoch, known?.minEpoch ?? 0)
-    users.set(revocation.userId, { minEpoch, until: Math.max(until, known?.until ?? 0) })
+    for (const changed of listeners) changed()
   }
 
   async function read(): Promise<void> {
@@ -143,6 +147,7 @@ export function createRevocations({ db, clock, logger, broadcast, maxSessions = 
       apply(revocation)
       await broadcast?.publish(JSON.stringify(revocation))
     },
+    onChange: (listener) => void listeners.push(listener),
     lastError: () => failure,
     lagSeconds: () => (loadedAt === null ? Number.POSITIVE_INFINITY : (performance.now() - loadedAt) / 1000),
     size: () => sessions.size + users.size,

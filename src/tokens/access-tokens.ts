@@ -74,7 +74,9 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
         .sign(privateKey)
       // more would not fit the headers of many servers: said here, not by the upstream
       if (token.length > MAX_TOKEN_LENGTH)
-        throw new Error(`the access token of user ${subject.userId} would be ${token.length} characters long: too many roles or scopes`)
+        throw problem('identity_too_large', {
+          cause: `the access token of user ${subject.userId} would be ${token.length} characters long`,
+        })
       return token
     },
 

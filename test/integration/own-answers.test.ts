@@ -20,7 +20,7 @@ const login = (body: unknown, headers: Record<string, string> = {}) => call(gate
 const person = { login: 'ann', password: 'correct horse battery' }
 
 describe('headers', () => {
-  const helmet = ['content-security-policy', 'strict-transport-security', 'x-content-type-options', 'x-frame-options', 'referrer-policy']
+  const helmet = ['content-security-policy', 'x-content-type-options', 'x-frame-options', 'referrer-policy']
 
   it.each(['/health', '/auth/me', '/.well-known/jwks.json'])('%s has those of helmet', async (path) => {
     const { headers } = await call(gateway, path)

@@ -26,7 +26,8 @@ beforeAll(async () => {
     else if (path === '/api/304') res.writeHead(304, { etag: '"v1"' }).end()
     else if (path === '/api/404') res.writeHead(404, { 'content-type': 'text/plain' }).end('not here, says the upstream')
     else if (path === '/api/cookies') res.writeHead(200, { 'set-cookie': ['a=1; Path=/', 'b=2; Secure'] }).end()
-    else if (path === '/api/moved') res.writeHead(302, { location: `${one!.url}/elsewhere?x=1` }).end()
+    else if (path.endsWith('/moved'))
+      res.writeHead(302, { location: new URL(req.url!, one!.url).searchParams.get('to')!, 'content-location': '/v2/here' }).end()
     else if (path === '/api/gzip') res.writeHead(200, { 'content-encoding': 'gzip', 'content-length': zipped.length }).end(zipped)
     else return false
     return true
@@ -46,6 +47,7 @@ beforeAll(async () => {
       to('/raw', { upstream: [bare.url] }),
       to('/gone', { rewrite: { prefix: '/' } }),
       to('/moved', { rewrite: { prefix: '/v2/api' } }),
+      to('/rewritten', { rewrite: { prefix: '/v2' } }),
       to('/round', { upstream: [one.url, two.url] }),
       to('/weighted', { upstream: [one.url, { url: two.url, weight: 3 }] }),
     ],
@@ -155,9 +157,23 @@ describe('an answer', () => {
     expect(headers.getSetCookie()).toEqual(['a=1; Path=/', 'b=2; Secure'])
   })
 
-  it('keeps its Location, wherever that leads', async () => {
-    const { status, headers } = await call(gateway, '/api/moved')
-    expect([status, headers.get('location')]).toEqual([302, `${one!.url}/elsewhere?x=1`])
+  it.each([
+    ['its own path', '/api', '/api/x?y=1#z', '/api/x?y=1#z'],
+    ['its own origin, which is nobody’s business', '/api', '{own}/api/x?y=1', '/api/x?y=1'],
+    ['its own origin alone', '/api', '{own}', '/'],
+    ['its own host by any scheme', '/api', '//{host}/x', '/x'],
+    ['a path that would be read as another host', '/api', '{own}//evil.test/x', '/.//evil.test/x'],
+    ['another host', '/api', 'https://elsewhere.test/api/x', 'https://elsewhere.test/api/x'],
+    ['another host whose name begins alike', '/api', '{own}.evil.test/x', '{own}.evil.test/x'],
+    ['a relative path', '/api', 'x', 'x'],
+    ['a path below the rewritten prefix', '/rewritten', '/v2/x?y', '/rewritten/x?y'],
+    ['the rewritten prefix itself', '/rewritten', '{own}/v2', '/rewritten'],
+    ['a path beside the rewritten prefix', '/rewritten', '/v22/x', '/v22/x'],
+  ])('that leads to %s, does so in the terms of the client', async (_, prefix, told, expected) => {
+    const here = (text: string) => text.replace('{own}', one!.url).replace('{host}', new URL(one!.url).host)
+    const { headers } = await call(gateway, `${prefix}/moved?to=${encodeURIComponent(here(told))}`)
+    expect(headers.get('location')).toBe(here(expected))
+    expect(headers.get('content-location')).toBe(prefix === '/rewritten' ? '/rewritten/here' : '/v2/here')
   })
 
   it('that is gzipped stays so', async () => {

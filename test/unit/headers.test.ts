@@ -3,6 +3,10 @@ import { Socket } from 'node:net'
 import { describe, expect, it } from 'vitest'
 import type { Exchange } from '../../src/gateway/exchange.ts'
 import { createHeaderRules, encodeHeaderValue, responseHeaders } from '../../src/gateway/headers.ts'
+import { type HeaderEdits, NO_EDITS } from '../../src/gateway/routes.ts'
+import type { Upstream } from '../../src/gateway/upstreams.ts'
+import { createOriginReader, parseNetworks } from '../../src/http/networks.ts'
+import type { Assertions } from '../../src/tokens/assertions.ts'
 import { configWith } from '../support/config.ts'
 
 const IDENTITY = ['x-auth-user', 'u1', 'x-auth-roles', 'admin,user']
@@ -13,12 +17,20 @@ interface Options {
   viaTrustedProxy?: boolean
   forwardAuthorization?: boolean
   isAnonymous?: boolean
+  requestHeaders?: HeaderEdits
 }
 
 /** What goes upstream for these fields of a client: [name, value][]. */
 function outgoing(
   fields: [string, string][],
-  { config = {}, peer = '192.0.2.1', viaTrustedProxy = false, forwardAuthorization = false, isAnonymous = false }: Options = {},
+  {
+    config = {},
+    peer = '192.0.2.1',
+    viaTrustedProxy = false,
+    forwardAuthorization = false,
+    isAnonymous = false,
+    requestHeaders = NO_EDITS,
+  }: Options = {},
 ) {
   const socket = new Socket()
   Object.defineProperty(socket, 'remoteAddress', { value: peer })
@@ -33,11 +45,12 @@ function outgoing(
   const exchange = {
     requestId: 'req-1',
     host: 'gateway.test',
-    client: { address: peer, viaTrustedProxy, isExempt: false },
-    route: { forwardAuthorization },
+    client: createOriginReader(parseNetworks(viaTrustedProxy ? [peer] : [])!, parseNetworks([])!)(req),
+    route: { forwardAuthorization, requestHeaders, assertion: false },
     principal: isAnonymous ? null : { identityHeaders: IDENTITY },
   } as unknown as Exchange
-  const flat = createHeaderRules(configWith(config)).outgoing(req, exchange, 'orders:3000')
+  const upstream = { authority: 'orders:3000' } as Upstream
+  const flat = createHeaderRules(configWith(config), {} as Assertions).outgoing(req, exchange, upstream) as string[]
   return Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i]!, flat[2 * i + 1]!] as [string, string])
 }
 /** Those that the client's fields alone led to. */
@@ -67,6 +80,7 @@ describe('to the upstream', () => {
       'x-forwarded-for',
       'x-forwarded-proto',
       'x-forwarded-host',
+      'via',
       'traceparent',
       'x-request-id',
       'x-auth-user',
@@ -231,15 +245,15 @@ describe("of the upstream's answer", () => {
       'Keep-Alive',
       't',
     ]
-    expect(responseHeaders(raw, {})).toEqual(['set-cookie', 'a=1', 'set-cookie', 'b=2'])
+    expect(responseHeaders(raw, {}, NO_EDITS)).toEqual(['set-cookie', 'a=1', 'set-cookie', 'b=2'])
   })
   it('goes no field that the gateway sets itself', () => {
-    expect(responseHeaders(['X-Request-Id', 'theirs', 'ETag', 'e'], { 'x-request-id': 'ours' })).toEqual(['etag', 'e'])
+    expect(responseHeaders(['X-Request-Id', 'theirs', 'ETag', 'e'], { 'x-request-id': 'ours' }, NO_EDITS)).toEqual(['etag', 'e'])
   })
   it('go bytes above 7F unchanged', () => {
-    expect(responseHeaders([Buffer.from('X-Name'), Buffer.from([0x63, 0xe9, 0xff])], {})).toEqual(['x-name', 'c\xe9\xff'])
+    expect(responseHeaders([Buffer.from('X-Name'), Buffer.from([0x63, 0xe9, 0xff])], {}, NO_EDITS)).toEqual(['x-name', 'c\xe9\xff'])
   })
   it('goes Content-Length although Connection names it', () => {
-    expect(responseHeaders(['connection', 'content-length', 'content-length', '3'], {})).toEqual(['content-length', '3'])
+    expect(responseHeaders(['connection', 'content-length', 'content-length', '3'], {}, NO_EDITS)).toEqual(['content-length', '3'])
   })
 })

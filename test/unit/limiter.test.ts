@@ -259,6 +259,8 @@ describe('who the client is', () => {
     expect(read('203.0.113.9', { 'x-forwarded-for': '198.51.100.1', forwarded: 'for=198.51.100.1' })).toEqual({
       address: '203.0.113.9',
       viaTrustedProxy: false,
+      isSecure: false,
+      forwardedFor: '',
       isExempt: false,
     })
     expect(read('10.0.0.1', { 'x-forwarded-for': '198.51.100.1' }, [])).toMatchObject({ address: '10.0.0.1', viaTrustedProxy: false })

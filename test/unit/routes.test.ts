@@ -69,9 +69,12 @@ describe('compiling', () => {
     expect(compileOne('/a').methods).toBeNull()
   })
 
-  it('repeats an origin as often as its weight says', () => {
-    const { origins } = compileOne('/a', { upstream: ['http://a:1/', { url: 'http://b:2', weight: 2 }] })
-    expect(origins).toEqual(['http://a:1', 'http://b:2', 'http://b:2'])
+  it('gives a server its origin and a weight of 1', () => {
+    const { servers } = compileOne('/a', { upstream: ['http://a:1/', { url: 'http://b:2', weight: 2 }] })
+    expect(servers).toEqual([
+      { origin: 'http://a:1', weight: 1, tls: null },
+      { origin: 'http://b:2', weight: 2, tls: null },
+    ])
   })
 })
 

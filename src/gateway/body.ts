@@ -1,0 +1,47 @@
+/** A request's body on its way: counted as it passes, and given up when the client stops sending. */
+import type { IncomingMessage } from 'node:http'
+import { Transform } from 'node:stream'
+import { problem } from '../errors.ts'
+import type { Route } from './routes.ts'
+
+/** Bytes; null when it says nowhere how long it is. */
+export function declaredLength({ headers }: IncomingMessage): number | null {
+  const text = headers['content-length']
+  if (text !== undefined) return Number(text)
+  return headers['transfer-encoding'] === undefined ? 0 : null
+}
+
+export interface Body {
+  /** What the upstream reads: it may be broken off without the request. Fails with body_too_large, request_timeout or upstream_timeout. */
+  stream: Transform
+  /** Nobody reads it any more. */
+  letGo(): void
+}
+
+export function countBody(request: IncomingMessage, { maxBodyBytes, timeouts: { idleMs } }: Route): Body {
+  let bytes = 0
+  const stream = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      idle.refresh()
+      bytes += chunk.length
+      if (bytes > maxBodyBytes) done(problem('body_too_large', { cause: `more than ${maxBodyBytes} bytes` }))
+      else done(null, chunk)
+    },
+  })
+  const idle = setTimeout(() => {
+    // held up by whoever reads, or by whoever sends?
+    const isHeldUp = stream.writableNeedDrain || stream.readableLength > 0
+    const cause = `nothing of the body for idleMs = ${idleMs}`
+    stream.destroy(
+      isHeldUp ? problem('upstream_timeout', { cause: 'the upstream takes no more of the body' }) : problem('request_timeout', { cause }),
+    )
+  }, idleMs)
+  const rest = () => clearTimeout(idle)
+  stream.once('end', rest).once('close', rest)
+  // pipe does not pass errors on: a client that breaks off must break off the upstream's request too
+  const brokeOff = (cause: unknown) => stream.destroy(problem('request_malformed', { cause }))
+  request.once('aborted', () => brokeOff('the client broke off'))
+  request.once('error', brokeOff)
+  request.pipe(stream)
+  return { stream, letGo: () => void request.unpipe(stream) }
+}
