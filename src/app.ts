@@ -68,7 +68,7 @@ export interface BuildOptions {
   logger: Logger
   clock?: Clock
   /** How the names of upstreams are looked up; by the system unless told otherwise. */
-  resolve?: Resolve
+  resolve?: Resolve | undefined
   /** The demo's admin may keep the generated password. */
   adminMustChangePassword?: boolean
 }

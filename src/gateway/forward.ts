@@ -61,7 +61,8 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
       }
     } catch (error) {
       const known = failure(error)
-      if (known.code.startsWith('upstream_')) place.report(false)
+      // a malformed answer is one: a request that provokes it must not close the door to all
+      if (known.code === 'upstream_unreachable' || known.code === 'upstream_timeout') place.report(false)
       throw known
     } finally {
       place.leave()

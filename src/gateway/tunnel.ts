@@ -1,6 +1,7 @@
 /**
  * Two sockets joined into one WebSocket. Bytes pass as they came; a side is read only as fast as the other takes, so that nothing grows here.
- * Of the frames only their ends are looked for: between two of them a ping can be said, and a close.
+ * Of the frames only their ends are looked for: between two of them a ping can be said, and a close. The pong that answers our ping reaches the
+ * other side, where it is one that nobody asked for, as RFC 6455 §5.5.3 allows.
  */
 import type { Socket } from 'node:net'
 import { closeFrame, createFrameReader, type FrameReader, pingFrame } from './frames.ts'

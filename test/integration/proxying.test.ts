@@ -21,7 +21,7 @@ let bare: RawUpstream
 let gateway: Gateway
 beforeAll(async () => {
   one = await startUpstream((req, res) => {
-    const path = req.url!.split('?')[0]
+    const path = req.url!.split('?')[0]!
     if (path === '/api/204') res.writeHead(204, { 'x-a': '1' }).end()
     else if (path === '/api/304') res.writeHead(304, { etag: '"v1"' }).end()
     else if (path === '/api/404') res.writeHead(404, { 'content-type': 'text/plain' }).end('not here, says the upstream')

@@ -7,6 +7,7 @@ import { inject } from 'vitest'
 import { type App, buildApp } from '../../src/app.ts'
 import type { Clock } from '../../src/clock.ts'
 import { loadConfig } from '../../src/config/load.ts'
+import type { Resolve } from '../../src/gateway/names.ts'
 import { createLogger } from '../../src/logger.ts'
 import { createDatabase } from './postgres.ts'
 
@@ -39,6 +40,7 @@ export interface GatewayOptions {
   env?: NodeJS.ProcessEnv
   secretKey?: string
   clock?: TestClock
+  resolve?: Resolve
 }
 
 export interface Gateway {
@@ -83,7 +85,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   const { config, secrets } = loadConfig({ file, env: { PORTCULLIS_SECRET_KEY: secretKey, ...options.env } })
   const lines: string[] = []
   const logger = createLogger(config.log.level, { write: (line) => void lines.push(line) })
-  const app = await buildApp({ config, secrets, logger, clock })
+  const app = await buildApp({ config, secrets, logger, clock, resolve: options.resolve })
   try {
     await app.start()
   } catch (error) {

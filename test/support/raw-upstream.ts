@@ -12,7 +12,10 @@ export interface RawUpstream {
 }
 
 /** `answer` is called with each request whose header section is complete: the text so far and how many came before on all connections. */
-export async function startRawUpstream(answer: (socket: Socket, request: string, before: number) => void): Promise<RawUpstream> {
+export async function startRawUpstream(
+  answer: (socket: Socket, request: string, before: number) => void,
+  host = '127.0.0.1',
+): Promise<RawUpstream> {
   let received = ''
   let connections = 0
   let requests = 0
@@ -32,7 +35,7 @@ export async function startRawUpstream(answer: (socket: Socket, request: string,
       answer(socket, request, requests++)
     })
   })
-  server.listen(0, '127.0.0.1')
+  server.listen(0, host)
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
   return {
