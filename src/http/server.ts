@@ -91,9 +91,9 @@ export async function createServer({ config, clock, logger, pipeline, observer, 
   app.addHook('onRequest', async (request, reply) => {
     const exchange = exchangeOf(request.raw)
     observer.begin(exchange, request.raw, reply.raw)
-    demandCanonical(exchange)
     reply.header('x-request-id', exchange.requestId)
     if (hsts && exchange.client.isSecure) reply.header('strict-transport-security', hsts)
+    demandCanonical(exchange)
     if (config.server.httpsOnly && !exchange.client.isSecure && exchange.target?.path !== '/health')
       return reply.code(308).header('location', httpsLocation(request.raw)).send()
     if (answerCors(request, reply)) return reply
