@@ -44,6 +44,7 @@ import { createOriginReader, parseNetworks } from './http/networks.ts'
 import { createObserver } from './http/observe.ts'
 import { createRedirectServer } from './http/secure-transport.ts'
 import { createServer } from './http/server.ts'
+import { boundBody } from './http/slow-body.ts'
 import { createCleanup, createRetryErasure } from './jobs/cleanup.ts'
 import { schedule } from './jobs/schedule.ts'
 import { createCounterTable } from './limits/counters.repo.ts'
@@ -182,6 +183,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
     // HSTS is of every answer, not of ours alone: server.ts
     await own.register(helmet, { hsts: false })
     own.removeContentTypeParser('text/plain')
+    own.addHook('preParsing', boundBody(config.server.headersTimeoutMs))
     own.addHook('onRequest', async (request, reply) => {
       exchangeOf(request.raw).label = (request.routeOptions.config as { name?: string }).name ?? 'auth.docs'
       reply.header('cache-control', 'no-store')

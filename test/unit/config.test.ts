@@ -187,6 +187,52 @@ describe('a problem is told as file:line:col: path: message', () => {
       'database: { url: "postgres://h/d" }\nserver: { replicas: 2 }\n',
       /^f:2:11: server\.replicas: redis\.url: memory /,
     ],
+    [
+      'https alone, to a public address of http',
+      'server: { httpsOnly: true }\n',
+      /^f:1:11: server\.httpsOnly: needs a server\.publicUrl of https/,
+    ],
+    [
+      'https alone, with nobody who speaks it',
+      'server: { publicUrl: "https://a.test", httpsOnly: true }\n',
+      /^f:1:40: server\.httpsOnly: nothing would be https/,
+    ],
+    [
+      'a way to https where the public address is none',
+      'server: { publicUrl: "http://a.test", tls: { cert: a, key: b, redirectPort: 80 } }\n',
+      /^f:1:63: server\.tls\.redirectPort: needs a server\.publicUrl of https/,
+    ],
+    [
+      'an assertion that an upstream cannot verify',
+      `tokens: { algorithm: HS256 }\nroutes:\n${route(`${PUBLIC}\n    headers: { assertion: true }`)}`,
+      /^f:7:16: routes\[0\]\.headers\.assertion: an upstream cannot verify it under HS256/,
+    ],
+    [
+      'half a client certificate',
+      'routes:\n  - { name: a, match: { path: /a }, upstream: [{ url: "https://h", tls: { cert: c } }], access: public }\n',
+      'f:2:68: routes[0].upstream[0].tls: cert and key go together',
+    ],
+    [
+      'a network that is none',
+      `routes:\n${route(`${PUBLIC}\n    networks: { deny: [10.0.0.0/33] }`)}`,
+      /^f:6:24: routes\[0\]\.networks\.deny\[0\]: must be a network such as/,
+    ],
+    ...[
+      ['request: { set: { X_Auth.User: a } }', 'request.set: X_Auth.User'],
+      ['request: { set: { Transfer-Encoding: a } }', 'request.set: Transfer-Encoding'],
+      ['request: { remove: [X-Forwarded-For] }', 'request.remove: X-Forwarded-For'],
+      ['request: { remove: [Host] }', 'request.remove: Host'],
+      ['response: { remove: [Content-Length] }', 'response.remove: Content-Length'],
+    ].map(([edit, told]): [string, string, RegExp] => [
+      `${edit}, which is the gateway’s own`,
+      `routes:\n${route(`${PUBLIC}\n    headers: { ${edit} }`)}`,
+      new RegExp(`^f:6:\\d+: routes\\[0\\]\\.headers\\.${told} is set by the gateway alone`),
+    ]),
+    [
+      'a header value of two lines',
+      `routes:\n${route(`${PUBLIC}\n    headers: { response: { set: { A: "b\\nc" } } }`)}`,
+      /^f:6:\d+: routes\[0\]\.headers\.response\.set\.A: has the wrong form/,
+    ],
     ['a flow mapping that does not end', 'server: { port: 1\nroutes: []\n', /^f:2:1: /],
     ['a tab as indentation', 'server:\n\tport: 1\n', /^f:2:1: Tabs are not allowed/],
     ['the same key twice', 'server: {}\nserver: {}\n', /^f:2:1: Map keys must be unique/],
@@ -380,6 +426,13 @@ describe('a warning is told, and stops nothing', () => {
       expect.stringMatching(/^f:2:12: limits\.exempt\[0\]: exempts a private network/),
     ])
     expect(warnings(`server: { trustedProxies: [10.0.0.0/8] }\nlimits:\n  exempt: ["${net}"]\n`)).toEqual([])
+  })
+
+  it('for TLS files of an upstream that is asked without TLS', () => {
+    const upstream = '{ url: "http://h", tls: { ca: f } }'
+    expect(warnings(`routes:\n  - { name: a, match: { path: /a }, upstream: [${upstream}], access: public }\n`)).toEqual([
+      'f:2:67: routes[0].upstream[0].tls: is of no use for http://h',
+    ])
   })
 
   it('not for a public network', () => {

@@ -1,0 +1,18 @@
+/** Bodies of our own endpoints are no larger than a header section, and have as long. */
+import { PassThrough } from 'node:stream'
+import type { preParsingAsyncHookHandler } from 'fastify'
+import { problem } from '../errors.ts'
+
+/** A hook: 408 for who is too slow with a body, while there is still somebody to answer; Node's own deadline would be minutes away. */
+export const boundBody =
+  (timeoutMs: number): preParsingAsyncHookHandler =>
+  async (request, _reply, payload) => {
+    if (request.raw.complete) return payload
+    // apart from the request: that takes its connection with it when it is broken off
+    const body = new PassThrough()
+    const late = setTimeout(() => body.destroy(problem('request_timeout', { cause: `no whole body within ${timeoutMs} ms` })), timeoutMs)
+    body.once('close', () => clearTimeout(late))
+    payload.once('error', (error) => body.destroy(error))
+    request.raw.once('aborted', () => body.destroy(problem('request_malformed', { cause: 'the client broke off' })))
+    return payload.pipe(body)
+  }
