@@ -20,15 +20,15 @@ export interface Target {
 
 /** RFC 3986 pchar without `;` and `%`, plus `/`: a path of these alone has one reading, apart from `//` and dot segments. */
 const PLAIN = /^\/[A-Za-z0-9\-._~!$&'()*+,=:@/]*$/
-const DOT_SEGMENT = /(?:^|\/)\.{1,2}(?:\/|$)/
+/** `new URL` takes %2e for a dot, whatever else was decoded before. */
+const DOT_SEGMENT = /(?:^|\/)(?:\.|%2e){1,2}(?:\/|$)/i
 const CONTROL = /[\x00-\x1f\x7f]/
 /** Windows drops dots and blanks at the end of a name. */
 const TRAILING_DOT = /\.(?:\/|$)/
 const QUERY_REFUSED = /[\x00-\x20\x7f#]/
 const PATH_REFUSED = /[^\x21-\x7e]|[\\#?]/
 const MALFORMED_ESCAPE = /%(?![0-9A-Fa-f]{2})/
-// encoded NUL, controls and backslash; overlong UTF-8, which lenient decoders turn into ASCII (RFC 3629 §3)
-const ESCAPE_REFUSED = /%(?:[01][0-9A-Fa-f]|7[Ff]|5[Cc])|%[Cc][01]%[89ABab]|%[Ee]0%[89]|%[Ff]0%8/
+const ESCAPE_REFUSED = /%(?:[01][0-9A-Fa-f]|7[Ff]|5[Cc])/
 
 /** @returns the target, or the reason for its refusal. */
 export function readTarget(url: string): Target | string {
@@ -42,7 +42,9 @@ export function readTarget(url: string): Target | string {
   if (!plain) {
     if (PATH_REFUSED.test(path)) return 'a control, a blank, a non-ASCII byte, \\ or # in the path'
     if (MALFORMED_ESCAPE.test(path)) return 'a % without two hex digits in the path'
-    if (ESCAPE_REFUSED.test(path)) return 'an encoded control, an encoded \\ or overlong UTF-8 in the path'
+    if (ESCAPE_REFUSED.test(path)) return 'an encoded control or an encoded \\ in the path'
+    // RFC 3629 §3: lenient decoders turn overlong forms into ASCII; Fastify's router would refuse the others without a reason
+    if (!isUtf8(path)) return 'escapes that are no UTF-8, or overlong UTF-8, in the path'
     if (/%2f/i.test(path)) forms |= FORMS.encodedSlash
     if (/%25[0-9a-f]{2}/i.test(path)) forms |= FORMS.percent
     if (path.includes(';')) forms |= FORMS.semicolon
@@ -54,46 +56,88 @@ export function readTarget(url: string): Target | string {
 }
 
 /**
- * The same-route rule: the raw, once- and twice-decoded, slash-merged, `;`-stripped, `\`-turned and end-trimmed forms of the path, all
- * without regard to case, lead to the same node of the table and hold no dot segment.
+ * The same-route rule: all that servers make of the path (see `readings`), without regard to case, leads to the same node of the table and
+ * holds no dot segment.
  * @returns the node, null when nothing matches, or the reason for the refusal.
  */
 export function matchTarget(table: RouteTable, host: string, target: Target): RouteNode | null | string {
   const node = table.find(host, target.folded)
   if (!target.hasReadings) return node
-  for (const form of readings(target.path)) {
+  const forms = readings(target.path)
+  if (forms === null) return 'the path can be read in too many ways'
+  const becomesRoot = node?.routes.some((r) => r.rewritePrefix === '/') ?? false
+  for (const form of forms) {
     if (CONTROL.test(form)) return 'an encoded control in the path'
     if (DOT_SEGMENT.test(form)) return 'a dot segment in an encoded form of the path'
     if (table.find(host, form.toLowerCase()) !== node) return 'another reading of the path leads to another route'
+    // without the prefix it would be a host, as in the HABITS
+    if (becomesRoot && form.startsWith('//', node!.folded.length)) return 'the path would begin with // once its prefix is rewritten'
   }
   return node
 }
 
-/** The path as servers that decode before they cut the query off, turn backslashes, drop parameters, merge slashes or trim names read it, in any combination. */
-function readings(path: string): Set<string> {
-  const once = decode(path)
-  let forms = new Set([path, once, decode(once)])
-  for (const [pattern, replacement] of HABITS) forms = new Set([...forms, ...[...forms].map((form) => form.replace(pattern, replacement))])
-  return forms
+/** An ordinary path has two or three. Each costs time, so a path made to have many is refused. */
+const MAX_READINGS = 32
+
+/** The path decoded up to twice and, before, between and after that, changed by any of the HABITS in any order. Null: too many. */
+function readings(path: string): Set<string> | null {
+  const all = new Set<string>()
+  let level = new Set([path])
+  for (let decodings = 0; level.size > 0; decodings++) {
+    // the loop comes to what is added while it runs
+    for (const form of level) {
+      all.add(form)
+      if (all.size > MAX_READINGS) return null
+      for (const habit of HABITS) {
+        const changed = habit(form)
+        if (!all.has(changed)) level.add(changed)
+      }
+    }
+    if (decodings === 2) break
+    level = new Set([...level].flatMap(decoded).filter((form) => !all.has(form)))
+  }
+  return all
 }
 
-const HABITS: [RegExp, string][] = [
-  [/[?#].*$/s, ''],
-  [/\\/g, '/'],
-  [/;[^/]*/g, ''],
-  [/\/{2,}/g, '/'],
-  [/ +(?=\/|$)/g, ''],
-  [/[. ]+(?=\/|$)/g, ''],
-  // again: what was trimmed may have stood between two of them
-  [/\/{2,}/g, '/'],
+/** What servers do to a path. */
+const HABITS: ((path: string) => string)[] = [
+  // decode before they look for the query
+  (p) => p.replace(/[?#].*$/s, ''),
+  (p) => p.replaceAll('\\', '/'),
+  (p) => p.replace(/;[^/]*/g, ''),
+  (p) => p.replace(/\/{2,}/g, '/'),
+  // RFC 3986 §4.2: a reference that begins with // begins with a host; `new URL(request.url, base)`
+  (p) => p.replace(/^\/{2,}[^/]*/, ''),
+  // Windows drops dots and blanks at the end of a name, others trim. A run is tried once, not from each of its characters
+  (p) => p.replace(/(?<![\s\x85])[\s\x85]+(?=\/|$)/g, ''),
+  (p) => p.replace(/(?<![\s\x85.])[\s\x85.]+(?=\/|$)/g, ''),
+  (p) => (NON_ASCII.test(p) ? toAscii(p) : p),
 ]
+const NON_ASCII = /[^\x00-\x7f]/
 
-function decode(text: string): string {
+/** Letters and marks that case folding (ſ, ı, İ, K) or a best-fit character set (／, ａ, ∕) turns into ASCII. */
+const toAscii = (text: string) => text.normalize('NFKC').replaceAll('İ', 'i').replace(/[∕⁄]/g, '/').toUpperCase().toLowerCase()
+
+/** Once: as UTF-8; and where that is not what it is, byte by byte, by a server that forgives and by one that reads Latin-1. */
+function decoded(text: string): string[] {
+  if (!text.includes('%')) return []
   try {
-    return decodeURIComponent(text)
+    return [decodeURIComponent(text)]
   } catch {
-    // not UTF-8: byte for byte, as a Latin-1 server reads it
-    return text.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+    // IIS knows %uXXXX
+    const known = text.replace(/%u([0-9a-f]{4})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+    const as = (charset: 'utf8' | 'latin1') =>
+      known.replace(/(?:%[0-9A-Fa-f]{2})+/g, (run) => Buffer.from(run.replaceAll('%', ''), 'hex').toString(charset))
+    return [as('utf8'), as('latin1')]
+  }
+}
+
+function isUtf8(path: string): boolean {
+  try {
+    decodeURIComponent(path)
+    return true
+  } catch {
+    return false
   }
 }
 

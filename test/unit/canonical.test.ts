@@ -55,6 +55,10 @@ describe('a target that is refused whatever the routes are', () => {
     ['/a%7F', 'encoded control'],
     ['/a%5cb', 'encoded \\'],
     ['/a%5Cb', 'encoded \\'],
+    ['/%ff', 'no UTF-8'],
+    ['/caf%E9', 'no UTF-8'],
+    ['/a%ED%A0%80', 'no UTF-8'],
+    ['/%f8%80%80%80%ae', 'overlong'],
     ['/%c0%ae%c0%ae/a', 'overlong'],
     ['/%C1%9c', 'overlong'],
     ['/%e0%80%af', 'overlong'],
@@ -84,6 +88,10 @@ describe('a target that is refused whatever the routes are', () => {
     '/api/..%20',
     '/api/.%20',
     '/api/..%2520',
+    '/api/%25u002e%25U002E/x',
+    '/api/%25252e%25252e/x',
+    '/api/%E2%80%A5/x',
+    '/api/x%EF%BC%8F..',
   ])('%s holds a dot segment in one of its readings', (url) => {
     expect(judge(url)).toContain('dot segment')
   })
@@ -118,6 +126,24 @@ describe('the same-route rule', () => {
     '/%20/admin',
     '/%2Fadmin.',
     '/api/v1//orders%20',
+    // a parameter goes before, or between, the decodings
+    '/;a%2fb/%61dmin',
+    '/;a%252fb/%61dmin',
+    '/;a%252fb/%2561dmin',
+    // `new URL(request.url, base)` takes what follows // for a host
+    '//x/admin',
+    '///x/admin',
+    '/%2fx/admin',
+    '/;/x/admin',
+    // letters that are ASCII ones in another case, or in a best-fit character set
+    '/adm%C4%B1n',
+    '/ADM%C4%B0N/x',
+    '/%EF%BD%81dmin',
+    '/%EF%BC%8Fadmin',
+    '/%E2%88%95admin',
+    '/admin%C2%A0',
+    '/admin%E3%80%80/x',
+    '/admin%25A0',
   ])('%s could be read as a path of another route, and is refused', (url) => {
     expect(judge(url)).toMatch(/another route|dot segment/)
   })
@@ -134,6 +160,35 @@ describe('the same-route rule', () => {
     expect(matchTarget(table, 'gateway.test', target)).toMatchObject({ folded: node })
   })
 
+  it.each([
+    ['/api//x', true],
+    ['/api/%2fx', true],
+    ['/api/;/x', true],
+    ['/api/x//y', false],
+  ])('%s, whose prefix is rewritten to /: would begin with // upstream, where it could be a host: %s', (url, isRefused) => {
+    const rewriting = compileRoutes(configWith({ routes: [route('/api', { rewrite: { prefix: '/' } })] }))
+    const judged = matchTarget(rewriting, '', readTarget(url) as Target)
+    if (isRefused) expect(judged).toContain('begin with //')
+    else expect(judged).toMatchObject({ folded: '/api' })
+  })
+
+  it('a path made to have many readings is refused', () => {
+    expect(judge(`/${';a%2f//b.%20%253b%255c%3f%EF%BD%81'.repeat(3)}`)).toBe('the path can be read in too many ways')
+  })
+
+  it.each([
+    ['dots', '.'],
+    ['blanks', '%20'],
+    ['both, encoded twice', '%2520.'],
+    ['anything', ';a%2f//b.%20%253b%255c%3f%EF%BD%81'],
+  ])('8 KiB of %s cost milliseconds, whatever stands at their end', (_, unit) => {
+    const long = `/${unit.repeat(8000 / unit.length)}%41`
+    const before = process.cpuUsage()
+    for (let i = 0; i < 20; i++) judge(long)
+    const { user, system } = process.cpuUsage(before)
+    expect((user + system) / 20_000).toBeLessThan(75)
+  })
+
   /** What servers make of a path. */
   const steps: ((path: string) => string)[] = [
     (p) => p.toLowerCase(),
@@ -141,7 +196,7 @@ describe('the same-route rule', () => {
     (p) => p.replace(/;[^/]*/g, ''),
     (p) => p.replaceAll('\\', '/'),
     (p) => p.replace(/%([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16))),
-    // a base keeps `//host` a path
+    // path-readings.test.ts has a reader that takes `//host` for a host
     // one that decodes first takes the rest for a query
     (p) => new URL(`http://upstream.test${p}`).pathname,
   ]
