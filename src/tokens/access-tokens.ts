@@ -10,6 +10,8 @@ export const ACCESS_TOKEN_TYPE = 'at+jwt'
 /** Longer ones are none of ours: we refuse to issue them. */
 export const MAX_TOKEN_LENGTH = 4096
 const CLOCK_TOLERANCE_SECONDS = 5
+/** The clocks of several gateways may differ by this much. */
+const MAX_ISSUED_AHEAD_SECONDS = 60
 
 export interface AccessTokenSubject {
   userId: string
@@ -82,7 +84,7 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
 
     async verify(token) {
       if (token.length > MAX_TOKEN_LENGTH) throw problem('token_invalid', { cause: 'longer than any token of ours' })
-      if (!isCanonicalCompact(token)) throw problem('token_invalid', { cause: 'not three canonical base64url parts' })
+      if (!isCanonicalCompact(token)) throw problem('token_invalid', { cause: 'not three canonical base64url parts of canonical JSON' })
       const key = await keyFor(token)
       try {
         const { payload } = await jwtVerify(token, key.key, {
@@ -94,6 +96,8 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
           currentDate: new Date(clock.now()),
           requiredClaims: ['exp', 'iat', 'jti', 'sub', 'sid', 'ver'],
         })
+        if (payload.iat! * 1000 > clock.now() + MAX_ISSUED_AHEAD_SECONDS * 1000)
+          throw problem('token_invalid', { cause: 'issued in the future' })
         return { claims: readClaims(payload), key }
       } catch (error) {
         if (error instanceof jose.JWTExpired) throw problem('token_expired', { cause: error })
@@ -125,15 +129,29 @@ function readHeader(token: string) {
 /** Decoders forgive stray bits and characters: two spellings of one token would be two cache keys and two truths. */
 function isCanonicalCompact(token: string): boolean {
   const parts = token.split('.')
-  return parts.length === 3 && parts.every((part) => part !== '' && Buffer.from(part, 'base64url').toString('base64url') === part)
+  if (parts.length !== 3) return false
+  const [header, claims, signature] = parts.map((part) => Buffer.from(part, 'base64url')) as [Buffer, Buffer, Buffer]
+  const isSpelledOnce = [header, claims, signature].every((bytes, i) => bytes.length > 0 && bytes.toString('base64url') === parts[i])
+  return isSpelledOnce && isCanonicalJson(header) && isCanonicalJson(claims)
 }
+
+/** As we write it. What another parser could read in another way (a name twice, a byte order mark, bytes that are no UTF-8) is not (RFC 8725 §3.7). */
+function isCanonicalJson(bytes: Buffer): boolean {
+  try {
+    return Buffer.from(JSON.stringify(JSON.parse(bytes.toString()))).equals(bytes)
+  } catch {
+    return false
+  }
+}
+
+const isText = (claim: unknown): claim is string => typeof claim === 'string' && claim !== ''
 
 function readClaims(payload: JWTPayload): AccessTokenClaims {
   const { sub, sid, ver, roles, scope = '', exp, email, email_verified, password_must_change } = payload as Record<string, unknown>
   const isWhole =
-    typeof sub === 'string' &&
-    typeof sid === 'string' &&
-    Number.isInteger(ver) &&
+    isText(sub) &&
+    isText(sid) &&
+    Number.isSafeInteger(ver) &&
     typeof exp === 'number' &&
     typeof scope === 'string' &&
     Array.isArray(roles) &&

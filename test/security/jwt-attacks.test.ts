@@ -1,4 +1,5 @@
-import { createHmac, createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
+import { createHmac, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto'
+import { EncryptJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { call, newUser } from '../support/client.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
@@ -44,8 +45,10 @@ describe.each(['EdDSA', 'RS256', 'ES256', 'HS256'] as const)('attacks on %s toke
     HS256: 'HMAC',
   }
   /** Signed with the gateway's own key: what is wrong is what the test says, and nothing else. */
-  async function signed(change: (claims: Json) => unknown, changeHeader: (header: Json) => unknown = (h) => h): Promise<string> {
-    const input = `${encode(changeHeader(header))}.${encode(change(claims))}`
+  const signed = (change: (claims: Json) => unknown, changeHeader: (header: Json) => unknown = (h) => h): Promise<string> =>
+    signedBytes(JSON.stringify(change(claims)), JSON.stringify(changeHeader(header)))
+  async function signedBytes(claimsBytes: string | Buffer, headerBytes: string | Buffer = JSON.stringify(header)): Promise<string> {
+    const input = [headerBytes, claimsBytes].map((part) => Buffer.from(part as string).toString('base64url')).join('.')
     const { privateKey } = gateway.app.core.keyring.signing()
     const signature = await crypto.subtle.sign(SUBTLE[algorithm], privateKey, Buffer.from(input))
     return `${input}.${Buffer.from(signature).toString('base64url')}`
@@ -71,7 +74,21 @@ describe.each(['EdDSA', 'RS256', 'ES256', 'HS256'] as const)('attacks on %s toke
     expect(upstream.take()).toHaveLength(2)
   })
 
-  it.each(['none', 'None', 'NONE', 'nOnE', ''])('no signature, alg %j', async (alg) => {
+  it.each<unknown>([
+    'none',
+    'None',
+    'NONE',
+    'nOnE',
+    'none ',
+    ' none',
+    'none\0',
+    '',
+    0,
+    null,
+    true,
+    [],
+    'unknown',
+  ])('no signature, alg %j', async (alg) => {
     const { kid: _, ...keyless } = header
     for (const h of [
       { ...header, alg },
@@ -98,12 +115,15 @@ describe.each(['EdDSA', 'RS256', 'ES256', 'HS256'] as const)('attacks on %s toke
     if (jwk) {
       const key: KeyObject = createPublicKey({ key: jwk, format: 'jwk' })
       const pem = key.export({ type: 'spki', format: 'pem' }) as string
-      secrets.push(pem, pem.trim(), key.export({ type: 'spki', format: 'der' }), JSON.stringify(jwk))
+      secrets.push(pem, pem.trim(), pem.replaceAll('\n', '\r\n'), Buffer.from(pem).toString('base64'))
+      secrets.push(key.export({ type: 'spki', format: 'der' }), JSON.stringify(jwk), JSON.stringify({ keys: [jwk] }))
+      if (jwk.kty === 'RSA') secrets.push(key.export({ type: 'pkcs1', format: 'pem' }), key.export({ type: 'pkcs1', format: 'der' }))
       secrets.push(...['x', 'n'].filter((p) => jwk[p]).flatMap((p) => [jwk[p], Buffer.from(jwk[p], 'base64url')]))
     }
     for (const secret of secrets)
       for (const [alg, hash] of [
         ['HS256', 'sha256'],
+        ['HS384', 'sha384'],
         ['HS512', 'sha512'],
       ] as const)
         await isRefused(forged({ alg }, (input) => createHmac(hash, secret).update(input).digest()))
@@ -132,6 +152,27 @@ describe.each(['EdDSA', 'RS256', 'ES256', 'HS256'] as const)('attacks on %s toke
       await isRefused(forged({ alg: 'EdDSA', ...brought }, (input) => sign(null, Buffer.from(input), pair.privateKey)))
     expect(isAsked).toBe(false)
     await evil.close()
+  })
+
+  it.each(['EdDSA', 'ES256', 'RS256'] as const)("a stranger's %s key under our kid", async (alg) => {
+    const { privateKey } =
+      alg === 'EdDSA'
+        ? generateKeyPairSync('ed25519')
+        : alg === 'ES256'
+          ? generateKeyPairSync('ec', { namedCurve: 'P-256' })
+          : generateKeyPairSync('rsa', { modulusLength: 2048 })
+    const hash = alg === 'EdDSA' ? null : 'sha256'
+    await isRefused(forged({ alg }, (input) => sign(hash, Buffer.from(input), { key: privateKey, dsaEncoding: 'ieee-p1363' })))
+  })
+
+  it('a signature of nothing but zeros, of a length that fits any algorithm, or of the order of the curve (CVE-2022-21449)', async () => {
+    const order = Buffer.from('ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551', 'hex')
+    const zero = Buffer.alloc(32)
+    const one = Buffer.from('1'.padStart(64, '0'), 'hex')
+    const pairs = [zero, one, order].flatMap((r) => [zero, one, order].map((s) => Buffer.concat([r, s])))
+    // the last one is ASN.1 for two zeros
+    for (const bytes of [Buffer.alloc(1), zero, Buffer.alloc(256), ...pairs, Buffer.from('3006020100020100', 'hex')])
+      await isRefused(forged({}, () => bytes))
   })
 
   it.each([
@@ -185,13 +226,17 @@ describe.each(['EdDSA', 'RS256', 'ES256', 'HS256'] as const)('attacks on %s toke
     ['exp as a text', { exp: '9999999999' }],
     ['exp that is null', { exp: null }],
     ['iat as a text', { iat: 'today' }],
+    ['iat in an hour', { iat: now() + 3600 }],
     ['nbf in an hour', { nbf: now() + 3600 }],
     ['nbf as a text', { nbf: '0' }],
     ['sub that is a number', { sub: 1 }],
+    ['sub that is empty', { sub: '' }],
     ['sid that is an object', { sid: {} }],
+    ['sid that is empty', { sid: '' }],
     ['ver as a text', { ver: '1' }],
     ['ver that is a fraction', { ver: 1.5 }],
     ['ver that is null', { ver: null }],
+    ['ver beyond all counting', { ver: 1e300 }],
     ['roles as a text', { roles: 'admin' }],
     ['roles that are no texts', { roles: [{ admin: true }] }],
     ['scope as a list', { scope: ['users:write'] }],
@@ -201,6 +246,60 @@ describe.each(['EdDSA', 'RS256', 'ES256', 'HS256'] as const)('attacks on %s toke
     for (const ago of [3600, 60, 6]) await isRefused(await signed((c) => ({ ...c, exp: now() - ago })), 'token_expired')
     await isRefused(await signed((c) => ({ ...c, exp: 0 })), 'token_expired')
     await isRefused(await signed((c) => ({ ...c, exp: -1 })), 'token_expired')
+  })
+
+  // RFC 8725 §3.7, RFC 7519 §4
+  describe('a right signature over text that could be read in two ways', () => {
+    const more = (json: unknown, text: string) => JSON.stringify(json).replace(/}$/, `,${text}}`)
+    const utf16 = (text: string, order: 'le' | 'be') => {
+      const bytes = Buffer.from(`\ufeff${text}`, 'utf16le')
+      return order === 'le' ? bytes : bytes.swap16()
+    }
+    const odd: [string, (json: Json) => string | Buffer][] = [
+      ['a byte that is no UTF-8', (json) => Buffer.from(more(json, '"x":"\xff"'), 'latin1')],
+      ['Latin-1', (json) => Buffer.from(more(json, '"x":"caf\xe9"'), 'latin1')],
+      ['overlong UTF-8', (json) => Buffer.from(more(json, '"x":"\xc0\xaf"'), 'latin1')],
+      ['half a surrogate pair in UTF-8', (json) => Buffer.from(more(json, '"x":"\xed\xa0\x80"'), 'latin1')],
+      ['a byte order mark', (json) => `\ufeff${JSON.stringify(json)}`],
+      ['UTF-16LE', (json) => utf16(JSON.stringify(json), 'le')],
+      ['UTF-16BE', (json) => utf16(JSON.stringify(json), 'be')],
+      ['a name twice', (json) => more(json, Object.entries(json).map(([k, v]) => `${JSON.stringify(k)}:${JSON.stringify(v)}`)[0]!)],
+      [
+        'a name twice, once escaped',
+        (json) =>
+          more(json, `"\\u0${Object.keys(json)[0]!.charCodeAt(0).toString(16).padStart(3, '0')}${Object.keys(json)[0]!.slice(1)}":"x"`),
+      ],
+      ['a comment', (json) => more(json, '/**/"x":1')],
+      ['a comma at the end', (json) => more(json, '')],
+      ['something behind it', (json) => `${JSON.stringify(json)}{}`],
+      ['a NUL behind it', (json) => `${JSON.stringify(json)}\0`],
+      ['blanks', (json) => JSON.stringify(json, null, 1)],
+      ['a number that is none of JSON', (json) => more(json, '"x":NaN')],
+      ['a number too large', (json) => more(json, '"x":1e999')],
+    ]
+    it.each(odd)('%s in the claims', async (_, spell) => isRefused(await signedBytes(spell(claims))))
+    it.each(odd)('%s in the header', async (_, spell) => isRefused(await signedBytes(JSON.stringify(claims), spell(header))))
+
+    it.each(['exp', 'aud', 'roles'])('%s once wrong and once right, in either order', async (name) => {
+      const right = JSON.stringify(claims[name])
+      const wrong = JSON.stringify({ exp: 0, aud: 'billing', roles: ['admin'] }[name])
+      const rest = more(without(name)(claims), `"${name}":`)
+      for (const [a, b] of [
+        [wrong, right],
+        [right, wrong],
+      ])
+        await isRefused(await signedBytes(rest.replace(/}$/, `${a},"${name}":${b}}`)))
+    })
+  })
+
+  it('a token within a token', async () => {
+    for (const typ of ['at+jwt', 'JWT']) await isRefused(await signedBytes(token, JSON.stringify({ ...header, typ, cty: 'JWT' })))
+    await isRefused(await signedBytes(JSON.stringify(token)))
+  })
+
+  it('an encrypted token', async () => {
+    const made = new EncryptJWT(claims).setProtectedHeader({ alg: 'dir', enc: 'A256GCM', typ: 'at+jwt', kid: String(header.kid) })
+    await isRefused(await made.encrypt(randomBytes(32)))
   })
 
   it('claims that are no object', async () => {
@@ -235,6 +334,17 @@ describe.each(['EdDSA', 'RS256', 'ES256', 'HS256'] as const)('attacks on %s toke
       `${h}..${s}`,
       `${h}.${p}`,
       JSON.stringify({ protected: h, payload: p, signature: s }),
+      JSON.stringify({ payload: p, signatures: [{ protected: h, signature: s }] }),
+      JSON.stringify({
+        payload: p,
+        signatures: [
+          { protected: encode({ alg: 'none' }), signature: '' },
+          { protected: h, signature: s },
+        ],
+      }),
+      `${h}.${p}.\t${s}`,
+      `"${token}"`,
+      encodeURIComponent(`${token} `),
       `${token},${token}`,
     ])
       await isRefused(odd)
