@@ -4,6 +4,7 @@ import { exportJWK, generateKeyPair, type JWK } from 'jose'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { SigningKey } from '../../src/tokens/keyring.ts'
 import { call, newUser, type TestUser } from '../support/client.ts'
+import { configWith } from '../support/config.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
 import { rows } from '../support/rows.ts'
 import { claimsOf, headerOf } from '../support/session.ts'
@@ -209,4 +210,31 @@ it('the secret of an HMAC is 256 random bits of our own making, never the same t
     await gateway.close()
   }
   expect(seen.size).toBe(2)
+})
+
+it.each([
+  'none',
+  'HS1',
+  'HS512',
+  'RS1',
+  'PS256',
+  'ES256K',
+  'RSA1_5',
+  'eddsa',
+  '',
+])('%j is no algorithm that a configuration may name', (algorithm) => {
+  expect(() => configWith({ tokens: { algorithm } })).toThrow('tokens.algorithm')
+})
+
+it.each([
+  ['EdDSA', { name: 'Ed25519' }],
+  ['ES256', { name: 'ECDSA', namedCurve: 'P-256' }],
+  ['RS256', { name: 'RSASSA-PKCS1-v1_5', modulusLength: 2048 }],
+  ['HS256', { name: 'HMAC', length: 256 }],
+])('a %s key is as strong as its algorithm asks, and no script can read its private part', async (algorithm, strength) => {
+  const gateway = await startGateway({ config: { tokens: { algorithm } } })
+  const { privateKey } = gateway.app.core.keyring.signing()
+  expect(privateKey.algorithm).toMatchObject(strength)
+  expect(privateKey.extractable).toBe(false)
+  await gateway.close()
 })
