@@ -18,7 +18,7 @@ export interface AuthRoutesDeps {
   caller: Caller
 }
 
-const RefreshToken = Type.String({ minLength: 1, maxLength: 256 })
+const RefreshToken = Type.String({ minLength: 1, maxLength: 4096 })
 const OptionalRefreshToken = strictBody({ refresh_token: Type.Optional(RefreshToken) })
 
 export const authRoutes =

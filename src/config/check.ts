@@ -207,8 +207,10 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
       if (!URL.canParse(url))
         problems.push({ path: [...at, 'upstream', j], message: `must be an origin such as http://orders:3000, not ${JSON.stringify(url)}` })
     }
-    if (/\/\/|(^|\/)\.{1,2}(\/|$)/.test(route.match.path))
-      problems.push({ path: [...at, 'match', 'path'], message: 'must not hold // or dot segments' })
+    if (AMBIGUOUS.test(route.match.path)) problems.push({ path: [...at, 'match', 'path'], message: 'must not hold // or dot segments' })
+    // it would be another path to the upstream than the one that is judged here
+    if (route.rewrite && AMBIGUOUS.test(route.rewrite.prefix))
+      problems.push({ path: [...at, 'rewrite', 'prefix'], message: 'must not hold // or dot segments' })
     for (const method of route.match.methods ?? []) {
       if (method === 'CONNECT' || method === 'TRACE')
         problems.push({ path: [...at, 'match', 'methods'], message: `${method} is never proxied` })
@@ -222,6 +224,8 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
     }
   })
 }
+
+const AMBIGUOUS = /\/\/|(^|\/)\.{1,2}(\/|$)/
 
 function checkRoutes(config: Config, problems: Finding[], warnings: Finding[]): void {
   const table = compileRoutes(config)

@@ -11,7 +11,7 @@ import { matchTarget, readHost, readTarget, repeatedField } from './canonical.ts
 import { attachExchange, type Exchange, exchangeOf } from './exchange.ts'
 import type { Forward } from './forward.ts'
 import type { RouteLimits } from './limit.ts'
-import { type Route, type RouteTable, routesFor } from './routes.ts'
+import { FORMS, type Route, type RouteTable, routesFor } from './routes.ts'
 import type { Streams } from './streams.ts'
 import type { BridgeWebSocket } from './websocket.ts'
 
@@ -149,12 +149,21 @@ function match({ node, target }: Exchange, method: string, ownMethods: PipelineD
     throw problem('method_not_allowed', { headers: { allow } })
   }
   const refused = target!.forms & ~route.allowedForms
-  if (refused !== 0)
+  if (refused !== 0) {
+    const forms = FORM_TEXTS.filter(([bit]) => (refused & bit) !== 0).map(([, text]) => text)
     throw problem('target_ambiguous', {
-      detail: 'The request target is refused: //, ;, %2F or %25 in the path, which this route does not allow.',
+      detail: `The request target is refused: ${forms.join(' and ')} in the path, which this route does not allow.`,
     })
+  }
   return route
 }
+
+const FORM_TEXTS = [
+  [FORMS.encodedSlash, '%2F'],
+  [FORMS.doubleSlash, '//'],
+  [FORMS.semicolon, ';'],
+  [FORMS.percent, '%25 before two hex digits'],
+] as const
 
 function demandNetwork({ networks }: Route, { client }: Exchange): void {
   if (networks && !networks.allows(client.address)) throw problem('forbidden', { cause: 'the network of the client' })

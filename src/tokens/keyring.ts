@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { type CryptoKey, exportJWK, generateKeyPair, importJWK, type JWK } from 'jose'
 import type { Config } from '../config/schema.ts'
 import { asUnavailable, type Db, databaseNow, inTransaction, type Transaction } from '../db/database.ts'
+import { unavailable } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import {
   deleteKeysRetiredBefore,
@@ -82,6 +83,7 @@ export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps)
   let lastLookup = Number.NEGATIVE_INFINITY
   let failure: unknown = null
   /** Imported once: jose and WebCrypto would import again on each call. */
+  const unusable = new Set<string>()
   const imported = new Map<string, VerificationKey & { privateKey: CryptoKey | null; publicJwk: JWK | null }>()
 
   async function load(): Promise<void> {
@@ -167,7 +169,7 @@ export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps)
   async function read(): Promise<void> {
     let rows = await findKeys(db)
     if (await promoteWhenDue(rows)) rows = await findKeys(db)
-    const found = await Promise.all(rows.map(importRow))
+    const found = (await Promise.all(rows.map(importRow))).filter((key) => key !== null)
     verification = new Map(found.map((k) => [k.kid, k]))
     const signer = found.find((k) => rows.some((r) => r.kid === k.kid && r.state === 'current'))
     if (!signer?.privateKey) throw new Error('no current signing key')
@@ -175,6 +177,7 @@ export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps)
     published = { keys: found.flatMap((k) => (k.publicJwk ? [k.publicJwk] : [])) }
     statuses = rows.map(toStatus)
     for (const kid of imported.keys()) if (!verification.has(kid)) imported.delete(kid)
+    for (const kid of unusable) if (!rows.some((r) => r.kid === kid)) unusable.delete(kid)
   }
 
   async function promoteWhenDue(rows: KeyRow[]): Promise<boolean> {
@@ -198,15 +201,24 @@ export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps)
   /** A key retired before this has signed no token that is still alive; a laggard may have signed for two polls more. */
   const lastUse = (at: Date) => new Date(at.getTime() - (tokens.accessTtlSeconds + 2 * tokens.keyPollSeconds + 60) * 1000)
 
+  /** Null: somebody else put or changed it, or sealed it under a key that we do not have. The others are none the worse for it. */
   async function importRow(row: KeyRow) {
     const known = imported.get(row.kid)
     if (known) return known
-    verifyPublic(row)
-    const algorithm = row.algorithm as Algorithm
-    const privateBytes = secrets.open(placeOf(row.kid), row.private_sealed)
-    const entry = await importKey(row.kid, algorithm, privateBytes, JSON.parse(row.public_jwk))
-    imported.set(row.kid, entry)
-    return entry
+    try {
+      verifyPublic(row)
+      const algorithm = row.algorithm as Algorithm
+      const privateBytes = secrets.open(placeOf(row.kid), row.private_sealed)
+      const entry = await importKey(row.kid, algorithm, privateBytes, JSON.parse(row.public_jwk))
+      imported.set(row.kid, entry)
+      unusable.delete(row.kid)
+      return entry
+    } catch (error) {
+      if (!unusable.has(row.kid))
+        logger.error({ reason: 'signing_key_unusable', kid: row.kid, cause: String(error) }, 'a signing key cannot be used')
+      unusable.add(row.kid)
+      return null
+    }
   }
 
   return {
@@ -230,6 +242,7 @@ export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps)
       }
       // a key that could not be looked up is not a key that does not exist: 503, not 401
       if (failure && !verification.has(kid)) throw failure
+      if (unusable.has(kid)) throw unavailable(`signing key ${kid} cannot be used`)
       return verification.get(kid)
     },
     async rotate({ now: atOnce = false } = {}) {

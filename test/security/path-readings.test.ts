@@ -370,7 +370,7 @@ describe('a path that goes through', () => {
 
 const isStricter = (strict: Route, lax: Route) =>
   strict.access.rank > lax.access.rank &&
-  strict.origins.some((o) => lax.origins.includes(o)) &&
+  strict.servers.some(({ origin }) => lax.servers.some((s) => s.origin === origin)) &&
   (strict.methods === null || lax.methods === null || [...strict.methods].some((m) => lax.methods!.has(m)))
 
 /** The upstream's path is one that clients are to reach by this route. */

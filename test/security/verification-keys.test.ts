@@ -144,10 +144,19 @@ describe('a key that somebody has put into the database', () => {
   }
   /** It is no key of ours, and those that were there before go on. */
   async function isUnknown(token: string): Promise<void> {
-    await expect(gateway.app.core.keyring.reload()).rejects.toThrow()
+    const told = gateway.log().length
+    await gateway.app.core.keyring.reload()
+    await gateway.app.core.keyring.reload()
+    expect(
+      gateway
+        .log()
+        .slice(told)
+        .filter((l) => l.reason === 'signing_key_unusable').length,
+    ).toBeLessThan(2)
     expect(gateway.app.core.keyring.known('evil')).toBeUndefined()
     gateway.clock.advance(1000)
-    expect(await ask(gateway, token)).not.toBe(200)
+    // it may be one that another gateway can read
+    expect(await ask(gateway, token)).toBe('unavailable')
     expect((await call(gateway, '/.well-known/jwks.json')).body.keys.map((k: JWK) => k.kid)).not.toContain('evil')
     expect(await ask(gateway, user.token)).toBe(200)
     expect(await ask(gateway, (await newUser(gateway)).token)).toBe(200)

@@ -167,6 +167,11 @@ describe('a problem is told as file:line:col: path: message', () => {
       'f:4:14: routes[0].match.path: must not hold // or dot segments',
     ],
     [
+      'a rewritten path with dot segments',
+      `routes:\n${route(`${PUBLIC}\n    rewrite: { prefix: /v1/../admin }`)}`,
+      'f:6:16: routes[0].rewrite.prefix: must not hold // or dot segments',
+    ],
+    [
       'a method that is never proxied',
       `routes:\n${route(PUBLIC.replace('/a', '/a, methods: [TRACE]'))}`,
       'f:4:24: routes[0].match.methods: TRACE is never proxied',
