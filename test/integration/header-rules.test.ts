@@ -169,3 +169,26 @@ describe('Via', () => {
     await open.close()
   })
 })
+
+describe('an identity that would not fit the headers of an upstream', () => {
+  const many = Object.fromEntries(Array.from({ length: 150 }, (_, i) => [`department.number-${i}`, {}]))
+  const roles = { user: {}, ...many, everything: { inherits: Object.keys(many) } }
+
+  it('is refused when its token would be issued, and the operator is told why', async () => {
+    const gateway = await startGateway({
+      config: { auth: { roles } },
+      routes: [{ name: 'all', match: { path: '/' }, upstream: [upstream.url], access: 'authenticated' }],
+    })
+    const few = await newUserWithRoles(gateway, ['department.number-1'])
+    expect((await call(gateway, '/', { token: few.token })).status).toBe(200)
+    await gateway.app.core.administration.grant(few.username, 'everything', {
+      actor: 'test',
+      origin: { ip: null, userAgent: null, requestId: null },
+    })
+    const { status, body } = await call(gateway, '/auth/login', { body: { login: few.username, password: few.password } })
+    expect([status, body.code]).toEqual([403, 'identity_too_large'])
+    expect(body.detail).not.toContain(few.id)
+    expect(gateway.log().find((l) => l.outcome === 'identity_too_large')).toMatchObject({ cause: expect.stringMatching(/characters long/) })
+    await gateway.close()
+  })
+})

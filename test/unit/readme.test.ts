@@ -24,3 +24,13 @@ it('alerts use only series that exist', async () => {
   expect([...used].filter((name) => !names.has(name))).toEqual([])
   expect(used.size).toBeGreaterThan(5)
 })
+
+it('README names tests that exist', () => {
+  const readme = read('README.md')
+  const named = [...readme.matchAll(/`((?:test\/[a-z]+\/)?[a-z-]+\.test\.ts)` › "([^"]+)"/g)]
+  for (const [, file, name] of named) {
+    const path = file!.startsWith('test/') ? file! : `test/security/${file}`
+    expect(read(path).replace(/’/g, "'"), `${path} › ${name}`).toContain(name!.replace(/’/g, "'"))
+  }
+  expect(named.length).toBeGreaterThan(20)
+})
