@@ -43,5 +43,11 @@ export function countBody(request: IncomingMessage, { maxBodyBytes, timeouts: { 
   request.once('aborted', () => brokeOff('the client broke off'))
   request.once('error', brokeOff)
   request.pipe(stream)
-  return { stream, letGo: () => void request.unpipe(stream) }
+  return {
+    stream,
+    letGo() {
+      request.unpipe(stream)
+      stream.on('error', () => {}).destroy()
+    },
+  }
 }

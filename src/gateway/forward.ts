@@ -3,11 +3,12 @@
  * cause of a failure in the log and none of it in the answer.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { type Dispatcher, errors as undici } from 'undici'
-import { Problem, problem } from '../errors.ts'
+import type { Dispatcher } from 'undici'
+import { problem } from '../errors.ts'
 import { drain } from '../http/drain.ts'
 import { type Body, countBody, declaredLength } from './body.ts'
 import type { Exchange } from './exchange.ts'
+import { isOutage, isTimeout, neverConnected, toProblem } from './failure.ts'
 import { type HeaderRules, responseHeaders } from './headers.ts'
 import { publicLocation } from './location.ts'
 import { type Route, rewritePath } from './routes.ts'
@@ -60,9 +61,8 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
         await passOn(place, await headers.outgoing(request, exchange, place.upstream), null, request, exchange, route, answer)
       }
     } catch (error) {
-      const known = failure(error)
-      // a malformed answer is one: a request that provokes it must not close the door to all
-      if (known.code === 'upstream_unreachable' || known.code === 'upstream_timeout') place.report(false)
+      const known = toProblem(error)
+      if (isOutage(known)) place.report(false)
       throw known
     } finally {
       place.leave()
@@ -216,7 +216,7 @@ function passOn(
           over(() => response.end(resolve), 'upstream')
         },
         onResponseError(_controller, error) {
-          fail(error, TIMEOUTS.has((error as { code?: string }).code ?? '') ? 'idle' : 'upstream')
+          fail(error, isTimeout(error) ? 'idle' : 'upstream')
         },
       },
     )
@@ -240,26 +240,3 @@ function readAnswer(fields: string[], route: Route, authority: string): { isEven
 }
 
 const tooLarge = (length: number) => problem('body_too_large', { cause: `declared ${length} bytes` })
-
-/** undici's words for answers that it takes for none. */
-const BAD_ANSWER = /^(bad (response|upgrade)|invalid status)/i
-const TIMEOUTS = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT', 'UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT'])
-const NO_CONNECTION = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT'])
-
-/** Nothing was sent. */
-const neverConnected = (error: unknown): boolean => NO_CONNECTION.has((error as { code?: string }).code ?? '')
-
-/** The cause is for the log: it may name an internal address. */
-function failure(error: unknown): Problem {
-  if (error instanceof Problem) return error
-  const code = (error as { code?: string }).code ?? ''
-  if (TIMEOUTS.has(code)) return problem('upstream_timeout', { cause: error })
-  const isMalformed =
-    error instanceof undici.HTTPParserError ||
-    code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH' ||
-    BAD_ANSWER.test((error as Error).message) ||
-    code === 'UND_ERR_HEADERS_OVERFLOW' ||
-    code.startsWith('HPE_') ||
-    code === 'UND_ERR_INVALID_ARG'
-  return problem(isMalformed ? 'upstream_invalid' : 'upstream_unreachable', { cause: error })
-}

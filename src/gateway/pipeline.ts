@@ -170,15 +170,14 @@ function demandNetwork({ networks }: Route, { client }: Exchange): void {
 }
 
 function demandWebSocket(route: Route, { headers, method }: IncomingMessage): void {
-  const refuse = (code: ErrorCode, cause: string, more = {}) => problem(code, { cause, headers: { connection: 'close', ...more } })
-  if (!route.websocket) throw refuse('upgrade_unsupported', `no upgrade to ${headers.upgrade} on this route`)
+  if (!route.websocket) throw problem('upgrade_unsupported', { cause: `no upgrade to ${headers.upgrade} on this route` })
   if (headers.upgrade?.toLowerCase() !== 'websocket' || method !== 'GET')
-    throw refuse('upgrade_unsupported', `upgrade to ${headers.upgrade}`)
+    throw problem('upgrade_unsupported', { cause: `${method} with an upgrade to ${headers.upgrade}` })
   if (!/^[A-Za-z0-9+/]{22}==$/.test(String(headers['sec-websocket-key'] ?? '')))
-    throw refuse('header_invalid', 'no valid Sec-WebSocket-Key')
+    throw problem('header_invalid', { detail: 'The header sec-websocket-key is missing or malformed.' })
   // RFC 6455 §4.4
   if (headers['sec-websocket-version'] !== '13')
-    throw refuse('upgrade_required', 'version', { 'sec-websocket-version': '13', upgrade: 'websocket' })
+    throw problem('upgrade_required', { headers: { 'sec-websocket-version': '13', upgrade: 'websocket' } })
 }
 
 /** For our own endpoints: the same refusal that `run` begins with. */

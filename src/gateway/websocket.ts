@@ -6,8 +6,9 @@ import http, { type ClientRequest, type IncomingMessage } from 'node:http'
 import https from 'node:https'
 import type { Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { type ErrorCode, Problem, problem } from '../errors.ts'
+import { problem } from '../errors.ts'
 import type { Exchange } from './exchange.ts'
+import { isOutage, toProblem } from './failure.ts'
 import { type HeaderRules, responseHeaders } from './headers.ts'
 import { NO_EDITS, type Route, rewritePath } from './routes.ts'
 import type { StreamEnd, Streams } from './streams.ts'
@@ -31,10 +32,13 @@ type Handshake =
 export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDeps): BridgeWebSocket {
   return async ({ raw }, reply, exchange, route) => {
     const client = raw.socket
-    let end: (reason: StreamEnd) => void = () => client.destroy()
-    // counted from here on: a handshake that hangs is held, too
-    const over = streams.open('websocket', exchange, (reason) => end(reason))
     let reason: StreamEnd = 'refused'
+    let end = (why: StreamEnd) => {
+      reason = why
+      client.destroy()
+    }
+    // counted from here on: a handshake that hangs is held, too
+    const over = streams.open('websocket', exchange, (why) => end(why))
     let place: Place | undefined
     try {
       place = await upstreams.enter(route, client)
@@ -49,7 +53,7 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
       reply.raw.emit('close')
     } catch (error) {
       if (!client.destroyed) throw error
-      reason = 'client'
+      if (reason === 'refused') reason = 'client'
       if (!reply.sent) reply.hijack()
     } finally {
       place?.leave()
@@ -70,41 +74,47 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
         headers: [...fields, 'connection', 'Upgrade', 'upgrade', 'websocket'],
         ...upstream.connectOptions,
       })
-      const giveUp = () => ask.destroy(refusal('upstream_timeout', 'no answer to the handshake'))
-      const late = setTimeout(giveUp, route.timeouts.headersMs)
+      const { headersMs } = route.timeouts
+      const giveUp = () => ask.destroy(problem('upstream_timeout', { cause: `no answer to the handshake within headersMs = ${headersMs}` }))
+      const late = setTimeout(giveUp, headersMs)
       const clientLeft = () => ask.destroy(new Error('the client left'))
       raw.socket.once('close', clientLeft)
-      const settle = (hasAnswered: boolean) => {
+      const settle = () => {
         clearTimeout(late)
         raw.socket.off('close', clientLeft)
-        if (hasAnswered || !raw.socket.destroyed) report(hasAnswered)
+      }
+      const refuse = (error: unknown) => {
+        settle()
+        const known = toProblem(error)
+        if (isOutage(known) && !raw.socket.destroyed) report(false)
+        reject(known)
       }
 
       ask.on('upgrade', (response, socket, head) => {
         const isAccepted = response.headers.upgrade?.toLowerCase() === 'websocket'
-        settle(isAccepted)
         socket.on('error', () => socket.destroy())
-        if (isAccepted) return resolve({ isAccepted, response, socket: socket as Socket, head })
-        socket.destroy()
-        reject(refusal('upstream_invalid', `a switch to ${response.headers.upgrade}`))
+        if (!isAccepted) {
+          socket.destroy()
+          return refuse(problem('upstream_invalid', { cause: `a switch to ${response.headers.upgrade}` }))
+        }
+        settle()
+        report(true)
+        resolve({ isAccepted, response, socket: socket as Socket, head })
       })
       ask.on('response', (response) => {
-        const isAnswer = response.statusCode! >= 200
-        settle(isAnswer)
-        if (isAnswer) return resolve({ isAccepted: false, response, ask })
-        ask.destroy()
-        reject(refusal('upstream_invalid', `status ${response.statusCode}`))
+        if (response.statusCode! < 200) {
+          ask.destroy()
+          return refuse(problem('upstream_invalid', { cause: `status ${response.statusCode}` }))
+        }
+        settle()
+        report(!route.breaker.statuses.has(response.statusCode!))
+        resolve({ isAccepted: false, response, ask })
       })
-      ask.on('error', (error) => {
-        settle(false)
-        reject(error instanceof Problem ? error : refusal('upstream_unreachable', error))
-      })
+      ask.on('error', refuse)
       ask.end()
     })
   }
 }
-
-const refusal = (code: ErrorCode, cause: unknown) => problem(code, { cause, headers: { connection: 'close' } })
 
 /** 101 to the client, in the upstream's words; the socket is a WebSocket from here on. */
 function accept(

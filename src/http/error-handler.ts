@@ -36,7 +36,8 @@ export function createErrorHandler({ clock, logger }: { clock: Clock; logger: Lo
     return reply
       .code(known.status)
       .headers({
-        ...(isUnread ? { connection: 'close' } : {}),
+        // nor is what comes behind an upgrade that was refused
+        ...(isUnread || exchange.isUpgrade ? { connection: 'close' } : {}),
         ...limitHeaders(exchange.decisions),
         ...known.headers,
         'cache-control': 'no-store',
