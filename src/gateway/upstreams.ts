@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import type { LookupFunction } from 'node:net'
 import { buildConnector, Pool } from 'undici'
 import type { Clock } from '../clock.ts'
-import { problem } from '../errors.ts'
+import { type Problem, unavailable } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import type { Metrics } from '../metrics.ts'
 import { type Breaker, type BreakerState, createBreaker } from './breaker.ts'
@@ -172,15 +172,14 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
     enter(route, client) {
       const ring = members.get(route)!
       const member = choose(ring)
-      if (!member) {
-        const seconds = Math.ceil(Math.min(...ring.map((m) => m.breaker.waitMs())) / 1000)
-        throw problem('unavailable', {
-          cause: `every upstream of route ${route.name} has failed of late`,
-          headers: { 'retry-after': String(Math.max(1, seconds)) },
-        })
-      }
+      if (!member) throw noneIsWell(route, ring)
       if (member.slots.take()) return place(member)
-      return member.slots.wait(client, member.upstream.name).then(() => place(member))
+      return member.slots.wait(client, member.upstream.name).then(() => {
+        // it may have fallen ill meanwhile
+        if (member.breaker.permits()) return place(member)
+        member.slots.giveBack()
+        throw noneIsWell(route, [member])
+      })
     },
     enterAgain(route, besides) {
       const member = choose(members.get(route)!, besides)
@@ -197,6 +196,11 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
       await Promise.all([...members.values()].flat().map((member) => member.close()))
     },
   }
+}
+
+function noneIsWell({ name }: Route, ring: readonly Member[]): Problem {
+  const seconds = Math.ceil(Math.min(...ring.map((m) => m.breaker.waitMs())) / 1000)
+  return unavailable(`every upstream of route ${name} has failed of late`, Math.max(1, seconds))
 }
 
 function readTls({ tls }: Server, where: string): { ca?: Buffer; cert?: Buffer; key?: Buffer } {

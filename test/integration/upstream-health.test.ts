@@ -185,6 +185,20 @@ describe('an upstream that takes no more', () => {
     expect((await next).status).toBe(200)
   })
 
+  it('sends nobody of the queue to it once it is left alone', async () => {
+    const waiting: Socket[] = []
+    const upstream = await keep(startRawUpstream((socket) => waiting.push(socket)))
+    const gateway = await gatewayTo([upstream.url], {
+      connections: { max: 1, queue: 10, waitMs: 20_000 },
+      breaker: { failures: 1, openMs: 60_000 },
+    })
+    const answers = Array.from({ length: 4 }, () => call(gateway, '/it'))
+    await until(async () => (await metric(gateway, 'portcullis_http_requests_in_flight')) === 4, 'four requests')
+    for (const socket of waiting) socket.destroy()
+    expect((await Promise.all(answers)).map((a) => a.status).sort()).toEqual([502, 503, 503, 503])
+    expect(upstream.connections()).toBe(1)
+  })
+
   it('forgets a client that leaves the queue', async () => {
     const [upstream, release] = await startHolding()
     const gateway = await gatewayTo([upstream.url], { connections: { max: 1, queue: 1, waitMs: 20_000 } })
