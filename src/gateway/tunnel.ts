@@ -69,7 +69,7 @@ export function joinSockets(
 
   function cut(flow: Flow): void {
     flow.isCut = true
-    if (!flow.frames.hasClosed()) flow.to.write(flow.close!)
+    if (!flow.frames.hasClosed() && flow.to.writable) flow.to.write(flow.close!)
     flow.to.end()
     // read on: the answer to the close, and the end, are still to come
     flow.from.resume()
@@ -83,15 +83,15 @@ export function joinSockets(
       flow.close = closeFrame(code, text, flow.isMasked)
       if (flow.frames.isBetween()) cut(flow)
     }
-    giveUpSoon()
+    giveUpAfter(CLOSING_MS)
   }
 
   /** A frame may have no end, and a peer no answer. */
-  function giveUpSoon(): void {
+  function giveUpAfter(ms: number): void {
     closing ??= setTimeout(() => {
       client.destroy()
       upstream.destroy()
-    }, CLOSING_MS)
+    }, ms)
   }
 
   function look(): void {
@@ -108,7 +108,7 @@ export function joinSockets(
         return
       } else {
         flow.wasPinged = true
-        if (back.frames.isBetween() && !back.frames.hasClosed() && !back.isCut) flow.from.write(pingFrame(back.isMasked))
+        if (back.frames.isBetween() && !back.frames.hasClosed() && flow.from.writable) flow.from.write(pingFrame(back.isMasked))
       }
     }
   }
@@ -130,9 +130,9 @@ export function joinSockets(
     from.on('error', () => from.destroy())
     from.on('close', () => {
       endedBy ??= flow === up ? 'client' : 'upstream'
-      // what has been passed is still written out
+      // what has been passed is still written out, as long as it is taken
       to.destroySoon()
-      giveUpSoon()
+      giveUpAfter(idleMs)
       if (++gone < 2) return
       clearInterval(watch)
       clearTimeout(closing)
