@@ -54,7 +54,6 @@ export async function createServer({ config, clock, logger, pipeline, observer, 
     bodyLimit: OWN_BODY_BYTES,
     requestTimeout: requestTimeoutMs, //  default 0: a request may take for ever
     keepAliveTimeout: keepAliveTimeoutMs,
-    maxRequestsPerSocket,
     connectionTimeout: 0, //              a stream may be silent for long: idleMs bounds it
     return503OnClosing: false, //         default true: fails requests that a graceful stop should finish
     forceCloseConnections: 'idle',
@@ -87,11 +86,13 @@ export async function createServer({ config, clock, logger, pipeline, observer, 
 
   const answerCors = createCors(config.cors)
   const hsts = strictTransport(config.server)
+  const isLastOf = countRequests(maxRequestsPerSocket)
   const httpsLocation = createHttpsLocation(config)
   app.addHook('onRequest', async (request, reply) => {
     const exchange = exchangeOf(request.raw)
     observer.begin(exchange, request.raw, reply.raw)
     reply.header('x-request-id', exchange.requestId)
+    if (isLastOf(request.raw.socket)) reply.header('connection', 'close')
     if (hsts && exchange.client.isSecure) reply.header('strict-transport-security', hsts)
     demandCanonical(exchange)
     if (config.server.httpsOnly && !exchange.client.isSecure && exchange.target?.path !== '/health')
@@ -154,6 +155,17 @@ export async function createServer({ config, clock, logger, pipeline, observer, 
       clearInterval(idle)
       clearTimeout(end)
     },
+  }
+}
+
+/** Node's own maxRequestsPerSocket says `close` and leaves the connection open, and answers what follows with an empty 503. */
+function countRequests(max: number): (socket: Socket) => boolean {
+  if (max === 0) return () => false
+  const counts = new WeakMap<Socket, number>()
+  return (socket) => {
+    const count = (counts.get(socket) ?? 0) + 1
+    counts.set(socket, count)
+    return count >= max
   }
 }
 
