@@ -1,0 +1,141 @@
+/** A gateway as a process of its own, with embedded stores and its log in a file; what the system and its own metrics say about it. */
+import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import http, { type IncomingMessage } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { freePort, until } from './processes.ts'
+
+export interface Vitals {
+  rssMiB: number
+  /** Open descriptors, less the files of the embedded database, which it opens as it needs them. */
+  fds: number
+  inFlight: number
+  /** Lines of /metrics that hold a number. */
+  series: number
+}
+
+export interface GatewayProcess {
+  port: number
+  url: string
+  pid: number
+  isAlive(): boolean
+  /** Resident memory, from /proc. */
+  rssMiB(): number
+  vitals(): Promise<Vitals>
+  /** Collects its garbage, by the inspector: what is left is held. */
+  collectGarbage(): Promise<void>
+  /** Lines of its log that tell of an error nobody caught, of an `internal` answer, or of a warning of Node's. */
+  complaints(): string[]
+  stop(): Promise<void>
+}
+
+export interface GatewayProcessOptions {
+  routes: object[]
+  server?: object
+  /** A CPU that it is bound to. */
+  cpu?: number
+}
+
+const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
+const COMPLAINT = /nobody caught|unhandled|"level":"fatal"|"reason":"internal"|^\(node:\d+\)/i
+
+export async function startGatewayProcess({ routes, server = {}, cpu }: GatewayProcessOptions): Promise<GatewayProcess> {
+  const dir = mkdtempSync(join(tmpdir(), 'portcullis-process-'))
+  const [port, adminPort, inspectorPort] = [await freePort(), await freePort(), await freePort()]
+  const config = {
+    server: { host: '127.0.0.1', port, ...server },
+    admin: { port: adminPort },
+    database: { dataDir: join(dir, 'data') },
+    auth: { password: { argon2: { memoryKiB: 1024, passes: 1 } } },
+    limits: { default: [], exempt: ['127.0.0.0/8'] },
+    routes,
+  }
+  const file = join(dir, 'portcullis.json')
+  writeFileSync(file, JSON.stringify(config))
+  const logFile = join(dir, 'gateway.log')
+  const log = openSync(logFile, 'a')
+  const command = [...(cpu === undefined ? [] : ['taskset', '-c', String(cpu)]), process.execPath]
+  command.push(`--inspect=127.0.0.1:${inspectorPort}`, CLI, 'serve', '--config', file)
+  const child = spawn(command[0]!, command.slice(1), {
+    env: { PATH: process.env.PATH, NODE_ENV: 'production', PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64') },
+    stdio: ['ignore', log, log],
+  })
+  const pid = child.pid!
+  const isAlive = () => child.exitCode === null && child.signalCode === null
+  const lines = () => readFileSync(logFile, 'utf8').split('\n')
+  const rssMiB = () => Math.round(Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024)
+  const stop = async () => {
+    if (isAlive()) {
+      const gone = once(child, 'exit')
+      child.kill('SIGTERM')
+      const timer = setTimeout(() => child.kill('SIGKILL'), 30_000)
+      await gone
+      clearTimeout(timer)
+    }
+    rmSync(dir, { recursive: true, force: true })
+  }
+  try {
+    const probe = () => !isAlive() || get(`http://127.0.0.1:${adminPort}/readyz`).then(() => true)
+    await until(probe, 'the gateway', 60_000)
+    if (!isAlive()) throw new Error(`the gateway ended while it was starting:\n${lines().slice(-10).join('\n')}`)
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  return {
+    port,
+    url: `http://127.0.0.1:${port}`,
+    pid,
+    isAlive,
+    rssMiB,
+    async vitals() {
+      const metrics = (await get(`http://127.0.0.1:${adminPort}/metrics`)).split('\n')
+      const inFlight = metrics.find((l) => l.startsWith('portcullis_http_requests_in_flight '))
+      return {
+        rssMiB: rssMiB(),
+        fds: descriptors(pid).filter((target) => !target.startsWith(dir)).length,
+        inFlight: Number(inFlight?.split(' ')[1]),
+        series: metrics.filter((l) => l && !l.startsWith('#')).length,
+      }
+    },
+    collectGarbage: () => collectGarbage(inspectorPort),
+    complaints: () => lines().filter((l) => COMPLAINT.test(l)),
+    stop,
+  }
+}
+
+async function collectGarbage(inspectorPort: number): Promise<void> {
+  const [target] = JSON.parse(await get(`http://127.0.0.1:${inspectorPort}/json/list`))
+  const socket = new WebSocket(target.webSocketDebuggerUrl)
+  await once(socket, 'open')
+  // twice: what finalizers let go is garbage of the second
+  for (const id of [1, 2]) {
+    socket.send(JSON.stringify({ id, method: 'HeapProfiler.collectGarbage' }))
+    await once(socket, 'message')
+  }
+  socket.close()
+  await once(socket, 'close')
+}
+
+function descriptors(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+    try {
+      return [readlinkSync(`/proc/${pid}/fd/${fd}`)]
+    } catch {
+      return [] // closed meanwhile
+    }
+  })
+}
+
+/** On a connection of its own, which leaves no descriptor behind. */
+export async function get(url: string): Promise<string> {
+  const [answer] = (await once(http.get(url, { agent: false }), 'response')) as [IncomingMessage]
+  let text = ''
+  for await (const chunk of answer.setEncoding('utf8')) text += chunk
+  if (answer.statusCode !== 200) throw new Error(`${url} answered ${answer.statusCode}`)
+  return text
+}
