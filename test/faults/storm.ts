@@ -129,6 +129,8 @@ async function run(name: string, count: number, place: Place): Promise<string[]>
   if (!gateway.isAlive()) return [...broken, ...died(gateway)]
   const left = await quiet(place)
   const places = await capacity(gateway.port, place.upstream)
+  // a connection closes a moment after its last answer
+  await until(async () => (await settled(place)).fds <= before.fds, 'the end of every connection', 10_000).catch(() => {})
   const after = await settled(place)
   const isServed = await get(`${gateway.url}/echo/alive`).then(
     () => true,

@@ -101,17 +101,15 @@ async function* inSlices(text: string) {
 const PIECE = Buffer.alloc(64 * 1024, 'portcullis ')
 
 /** No two pieces are the same: a lost, repeated or exchanged one shows. */
-function* sequence(bytes: number, passed?: (bytes: number) => void) {
+function* sequence(bytes: number) {
   for (let sent = 0; sent < bytes; sent += PIECE.length) {
     const piece = Buffer.from(PIECE.subarray(0, Math.min(PIECE.length, bytes - sent)))
     piece.writeDoubleBE(sent, 0)
-    passed?.(piece.length)
     yield piece
   }
 }
 
-export const pieces = (bytes: number, passed?: (bytes: number) => void): Readable =>
-  Readable.from(sequence(bytes, passed), { objectMode: false })
+export const pieces = (bytes: number): Readable => Readable.from(sequence(bytes), { objectMode: false })
 
 export function hashOf(bytes: number): string {
   const hash = createHash('sha256')
@@ -120,11 +118,10 @@ export function hashOf(bytes: number): string {
 }
 
 /** A sink that hashes. */
-export const into = (hash: Hash, passed?: (bytes: number) => void): Writable =>
+export const into = (hash: Hash): Writable =>
   new Writable({
     write(chunk, _encoding, done) {
       hash.update(chunk)
-      passed?.(chunk.length)
       done()
     },
   })
