@@ -11,7 +11,6 @@ import { freePort, until } from './processes.ts'
 
 export interface Vitals {
   rssMiB: number
-  /** Open descriptors, less the files of the embedded database, which it opens as it needs them. */
   fds: number
   inFlight: number
   /** Lines of /metrics that hold a number. */
@@ -25,6 +24,8 @@ export interface GatewayProcess {
   isAlive(): boolean
   /** Resident memory, from /proc. */
   rssMiB(): number
+  /** Open descriptors, less the files of the embedded database, which it opens as it needs them. */
+  fds(): number
   vitals(): Promise<Vitals>
   /** Collects its garbage, by the inspector: what is left is held. */
   collectGarbage(): Promise<void>
@@ -68,6 +69,7 @@ export async function startGatewayProcess({ routes, server = {}, cpu }: GatewayP
   const isAlive = () => child.exitCode === null && child.signalCode === null
   const lines = () => readFileSync(logFile, 'utf8').split('\n')
   const rssMiB = () => Math.round(Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024)
+  const fds = () => descriptors(pid).filter((target) => !target.startsWith(dir)).length
   const stop = async () => {
     if (isAlive()) {
       const gone = once(child, 'exit')
@@ -92,12 +94,13 @@ export async function startGatewayProcess({ routes, server = {}, cpu }: GatewayP
     pid,
     isAlive,
     rssMiB,
+    fds,
     async vitals() {
       const metrics = (await get(`http://127.0.0.1:${adminPort}/metrics`)).split('\n')
       const inFlight = metrics.find((l) => l.startsWith('portcullis_http_requests_in_flight '))
       return {
         rssMiB: rssMiB(),
-        fds: descriptors(pid).filter((target) => !target.startsWith(dir)).length,
+        fds: fds(),
         inFlight: Number(inFlight?.split(' ')[1]),
         series: metrics.filter((l) => l && !l.startsWith('#')).length,
       }
