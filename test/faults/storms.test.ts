@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
 import { call } from '../support/client.ts'
 import { type Gateway, metric, startGateway } from '../support/gateway.ts'
-import { until } from '../support/processes.ts'
+import { freePort, until } from '../support/processes.ts'
 import type { RawUpstream } from '../support/raw-upstream.ts'
 import { aborts } from './storms/aborts.ts'
 import { AT_ONCE, capacity } from './storms/capacity.ts'
@@ -33,6 +33,7 @@ beforeAll(async () => {
     routes: [
       route('/', upstream.url, { body: { maxBytes: 64 * MIB } }),
       route('/ws', upstream.url, { websocket: true }),
+      route('/refusing', `http://127.0.0.1:${await freePort()}`),
       ...['/bad', '/good'].map((path) => route(path, bad.url, { timeouts: { headersMs: 500, idleMs: 500 } })),
     ],
   })
@@ -80,6 +81,16 @@ it('a client that resets its connection behind CONNECT ends nothing but itself',
   await inParallel(200, 20, async () => {
     const { socket } = await openClient(gateway.port)
     socket.write('CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n', () => socket.resetAndDestroy())
+    await once(socket, 'close')
+  })
+})
+
+it('a body that breaks off after its upstream has failed ends nothing but its request', async () => {
+  await inParallel(100, 20, async (index) => {
+    const { socket } = await openClient(gateway.port)
+    socket.write(`${GET.repeat(3)}POST /refusing HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nhalf`, () =>
+      index % 2 ? socket.end() : socket.resetAndDestroy(),
+    )
     await once(socket, 'close')
   })
 })
