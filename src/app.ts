@@ -149,7 +149,8 @@ export async function buildApp(options: BuildOptions): Promise<App> {
   const upstreams = createUpstreams({ routes: table.routes, clock, logger, metrics, resolve: options.resolve })
   const headers = createHeaderRules(config, createAssertions({ keyring, issuer: config.tokens.issuer, clock }))
   const streams = createStreams({ revocations, clock, metrics, maxOfOne: config.limits.streams })
-  const readOrigin = createOriginReader(parseNetworks(config.server.trustedProxies)!, parseNetworks(config.limits.exempt)!)
+  const { trustedProxies, forwardedBy } = config.server
+  const readOrigin = createOriginReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy)
   let isStopping = false
   const pipeline = createPipeline({
     table,

@@ -1,5 +1,6 @@
 /** What a schema cannot say: rules between settings. Problems stop the start; warnings are told. */
 import { BlockList, isIP } from 'node:net'
+import { readHost } from '../gateway/canonical.ts'
 import { foldName, isClaim } from '../gateway/claims.ts'
 import { compileRoutes, OWN_EXACT, type Route, type RouteTable, rewritePath } from '../gateway/routes.ts'
 import { parseNetworks } from '../http/networks.ts'
@@ -37,9 +38,10 @@ function checkAddresses({ server, tokens, cors, headers }: Config, problems: Fin
   const { unverifiedEmail: _, ...names } = headers.identity
   for (const [key, name] of Object.entries(names)) {
     const path = ['headers', 'identity', key]
-    if (RESERVED_NAMES.has(name.toLowerCase()))
+    if (RESERVED_NAMES.has(foldName(name.toLowerCase())))
       problems.push({ path, message: `${name} is a header of HTTP itself: take a name such as X-Auth-User` })
-    if (Object.values(names).filter((n) => n.toLowerCase() === name.toLowerCase()).length > 1)
+    const folded = foldName(name.toLowerCase())
+    if (Object.values(names).filter((n) => foldName(n.toLowerCase()) === folded).length > 1)
       problems.push({ path, message: `${name} is used twice` })
   }
 }
@@ -61,6 +63,24 @@ const RESERVED_NAMES = new Set([
   'x-forwarded-for',
   'x-forwarded-proto',
   'x-forwarded-host',
+  'via',
+  'x-auth-assertion',
+  'tracestate',
+  'keep-alive',
+  'range',
+  'accept',
+  'accept-encoding',
+  'accept-language',
+  'content-encoding',
+  'content-disposition',
+  'cache-control',
+  'if-match',
+  'if-none-match',
+  'if-modified-since',
+  'origin',
+  'referer',
+  'user-agent',
+  'cookie2',
 ])
 
 /** TLS, on both sides. */
@@ -100,19 +120,34 @@ function checkHeaderEdits({ headers, routes }: Config, problems: Finding[]): voi
       const { set, remove } = route.headers[side]
       for (const [key, name] of [...Object.keys(set).map((n) => ['set', n] as const), ...remove.map((n) => ['remove', n] as const)]) {
         const lower = name.toLowerCase()
+        const folded = foldName(lower)
         const isHostOfRequest = side === 'request' && key === 'set' && lower === 'host'
-        const isVouched = side === 'request' && (vouched.has(foldName(lower)) || isClaim(lower))
-        if ((FRAMING_NAMES.has(lower) && !isHostOfRequest) || isVouched)
-          problems.push({
-            path: ['routes', i, 'headers', side, key],
-            message: `${name} is set by the gateway alone`,
-          })
+        const path = ['routes', i, 'headers', side, key]
+        const isFraming = FRAMING_NAMES.has(side === 'request' ? folded : lower)
+        if (isHostOfRequest && readHost(set[name]) === null)
+          problems.push({ path, message: `${JSON.stringify(set[name])} is no host, such as orders.internal or orders.internal:8080` })
+        else if ((isFraming && !isHostOfRequest) || (side === 'request' && (vouched.has(folded) || SET_BY_US.has(folded))))
+          problems.push({ path, message: `${name} is set by the gateway alone` })
+        else if (side === 'request' && key === 'remove' && isClaim(lower))
+          problems.push({ path, message: `${name} of a client never passes: there is nothing to remove` })
       }
     }
   })
 }
 
+const SET_BY_US = new Set([
+  'x-auth-assertion',
+  'x-forwarded-for',
+  'x-forwarded-proto',
+  'x-forwarded-host',
+  'via',
+  'x-request-id',
+  'traceparent',
+])
+
 const FRAMING_NAMES = new Set([
+  'proxy-authenticate',
+  'proxy-authorization',
   'connection',
   'keep-alive',
   'proxy-connection',
@@ -158,6 +193,10 @@ function checkNetworks({ server, limits, routes }: Config, problems: Finding[], 
         problems.push({ path: [...path, i], message: `must be a network such as 10.0.0.0/8 or fd00::/8, not ${JSON.stringify(text)}` })
     })
   }
+  server.trustedProxies.forEach((text, i) => {
+    if (/\/0+$/.test(text))
+      warnings.push({ path: ['server', 'trustedProxies', i], message: 'believes whatever any client says of its own address' })
+  })
   if (server.trustedProxies.length || problems.length) return
   const near = new BlockList()
   for (const [net, bits] of [
@@ -206,6 +245,7 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
       const url = typeof upstream === 'string' ? upstream : upstream.url
       if (!URL.canParse(url))
         problems.push({ path: [...at, 'upstream', j], message: `must be an origin such as http://orders:3000, not ${JSON.stringify(url)}` })
+      else if (new URL(url).port === '0') problems.push({ path: [...at, 'upstream', j], message: 'port 0 is no place to connect to' })
     }
     if (AMBIGUOUS.test(route.match.path)) problems.push({ path: [...at, 'match', 'path'], message: 'must not hold // or dot segments' })
     // it would be another path to the upstream than the one that is judged here

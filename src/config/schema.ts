@@ -152,7 +152,8 @@ const Route = strict({
       openMs: integer(1, 5000, 'Then one request is let through on trial. Doubled by each trial that fails, up to 8 times as long.'),
       statuses: Type.Array(Type.Integer({ minimum: 500, maximum: 599 }), {
         default: [],
-        description: 'Answers that count as failures, too, such as 503. No connection, no answer in time or a malformed one always do.',
+        description:
+          'Answers that count as failures, too, such as 503. No connection, or no answer in time, always do; a malformed answer never does.',
       }),
     },
     'What is done about an upstream that fails.',
@@ -187,6 +188,11 @@ export const ConfigSchema = Type.Object(
         }),
         replicas: integer(1, 1, 'Gateways that share one Redis; local limits are divided by it.', 10_000),
         trustedProxies: Type.Array(Type.String(), { default: [], description: 'Networks (CIDR) whose X-Forwarded-* are believed.' }),
+        forwardedBy: oneOf(['x-forwarded', 'forwarded'], {
+          default: 'x-forwarded',
+          description:
+            'In which headers trusted proxies speak: X-Forwarded-For, -Proto and -Host, or Forwarded (RFC 7239). The other kind is ignored.',
+        }),
         tls: Type.Optional(
           strict(
             {

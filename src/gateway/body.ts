@@ -14,6 +14,8 @@ export function declaredLength({ headers }: IncomingMessage): number | null {
 export interface Body {
   /** What the upstream reads: it may be broken off without the request. Fails with body_too_large, request_timeout or upstream_timeout. */
   stream: Transform
+  /** What has come waits for its reader: the client is not to blame. */
+  isHeldUp(): boolean
   /** Nobody reads it any more. */
   letGo(): void
 }
@@ -28,12 +30,11 @@ export function countBody(request: IncomingMessage, { maxBodyBytes, timeouts: { 
       else done(null, chunk)
     },
   })
+  const isHeldUp = () => stream.writableNeedDrain || stream.readableLength > 0
   const idle = setTimeout(() => {
-    // held up by whoever reads, or by whoever sends?
-    const isHeldUp = stream.writableNeedDrain || stream.readableLength > 0
     const cause = `nothing of the body for idleMs = ${idleMs}`
     stream.destroy(
-      isHeldUp ? problem('upstream_timeout', { cause: 'the upstream takes no more of the body' }) : problem('request_timeout', { cause }),
+      isHeldUp() ? problem('upstream_timeout', { cause: 'the upstream takes no more of the body' }) : problem('request_timeout', { cause }),
     )
   }, idleMs)
   const rest = () => clearTimeout(idle)
@@ -43,11 +44,14 @@ export function countBody(request: IncomingMessage, { maxBodyBytes, timeouts: { 
   request.once('aborted', () => brokeOff('the client broke off'))
   request.once('error', brokeOff)
   request.pipe(stream)
+  // whoever reads it takes his listener along when he goes
+  stream.on('error', () => {})
   return {
     stream,
+    isHeldUp,
     letGo() {
       request.unpipe(stream)
-      stream.on('error', () => {}).destroy()
+      stream.destroy()
     },
   }
 }

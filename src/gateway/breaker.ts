@@ -12,8 +12,8 @@ export interface Breaker {
   permits(): boolean
   /** A request is sent. @returns true when it is the one on trial: the caller must `report` or `release` it */
   begin(): boolean
-  /** It answered, or it failed by the upstream's fault. */
-  report(isTrial: boolean, hasAnswered: boolean): void
+  /** What was asked then was answered, or failed by the upstream's fault. */
+  report(isTrial: boolean, hasAnswered: boolean, askedAt: number): void
   /** The request on trial told nothing: its client left. */
   release(): void
   /** Until a request may be sent again; 0 when one may. */
@@ -31,6 +31,7 @@ const LONGEST = 8
 
 export function createBreaker({ failures, openMs }: BreakerOptions, clock: Clock, onChange: (state: BreakerState) => void): Breaker {
   let failed = 0
+  let answeredAt = 0
   let openedAt = 0
   /** 0: closed. */
   let openForMs = 0
@@ -57,7 +58,8 @@ export function createBreaker({ failures, openMs }: BreakerOptions, clock: Clock
       isOnTrial = true
       return true
     },
-    report(isTrial, hasAnswered) {
+    report(isTrial, hasAnswered, askedAt) {
+      if (hasAnswered) answeredAt = clock.now()
       if (isTrial) {
         isOnTrial = false
         if (!hasAnswered) return open(Math.min(openForMs * 2, openMs * LONGEST))
@@ -67,6 +69,8 @@ export function createBreaker({ failures, openMs }: BreakerOptions, clock: Clock
       }
       // what was sent before it opened says nothing new
       if (openForMs > 0) return
+      // what others have been answered meanwhile tells that it was the request, and not the upstream
+      if (!hasAnswered && answeredAt > askedAt) return
       failed = hasAnswered ? 0 : failed + 1
       if (failures > 0 && failed >= failures) open(openMs)
     },

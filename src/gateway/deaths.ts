@@ -9,6 +9,10 @@ interface Ends {
 }
 const endsOf = ({ localPort, remoteAddress, remotePort }: Ends): string => `${localPort} ${remoteAddress} ${remotePort}`
 
+let isResetting = false
+/** An error of a connection is being told right now: undici takes a reset for the good end of an answer that has no length. */
+export const isBeingReset = (): boolean => isResetting
+
 export function watchDeaths() {
   const bytesAtSend = new WeakMap<Socket, number>()
   const socketOf = new WeakMap<Error, Socket>()
@@ -23,7 +27,13 @@ export function watchDeaths() {
     watch(socket: Socket) {
       const ends = endsOf(socket)
       byEnds.set(ends, socket)
-      socket.prependListener('error', (error) => socketOf.set(error, socket))
+      socket.prependListener('error', (error) => {
+        socketOf.set(error, socket)
+        isResetting = true
+        queueMicrotask(() => {
+          isResetting = false
+        })
+      })
       socket.once('close', () => byEnds.delete(ends))
     },
     wereUnused(error: unknown): boolean {

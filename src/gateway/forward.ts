@@ -3,14 +3,16 @@
  * cause of a failure in the log and none of it in the answer.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { TLSSocket } from 'node:tls'
 import type { Dispatcher } from 'undici'
 import { problem } from '../errors.ts'
 import { drain } from '../http/drain.ts'
 import { type Body, countBody, declaredLength } from './body.ts'
+import { isBeingReset } from './deaths.ts'
 import type { Exchange } from './exchange.ts'
 import { isOutage, isTimeout, neverConnected, toProblem } from './failure.ts'
-import { type HeaderRules, responseHeaders } from './headers.ts'
-import { publicLocation } from './location.ts'
+import { type HeaderRules, pushFields, responseHeaders, valuesOf } from './headers.ts'
+import { tellLocations } from './location.ts'
 import { type Route, rewritePath } from './routes.ts'
 import type { StreamEnd } from './streams.ts'
 import type { Place, Upstreams } from './upstreams.ts'
@@ -62,24 +64,27 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
       }
     } catch (error) {
       const known = toProblem(error)
-      if (isOutage(known)) place.report(false)
+      // who breaks off half an upload may have refused it, and its word was lost
+      const isHalfSent = body !== null && !body.stream.readableEnded && !neverConnected(error)
+      if (isOutage(known) && !isHalfSent) place.report(false)
       throw known
     } finally {
       place.leave()
-      if (body && !request.complete) {
-        // answered before the body had come: what is left of it is nobody's
-        body.letGo()
-        drain(request)
-      }
+      body?.letGo()
+      // answered before the body had come: what is left of it is nobody's
+      if (body && !request.complete) drain(request)
       place.upstream.observe((performance.now() - exchange.upstream.askedAt) / 1000)
     }
 
     /** A connection that died of old age is no fault of its upstream; of one that cannot be reached another takes over. Null: there is none. */
     function again(first: Place, error: unknown): Place | null {
-      const isDown = neverConnected(error)
-      if (isDown) first.report(false)
-      else if (!upstreams.diedUnused(error)) return null
-      const second = upstreams.enterAgain(route, isDown ? first.upstream : undefined)
+      if (!neverConnected(error)) {
+        if (!upstreams.diedUnused(error)) return null
+        first.upstream.countRetry()
+        return first
+      }
+      first.report(false)
+      const second = upstreams.enterAgain(route, first.upstream)
       if (!second) return null
       first.leave()
       first.upstream.countRetry()
@@ -110,6 +115,8 @@ function passOn(
     let silent: NodeJS.Timeout | undefined
     let closeStream: ((reason: StreamEnd) => void) | null = null
     let hasLength = false
+    let isWhole = false
+    let isDelimited = true
 
     const over = (settle: () => void, reason: StreamEnd) => {
       if (isOver) return
@@ -120,6 +127,7 @@ function passOn(
       closeStream?.(reason)
       response.off('drain', resume)
       response.off('close', clientLeft)
+      request.socket.off('close', clientLeft)
       settle()
     }
     const resume = () => {
@@ -131,23 +139,33 @@ function passOn(
       over(resolve, 'client')
       abort(new Error('the client left'))
     }
+    /** The upstream has done its part. `end` may call back late, or never: server.ts bounds what a client does not read. */
+    const finish = () => {
+      response.end()
+      resolve()
+    }
     const fail = (error: unknown, reason: StreamEnd = 'upstream') => {
-      // once the answer has begun its only honest end is a broken one
       if (!hasBegun) return over(() => reject(error), reason)
       over(() => {
-        response.destroy()
+        exchange.error = toProblem(error)
+        breakOff(request, response, hasLength)
         resolve()
       }, reason)
     }
     const giveUp = (cause: string, reason: StreamEnd = 'idle') => {
-      const late = problem('upstream_timeout', { cause })
+      // a client that is still sending says nothing of the upstream
+      const isClients = !hasBegun && body !== null && !request.complete && !body.isHeldUp()
+      const late = problem(isClients ? 'request_timeout' : 'upstream_timeout', { cause })
       fail(late, reason)
       abort(late)
     }
     /** An event stream that must not go on ends as if the upstream had ended it: its client comes back, and is judged anew. */
     const endStream = (reason: StreamEnd) => {
-      over(() => (hasLength ? response.destroy() : response.end()), reason)
-      resolve()
+      over(() => {
+        if (isWhole && !hasLength) return finish()
+        response.destroy()
+        resolve()
+      }, reason)
       abort(new Error(`the stream was ended: ${reason}`))
     }
     const expectHeaders = () => {
@@ -160,6 +178,8 @@ function passOn(
 
     response.on('drain', resume)
     response.on('close', clientLeft)
+    // an answer that waits behind another on its connection does not hear of its end
+    request.socket.on('close', clientLeft)
 
     upstream.pool().dispatch(
       {
@@ -183,11 +203,20 @@ function passOn(
           }
           clearTimeout(silent)
           report(!route.breaker.statuses.has(status))
+          const raw = (started as { rawHeaders?: Buffer[] }).rawHeaders ?? []
+          const coding = valuesOf(raw, 'transfer-encoding').join(', ').toLowerCase()
+          if (coding !== '' && coding !== 'chunked') {
+            fail(problem('upstream_invalid', { cause: `the transfer coding ${coding}, which nobody asked for` }))
+            return started.abort(new Error('refused'))
+          }
+          isDelimited = coding !== '' || valuesOf(raw, 'content-length').length > 0
           const own = answer.ownHeaders()
-          const out = responseHeaders((started as { rawHeaders?: Buffer[] }).rawHeaders ?? [], own, route.responseHeaders)
-          const read = readAnswer(out, route, upstream.authority)
+          const out = responseHeaders(raw, own, route.responseHeaders)
+          const read = readAnswer(out)
+          tellLocations(out, route, upstream.authority)
           hasLength = read.hasLength
-          if (read.isEventStream) {
+          isWhole = read.stream === 'events'
+          if (read.stream !== null) {
             try {
               closeStream = answer.openStream(endStream)
             } catch (refused) {
@@ -197,13 +226,12 @@ function passOn(
           }
           hasBegun = true
           answer.begin()
-          for (const [name, value] of Object.entries(own))
-            if (value !== undefined) for (const v of [value].flat()) out.push(name, String(v))
+          pushFields(out, own)
           response.writeHead(status, PLAIN_REASON.test(statusText ?? '') ? statusText : '', out)
           // RFC 9110 §8.6: these may tell the length of a body that does not come
-          if (status === 304 || status === 204) return over(() => response.end(resolve), 'upstream')
+          if (status === 304 || status === 204) return over(finish, 'upstream')
           // an event stream's first byte may be long in coming; its headers are not to wait for it
-          if (!hasLength) response.flushHeaders()
+          if (!hasLength) response.write(NOTHING)
         },
         onResponseData(started, chunk) {
           if (isOver || response.write(chunk)) return
@@ -213,7 +241,8 @@ function passOn(
           stalled = setTimeout(() => giveUp(`the client has read nothing for idleMs = ${idleMs}`), idleMs)
         },
         onResponseEnd() {
-          over(() => response.end(resolve), 'upstream')
+          if (!isDelimited && isBeingReset()) fail(new Error('the connection was reset'))
+          else over(finish, 'upstream')
         },
         onResponseError(_controller, error) {
           fail(error, isTimeout(error) ? 'idle' : 'upstream')
@@ -223,20 +252,38 @@ function passOn(
   })
 }
 
+/** Once an answer has begun its only honest end is a broken one. To HTTP/1.0 without a length the end of the connection is a good end: it is reset. */
+function breakOff({ httpVersion, socket }: IncomingMessage, response: ServerResponse, hasLength: boolean): void {
+  if (httpVersion === '1.0' && !hasLength && !(socket as TLSSocket).encrypted) socket.resetAndDestroy()
+  else response.destroy()
+}
+
+/** Unlike flushHeaders it writes the header section as Latin-1. */
+const NOTHING = Buffer.alloc(0)
+
 /** Node refuses to write any other; RFC 9112 §4 lets a reason be dropped. */
 const PLAIN_REASON = /^[\t\x20-\x7e]*$/
 
-/** What the answer's headers say of it; where they lead is said in the client's terms, in place. */
-function readAnswer(fields: string[], route: Route, authority: string): { isEventStream: boolean; hasLength: boolean } {
-  let isEventStream = false
+/** Answers without an end of their own. One of events is whole after each; of the others nobody could tell a cut from the end. */
+const EVENTS = /^text\/event-stream\b/i
+const ENDLESS = /^(multipart\/x-mixed-replace|application\/(x-)?(ndjson|jsonl|jsonlines|json-seq|stream\+json)|application\/grpc-web)/i
+
+interface AnswerFacts {
+  stream: 'events' | 'endless' | null
+  hasLength: boolean
+}
+
+/** What the answer's headers say of it. */
+function readAnswer(fields: readonly string[]): AnswerFacts {
+  let stream: AnswerFacts['stream'] = null
   let hasLength = false
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!
+    const value = fields[i + 1]!
     if (name === 'content-length') hasLength = true
-    else if (name === 'content-type') isEventStream = /^text\/event-stream\b/i.test(fields[i + 1]!)
-    else if (name === 'location' || name === 'content-location') fields[i + 1] = publicLocation(fields[i + 1]!, route, authority)
+    if (name === 'content-type') stream ??= EVENTS.test(value) ? 'events' : ENDLESS.test(value) ? 'endless' : null
   }
-  return { isEventStream, hasLength }
+  return { stream, hasLength }
 }
 
 const tooLarge = (length: number) => problem('body_too_large', { cause: `declared ${length} bytes` })

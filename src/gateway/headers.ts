@@ -5,6 +5,7 @@
 import { randomFillSync } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Config } from '../config/schema.ts'
+import { plainAddress } from '../http/networks.ts'
 import type { Assertions } from '../tokens/assertions.ts'
 import { foldName, isClaim } from './claims.ts'
 import type { Exchange } from './exchange.ts'
@@ -42,7 +43,10 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
   function isDropped(name: string): boolean {
     const known = remembered.get(name)
     if (known !== undefined) return known
-    const dropped = HOP_BY_HOP.has(name) || ours.has(foldName(name)) || isClaim(name)
+    const folded = foldName(name)
+    // to CGI and WSGI Content_Length is Content-Length
+    const isFraming = HOP_BY_HOP.has(folded) || (folded === 'content-length' && name !== folded)
+    const dropped = isFraming || ours.has(folded) || isClaim(name)
     if (remembered.size < MAX_REMEMBERED) remembered.set(name, dropped)
     return dropped
   }
@@ -55,7 +59,12 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
     const out = ['host', authority]
     for (let i = 0; i < rawHeaders.length; i += 2) {
       const name = rawHeaders[i]!.toLowerCase()
-      if (isDropped(name) || requestHeaders.dropped.has(name) || (name === 'authorization' && !forwardAuthorization)) continue
+      if (
+        isDropped(name) ||
+        (requestHeaders.dropped.size > 0 && requestHeaders.dropped.has(foldName(name))) ||
+        (name === 'authorization' && !forwardAuthorization)
+      )
+        continue
       if (name === 'tracestate' && trace === null) continue
       // a client may not delete by Connection what frames the body
       if (named?.has(name) && name !== 'content-length') continue
@@ -82,7 +91,7 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
 
 /** RFC 9110 §7.6.1: the fields that Connection names end here. Null when it names only the usual ones. */
 function connectionOptions(value: string): Set<string> | null {
-  if (value === 'keep-alive' || value === 'close') return null
+  if (value === '' || value === 'keep-alive' || value === 'close') return null
   return new Set(
     value
       .toLowerCase()
@@ -93,12 +102,11 @@ function connectionOptions(value: string): Set<string> | null {
 
 function pushOrigin(out: string[], req: IncomingMessage, { client, host }: Exchange): void {
   const { viaTrustedProxy, isSecure, forwardedFor } = client
-  const peer = req.socket.remoteAddress ?? ''
-  const shownPeer = peer.startsWith('::ffff:') ? peer.slice(7) : peer
-  const told = (name: string) => (viaTrustedProxy ? lastOf(req.headers[name]) : undefined)
-  out.push('x-forwarded-for', forwardedFor ? `${forwardedFor}, ${shownPeer}` : shownPeer)
+  const peer = plainAddress(req.socket.remoteAddress ?? '')
+  const told = viaTrustedProxy ? lastOf(req.headers['x-forwarded-host']) : undefined
+  out.push('x-forwarded-for', forwardedFor ? `${forwardedFor}, ${peer}` : peer)
   out.push('x-forwarded-proto', isSecure ? 'https' : 'http')
-  out.push('x-forwarded-host', told('x-forwarded-host') ?? req.headers.host ?? host)
+  out.push('x-forwarded-host', told ?? req.headers.host ?? host)
   // RFC 9110 §7.6.3: who passed it on; no version
   const before = viaTrustedProxy && req.headers.via ? `${req.headers.via}, ` : ''
   out.push('via', `${before}${req.httpVersion} portcullis`)
@@ -137,6 +145,9 @@ export const encodeHeaderValue = (value: string): string =>
     ? value
     : value.replace(/[^\x21-\x24\x26-\x7e]+/g, (s) => encodeURIComponent(s.toWellFormed()).replaceAll("'", '%27'))
 
+/** undici and Node would take 16 KiB of an upstream's. */
+export const MAX_RESPONSE_HEADER_BYTES = 65_536
+
 const RESPONSE_HOP_BY_HOP = new Set([
   'connection',
   'keep-alive',
@@ -151,17 +162,28 @@ const RESPONSE_HOP_BY_HOP = new Set([
 /** The upstream's response headers as they came, less the connection's, edited as the route says. `overridden`: lower-case names that the gateway sets itself. */
 export function responseHeaders(raw: readonly (Buffer | string)[], overridden: Record<string, unknown>, edits: HeaderEdits): string[] {
   const out: string[] = []
-  let named: Set<string> | null = null
+  const named = connectionOptions(valuesOf(raw, 'connection').join(','))
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i]!.toString('latin1').toLowerCase()
-    if (name === 'connection') named = connectionOptions(raw[i + 1]!.toString('latin1'))
     // Vary grows: what the upstream varies on is still so under our CORS headers
     if (RESPONSE_HOP_BY_HOP.has(name) || edits.dropped.has(name) || (Object.hasOwn(overridden, name) && name !== 'vary')) continue
+    if (named?.has(name) && name !== 'content-length') continue
     // latin1: byte for byte, whatever the upstream meant by them
     out.push(name, raw[i + 1]!.toString('latin1'))
   }
-  const kept = named === null ? out : []
-  if (named) for (let i = 0; i < out.length; i += 2) if (!named.has(out[i]!) || out[i] === 'content-length') kept.push(out[i]!, out[i + 1]!)
-  for (let i = 0; i < edits.set.length; i += 2) if (!Object.hasOwn(overridden, edits.set[i]!)) kept.push(edits.set[i]!, edits.set[i + 1]!)
-  return kept
+  for (let i = 0; i < edits.set.length; i += 2) if (!Object.hasOwn(overridden, edits.set[i]!)) out.push(edits.set[i]!, edits.set[i + 1]!)
+  return out
+}
+
+/** Of every field of this name. */
+export function valuesOf(raw: readonly (Buffer | string)[], wanted: string): string[] {
+  const values: string[] = []
+  for (let i = 0; i < raw.length; i += 2)
+    if (raw[i]!.length === wanted.length && raw[i]!.toString('latin1').toLowerCase() === wanted) values.push(raw[i + 1]!.toString('latin1'))
+  return values
+}
+
+/** Appends them as Node's `writeHead` takes them: name, value, name, value … */
+export function pushFields(out: string[], fields: Record<string, string | number | string[] | undefined>): void {
+  for (const [name, value] of Object.entries(fields)) if (value !== undefined) for (const v of [value].flat()) out.push(name, String(v))
 }

@@ -1,22 +1,33 @@
 /** Where an upstream sends a client: its own address is none of the client's, and its paths may be others than ours. */
 import { type Route, rewritePath } from './routes.ts'
 
+/** Location and Content-Location (RFC 9110 §10.2.2) among these fields, in place. */
+export function tellLocations(fields: string[], route: Route, authority: string): void {
+  for (let i = 0; i < fields.length; i += 2)
+    if (fields[i] === 'location' || fields[i] === 'content-location') fields[i + 1] = publicLocation(fields[i + 1]!, route, authority)
+}
+
 /**
- * A Location or Content-Location (RFC 9110 §10.2.2) in the client's terms: the upstream's own origin goes, and what `rewrite` did to the
- * path is undone. What leads elsewhere, or cannot be read, stays as it is.
+ * In the client's terms: the upstream's own origin goes, and what `rewrite` did to the path is undone. What leads elsewhere, or could be read
+ * in two ways, stays as it is.
  */
-export function publicLocation(value: string, route: Route, authority: string): string {
+function publicLocation(value: string, route: Route, authority: string): string {
+  // browsers take \ for / and drop tabs
+  if (/[\\\t]/.test(value)) return value
   const path = ownPath(value, route, authority)
   if (path === null) return value
-  return undoRewrite(path, route) ?? (path.startsWith('//') ? `/.${path}` : path)
+  const told = undoRewrite(path, route) ?? path
+  // what is a path here must not become a host there
+  return told.startsWith('//') ? `/.${told}` : told
 }
 
 /** From the first `/` on, when the value leads to this route's upstreams; else null. */
 function ownPath(value: string, { servers }: Route, authority: string): string | null {
-  const [, host, path] = /^(?:https?:)?\/\/([^/?#\\]*)([^\\]*)$/i.exec(value) ?? []
-  if (host === undefined) return value.startsWith('/') && !value.startsWith('//') && !value.startsWith('/\\') ? value : null
-  const isOurs = [authority, ...servers.map(({ origin }) => new URL(origin).host)].some((own) => own === host.toLowerCase())
-  if (!isOurs) return null
+  const [, scheme = 'http', host, path] = /^(?:(https?):)?\/\/([^/?#]*)(.*)$/i.exec(value) ?? []
+  if (host === undefined) return value.startsWith('/') ? value : null
+  const told = URL.canParse(`${scheme}://${host}`) ? new URL(`${scheme}://${host}`).host : ''
+  const ours = [authority.toLowerCase(), ...servers.map((server) => new URL(server.origin).host)]
+  if (!ours.includes(told)) return null
   return path!.startsWith('/') ? path! : `/${path}`
 }
 

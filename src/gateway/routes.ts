@@ -2,6 +2,7 @@
 import type { Config, RouteConfig } from '../config/schema.ts'
 import { parseNetworks } from '../http/networks.ts'
 import { type Access, compileAccess } from './authorize.ts'
+import { foldName } from './claims.ts'
 
 /** Forms of a path that are refused unless the route allows them by name. */
 export const FORMS = { encodedSlash: 1, doubleSlash: 2, semicolon: 4, percent: 8 } as const
@@ -48,7 +49,7 @@ export interface Server {
 
 /** What the operator changes of a header section. Names in lower case. */
 export interface HeaderEdits {
-  /** Whatever stands under these names is dropped: those of `remove`, and of `set`. */
+  /** Whatever stands under these names is dropped: those of `remove`, and of `set`. Folded for requests (see claims.ts). */
   dropped: ReadonlySet<string>
   /** Name, value, name, value … */
   set: readonly string[]
@@ -145,8 +146,8 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     forwardAuthorization: route.headers.forwardAuthorization,
     assertion: route.headers.assertion,
     hostHeader: valueUnder(route.headers.request.set, 'host'),
-    requestHeaders: compileEdits(route.headers.request, 'host'),
-    responseHeaders: compileEdits(route.headers.response),
+    requestHeaders: compileEdits(route.headers.request, foldName, 'host'),
+    responseHeaders: compileEdits(route.headers.response, (name) => name),
     networks: compileNetworks(route.networks),
   }
 }
@@ -156,11 +157,16 @@ export const NO_EDITS: HeaderEdits = { dropped: new Set(), set: [] }
 const valueUnder = (fields: Record<string, string>, wanted: string): string | null =>
   Object.entries(fields).find(([name]) => name.toLowerCase() === wanted)?.[1] ?? null
 
-function compileEdits({ set, remove }: { set: Record<string, string>; remove: string[] }, besides?: string): HeaderEdits {
+function compileEdits(
+  { set, remove }: { set: Record<string, string>; remove: string[] },
+  fold: (name: string) => string,
+  besides?: string,
+): HeaderEdits {
   const fields = Object.entries(set)
     .map(([name, value]) => [name.toLowerCase(), value] as const)
     .filter(([name]) => name !== besides)
-  return { dropped: new Set([...remove.map((name) => name.toLowerCase()), ...fields.map(([name]) => name)]), set: fields.flat() }
+  const dropped = [...remove.map((name) => name.toLowerCase()), ...fields.map(([name]) => name)].map(fold)
+  return { dropped: new Set(dropped), set: fields.flat() }
 }
 
 /** `deny` goes first; an `allow` list denies everybody else. */

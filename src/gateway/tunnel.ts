@@ -123,10 +123,13 @@ export function joinSockets(
       flow.isAlive = true
       ;(flow === up ? down : up).from.resume()
     })
-    from.on('end', () => {
+    const ended = () => {
       endedBy ??= flow === up ? 'client' : 'upstream'
       if (!flow.isCut) to.end()
-    })
+    }
+    // while the upstream was asked a client may have said all that it has to say
+    if (from.readableEnded) ended()
+    else from.on('end', ended)
     from.on('error', () => from.destroy())
     from.on('close', () => {
       endedBy ??= flow === up ? 'client' : 'upstream'

@@ -8,6 +8,7 @@ import type { Logger } from '../logger.ts'
 import type { Metrics } from '../metrics.ts'
 import { type Breaker, type BreakerState, createBreaker } from './breaker.ts'
 import { watchDeaths } from './deaths.ts'
+import { MAX_RESPONSE_HEADER_BYTES } from './headers.ts'
 import { createNames, type Resolve } from './names.ts'
 import type { Route, Server } from './routes.ts'
 import { type Client, createSlots, type Slots } from './slots.ts'
@@ -96,8 +97,7 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
         // below what servers use (Node 5 s), so that we do not send on a connection that is being closed
         keepAliveTimeout: 4000,
         keepAliveMaxTimeout: 4000,
-        // undici would take 16 KiB of response headers only
-        maxHeaderSize: 65_536,
+        maxHeaderSize: MAX_RESPONSE_HEADER_BYTES,
         // forward.ts keeps it: undici's own is up to a second late
         headersTimeout: 0,
       })
@@ -153,13 +153,14 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
 
   const place = ({ upstream, breaker, slots }: Member): Place => {
     const isTrial = breaker.begin()
+    const askedAt = clock.now()
     let isTold = false
     return {
       upstream,
       report(hasAnswered) {
         if (isTold) return
         isTold = true
-        breaker.report(isTrial, hasAnswered)
+        breaker.report(isTrial, hasAnswered, askedAt)
       },
       leave() {
         slots.giveBack()
@@ -168,19 +169,21 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
     }
   }
 
+  function enter(route: Route, client: Client): Place | Promise<Place> {
+    const ring = members.get(route)!
+    const member = choose(ring)
+    if (!member) throw noneIsWell(route, ring)
+    if (member.slots.take()) return place(member)
+    return member.slots.wait(client, member.upstream.name).then(() => {
+      if (member.breaker.permits()) return place(member)
+      // it fell ill while we waited: another one, or nobody
+      member.slots.giveBack()
+      return enter(route, client)
+    })
+  }
+
   return {
-    enter(route, client) {
-      const ring = members.get(route)!
-      const member = choose(ring)
-      if (!member) throw noneIsWell(route, ring)
-      if (member.slots.take()) return place(member)
-      return member.slots.wait(client, member.upstream.name).then(() => {
-        // it may have fallen ill meanwhile
-        if (member.breaker.permits()) return place(member)
-        member.slots.giveBack()
-        throw noneIsWell(route, [member])
-      })
-    },
+    enter,
     enterAgain(route, besides) {
       const member = choose(members.get(route)!, besides)
       return member?.slots.take() ? place(member) : null

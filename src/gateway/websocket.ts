@@ -9,7 +9,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { problem } from '../errors.ts'
 import type { Exchange } from './exchange.ts'
 import { isOutage, toProblem } from './failure.ts'
-import { type HeaderRules, responseHeaders } from './headers.ts'
+import { type HeaderRules, MAX_RESPONSE_HEADER_BYTES, pushFields, responseHeaders } from './headers.ts'
+import { tellLocations } from './location.ts'
 import { NO_EDITS, type Route, rewritePath } from './routes.ts'
 import type { StreamEnd, Streams } from './streams.ts'
 import { joinSockets } from './tunnel.ts'
@@ -44,7 +45,7 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
       place = await upstreams.enter(route, client)
       const answer = await shakeHands(raw, exchange, route, place)
       reply.hijack()
-      if (!answer.isAccepted) return await passRefusal(answer, reply, exchange, route)
+      if (!answer.isAccepted) return await passRefusal(answer, reply, exchange, route, place.upstream.authority)
       accept(client, answer, reply, exchange)
       reason = await new Promise((resolve) => {
         end = joinSockets(client, answer.socket, route.timeouts.idleMs, resolve)
@@ -63,6 +64,8 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
 
   async function shakeHands(raw: IncomingMessage, exchange: Exchange, route: Route, { upstream, report }: Place): Promise<Handshake> {
     const fields = await headers.outgoing(raw, exchange, upstream)
+    // its end is heard from here on
+    if (raw.socket.destroyed) throw problem('request_malformed', { cause: 'the client left' })
     exchange.upstream = { name: upstream.name, origin: upstream.origin, askedAt: performance.now() }
     const { protocol, hostname, port } = new URL(upstream.origin)
     return new Promise((resolve, reject) => {
@@ -72,15 +75,22 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
         port: port || (protocol === 'https:' ? 443 : 80),
         path: rewritePath(route, exchange.target!.path) + exchange.target!.query,
         headers: [...fields, 'connection', 'Upgrade', 'upgrade', 'websocket'],
+        maxHeaderSize: MAX_RESPONSE_HEADER_BYTES,
         ...upstream.connectOptions,
       })
-      const { headersMs } = route.timeouts
+      const { connectMs, headersMs } = route.timeouts
+      const unconnected = setTimeout(
+        () => ask.destroy(problem('upstream_timeout', { cause: `no connection within connectMs = ${connectMs}` })),
+        connectMs,
+      )
+      ask.once('socket', (socket) => socket.once(protocol === 'https:' ? 'secureConnect' : 'connect', () => clearTimeout(unconnected)))
       const giveUp = () => ask.destroy(problem('upstream_timeout', { cause: `no answer to the handshake within headersMs = ${headersMs}` }))
       const late = setTimeout(giveUp, headersMs)
       const clientLeft = () => ask.destroy(new Error('the client left'))
       raw.socket.once('close', clientLeft)
       const settle = () => {
         clearTimeout(late)
+        clearTimeout(unconnected)
         raw.socket.off('close', clientLeft)
       }
       const refuse = (error: unknown) => {
@@ -134,18 +144,30 @@ function accept(
 }
 
 /** The upstream says no: its answer is the client's. */
-function passRefusal({ response, ask }: Handshake & { isAccepted: false }, reply: FastifyReply, exchange: Exchange, route: Route) {
-  const client = reply.raw.socket!
-  const own = { 'x-request-id': exchange.requestId, connection: 'close' }
+function passRefusal(
+  { response, ask }: Handshake & { isAccepted: false },
+  reply: FastifyReply,
+  exchange: Exchange,
+  route: Route,
+  authority: string,
+): Promise<void> {
+  const client = reply.request.raw.socket
+  const own = { ...reply.getHeaders(), 'x-request-id': exchange.requestId, connection: 'close' }
   const fields = responseHeaders(response.rawHeaders, own, route.responseHeaders)
-  return new Promise<void>((resolve) => {
-    reply.raw.writeHead(response.statusCode!, [...fields, ...Object.entries(own).flat()])
-    response.on('error', () => client.destroy())
-    response.pipe(reply.raw)
-    ask.setTimeout(route.timeouts.idleMs, () => ask.destroy())
-    client.once('close', () => {
+  tellLocations(fields, route, authority)
+  pushFields(fields, own)
+  return new Promise((resolve) => {
+    const late = route.timeouts.totalMs > 0 ? setTimeout(() => client.destroy(), route.timeouts.totalMs) : undefined
+    const over = () => {
+      clearTimeout(late)
       ask.destroy()
       resolve()
-    })
+    }
+    if (client.destroyed) return over()
+    client.once('close', over)
+    response.on('error', () => client.destroy())
+    ask.setTimeout(route.timeouts.idleMs, () => ask.destroy())
+    reply.raw.writeHead(response.statusCode!, fields)
+    response.pipe(reply.raw)
   })
 }

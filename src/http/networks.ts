@@ -28,7 +28,7 @@ export function parseNetworks(texts: readonly string[]): Networks | null {
 
 /** `::ffff:192.0.2.1` is 192.0.2.1; a zone id is no part of an address. */
 export function plainAddress(address: string): string {
-  const bare = address.includes('%') ? address.slice(0, address.indexOf('%')) : address
+  const bare = address.replace(/^([0-9a-f:.]+)%[\w.-]+$/i, '$1')
   return /^::ffff:\d+\.\d+\.\d+\.\d+$/i.test(bare) ? bare.slice(7) : bare
 }
 
@@ -45,23 +45,30 @@ export function addressKey(address: string): string {
     .join(':')}::/64`
 }
 
+/** In which of the two a proxy speaks: the other one is a client's, which it passed on. */
+export type Forwarding = 'x-forwarded' | 'forwarded'
+
 const FORWARDING = ['x-forwarded-for', 'forwarded', 'x-real-ip', 'x-client-ip', 'true-client-ip', 'cf-connecting-ip', 'via']
 
 export interface ClientOrigin {
   /** The client's address, v4-mapped as v4. */
   address: string
-  /** The TCP peer is a trusted proxy: its X-Forwarded-*, or else its Forwarded, are believed. */
+  /** The TCP peer is a trusted proxy: what it says of the client is believed. */
   viaTrustedProxy: boolean
   /** The client speaks TLS, with us or with a trusted proxy. */
   isSecure: boolean
-  /** X-Forwarded-For as trusted proxies told it; empty without one. */
+  /** The addresses before us as trusted proxies told them; empty without one. */
   forwardedFor: string
   /** Address limits leave this request alone. */
   isExempt: boolean
 }
 
 /** Reads who the client is. X-Forwarded-For is read from the right, and only as far as trusted proxies vouch for it. */
-export function createOriginReader(trusted: Networks, exempt: Networks): (req: IncomingMessage) => ClientOrigin {
+export function createOriginReader(
+  trusted: Networks,
+  exempt: Networks,
+  kind: Forwarding = 'x-forwarded',
+): (req: IncomingMessage) => ClientOrigin {
   return (req) => {
     const peer = plainAddress(req.socket.remoteAddress ?? '')
     const isEncrypted = (req.socket as TLSSocket).encrypted === true
@@ -69,7 +76,7 @@ export function createOriginReader(trusted: Networks, exempt: Networks): (req: I
     if (trusted.isEmpty || !trusted.has(peer))
       return { address: peer, viaTrustedProxy: false, isSecure: isEncrypted, forwardedFor: '', isExempt }
     let address = peer
-    const { hops, proto } = readForwarding(req.headers)
+    const { hops, proto } = readForwarding(req.headers, kind)
     for (const hop of hops.toReversed()) {
       const next = plainAddress(hop.replace(/^\[(.*)\](?::\d+)?$/, '$1').replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1'))
       if (!isIP(next)) break
@@ -81,21 +88,33 @@ export function createOriginReader(trusted: Networks, exempt: Networks): (req: I
   }
 }
 
-/** What a trusted proxy says: X-Forwarded-*, or RFC 7239 where it sends none. Of two values the last is its own. */
-function readForwarding(headers: IncomingHttpHeaders): { hops: string[]; proto: string | undefined } {
+/** What a trusted proxy says. Of two values the last is its own. */
+function readForwarding(headers: IncomingHttpHeaders, kind: Forwarding): { hops: string[]; proto: string | undefined } {
+  if (kind === 'forwarded') {
+    const elements = parseForwarded(String(headers.forwarded ?? ''))
+    return { hops: elements.flatMap((e) => e.get('for') ?? []), proto: elements.at(-1)?.get('proto')?.toLowerCase() }
+  }
   const listOf = (name: string) =>
     String(headers[name] ?? '')
       .split(',')
       .map((s) => s.trim())
       .filter(Boolean)
-  if (headers['x-forwarded-for'] !== undefined || headers['x-forwarded-proto'] !== undefined)
-    return { hops: listOf('x-forwarded-for'), proto: listOf('x-forwarded-proto').at(-1)?.toLowerCase() }
-  const forwarded = String(headers.forwarded ?? '')
-  const valuesOf = (pattern: RegExp) => [...forwarded.matchAll(pattern)].map(([, quoted, token]) => quoted ?? token!)
-  return {
-    hops: valuesOf(/(?:^|[;,])\s*for=(?:"([^"]*)"|([^;,\s"]+))/gi),
-    proto: valuesOf(/(?:^|[;,])\s*proto=(?:"([^"]*)"|([^;,\s"]+))/gi)
-      .at(-1)
-      ?.toLowerCase(),
+  return { hops: listOf('x-forwarded-for'), proto: listOf('x-forwarded-proto').at(-1)?.toLowerCase() }
+}
+
+/** RFC 7239 §4: `name=token` or `name="quoted"`, joined by `;`, elements by `,`. */
+const FORWARDED_PAIR = /\s*([!#$%&'*+.^_`|~\w-]+)=(?:([!#$%&'*+.^_`|~\w-]+)|"((?:[^"\\]|\\.)*)")\s*([;,]|$)/y
+
+/** None at all when a part of it cannot be read: a quote that a client left open would turn the proxy's own element into its text. */
+function parseForwarded(text: string): Map<string, string>[] {
+  const elements = [new Map<string, string>()]
+  FORWARDED_PAIR.lastIndex = 0
+  while (FORWARDED_PAIR.lastIndex < text.length) {
+    const pair = FORWARDED_PAIR.exec(text)
+    if (!pair) return []
+    const [, name, token, quoted = '', separator] = pair
+    elements.at(-1)!.set(name!.toLowerCase(), token ?? quoted.replace(/\\(.)/g, '$1'))
+    if (separator === ',') elements.push(new Map())
   }
+  return elements
 }

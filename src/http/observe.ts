@@ -96,7 +96,7 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
       ms: Math.round(seconds * 10_000) / 10,
       ip: client.address,
       ...(principal ? { user: principal.id, session: principal.sessionId } : {}),
-      outcome: error?.code ?? (isComplete ? 'ok' : 'broken_off'),
+      outcome: isComplete || status === CLIENT_CLOSED ? (error?.code ?? (isComplete ? 'ok' : 'broken_off')) : 'broken_off',
       ...(upstream ? { upstream: upstream.origin } : {}),
       ...(error?.cause === undefined ? {} : { cause: causeText(error.cause) }),
     }
@@ -107,7 +107,17 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
   return {
     begin(exchange, req, res) {
       inFlight++
-      res.once('close', () => end(exchange, req, res))
+      // an answer that waits behind another on its connection does not hear of its end
+      let isOver = false
+      const over = () => {
+        if (isOver) return
+        isOver = true
+        res.off('close', over)
+        req.socket.off('close', over)
+        end(exchange, req, res)
+      }
+      res.once('close', over)
+      req.socket.once('close', over)
     },
     refused(code) {
       const requestId = randomUUID()

@@ -70,12 +70,12 @@ export function strictTransport({ publicUrl, hsts }: Config['server']): string |
  */
 export function createHttpsLocation({ server, routes }: Config): (req: IncomingMessage) => string | null {
   const known = new Set(routes.flatMap(({ match }) => (match.host ? [match.host.toLowerCase()] : [])))
-  const { host: publicHost } = new URL(server.publicUrl)
+  const { host: publicHost, port } = new URL(server.publicUrl)
   return (req) => {
     const target = readTarget(req.url ?? '')
     if (typeof target === 'string') return null
     const host = readHost(req.headers.host) ?? ''
-    return `https://${known.has(host) ? host : publicHost}${target.path}${target.query}`
+    return `https://${known.has(host) ? `${host}${port && `:${port}`}` : publicHost}${target.path}${target.query}`
   }
 }
 

@@ -19,6 +19,9 @@ import { type Certificate, createHttpsLocation, readCertificate, strictTransport
 /** Largest body of our own endpoints. Proxied bodies never pass Fastify's parsers. */
 const OWN_BODY_BYTES = 16_384
 
+/** How long a client may take nothing of what is written to it. */
+const STALLED_MS = 30_000
+
 export interface ServerDeps {
   config: Config
   clock: Clock
@@ -37,19 +40,20 @@ export interface PublicServer {
 export async function createServer({ config, clock, logger, pipeline, observer, metrics }: ServerDeps): Promise<PublicServer> {
   const { tls, headersTimeoutMs, requestTimeoutMs, keepAliveTimeoutMs, maxRequestsPerSocket } = config.server
   const certificate = tls ? readCertificate(tls) : null
-  const handshakeTimeout = headersTimeoutMs // default 120 s
+  const listening = {
+    maxHeaderSize: config.server.maxHeaderBytes,
+    requireHostHeader: false,
+    headersTimeout: headersTimeoutMs,
+    handshakeTimeout: headersTimeoutMs, // of TLS; default 120 s
+    insecureHTTPParser: false,
+    connectionsCheckingInterval: 1000, // default 30 s: a deadline of 10 s would mean 40
+  }
   const expecting = new WeakSet<IncomingMessage>()
   const upgrading = new WeakSet<IncomingMessage>()
   const unmet = new WeakSet<IncomingMessage>()
   const app = Fastify({
-    ...(certificate ? { https: { cert: certificate.cert, key: certificate.key, handshakeTimeout } as never } : {}),
-    http: {
-      maxHeaderSize: config.server.maxHeaderBytes,
-      requireHostHeader: false,
-      headersTimeout: headersTimeoutMs,
-      insecureHTTPParser: false,
-      connectionsCheckingInterval: 1000, // default 30 s: a deadline of 10 s would mean 40
-    } as never,
+    // Fastify hands `http` to a plain listener alone, and `https` to one with TLS
+    ...(certificate ? { https: { ...listening, cert: certificate.cert, key: certificate.key } as never } : { http: listening as never }),
     logger: false, //                     two lines a request; ours is one, see observe.ts
     bodyLimit: OWN_BODY_BYTES,
     requestTimeout: requestTimeoutMs, //  default 0: a request may take for ever
@@ -107,6 +111,11 @@ export async function createServer({ config, clock, logger, pipeline, observer, 
   }
   if (certificate) showExpiry(certificate)
   server.maxHeadersCount = 0 //           default 2000, and what is beyond is dropped silently: we count and answer 431
+  // a client that does not read its answer holds the connection and what is written to it; silence alone is judged by the route's idleMs
+  server.timeout = STALLED_MS
+  server.on('timeout', (socket: Socket) => {
+    if (busyWith(socket) === null || socket.writableLength > 0) socket.destroy()
+  })
   server.maxConnections = config.server.maxConnections
   server.on('drop', () => metrics.connectionsRefused.inc())
   // without these listeners Node answers 100, 417 and nothing by itself, before anybody is authorised
@@ -118,7 +127,9 @@ export async function createServer({ config, clock, logger, pipeline, observer, 
     unmet.add(req)
     app.routing(req, res)
   })
+  // Node takes its own listeners off such a socket: without one of ours an error on it would end the process
   server.on('connect', (_req: IncomingMessage, socket: Socket) => {
+    socket.on('error', () => socket.destroy())
     if (busyWith(socket)) socket.destroy()
     else writeRaw(socket, 'method_not_allowed', observer, clock)
   })
@@ -127,6 +138,7 @@ export async function createServer({ config, clock, logger, pipeline, observer, 
     // behind a request that is not answered yet there is nobody who waits for a 101
     if (busyWith(socket)) return void socket.destroy()
     upgrading.add(req)
+    socket.setTimeout(0)
     // bytes that came with the request are the stream's first: back they go
     if (head.length) socket.unshift(head)
     const res = new http.ServerResponse(req)
@@ -136,7 +148,10 @@ export async function createServer({ config, clock, logger, pipeline, observer, 
   })
 
   const connections = new Set<Socket>()
-  server.on('connection', (socket: Socket) => {
+  // under TLS a response hangs on the socket that was secured, not on the one that was accepted
+  server.on(certificate ? 'secureConnection' : 'connection', (socket: Socket) => {
+    // each request that is pipelined listens for its end
+    socket.setMaxListeners(0)
     connections.add(socket)
     socket.once('close', () => connections.delete(socket))
   })
@@ -180,6 +195,8 @@ const PARSER_CODES: Record<string, ErrorCode> = {
 
 /** What Node's parser refuses never becomes a request: answered on the bare socket, after the answers that are on their way. */
 function refuseConnection(error: Error & { code?: string }, socket: Socket, observer: Observer, clock: Clock): void {
+  // who has not shaken hands could read no answer, and `end` would wait for the handshake
+  if ((socket as { secureConnecting?: boolean }).secureConnecting) return void socket.destroy()
   const busy = busyWith(socket)
   const isAboutNext = busy?.req.complete ?? false
   if (!socket.writable || error.code === 'ECONNRESET' || (busy?.headersSent && !isAboutNext)) {

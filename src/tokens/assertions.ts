@@ -64,7 +64,8 @@ export function createAssertions({
       made.set(subject, known)
       const last = known.get(audience)
       if (last && last.expiresAt > now && (last.expiresAt - now >= FRESH_SECONDS || last.expiresAt === subject.expiresAt)) return last.token
-      const fresh: Made = { token: '', expiresAt: Math.min(now + LIFE_SECONDS, subject.expiresAt) }
+      // a token is good for some seconds more, for clocks that differ: so is what is made of it then
+      const fresh: Made = { token: '', expiresAt: Math.max(now + 1, Math.min(now + LIFE_SECONDS, subject.expiresAt)) }
       fresh.token = sign(subject, audience, now, fresh.expiresAt).then(
         (token) => {
           fresh.token = token

@@ -172,7 +172,7 @@ async function main(): Promise<number> {
       route('/up', upstream.url, { body: { maxBytes: 1024 * 1024 * MIB } }),
       route('/ws', upstream.url, { websocket: true }),
       // an upstream that says nothing more is given up soon
-      ...['/bad', '/good'].map((path) => route(path, bad.url, { timeouts: { headersMs: 1000, idleMs: 1000 } })),
+      ...['/bad', '/good'].map((path) => route(path, bad.url, { timeouts: { headersMs: 1000, idleMs: 1000 }, breaker: { failures: 0 } })),
     ],
   })
   try {

@@ -34,7 +34,7 @@ beforeAll(async () => {
       route('/', upstream.url, { body: { maxBytes: 64 * MIB } }),
       route('/ws', upstream.url, { websocket: true }),
       route('/refusing', `http://127.0.0.1:${await freePort()}`),
-      ...['/bad', '/good'].map((path) => route(path, bad.url, { timeouts: { headersMs: 500, idleMs: 500 } })),
+      ...['/bad', '/good'].map((path) => route(path, bad.url, { timeouts: { headersMs: 500, idleMs: 500 }, breaker: { failures: 0 } })),
     ],
   })
 })

@@ -149,7 +149,8 @@ describe('behind a balancer that terminates TLS', () => {
 
   it('of several schemes the nearest proxy’s counts', async () => {
     expect((await call(behind, '/a', { headers: told('https, http') })).status).toBe(308)
-    expect((await call(behind, '/a', { headers: { forwarded: 'for=192.0.2.1;proto=https' } })).status).toBe(200)
+    // not in this one’s words: whoever wrote it, it was not the proxy
+    expect((await call(behind, '/a', { headers: { forwarded: 'for=192.0.2.1;proto=https' } })).status).toBe(308)
   })
 
   it('the balancer’s own look at /health needs no TLS', async () => {

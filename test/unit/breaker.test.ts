@@ -13,9 +13,9 @@ beforeEach(() => {
   create()
 })
 const fail = (times = 1) => {
-  for (let i = 0; i < times; i++) breaker.report(breaker.begin(), false)
+  for (let i = 0; i < times; i++) breaker.report(breaker.begin(), false, now)
 }
-const answer = () => breaker.report(breaker.begin(), true)
+const answer = () => breaker.report(breaker.begin(), true, now)
 
 describe('closed', () => {
   it('it opens with the last of so many failures in a row', () => {
@@ -30,6 +30,14 @@ describe('closed', () => {
     fail(2)
     answer()
     fail(2)
+    expect(breaker.state()).toBe('closed')
+  })
+
+  it('a request that fails while others are answered may be what it fails of: it does not count', () => {
+    const askedAt = now
+    now += 10
+    answer()
+    for (let i = 0; i < 10; i++) breaker.report(breaker.begin(), false, askedAt)
     expect(breaker.state()).toBe('closed')
   })
 
@@ -82,9 +90,9 @@ describe('open', () => {
   })
 
   it('does not listen to what was sent before', () => {
-    breaker.report(false, true)
+    breaker.report(false, true, now - 1)
     expect(breaker.state()).toBe('open')
-    breaker.report(false, false)
+    breaker.report(false, false, now - 1)
     expect(breaker.waitMs()).toBe(1000)
   })
 

@@ -226,6 +226,7 @@ describe('a problem is told as file:line:col: path: message', () => {
       ['request: { set: { X_Auth.User: a } }', 'request.set: X_Auth.User'],
       ['request: { set: { Transfer-Encoding: a } }', 'request.set: Transfer-Encoding'],
       ['request: { remove: [X-Forwarded-For] }', 'request.remove: X-Forwarded-For'],
+      ['request: { set: { transfer_encoding: a } }', 'request.set: transfer_encoding'],
       ['request: { remove: [Host] }', 'request.remove: Host'],
       ['response: { remove: [Content-Length] }', 'response.remove: Content-Length'],
     ].map(([edit, told]): [string, string, RegExp] => [

@@ -37,7 +37,7 @@ it.each<[string, RegExp, RegExp, RegExp?]>([
   [
     'the configuration knows next to nothing',
     /^config\//,
-    /^(?!config\/|gateway\/(routes|claims)\.ts$|http\/networks\.ts$|errors\.ts$).*\.ts$/,
+    /^(?!config\/|gateway\/(routes|claims|canonical)\.ts$|http\/networks\.ts$|errors\.ts$).*\.ts$/,
   ],
   ['services know no endpoints', /^(?!app\.ts)/, /\.routes\.ts$/],
   ['only what runs the app imports it', /./, /^(app|main|cli)\.ts$/, /^(cli|main|demo\/.*)(\.ts)?$/],

@@ -255,6 +255,39 @@ describe('who the client is', () => {
     expect(read(peer, header ? { 'x-forwarded-for': header } : {})).toMatchObject({ address, viaTrustedProxy: true })
   })
 
+  describe('behind a proxy that speaks RFC 7239', () => {
+    const told = (headers: Record<string, string>) => {
+      const trusted = parseNetworks(['10.0.0.0/8'])!
+      const req = { socket: { remoteAddress: '10.0.0.1' }, headers } as never
+      return createOriginReader(trusted, parseNetworks([])!, 'forwarded')(req)
+    }
+    it.each([
+      ['for=198.51.100.1;proto=https', '198.51.100.1', true],
+      ['for="198.51.100.1:4711"; proto=http', '198.51.100.1', false],
+      ['For="[2001:db8::7]:4711";Proto=HTTPS;by=_x', '2001:db8::7', true],
+      ['for=203.0.113.1, for=198.51.100.1;proto=https, for=10.1.1.1', '198.51.100.1', false],
+      ['for=_hidden', '10.0.0.1', false],
+      ['', '10.0.0.1', false],
+      // what a client left open would swallow what the proxy added
+      ['for="10.9.9.9%, for="[2001:db8::77]:4711"', '10.0.0.1', false],
+      ['for=198.51.100.1;by="x, for=10.9.9.9"', '198.51.100.1', false],
+      ['for="198.51.100.1\\", for=10.9.9.9"', '10.0.0.1', false],
+    ])('%s is %s, secure: %s', (forwarded, address, isSecure) => {
+      expect(told({ forwarded })).toMatchObject({ address, isSecure })
+    })
+
+    it('a client’s X-Forwarded-* are not believed', () => {
+      expect(told({ forwarded: 'for=198.51.100.1', 'x-forwarded-for': '10.9.9.9', 'x-forwarded-proto': 'https' })).toMatchObject({
+        address: '198.51.100.1',
+        isSecure: false,
+      })
+    })
+  })
+
+  it('an address with something behind a % is no address', () => {
+    expect(read('10.0.0.1', { 'x-forwarded-for': '192.168.0.1%"x' })).toMatchObject({ address: '10.0.0.1' })
+  })
+
   it("is the peer, whatever a stranger's headers say", () => {
     expect(read('203.0.113.9', { 'x-forwarded-for': '198.51.100.1', forwarded: 'for=198.51.100.1' })).toEqual({
       address: '203.0.113.9',
