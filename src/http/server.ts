@@ -46,7 +46,7 @@ export async function createServer({ config, clock, logger, pipeline, observer, 
     headersTimeout: headersTimeoutMs,
     handshakeTimeout: headersTimeoutMs, // of TLS; default 120 s
     insecureHTTPParser: false,
-    connectionsCheckingInterval: 1000, // default 30 s: a deadline of 10 s would mean 40
+    connectionsCheckingInterval: 250, // default 30 s: a deadline of 10 s would mean 40; and few at a time, so that thousands stop nobody
   }
   const expecting = new WeakSet<IncomingMessage>()
   const upgrading = new WeakSet<IncomingMessage>()

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import type http from 'node:http'
 import https from 'node:https'
-import type net from 'node:net'
+import net from 'node:net'
 import tls from 'node:tls'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Authority, createAuthority, type Issued } from '../support/certificates.ts'
@@ -28,7 +28,14 @@ beforeAll(async () => {
   const { certFile: cert, keyFile: key } = issued
   secure = await startGateway({
     routes,
-    config: { server: { publicUrl: 'https://api.test', tls: { cert, key, reloadSeconds: 1, redirectPort: 0 } } },
+    config: {
+      server: {
+        publicUrl: 'https://api.test',
+        tls: { cert, key, reloadSeconds: 1, redirectPort: 0 },
+        headersTimeoutMs: 500,
+        maxHeaderBytes: 4096,
+      },
+    },
   })
   secure.app.redirect!.listen(0, '127.0.0.1')
   behind = await startGateway({
@@ -73,6 +80,60 @@ describe('a listener with a certificate', () => {
     for (const path of ['/health', '/auth/me', '/%2e']) expect((await get(path)).headers['strict-transport-security'], path).toBeDefined()
   })
 
+  it('keeps every deadline and limit that it has without TLS', async () => {
+    const text = (bytes: string) =>
+      new Promise<string>((resolve) => {
+        const socket = tls.connect({ host: '127.0.0.1', port: secure.port, ca: authority.cert, servername: 'api.test' })
+        let seen = ''
+        socket.on('error', () => {})
+        socket.on('data', (chunk) => {
+          seen += chunk
+        })
+        socket.on('close', () => resolve(seen))
+        socket.write(bytes)
+      })
+    expect(await text('GET /x HTTP/1.1\r\nHost: api.test\r\nX-Slow: ')).toMatch(/^HTTP\/1\.1 408 [\s\S]*"request_timeout"/)
+    expect(await text(`GET /x HTTP/1.1\r\nHost: api.test\r\nX: ${'y'.repeat(4096)}\r\n\r\n`)).toMatch(/^HTTP\/1\.1 431 /)
+    expect(await text('GET /x HTTP/1.1\r\nConnection: close\r\n\r\n')).toMatch(/^HTTP\/1\.1 400 [\s\S]*"header_invalid"/)
+  })
+
+  it.each([
+    ['says nothing', Buffer.alloc(0)],
+    ['says half of a TLS greeting', Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00])],
+  ])('lets a connection go that %s', async (_, bytes) => {
+    const socket = net.connect(secure.port, '127.0.0.1')
+    socket.on('error', () => {})
+    socket.resume().write(bytes)
+    await once(socket, 'close')
+  })
+
+  it('finishes what is in flight when it stops', async () => {
+    const { certFile: cert, keyFile: key } = await authority.issue(['api.test'])
+    let finish = () => {}
+    const slow = await startUpstream((_req, res) => {
+      res.writeHead(200).write('first ')
+      finish = () => res.end('last')
+      return true
+    })
+    const stopping = await startGateway({
+      routes: [{ name: 'all', match: { path: '/' }, upstream: [slow.url], access: 'public' }],
+      config: { server: { publicUrl: 'https://api.test', tls: { cert, key } } },
+    })
+    const options = { host: '127.0.0.1', port: stopping.port, ca: authority.cert, servername: 'api.test' }
+    const idle = tls.connect(options).on('error', () => {})
+    await once(idle.resume(), 'secureConnect')
+    const [response] = (await once(https.get({ ...options, agent: false }), 'response')) as [http.IncomingMessage]
+    const stop = stopping.close()
+    // who has nothing to do is gone by then
+    await once(idle, 'close')
+    finish()
+    let text = ''
+    for await (const chunk of response) text += chunk
+    expect(text).toBe('first last')
+    await stop
+    await slow.close()
+  })
+
   it('speaks no TLS before 1.2', async () => {
     const socket = tls.connect({
       host: '127.0.0.1',
@@ -80,13 +141,15 @@ describe('a listener with a certificate', () => {
       ca: authority.cert,
       servername: 'api.test',
       maxVersion: 'TLSv1.1',
+      // what this client would refuse to offer by itself
+      ciphers: 'DEFAULT@SECLEVEL=0',
       minVersion: 'TLSv1',
     })
-    await expect(once(socket, 'secureConnect')).rejects.toThrow()
+    await expect(once(socket, 'secureConnect')).rejects.toThrow(/alert protocol version/)
   })
 
   it('has nothing to say to who speaks no TLS', async () => {
-    expect(statusOf(await raw(secure.port, 'GET / HTTP/1.1\r\nHost: api.test\r\n\r\n'))).not.toBe(200)
+    expect(await raw(secure.port, 'GET / HTTP/1.1\r\nHost: api.test\r\n\r\n')).toBe('')
     expect((await get('/x')).status).toBe(200)
   })
 

@@ -47,7 +47,17 @@ beforeAll(async () => {
     return true
   })
   gateway = await startGateway({
-    routes: [{ name: 'all', match: { path: '/' }, upstream: [upstream.url], access: 'public', body: { maxBytes: BIG } }],
+    routes: [
+      // a transfer that stalls is to say so before the test's own time is over
+      {
+        name: 'all',
+        match: { path: '/' },
+        upstream: [upstream.url],
+        access: 'public',
+        body: { maxBytes: BIG },
+        timeouts: { idleMs: 10_000 },
+      },
+    ],
   })
 })
 afterAll(async () => {

@@ -4,6 +4,7 @@ import { call, raw, statusOf } from '../support/client.ts'
 import { type Gateway, metric, startGateway } from '../support/gateway.ts'
 import { freePort, until } from '../support/processes.ts'
 import { type RawUpstream, startRawUpstream } from '../support/raw-upstream.ts'
+import { connect } from '../support/wire.ts'
 
 const opened: { close(): Promise<unknown> }[] = []
 afterEach(async () => {
@@ -62,7 +63,45 @@ describe('an upstream that is too slow', () => {
     const answer = await raw(gateway.port, 'GET /it HTTP/1.1\r\nHost: a\r\n\r\n')
     expect(answer).toContain('ok')
     expect(answer).not.toContain('\r\n0\r\n')
-    await until(() => gateway.log().some((l) => l.outcome === 'broken_off'), 'the log line of the broken answer')
+    const line = await until(() => gateway.log().find((l) => l.outcome === 'broken_off'), 'the log line of the broken answer')
+    expect(line).toMatchObject({ status: 200, cause: expect.stringMatching(/totalMs|timeout/i) })
+    expect(await metric(gateway, 'portcullis_errors_total', { code: 'upstream_timeout', route: 'it' })).toBe(1)
+  })
+})
+
+describe('an answer that is cut short', () => {
+  it.each([
+    ['with a reset in place of an end', 'HTTP/1.1 200 OK\r\n\r\nsome', '1.1'],
+    ['in the middle of its chunks, to HTTP/1.0', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nsome', '1.0'],
+  ])('%s has no good end', async (_, bytes, version) => {
+    const [gateway] = await startBefore((socket) => socket.write(bytes, () => setImmediate(() => socket.resetAndDestroy())))
+    const wire = await connect(gateway.port)
+    const ended = new Promise((resolve) => {
+      wire.socket.once('error', () => resolve('reset'))
+      wire.socket.once('end', () => resolve('end'))
+    })
+    wire.write(`GET /it HTTP/${version}\r\nHost: a\r\n\r\n`)
+    const end = await ended
+    if (version === '1.0') expect(end).toBe('reset')
+    else expect(wire.text()).not.toContain('\r\n0\r\n')
+  })
+
+  it.each(['gzip, chunked', 'chunked, gzip', 'deflate'])('under the transfer coding %s, which nobody asked for, is 502', async (coding) => {
+    const [gateway] = await startBefore((socket) =>
+      socket.end(`HTTP/1.1 200 OK\r\nTransfer-Encoding: ${coding}\r\n\r\n2\r\nok\r\n0\r\n\r\n`),
+    )
+    expect((await call(gateway, '/it')).body).toMatchObject({ status: 502, code: 'upstream_invalid' })
+  })
+
+  it('by interim answers without end is 504', async () => {
+    const [gateway] = await startBefore(
+      (socket) => {
+        const timer = setInterval(() => socket.write('HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n'), 20)
+        socket.on('close', () => clearInterval(timer))
+      },
+      { headersMs: 200 },
+    )
+    expect((await call(gateway, '/it')).status).toBe(504)
   })
 })
 
@@ -106,6 +145,17 @@ describe('a kept-alive connection that the upstream closes while a request is on
     expect((await call(gateway, '/it')).status).toBe(200)
     expect((await call(gateway, '/it', { method, body: {} })).body).toMatchObject({ status: 502, code: 'upstream_unreachable' })
     expect(upstream.received().match(/^(GET|POST|PUT|PATCH|DELETE) /gm)).toEqual(['GET ', `${method} `])
+  })
+
+  it('a GET is sent once more where no second place is left', async () => {
+    const upstream = await startRawUpstream(closing)
+    opened.push(upstream)
+    const connections = { max: 1, queue: 0 }
+    const gateway = await startGateway({
+      routes: [{ name: 'it', match: { path: '/it' }, upstream: [upstream.url], access: 'public', connections }],
+    })
+    opened.push(gateway)
+    expect([(await call(gateway, '/it')).status, (await call(gateway, '/it')).status]).toEqual([200, 200])
   })
 
   it('a GET is sent no third time', async () => {

@@ -56,9 +56,17 @@ describe('a name', () => {
     expect(await ask(names)).toBe('ENOTFOUND')
   })
 
-  it('is one that an address is not', () => {
-    const names = create(() => Promise.reject(new Error('asked')))
+  it('is one that an address is not: it is never looked up', async () => {
+    const asked: string[] = []
+    const names = createNames(async (name) => {
+      asked.push(name)
+      return at('192.0.2.1')
+    }, 5)
+    closing.push(() => names.stop())
     names.watch('192.0.2.1', () => {})
+    names.watch('api.test', () => {})
+    await until(() => asked.length > 2, 'three look-ups')
+    expect(new Set(asked)).toEqual(new Set(['api.test']))
   })
 })
 
