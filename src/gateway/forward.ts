@@ -22,11 +22,13 @@ export interface ForwardDeps {
   headers: HeaderRules
 }
 
+/** Headers of ours that go over the upstream's; read when the answer begins. */
+export type OwnHeaders = () => Record<string, string | number | string[] | undefined>
+
 /** What the caller decides about the answer. */
 export interface Answer {
   response: ServerResponse
-  /** Headers of ours that go over the upstream's; read when the answer begins. */
-  ownHeaders(): Record<string, string | number | string[] | undefined>
+  ownHeaders: OwnHeaders
   /** Called once, before the first byte: from here on the response is the upstream's. */
   begin(): void
   /** The answer is an event stream. @param end it must not go on @returns called when it is over @throws streams_exceeded */
@@ -179,7 +181,7 @@ function passOn(
     response.on('drain', resume)
     response.on('close', clientLeft)
     // an answer that waits behind another on its connection does not hear of its end
-    request.socket.on('close', clientLeft)
+    if (!response.socket) request.socket.on('close', clientLeft)
 
     upstream.pool().dispatch(
       {

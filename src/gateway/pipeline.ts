@@ -65,11 +65,16 @@ export function createPipeline({
       exchange.principal = await authenticate(authorization, exchange.client) // 401 429 503
       authorize(route.access, exchange.principal) //                          401 403
       await limits.principal(exchange, route, exchange.principal) //          429
-      for (const [name, value] of Object.entries(limitHeaders(exchange.decisions))) reply.header(name, value)
-      if (exchange.isUpgrade) return bridge(request, reply, exchange, route) // 429 502 503 504
+      const ownHeaders = () => ({
+        ...reply.getHeaders(),
+        ...limitHeaders(exchange.decisions),
+        'x-request-id': exchange.requestId,
+        ...(isStopping() ? { connection: 'close' } : {}),
+      })
+      if (exchange.isUpgrade) return bridge(request, reply, exchange, route, ownHeaders) // 429 502 503 504
       await forward(raw, exchange, route, {
         response: reply.raw,
-        ownHeaders: () => ({ ...reply.getHeaders(), 'x-request-id': exchange.requestId, ...(isStopping() ? { connection: 'close' } : {}) }),
+        ownHeaders,
         begin: () => reply.hijack(),
         openStream: (end) => streams.open('sse', exchange, end),
       }) //                                                                   408 413 429 502 503 504

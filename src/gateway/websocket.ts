@@ -9,6 +9,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { problem } from '../errors.ts'
 import type { Exchange } from './exchange.ts'
 import { isOutage, toProblem } from './failure.ts'
+import type { OwnHeaders } from './forward.ts'
 import { type HeaderRules, MAX_RESPONSE_HEADER_BYTES, pushFields, responseHeaders } from './headers.ts'
 import { tellLocations } from './location.ts'
 import { NO_EDITS, type Route, rewritePath } from './routes.ts'
@@ -23,7 +24,14 @@ export interface BridgeDeps {
 }
 
 /** Resolves when the stream is over, or its refusal passed on; rejects with a Problem before anything was answered. */
-export type BridgeWebSocket = (request: FastifyRequest, reply: FastifyReply, exchange: Exchange, route: Route) => Promise<void>
+export type BridgeWebSocket = (
+  request: FastifyRequest,
+  reply: FastifyReply,
+  exchange: Exchange,
+  route: Route,
+  /** Headers of ours that go over those of a refusal. */
+  ownHeaders: OwnHeaders,
+) => Promise<void>
 
 /** What the upstream made of a handshake. */
 type Handshake =
@@ -31,7 +39,7 @@ type Handshake =
   | { isAccepted: false; response: IncomingMessage; ask: ClientRequest }
 
 export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDeps): BridgeWebSocket {
-  return async ({ raw }, reply, exchange, route) => {
+  return async ({ raw }, reply, exchange, route, ownHeaders) => {
     const client = raw.socket
     let reason: StreamEnd = 'refused'
     let end = (why: StreamEnd) => {
@@ -45,7 +53,8 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
       place = await upstreams.enter(route, client)
       const answer = await shakeHands(raw, exchange, route, place)
       reply.hijack()
-      if (!answer.isAccepted) return await passRefusal(answer, reply, exchange, route, place.upstream.authority)
+      if (!answer.isAccepted)
+        return await passRefusal(answer, reply, route, place.upstream.authority, { ...ownHeaders(), connection: 'close' })
       accept(client, answer, reply, exchange)
       reason = await new Promise((resolve) => {
         end = joinSockets(client, answer.socket, route.timeouts.idleMs, resolve)
@@ -147,12 +156,11 @@ function accept(
 function passRefusal(
   { response, ask }: Handshake & { isAccepted: false },
   reply: FastifyReply,
-  exchange: Exchange,
   route: Route,
   authority: string,
+  own: ReturnType<OwnHeaders>,
 ): Promise<void> {
   const client = reply.request.raw.socket
-  const own = { ...reply.getHeaders(), 'x-request-id': exchange.requestId, connection: 'close' }
   const fields = responseHeaders(response.rawHeaders, own, route.responseHeaders)
   tellLocations(fields, route, authority)
   pushFields(fields, own)

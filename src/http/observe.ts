@@ -107,17 +107,16 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
   return {
     begin(exchange, req, res) {
       inFlight++
-      // an answer that waits behind another on its connection does not hear of its end
       let isOver = false
       const over = () => {
         if (isOver) return
         isOver = true
-        res.off('close', over)
         req.socket.off('close', over)
         end(exchange, req, res)
       }
       res.once('close', over)
-      req.socket.once('close', over)
+      // an answer that waits behind another on its connection does not hear of its end
+      if (!res.socket) req.socket.once('close', over)
     },
     refused(code) {
       const requestId = randomUUID()
