@@ -81,7 +81,7 @@ export function createMetrics(version: string) {
     overheadSeconds: histogram('gateway_overhead_seconds', 'Spent in the gateway before the upstream was asked.', ['route'], OVERHEAD),
     upstreamSeconds: histogram('upstream_duration_seconds', "Until the upstream's answer ended.", ['upstream']),
     upstreamBreakerState: sampledEach('upstream_breaker_state', '0 closed, 1 half-open, 2 open.', 'upstream'),
-    upstreamRetries: counter('upstream_retries_total', 'Requests sent again on a fresh connection.', ['upstream']),
+    upstreamRetries: counter('upstream_retries_total', 'Requests sent again, on a fresh connection or to another upstream.', ['upstream']),
     inFlight: sampled('http_requests_in_flight', 'Requests that are being answered.'),
     errors: counter('errors_total', 'Answers by error code.', ['code', 'route']),
     logins,

@@ -1,7 +1,7 @@
 /** What a schema cannot say: rules between settings. Problems stop the start; warnings are told. */
 import { BlockList, isIP } from 'node:net'
 import { readHost } from '../gateway/canonical.ts'
-import { foldName, isClaim } from '../gateway/claims.ts'
+import { CONNECTION_FIELDS, foldName, isClaim } from '../gateway/claims.ts'
 import { compileRoutes, OWN_EXACT, type Route, type RouteTable, rewritePath } from '../gateway/routes.ts'
 import { parseNetworks } from '../http/networks.ts'
 import { nearest } from './nearest.ts'
@@ -145,20 +145,7 @@ const SET_BY_US = new Set([
   'traceparent',
 ])
 
-const FRAMING_NAMES = new Set([
-  'proxy-authenticate',
-  'proxy-authorization',
-  'connection',
-  'keep-alive',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'content-length',
-  'expect',
-  'host',
-])
+const FRAMING_NAMES = new Set<string>([...CONNECTION_FIELDS, 'proxy-authorization', 'content-length', 'expect', 'host'])
 
 function checkStores({ server, database, redis }: Config, problems: Finding[]): void {
   const local = [database.url === 'embedded' && 'database.url: embedded', redis.url === 'memory' && 'redis.url: memory']

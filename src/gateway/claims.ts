@@ -1,4 +1,16 @@
-/** Names under which upstreams look for what only a gateway can know. A client's own never pass. */
+/** Names that never pass as they came: those of a connection, and those under which upstreams look for what only a gateway can know. */
+
+/** RFC 9110 §7.6.1 */
+export const CONNECTION_FIELDS = [
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+] as const
 
 /** Claims about the caller or the target that an upstream might believe. Compared by their folded names. */
 const CLAIMS = new Set([

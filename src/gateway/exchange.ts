@@ -24,7 +24,7 @@ export interface Exchange {
   principal: Principal | null
   decisions: Decision[]
   error: Problem | null
-  /** What the upstream said or did, for the log. */
+  /** Who was asked, and when. */
   upstream: { name: string; origin: string; askedAt: number } | null
   /** The client waits for 100 Continue. */
   expectsContinue: boolean

@@ -56,13 +56,13 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
       if (exchange.expectsContinue) response.writeContinue()
       if (length !== 0) body = countBody(request, route)
       try {
-        await passOn(place, fields, body, request, exchange, route, answer)
+        await passOn({ place, fields, body, request, exchange, route, answer })
       } catch (error) {
         const mayRepeat = !body && REPEATABLE.has(request.method!) && !response.destroyed
         const second = mayRepeat ? again(place, error) : null
         if (!second) throw error
         place = second
-        await passOn(place, await headers.outgoing(request, exchange, place.upstream), null, request, exchange, route, answer)
+        await passOn({ place, fields: await headers.outgoing(request, exchange, place.upstream), body, request, exchange, route, answer })
       }
     } catch (error) {
       const known = toProblem(error)
@@ -97,16 +97,19 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
   }
 }
 
+interface Sending {
+  place: Place
+  /** Name, value, name, value … */
+  fields: string[]
+  body: Body | null
+  request: IncomingMessage
+  exchange: Exchange
+  route: Route
+  answer: Answer
+}
+
 /** Sends once. Rejects with undici's error, or a Problem, only while nothing has been answered. */
-function passOn(
-  { upstream, report }: Place,
-  fields: string[],
-  body: Body | null,
-  request: IncomingMessage,
-  exchange: Exchange,
-  route: Route,
-  answer: Answer,
-): Promise<void> {
+function passOn({ place: { upstream, report }, fields, body, request, exchange, route, answer }: Sending): Promise<void> {
   const { response } = answer
   const { totalMs, headersMs, idleMs } = route.timeouts
   return new Promise((resolve, reject) => {

@@ -7,26 +7,14 @@ import type { IncomingMessage } from 'node:http'
 import type { Config } from '../config/schema.ts'
 import { plainAddress } from '../http/networks.ts'
 import type { Assertions } from '../tokens/assertions.ts'
-import { foldName, isClaim } from './claims.ts'
+import { CONNECTION_FIELDS, foldName, isClaim } from './claims.ts'
 import type { Exchange } from './exchange.ts'
 import type { HeaderEdits } from './routes.ts'
 import type { Upstream } from './upstreams.ts'
 
-/** RFC 9110 §7.6.1, and what is of this connection alone. */
-const HOP_BY_HOP = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'http2-settings',
-  'expect',
-  'host',
-])
+/** Of this connection alone. */
+const HOP_BY_HOP = new Set<string>([...CONNECTION_FIELDS, 'proxy-authorization', 'http2-settings', 'expect', 'host'])
+
 export interface HeaderRules {
   /** Flat name, value, name, value … for the upstream. A promise only while an assertion is made. */
   outgoing(req: IncomingMessage, exchange: Exchange, upstream: Upstream): string[] | Promise<string[]>
@@ -148,16 +136,7 @@ export const encodeHeaderValue = (value: string): string =>
 /** undici and Node would take 16 KiB of an upstream's. */
 export const MAX_RESPONSE_HEADER_BYTES = 65_536
 
-const RESPONSE_HOP_BY_HOP = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-])
+const RESPONSE_HOP_BY_HOP = new Set<string>(CONNECTION_FIELDS)
 
 /** The upstream's response headers as they came, less the connection's, edited as the route says. `overridden`: lower-case names that the gateway sets itself. */
 export function responseHeaders(raw: readonly (Buffer | string)[], overridden: Record<string, unknown>, edits: HeaderEdits): string[] {

@@ -11,7 +11,7 @@ import { matchTarget, readHost, readTarget, repeatedField } from './canonical.ts
 import { attachExchange, type Exchange, exchangeOf } from './exchange.ts'
 import type { Forward } from './forward.ts'
 import type { RouteLimits } from './limit.ts'
-import { FORMS, type Route, type RouteTable, routesFor } from './routes.ts'
+import { FORM_TEXTS, type Route, type RouteTable, routesFor } from './routes.ts'
 import type { Streams } from './streams.ts'
 import type { BridgeWebSocket } from './websocket.ts'
 
@@ -162,13 +162,6 @@ function match({ node, target }: Exchange, method: string, ownMethods: PipelineD
   }
   return route
 }
-
-const FORM_TEXTS = [
-  [FORMS.encodedSlash, '%2F'],
-  [FORMS.doubleSlash, '//'],
-  [FORMS.semicolon, ';'],
-  [FORMS.percent, '%25 before two hex digits'],
-] as const
 
 function demandNetwork({ networks }: Route, { client }: Exchange): void {
   if (networks && !networks.allows(client.address)) throw problem('forbidden', { cause: 'the network of the client' })

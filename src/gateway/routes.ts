@@ -6,6 +6,12 @@ import { foldName } from './claims.ts'
 
 /** Forms of a path that are refused unless the route allows them by name. */
 export const FORMS = { encodedSlash: 1, doubleSlash: 2, semicolon: 4, percent: 8 } as const
+export const FORM_TEXTS = [
+  [FORMS.encodedSlash, '%2F'],
+  [FORMS.doubleSlash, '//'],
+  [FORMS.semicolon, ';'],
+  [FORMS.percent, '%25 before two hex digits'],
+] as const
 
 export interface Route {
   name: string

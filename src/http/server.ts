@@ -5,16 +5,18 @@ import type { Socket } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/schema.ts'
-import { type ErrorCode, problem, problemBody } from '../errors.ts'
+import { problem } from '../errors.ts'
 import { exchangeOf } from '../gateway/exchange.ts'
 import { demandCanonical, type Pipeline, PROXIED_METHODS } from '../gateway/pipeline.ts'
 import type { Logger } from '../logger.ts'
 import type { Metrics } from '../metrics.ts'
+import { type Certificate, readCertificate, watchCertificate } from './certificate.ts'
 import { createCors } from './cors.ts'
 import { isLingering } from './drain.ts'
 import { createErrorHandler } from './error-handler.ts'
+import { createHttpsLocation, strictTransport } from './https-only.ts'
 import type { Observer } from './observe.ts'
-import { type Certificate, createHttpsLocation, readCertificate, strictTransport, watchCertificate } from './secure-transport.ts'
+import { busyWith, refuseConnection, writeRaw } from './refuse.ts'
 
 /** Largest body of our own endpoints. Proxied bodies never pass Fastify's parsers. */
 const OWN_BODY_BYTES = 16_384
@@ -182,38 +184,4 @@ function countRequests(max: number): (socket: Socket) => boolean {
     counts.set(socket, count)
     return count >= max
   }
-}
-
-/** The response that is being written to a connection, if there is one. */
-const busyWith = (socket: Socket) => (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage ?? null
-
-const PARSER_CODES: Record<string, ErrorCode> = {
-  HPE_HEADER_OVERFLOW: 'headers_too_large',
-  HPE_CHUNK_EXTENSIONS_OVERFLOW: 'body_too_large',
-  ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
-}
-
-/** What Node's parser refuses never becomes a request: answered on the bare socket, after the answers that are on their way. */
-function refuseConnection(error: Error & { code?: string }, socket: Socket, observer: Observer, clock: Clock): void {
-  // who has not shaken hands could read no answer, and `end` would wait for the handshake
-  if ((socket as { secureConnecting?: boolean }).secureConnecting) return void socket.destroy()
-  const busy = busyWith(socket)
-  const isAboutNext = busy?.req.complete ?? false
-  if (!socket.writable || error.code === 'ECONNRESET' || (busy?.headersSent && !isAboutNext)) {
-    socket.destroy(error)
-  } else if (busy && isAboutNext) {
-    busy.shouldKeepAlive = false
-    busy.once('finish', () => socket.destroySoon())
-  } else writeRaw(socket, PARSER_CODES[error.code ?? ''] ?? 'request_malformed', observer, clock)
-}
-
-function writeRaw(socket: Socket, code: ErrorCode, observer: Observer, clock: Clock): void {
-  const requestId = observer.refused(code)
-  const error = problem(code)
-  const body = JSON.stringify(problemBody(error, requestId, clock.now()))
-  const allow = code === 'method_not_allowed' ? 'allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n' : ''
-  socket.end(
-    `HTTP/1.1 ${error.status} ${error.title}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
-      `${allow}cache-control: no-store\r\nx-request-id: ${requestId}\r\nconnection: close\r\n\r\n${body}`,
-  )
 }
