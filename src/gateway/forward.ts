@@ -183,7 +183,7 @@ function passOn({ place: { upstream, report }, fields, body, request, exchange, 
 
     response.on('drain', resume)
     response.on('close', clientLeft)
-    // an answer that waits behind another on its connection does not hear of its end
+    // an answer that waits behind another on its connection may not hear of its end
     if (!response.socket) request.socket.on('close', clientLeft)
 
     upstream.pool().dispatch(
@@ -209,7 +209,7 @@ function passOn({ place: { upstream, report }, fields, body, request, exchange, 
           clearTimeout(silent)
           report(!route.breaker.statuses.has(status))
           const raw = (started as { rawHeaders?: Buffer[] }).rawHeaders ?? []
-          const coding = valuesOf(raw, 'transfer-encoding').join(', ').toLowerCase()
+          const coding = valuesOf(raw, 'transfer-encoding').join(', ').replace(/ +$/, '').toLowerCase()
           if (coding !== '' && coding !== 'chunked') {
             fail(problem('upstream_invalid', { cause: `the transfer coding ${coding}, which nobody asked for` }))
             return started.abort(new Error('refused'))

@@ -126,6 +126,7 @@ function read(req: IncomingMessage, table: RouteTable, exchange: Exchange, maxHe
   if (req.rawHeaders.length > maxHeaders * 2) return refuse('headers_too_large', `${req.rawHeaders.length / 2} fields`)
   const repeated = repeatedField(req.rawHeaders)
   if (repeated) return problem('header_invalid', { detail: `The header ${repeated} is repeated.` })
+  if (!exchange.client.isReadable) return problem('header_invalid', { detail: 'The header forwarded is malformed.' })
   const host = readHost(req.headers.host)
   if (host === null) return problem('header_invalid', { detail: 'The header host is missing or malformed.' })
   exchange.host = host

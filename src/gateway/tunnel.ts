@@ -126,6 +126,8 @@ export function joinSockets(
     const ended = () => {
       endedBy ??= flow === up ? 'client' : 'upstream'
       if (!flow.isCut) to.end()
+      // a WebSocket knows no half-close: the other side has as long to say goodbye
+      giveUpAfter(idleMs)
     }
     // while the upstream was asked a client may have said all that it has to say
     if (from.readableEnded) ended()

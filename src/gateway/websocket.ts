@@ -143,6 +143,8 @@ function accept(
   exchange: Exchange,
 ): void {
   reply.raw.detachSocket(client)
+  // silence is the tunnel's to judge
+  client.setTimeout(0)
   reply.raw.statusCode = 101
   const own = { connection: 'Upgrade', upgrade: 'websocket', 'x-request-id': exchange.requestId }
   const fields = [...responseHeaders(response.rawHeaders, own, NO_EDITS), ...Object.entries(own).flat()]
@@ -175,6 +177,8 @@ function passRefusal(
     client.once('close', over)
     response.on('error', () => client.destroy())
     ask.setTimeout(route.timeouts.idleMs, () => ask.destroy())
+    // once all of it has come, what the client does not read has this bound alone
+    client.setTimeout(route.timeouts.idleMs)
     reply.raw.writeHead(response.statusCode!, fields)
     response.pipe(reply.raw)
   })

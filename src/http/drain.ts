@@ -37,6 +37,10 @@ function bound(socket: Socket): () => void {
   const watch = setInterval(() => {
     if (socket.bytesRead - bytesRead > MAX_BYTES || performance.now() - started > MAX_MS) socket.destroy()
   }, 100).unref()
-  socket.once('close', () => clearInterval(watch))
-  return () => clearInterval(watch)
+  const stop = () => {
+    clearInterval(watch)
+    socket.off('close', stop)
+  }
+  socket.once('close', stop)
+  return stop
 }

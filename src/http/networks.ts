@@ -55,6 +55,8 @@ export interface ClientOrigin {
   address: string
   /** The TCP peer is a trusted proxy: what it says of the client is believed. */
   viaTrustedProxy: boolean
+  /** False: what it says cannot be read, and nobody knows who the client is. */
+  isReadable: boolean
   /** The client speaks TLS, with us or with a trusted proxy. */
   isSecure: boolean
   /** The addresses before us as trusted proxies told them; empty without one. */
@@ -74,9 +76,9 @@ export function createOriginReader(
     const isEncrypted = (req.socket as TLSSocket).encrypted === true
     const isExempt = !exempt.isEmpty && exempt.has(peer) && !FORWARDING.some((name) => name in req.headers)
     if (trusted.isEmpty || !trusted.has(peer))
-      return { address: peer, viaTrustedProxy: false, isSecure: isEncrypted, forwardedFor: '', isExempt }
+      return { address: peer, viaTrustedProxy: false, isReadable: true, isSecure: isEncrypted, forwardedFor: '', isExempt }
     let address = peer
-    const { hops, proto } = readForwarding(req.headers, kind)
+    const { hops, proto, isReadable } = readForwarding(req.headers, kind)
     for (const hop of hops.toReversed()) {
       const next = plainAddress(hop.replace(/^\[(.*)\](?::\d+)?$/, '$1').replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1'))
       if (!isIP(next)) break
@@ -84,37 +86,55 @@ export function createOriginReader(
       if (!trusted.has(next)) break
     }
     const isSecure = proto === 'https' || (proto !== 'http' && isEncrypted)
-    return { address, viaTrustedProxy: true, isSecure, forwardedFor: hops.join(', '), isExempt }
+    return { address, viaTrustedProxy: true, isReadable, isSecure, forwardedFor: hops.join(', '), isExempt }
   }
 }
 
+interface Told {
+  hops: string[]
+  proto: string | undefined
+  isReadable: boolean
+}
+
 /** What a trusted proxy says. Of two values the last is its own. */
-function readForwarding(headers: IncomingHttpHeaders, kind: Forwarding): { hops: string[]; proto: string | undefined } {
+function readForwarding(headers: IncomingHttpHeaders, kind: Forwarding): Told {
   if (kind === 'forwarded') {
     const elements = parseForwarded(String(headers.forwarded ?? ''))
-    return { hops: elements.flatMap((e) => e.get('for') ?? []), proto: elements.at(-1)?.get('proto')?.toLowerCase() }
+    if (!elements) return { hops: [], proto: undefined, isReadable: false }
+    // an element that names nobody stands for somebody: whoever is told before it is not vouched for
+    const hops = elements.map((e) => e.get('for') ?? 'unknown')
+    return { hops, proto: elements.at(-1)?.get('proto')?.toLowerCase(), isReadable: true }
   }
   const listOf = (name: string) =>
     String(headers[name] ?? '')
       .split(',')
       .map((s) => s.trim())
       .filter(Boolean)
-  return { hops: listOf('x-forwarded-for'), proto: listOf('x-forwarded-proto').at(-1)?.toLowerCase() }
+  return { hops: listOf('x-forwarded-for'), proto: listOf('x-forwarded-proto').at(-1)?.toLowerCase(), isReadable: true }
 }
 
-/** RFC 7239 §4: `name=token` or `name="quoted"`, joined by `;`, elements by `,`. */
-const FORWARDED_PAIR = /\s*([!#$%&'*+.^_`|~\w-]+)=(?:([!#$%&'*+.^_`|~\w-]+)|"((?:[^"\\]|\\.)*)")\s*([;,]|$)/y
+/** RFC 7239 §4: `name=value` or `name="quoted"`, joined by `;`, elements by `,`. Unquoted colons and brackets are common, and no other reading exists. */
+const FORWARDED_PAIR = /\s*([!#$%&'*+.^_`|~\w-]+)=(?:([^\s",;]+)|"((?:[^"\\]|\\.)*)")\s*(?:;|(?=,|$))/y
+const ELEMENT_END = /[\s,]*/y
 
-/** None at all when a part of it cannot be read: a quote that a client left open would turn the proxy's own element into its text. */
-function parseForwarded(text: string): Map<string, string>[] {
-  const elements = [new Map<string, string>()]
-  FORWARDED_PAIR.lastIndex = 0
-  while (FORWARDED_PAIR.lastIndex < text.length) {
-    const pair = FORWARDED_PAIR.exec(text)
-    if (!pair) return []
-    const [, name, token, quoted = '', separator] = pair
-    elements.at(-1)!.set(name!.toLowerCase(), token ?? quoted.replace(/\\(.)/g, '$1'))
-    if (separator === ',') elements.push(new Map())
+/** Null when a part of it cannot be read: a quote that a client left open would turn the proxy's own element into its text. */
+function parseForwarded(text: string): Map<string, string>[] | null {
+  const elements: Map<string, string>[] = []
+  const skip = (from: number) => {
+    ELEMENT_END.lastIndex = from
+    return from + ELEMENT_END.exec(text)![0].length
+  }
+  for (let at = skip(0); at < text.length; at = skip(at)) {
+    const element = new Map<string, string>()
+    do {
+      FORWARDED_PAIR.lastIndex = at
+      const pair = FORWARDED_PAIR.exec(text)
+      if (!pair) return null
+      const [, name, value, quoted = ''] = pair
+      element.set(name!.toLowerCase(), value ?? quoted.replace(/\\(.)/g, '$1'))
+      at = FORWARDED_PAIR.lastIndex
+    } while (text[at - 1] === ';' && at < text.length)
+    elements.push(element)
   }
   return elements
 }

@@ -115,7 +115,7 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
         end(exchange, req, res)
       }
       res.once('close', over)
-      // an answer that waits behind another on its connection does not hear of its end
+      // an answer that waits behind another on its connection may not hear of its end
       if (!res.socket) req.socket.once('close', over)
     },
     refused(code) {

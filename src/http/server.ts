@@ -21,7 +21,7 @@ import { busyWith, refuseConnection, writeRaw } from './refuse.ts'
 /** Largest body of our own endpoints. Proxied bodies never pass Fastify's parsers. */
 const OWN_BODY_BYTES = 16_384
 
-/** How long a client may take nothing of what is written to it. */
+/** How long a client may take next to nothing of what is written to it, unless a route's idleMs is longer. */
 const STALLED_MS = 30_000
 
 export interface ServerDeps {
@@ -114,10 +114,14 @@ export async function createServer({ config, clock, logger, pipeline, observer, 
   if (certificate) showExpiry(certificate)
   server.maxHeadersCount = 0 //           default 2000, and what is beyond is dropped silently: we count and answer 431
   // a client that does not read its answer holds the connection and what is written to it; silence alone is judged by the route's idleMs
-  server.timeout = STALLED_MS
-  server.on('timeout', (socket: Socket) => {
-    if (busyWith(socket) === null || socket.writableLength > 0) socket.destroy()
-  })
+  server.timeout = Math.max(STALLED_MS, ...config.routes.map(({ timeouts }) => timeouts.idleMs))
+  const stalled = (socket: Socket) => {
+    const busy = busyWith(socket)
+    if (busy !== null && socket.writableLength === 0) return
+    if (busy) exchangeOf(busy.req).error ??= problem('request_timeout', { cause: 'the client has read next to nothing for too long' })
+    socket.destroy()
+  }
+  server.on('timeout', stalled)
   server.maxConnections = config.server.maxConnections
   server.on('drop', () => metrics.connectionsRefused.inc())
   // without these listeners Node answers 100, 417 and nothing by itself, before anybody is authorised
@@ -131,7 +135,7 @@ export async function createServer({ config, clock, logger, pipeline, observer, 
   })
   // Node takes its own listeners off such a socket: without one of ours an error on it would end the process
   server.on('connect', (_req: IncomingMessage, socket: Socket) => {
-    socket.on('error', () => socket.destroy())
+    socket.on('error', () => socket.destroy()).setTimeout(server.timeout, () => socket.destroy())
     if (busyWith(socket)) socket.destroy()
     else writeRaw(socket, 'method_not_allowed', observer, clock)
   })
@@ -140,7 +144,8 @@ export async function createServer({ config, clock, logger, pipeline, observer, 
     // behind a request that is not answered yet there is nobody who waits for a 101
     if (busyWith(socket)) return void socket.destroy()
     upgrading.add(req)
-    socket.setTimeout(0)
+    // Node has taken its own listener off
+    socket.on('timeout', () => stalled(socket))
     // bytes that came with the request are the stream's first: back they go
     if (head.length) socket.unshift(head)
     const res = new http.ServerResponse(req)

@@ -149,6 +149,16 @@ describe('a route that is open to some networks', () => {
     expect(upstream.take()).toHaveLength(status === 200 ? 1 : 0)
   })
 
+  it('is closed to who makes the word of the proxy unreadable', async () => {
+    const strict = await startGateway({
+      config: { server: { trustedProxies: ['127.0.0.1/32'], forwardedBy: 'forwarded' } },
+      routes: [{ name: 'inside', match: { path: '/' }, upstream: [upstream.url], access: 'public', networks: { allow: ['127.0.0.0/8'] } }],
+    })
+    const from = async (forwarded: string) => (await call(strict, '/', { headers: { forwarded } })).status
+    expect([await from('for=203.0.113.7'), await from('x, for=203.0.113.7'), await from('for=127.0.0.1')]).toEqual([403, 400, 200])
+    await strict.close()
+  })
+
   it('does not say so to who is outside', async () => {
     const { body } = await call(gateway, '/office', { headers: { 'x-forwarded-for': '203.0.113.1' } })
     expect(body).toMatchObject({ code: 'forbidden', detail: 'You may not do this.' })

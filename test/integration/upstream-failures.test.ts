@@ -86,6 +86,13 @@ describe('an answer that is cut short', () => {
     else expect(wire.text()).not.toContain('\r\n0\r\n')
   })
 
+  it('is none where blanks follow the transfer coding (RFC 9110 §5.5)', async () => {
+    const [gateway] = await startBefore((socket) =>
+      socket.end('HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked  \r\n\r\n2\r\nok\r\n0\r\n\r\n'),
+    )
+    expect((await call(gateway, '/it')).body).toBe('ok')
+  })
+
   it.each(['gzip, chunked', 'chunked, gzip', 'deflate'])('under the transfer coding %s, which nobody asked for, is 502', async (coding) => {
     const [gateway] = await startBefore((socket) =>
       socket.end(`HTTP/1.1 200 OK\r\nTransfer-Encoding: ${coding}\r\n\r\n2\r\nok\r\n0\r\n\r\n`),

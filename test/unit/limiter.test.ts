@@ -267,13 +267,23 @@ describe('who the client is', () => {
       ['For="[2001:db8::7]:4711";Proto=HTTPS;by=_x', '2001:db8::7', true],
       ['for=203.0.113.1, for=198.51.100.1;proto=https, for=10.1.1.1', '198.51.100.1', false],
       ['for=_hidden', '10.0.0.1', false],
+      ['for=198.51.100.1:80;host=a.test:8080, , ', '198.51.100.1', false],
+      // who added the last element did not say for whom
+      ['for=198.51.100.1, proto=https', '10.0.0.1', true],
       ['', '10.0.0.1', false],
-      // what a client left open would swallow what the proxy added
-      ['for="10.9.9.9%, for="[2001:db8::77]:4711"', '10.0.0.1', false],
       ['for=198.51.100.1;by="x, for=10.9.9.9"', '198.51.100.1', false],
-      ['for="198.51.100.1\\", for=10.9.9.9"', '10.0.0.1', false],
     ])('%s is %s, secure: %s', (forwarded, address, isSecure) => {
       expect(told({ forwarded })).toMatchObject({ address, isSecure })
+    })
+
+    // what a client left open would swallow what the proxy added
+    it.each([
+      'for="10.9.9.9%, for="[2001:db8::77]:4711"',
+      'for="198.51.100.1\\", for=10.9.9.9"',
+      'x, for=198.51.100.1',
+      'for=;',
+    ])('%s cannot be read, and nobody is vouched for', (forwarded) => {
+      expect(told({ forwarded }).isReadable).toBe(false)
     })
 
     it('a client’s X-Forwarded-* are not believed', () => {
@@ -292,6 +302,7 @@ describe('who the client is', () => {
     expect(read('203.0.113.9', { 'x-forwarded-for': '198.51.100.1', forwarded: 'for=198.51.100.1' })).toEqual({
       address: '203.0.113.9',
       viaTrustedProxy: false,
+      isReadable: true,
       isSecure: false,
       forwardedFor: '',
       isExempt: false,
