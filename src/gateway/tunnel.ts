@@ -83,6 +83,9 @@ export function joinSockets(
       flow.close = closeFrame(code, text, flow.isMasked)
       if (flow.frames.isBetween()) cut(flow)
     }
+    // sooner than a half-close before it would have had it
+    clearTimeout(closing)
+    closing = undefined
     giveUpAfter(CLOSING_MS)
   }
 

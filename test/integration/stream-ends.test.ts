@@ -210,6 +210,17 @@ describe('between the frames', () => {
   })
 })
 
+it('a client that has said goodbye already is not waited for any longer when its session ends', async () => {
+  const user = await newUser(gateway)
+  const [wire, { socket: server }] = await openBare(user)
+  wire.socket.end()
+  await until(() => server.readableEnded, 'the goodbye at the upstream')
+  // a frame that does not end: only the bound of the close is left
+  server.write(Buffer.from([0x81, 126, 0x01, 0x2c, 0x78]))
+  await call(gateway, '/auth/logout', { method: 'POST', token: user.token })
+  await wire.closes()
+})
+
 describe('a side that says nothing', () => {
   it('is pinged, and goes on when it answers', async () => {
     const ws = await open(await newUser(gateway), '/impatient')
