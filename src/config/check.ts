@@ -46,31 +46,33 @@ function checkAddresses({ server, tokens, cors, headers }: Config, problems: Fin
   }
 }
 
-const RESERVED_NAMES = new Set([
-  'host',
-  'authorization',
-  'connection',
-  'content-length',
-  'content-type',
-  'transfer-encoding',
-  'cookie',
-  'upgrade',
-  'te',
-  'trailer',
-  'expect',
-  'x-request-id',
-  'traceparent',
+/** Of the connection, and of the message on it. */
+const FRAMING_NAMES = new Set<string>([...CONNECTION_FIELDS, 'proxy-authorization', 'content-length', 'expect', 'host'])
+
+/** What upstreams get from us, whatever the client sent. */
+const SET_BY_US = new Set([
+  'x-auth-assertion',
   'x-forwarded-for',
   'x-forwarded-proto',
   'x-forwarded-host',
   'via',
-  'x-auth-assertion',
+  'x-request-id',
+  'traceparent',
+])
+
+/** Names that mean something else already. */
+const RESERVED_NAMES = new Set([
+  ...FRAMING_NAMES,
+  ...SET_BY_US,
+  'authorization',
+  'cookie',
+  'cookie2',
   'tracestate',
-  'keep-alive',
   'range',
   'accept',
   'accept-encoding',
   'accept-language',
+  'content-type',
   'content-encoding',
   'content-disposition',
   'cache-control',
@@ -80,7 +82,6 @@ const RESERVED_NAMES = new Set([
   'origin',
   'referer',
   'user-agent',
-  'cookie2',
 ])
 
 /** TLS, on both sides. */
@@ -134,18 +135,6 @@ function checkHeaderEdits({ headers, routes }: Config, problems: Finding[]): voi
     }
   })
 }
-
-const SET_BY_US = new Set([
-  'x-auth-assertion',
-  'x-forwarded-for',
-  'x-forwarded-proto',
-  'x-forwarded-host',
-  'via',
-  'x-request-id',
-  'traceparent',
-])
-
-const FRAMING_NAMES = new Set<string>([...CONNECTION_FIELDS, 'proxy-authorization', 'content-length', 'expect', 'host'])
 
 function checkStores({ server, database, redis }: Config, problems: Finding[]): void {
   const local = [database.url === 'embedded' && 'database.url: embedded', redis.url === 'memory' && 'redis.url: memory']

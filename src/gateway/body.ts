@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import { Transform } from 'node:stream'
 import { problem } from '../errors.ts'
+import { pipeApart } from '../http/drain.ts'
 import type { Route } from './routes.ts'
 
 /** Bytes; null when it says nowhere how long it is. */
@@ -39,13 +40,7 @@ export function countBody(request: IncomingMessage, { maxBodyBytes, timeouts: { 
   }, idleMs)
   const rest = () => clearTimeout(idle)
   stream.once('end', rest).once('close', rest)
-  // pipe does not pass errors on: a client that breaks off must break off the upstream's request too
-  const brokeOff = (cause: unknown) => stream.destroy(problem('request_malformed', { cause }))
-  request.once('aborted', () => brokeOff('the client broke off'))
-  request.once('error', brokeOff)
-  request.pipe(stream)
-  // whoever reads it takes his listener along when he goes
-  stream.on('error', () => {})
+  pipeApart(request, stream)
   return {
     stream,
     isHeldUp,

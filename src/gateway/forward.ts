@@ -157,12 +157,15 @@ function passOn({ place: { upstream, report }, fields, body, request, exchange, 
         resolve()
       }, reason)
     }
-    const giveUp = (cause: string, reason: StreamEnd = 'idle') => {
+    /** The upstream is not to go on either. */
+    const refuse = (error: Error, reason?: StreamEnd) => {
+      fail(error, reason)
+      abort(error)
+    }
+    const giveUp = (cause: string) => {
       // a client that is still sending says nothing of the upstream
       const isClients = !hasBegun && body !== null && !request.complete && !body.isHeldUp()
-      const late = problem(isClients ? 'request_timeout' : 'upstream_timeout', { cause })
-      fail(late, reason)
-      abort(late)
+      refuse(problem(isClients ? 'request_timeout' : 'upstream_timeout', { cause }), 'idle')
     }
     /** An event stream that must not go on ends as if the upstream had ended it: its client comes back, and is judged anew. */
     const endStream = (reason: StreamEnd) => {
@@ -202,31 +205,25 @@ function passOn({ place: { upstream, report }, fields, body, request, exchange, 
         onResponseStart(started, status, _headers, statusText) {
           // interim answers (RFC 9110 §15.2): not passed on, since many clients of HTTP/1.1 take a 103 for the answer (RFC 8297 §3)
           if ((status >= 100 && status < 200) || isOver) return
-          if (status < 100) {
-            fail(problem('upstream_invalid', { cause: 'a status line that is none' }))
-            return started.abort(new Error('refused'))
-          }
+          if (status < 100) return refuse(problem('upstream_invalid', { cause: 'a status line that is none' }))
           clearTimeout(silent)
           report(!route.breaker.statuses.has(status))
           const raw = (started as { rawHeaders?: Buffer[] }).rawHeaders ?? []
           const coding = valuesOf(raw, 'transfer-encoding').join(', ').replace(/ +$/, '').toLowerCase()
-          if (coding !== '' && coding !== 'chunked') {
-            fail(problem('upstream_invalid', { cause: `the transfer coding ${coding}, which nobody asked for` }))
-            return started.abort(new Error('refused'))
-          }
-          isDelimited = coding !== '' || valuesOf(raw, 'content-length').length > 0
+          if (coding !== '' && coding !== 'chunked')
+            return refuse(problem('upstream_invalid', { cause: `the transfer coding ${coding}, which nobody asked for` }))
           const own = answer.ownHeaders()
           const out = responseHeaders(raw, own, route.responseHeaders)
           const read = readAnswer(out)
-          tellLocations(out, route, upstream.authority)
+          tellLocations(out, route)
           hasLength = read.hasLength
+          isDelimited = coding !== '' || hasLength
           isWhole = read.stream === 'events'
           if (read.stream !== null) {
             try {
               closeStream = answer.openStream(endStream)
-            } catch (refused) {
-              fail(refused)
-              return started.abort(refused as Error)
+            } catch (tooMany) {
+              return refuse(tooMany as Error)
             }
           }
           hasBegun = true

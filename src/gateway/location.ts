@@ -2,19 +2,19 @@
 import { type Route, rewritePath } from './routes.ts'
 
 /** Location and Content-Location (RFC 9110 §10.2.2) among these fields, in place. */
-export function tellLocations(fields: string[], route: Route, authority: string): void {
+export function tellLocations(fields: string[], route: Route): void {
   for (let i = 0; i < fields.length; i += 2)
-    if (fields[i] === 'location' || fields[i] === 'content-location') fields[i + 1] = publicLocation(fields[i + 1]!, route, authority)
+    if (fields[i] === 'location' || fields[i] === 'content-location') fields[i + 1] = publicLocation(fields[i + 1]!, route)
 }
 
 /**
  * In the client's terms: the upstream's own origin goes, and what `rewrite` did to the path is undone. What leads elsewhere, or could be read
  * in two ways, stays as it is.
  */
-function publicLocation(value: string, route: Route, authority: string): string {
+function publicLocation(value: string, route: Route): string {
   // browsers take \ for / and drop tabs
   if (/[\\\t]/.test(value)) return value
-  const path = ownPath(value, route, authority)
+  const path = ownPath(value, route)
   if (path === null) return value
   const told = undoRewrite(path, route) ?? path
   // what is a path here must not become a host there
@@ -22,12 +22,11 @@ function publicLocation(value: string, route: Route, authority: string): string 
 }
 
 /** From the first `/` on, when the value leads to this route's upstreams; else null. */
-function ownPath(value: string, { servers }: Route, authority: string): string | null {
+function ownPath(value: string, { upstreamHosts }: Route): string | null {
   const [, scheme = 'http', host, path] = /^(?:(https?):)?\/\/([^/?#]*)(.*)$/i.exec(value) ?? []
   if (host === undefined) return value.startsWith('/') ? value : null
   const told = URL.canParse(`${scheme}://${host}`) ? new URL(`${scheme}://${host}`).host : ''
-  const ours = [authority.toLowerCase(), ...servers.map((server) => new URL(server.origin).host)]
-  if (!ours.includes(told)) return null
+  if (!upstreamHosts.has(told)) return null
   return path!.startsWith('/') ? path! : `/${path}`
 }
 

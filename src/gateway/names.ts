@@ -23,12 +23,13 @@ const resolveBySystem: Resolve = (name) => systemLookup(name, { all: true })
 interface Known {
   addresses: LookupAddress[]
   turn: number
+  /** The look-up that is under way. */
+  looking: Promise<void> | null
   watchers: (() => void)[]
 }
 
 export function createNames(resolve: Resolve = resolveBySystem, everyMs = EVERY_MS): Names {
   const names = new Map<string, Known>()
-  const looking = new Map<string, Promise<void>>()
 
   async function look(name: string, known: Known): Promise<void> {
     const found = await resolve(name)
@@ -38,9 +39,10 @@ export function createNames(resolve: Resolve = resolveBySystem, everyMs = EVERY_
     if (isOther && !isFirst) for (const changed of known.watchers) changed()
   }
   function refresh(name: string, known: Known): Promise<void> {
-    const pending = looking.get(name) ?? look(name, known).finally(() => looking.delete(name))
-    looking.set(name, pending)
-    return pending
+    known.looking ??= look(name, known).finally(() => {
+      known.looking = null
+    })
+    return known.looking
   }
   // a resolver that fails takes nothing away: the last answer stands
   const timer = setInterval(() => {
@@ -48,7 +50,7 @@ export function createNames(resolve: Resolve = resolveBySystem, everyMs = EVERY_
   }, everyMs).unref()
 
   const knownOf = (name: string): Known => {
-    const known = names.get(name) ?? { addresses: [], turn: 0, watchers: [] }
+    const known = names.get(name) ?? { addresses: [], turn: 0, looking: null, watchers: [] }
     names.set(name, known)
     return known
   }

@@ -39,6 +39,8 @@ export interface Route {
   assertion: boolean
   /** In place of the upstream's own authority. */
   hostHeader: string | null
+  /** All by which its upstreams may call themselves, in lower case. */
+  upstreamHosts: ReadonlySet<string>
   requestHeaders: HeaderEdits
   responseHeaders: HeaderEdits
   /** Null: from anywhere. */
@@ -129,6 +131,11 @@ export function rewritePath(route: Route, path: string): string {
 
 function compileRoute(route: RouteConfig, config: Config): Route {
   const trimmed = (path: string) => (path === '/' ? path : path.replace(/\/+$/, ''))
+  const servers = route.upstream.map((u) => {
+    const { url, weight = 1, tls = null } = typeof u === 'string' ? { url: u } : u
+    return { origin: new URL(url).origin, weight, tls }
+  })
+  const hostHeader = valueUnder(route.headers.request.set, 'host')
   return {
     name: route.name,
     host: route.match.host?.toLowerCase() ?? null,
@@ -136,10 +143,7 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     methods: route.match.methods ? new Set(withHead(route.match.methods)) : null,
     caseSensitive: route.match.caseSensitive,
     access: compileAccess(route.access),
-    servers: route.upstream.map((u) => {
-      const { url, weight = 1, tls = null } = typeof u === 'string' ? { url: u } : u
-      return { origin: new URL(url).origin, weight, tls }
-    }),
+    servers,
     connections: route.connections,
     breaker: { ...route.breaker, statuses: new Set(route.breaker.statuses) },
     rewritePrefix: route.rewrite ? trimmed(route.rewrite.prefix) : null,
@@ -151,7 +155,8 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     websocket: route.websocket,
     forwardAuthorization: route.headers.forwardAuthorization,
     assertion: route.headers.assertion,
-    hostHeader: valueUnder(route.headers.request.set, 'host'),
+    hostHeader,
+    upstreamHosts: new Set([...servers.map(({ origin }) => new URL(origin).host), ...(hostHeader ? [hostHeader.toLowerCase()] : [])]),
     requestHeaders: compileEdits(route.headers.request, foldName, 'host'),
     responseHeaders: compileEdits(route.headers.response, (name) => name),
     networks: compileNetworks(route.networks),

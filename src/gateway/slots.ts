@@ -10,7 +10,6 @@ export interface SlotOptions {
 
 /** It leaves the queue when it closes. */
 export interface Client {
-  destroyed: boolean
   once(event: 'close', listener: () => void): unknown
   off(event: 'close', listener: () => void): unknown
 }

@@ -17,6 +17,8 @@ export interface Upstream {
   /** `<route>:<n>`, for metrics. Never an address. */
   name: string
   origin: string
+  /** Of the origin, for `net.connect`. */
+  address: { isTls: boolean; host: string; port: number }
   /** The Host that it is asked for. */
   authority: string
   /** The connections of the moment: another pool once its name leads somewhere else. */
@@ -43,7 +45,7 @@ export interface Upstreams {
    */
   enter(route: Route, client: Client): Place | Promise<Place>
   /** For the second try of a request. @param besides not this one @returns null when there is no other with a free place */
-  enterAgain(route: Route, besides: Upstream | undefined): Place | null
+  enterAgain(route: Route, besides: Upstream): Place | null
   /** The error is of a connection that had served before and brought no byte since our request: it was closed as we wrote. */
   diedUnused(error: unknown): boolean
   /** `<route>:<n>` and its breaker, for metrics. */
@@ -81,9 +83,10 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
     )
 
   function join(route: Route, server: Server, name: string): Member {
-    const { hostname, host } = new URL(server.origin)
-    const bare = hostname.replace(/^\[|\]$/g, '')
-    const connectOptions = { lookup: names.lookupOf(bare), ...readTls(server, `route ${route.name}`) }
+    const { protocol, hostname, host, port } = new URL(server.origin)
+    const isTls = protocol === 'https:'
+    const address = { isTls, host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) || (isTls ? 443 : 80) }
+    const connectOptions = { lookup: names.lookupOf(address.host), ...readTls(server, `route ${route.name}`) }
     const connector = buildConnector({ timeout: route.timeouts.connectMs, ...connectOptions } as buildConnector.BuildOptions)
     const createPool = () =>
       new Pool(server.origin, {
@@ -102,7 +105,7 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
         headersTimeout: 0,
       })
     let pool = createPool()
-    names.watch(bare, () => {
+    names.watch(address.host, () => {
       logger.info({ upstream: name }, 'the name of an upstream leads somewhere else: new connections')
       const left = pool
       pool = createPool()
@@ -118,6 +121,7 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
     const upstream: Upstream = {
       name,
       origin: server.origin,
+      address,
       authority: route.hostHeader ?? host,
       pool: () => pool,
       connectOptions,

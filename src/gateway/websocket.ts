@@ -53,8 +53,7 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
       place = await upstreams.enter(route, client)
       const answer = await shakeHands(raw, exchange, route, place)
       reply.hijack()
-      if (!answer.isAccepted)
-        return await passRefusal(answer, reply, route, place.upstream.authority, { ...ownHeaders(), connection: 'close' })
+      if (!answer.isAccepted) return await passRefusal(answer, reply, route, { ...ownHeaders(), connection: 'close' })
       accept(client, answer, reply, exchange)
       reason = await new Promise((resolve) => {
         end = joinSockets(client, answer.socket, route.timeouts.idleMs, resolve)
@@ -76,12 +75,12 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
     // its end is heard from here on
     if (raw.socket.destroyed) throw problem('request_malformed', { cause: 'the client left' })
     exchange.upstream = { name: upstream.name, origin: upstream.origin, askedAt: performance.now() }
-    const { protocol, hostname, port } = new URL(upstream.origin)
+    const { isTls, host, port } = upstream.address
     return new Promise((resolve, reject) => {
-      const ask = (protocol === 'https:' ? https : http).request({
+      const ask = (isTls ? https : http).request({
         agent: false,
-        host: hostname.replace(/^\[|\]$/g, ''),
-        port: port || (protocol === 'https:' ? 443 : 80),
+        host,
+        port,
         path: rewritePath(route, exchange.target!.path) + exchange.target!.query,
         headers: [...fields, 'connection', 'Upgrade', 'upgrade', 'websocket'],
         maxHeaderSize: MAX_RESPONSE_HEADER_BYTES,
@@ -92,7 +91,7 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
         () => ask.destroy(problem('upstream_timeout', { cause: `no connection within connectMs = ${connectMs}` })),
         connectMs,
       )
-      ask.once('socket', (socket) => socket.once(protocol === 'https:' ? 'secureConnect' : 'connect', () => clearTimeout(unconnected)))
+      ask.once('socket', (socket) => socket.once(isTls ? 'secureConnect' : 'connect', () => clearTimeout(unconnected)))
       const giveUp = () => ask.destroy(problem('upstream_timeout', { cause: `no answer to the handshake within headersMs = ${headersMs}` }))
       const late = setTimeout(giveUp, headersMs)
       const clientLeft = () => ask.destroy(new Error('the client left'))
@@ -147,7 +146,8 @@ function accept(
   client.setTimeout(0)
   reply.raw.statusCode = 101
   const own = { connection: 'Upgrade', upgrade: 'websocket', 'x-request-id': exchange.requestId }
-  const fields = [...responseHeaders(response.rawHeaders, own, NO_EDITS), ...Object.entries(own).flat()]
+  const fields = responseHeaders(response.rawHeaders, own, NO_EDITS)
+  pushFields(fields, own)
   const lines = fields.flatMap((name, i) => (i % 2 === 0 ? [`${name}: ${fields[i + 1]}`] : []))
   client.write(`${['HTTP/1.1 101 Switching Protocols', ...lines].join('\r\n')}\r\n\r\n`, 'latin1')
   // frames that came with the upstream's 101 are its first
@@ -159,12 +159,11 @@ function passRefusal(
   { response, ask }: Handshake & { isAccepted: false },
   reply: FastifyReply,
   route: Route,
-  authority: string,
   own: ReturnType<OwnHeaders>,
 ): Promise<void> {
   const client = reply.request.raw.socket
   const fields = responseHeaders(response.rawHeaders, own, route.responseHeaders)
-  tellLocations(fields, route, authority)
+  tellLocations(fields, route)
   pushFields(fields, own)
   return new Promise((resolve) => {
     const late = route.timeouts.totalMs > 0 ? setTimeout(() => client.destroy(), route.timeouts.totalMs) : undefined

@@ -1,6 +1,8 @@
 /** What is left of a body that nobody wants. Closing with unread bytes would reset the connection, and the answer with it (RFC 9112 §9.6). */
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
+import type { Transform } from 'node:stream'
+import { problem } from '../errors.ts'
 
 const MAX_BYTES = 64 * 1024 * 1024
 const MAX_MS = 5000
@@ -12,6 +14,17 @@ export function drain(request: IncomingMessage): void {
   request.once('close', stop).once('end', stop)
   request.on('error', () => {})
   request.resume()
+}
+
+/** A body is read from a stream of its own: that can be broken off without the request, and its connection, going too. */
+export function pipeApart<S extends Transform>(request: IncomingMessage, stream: S): S {
+  // pipe does not pass errors on, and a body that was broken off is no whole one
+  const brokeOff = (cause: unknown) => stream.destroy(problem('request_malformed', { cause }))
+  request.once('aborted', () => brokeOff('the client broke off'))
+  request.once('error', brokeOff)
+  // whoever reads it takes his listener along when he goes
+  stream.on('error', () => {})
+  return request.pipe(stream)
 }
 
 const lingering = new WeakSet<Socket>()

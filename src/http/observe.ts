@@ -96,7 +96,7 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
       ms: Math.round(seconds * 10_000) / 10,
       ip: client.address,
       ...(principal ? { user: principal.id, session: principal.sessionId } : {}),
-      outcome: isComplete || status === CLIENT_CLOSED ? (error?.code ?? (isComplete ? 'ok' : 'broken_off')) : 'broken_off',
+      outcome: error && (isComplete || status === CLIENT_CLOSED) ? error.code : isComplete ? 'ok' : 'broken_off',
       ...(upstream ? { upstream: upstream.origin } : {}),
       ...(error?.cause === undefined ? {} : { cause: causeText(error.cause) }),
     }

@@ -1,5 +1,6 @@
 /** Lets each storm loose on a gateway that is a process of its own, and says what became of it. */
 import { parseArgs } from 'node:util'
+import { route } from '../support/config.ts'
 import { type GatewayProcess, get, startGatewayProcess, type Vitals } from '../support/gateway-process.ts'
 import { until } from '../support/processes.ts'
 import { aborts } from './storms/aborts.ts'
@@ -158,21 +159,15 @@ async function main(): Promise<number> {
   }
   const upstream = await startStormUpstream()
   const bad = await startBadUpstream()
-  const route = (path: string, url: string, more = {}) => ({
-    name: path.slice(1) || 'all',
-    match: { path },
-    upstream: [url],
-    access: 'public',
-    ...more,
-  })
+  const to = (path: string, url: string, more = {}) => route(path, { upstream: [url], ...more })
   const timeouts = { headersMs: 60_000 }
   const gateway = await startGatewayProcess({
     routes: [
-      route('/', upstream.url, { timeouts }),
-      route('/up', upstream.url, { body: { maxBytes: 1024 * 1024 * MIB } }),
-      route('/ws', upstream.url, { websocket: true }),
+      to('/', upstream.url, { timeouts }),
+      to('/up', upstream.url, { body: { maxBytes: 1024 * 1024 * MIB } }),
+      to('/ws', upstream.url, { websocket: true }),
       // an upstream that says nothing more is given up soon
-      ...['/bad', '/good'].map((path) => route(path, bad.url, { timeouts: { headersMs: 1000, idleMs: 1000 }, breaker: { failures: 0 } })),
+      ...['/bad', '/good'].map((path) => to(path, bad.url, { timeouts: { headersMs: 1000, idleMs: 1000 }, breaker: { failures: 0 } })),
     ],
   })
   try {

@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest'
 import { call } from '../support/client.ts'
+import { route } from '../support/config.ts'
 import { type Gateway, metric, startGateway } from '../support/gateway.ts'
 import { freePort, until } from '../support/processes.ts'
 import type { RawUpstream } from '../support/raw-upstream.ts'
@@ -22,19 +23,13 @@ let gateway: Gateway
 beforeAll(async () => {
   upstream = await startStormUpstream()
   bad = await startBadUpstream()
-  const route = (path: string, url: string, more = {}) => ({
-    name: path.slice(1) || 'all',
-    match: { path },
-    upstream: [url],
-    access: 'public',
-    ...more,
-  })
+  const to = (path: string, url: string, more = {}) => route(path, { upstream: [url], ...more })
   gateway = await startGateway({
     routes: [
-      route('/', upstream.url, { body: { maxBytes: 64 * MIB } }),
-      route('/ws', upstream.url, { websocket: true }),
-      route('/refusing', `http://127.0.0.1:${await freePort()}`),
-      ...['/bad', '/good'].map((path) => route(path, bad.url, { timeouts: { headersMs: 500, idleMs: 500 }, breaker: { failures: 0 } })),
+      to('/', upstream.url, { body: { maxBytes: 64 * MIB } }),
+      to('/ws', upstream.url, { websocket: true }),
+      to('/refusing', `http://127.0.0.1:${await freePort()}`),
+      ...['/bad', '/good'].map((path) => to(path, bad.url, { timeouts: { headersMs: 500, idleMs: 500 }, breaker: { failures: 0 } })),
     ],
   })
 })

@@ -1,30 +1,29 @@
 /** No request makes an upstream believe in an identity or an origin that the gateway did not establish. */
-import { once } from 'node:events'
-import http from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { IncomingMessage } from 'node:http'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { newUser, raw, statusOf, type TestUser } from '../support/client.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
+import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 let gateway: Gateway
 let user: TestUser
 /** The header section of each request, plain or upgrade, as it arrived. */
 let seen: [string, string][][] = []
-const keep = (req: http.IncomingMessage) => {
+const keep = (req: IncomingMessage) => {
   seen.push(Array.from({ length: req.rawHeaders.length / 2 }, (_, i) => [req.rawHeaders[2 * i]!, req.rawHeaders[2 * i + 1]!]))
 }
-const server = http.createServer((req, res) => {
-  keep(req)
-  req.resume().on('end', () => res.end('ok'))
-})
-server.on('upgrade', (req, socket) => {
-  keep(req)
-  socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n')
-})
+let server: Upstream
 beforeAll(async () => {
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const upstream = [`http://127.0.0.1:${(server.address() as AddressInfo).port}`]
+  server = await startUpstream((req, res) => {
+    keep(req)
+    req.resume().on('end', () => res.end('ok'))
+    return true
+  })
+  server.server.on('upgrade', (req, socket) => {
+    keep(req)
+    socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n')
+  })
+  const upstream = [server.url]
   gateway = await startGateway({
     routes: [
       { name: 'public', match: { path: '/public' }, upstream, access: 'public', websocket: true },
@@ -35,8 +34,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await gateway.close()
-  server.close()
-  server.closeAllConnections()
+  await server.close()
 })
 
 const UPGRADE = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==']

@@ -1,10 +1,8 @@
 /** No upgrade is a tunnel past the gateway: each is answered at once, and only a WebSocket on a route for it reaches an upstream. */
-import { once } from 'node:events'
-import http from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { newUser, raw, statusOf, type TestUser } from '../support/client.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
+import { startUpstream, type Upstream } from '../support/upstream.ts'
 import { connect } from '../support/wire.ts'
 
 let gateway: Gateway
@@ -12,18 +10,18 @@ let user: TestUser
 /** What reached the upstream, as `GET /path upgrade`. */
 let seen: string[] = []
 /** It would switch to anything. */
-const server = http.createServer((req, res) => {
-  seen.push(`${req.method} ${req.url} ${req.headers.upgrade ?? '-'}`)
-  req.resume().on('end', () => res.end('plain'))
-})
-server.on('upgrade', (req, socket) => {
-  seen.push(`${req.method} ${req.url} ${req.headers.upgrade}`)
-  socket.end('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nPRI * HTTP/2.0')
-})
+let server: Upstream
 beforeAll(async () => {
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const upstream = [`http://127.0.0.1:${(server.address() as AddressInfo).port}`]
+  server = await startUpstream((req, res) => {
+    seen.push(`${req.method} ${req.url} ${req.headers.upgrade ?? '-'}`)
+    req.resume().on('end', () => res.end('plain'))
+    return true
+  })
+  server.server.on('upgrade', (req, socket) => {
+    seen.push(`${req.method} ${req.url} ${req.headers.upgrade}`)
+    socket.end('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nPRI * HTTP/2.0')
+  })
+  const upstream = [server.url]
   gateway = await startGateway({
     routes: [
       { name: 'plain', match: { path: '/' }, upstream, access: 'public' },
@@ -36,8 +34,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await gateway.close()
-  server.close()
-  server.closeAllConnections()
+  await server.close()
 })
 beforeEach(() => {
   seen = []
