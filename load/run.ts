@@ -4,12 +4,12 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
-import { type AddressInfo, createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { freePorts, hasEnded, stop, waitUntilReady } from './lib/processes.ts'
 
 const HELP = `node load/run.ts SCENARIO [--rate N] [--duration D]
 
@@ -20,8 +20,6 @@ const HELP = `node load/run.ts SCENARIO [--rate N] [--duration D]
 With DATABASE_URL and REDIS_URL the gateway uses those in place of its embedded stores. Give it a database of its own: it fills it with users.
 Exit code: that of k6 (99: a threshold was missed); 1 when nothing could be started, 2 wrong usage, 130 interrupted before k6 ran.`
 const K6_MISSING = 'k6 is missing: go install go.k6.io/k6@v1.8.1'
-const START_TIMEOUT_MS = 60_000
-const STOP_TIMEOUT_MS = 30_000
 
 /** The same for each run, so that a second one can open what the first one left in a Postgres; and no other database opens with it. */
 const SECRET_KEY = createHash('sha256').update('the load scenarios of portcullis').digest('base64')
@@ -81,15 +79,6 @@ async function startUpstream(): Promise<http.Server> {
   return server
 }
 
-/** All are held until each is known: they are different ones. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  await Promise.all(servers.map((server) => once(server, 'listening')))
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => once(server.close(), 'close')))
-  return ports
-}
-
 interface Place {
   port: number
   adminPort: number
@@ -129,29 +118,6 @@ function startGateway(configFile: string, logFile: string): ChildProcess {
   })
 }
 
-async function waitUntilReady(gateway: ChildProcess, adminUrl: string): Promise<void> {
-  const deadline = Date.now() + START_TIMEOUT_MS
-  while (Date.now() < deadline) {
-    if (hasEnded(gateway)) throw new Error('the gateway ended while it was starting')
-    if (isInterrupted) return
-    const answer = await fetch(`${adminUrl}/readyz`, { signal: AbortSignal.timeout(1000) }).catch(() => null)
-    if (answer?.ok) return
-    await sleep(100)
-  }
-  throw new Error(`the gateway was not ready within ${START_TIMEOUT_MS / 1000} s`)
-}
-
-const hasEnded = ({ exitCode, signalCode }: ChildProcess) => exitCode !== null || signalCode !== null
-
-async function stop(child: ChildProcess): Promise<void> {
-  if (hasEnded(child)) return
-  const ended = once(child, 'exit')
-  child.kill('SIGTERM')
-  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS)
-  await ended
-  clearTimeout(timer)
-}
-
 let isInterrupted = false
 let k6: ChildProcess | undefined
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -178,7 +144,7 @@ async function run({ scenario, rate, duration }: Words): Promise<number> {
 
     const gateway = startGateway(configFile, logFile)
     undo.push(() => stop(gateway))
-    await waitUntilReady(gateway, `http://127.0.0.1:${adminPort}`)
+    await waitUntilReady(gateway, `http://127.0.0.1:${adminPort}`, () => isInterrupted)
     if (isInterrupted) return 130
 
     const settings = { GATEWAY_URL: `http://127.0.0.1:${port}`, ADMIN_URL: `http://127.0.0.1:${adminPort}`, RATE: rate, DURATION: duration }
