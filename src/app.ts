@@ -47,8 +47,10 @@ import { createServer } from './http/server.ts'
 import { boundBody } from './http/slow-body.ts'
 import { createCleanup, createRetryErasure } from './jobs/cleanup.ts'
 import { schedule } from './jobs/schedule.ts'
+import { createAdmission } from './limits/admission.ts'
 import { createCounterTable } from './limits/counters.repo.ts'
 import { createLimiter } from './limits/limiter.ts'
+import { createRedisGuard } from './limits/redis-guard.ts'
 import type { Logger } from './logger.ts'
 import { createMetrics } from './metrics.ts'
 import { openRedis } from './redis.ts'
@@ -133,19 +135,16 @@ export async function buildApp(options: BuildOptions): Promise<App> {
   const core = await buildCore(options)
   const { config, logger, clock, metrics, database, db, redis, secrets, keyring, revocations, ending, passwords } = core
 
-  const limiter = createLimiter({
-    redis,
-    replicas: config.server.replicas,
-    counters: createCounterTable(db),
-    metrics,
-    now: () => clock.now(),
-  })
+  const guard = createRedisGuard(() => clock.now())
+  const shares = config.server.replicas
+  const limiter = createLimiter({ redis, guard, shares, counters: createCounterTable(db), metrics })
   const accessTokens = createAccessTokens({ keyring, tokens: config.tokens, clock })
   const refreshTokens = createRefreshTokens({ db, secrets, ending, tokens: config.tokens, refresh: config.auth.refresh })
   const opening = createSessionOpening({ accessTokens, refreshTokens, grantsOf: createRoles(config.auth.roles), config })
   const authenticate = createAuthenticate({ accessTokens, keyring, revocations, limiter, config, metrics, clock })
 
   const table = compileRoutes(config)
+  const admission = createAdmission({ redis: redis?.client ?? null, guard, shares, metrics, now: () => clock.steady() })
   const upstreams = createUpstreams({ routes: table.routes, clock, logger, metrics, resolve: options.resolve })
   const headers = createHeaderRules(config, createAssertions({ keyring, issuer: config.tokens.issuer, clock }))
   const streams = createStreams({ revocations, clock, metrics, maxOfOne: config.limits.streams })
@@ -156,7 +155,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
     table,
     readOrigin,
     authenticate,
-    limits: createRouteLimits(config.limits, limiter),
+    limits: createRouteLimits(config.limits, table.routes, admission),
     forward: createForward({ upstreams, headers }),
     bridge: createWebSocketBridge({ upstreams, headers, streams }),
     ownMethods: (path) => OWN_METHODS.filter((method): boolean => server.hasRoute({ method, url: path })),
@@ -226,7 +225,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
   })
 
   // a connection that stands and does not answer is no Redis
-  const isRedisUp = () => redis === null || (redis.isUp() && !limiter.isBreakerOpen())
+  const isRedisUp = () => redis === null || (redis.isUp() && !guard.isOpen())
   const admin = createAdminServer({
     metrics,
     checks: [
@@ -240,7 +239,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
   metrics.upstreamBreakerState.collectFrom(function* () {
     for (const [name, state] of upstreams.states()) yield [name, BREAKER_VALUES[state]]
   })
-  const stopSampling = sampleMetrics({ core, database, isRedisUp, breakerOpen: limiter.isBreakerOpen })
+  const stopSampling = sampleMetrics({ core, database, isRedisUp, breakerOpen: guard.isOpen })
 
   const jobs = [
     { name: 'signing keys', everySeconds: config.tokens.keyPollSeconds, run: () => keyring.reload() },

@@ -1,5 +1,6 @@
 /** Every series, in one readable list. Labels are route and policy names, codes and outcomes: never a path, a user or an address. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { tallies, timings } from './tallies.ts'
 
 export interface Metrics extends ReturnType<typeof createMetrics> {}
 
@@ -30,6 +31,9 @@ export function createMetrics(version: string) {
     new Gauge({ name: prefix + name, help, labelNames, registers })
   const histogram = <L extends string>(name: string, help: string, labelNames: readonly L[], buckets = LATENCY) =>
     new Histogram({ name: prefix + name, help, labelNames, buckets, registers })
+  /** Counted on every request: see tallies.ts. */
+  const tally = <L extends string>(name: string, help: string) => tallies<L>(registry, prefix + name, help)
+  const timing = <L extends string>(name: string, help: string, buckets = LATENCY) => timings<L>(registry, prefix + name, help, buckets)
   const sampled = (name: string, help: string): Sampled => {
     let read = () => 0
     new Gauge({
@@ -76,10 +80,10 @@ export function createMetrics(version: string) {
 
   return {
     registry,
-    requests: counter('http_requests_total', 'Requests answered.', ['method', 'route', 'status']),
-    requestSeconds: histogram('http_request_duration_seconds', 'From the request line to the end of the answer.', ['route', 'method']),
-    overheadSeconds: histogram('gateway_overhead_seconds', 'Spent in the gateway before the upstream was asked.', ['route'], OVERHEAD),
-    upstreamSeconds: histogram('upstream_duration_seconds', "Until the upstream's answer ended.", ['upstream']),
+    requests: tally<'method' | 'route' | 'status'>('http_requests_total', 'Requests answered.'),
+    requestSeconds: timing<'route' | 'method'>('http_request_duration_seconds', 'From the request line to the end of the answer.'),
+    overheadSeconds: timing<'route'>('gateway_overhead_seconds', 'Spent in the gateway before the upstream was asked.', OVERHEAD),
+    upstreamSeconds: timing<'upstream'>('upstream_duration_seconds', "Until the upstream's answer ended."),
     upstreamBreakerState: sampledEach('upstream_breaker_state', '0 closed, 1 half-open, 2 open.', 'upstream'),
     upstreamRetries: counter('upstream_retries_total', 'Requests sent again, on a fresh connection or to another upstream.', ['upstream']),
     inFlight: sampled('http_requests_in_flight', 'Requests that are being answered.'),
@@ -87,8 +91,8 @@ export function createMetrics(version: string) {
     logins,
     registrations: counter('registrations_total', 'Registrations.', ['outcome']),
     refreshes,
-    limitDecisions: counter('limit_decisions_total', 'Decisions of rate limits.', ['policy', 'decision', 'tier']),
-    tokenCache: counter('token_cache_total', 'Look-ups in the token cache.', ['result']),
+    limitDecisions: tally<'policy' | 'decision' | 'tier'>('limit_decisions_total', 'Decisions of rate limits.'),
+    tokenCache: tally<'result'>('token_cache_total', 'Look-ups in the token cache.'),
     argon2InFlight: sampled('argon2_in_flight', 'Password hashes being computed.'),
     argon2Queued: sampled('argon2_queued', 'Requests that wait for a password hash.'),
     argon2Rejected: counter('argon2_rejected_total', 'Requests turned away because the queue was full.'),

@@ -1,7 +1,7 @@
 /** Limits of the endpoints that take a credential. Exact, and counted in Postgres while Redis is away. */
 import type { Config } from '../config/schema.ts'
 import { type ErrorCode, Problem, problem } from '../errors.ts'
-import { addressKey, type ClientOrigin } from '../http/networks.ts'
+import type { ClientOrigin } from '../http/networks.ts'
 import { type Decision, type Limit, type Limiter, limitHeaders } from '../limits/limiter.ts'
 import type { Secrets } from '../tokens/secrets.ts'
 
@@ -52,18 +52,18 @@ export function createCredentialLimits(limiter: Limiter, secrets: Secrets, confi
 
   return {
     async register(origin) {
-      if (!origin.isExempt) await consume(limits.register, addressKey(origin.address))
+      if (!origin.isExempt) await consume(limits.register, origin.limitKey)
     },
     async login(origin, account, work) {
       // what was typed may be a password in the wrong field: an HMAC of it, never itself
       const key = 'id' in account ? account.id : secrets.derive('unknown account', Buffer.from(account.unknown)).toString('base64url')
       // exemption is for addresses: an account's own budget holds for everybody
-      if (!origin.isExempt) await consume(limits.login, `${addressKey(origin.address)}|${key}`)
+      if (!origin.isExempt) await consume(limits.login, `${origin.limitKey}|${key}`)
       return countingFailure(limits.account, key, ['invalid_credentials'], work)
     },
     refresh(origin, work) {
       if (origin.isExempt) return work()
-      return countingFailure(limits.refresh, addressKey(origin.address), ['refresh_invalid', 'refresh_expired', 'refresh_reused'], work)
+      return countingFailure(limits.refresh, origin.limitKey, ['refresh_invalid', 'refresh_expired', 'refresh_reused'], work)
     },
   }
 }

@@ -6,7 +6,7 @@ import { LRUCache } from 'lru-cache'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/schema.ts'
 import { Problem, problem } from '../errors.ts'
-import { addressKey, type ClientOrigin } from '../http/networks.ts'
+import type { ClientOrigin } from '../http/networks.ts'
 import { type Limit, type Limiter, limitHeaders } from '../limits/limiter.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Revocations } from '../sessions/revocations.ts'
@@ -56,8 +56,8 @@ export function createAuthenticate({
   /** Concurrent misses of one token share one verification. */
   const verifying = new Map<string, Promise<Proof>>()
   const budget: Limit = { name: 'token', scope: 'credential', ...config.limits.credentials.token }
-  const hits = metrics.tokenCache.labels({ result: 'hit' })
-  const misses = metrics.tokenCache.labels({ result: 'miss' })
+  const hits = metrics.tokenCache.bind({ result: 'hit' })
+  const misses = metrics.tokenCache.bind({ result: 'miss' })
   const toPrincipal = createPrincipalReader(config)
 
   function judge({ principal }: Proof): Principal {
@@ -75,7 +75,7 @@ export function createAuthenticate({
 
   async function verifyMiss(token: string, client: ClientOrigin): Promise<Principal> {
     revocations.demandLoaded()
-    const address = addressKey(client.address)
+    const address = client.limitKey
     if (!client.isExempt) {
       const left = await limiter.peek(budget, address, { kind: 'local' })
       if (!left.isAllowed) throw problem('rate_limited', { cause: 'too many invalid tokens', headers: limitHeaders([left]) })
@@ -98,10 +98,10 @@ export function createAuthenticate({
     if (!token) throw problem('token_invalid', { cause: 'not of the form Bearer <token>' })
     const proof = cache.get(token)
     if (proof && keyring.known(proof.key.kid) === proof.key) {
-      hits.inc()
+      hits.count++
       return judge(proof)
     }
-    misses.inc()
+    misses.count++
     return verifyMiss(token, client)
   }
 }

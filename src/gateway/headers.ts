@@ -5,7 +5,6 @@
 import { randomFillSync } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Config } from '../config/schema.ts'
-import { plainAddress } from '../http/networks.ts'
 import type { Assertions } from '../tokens/assertions.ts'
 import { CONNECTION_FIELDS, foldName, isClaim } from './claims.ts'
 import type { Exchange } from './exchange.ts'
@@ -89,8 +88,7 @@ function connectionOptions(value: string): Set<string> | null {
 }
 
 function pushOrigin(out: string[], req: IncomingMessage, { client, host }: Exchange): void {
-  const { viaTrustedProxy, isSecure, forwardedFor } = client
-  const peer = plainAddress(req.socket.remoteAddress ?? '')
+  const { peer, viaTrustedProxy, isSecure, forwardedFor } = client
   const told = viaTrustedProxy ? lastOf(req.headers['x-forwarded-host']) : undefined
   out.push('x-forwarded-for', forwardedFor ? `${forwardedFor}, ${peer}` : peer)
   out.push('x-forwarded-proto', isSecure ? 'https' : 'http')

@@ -1,8 +1,8 @@
 /** The limits of a route, and who is counted for each of them. */
 import type { Config, PolicyConfig } from '../config/schema.ts'
 import { problem } from '../errors.ts'
-import { addressKey } from '../http/networks.ts'
-import { type Limit, type Limiter, limitHeaders } from '../limits/limiter.ts'
+import type { Admission, Admit } from '../limits/admission.ts'
+import { type Decision, limitHeaders } from '../limits/limiter.ts'
 import type { Exchange } from './exchange.ts'
 import type { Principal } from './principal.ts'
 import type { Route } from './routes.ts'
@@ -15,47 +15,53 @@ export interface RouteLimits {
 }
 
 interface RoutePolicies {
-  client: Limit[]
-  anonymous: Limit[]
-  principal: Limit[]
+  client: Admit[]
+  /** For who sends no credential: nobody will be found, and the address answers for the request. */
+  anonymous: Admit[]
+  principal: Admit[]
 }
 
-export function createRouteLimits(config: Config['limits'], limiter: Limiter): RouteLimits {
-  const known = new WeakMap<Route, RoutePolicies>()
-  const policiesOf = (route: Route): RoutePolicies => {
-    const found = known.get(route) ?? compile(route)
-    known.set(route, found)
-    return found
-  }
-  const compile = (route: Route): RoutePolicies => {
-    const keyed = (key: PolicyConfig['key']) =>
-      route.limits.map((name) => ({ name, scope: 'route' as const, ...config.policies[name]! })).filter((p) => p.key === key)
-    // no principal of this version is an API key, so a policy keyed by one counts nobody
-    return { client: keyed('client'), anonymous: keyed('anonymous'), principal: keyed('principal') }
-  }
+export function createRouteLimits(config: Config['limits'], routes: readonly Route[], admission: Admission): RouteLimits {
+  const policies = new Map(routes.map((route) => [route, compile(route)]))
 
-  async function consume(limits: readonly Limit[], key: string, exchange: Exchange, route: Route): Promise<void> {
-    const decisions = await Promise.all(limits.map((limit) => limiter.consume(limit, key, { kind: route.onRedisDown })))
-    exchange.decisions.push(...decisions)
-    const refused = decisions.find((d) => !d.isAllowed)
-    if (!refused) return
-    const headers = limitHeaders(exchange.decisions)
-    if (refused.tier === 'closed')
-      throw problem('unavailable', { cause: `Redis is away and policy ${refused.policy} is closed then`, headers })
-    throw problem('rate_limited', { cause: `policy ${refused.policy}`, headers })
+  function compile({ limits, onRedisDown }: Route): RoutePolicies {
+    const keyed = (...keys: PolicyConfig['key'][]) =>
+      limits
+        .map((name) => ({ name, scope: 'route' as const, ...config.policies[name]! }))
+        .filter((policy) => keys.includes(policy.key))
+        .map((policy) => admission.bind(policy, onRedisDown))
+    // no principal of this version is an API key, so a policy keyed by one counts nobody
+    return { client: keyed('client'), anonymous: keyed('client', 'anonymous'), principal: keyed('principal') }
   }
 
   return {
     client(exchange, route, hasCredential) {
       if (exchange.client.isExempt) return
-      const { client, anonymous } = policiesOf(route)
-      // without a credential nobody will be found: the address answers for the request
-      const limits = hasCredential || anonymous.length === 0 ? client : [...client, ...anonymous]
-      if (limits.length) return consume(limits, addressKey(exchange.client.address), exchange, route)
+      const { client, anonymous } = policies.get(route)!
+      return admitBy(hasCredential ? client : anonymous, exchange.client.limitKey, exchange)
     },
     principal(exchange, route, principal) {
-      const limits = policiesOf(route).principal
-      if (principal && limits.length) return consume(limits, principal.id, exchange, route)
+      if (principal) return admitBy(policies.get(route)!.principal, principal.id, exchange)
     },
   }
+}
+
+/** All are asked, also when the first refuses: each counts what came. */
+function admitBy(admits: readonly Admit[], key: string, exchange: Exchange): Promise<void> | void {
+  if (admits.length === 0) return
+  const decisions = admits.map((admit) => admit(key))
+  if (areAllMade(decisions)) return demand(decisions, exchange)
+  return Promise.all(decisions).then((made) => demand(made, exchange))
+}
+
+const areAllMade = (decisions: (Decision | Promise<Decision>)[]): decisions is Decision[] => decisions.every((d) => !(d instanceof Promise))
+
+function demand(decisions: readonly Decision[], exchange: Exchange): void {
+  exchange.decisions.push(...decisions)
+  const refused = decisions.find((d) => !d.isAllowed)
+  if (!refused) return
+  const headers = limitHeaders(exchange.decisions)
+  if (refused.tier === 'closed')
+    throw problem('unavailable', { cause: `Redis is away and policy ${refused.policy} is closed then`, headers })
+  throw problem('rate_limited', { cause: `policy ${refused.policy}`, headers })
 }

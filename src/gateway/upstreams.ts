@@ -117,7 +117,7 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
         logger.warn({ reason: 'upstream_breaker_open', upstream: name, retry_ms: breaker.waitMs() }, 'an upstream fails')
       else logger.info({ upstream: name }, 'an upstream answers again')
     })
-    const seconds = metrics.upstreamSeconds.labels({ upstream: name })
+    const seconds = metrics.upstreamSeconds.bind({ upstream: name })
     const upstream: Upstream = {
       name,
       origin: server.origin,

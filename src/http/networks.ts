@@ -1,6 +1,6 @@
 /** Client addresses: parsing of networks, who the client is behind trusted proxies, and how an address is counted. */
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
-import { BlockList, isIP } from 'node:net'
+import { BlockList, isIP, type Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 
 export type Networks = { has(address: string): boolean; isEmpty: boolean }
@@ -53,6 +53,10 @@ const FORWARDING = ['x-forwarded-for', 'forwarded', 'x-real-ip', 'x-client-ip', 
 export interface ClientOrigin {
   /** The client's address, v4-mapped as v4. */
   address: string
+  /** What limits by address count it under. */
+  limitKey: string
+  /** The TCP peer's address, v4-mapped as v4. */
+  peer: string
   /** The TCP peer is a trusted proxy: what it says of the client is believed. */
   viaTrustedProxy: boolean
   /** False: what it says cannot be read, and nobody knows who the client is. */
@@ -65,28 +69,61 @@ export interface ClientOrigin {
   isExempt: boolean
 }
 
+/** Of a connection, what is the same for all its requests. */
+interface Peer {
+  address: string
+  isEncrypted: boolean
+  isTrusted: boolean
+  isExempt: boolean
+  /** The client itself, unless it is a trusted proxy. */
+  origin: ClientOrigin
+}
+const PEER = Symbol('portcullis.peer')
+type Carrier = Socket & { [PEER]?: Peer }
+
 /** Reads who the client is. X-Forwarded-For is read from the right, and only as far as trusted proxies vouch for it. */
 export function createOriginReader(
   trusted: Networks,
   exempt: Networks,
   kind: Forwarding = 'x-forwarded',
 ): (req: IncomingMessage) => ClientOrigin {
-  return (req) => {
-    const peer = plainAddress(req.socket.remoteAddress ?? '')
-    const isEncrypted = (req.socket as TLSSocket).encrypted === true
-    const isExempt = !exempt.isEmpty && exempt.has(peer) && !FORWARDING.some((name) => name in req.headers)
-    if (trusted.isEmpty || !trusted.has(peer))
-      return { address: peer, viaTrustedProxy: false, isReadable: true, isSecure: isEncrypted, forwardedFor: '', isExempt }
-    let address = peer
-    const { hops, proto, isReadable } = readForwarding(req.headers, kind)
+  const peerOf = (socket: Carrier): Peer => {
+    const address = plainAddress(socket.remoteAddress ?? '')
+    const isEncrypted = (socket as Carrier & TLSSocket).encrypted === true
+    return {
+      address,
+      isEncrypted,
+      isTrusted: !trusted.isEmpty && trusted.has(address),
+      isExempt: !exempt.isEmpty && exempt.has(address),
+      origin: {
+        address,
+        limitKey: addressKey(address),
+        peer: address,
+        viaTrustedProxy: false,
+        isReadable: true,
+        isSecure: isEncrypted,
+        forwardedFor: '',
+        isExempt: false,
+      },
+    }
+  }
+  return ({ socket, headers }) => {
+    const carrier: Carrier = socket
+    carrier[PEER] ??= peerOf(socket)
+    const peer = carrier[PEER]
+    const isExempt = peer.isExempt && !FORWARDING.some((name) => name in headers)
+    if (!peer.isTrusted) return isExempt ? { ...peer.origin, isExempt } : peer.origin
+    let { address } = peer
+    const { hops, proto, isReadable } = readForwarding(headers, kind)
     for (const hop of hops.toReversed()) {
       const next = plainAddress(hop.replace(/^\[(.*)\](?::\d+)?$/, '$1').replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1'))
       if (!isIP(next)) break
       address = next
       if (!trusted.has(next)) break
     }
-    const isSecure = proto === 'https' || (proto !== 'http' && isEncrypted)
-    return { address, viaTrustedProxy: true, isReadable, isSecure, forwardedFor: hops.join(', '), isExempt }
+    const isSecure = proto === 'https' || (proto !== 'http' && peer.isEncrypted)
+    const told = { address, limitKey: addressKey(address), isReadable, isSecure, forwardedFor: hops.join(', '), isExempt }
+    return { ...told, peer: peer.address, viaTrustedProxy: true }
   }
 }
 

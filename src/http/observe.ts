@@ -49,6 +49,21 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
   let inFlight = 0
   metrics.inFlight.collectFrom(() => inFlight)
 
+  const seriesOf = remembering((route: string) => ({
+    overhead: metrics.overheadSeconds.bind({ route }),
+    ofMethod: remembering((method: string) => ({
+      seconds: metrics.requestSeconds.bind({ route, method }),
+      ofStatus: remembering((status: number) => metrics.requests.bind({ method, route, status: String(status) })),
+    })),
+  }))
+  function count({ label, upstream, startedAt }: Exchange, method: string, status: number, seconds: number): void {
+    const series = seriesOf(label)
+    const ofMethod = series.ofMethod(method)
+    ofMethod.ofStatus(status).count++
+    ofMethod.seconds.observe(seconds)
+    if (upstream) series.overhead.observe((upstream.askedAt - startedAt) / 1000)
+  }
+
   function keep(record: ErrorRecord): void {
     const ring = record.status >= 500 ? kept.server : kept.client
     ring.push({ ...record, sequence: sequence++ })
@@ -62,9 +77,7 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
     const seconds = (performance.now() - exchange.startedAt) / 1000
     const method = methodLabel(req.method ?? '')
     const route = exchange.label
-    metrics.requests.inc({ method, route, status })
-    metrics.requestSeconds.observe({ route, method }, seconds)
-    if (exchange.upstream) metrics.overheadSeconds.observe({ route }, (exchange.upstream.askedAt - exchange.startedAt) / 1000)
+    count(exchange, method, status, seconds)
     const { error } = exchange
     if (error) {
       metrics.errors.inc({ code: error.code, route })
@@ -121,7 +134,7 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
     refused(code) {
       const requestId = randomUUID()
       const { status } = problem(code)
-      metrics.requests.inc({ method: 'OTHER', route: 'none', status })
+      metrics.requests.bind({ method: 'OTHER', route: 'none', status: String(status) }).count++
       metrics.errors.inc({ code, route: 'none' })
       logger.info({ request_id: requestId, route: 'none', status, outcome: code }, 'request')
       return requestId
@@ -132,5 +145,17 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
       const shown = [...server, ...(room > 0 ? client.slice(-room) : [])]
       return shown.sort((a, b) => b.sequence - a.sequence).map(({ sequence: _, ...record }) => record)
     },
+  }
+}
+
+/** Made at the first look; looked up by name afterwards, not by a hash of all labels. */
+function remembering<K, V>(make: (key: K) => V): (key: K) => V {
+  const known = new Map<K, V>()
+  return (key) => {
+    const found = known.get(key)
+    if (found !== undefined) return found
+    const made = make(key)
+    known.set(key, made)
+    return made
   }
 }

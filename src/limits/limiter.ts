@@ -1,11 +1,13 @@
 /**
- * Rate limits: policies, who is counted, and what happens while Redis is away. rate-limiter-flexible counts; it rejects with a result when a
- * limit is reached and with an Error when its store fails, and the two are told apart here, once.
+ * Limits that are exact and few: those of credentials, each counted where it is decided. (Routes are admitted by leases: admission.ts.)
+ * rate-limiter-flexible counts; it rejects with a result when a limit is reached and with an Error when its store fails, and the two are
+ * told apart here, once.
  */
 import { type RateLimiterAbstract, RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible'
 import type { Metrics } from '../metrics.ts'
 import type { RedisConnections } from '../redis.ts'
-import { createKeyBound } from './key-bound.ts'
+import { createKeyTable } from './key-table.ts'
+import type { RedisGuard } from './redis-guard.ts'
 
 export interface Limit {
   name: string
@@ -32,7 +34,7 @@ export interface Decision {
 }
 
 /** Counts somewhere else while Redis is away. */
-export type Fallback = { kind: 'local' } | { kind: 'open' } | { kind: 'closed' } | { kind: 'database' }
+export type Fallback = { kind: 'local' } | { kind: 'database' }
 
 /** Counters in Postgres, for credential limits while Redis is away. */
 export interface CounterTable {
@@ -47,20 +49,17 @@ export interface Limiter {
   peek(limit: Limit, key: string, fallback: Fallback): Promise<Decision>
   /** Gives one counted request back to where it was counted. */
   refund(limit: Limit, key: string, tier: Tier): Promise<void>
-  isBreakerOpen(): boolean
 }
 
 export interface LimiterDeps {
   redis: RedisConnections | null
-  /** Gateways that share the load while each counts for itself. */
-  replicas: number
+  guard: RedisGuard
+  /** Processes that share the load while each counts for itself. */
+  shares: number
   counters: CounterTable
   metrics: Metrics
-  now: () => number
 }
 
-/** After a failure Redis is left alone this long. */
-const BREAKER_MS = 1000
 /** Of one limit in this process's memory. */
 const MAX_KEYS = 100_000
 
@@ -74,11 +73,10 @@ interface Counted {
   msLeft: number
 }
 
-export function createLimiter({ redis, replicas, counters, metrics, now }: LimiterDeps): Limiter {
+export function createLimiter({ redis, guard, shares, counters, metrics }: LimiterDeps): Limiter {
   const shared = new Map<string, RateLimiterAbstract>()
   const local = new Map<string, RateLimiterMemory>()
   const bounds = new WeakMap<RateLimiterAbstract, (key: string) => string>()
-  let openUntil = 0
 
   const remember = <T>(map: Map<string, T>, key: string, make: () => T): T => {
     const known = map.get(key) ?? make()
@@ -104,13 +102,12 @@ export function createLimiter({ redis, replicas, counters, metrics, now }: Limit
     )
 
   /** This process's share of the limit. */
-  const localLimit = (limit: Limit): Limit => ({ ...limit, limit: Math.max(1, Math.floor(limit.limit / replicas)) })
+  const localLimit = (limit: Limit): Limit => ({ ...limit, limit: Math.max(1, Math.floor(limit.limit / shares)) })
   const localLimiter = (limit: Limit) => remember(local, idOf(limit), () => inMemory(limit))
 
   function inMemory(limit: Limit): RateLimiterMemory {
     const limiter = new RateLimiterMemory({ keyPrefix: nameOf(limit), points: limit.limit, duration: limit.windowSeconds })
-    // by the limiter's own clock, which is not ours to move
-    bounds.set(limiter, createKeyBound(MAX_KEYS, limit.windowSeconds * 1000, Date.now))
+    bounds.set(limiter, createKeyBound(limit.windowSeconds * 1000))
     return limiter
   }
   const boundKey = (limiter: RateLimiterAbstract, key: string) => bounds.get(limiter)?.(key) ?? key
@@ -120,22 +117,18 @@ export function createLimiter({ redis, replicas, counters, metrics, now }: Limit
   }
 
   async function decide(limit: Limit, key: string, points: 0 | 1, fallback: Fallback): Promise<Decision> {
-    if (now() >= openUntil) {
-      // after a failure one request tries; the others go on without Redis until it has succeeded
-      if (openUntil > 0) openUntil = now() + BREAKER_MS
+    if (guard.mayAsk()) {
       try {
         const counted = await count(sharedLimiter(limit), limit, key, points)
-        openUntil = 0
+        guard.succeeded()
         return decision(limit, counted, points, redis ? 'redis' : 'memory')
       } catch {
         // only stores fail here: a limit that is reached is a count
-        openUntil = now() + BREAKER_MS
+        guard.failed()
       }
     }
     if (fallback.kind === 'database')
       return decision(limit, await counters.add(`${nameOf(limit)}:${key}`, points, limit.windowSeconds), points, 'database')
-    if (fallback.kind === 'open') return decision(limit, { count: 0, msLeft: limit.windowSeconds * 1000 }, points, 'open')
-    if (fallback.kind === 'closed') return { ...decision(limit, { count: 0, msLeft: BREAKER_MS }, points, 'closed'), isAllowed: false }
     const share = localLimit(limit)
     return decision(share, await count(localLimiter(share), share, key, points), points, 'local')
   }
@@ -165,7 +158,7 @@ export function createLimiter({ redis, replicas, counters, metrics, now }: Limit
   }
 
   function tell(made: Decision): Decision {
-    metrics.limitDecisions.inc({ policy: made.policy, decision: made.isAllowed ? 'allowed' : 'limited', tier: made.tier })
+    metrics.limitDecisions.bind({ policy: made.policy, decision: made.isAllowed ? 'allowed' : 'limited', tier: made.tier }).count++
     return made
   }
 
@@ -176,7 +169,16 @@ export function createLimiter({ redis, replicas, counters, metrics, now }: Limit
       if (tier === 'database') await counters.add(`${nameOf(limit)}:${key}`, -1, limit.windowSeconds)
       else await sharedLimiter(limit).reward(boundKey(sharedLimiter(limit), key), 1)
     },
-    isBreakerOpen: () => now() < openUntil,
+  }
+}
+
+/** The key, or the bucket that it shares once there are too many. By the clock of RateLimiterMemory, which is not ours to move. */
+function createKeyBound(windowMs: number): (key: string) => string {
+  const stateOf = createKeyTable({ maxKeys: MAX_KEYS, make: (name) => ({ name, endsAt: 0 }), isOver: ({ endsAt }) => Date.now() >= endsAt })
+  return (key) => {
+    const state = stateOf(key)
+    if (Date.now() >= state.endsAt) state.endsAt = Date.now() + windowMs
+    return state.name
   }
 }
 

@@ -396,7 +396,7 @@ describe('GET /auth/admin/errors', () => {
   it('tells the newest first, also of those within one millisecond', async () => {
     const at = Date.now()
     const still = await startGateway({
-      clock: { now: () => at, advance: () => {} },
+      clock: { now: () => at, steady: () => at, advance: () => {} },
       routes: [{ name: 'gone', match: { path: '/gone' }, upstream: [`http://127.0.0.1:${await freePort()}`], access: 'public' }],
     })
     try {

@@ -114,6 +114,7 @@ describe('a token with an unknown kid', () => {
     let now = Date.now()
     const clock = {
       now: () => now,
+      steady: () => now,
       advance: (ms: number) => {
         now += ms
       },

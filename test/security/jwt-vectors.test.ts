@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { type CryptoKey, compactVerify, importJWK, type JWK } from 'jose'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { systemClock } from '../../src/clock.ts'
 import { createAccessTokens } from '../../src/tokens/access-tokens.ts'
 import type { Keyring, VerificationKey } from '../../src/tokens/keyring.ts'
 import { configWith } from '../support/config.ts'
@@ -20,7 +21,7 @@ const verifyWith = (key: VerificationKey) =>
   createAccessTokens({
     keyring: { find: async () => key } as unknown as Keyring,
     tokens: { ...configWith({}).tokens, issuer: 'http://gateway.test' },
-    clock: { now: Date.now },
+    clock: systemClock,
   }).verify
 
 describe.each(groups)('$source', ({ alg, key: jwk, tests }) => {

@@ -20,6 +20,7 @@ export function movableClock(): TestClock {
   let offset = 0
   return {
     now: () => Date.now() + offset,
+    steady: () => performance.now() + offset,
     advance: (ms) => {
       offset += ms
     },

@@ -5,7 +5,7 @@ let now = 0
 let changes: BreakerState[] = []
 let breaker: Breaker
 const create = (failures = 3) => {
-  breaker = createBreaker({ failures, openMs: 1000 }, { now: () => now }, (state) => changes.push(state))
+  breaker = createBreaker({ failures, openMs: 1000 }, { now: () => now, steady: () => now }, (state) => changes.push(state))
 }
 beforeEach(() => {
   now = 1_000_000

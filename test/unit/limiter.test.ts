@@ -3,10 +3,10 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { openDatabase } from '../../src/db/database.ts'
 import { createCounterTable } from '../../src/limits/counters.repo.ts'
 import { createLimiter, type Decision, type Limit, type Limiter, limitHeaders } from '../../src/limits/limiter.ts'
+import { createRedisGuard } from '../../src/limits/redis-guard.ts'
 import { createLogger } from '../../src/logger.ts'
 import { createMetrics } from '../../src/metrics.ts'
 import { openRedis, type RedisConnections } from '../../src/redis.ts'
-import { movableClock } from '../support/gateway.ts'
 import { createDatabase } from '../support/postgres.ts'
 import { freePort, until } from '../support/processes.ts'
 
@@ -32,8 +32,8 @@ beforeAll(async () => {
 })
 afterAll(() => database.close())
 
-const limiterOn = (redis: RedisConnections | null, replicas = 1, now = () => Date.now()) =>
-  createLimiter({ redis, replicas, counters: createCounterTable(database.db), metrics: createMetrics('test'), now })
+const limiterOn = (redis: RedisConnections | null, shares = 1, guard = createRedisGuard(() => performance.now())) =>
+  createLimiter({ redis, guard, shares, counters: createCounterTable(database.db), metrics: createMetrics('test') })
 
 describe.each(['memory', 'redis'] as const)('limits on %s', (tier) => {
   let redis: RedisConnections | null = null
@@ -122,15 +122,6 @@ describe('while Redis is away', () => {
     expect(decisions[0]).toMatchObject({ tier: 'local', limit: share })
   })
 
-  it('an open limit lets everything pass, a closed one nothing', async () => {
-    const limiter = limiterOn(gone)
-    const [open, closed] = [limitOf(1), limitOf(1)]
-    for (const d of await Promise.all(times(5, () => limiter.consume(open, 'k', { kind: 'open' }))))
-      expect(d).toMatchObject({ isAllowed: true, tier: 'open' })
-    for (const d of await Promise.all(times(5, () => limiter.consume(closed, 'k', { kind: 'closed' }))))
-      expect(d).toMatchObject({ isAllowed: false, tier: 'closed', resetSeconds: 1 })
-  })
-
   it('credential limits are exact over any number of gateways, counted in Postgres', async () => {
     const limiters = times(2, () => limiterOn(gone))
     const limit = limitOf(5)
@@ -151,13 +142,16 @@ describe('while Redis is away', () => {
   })
 
   it('it is left alone for a while, then one request tries again', async () => {
-    const clock = movableClock()
-    const limiter = limiterOn(gone, 1, () => clock.now())
-    expect(limiter.isBreakerOpen()).toBe(false)
+    let now = 0
+    const guard = createRedisGuard(() => now)
+    const limiter = limiterOn(gone, 1, guard)
+    expect(guard.isOpen()).toBe(false)
     await limiter.consume(limitOf(1), 'k', LOCAL)
-    expect(limiter.isBreakerOpen()).toBe(true)
-    clock.advance(60_000)
-    expect(limiter.isBreakerOpen()).toBe(false)
+    expect([guard.isOpen(), guard.mayAsk()]).toEqual([true, false])
+    now = 60_000
+    expect([guard.isOpen(), guard.mayAsk(), guard.mayAsk()]).toEqual([false, true, false])
+    guard.succeeded()
+    expect([guard.mayAsk(), guard.mayAsk()]).toEqual([true, true])
   })
 })
 

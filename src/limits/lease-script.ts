@@ -1,0 +1,84 @@
+/** The rule of windows.ts in Redis: one script, one key, the clock of Redis. */
+import type { RedisClient } from '../redis.ts'
+import { SUB_WINDOWS } from './windows.ts'
+
+export interface LeaseRequest {
+  key: string
+  limit: number
+  windowSeconds: number
+  /** Requests that wait: granted as far as the limit goes. */
+  need: number
+  /** Asked for in advance: at most half of what is left, so that others find some too. */
+  want: number
+  /** Granted in sub-window `returnedFrom`, never used. */
+  returned: number
+  returnedFrom: number
+}
+
+export interface LeaseGrant {
+  granted: number
+  /** Of the limit, after the grant. */
+  left: number
+  /** The sub-window it is counted in, and may be used in. */
+  subWindow: number
+  /** Until that ends. */
+  endsInMs: number
+  /** Until some of what is counted no longer is. */
+  freesInMs: number
+}
+
+export type AskForLease = (request: LeaseRequest) => Promise<LeaseGrant>
+
+/** Each field is a sub-window: how many were granted in it, and until when they count. */
+const SCRIPT = `
+local length, limit, need, want = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local returned, returned_from = tonumber(ARGV[5]), ARGV[6]
+local time = redis.call('TIME')
+local now = ARGV[7] == '' and time[1] * 1000 + math.floor(time[2] / 1000) or tonumber(ARGV[7])
+local span = length * ${SUB_WINDOWS}
+local index = math.floor(now / length)
+local ends = (index + 1) * length
+local current = string.format('%.0f', index)
+local used, frees, mine, mine_until = 0, ends + span, 0, 0
+local fields = redis.call('HGETALL', KEYS[1])
+for i = 1, #fields, 2 do
+  local name = fields[i]
+  local n, counts_until = string.match(fields[i + 1], '(%d+) (%d+)')
+  n, counts_until = tonumber(n), tonumber(counts_until)
+  if name == returned_from then n = math.max(0, n - returned) end
+  if n == 0 or counts_until <= now then
+    redis.call('HDEL', KEYS[1], name)
+  else
+    used = used + n
+    frees = math.min(frees, counts_until)
+    if name == current then mine, mine_until = n, counts_until end
+    if name == returned_from then redis.call('HSET', KEYS[1], name, string.format('%.0f %.0f', n, counts_until)) end
+  end
+end
+local left = math.max(0, limit - used)
+local granted = math.min(left, math.max(need, math.min(want, math.floor(left / 2))))
+if granted > 0 then
+  -- what somebody waits for is used now, the rest at any time before the sub-window ends
+  local counts_until = math.max(mine_until, (granted > need and ends or now) + span)
+  redis.call('HSET', KEYS[1], current, string.format('%.0f %.0f', mine + granted, counts_until))
+  redis.call('PEXPIRE', KEYS[1], span + length)
+  if used == 0 or (mine == used) then frees = counts_until end
+end
+return { granted, left - granted, index, ends - now, frees - now }`
+
+/** ioredis sends the script's hash, and the script itself where Redis does not know it. */
+interface WithScript {
+  portcullisLease(key: string, ...args: (string | number)[]): Promise<[number, number, number, number, number]>
+}
+
+/** @param now in place of the clock of Redis, for tests: milliseconds */
+export function createLeaseScript(client: RedisClient, now: () => number | '' = () => ''): AskForLease {
+  client.defineCommand('portcullisLease', { numberOfKeys: 1, lua: SCRIPT })
+  const { portcullisLease } = client as unknown as WithScript
+  return async ({ key, limit, windowSeconds, need, want, returned, returnedFrom }) => {
+    const length = (windowSeconds * 1000) / SUB_WINDOWS
+    const answer = await portcullisLease.call(client, key, length, limit, need, want, returned, returnedFrom, now())
+    const [granted, left, subWindow, endsInMs, freesInMs] = answer
+    return { granted, left, subWindow, endsInMs, freesInMs }
+  }
+}

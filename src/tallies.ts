@@ -1,0 +1,79 @@
+/**
+ * Counters and histograms for what every request does: labels are bound once, counting is an addition. prom-client, which hashes the labels at
+ * each increment, reads them when Prometheus asks.
+ */
+import type { Metric, Registry } from 'prom-client'
+
+export interface Tally {
+  count: number
+}
+
+export interface Timing {
+  /** @param value in the series' unit, seconds as a rule */
+  observe(value: number): void
+}
+
+/** The same labels give the same series. */
+export interface Bindable<S, L extends string = string> {
+  bind(labels: Record<L, string>): S
+}
+
+interface Value {
+  metricName?: string
+  labels: Record<string, string>
+  value: number
+}
+
+export function tallies<L extends string>(registry: Registry, name: string, help: string): Bindable<Tally, L> {
+  const bound = createBound<Tally>(() => ({ count: 0 }))
+  register(registry, { name, help, type: 'counter' }, () => bound.all().map(([labels, { count }]) => ({ labels, value: count })))
+  return bound
+}
+
+/** @param buckets upper bounds, ascending */
+export function timings<L extends string>(registry: Registry, name: string, help: string, buckets: readonly number[]): Bindable<Timing, L> {
+  const bound = createBound(() => {
+    const counts = new Float64Array(buckets.length + 1)
+    let sum = 0
+    return {
+      counts,
+      sum: () => sum,
+      observe(value: number) {
+        let i = 0
+        while (i < buckets.length && value > buckets[i]!) i++
+        counts[i]!++
+        sum += value
+      },
+    }
+  })
+  register(registry, { name, help, type: 'histogram' }, () =>
+    bound.all().flatMap(([labels, { counts, sum }]) => {
+      let below = 0
+      const cumulative = Array.from(counts, (n, i) => {
+        below += n
+        return { metricName: `${name}_bucket`, labels: { le: String(buckets[i] ?? '+Inf'), ...labels }, value: below }
+      })
+      return [...cumulative, { metricName: `${name}_sum`, labels, value: sum() }, { metricName: `${name}_count`, labels, value: below }]
+    }),
+  )
+  return bound
+}
+
+function createBound<S>(make: () => S) {
+  const series = new Map<string, [labels: Record<string, string>, series: S]>()
+  return {
+    all: () => [...series.values()],
+    bind(labels: Record<string, string>): S {
+      const id = JSON.stringify(labels)
+      const entry = series.get(id) ?? [labels, make()]
+      series.set(id, entry)
+      return entry[1]
+    },
+  }
+}
+
+/** A registry asks a metric for this much, and nothing else of it. */
+function register(registry: Registry, head: { name: string; help: string; type: string }, read: () => Value[]): void {
+  const metric = { ...head, aggregator: 'sum', get: () => ({ ...head, aggregator: 'sum', values: read() }) }
+  registry.registerMetric(metric as unknown as Metric)
+}
