@@ -8,10 +8,11 @@ import type { Dispatcher } from 'undici'
 import { problem } from '../errors.ts'
 import { drain } from '../http/drain.ts'
 import { type Body, countBody, declaredLength } from './body.ts'
+import { createDeadlines, type Deadlines, type Wait } from './deadlines.ts'
 import { isBeingReset } from './deaths.ts'
 import type { Exchange } from './exchange.ts'
 import { isOutage, isTimeout, neverConnected, toProblem } from './failure.ts'
-import { type HeaderRules, pushFields, responseHeaders, valuesOf } from './headers.ts'
+import { type HeaderRules, responseHeaders, valuesOf } from './headers.ts'
 import { tellLocations } from './location.ts'
 import { type Route, rewritePath } from './routes.ts'
 import type { StreamEnd } from './streams.ts'
@@ -22,13 +23,13 @@ export interface ForwardDeps {
   headers: HeaderRules
 }
 
-/** Headers of ours that go over the upstream's; read when the answer begins. */
-export type OwnHeaders = () => Record<string, string | number | string[] | undefined>
+/** Fields of ours that go over the upstream's: lower-case name, value, name, value …; read when the answer begins. */
+export type OwnFields = () => string[]
 
 /** What the caller decides about the answer. */
 export interface Answer {
   response: ServerResponse
-  ownHeaders: OwnHeaders
+  ownFields: OwnFields
   /** Called once, before the first byte: from here on the response is the upstream's. */
   begin(): void
   /** The answer is an event stream. @param end it must not go on @returns called when it is over @throws streams_exceeded */
@@ -112,14 +113,20 @@ interface Sending {
 function passOn({ place: { upstream, report }, fields, body, request, exchange, route, answer }: Sending): Promise<void> {
   const { response } = answer
   const { totalMs, headersMs, idleMs } = route.timeouts
+  const deadlines = deadlinesOf(headersMs)
+  // an answer that waits behind another on its connection may not hear of its end
+  const isBehindAnother = !response.socket
   return new Promise((resolve, reject) => {
-    let controller: Dispatcher.DispatchController | null = null
+    /** Undici's, once it has a connection. */
+    let abort = (_cause: Error): void => {}
+    let resume = (): void => {}
     let hasBegun = false
     let isOver = false
     let stalled: NodeJS.Timeout | undefined
-    let silent: NodeJS.Timeout | undefined
+    let silent: Wait | undefined
     let closeStream: ((reason: StreamEnd) => void) | null = null
-    let hasLength = false
+    let length: number | null = null
+    let small: Buffer | null = null
     let isWhole = false
     let isDelimited = true
 
@@ -128,32 +135,28 @@ function passOn({ place: { upstream, report }, fields, body, request, exchange, 
       isOver = true
       clearTimeout(deadline)
       clearTimeout(stalled)
-      clearTimeout(silent)
+      if (silent) deadlines.end(silent)
       closeStream?.(reason)
-      response.off('drain', resume)
-      response.off('close', clientLeft)
-      request.socket.off('close', clientLeft)
+      if (isBehindAnother) request.socket.off('close', clientLeft)
       settle()
     }
-    const resume = () => {
-      clearTimeout(stalled)
-      controller?.resume()
-    }
-    const abort = (cause: Error) => controller?.abort(cause)
     const clientLeft = () => {
+      // also called after every answer
+      if (isOver) return
       over(resolve, 'client')
       abort(new Error('the client left'))
     }
     /** The upstream has done its part. `end` may call back late, or never: server.ts bounds what a client does not read. */
     const finish = () => {
-      response.end()
+      if (small) response.end(small.toString('latin1'), 'latin1')
+      else response.end()
       resolve()
     }
     const fail = (error: unknown, reason: StreamEnd = 'upstream') => {
       if (!hasBegun) return over(() => reject(error), reason)
       over(() => {
         exchange.error = toProblem(error)
-        breakOff(request, response, hasLength)
+        breakOff(request, response, length !== null)
         resolve()
       }, reason)
     }
@@ -170,24 +173,22 @@ function passOn({ place: { upstream, report }, fields, body, request, exchange, 
     /** An event stream that must not go on ends as if the upstream had ended it: its client comes back, and is judged anew. */
     const endStream = (reason: StreamEnd) => {
       over(() => {
-        if (isWhole && !hasLength) return finish()
+        if (isWhole && length === null) return finish()
         response.destroy()
         resolve()
       }, reason)
       abort(new Error(`the stream was ended: ${reason}`))
     }
     const expectHeaders = () => {
-      if (!hasBegun && !isOver) silent = setTimeout(() => giveUp(`no response headers within headersMs = ${headersMs}`), headersMs)
+      if (!hasBegun && !isOver) silent = deadlines.begin(() => giveUp(`no response headers within headersMs = ${headersMs}`))
     }
     const deadline = totalMs > 0 ? setTimeout(() => giveUp(`not done in totalMs = ${totalMs}`), totalMs) : undefined
     // an upstream may wait for the whole body before it says anything
     if (body) body.stream.once('end', expectHeaders)
     else expectHeaders()
 
-    response.on('drain', resume)
     response.on('close', clientLeft)
-    // an answer that waits behind another on its connection may not hear of its end
-    if (!response.socket) request.socket.on('close', clientLeft)
+    if (isBehindAnother) request.socket.on('close', clientLeft)
 
     upstream.pool().dispatch(
       {
@@ -197,61 +198,81 @@ function passOn({ place: { upstream, report }, fields, body, request, exchange, 
         body: body?.stream ?? null,
         bodyTimeout: idleMs,
       },
+      // undici wraps its newer kind of handler in this one, and parses the headers for it
       {
-        onRequestStart(started) {
-          controller = started
-          if (isOver) started.abort(new Error('the client left'))
+        onConnect(giveUpRequest) {
+          abort = giveUpRequest
+          if (isOver) abort(new Error('the client left'))
         },
-        onResponseStart(started, status, _headers, statusText) {
+        onHeaders(status, raw, resumeAnswer, statusText) {
           // interim answers (RFC 9110 §15.2): not passed on, since many clients of HTTP/1.1 take a 103 for the answer (RFC 8297 §3)
-          if ((status >= 100 && status < 200) || isOver) return
-          if (status < 100) return refuse(problem('upstream_invalid', { cause: 'a status line that is none' }))
-          clearTimeout(silent)
-          report(!route.breaker.statuses.has(status))
-          const raw = (started as { rawHeaders?: Buffer[] }).rawHeaders ?? []
-          const coding = valuesOf(raw, 'transfer-encoding').join(', ').replace(/ +$/, '').toLowerCase()
-          if (coding !== '' && coding !== 'chunked')
-            return refuse(problem('upstream_invalid', { cause: `the transfer coding ${coding}, which nobody asked for` }))
-          const own = answer.ownHeaders()
-          const out = responseHeaders(raw, own, route.responseHeaders)
-          const read = readAnswer(out)
-          tellLocations(out, route)
-          hasLength = read.hasLength
-          isDelimited = coding !== '' || hasLength
-          isWhole = read.stream === 'events'
-          if (read.stream !== null) {
-            try {
-              closeStream = answer.openStream(endStream)
-            } catch (tooMany) {
-              return refuse(tooMany as Error)
-            }
+          if ((status >= 100 && status < 200) || isOver) return true
+          begin(status, raw, statusText)
+          resume = () => {
+            clearTimeout(stalled)
+            resumeAnswer()
           }
-          hasBegun = true
-          answer.begin()
-          pushFields(out, own)
-          response.writeHead(status, PLAIN_REASON.test(statusText ?? '') ? statusText : '', out)
-          // RFC 9110 §8.6: these may tell the length of a body that does not come
-          if (status === 304 || status === 204) return over(finish, 'upstream')
-          // an event stream's first byte may be long in coming; its headers are not to wait for it
-          if (!hasLength) response.write(NOTHING)
+          return true
         },
-        onResponseData(started, chunk) {
-          if (isOver || response.write(chunk)) return
-          started.pause()
+        onData(chunk) {
+          if (isOver) return true
+          if (chunk.length === length && length <= SMALL_BYTES) {
+            small = chunk
+            return true
+          }
+          if (response.write(chunk)) return true
+          response.once('drain', resume)
           // undici's own deadline rests while it is paused
-          clearTimeout(stalled)
           stalled = setTimeout(() => giveUp(`the client has read nothing for idleMs = ${idleMs}`), idleMs)
+          return false
         },
-        onResponseEnd() {
+        onComplete() {
           if (!isDelimited && isBeingReset()) fail(new Error('the connection was reset'))
           else over(finish, 'upstream')
         },
-        onResponseError(_controller, error) {
+        onError(error) {
           fail(error, isTimeout(error) ? 'idle' : 'upstream')
         },
       },
     )
+
+    function begin(status: number, raw: Buffer[], statusText: string) {
+      if (status < 100) return refuse(problem('upstream_invalid', { cause: 'a status line that is none' }))
+      if (silent) deadlines.end(silent)
+      report(!route.breaker.statuses.has(status))
+      const coding = valuesOf(raw, 'transfer-encoding').join(', ').replace(/ +$/, '').toLowerCase()
+      if (coding !== '' && coding !== 'chunked')
+        return refuse(problem('upstream_invalid', { cause: `the transfer coding ${coding}, which nobody asked for` }))
+      const out = responseHeaders(raw, answer.ownFields(), route.responseHeaders)
+      const read = readAnswer(out)
+      tellLocations(out, route)
+      length = read.length
+      isDelimited = coding !== '' || length !== null
+      isWhole = read.stream === 'events'
+      if (read.stream !== null) {
+        try {
+          closeStream = answer.openStream(endStream)
+        } catch (tooMany) {
+          return refuse(tooMany as Error)
+        }
+      }
+      hasBegun = true
+      answer.begin()
+      response.writeHead(status, PLAIN_REASON.test(statusText) ? statusText : '', out)
+      // RFC 9110 §8.6: these may tell the length of a body that does not come
+      if (status === 304 || status === 204) return over(finish, 'upstream')
+      // an event stream's first byte may be long in coming; its headers are not to wait for it
+      if (length === null) response.write(NOTHING)
+    }
   })
+}
+
+const ofLength = new Map<number, Deadlines>()
+/** Routes with the same headersMs share them. */
+function deadlinesOf(ms: number): Deadlines {
+  const deadlines = ofLength.get(ms) ?? createDeadlines(ms)
+  ofLength.set(ms, deadlines)
+  return deadlines
 }
 
 /** Once an answer has begun its only honest end is a broken one. To HTTP/1.0 without a length the end of the connection is a good end: it is reset. */
@@ -259,6 +280,9 @@ function breakOff({ httpVersion, socket }: IncomingMessage, response: ServerResp
   if (httpVersion === '1.0' && !hasLength && !(socket as TLSSocket).encrypted) socket.resetAndDestroy()
   else response.destroy()
 }
+
+/** A body that comes whole and is no longer than this leaves as text behind its headers, in one write instead of a vector of two. */
+const SMALL_BYTES = 4096
 
 /** Unlike flushHeaders it writes the header section as Latin-1. */
 const NOTHING = Buffer.alloc(0)
@@ -272,20 +296,21 @@ const ENDLESS = /^(multipart\/x-mixed-replace|application\/(x-)?(ndjson|jsonl|js
 
 interface AnswerFacts {
   stream: 'events' | 'endless' | null
-  hasLength: boolean
+  /** Of the body in bytes; null where it is not said. */
+  length: number | null
 }
 
 /** What the answer's headers say of it. */
 function readAnswer(fields: readonly string[]): AnswerFacts {
   let stream: AnswerFacts['stream'] = null
-  let hasLength = false
+  let length: number | null = null
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!
     const value = fields[i + 1]!
-    if (name === 'content-length') hasLength = true
+    if (name === 'content-length') length = Number(value)
     if (name === 'content-type') stream ??= EVENTS.test(value) ? 'events' : ENDLESS.test(value) ? 'endless' : null
   }
-  return { stream, hasLength }
+  return { stream, length }
 }
 
 const tooLarge = (length: number) => problem('body_too_large', { cause: `declared ${length} bytes` })

@@ -136,20 +136,42 @@ export const MAX_RESPONSE_HEADER_BYTES = 65_536
 
 const RESPONSE_HOP_BY_HOP = new Set<string>(CONNECTION_FIELDS)
 
-/** The upstream's response headers as they came, less the connection's, edited as the route says. `overridden`: lower-case names that the gateway sets itself. */
-export function responseHeaders(raw: readonly (Buffer | string)[], overridden: Record<string, unknown>, edits: HeaderEdits): string[] {
+/**
+ * The upstream's response headers as they came, less the connection's, edited as the route says, then our own.
+ * @param own lower-case name, value, name, value …: go over the upstream's
+ */
+export function responseHeaders(raw: readonly (Buffer | string)[], own: readonly string[], edits: HeaderEdits): string[] {
   const out: string[] = []
   const named = connectionOptions(valuesOf(raw, 'connection').join(','))
   for (let i = 0; i < raw.length; i += 2) {
-    const name = raw[i]!.toString('latin1').toLowerCase()
+    const name = passedName(raw[i]!)
     // Vary grows: what the upstream varies on is still so under our CORS headers
-    if (RESPONSE_HOP_BY_HOP.has(name) || edits.dropped.has(name) || (Object.hasOwn(overridden, name) && name !== 'vary')) continue
+    if (name === null || (edits.dropped.size > 0 && edits.dropped.has(name)) || (hasField(own, name) && name !== 'vary')) continue
     if (named?.has(name) && name !== 'content-length') continue
     // latin1: byte for byte, whatever the upstream meant by them
     out.push(name, raw[i + 1]!.toString('latin1'))
   }
-  for (let i = 0; i < edits.set.length; i += 2) if (!Object.hasOwn(overridden, edits.set[i]!)) out.push(edits.set[i]!, edits.set[i + 1]!)
+  for (let i = 0; i < edits.set.length; i += 2) if (!hasField(own, edits.set[i]!)) out.push(edits.set[i]!, edits.set[i + 1]!)
+  for (const text of own) out.push(text)
   return out
+}
+
+const passedNames = new Map<string, string | null>()
+
+/** In lower case; null: it is the connection's. */
+function passedName(raw: Buffer | string): string | null {
+  const spelled = raw.toString('latin1')
+  const known = passedNames.get(spelled)
+  if (known !== undefined) return known
+  const name = spelled.toLowerCase()
+  const passed = RESPONSE_HOP_BY_HOP.has(name) ? null : name
+  if (passedNames.size < MAX_REMEMBERED) passedNames.set(spelled, passed)
+  return passed
+}
+
+function hasField(fields: readonly string[], name: string): boolean {
+  for (let i = 0; i < fields.length; i += 2) if (fields[i] === name) return true
+  return false
 }
 
 /** Of every field of this name. */
@@ -160,7 +182,11 @@ export function valuesOf(raw: readonly (Buffer | string)[], wanted: string): str
   return values
 }
 
-/** Appends them as Node's `writeHead` takes them: name, value, name, value … */
+/** As Node's `writeHead` takes them: name, value, name, value … */
 export function pushFields(out: string[], fields: Record<string, string | number | string[] | undefined>): void {
-  for (const [name, value] of Object.entries(fields)) if (value !== undefined) for (const v of [value].flat()) out.push(name, String(v))
+  for (const name in fields) {
+    const value = fields[name]
+    if (Array.isArray(value)) for (const each of value) out.push(name, each)
+    else if (value !== undefined) out.push(name, String(value))
+  }
 }

@@ -4,14 +4,13 @@ import { problem } from '../errors.ts'
 import type { Admission, Admit } from '../limits/admission.ts'
 import { type Decision, limitHeaders } from '../limits/limiter.ts'
 import type { Exchange } from './exchange.ts'
-import type { Principal } from './principal.ts'
 import type { Route } from './routes.ts'
 
 export interface RouteLimits {
   /** By address, before anything is known of the caller. @throws rate_limited */
-  client(exchange: Exchange, route: Route, hasCredential: boolean): Promise<void> | void
+  client(exchange: Exchange, hasCredential: boolean): Promise<void> | void
   /** By caller, once it is known. @throws rate_limited */
-  principal(exchange: Exchange, route: Route, principal: Principal | null): Promise<void> | void
+  principal(exchange: Exchange): Promise<void> | void
 }
 
 interface RoutePolicies {
@@ -35,13 +34,14 @@ export function createRouteLimits(config: Config['limits'], routes: readonly Rou
   }
 
   return {
-    client(exchange, route, hasCredential) {
+    client(exchange, hasCredential) {
       if (exchange.client.isExempt) return
-      const { client, anonymous } = policies.get(route)!
+      const { client, anonymous } = policies.get(exchange.route!)!
       return admitBy(hasCredential ? client : anonymous, exchange.client.limitKey, exchange)
     },
-    principal(exchange, route, principal) {
-      if (principal) return admitBy(policies.get(route)!.principal, principal.id, exchange)
+    principal(exchange) {
+      const { principal, route } = exchange
+      if (principal) return admitBy(policies.get(route!)!.principal, principal.id, exchange)
     },
   }
 }

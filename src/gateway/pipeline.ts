@@ -10,6 +10,7 @@ import { authorize } from './authorize.ts'
 import { matchTarget, readHost, readTarget, repeatedField } from './canonical.ts'
 import { attachExchange, type Exchange, exchangeOf } from './exchange.ts'
 import type { Forward } from './forward.ts'
+import { pushFields } from './headers.ts'
 import type { RouteLimits } from './limit.ts'
 import { FORM_TEXTS, type Route, type RouteTable, routesFor } from './routes.ts'
 import type { Streams } from './streams.ts'
@@ -33,8 +34,8 @@ export interface PipelineDeps {
 export interface Pipeline {
   /** Stage 1, before Fastify routes: the exchange, with the target and Host read strictly and looked up. Never throws. */
   receive(req: IncomingMessage): Exchange
-  /** Stages 2 to 8: an `onRequest` hook of the scope that everything proxied is in. */
-  run(request: FastifyRequest, reply: FastifyReply): Promise<void>
+  /** Stages 2 to 8: an `onRequest` hook of the scope that everything proxied is in. `done` is called with an error or never: nothing follows. */
+  run(request: FastifyRequest, reply: FastifyReply, done: (error: Error) => void): void
 }
 
 export function createPipeline({
@@ -49,37 +50,64 @@ export function createPipeline({
   streams,
   maxHeaders,
 }: PipelineDeps): Pipeline {
-  return {
-    receive: (req) => receive(req, { table, readOrigin, maxHeaders }),
-    async run(request, reply) {
-      const { raw } = request
-      const exchange = exchangeOf(raw)
-      const route = match(exchange, raw.method!, ownMethods) //      404 405 400
+  /** A stage refuses by throwing; only what it returns is waited for. Warm, nothing is. */
+  const stages: ((exchange: Exchange, req: IncomingMessage) => Promise<void> | void)[] = [
+    (exchange, { method }) => {
+      const route = match(exchange, method!, ownMethods) //                   404 405 400
       exchange.route = route
       exchange.label = route.name
-      // CORS preflights have been answered by now                            (http/server.ts)
-      demandNetwork(route, exchange) //                                       403
-      if (exchange.isUpgrade) demandWebSocket(route, raw) //                  400 426
-      const { authorization } = raw.headers
-      await limits.client(exchange, route, isBearer(authorization)) //       429
-      exchange.principal = await authenticate(authorization, exchange.client) // 401 429 503
-      authorize(route.access, exchange.principal) //                          401 403
-      await limits.principal(exchange, route, exchange.principal) //          429
-      const ownHeaders = () => ({
-        ...reply.getHeaders(),
-        ...limitHeaders(exchange.decisions),
-        'x-request-id': exchange.requestId,
-        ...(isStopping() ? { connection: 'close' } : {}),
-      })
-      if (exchange.isUpgrade) return bridge(request, reply, exchange, route, ownHeaders) // 429 502 503 504
-      await forward(raw, exchange, route, {
-        response: reply.raw,
-        ownHeaders,
-        begin: () => reply.hijack(),
-        openStream: (end) => streams.open('sse', exchange, end),
-      }) //                                                                   408 413 429 502 503 504
-      // the client left before the answer began: nothing is to follow
-      if (!reply.sent) reply.hijack()
+    },
+    // CORS preflights have been answered by now                              (http/server.ts)
+    demandNetwork, //                                                         403
+    demandWebSocket, //                                                       400 426
+    (exchange, { headers }) => limits.client(exchange, isBearer(headers.authorization)), // 429
+    (exchange, { headers }) => {
+      const principal = authenticate(headers.authorization, exchange.client) // 401 429 503
+      if (!(principal instanceof Promise)) exchange.principal = principal
+      else
+        return principal.then((proven) => {
+          exchange.principal = proven
+        })
+    },
+    ({ route, principal }) => authorize(route!.access, principal), //         401 403
+    (exchange) => limits.principal(exchange), //                              429
+  ]
+
+  function passStages(exchange: Exchange, req: IncomingMessage, from = 0): Promise<void> | void {
+    for (let i = from; i < stages.length; i++) {
+      const waiting = stages[i]!(exchange, req)
+      if (waiting) return waiting.then(() => passStages(exchange, req, i + 1))
+    }
+  }
+
+  /** 408 413 429 502 503 504 */
+  async function leave(exchange: Exchange, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    const ownFields = () => {
+      if (isStopping()) reply.header('connection', 'close')
+      const fields: string[] = []
+      pushFields(fields, reply.getHeaders())
+      pushFields(fields, limitHeaders(exchange.decisions))
+      return fields
+    }
+    const route = exchange.route!
+    if (exchange.isUpgrade) return bridge(request, reply, exchange, route, ownFields)
+    await forward(request.raw, exchange, route, {
+      response: reply.raw,
+      ownFields,
+      begin: () => reply.hijack(),
+      openStream: (end) => streams.open('sse', exchange, end),
+    })
+    // the client left before the answer began: nothing is to follow
+    if (!reply.sent) reply.hijack()
+  }
+
+  return {
+    receive: (req) => receive(req, { table, readOrigin, maxHeaders }),
+    run(request, reply, done) {
+      const exchange = exchangeOf(request.raw)
+      const waiting = passStages(exchange, request.raw)
+      const left = waiting ? waiting.then(() => leave(exchange, request, reply)) : leave(exchange, request, reply)
+      left.catch(done)
     },
   }
 }
@@ -164,12 +192,13 @@ function match({ node, target }: Exchange, method: string, ownMethods: PipelineD
   return route
 }
 
-function demandNetwork({ networks }: Route, { client }: Exchange): void {
-  if (networks && !networks.allows(client.address)) throw problem('forbidden', { cause: 'the network of the client' })
+function demandNetwork({ route, client }: Exchange): void {
+  if (route!.networks && !route!.networks.allows(client.address)) throw problem('forbidden', { cause: 'the network of the client' })
 }
 
-function demandWebSocket(route: Route, { headers, method }: IncomingMessage): void {
-  if (!route.websocket) throw problem('upgrade_unsupported', { cause: `no upgrade to ${headers.upgrade} on this route` })
+function demandWebSocket({ isUpgrade, route }: Exchange, { headers, method }: IncomingMessage): void {
+  if (!isUpgrade) return
+  if (!route!.websocket) throw problem('upgrade_unsupported', { cause: `no upgrade to ${headers.upgrade} on this route` })
   if (headers.upgrade?.toLowerCase() !== 'websocket' || method !== 'GET')
     throw problem('upgrade_unsupported', { cause: `${method} with an upgrade to ${headers.upgrade}` })
   if (!/^[A-Za-z0-9+/]{22}==$/.test(String(headers['sec-websocket-key'] ?? '')))

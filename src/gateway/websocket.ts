@@ -9,8 +9,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { problem } from '../errors.ts'
 import type { Exchange } from './exchange.ts'
 import { isOutage, toProblem } from './failure.ts'
-import type { OwnHeaders } from './forward.ts'
-import { type HeaderRules, MAX_RESPONSE_HEADER_BYTES, pushFields, responseHeaders } from './headers.ts'
+import type { OwnFields } from './forward.ts'
+import { type HeaderRules, MAX_RESPONSE_HEADER_BYTES, responseHeaders } from './headers.ts'
 import { tellLocations } from './location.ts'
 import { NO_EDITS, type Route, rewritePath } from './routes.ts'
 import type { StreamEnd, Streams } from './streams.ts'
@@ -29,8 +29,8 @@ export type BridgeWebSocket = (
   reply: FastifyReply,
   exchange: Exchange,
   route: Route,
-  /** Headers of ours that go over those of a refusal. */
-  ownHeaders: OwnHeaders,
+  /** Fields of ours that go over those of a refusal. */
+  ownFields: OwnFields,
 ) => Promise<void>
 
 /** What the upstream made of a handshake. */
@@ -39,7 +39,7 @@ type Handshake =
   | { isAccepted: false; response: IncomingMessage; ask: ClientRequest }
 
 export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDeps): BridgeWebSocket {
-  return async ({ raw }, reply, exchange, route, ownHeaders) => {
+  return async ({ raw }, reply, exchange, route, ownFields) => {
     const client = raw.socket
     let reason: StreamEnd = 'refused'
     let end = (why: StreamEnd) => {
@@ -53,7 +53,7 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
       place = await upstreams.enter(route, client)
       const answer = await shakeHands(raw, exchange, route, place)
       reply.hijack()
-      if (!answer.isAccepted) return await passRefusal(answer, reply, route, { ...ownHeaders(), connection: 'close' })
+      if (!answer.isAccepted) return await passRefusal(answer, reply, route, [...ownFields(), 'connection', 'close'])
       accept(client, answer, reply, exchange)
       reason = await new Promise((resolve) => {
         end = joinSockets(client, answer.socket, route.timeouts.idleMs, resolve)
@@ -145,9 +145,8 @@ function accept(
   // silence is the tunnel's to judge
   client.setTimeout(0)
   reply.raw.statusCode = 101
-  const own = { connection: 'Upgrade', upgrade: 'websocket', 'x-request-id': exchange.requestId }
+  const own = ['connection', 'Upgrade', 'upgrade', 'websocket', 'x-request-id', exchange.requestId]
   const fields = responseHeaders(response.rawHeaders, own, NO_EDITS)
-  pushFields(fields, own)
   const lines = fields.flatMap((name, i) => (i % 2 === 0 ? [`${name}: ${fields[i + 1]}`] : []))
   client.write(`${['HTTP/1.1 101 Switching Protocols', ...lines].join('\r\n')}\r\n\r\n`, 'latin1')
   // frames that came with the upstream's 101 are its first
@@ -159,12 +158,11 @@ function passRefusal(
   { response, ask }: Handshake & { isAccepted: false },
   reply: FastifyReply,
   route: Route,
-  own: ReturnType<OwnHeaders>,
+  own: string[],
 ): Promise<void> {
   const client = reply.request.raw.socket
   const fields = responseHeaders(response.rawHeaders, own, route.responseHeaders)
   tellLocations(fields, route)
-  pushFields(fields, own)
   return new Promise((resolve) => {
     const late = route.timeouts.totalMs > 0 ? setTimeout(() => client.destroy(), route.timeouts.totalMs) : undefined
     const over = () => {

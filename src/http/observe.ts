@@ -124,12 +124,13 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
       const over = () => {
         if (isOver) return
         isOver = true
-        req.socket.off('close', over)
+        if (isBehindAnother) req.socket.off('close', over)
         end(exchange, req, res)
       }
-      res.once('close', over)
+      res.on('close', over)
       // an answer that waits behind another on its connection may not hear of its end
-      if (!res.socket) req.socket.once('close', over)
+      const isBehindAnother = !res.socket
+      if (isBehindAnother) req.socket.on('close', over)
     },
     refused(code) {
       const requestId = randomUUID()

@@ -71,10 +71,11 @@ export async function createServer({ config, clock, logger, pipeline, observer, 
     rewriteUrl(raw) {
       const req = raw as IncomingMessage
       const exchange = pipeline.receive(req)
-      exchange.expectsContinue = expecting.has(req)
-      exchange.isUpgrade = upgrading.has(req)
+      const { expect, upgrade } = req.headers
+      exchange.expectsContinue = expect !== undefined && expecting.has(req)
+      exchange.isUpgrade = upgrade !== undefined && upgrading.has(req)
       if (isLingering(req.socket)) exchange.refusal = problem('request_malformed', { cause: 'behind a refused body' })
-      if (unmet.has(req)) exchange.refusal = problem('expectation_failed')
+      if (expect !== undefined && unmet.has(req)) exchange.refusal = problem('expectation_failed')
       // a refused target must still reach the hook that answers it
       return exchange.refusal ? '/' : req.url!
     },
@@ -94,7 +95,7 @@ export async function createServer({ config, clock, logger, pipeline, observer, 
   const hsts = strictTransport(config.server)
   const isLastOf = countRequests(maxRequestsPerSocket)
   const httpsLocation = createHttpsLocation(config)
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     const exchange = exchangeOf(request.raw)
     observer.begin(exchange, request.raw, reply.raw)
     reply.header('x-request-id', exchange.requestId)
@@ -102,9 +103,10 @@ export async function createServer({ config, clock, logger, pipeline, observer, 
     if (hsts && exchange.client.isSecure) reply.header('strict-transport-security', hsts)
     demandCanonical(exchange)
     if (config.server.httpsOnly && !exchange.client.isSecure && exchange.target?.path !== '/health')
-      return reply.code(308).header('location', httpsLocation(request.raw)).send()
-    if (answerCors(request, reply)) return reply
+      return void reply.code(308).header('location', httpsLocation(request.raw)).send()
+    if (answerCors(request, reply)) return
     if (exchange.node?.own && exchange.expectsContinue) reply.raw.writeContinue()
+    done()
   })
   const server = app.server
   const stopWatching = tls && certificate ? watchCertificate(tls, server as unknown as Server, certificate, logger, showExpiry) : () => {}

@@ -245,15 +245,20 @@ describe("of the upstream's answer", () => {
       'Keep-Alive',
       't',
     ]
-    expect(responseHeaders(raw, {}, NO_EDITS)).toEqual(['set-cookie', 'a=1', 'set-cookie', 'b=2'])
+    expect(responseHeaders(raw, [], NO_EDITS)).toEqual(['set-cookie', 'a=1', 'set-cookie', 'b=2'])
   })
   it('goes no field that the gateway sets itself', () => {
-    expect(responseHeaders(['X-Request-Id', 'theirs', 'ETag', 'e'], { 'x-request-id': 'ours' }, NO_EDITS)).toEqual(['etag', 'e'])
+    expect(responseHeaders(['X-Request-Id', 'theirs', 'ETag', 'e'], ['x-request-id', 'ours'], NO_EDITS)).toEqual([
+      'etag',
+      'e',
+      'x-request-id',
+      'ours',
+    ])
   })
   it('go bytes above 7F unchanged', () => {
-    expect(responseHeaders([Buffer.from('X-Name'), Buffer.from([0x63, 0xe9, 0xff])], {}, NO_EDITS)).toEqual(['x-name', 'c\xe9\xff'])
+    expect(responseHeaders([Buffer.from('X-Name'), Buffer.from([0x63, 0xe9, 0xff])], [], NO_EDITS)).toEqual(['x-name', 'c\xe9\xff'])
   })
   it('goes Content-Length although Connection names it', () => {
-    expect(responseHeaders(['connection', 'content-length', 'content-length', '3'], {}, NO_EDITS)).toEqual(['content-length', '3'])
+    expect(responseHeaders(['connection', 'content-length', 'content-length', '3'], [], NO_EDITS)).toEqual(['content-length', '3'])
   })
 })

@@ -223,6 +223,8 @@ describe('who the client is', () => {
   it("is the peer, whatever a stranger's headers say", () => {
     expect(read('203.0.113.9', { 'x-forwarded-for': '198.51.100.1', forwarded: 'for=198.51.100.1' })).toEqual({
       address: '203.0.113.9',
+      limitKey: '203.0.113.9',
+      peer: '203.0.113.9',
       viaTrustedProxy: false,
       isReadable: true,
       isSecure: false,
