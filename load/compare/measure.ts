@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { interrupted } from './interrupt.ts'
 import { cpuTimeUs, peakRssMiB } from './machine.ts'
 import type { Neighbours } from './neighbours.ts'
-import { type Running, start } from './running.ts'
+import { Missing, type Running, start } from './running.ts'
 import type { Subject } from './subjects/subject.ts'
 
 export interface Options {
@@ -27,6 +27,8 @@ export interface Measured {
   name: string
   does: string
   version: string
+  /** Why its figures may not be what they are called; empty when there is no reason. */
+  doubt: string
   median: Sample
   samples: Sample[]
 }
@@ -34,10 +36,14 @@ export interface Measured {
 export interface Failure {
   name: string
   reason: string
+  /** It is not here: nothing has failed. */
+  isMissing: boolean
 }
 
+export const failure = (name: string, error: Error): Failure => ({ name, reason: error.message, isMissing: error instanceof Missing })
+
 /** Until the compiler has seen what is hot. */
-const WARM_UP_SECONDS = 3
+export const WARM_UP_SECONDS = 3
 /** After each pause. */
 const REHEAT_SECONDS = 1
 const SCRIPT = fileURLToPath(new URL('./wrk.lua', import.meta.url))
@@ -90,7 +96,7 @@ export async function compare(
       await step()
     } catch (error) {
       interrupted.throwIfAborted()
-      failures.push({ name: subject.name, reason: (error as Error).message })
+      failures.push(failure(subject.name, error as Error))
       tell(`${subject.name}: ${(error as Error).message}`)
       await running.get(subject)?.process.stop()
       running.delete(subject)
@@ -113,13 +119,13 @@ export async function compare(
         })
       }
     }
-    const measured = [...running].map(([{ name, does, version }, { samples }]) => ({
-      name,
-      does,
-      version: version(),
-      median: medians(samples),
-      samples,
-    }))
+    const measured: Measured[] = []
+    for (const [{ name, does, version, doubt }, { process, samples }] of running) {
+      process.resume()
+      const doubted = (await doubt?.(process.adminPort)) ?? ''
+      measured.push({ name, does, version: version(), doubt: doubted, median: medians(samples), samples })
+      process.pause()
+    }
     return { measured, failures }
   } finally {
     for (const { process } of running.values()) await process.stop()

@@ -6,7 +6,7 @@ import { interrupted } from './interrupt.ts'
 import type { Neighbours } from './neighbours.ts'
 import type { RedisCalls } from './report.ts'
 import { start } from './running.ts'
-import { gatewayVariant, registerUser } from './subjects/gateway.ts'
+import { gatewayVariant, registerUser, shareWithoutRedis } from './subjects/gateway.ts'
 
 const SECONDS = 12
 /** Before counting begins: connections, the first verification of each token. */
@@ -40,8 +40,10 @@ async function count({ limit, users, perSecond }: Rate, folder: string, neighbou
       policies.perUser.limit = limit
     },
   })
-  const gateway = await start(limited, folder, neighbours)
   const redis = new Redis(await neighbours.redis())
+  // what others have counted of this address
+  await redis.flushall()
+  const gateway = await start(limited, folder, neighbours)
   const monitor = await redis.monitor()
   let sent = 0
   monitor.on('monitor', (_time: string, [command]: [string], source: string) => {
@@ -69,7 +71,13 @@ async function count({ limit, users, perSecond }: Rate, folder: string, neighbou
       requests = await drive(clients, perSecond, SECONDS)
     })
     const per1000 = (kind: 'sent' | 'executed') => ((busy[kind] - (idle[kind] * SECONDS) / 3) / requests) * 1000
-    return { limit, requests, callsPer1000: per1000('sent'), commandsPer1000: per1000('executed') }
+    return {
+      limit,
+      requests,
+      callsPer1000: per1000('sent'),
+      commandsPer1000: per1000('executed'),
+      shareWithoutRedis: await shareWithoutRedis(gateway.adminPort),
+    }
   } finally {
     monitor.disconnect()
     redis.disconnect()

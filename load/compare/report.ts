@@ -26,6 +26,8 @@ export interface RedisCalls {
   callsPer1000: number
   /** As `INFO commandstats` counts: what scripts call is counted as well. */
   commandsPer1000: number
+  /** Of the decisions: made while Redis was held to be away, so that they are missing from the calls. */
+  shareWithoutRedis: number
 }
 
 export interface AddedLatency {
@@ -78,7 +80,7 @@ export function findRatios({ subjects, redisCalls, addedLatency, workers }: Omit
 
 const GO = new Set(['caddy', 'oauth2-proxy', 'krakend', 'oathkeeper'])
 
-const table = (head: string[], rows: (string | number)[][]) =>
+export const table = (head: string[], rows: (string | number)[][]) =>
   [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
 
 function spread({ median, samples }: Measured): string {
@@ -91,23 +93,28 @@ const bound = ({ isMoreBetter }: Ratio, number?: number) => (number === undefine
 export function toMarkdown(result: Result): string {
   const { machine, options, subjects, ablations, redisCalls, addedLatency, workers, ratios, notRun, tried } = result
   const [whole, ...parts] = ablations
+  const doubted = [...subjects, ...ablations].filter(({ doubt }) => doubt)
   const section = (title: string, isThere: unknown, ...lines: string[]) => (isThere ? [`## ${title}`, ...lines] : [])
   return [
     '# Side by side',
     `${machine.date}; ${machine.cpu}, ${machine.cpus} CPUs; load average before: ${machine.loadBefore}; Node ${machine.node}; wrk ${machine.wrk}; upstream: ${machine.upstream}; database: ${machine.database}.`,
     `Medians of ${options.runs} runs of ${options.seconds} s in turns, ${options.connections} connections. The subject has CPU 0 for itself; wrk, the upstream, Redis and Postgres share CPU 1. Compare ratios, never figures from two runs.`,
-    table(
-      ['subject', 'CPU µs per request (range)', 'requests/s', 'p50 ms', 'p99 ms', 'peak RSS MiB', 'what it does', 'version'],
-      subjects.map((s) => [
-        s.name,
-        spread(s),
-        s.median.requestsPerSecond.toFixed(0),
-        s.median.p50Ms.toFixed(2),
-        s.median.p99Ms.toFixed(2),
-        s.median.peakRssMiB.toFixed(0),
-        s.does,
-        s.version,
-      ]),
+    ...section(
+      'Subjects',
+      subjects.length,
+      table(
+        ['subject', 'CPU µs per request (range)', 'requests/s', 'p50 ms', 'p99 ms', 'peak RSS MiB', 'what it does', 'version'],
+        subjects.map((s) => [
+          s.name,
+          spread(s),
+          s.median.requestsPerSecond.toFixed(0),
+          s.median.p50Ms.toFixed(2),
+          s.median.p99Ms.toFixed(2),
+          s.median.peakRssMiB.toFixed(0),
+          s.does,
+          s.version,
+        ]),
+      ),
     ),
     ...section(
       'Ratios',
@@ -137,8 +144,14 @@ export function toMarkdown(result: Result): string {
       redisCalls.length,
       'Hot keys below two limits, every request admitted; per 1,000 requests.',
       table(
-        ['limits', 'requests', 'calls sent', 'commands executed, inside scripts as well'],
-        redisCalls.map((r) => [`${r.limit.toLocaleString('en')}/min`, r.requests, r.callsPer1000.toFixed(1), r.commandsPer1000.toFixed(1)]),
+        ['limits', 'requests', 'calls sent', 'commands executed, inside scripts as well', 'decided without Redis'],
+        redisCalls.map((r) => [
+          `${r.limit.toLocaleString('en')}/min`,
+          r.requests,
+          r.callsPer1000.toFixed(1),
+          r.commandsPer1000.toFixed(1),
+          `${(r.shareWithoutRedis * 100).toFixed(1)} %`,
+        ]),
       ),
     ),
     ...section(
@@ -162,6 +175,7 @@ export function toMarkdown(result: Result): string {
         ],
       ),
     ),
+    ...section('Doubts', doubted.length, doubted.map(({ name, doubt }) => `- ${name}: ${doubt}`).join('\n')),
     ...section(
       'Not run',
       notRun.length,

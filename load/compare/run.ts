@@ -1,27 +1,31 @@
 /** The gateway beside its peers, in one run on one machine. Prints a Markdown page and leaves it, with the JSON, in a folder. */
 import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { has } from '../../test/support/processes.ts'
 import { measureAddedLatency } from './added-latency.ts'
+import { installGoGateways } from './install.ts'
 import { interrupted } from './interrupt.ts'
 import { machineFacts, moveToOthersCpu } from './machine.ts'
-import { compare, type Failure, type Options } from './measure.ts'
+import { compare, type Failure, failure, type Options } from './measure.ts'
 import { startNeighbours } from './neighbours.ts'
+import { profileGateway } from './profile.ts'
 import { countRedisCalls } from './redis-calls.ts'
 import { findRatios, isMissed, type Result, toMarkdown, writeResult } from './report.ts'
 import { haproxy, nginx } from './subjects/c.ts'
 import { ablations, gateway } from './subjects/gateway.ts'
+import { goSubjects, REFUSED } from './subjects/go.ts'
 import { TASKSET, WRK } from './subjects/needs.ts'
 import { bare, naive, raw } from './subjects/node.ts'
 import type { Subject } from './subjects/subject.ts'
 import { compareWorkers } from './workers.ts'
 
-const SUBJECTS = [gateway, bare, raw, naive, nginx, haproxy]
-const NAMES = [...[...SUBJECTS, ...ablations].map(({ name }) => name), 'redis-calls', 'latency', 'workers']
+const subjects = (bin: string) => [gateway, bare, raw, naive, nginx, haproxy, ...goSubjects(bin)]
+const QUESTIONS = ['redis-calls', 'latency', 'workers']
+const NAMES = [...[...subjects(''), ...ablations].map(({ name }) => name), ...QUESTIONS]
 
 const HELP = `npm run bench -- [options]
 
@@ -29,6 +33,9 @@ const HELP = `npm run bench -- [options]
   --seconds N      how long each lasts (4)
   --connections N  of the load (32)
   --only A,B,C     no others than these
+  --bin DIR        where the gateways in Go are (~/.cache/portcullis-bench)
+  --install        build those, and end
+  --profile        only where the gateway's own time goes
   --out DIR        where latest.md and latest.json go (load/compare/results)
 
   ${NAMES.join(', ')
@@ -42,6 +49,9 @@ const complain = (text: string) => void process.stderr.write(`${text}\n`)
 
 interface Words extends Options {
   only: string[]
+  bin: string
+  install: boolean
+  profile: boolean
   out: string
   help: boolean
 }
@@ -55,22 +65,26 @@ function readWords(): Words | null {
         runs: number('5'),
         seconds: number('4'),
         connections: number('32'),
+        bin: { type: 'string', default: join(homedir(), '.cache/portcullis-bench') },
+        profile: { type: 'boolean', default: false },
+        install: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
         only: { type: 'string', default: NAMES.join() },
         out: { type: 'string', default: fileURLToPath(new URL('./results', import.meta.url)) },
       },
     })
-    const { runs, seconds, connections, out, help } = values
+    const { runs, seconds, connections, bin, install, profile, out, help } = values
     const only = values.only.split(',')
     if (![runs, seconds, connections].every((n) => /^[1-9]\d*$/.test(n)) || !only.every((name) => NAMES.includes(name))) return null
-    return { runs: Number(runs), seconds: Number(seconds), connections: Number(connections), only, out, help }
+    return { runs: Number(runs), seconds: Number(seconds), connections: Number(connections), only, bin, install, profile, out, help }
   } catch {
     return null
   }
 }
 
-async function run({ only, out, ...options }: Words): Promise<number> {
+async function run({ only, bin, out, profile, runs, seconds, connections }: Words): Promise<number> {
   for (const { command, install } of [WRK, TASKSET]) if (!has(command)) throw new Error(`${command} is missing: ${install}`)
+  const options = { runs, seconds, connections }
   const machine = machineFacts()
   moveToOthersCpu()
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-bench-'))
@@ -85,7 +99,7 @@ async function run({ only, out, ...options }: Words): Promise<number> {
     complain(name)
     return ask().catch((error: Error) => {
       interrupted.throwIfAborted()
-      notRun.push({ name, reason: error.message })
+      notRun.push(failure(name, error))
       return fallback
     })
   }
@@ -95,22 +109,26 @@ async function run({ only, out, ...options }: Words): Promise<number> {
     return measured
   }
   try {
+    if (profile) {
+      console.log(await profileGateway(folder, neighbours, options))
+      return 0
+    }
     const parts = ablations.filter(isAsked)
     const found = {
       machine: { ...machine, upstream: neighbours.upstreamKind, database: await neighbours.databaseKind(), wrk: wrkVersion() },
       options,
-      subjects: await inTurns(SUBJECTS.filter(isAsked)),
+      subjects: await inTurns(subjects(bin).filter(isAsked)),
       ablations: parts.length ? await inTurns([gateway, ...parts]) : [],
       redisCalls: await answer('redis-calls', [], () => countRedisCalls(folder, neighbours)),
       addedLatency: await answer('latency', [], () => measureAddedLatency(folder, neighbours, options)),
       workers: await answer('workers', null, () => compareWorkers(options, surroundings)),
       notRun,
-      tried: [],
+      tried: [...subjects(bin).flatMap(({ name, tried }) => (tried ? [{ name, tried }] : [])), ...REFUSED],
     }
     const result: Result = { ...found, ratios: findRatios(found) }
     writeResult(out, result)
     console.log(toMarkdown(result))
-    return notRun.length ? 1 : result.ratios.some(isMissed) ? 99 : 0
+    return notRun.some(({ isMissing }) => !isMissing) ? 1 : result.ratios.some(isMissed) ? 99 : 0
   } finally {
     await neighbours.stop()
     rmSync(folder, { recursive: true, force: true })
@@ -119,15 +137,24 @@ async function run({ only, out, ...options }: Words): Promise<number> {
 
 const wrkVersion = () => /\d+\.\d+\.\d+/.exec(spawnSync('wrk', ['-v'], { encoding: 'utf8' }).stdout)?.[0] ?? 'unknown'
 
-const words = readWords()
-if (!words) complain(HELP)
-if (words?.help) console.log(HELP)
-process.exitCode = !words
-  ? 2
-  : words.help
-    ? 0
-    : await run(words).catch((error: Error) => {
-        if (interrupted.aborted) return 130
-        complain(error.message)
-        return 1
-      })
+function install(bin: string): number {
+  const failed = installGoGateways(bin)
+  complain(failed.length ? `could not be built: ${failed.join(', ')}` : `built into ${bin}`)
+  return failed.length ? 1 : 0
+}
+
+async function main(): Promise<number> {
+  const words = readWords()
+  if (!words) complain(HELP)
+  if (words?.help) console.log(HELP)
+  if (!words || words.help) return words ? 0 : 2
+  try {
+    return words.install ? install(words.bin) : await run(words)
+  } catch (error) {
+    if (interrupted.aborted) return 130
+    complain((error as Error).message)
+    return 1
+  }
+}
+
+process.exitCode = await main()

@@ -14,6 +14,7 @@ export interface Running {
   /** What is asked for. */
   url: string
   pid: number
+  adminPort: number
   /** Null: it is called without. */
   token: string | null
   folder: string
@@ -24,11 +25,14 @@ export interface Running {
   stop(): Promise<void>
 }
 
+/** What cannot be measured because it is not here. */
+export class Missing extends Error {}
+
 const START_TIMEOUT_MS = 60_000
 
 /** @throws with a reason for the reader: what is missing, why it did not start, or what it does not do */
 export async function start(subject: Subject, parent: string, neighbours: Neighbours, cpus = SUBJECT_CPU): Promise<Running> {
-  for (const { command, install } of subject.needs ?? []) if (!has(command)) throw new Error(`${command} is missing: ${install}`)
+  for (const { command, install } of subject.needs ?? []) if (!has(command)) throw new Missing(`${command} is missing: ${install}`)
   const [port = 0, adminPort = 0] = await freePorts(2)
   const folder = join(parent, `${subject.name}-${port}`)
   const logFile = join(folder, 'log')
@@ -51,6 +55,7 @@ export async function start(subject: Subject, parent: string, neighbours: Neighb
     name: subject.name,
     url,
     pid: child.pid!,
+    adminPort,
     token: null,
     folder,
     log: () => readFileSync(logFile, 'utf8'),
@@ -68,9 +73,9 @@ export async function start(subject: Subject, parent: string, neighbours: Neighb
     await demandHonest(subject, running)
     return running
   } catch (error) {
-    const last = running.log().trim().split('\n').slice(-5).join('\n')
+    const said = whatWentWrong(running.log())
     await running.stop()
-    throw new Error(`${(error as Error).message}${last ? `\n${last}` : ''}`)
+    throw new Error([(error as Error).message, ...said].join('\n'))
   }
 }
 
@@ -104,4 +109,11 @@ async function demandHonest({ checksTokens }: Subject, { url, token }: Running):
 function forge(token: string): string {
   const [head, claims, signature = ''] = token.split('.')
   return [head, claims, signature.slice(1, -4) + (signature.startsWith('A') ? 'B' : 'A') + signature.slice(-4)].join('.')
+}
+
+/** The lines of a log that tell of an error, else its last ones. */
+function whatWentWrong(log: string): string[] {
+  const lines = log.split('\n').filter(Boolean)
+  const errors = lines.filter((line) => /error|fatal|alert/i.test(line))
+  return (errors.length ? errors.slice(0, 3) : lines.slice(-3)).map((line) => line.slice(0, 500))
 }

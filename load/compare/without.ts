@@ -16,7 +16,7 @@ function edit(pattern: RegExp, replacement: (found: string) => string): Edit {
   }
 }
 /** The function begins with its end. */
-const answer = (head: RegExp, code: string): Edit => edit(head, (found) => `${found} ${code};`)
+const answer = (head: RegExp, code: string): Edit => edit(head, (found) => `${found} { ${code} }`)
 const all =
   (...edits: Edit[]): Edit =>
   (source) =>

@@ -2,7 +2,7 @@
 import { BOTH_CPUS } from './machine.ts'
 import { type Comparison, compare, type Options } from './measure.ts'
 import type { Workers } from './report.ts'
-import { start } from './running.ts'
+import { Missing, start } from './running.ts'
 import { gatewayVariant } from './subjects/gateway.ts'
 
 type Surroundings = Parameters<typeof compare>[2]
@@ -21,7 +21,7 @@ export async function compareWorkers(options: Options, surroundings: Surrounding
   const trial = await start(variant(2), surroundings.folder, surroundings.neighbours, BOTH_CPUS)
   const isOneProcess = trial.log().includes('runs one process')
   await trial.stop()
-  if (isOneProcess) throw new Error('not available in this build: it runs one process')
+  if (isOneProcess) throw new Missing('not available in this build: it runs one process')
 
   const { measured, failures }: Comparison = await compare([variant(1), variant(2)], options, { ...surroundings, cpus: BOTH_CPUS })
   const [one, two] = measured

@@ -1,5 +1,5 @@
 /** The gateway of this checkout with everything on; and the same with one part taken away in turn. */
-import { execFileSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -57,6 +57,10 @@ export function gatewayVariant({ name, does, change, without, isPublic = false, 
     checksTokens: !isPublic,
     needs: [REDIS],
     version: checkedOut,
+    async doubt(adminPort) {
+      const share = await shareWithoutRedis(adminPort)
+      return share > 0.001 ? `${(share * 100).toFixed(1)} % of its limits were decided while Redis did not answer in time` : ''
+    },
     async prepare(place) {
       const { folder, port, adminPort, neighbours } = place
       const config = configuration(place, await neighbours.redis(), await neighbours.database())
@@ -85,8 +89,22 @@ export async function registerUser(url: string, username: string): Promise<strin
   return ((await answer.json()) as { access_token: string }).access_token
 }
 
-const git = (...args: string[]) => execFileSync('git', args, { cwd: here('.'), encoding: 'utf8' }).trim()
-const checkedOut = () => git('rev-parse', '--short', 'HEAD') + (git('status', '--porcelain', '--', '../../../src') ? ' with changes' : '')
+/** How much of what the limits decided was decided in place of a Redis that was away. */
+export async function shareWithoutRedis(adminPort: number): Promise<number> {
+  const metrics = await (await fetch(`http://127.0.0.1:${adminPort}/metrics`)).text()
+  let [all, without] = [0, 0]
+  for (const [, tier, count] of metrics.matchAll(/^portcullis_limit_decisions_total\{.*tier="(\w+)".*\} (\S+)/gm)) {
+    all += Number(count)
+    if (['local', 'database', 'open', 'closed'].includes(tier!)) without += Number(count)
+  }
+  return all && without / all
+}
+
+function checkedOut(): string {
+  const git = (...args: string[]) => spawnSync('git', args, { cwd: here('.'), encoding: 'utf8' }).stdout?.trim() ?? ''
+  const isChanged = git('status', '--porcelain', '--', here('../../../src')) !== ''
+  return (git('rev-parse', '--short', 'HEAD') || 'unknown') + (isChanged ? ' with changes' : '')
+}
 
 const route = (config: Configuration) => config.routes[0]!
 

@@ -13,6 +13,8 @@ export interface Subject {
   /** What it took to get it, or why it could not be had. */
   tried?: string
   version(): string
+  /** Asked after the last run. @returns why its figures may not be what they are called; empty: no reason */
+  doubt?: (adminPort: number) => Promise<string>
   /** Writes its configuration. */
   prepare(place: Place): Promise<Launch>
 }
