@@ -48,8 +48,10 @@ export async function start(subject: Subject, parent: string, neighbours: Neighb
     detached: true,
   })
   const url = `http://127.0.0.1:${port}/api/x`
-  const signalAll = (signal: NodeJS.Signals) => {
-    for (const pid of hasEnded(child) ? [] : processTree(child.pid!)) process.kill(pid, signal)
+  const signalAll = (signal: 'SIGSTOP' | 'SIGCONT') => {
+    const tree = hasEnded(child) ? [] : processTree(child.pid!)
+    // who watches over children falls asleep before them, and wakes after them
+    for (const pid of signal === 'SIGSTOP' ? tree : tree.reverse()) process.kill(pid, signal)
   }
   const running: Running = {
     name: subject.name,
