@@ -15,7 +15,7 @@ export async function measureAddedLatency(folder: string, neighbours: Neighbours
     for (const process of running) {
       // one request at a time is too few for the compiler
       await wrk(process, 2, 32)
-      process.pause()
+      await process.pause()
     }
     for (let run = 0; run < runs; run++) {
       times.get('direct')!.push((await wrk(direct, seconds, 1)).p50Ms)
@@ -23,7 +23,7 @@ export async function measureAddedLatency(folder: string, neighbours: Neighbours
         process.resume()
         await wrk(process, 1, 1)
         times.get(process.name)!.push((await wrk(process, seconds, 1)).p50Ms)
-        process.pause()
+        await process.pause()
       }
     }
     const added = (name: string) => median(times.get(name)!.map((ms, run) => ms - times.get('direct')![run]!))

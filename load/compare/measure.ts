@@ -40,7 +40,11 @@ export interface Failure {
   isMissing: boolean
 }
 
-export const failure = (name: string, error: Error): Failure => ({ name, reason: error.message, isMissing: error instanceof Missing })
+export const failure = (name: string, error: Error, complaints: string[] = []): Failure => ({
+  name,
+  reason: [error.message, ...complaints].join('\n'),
+  isMissing: error instanceof Missing,
+})
 
 /** Until the compiler has seen what is hot. */
 export const WARM_UP_SECONDS = 3
@@ -64,7 +68,7 @@ export async function wrk({ url, token }: Asked, seconds: number, connections: n
   })
   await once(child, 'close')
   const { requests, us, failed, p50Us, p99Us } = JSON.parse(output.trim().split('\n').at(-1)!) as Record<string, number>
-  if (failed || !requests) throw new Error(`the run is invalid: ${failed} of ${requests} requests were not answered with success`)
+  if (failed || !requests) throw new Error(`the run is invalid: ${failed} of ${requests} requests failed`)
   return { requests, requestsPerSecond: (requests / us!) * 1_000_000, p50Ms: p50Us! / 1000, p99Ms: p99Us! / 1000 }
 }
 
@@ -74,7 +78,7 @@ async function sample(running: Running, { seconds, connections }: Options): Prom
   const before = cpuTimeUs(running.pid)
   const { requests, ...rest } = await wrk(running, seconds, connections)
   const cpuUs = (cpuTimeUs(running.pid) - before) / requests
-  running.pause()
+  await running.pause()
   return { cpuUs, ...rest, peakRssMiB: peakRssMiB(running.pid) }
 }
 
@@ -96,9 +100,10 @@ export async function compare(
       await step()
     } catch (error) {
       interrupted.throwIfAborted()
-      failures.push(failure(subject.name, error as Error))
-      tell(`${subject.name}: ${(error as Error).message}`)
-      await running.get(subject)?.process.stop()
+      const process = running.get(subject)?.process
+      failures.push(failure(subject.name, error as Error, process?.complaints()))
+      tell(`${subject.name}: ${failures.at(-1)!.reason}`)
+      await process?.stop()
       running.delete(subject)
     }
   }
@@ -108,7 +113,7 @@ export async function compare(
         const process = await start(subject, folder, neighbours, cpus)
         running.set(subject, { process, samples: [] })
         await wrk(process, WARM_UP_SECONDS, options.connections)
-        process.pause()
+        await process.pause()
       })
     }
     for (let run = 1; run <= options.runs; run++) {
@@ -124,7 +129,7 @@ export async function compare(
       process.resume()
       const doubted = (await doubt?.(process.adminPort)) ?? ''
       measured.push({ name, does, version: version(), doubt: doubted, median: medians(samples), samples })
-      process.pause()
+      await process.pause()
     }
     return { measured, failures }
   } finally {

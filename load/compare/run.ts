@@ -114,6 +114,7 @@ async function run({ only, bin, out, profile, runs, seconds, connections }: Word
       return 0
     }
     const parts = ablations.filter(isAsked)
+    const goGateways = goSubjects(bin).filter(isAsked)
     const found = {
       machine: { ...machine, upstream: neighbours.upstreamKind, database: await neighbours.databaseKind(), wrk: wrkVersion() },
       options,
@@ -123,7 +124,7 @@ async function run({ only, bin, out, profile, runs, seconds, connections }: Word
       addedLatency: await answer('latency', [], () => measureAddedLatency(folder, neighbours, options)),
       workers: await answer('workers', null, () => compareWorkers(options, surroundings)),
       notRun,
-      tried: [...subjects(bin).flatMap(({ name, tried }) => (tried ? [{ name, tried }] : [])), ...REFUSED],
+      tried: goGateways.length ? [...goGateways.map(({ name, tried = '' }) => ({ name, tried })), ...REFUSED] : [],
     }
     const result: Result = { ...found, ratios: findRatios(found) }
     writeResult(out, result)

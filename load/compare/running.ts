@@ -2,10 +2,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { has, until } from '../../test/support/processes.ts'
 import { freePorts, hasEnded, stop } from '../lib/processes.ts'
 import { interrupted } from './interrupt.ts'
-import { processTree, SUBJECT_CPU } from './machine.ts'
+import { cpuTimeUs, processTree, SUBJECT_CPU } from './machine.ts'
 import { ANSWER, type Neighbours } from './neighbours.ts'
 import type { Subject } from './subjects/subject.ts'
 
@@ -19,8 +20,10 @@ export interface Running {
   token: string | null
   folder: string
   log(): string
-  /** What does not run takes nothing, not even for its timers. */
-  pause(): void
+  /** The lines of its log that tell of an error, else its last ones. */
+  complaints(): string[]
+  /** What does not run takes nothing, not even for its timers. It finishes first: whatever it waits for would have timed out when it wakes. */
+  pause(): Promise<void>
   resume(): void
   stop(): Promise<void>
 }
@@ -29,6 +32,9 @@ export interface Running {
 export class Missing extends Error {}
 
 const START_TIMEOUT_MS = 60_000
+const IDLE_MS = 200
+const IDLE_SHARE = 0.11
+const IDLE_TRIES = 15
 
 /** @throws with a reason for the reader: what is missing, why it did not start, or what it does not do */
 export async function start(subject: Subject, parent: string, neighbours: Neighbours, cpus = SUBJECT_CPU): Promise<Running> {
@@ -61,7 +67,11 @@ export async function start(subject: Subject, parent: string, neighbours: Neighb
     token: null,
     folder,
     log: () => readFileSync(logFile, 'utf8'),
-    pause: () => signalAll('SIGSTOP'),
+    complaints: () => whatWentWrong(running.log()),
+    async pause() {
+      await untilIdle(child.pid!)
+      signalAll('SIGSTOP')
+    },
     resume: () => signalAll('SIGCONT'),
     async stop() {
       signalAll('SIGCONT')
@@ -75,7 +85,7 @@ export async function start(subject: Subject, parent: string, neighbours: Neighb
     await demandHonest(subject, running)
     return running
   } catch (error) {
-    const said = whatWentWrong(running.log())
+    const said = running.complaints()
     await running.stop()
     throw new Error([(error as Error).message, ...said].join('\n'))
   }
@@ -90,6 +100,16 @@ async function untilReady(child: ChildProcess, readyUrl: string | undefined, url
   await until(probe, 'its readiness', START_TIMEOUT_MS)
   interrupted.throwIfAborted()
   if (hasEnded(child)) throw new Error('it ended while it was starting')
+}
+
+/** Until it takes next to nothing, or does not come to rest. */
+async function untilIdle(pid: number): Promise<void> {
+  for (let tries = 0, before = Number.NaN; tries < IDLE_TRIES; tries++) {
+    const now = cpuTimeUs(pid)
+    if (now - before < IDLE_SHARE * IDLE_MS * 1000) return
+    before = now
+    await sleep(IDLE_MS)
+  }
 }
 
 /** A gateway that lets everybody pass would be a fast one. */
@@ -113,7 +133,6 @@ function forge(token: string): string {
   return [head, claims, signature.slice(1, -4) + (signature.startsWith('A') ? 'B' : 'A') + signature.slice(-4)].join('.')
 }
 
-/** The lines of a log that tell of an error, else its last ones. */
 function whatWentWrong(log: string): string[] {
   const lines = log.split('\n').filter(Boolean)
   const errors = lines.filter((line) => /error|fatal|alert/i.test(line))
