@@ -1,0 +1,147 @@
+/** Load, turn by turn: A B C A B C …, so that a minute in which the machine is slow is slow for all of them. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { interrupted } from './interrupt.ts'
+import { cpuTimeUs, peakRssMiB } from './machine.ts'
+import type { Neighbours } from './neighbours.ts'
+import { Missing, type Running, start } from './running.ts'
+import type { Subject } from './subjects/subject.ts'
+
+export interface Options {
+  runs: number
+  seconds: number
+  connections: number
+}
+
+export interface Sample {
+  /** User and system time of all its processes, for each request answered. */
+  cpuUs: number
+  requestsPerSecond: number
+  p50Ms: number
+  p99Ms: number
+  peakRssMiB: number
+}
+
+export interface Measured {
+  name: string
+  does: string
+  version: string
+  /** Why its figures may not be what they are called; empty when there is no reason. */
+  doubt: string
+  median: Sample
+  samples: Sample[]
+}
+
+export interface Failure {
+  name: string
+  reason: string
+  /** It is not here: nothing has failed. */
+  isMissing: boolean
+}
+
+export const failure = (name: string, error: Error, complaints: string[] = []): Failure => ({
+  name,
+  reason: [error.message, ...complaints].join('\n'),
+  isMissing: error instanceof Missing,
+})
+
+/** Until the compiler has seen what is hot. */
+export const WARM_UP_SECONDS = 3
+/** After each pause. */
+const REHEAT_SECONDS = 1
+const SCRIPT = fileURLToPath(new URL('./wrk.lua', import.meta.url))
+
+interface Asked {
+  url: string
+  token: string | null
+}
+
+/** @throws when a single request was not answered with success */
+export async function wrk({ url, token }: Asked, seconds: number, connections: number) {
+  const bearer = token === null ? [] : ['-H', `Authorization: Bearer ${token}`]
+  const args = ['-t1', `-c${connections}`, `-d${seconds}s`, '--latency', '-s', SCRIPT, ...bearer, url]
+  const child = spawn('wrk', args, { stdio: ['ignore', 'pipe', 'inherit'], detached: true, signal: interrupted })
+  let output = ''
+  child.stdout.on('data', (chunk) => {
+    output += chunk
+  })
+  await once(child, 'close')
+  const { requests, us, failed, p50Us, p99Us } = JSON.parse(output.trim().split('\n').at(-1)!) as Record<string, number>
+  if (failed || !requests) throw new Error(`the run is invalid: ${failed} of ${requests} requests failed`)
+  return { requests, requestsPerSecond: (requests / us!) * 1_000_000, p50Ms: p50Us! / 1000, p99Ms: p99Us! / 1000 }
+}
+
+async function sample(running: Running, { seconds, connections }: Options): Promise<Sample> {
+  running.resume()
+  await wrk(running, REHEAT_SECONDS, connections)
+  const before = cpuTimeUs(running.pid)
+  const { requests, ...rest } = await wrk(running, seconds, connections)
+  const cpuUs = (cpuTimeUs(running.pid) - before) / requests
+  await running.pause()
+  return { cpuUs, ...rest, peakRssMiB: peakRssMiB(running.pid) }
+}
+
+export interface Comparison {
+  measured: Measured[]
+  failures: Failure[]
+}
+
+/** Starts all, measures them in turns, ends all. One that fails is left out from there on. */
+export async function compare(
+  subjects: Subject[],
+  options: Options,
+  { folder, neighbours, cpus, tell }: { folder: string; neighbours: Neighbours; cpus?: string; tell: (text: string) => void },
+): Promise<Comparison> {
+  const failures: Failure[] = []
+  const running = new Map<Subject, { process: Running; samples: Sample[] }>()
+  const attempt = async (subject: Subject, step: () => Promise<void>) => {
+    try {
+      await step()
+    } catch (error) {
+      interrupted.throwIfAborted()
+      const process = running.get(subject)?.process
+      failures.push(failure(subject.name, error as Error, process?.complaints()))
+      tell(`${subject.name}: ${failures.at(-1)!.reason}`)
+      await process?.stop()
+      running.delete(subject)
+    }
+  }
+  try {
+    for (const subject of subjects) {
+      await attempt(subject, async () => {
+        const process = await start(subject, folder, neighbours, cpus)
+        running.set(subject, { process, samples: [] })
+        await wrk(process, WARM_UP_SECONDS, options.connections)
+        await process.pause()
+      })
+    }
+    for (let run = 1; run <= options.runs; run++) {
+      for (const [subject, { process, samples }] of running) {
+        await attempt(subject, async () => {
+          samples.push(await sample(process, options))
+          tell(`run ${run}: ${subject.name} ${samples.at(-1)!.cpuUs.toFixed(1)} µs`)
+        })
+      }
+    }
+    const measured: Measured[] = []
+    for (const [{ name, does, version, doubt }, { process, samples }] of running) {
+      process.resume()
+      const doubted = (await doubt?.(process.adminPort)) ?? ''
+      measured.push({ name, does, version: version(), doubt: doubted, median: medians(samples), samples })
+      await process.pause()
+    }
+    return { measured, failures }
+  } finally {
+    for (const { process } of running.values()) await process.stop()
+  }
+}
+
+export function median(numbers: number[]): number {
+  const sorted = [...numbers].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+}
+
+const medians = (samples: Sample[]): Sample =>
+  Object.fromEntries(Object.keys(samples[0]!).map((key) => [key, median(samples.map((s) => s[key as keyof Sample]))])) as unknown as Sample

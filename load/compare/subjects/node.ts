@@ -1,0 +1,56 @@
+/** What else this runtime can do: with nothing, with the least, and with the libraries as their documentation shows them. */
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { AUDIENCE } from '../identity.ts'
+import { PLENTY } from './gateway.ts'
+import { REDIS } from './needs.ts'
+import type { Place, Subject } from './subject.ts'
+
+const script = (name: string) => [process.execPath, fileURLToPath(new URL(`./${name}.server.ts`, import.meta.url))]
+const settings = ({ port, neighbours }: Place) => ({ PORT: String(port), UPSTREAM: neighbours.upstream })
+
+function packageVersion(name: string): string {
+  const file = new URL(`../../../node_modules/${name}/package.json`, import.meta.url)
+  return `${name} ${JSON.parse(readFileSync(file, 'utf8')).version}`
+}
+
+export const bare: Subject = {
+  name: 'bare',
+  does: 'Fastify and @fastify/http-proxy, nothing else',
+  checksTokens: false,
+  version: () => [packageVersion('fastify'), packageVersion('@fastify/http-proxy')].join(', '),
+  prepare: async (place) => ({ command: script('bare'), env: settings(place) }),
+}
+
+export const raw: Subject = {
+  name: 'raw',
+  does: 'node:http and undici, headers and bodies passed on as they come: the floor of this runtime',
+  checksTokens: false,
+  version: () => [`Node ${process.version}`, packageVersion('undici')].join(', '),
+  prepare: async (place) => ({ command: script('raw'), env: settings(place) }),
+}
+
+export const naive: Subject = {
+  name: 'naive',
+  does: 'the same duties from the libraries’ documentation: EdDSA token, role, two limits in Redis, identity headers, metrics, access log',
+  checksTokens: true,
+  needs: [REDIS],
+  version: () => ['fastify', '@fastify/http-proxy', 'jose', 'rate-limiter-flexible', 'prom-client', 'pino'].map(packageVersion).join(', '),
+  async prepare(place) {
+    const { identity, redis } = place.neighbours
+    const { limit, windowSeconds } = PLENTY
+    return {
+      command: script('naive'),
+      env: {
+        ...settings(place),
+        REDIS_URL: await redis(),
+        ISSUER: identity.issuer,
+        AUDIENCE,
+        PUBLIC_KEY: identity.publicKeys.EdDSA,
+        LIMIT: String(limit),
+        WINDOW_SECONDS: String(windowSeconds),
+      },
+      token: () => identity.tokens.EdDSA,
+    }
+  },
+}
