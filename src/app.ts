@@ -39,21 +39,21 @@ import { compileRoutes } from './gateway/routes.ts'
 import { createStreams } from './gateway/streams.ts'
 import { createUpstreams } from './gateway/upstreams.ts'
 import { createWebSocketBridge } from './gateway/websocket.ts'
-import { createAdminServer } from './http/admin.ts'
+import { type CheckResult, createAdminServer } from './http/admin.ts'
 import { createRedirectServer } from './http/https-only.ts'
 import { createOriginReader, parseNetworks } from './http/networks.ts'
-import { createObserver } from './http/observe.ts'
+import { createObserver, type ErrorRecord, newestErrors } from './http/observe.ts'
 import { createServer } from './http/server.ts'
 import { boundBody } from './http/slow-body.ts'
 import { createCleanup, createRetryErasure } from './jobs/cleanup.ts'
-import { schedule } from './jobs/schedule.ts'
+import { type Job, schedule } from './jobs/schedule.ts'
 import { createAdmission } from './limits/admission.ts'
 import { createCounterTable } from './limits/counters.repo.ts'
 import { createLimiter } from './limits/limiter.ts'
 import { createRedisGuard } from './limits/redis-guard.ts'
 import type { Logger } from './logger.ts'
 import { createMetrics } from './metrics.ts'
-import { openRedis } from './redis.ts'
+import { type Broadcast, openRedis } from './redis.ts'
 import { createSessionEnding } from './sessions/ending.ts'
 import { createSessionOpening } from './sessions/opening.ts'
 import { createRevocations } from './sessions/revocations.ts'
@@ -74,12 +74,19 @@ export interface BuildOptions {
   resolve?: Resolve | undefined
   /** The demo's admin may keep the generated password. */
   adminMustChangePassword?: boolean
+  /** This process is one of several that serve. What is to be done once is done by their supervisor. */
+  team?: Team
+}
+
+export interface Team {
+  workers: number
+  siblings: Broadcast & { lastErrors(): Promise<ErrorRecord[]> }
 }
 
 /** What the commands of an operator work with: everything but the listeners. */
 export type Core = Awaited<ReturnType<typeof buildCore>>
 
-export async function buildCore({ config, secrets: values, logger, clock = systemClock }: BuildOptions) {
+export async function buildCore({ config, secrets: values, logger, clock = systemClock, team }: BuildOptions) {
   if (!values.secretKey) throw new Error('PORTCULLIS_SECRET_KEY is required')
   const metrics = createMetrics(VERSION)
   const database = await openDatabase(config.database, logger, (operation, seconds) =>
@@ -89,7 +96,12 @@ export async function buildCore({ config, secrets: values, logger, clock = syste
   const redis = config.redis.url === 'memory' ? null : openRedis(config.redis.url, logger)
   const secrets = createSecrets(values.secretKey, values.previousSecretKey)
   const keyring = createKeyring({ db, secrets, tokens: config.tokens, logger, now: () => clock.now() })
-  const revocations = createRevocations({ db, clock, logger, broadcast: redis?.broadcast ?? null })
+  const revocations = createRevocations({
+    db,
+    clock,
+    logger,
+    broadcasts: [team?.siblings, redis?.broadcast].filter((b) => b !== undefined),
+  })
   const ending = createSessionEnding(revocations, config.tokens)
   const passwords = await createPasswords(config.auth.password, metrics)
   const administration = createAdministration({ db, config, passwords, ending, revocations })
@@ -122,21 +134,43 @@ export async function buildCore({ config, secrets: values, logger, clock = syste
 export interface App {
   core: Core
   server: FastifyInstance
-  admin: FastifyInstance
+  /** Null for one of several: their supervisor speaks for them. */
+  admin: FastifyInstance | null
   /** Sends plain HTTP to https; null unless `tls.redirectPort` asks for it. */
   redirect: http.Server | null
+  checks(): CheckResult[]
+  /** Of this process, newest first. */
+  lastErrors(): ErrorRecord[]
   /** Prepares the database, loads keys and revocations; then the gateway may listen. */
   start(): Promise<void>
   /** Readiness off; what is in flight is finished; everything closes. */
   stop(): Promise<void>
 }
 
+/** The database as this version needs it, with a signing key and the first admin. */
+export async function prepare(core: Core, { adminMustChangePassword = true }: BuildOptions): Promise<void> {
+  const { db, config, passwords, logger, keyring } = core
+  for (const name of await migrateUp(db)) logger.info({ migration: name }, 'migrated')
+  await keyring.load()
+  const { adminEmail, adminPassword } = core.values
+  if (!adminEmail || !adminPassword) return
+  const admin = { email: adminEmail, password: adminPassword, mustChangePassword: adminMustChangePassword }
+  await bootstrapAdmin(admin, { db, config, passwords, logger })
+}
+
+/** What is done once, however many processes serve. */
+export const jobsOf = ({ config, cleanup, db }: Core): Job[] => [
+  { name: 'cleanup', everySeconds: config.auth.cleanup.intervalSeconds, firstAfterSeconds: CLEANUP_AFTER_SECONDS, run: cleanup },
+  { name: 'retry erasure', everySeconds: 60, run: createRetryErasure(db, config.auth.refresh) },
+]
+
 export async function buildApp(options: BuildOptions): Promise<App> {
+  const { team } = options
   const core = await buildCore(options)
   const { config, logger, clock, metrics, database, db, redis, secrets, keyring, revocations, ending, passwords } = core
 
   const guard = createRedisGuard(() => clock.now())
-  const shares = config.server.replicas
+  const shares = config.server.replicas * (team?.workers ?? 1)
   const limiter = createLimiter({ redis, guard, shares, counters: createCounterTable(db), metrics })
   const accessTokens = createAccessTokens({ keyring, tokens: config.tokens, clock })
   const refreshTokens = createRefreshTokens({ db, secrets, ending, tokens: config.tokens, refresh: config.auth.refresh })
@@ -164,6 +198,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
     maxHeaders: config.server.maxHeaders,
   })
   const observer = createObserver({ config: config.log, clock, logger, metrics })
+  const lastErrors = async () => (team ? newestErrors(await team.siblings.lastErrors()) : observer.lastErrors())
   const publicServer = await createServer({ config, clock, logger, pipeline, observer, metrics })
   const server = publicServer.app
 
@@ -200,7 +235,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
         if (config.docs.enabled) await registerDocs(auth, config)
         await auth.register(authRoutes({ register, login, refresh, logout, caller }))
         await auth.register(meRoutes({ profile, changePassword, caller }))
-        await auth.register(adminRoutes({ observer, caller }))
+        await auth.register(adminRoutes({ lastErrors, caller }))
       },
       { prefix: config.auth.prefix },
     )
@@ -226,26 +261,22 @@ export async function buildApp(options: BuildOptions): Promise<App> {
 
   // a connection that stands and does not answer is no Redis
   const isRedisUp = () => redis === null || (redis.isUp() && !guard.isOpen())
-  const admin = createAdminServer({
-    metrics,
-    checks: [
-      { name: 'listening', isOk: () => server.server.listening && !isStopping, isRequired: true },
-      { name: 'signing keys loaded', isOk: () => keyring.status().length > 0, isRequired: true },
-      { name: 'revocations loaded', isOk: () => revocations.isLoaded(), isRequired: true },
-      { name: 'database', isOk: () => revocations.lagSeconds() < DB_LAG_SECONDS, isRequired: false },
-      { name: 'redis', isOk: isRedisUp, isRequired: false },
-    ],
-  })
+  const checks = (): CheckResult[] => [
+    { name: 'listening', ok: server.server.listening && !isStopping, required: true },
+    { name: 'signing keys loaded', ok: keyring.status().length > 0, required: true },
+    { name: 'revocations loaded', ok: revocations.isLoaded(), required: true },
+    { name: 'database', ok: revocations.lagSeconds() < DB_LAG_SECONDS, required: false },
+    { name: 'redis', ok: isRedisUp(), required: false },
+  ]
+  const { registry } = metrics
+  const admin = team ? null : createAdminServer({ metrics: () => registry.metrics(), contentType: registry.contentType, checks })
+  if (!team) metrics.workers.collectFrom(() => 1)
   metrics.upstreamBreakerState.collectFrom(function* () {
     for (const [name, state] of upstreams.states()) yield [name, BREAKER_VALUES[state]]
   })
   const stopSampling = sampleMetrics({ core, database, isRedisUp, breakerOpen: guard.isOpen })
 
-  const jobs = [
-    { name: 'signing keys', everySeconds: config.tokens.keyPollSeconds, run: () => keyring.reload() },
-    { name: 'cleanup', everySeconds: config.auth.cleanup.intervalSeconds, firstAfterSeconds: CLEANUP_AFTER_SECONDS, run: core.cleanup },
-    { name: 'retry erasure', everySeconds: 60, run: createRetryErasure(db, config.auth.refresh) },
-  ]
+  const ownJobs: Job[] = [{ name: 'signing keys', everySeconds: config.tokens.keyPollSeconds, run: () => keyring.reload() }]
   let stopJobs = async () => {}
   const redirect = config.server.tls?.redirectPort === undefined ? null : createRedirectServer(config)
 
@@ -254,17 +285,14 @@ export async function buildApp(options: BuildOptions): Promise<App> {
     server,
     admin,
     redirect,
+    checks,
+    lastErrors: observer.lastErrors,
     async start() {
-      for (const name of await migrateUp(db)) logger.info({ migration: name }, 'migrated')
-      await keyring.load()
+      if (team) await keyring.load()
+      else await prepare(core, options)
       await revocations.start()
-      const { adminEmail, adminPassword } = core.values
-      if (adminEmail && adminPassword) {
-        const mustChangePassword = options.adminMustChangePassword ?? true
-        await bootstrapAdmin({ email: adminEmail, password: adminPassword, mustChangePassword }, { db, config, passwords, logger })
-      }
-      stopJobs = schedule(jobs, logger)
-      await Promise.all([server.ready(), admin.ready()])
+      stopJobs = schedule(team ? ownJobs : [...ownJobs, ...jobsOf(core)], logger)
+      await Promise.all([server.ready(), admin?.ready()])
     },
     async stop() {
       isStopping = true
@@ -275,7 +303,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
       stopSampling()
       streams.stop()
       await upstreams.close()
-      await admin.close()
+      await admin?.close()
       redirect?.close().closeAllConnections()
       await core.close()
     },

@@ -11,7 +11,7 @@ import { ConfigError, type Loaded, loadConfig } from './config/load.ts'
 import { formatProblem } from './config/source.ts'
 import { causeText, Problem } from './errors.ts'
 import { compileRoutes } from './gateway/routes.ts'
-import { createLogger, flushLogger } from './logger.ts'
+import { createLogger, createLogOutput, flushLogger } from './logger.ts'
 import { WrongSecretKey } from './tokens/secrets.ts'
 import { VERSION } from './version.ts'
 
@@ -163,10 +163,11 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
   async serve(words) {
     const { config, secrets, warnings } = load(words)
     const { serve } = await import('./main.ts') // heavy parts are loaded by the commands that need them: a health check is asked often
-    const logger = createLogger(config.log.level)
+    const output = createLogOutput()
+    const logger = createLogger(config.log.level, output)
     for (const warning of warnings) logger.warn({ reason: 'config' }, formatProblem(warning))
     try {
-      await serve({ config, secrets, logger })
+      await serve({ config, secrets, logger, output })
     } catch (error) {
       await flushLogger(logger)
       throw error

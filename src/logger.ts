@@ -1,9 +1,18 @@
+import type { Readable } from 'node:stream'
 import { type DestinationStream, destination, type Logger, pino } from 'pino'
 
 export type { Logger } from 'pino'
 
+/** Takes whole lines. */
+export interface LogOutput extends DestinationStream {
+  write(lines: string): void
+  flush(done?: (error?: Error) => void): void
+  /** pino calls it after a fatal line. */
+  flushSync(): void
+}
+
 /** JSON lines, written asynchronously. Flushed by `flushLogger` before the process ends. */
-export function createLogger(level: string, stream?: DestinationStream): Logger {
+export function createLogger(level: string, output: DestinationStream = createLogOutput()): Logger {
   return pino(
     {
       level,
@@ -11,7 +20,7 @@ export function createLogger(level: string, stream?: DestinationStream): Logger 
       timestamp: createTimestamp(),
       formatters: { level: (label) => ({ level: label }) },
     },
-    stream ?? createBatches(),
+    output,
   )
 }
 
@@ -35,7 +44,7 @@ const BATCH_LENGTH = 65_536
 const FLUSH_MS = 100
 
 /** Standard output, many lines at a time: a write, and the thread that does it, costs more than a hundred lines. */
-function createBatches() {
+export function createLogOutput(): LogOutput {
   let lines: string[] = []
   let length = 0
   let timer: NodeJS.Timeout | null = null
@@ -52,20 +61,32 @@ function createBatches() {
   }
 
   return {
-    write(line: string) {
-      lines.push(line)
-      length += line.length
+    write(text) {
+      lines.push(text)
+      length += text.length
       if (length >= BATCH_LENGTH) handOver()
       else timer ??= setTimeout(handOver, FLUSH_MS).unref()
     },
-    flush(done?: (error?: Error) => void) {
+    flush(done) {
       handOver()
       output.flush(done)
     },
-    /** pino calls it after a fatal line. */
     flushSync() {
       handOver()
       output.flushSync()
     },
   }
+}
+
+/** What another process writes, line by line: in a pipe of several writers their lines would run into each other. */
+export function collectLines(from: Readable, output: LogOutput): void {
+  let begun = ''
+  from.setEncoding('utf8').on('data', (text: string) => {
+    const end = text.lastIndexOf('\n') + 1
+    if (end > 0) output.write(begun + text.slice(0, end))
+    begun = end > 0 ? text.slice(end) : begun + text
+  })
+  from.on('end', () => {
+    if (begun) output.write(`${begun}\n`)
+  })
 }

@@ -1,46 +1,50 @@
-/** Running the process: build, listen, and stop when told to. */
-import { once } from 'node:events'
+/** Running the gateway: as one process or several, until it is told to stop. */
+import { availableParallelism } from 'node:os'
 import closeWithGrace from 'close-with-grace'
-import { type App, type BuildOptions, buildApp } from './app.ts'
+import { buildApp } from './app.ts'
+import type { Config } from './config/schema.ts'
 import { flushLogger } from './logger.ts'
+import { graceMs, listen, portOf, type Running, type ServeOptions, tellOf } from './running.ts'
+import { supervise } from './workers/supervisor.ts'
 
-export interface Running {
-  app: App
-  /** The ports in use; a configured 0 has become a free one. */
-  port: number
-  adminPort: number
+/** Starts the listeners: admin first, so that readiness can be asked while the rest starts. Ends the process on SIGTERM and SIGINT. */
+export async function serve(options: ServeOptions): Promise<Running> {
+  const { config, logger } = options
+  announceStores(options)
+  const workers = countWorkers(config)
+  const running = workers > 1 ? await supervise(options, workers) : await serveAlone(options)
+  const { port, adminPort } = running
+  logger.info({ port, admin_port: adminPort, routes: config.routes.length, workers }, 'portcullis is listening')
+  closeWithGrace({ delay: graceMs(config) + 1000, logger: false }, async ({ signal, err }) => {
+    if (err) tellOf(err, logger)
+    logger.info({ signal }, 'stopping: finishing what is in flight')
+    await running.stop()
+    logger.info('stopped')
+    await flushLogger(logger)
+  })
+  return running
 }
 
-/** Starts both listeners: admin first, so that readiness can be asked while the rest starts. Ends the process on SIGTERM and SIGINT. */
-export async function serve(options: BuildOptions): Promise<Running> {
-  const { config, logger } = options
+async function serveAlone(options: ServeOptions): Promise<Running> {
+  const { config } = options
   const app = await buildApp(options)
-  announceStores(options)
-  let adminPort: number
-  let port: number
   try {
-    adminPort = portOf(await app.admin.listen({ host: config.admin.host, port: config.admin.port }))
+    const adminPort = portOf(await app.admin!.listen({ host: config.admin.host, port: config.admin.port }))
     await app.start()
-    if (app.redirect) await once(app.redirect.listen(config.server.tls!.redirectPort, config.server.host), 'listening')
-    port = portOf(await app.server.listen({ host: config.server.host, port: config.server.port, backlog: 1024 }))
+    return { port: await listen(app, config), adminPort, stop: () => app.stop() }
   } catch (error) {
     await app.stop().catch(() => undefined)
     throw error
   }
-  logger.info({ port, admin_port: adminPort, routes: config.routes.length }, 'portcullis is listening')
-  const { shutdownDelayMs, shutdownTimeoutMs } = config.server
-  closeWithGrace({ delay: shutdownDelayMs + shutdownTimeoutMs + 5000, logger: false }, async ({ signal, err }) => {
-    if (err)
-      logger.fatal({ reason: 'internal', err: { type: err.name, message: err.message, stack: err.stack } }, 'an error that nobody caught')
-    logger.info({ signal }, 'stopping: finishing what is in flight')
-    await app.stop()
-    logger.info('stopped')
-    await flushLogger(logger)
-  })
-  return { app, port, adminPort }
 }
 
-function announceStores({ config, logger }: BuildOptions): void {
+/** `auto`: one for each core that this process may use. Stores that are private to one process allow one. */
+function countWorkers({ server: { workers }, database, redis }: Config): number {
+  if (database.url === 'embedded' || redis.url === 'memory') return 1
+  return workers === 'auto' ? availableParallelism() : workers
+}
+
+function announceStores({ config, logger }: ServeOptions): void {
   if (config.database.url === 'embedded') {
     logger.warn(
       { data_dir: config.database.dataDir },
@@ -48,9 +52,4 @@ function announceStores({ config, logger }: BuildOptions): void {
     )
   }
   if (config.redis.url === 'memory') logger.warn('limits are counted in this process alone; for several gateways set REDIS_URL')
-  if (typeof config.server.workers === 'number' && config.server.workers > 1) {
-    logger.warn({ workers: config.server.workers }, 'this version runs one process: start several gateways behind a balancer for more')
-  }
 }
-
-const portOf = (address: string): number => Number(new URL(address).port)

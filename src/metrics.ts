@@ -1,8 +1,20 @@
 /** Every series, in one readable list. Labels are route and policy names, codes and outcomes: never a path, a user or an address. */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import {
+  type Aggregator,
+  Counter,
+  collectDefaultMetrics,
+  Gauge,
+  Histogram,
+  type MetricObjectWithValues,
+  type MetricValue,
+  Registry,
+} from 'prom-client'
 import { tallies, timings } from './tallies.ts'
 
 export interface Metrics extends ReturnType<typeof createMetrics> {}
+
+/** A series as it passes between processes. */
+export type MetricValues = MetricObjectWithValues<MetricValue<string>>
 
 /** A gauge that is read when Prometheus asks. */
 interface Sampled {
@@ -27,18 +39,20 @@ export function createMetrics(version: string) {
   const prefix = 'portcullis_'
   const counter = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
     new Counter({ name: prefix + name, help, labelNames, registers })
-  const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
-    new Gauge({ name: prefix + name, help, labelNames, registers })
+  // several processes: counts are added up, and so are gauges unless something else is said
+  const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[] = [], aggregator: Aggregator = 'sum') =>
+    new Gauge({ name: prefix + name, help, labelNames, registers, aggregator })
   const histogram = <L extends string>(name: string, help: string, labelNames: readonly L[], buckets = LATENCY) =>
     new Histogram({ name: prefix + name, help, labelNames, buckets, registers })
   /** Counted on every request: see tallies.ts. */
   const tally = <L extends string>(name: string, help: string) => tallies<L>(registry, prefix + name, help)
   const timing = <L extends string>(name: string, help: string, buckets = LATENCY) => timings<L>(registry, prefix + name, help, buckets)
-  const sampled = (name: string, help: string): Sampled => {
+  const sampled = (name: string, help: string, aggregator: Aggregator = 'sum'): Sampled => {
     let read = () => 0
     new Gauge({
       name: prefix + name,
       help,
+      aggregator,
       registers,
       collect() {
         this.set(read())
@@ -51,11 +65,12 @@ export function createMetrics(version: string) {
     }
   }
 
-  const sampledEach = (name: string, help: string, label: string): SampledEach => {
+  const sampledEach = (name: string, help: string, label: string, aggregator: Aggregator): SampledEach => {
     let read = (): Iterable<[string, number]> => []
     new Gauge({
       name: prefix + name,
       help,
+      aggregator,
       labelNames: [label],
       registers,
       collect() {
@@ -69,7 +84,7 @@ export function createMetrics(version: string) {
     }
   }
 
-  const buildInfo = gauge('build_info', 'Always 1.', ['version', 'node'])
+  const buildInfo = gauge('build_info', 'Always 1.', ['version', 'node'], 'first')
   buildInfo.set({ version, node: process.version }, 1)
   const refreshes = counter('refreshes_total', 'Refresh attempts.', ['outcome'])
   const logins = counter('logins_total', 'Login attempts.', ['outcome'])
@@ -80,11 +95,18 @@ export function createMetrics(version: string) {
 
   return {
     registry,
+    workers: sampled('workers', 'Processes that serve.'),
+    workerExits: counter('worker_exits_total', 'Processes that ended and were replaced.'),
     requests: tally<'method' | 'route' | 'status'>('http_requests_total', 'Requests answered.'),
     requestSeconds: timing<'route' | 'method'>('http_request_duration_seconds', 'From the request line to the end of the answer.'),
     overheadSeconds: timing<'route'>('gateway_overhead_seconds', 'Spent in the gateway before the upstream was asked.', OVERHEAD),
     upstreamSeconds: timing<'upstream'>('upstream_duration_seconds', "Until the upstream's answer ended."),
-    upstreamBreakerState: sampledEach('upstream_breaker_state', '0 closed, 1 half-open, 2 open.', 'upstream'),
+    upstreamBreakerState: sampledEach(
+      'upstream_breaker_state',
+      '0 closed, 1 half-open, 2 open; of several processes the worst.',
+      'upstream',
+      'max',
+    ),
     upstreamRetries: counter('upstream_retries_total', 'Requests sent again, on a fresh connection or to another upstream.', ['upstream']),
     inFlight: sampled('http_requests_in_flight', 'Requests that are being answered.'),
     errors: counter('errors_total', 'Answers by error code.', ['code', 'route']),
@@ -98,20 +120,24 @@ export function createMetrics(version: string) {
     argon2Rejected: counter('argon2_rejected_total', 'Requests turned away because the queue was full.'),
     dbQuerySeconds: histogram('db_query_duration_seconds', 'Statements.', ['operation']),
     dbPool: gauge('db_pool_connections', 'Connections to Postgres.', ['state']),
-    dbUp: sampled('db_up', '1 while the database answers.'),
-    redisUp: sampled('redis_up', '1 while Redis answers, or none is configured.'),
-    redisBreakerOpen: sampled('redis_breaker_open', '1 while Redis is not asked because it failed.'),
-    revocationLag: sampled('revocation_lag_seconds', 'Since revocations were last read from the database.'),
-    revokedEntries: sampled('revoked_entries', 'Sessions and users in the revocation map.'),
-    refreshTokenRows: gauge('refresh_tokens_rows', 'Rows after the last cleanup.'),
-    cleanupLastSuccess: gauge('cleanup_last_success_timestamp_seconds', 'When cleanup last succeeded.'),
+    dbUp: sampled('db_up', '1 while the database answers.', 'min'),
+    redisUp: sampled('redis_up', '1 while Redis answers, or none is configured.', 'min'),
+    redisBreakerOpen: sampled('redis_breaker_open', '1 while Redis is not asked because it failed.', 'max'),
+    revocationLag: sampled('revocation_lag_seconds', 'Since revocations were last read from the database.', 'max'),
+    revokedEntries: sampled('revoked_entries', 'Sessions and users in the revocation map.', 'max'),
+    refreshTokenRows: gauge('refresh_tokens_rows', 'Rows after the last cleanup.', [], 'max'),
+    cleanupLastSuccess: gauge('cleanup_last_success_timestamp_seconds', 'When cleanup last succeeded.', [], 'max'),
     cleanupDeleted: counter('cleanup_deleted_total', 'Rows that cleanup removed.', ['kind']),
     streamsOpen: gauge('streams_open', 'Open WebSocket and event streams.', ['kind']),
     streamsClosed: counter('streams_closed_total', 'Streams that ended, by who or what ended them.', ['reason']),
     connectionsRefused: counter('connections_refused_total', 'Client connections above maxConnections.'),
-    tlsNotAfter: sampled('tls_certificate_expiry_timestamp_seconds', 'Until when the certificate of the listener is good; 0 without one.'),
-    signingKeyAge: gauge('signing_key_age_seconds', 'Age of signing keys.', ['kid', 'state']),
-    configInfo: gauge('config_info', 'Always 1; sha of the configuration in force.', ['sha']),
-    configReloadSuccess: gauge('config_last_reload_success', '1 when the last load of the configuration succeeded.'),
+    tlsNotAfter: sampled(
+      'tls_certificate_expiry_timestamp_seconds',
+      'Until when the certificate of the listener is good; 0 without one.',
+      'min',
+    ),
+    signingKeyAge: gauge('signing_key_age_seconds', 'Age of signing keys.', ['kid', 'state'], 'max'),
+    configInfo: gauge('config_info', 'Always 1; sha of the configuration in force.', ['sha'], 'first'),
+    configReloadSuccess: gauge('config_last_reload_success', '1 when the last load of the configuration succeeded.', [], 'min'),
   }
 }

@@ -1,6 +1,6 @@
 /** What the role `admin` may see. */
 import { Type } from 'typebox'
-import type { Observer } from '../http/observe.ts'
+import type { ErrorRecord } from '../http/observe.ts'
 import type { FastifyTypeProviderTypebox } from '../http/type-provider.ts'
 import { answers, type Caller } from './schemas.ts'
 
@@ -15,7 +15,7 @@ const ErrorRecordSchema = Type.Object({
 })
 
 export const adminRoutes =
-  ({ observer, caller }: { observer: Observer; caller: Caller }) =>
+  ({ lastErrors, caller }: { lastErrors: () => Promise<ErrorRecord[]>; caller: Caller }) =>
   async (app: FastifyTypeProviderTypebox) => {
     app.get(
       '/admin/errors',
@@ -29,7 +29,7 @@ export const adminRoutes =
       },
       async (request) => {
         await caller.demand(request, { role: 'admin' })
-        return { errors: observer.lastErrors() }
+        return { errors: await lastErrors() }
       },
     )
   }

@@ -184,7 +184,7 @@ export const ConfigSchema = Type.Object(
         ),
         workers: Type.Union([oneOf(['auto']), Type.Integer({ minimum: 1, maximum: 1024 })], {
           default: 'auto',
-          description: 'Processes. This version runs one; auto means one.',
+          description: 'Processes that serve. auto: one for each core; one with an embedded or in-memory store.',
         }),
         replicas: integer(1, 1, 'Gateways that share one Redis; local limits are divided by it.', 10_000),
         trustedProxies: Type.Array(Type.String(), { default: [], description: 'Networks (CIDR) whose X-Forwarded-* are believed.' }),

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { loadConfig } from '../config/load.ts'
-import { createLogger } from '../logger.ts'
+import { createLogger, createLogOutput } from '../logger.ts'
 import { serve } from '../main.ts'
 import { packageFile } from '../version.ts'
 import { startDemoApi } from './api.ts'
@@ -17,11 +17,13 @@ export async function runDemo({ file = DEMO_CONFIG, flags }: { file?: string | u
   mkdirSync(dataDir, { recursive: true, mode: 0o700 })
   const kept = keepSecrets(join(dataDir, 'demo-secrets.json'))
   const api = await startDemoApi()
-  const logger = createLogger('warn')
+  const output = createLogOutput()
+  const logger = createLogger('warn', output)
   const { port, adminPort } = await serve({
     config: { ...config, routes: config.routes.map((route) => ({ ...route, upstream: [`http://127.0.0.1:${api.port}`] })) },
     secrets: { ...secrets, secretKey: Buffer.from(kept.secretKey, 'base64'), adminEmail: ADMIN_EMAIL, adminPassword: kept.adminPassword },
     logger,
+    output,
     adminMustChangePassword: false,
   })
   process.stdout.write(introduction(`http://localhost:${port}`, `http://localhost:${adminPort}`, kept.adminPassword, dataDir))

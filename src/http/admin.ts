@@ -1,26 +1,32 @@
 /** The admin listener: livez, readyz, metrics. Bound to loopback unless told otherwise, and never on the public port. */
 import Fastify, { type FastifyInstance } from 'fastify'
-import type { Metrics } from '../metrics.ts'
 
 /** A named condition of readiness, or a fact that is only shown. */
-export interface Check {
+export interface CheckResult {
   name: string
-  isOk(): boolean
+  ok: boolean
   /** False: shown, but the gateway is ready without it. */
-  isRequired: boolean
+  required: boolean
 }
 
-export function createAdminServer({ metrics, checks }: { metrics: Metrics; checks: readonly Check[] }): FastifyInstance {
+export interface AdminDeps {
+  /** As Prometheus reads them. */
+  metrics(): Promise<string>
+  contentType: string
+  checks(): CheckResult[] | Promise<CheckResult[]>
+}
+
+export function createAdminServer({ metrics, contentType, checks }: AdminDeps): FastifyInstance {
   const app = Fastify({ logger: false, return503OnClosing: false, forceCloseConnections: 'idle', requestTimeout: 10_000 })
   // the process answers: nothing else is asked
   app.get('/livez', async () => ({ status: 'alive' }))
   app.get<{ Querystring: { verbose?: string } }>('/readyz', async (request, reply) => {
-    const results = checks.map((c) => ({ name: c.name, ok: c.isOk(), required: c.isRequired }))
+    const results = await checks()
     const isReady = results.every((r) => r.ok || !r.required)
     reply.code(isReady ? 200 : 503).header('cache-control', 'no-store')
     const status = isReady ? 'ready' : 'not ready'
     return request.query.verbose === undefined ? { status } : { status, checks: results }
   })
-  app.get('/metrics', async (_request, reply) => reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()))
+  app.get('/metrics', async (_request, reply) => reply.type(contentType).send(await metrics()))
   return app
 }

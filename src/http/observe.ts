@@ -36,16 +36,13 @@ export interface ObserverDeps {
 }
 
 const KEPT_ERRORS = 100
-/** In the order of their coming: many fall into one millisecond. */
-type Kept = ErrorRecord & { sequence: number }
 /** nginx's word for a client that left before its answer. */
 const CLIENT_CLOSED = 499
 
 export function createObserver({ config, clock, logger, metrics, random = Math.random }: ObserverDeps): Observer {
   const skipped = new Set(config.skip)
   // apart, so that a flood of 401s does not push the one 502 out
-  const kept: { server: Kept[]; client: Kept[] } = { server: [], client: [] }
-  let sequence = 0
+  const kept: { server: ErrorRecord[]; client: ErrorRecord[] } = { server: [], client: [] }
   let inFlight = 0
   metrics.inFlight.collectFrom(() => inFlight)
 
@@ -66,7 +63,7 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
 
   function keep(record: ErrorRecord): void {
     const ring = record.status >= 500 ? kept.server : kept.client
-    ring.push({ ...record, sequence: sequence++ })
+    ring.push(record)
     if (ring.length > KEPT_ERRORS) ring.shift()
   }
 
@@ -140,12 +137,7 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
       logger.info({ request_id: requestId, route: 'none', status, outcome: code }, 'request')
       return requestId
     },
-    lastErrors() {
-      const { server, client } = kept
-      const room = KEPT_ERRORS - server.length
-      const shown = [...server, ...(room > 0 ? client.slice(-room) : [])]
-      return shown.sort((a, b) => b.sequence - a.sequence).map(({ sequence: _, ...record }) => record)
-    },
+    lastErrors: () => newestErrors([...kept.server, ...kept.client]),
   }
 }
 
@@ -159,4 +151,17 @@ function remembering<K, V>(make: (key: K) => V): (key: K) => V {
     known.set(key, made)
     return made
   }
+}
+
+/** As many as are kept, newest first; those of the gateway and its upstreams before those of clients. */
+export function newestErrors(records: readonly ErrorRecord[]): ErrorRecord[] {
+  // what came later stands later, and stays so within a millisecond
+  const newest = (some: ErrorRecord[]) =>
+    some
+      .toReversed()
+      .sort((a, b) => b.timestamp.localeCompare(a.timestamp))
+      .slice(0, KEPT_ERRORS)
+  const server = newest(records.filter(({ status }) => status >= 500))
+  const client = newest(records.filter(({ status }) => status < 500)).slice(0, KEPT_ERRORS - server.length)
+  return newest([...server, ...client].reverse())
 }

@@ -1,6 +1,7 @@
 /**
  * Revocation at once, without a lookup per request. Postgres is the truth; this process holds it as two maps that it reads on every request.
- * Fed by a poll each second, by our own writes, and, only to be faster, by Redis. A feed can add, never take away.
+ * Fed by a poll each second, by our own writes and those of the processes beside us, and, only to be faster, by Redis. A feed can add, never
+ * take away.
  */
 import type { Clock } from '../clock.ts'
 import { type Db, isDatabaseAway, type Transaction } from '../db/database.ts'
@@ -39,7 +40,8 @@ export interface RevocationsDeps {
   db: Db
   clock: Clock
   logger: Logger
-  broadcast: Broadcast | null
+  /** To the processes beside this one, and to other gateways. */
+  broadcasts: readonly Broadcast[]
   maxSessions?: number
 }
 
@@ -48,7 +50,7 @@ const POLL_MS = 1000
 const MANY = 10_000
 const FULL_RELOAD_EVERY = 60
 
-export function createRevocations({ db, clock, logger, broadcast, maxSessions = 500_000 }: RevocationsDeps): Revocations {
+export function createRevocations({ db, clock, logger, broadcasts, maxSessions = 500_000 }: RevocationsDeps): Revocations {
   const sessions = new Map<string, number>()
   const users = new Map<string, { minEpoch: number; until: number }>()
   let low = '0'
@@ -119,11 +121,12 @@ export function createRevocations({ db, clock, logger, broadcast, maxSessions = 
   return {
     async start() {
       // subscribed first: what is published while the snapshot loads is applied beside it
-      await broadcast?.subscribe((message) => {
+      const hear = (message: string) => {
         const revocation = parse(message)
         if (revocation) apply(revocation)
         else logger.warn({ reason: 'revocation_unreadable' }, 'ignored a message on the revocation channel')
-      })
+      }
+      await Promise.all(broadcasts.map((broadcast) => broadcast.subscribe(hear)))
       await poll()
       schedule()
     },
@@ -145,7 +148,8 @@ export function createRevocations({ db, clock, logger, broadcast, maxSessions = 
     },
     async announce(revocation) {
       apply(revocation)
-      await broadcast?.publish(JSON.stringify(revocation))
+      const message = JSON.stringify(revocation)
+      await Promise.all(broadcasts.map((broadcast) => broadcast.publish(message)))
     },
     onChange: (listener) => void listeners.push(listener),
     lastError: () => failure,

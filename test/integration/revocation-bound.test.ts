@@ -16,7 +16,7 @@ describe('beyond maxSessions', () => {
 
   it("the end of a session is told as its user's epoch: the map does not grow by sessions", async () => {
     const { db, clock, logger, config } = gateway.app.core
-    const revocations = createRevocations({ db, clock, logger, broadcast: null, maxSessions: 1 })
+    const revocations = createRevocations({ db, clock, logger, broadcasts: [], maxSessions: 1 })
     await revocations.poll()
     const ending = createSessionEnding(revocations, config.tokens)
     const [first, second] = [await newUser(gateway), await newUser(gateway)]

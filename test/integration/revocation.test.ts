@@ -153,7 +153,7 @@ describe('a gateway that has no revocation snapshot yet', () => {
     await fresh.core.keyring.load()
     const [url, adminUrl] = [
       await fresh.server.listen({ host: '127.0.0.1', port: 0 }),
-      await fresh.admin.listen({ host: '127.0.0.1', port: 0 }),
+      await fresh.admin!.listen({ host: '127.0.0.1', port: 0 }),
     ]
     for (const path of ['/users', '/public', '/auth/me']) {
       const { status, body, headers } = await call({ url }, path, { token })

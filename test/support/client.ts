@@ -55,7 +55,7 @@ export interface TestUser {
 
 let count = 0
 /** Registers somebody new. */
-export async function newUser(gateway: Gateway): Promise<TestUser> {
+export async function newUser(gateway: { url: string }): Promise<TestUser> {
   const username = `user${count++}x${randomBytes(3).toString('hex')}`
   const person = { username, email: `${username}@example.com`, password: `plain zebra ${randomBytes(6).toString('hex')}` }
   const { status, body } = await call(gateway, '/auth/register', { body: person })
@@ -74,7 +74,7 @@ export async function newUserWithRoles(gateway: Gateway, roles: string[]): Promi
   return login(gateway, user)
 }
 
-export async function login(gateway: Gateway, user: TestUser): Promise<TestUser> {
+export async function login(gateway: { url: string }, user: TestUser): Promise<TestUser> {
   const { status, body } = await call(gateway, '/auth/login', { body: { login: user.username, password: user.password } })
   if (status !== 200) throw new Error(`login answered ${status}: ${JSON.stringify(body)}`)
   return { ...user, token: body.access_token, refreshToken: body.refresh_token }

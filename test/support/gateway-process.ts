@@ -1,4 +1,4 @@
-/** A gateway as a process of its own, with embedded stores and its log in a file; what the system and its own metrics say about it. */
+/** A gateway as processes of its own, with its log in a file; what the system and its own metrics say about it. */
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -20,7 +20,10 @@ export interface Vitals {
 export interface GatewayProcess {
   port: number
   url: string
+  adminUrl: string
   pid: number
+  /** Of its children: the processes that serve, where there are several. */
+  workers(): number[]
   isAlive(): boolean
   /** Resident memory, from /proc. */
   rssMiB(): number
@@ -31,12 +34,15 @@ export interface GatewayProcess {
   collectGarbage(): Promise<void>
   /** Lines of its log that tell of an error nobody caught, of an `internal` answer, or of a warning of Node's. */
   complaints(): string[]
+  logLines(): string[]
   stop(): Promise<void>
 }
 
 export interface GatewayProcessOptions {
   routes: object[]
   server?: object
+  /** Embedded and in memory unless told otherwise. */
+  stores?: { databaseUrl: string; redisUrl: string }
   /** A CPU that it is bound to. */
   cpu?: number
 }
@@ -44,13 +50,14 @@ export interface GatewayProcessOptions {
 const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
 const COMPLAINT = /nobody caught|unhandled|"level":"fatal"|"reason":"internal"|^\(node:\d+\)/i
 
-export async function startGatewayProcess({ routes, server = {}, cpu }: GatewayProcessOptions): Promise<GatewayProcess> {
+export async function startGatewayProcess({ routes, server = {}, stores, cpu }: GatewayProcessOptions): Promise<GatewayProcess> {
   const dir = mkdtempSync(join(tmpdir(), 'portcullis-process-'))
   const [port, adminPort, inspectorPort] = [await freePort(), await freePort(), await freePort()]
   const config = {
     server: { host: '127.0.0.1', port, ...server },
     admin: { port: adminPort },
-    database: { dataDir: join(dir, 'data') },
+    database: { dataDir: join(dir, 'data'), ...(stores && { url: stores.databaseUrl }) },
+    ...(stores && { redis: { url: stores.redisUrl } }),
     auth: { password: { argon2: { memoryKiB: 1024, passes: 1 } } },
     limits: { default: [], exempt: ['127.0.0.0/8'] },
     routes,
@@ -91,7 +98,9 @@ export async function startGatewayProcess({ routes, server = {}, cpu }: GatewayP
   return {
     port,
     url: `http://127.0.0.1:${port}`,
+    adminUrl: `http://127.0.0.1:${adminPort}`,
     pid,
+    workers: () => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
     isAlive,
     rssMiB,
     fds,
@@ -106,6 +115,7 @@ export async function startGatewayProcess({ routes, server = {}, cpu }: GatewayP
       }
     },
     collectGarbage: () => collectGarbage(inspectorPort),
+    logLines: () => lines().filter(Boolean),
     complaints: () => lines().filter((l) => COMPLAINT.test(l)),
     stop,
   }

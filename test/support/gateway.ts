@@ -94,7 +94,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     throw error
   }
   const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
-  const adminUrl = await app.admin.listen({ host: '127.0.0.1', port: 0 })
+  const adminUrl = await app.admin!.listen({ host: '127.0.0.1', port: 0 })
   return {
     app,
     url,
