@@ -14,11 +14,11 @@ export interface Maximum {
 }
 
 /**
- * A closed loop: so many clients as keep every part busy, each asking again when it has its answer. It settles at what the slowest part can do by
- * itself, where steps of a fixed rate need a judgement of when a step has failed, which a moment of a busy neighbour decides. And the median second,
- * for the same neighbour's sake.
+ * The same kind of load as in the run, only more than can be done: what comes through is the maximum. Clients that ask again when they have their
+ * answer cost k6 half as much and show a maximum of which it cannot keep 70 % at a constant rate; steps of a rate need a judgement of when one has
+ * failed, and a moment of a busy neighbour makes it. The median second, for the same neighbour's sake.
  */
-export async function measureMaximum(upstream: Upstream, gatewayPid: number, closedLoop: () => Promise<unknown>): Promise<Maximum> {
+export async function measureMaximum(upstream: Upstream, gatewayPid: number, overload: () => Promise<unknown>): Promise<Maximum> {
   const seconds: Maximum[] = []
   const look = () => ({ at: performance.now() / 1000, answered: upstream.answered(), cpu: cpuSecondsOf(gatewayPid) })
   let last = look()
@@ -30,7 +30,7 @@ export async function measureMaximum(upstream: Upstream, gatewayPid: number, clo
       seconds.push({ perSecond: (now.answered - last.answered) / length, gatewayCpu: (now.cpu - last.cpu) / length })
     last = now
   }, 1000)
-  await closedLoop()
+  await overload()
   clearInterval(timer)
   const counted = seconds.slice(WARM_UP_SECONDS, -1)
   if (!counted.length) throw new Error('the maximum could not be measured: nothing was answered')
