@@ -1,36 +1,58 @@
-/** Starts an upstream and a gateway on free loopback ports, lets k6 run a scenario against them, and takes everything away again. */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
-import { once } from 'node:events'
-import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import http from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+/** Starts an upstream and a gateway on free loopback ports, lets k6 run a scenario against them, reports, and takes everything away again. */
+import { type ChildProcess, execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { availableParallelism, tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { freePorts, hasEnded, stop, waitUntilReady } from './lib/processes.ts'
+import { atMost, type Figure } from './lib/figure.ts'
+import { type Gateway, startGateway } from './runner/gateway-process.ts'
+import { findK6, runK6 } from './runner/k6.ts'
+import { type Maximum, measureMaximum } from './runner/maximum.ts'
+import { hasEnded, stop } from './runner/processes.ts'
+import { type Report, toMarkdown, writePage } from './runner/report.ts'
+import { startUpstream, type Upstream } from './runner/upstream.ts'
+import { memoryGrowth, type Sample, type Watched, watch } from './runner/vitals.ts'
 
-const HELP = `node load/run.ts SCENARIO [--rate N] [--duration D]
+const HELP = `node load/run.ts SCENARIO [--rate N] [--duration D] …
 
-  SCENARIO        smoke, hot-path or login
-  --rate N        iterations a second
-  --duration D    such as 30s or 2m
+  smoke         one of everything; --rate: days a second
+  hot-path      70 % of the maximum
+  login         logins at a rate the hashes keep
+  login-storm   far more logins than that, beside proxied requests; --logins N a second
+  limit-storm   callers far above a limit, --limit N/SECONDS (100/10); --rate: of them all
+  soak          70 % of the maximum for 10 minutes, or --form long for 2 hours
+  spike         three times the maximum, suddenly; --rate: what counts as the maximum
+
+  --rate N      requests a second; otherwise hot-path, soak and spike measure the maximum first
+  --duration D  of what is measured, such as 30s, 2m or 1h
+  --free        gateway and load share all CPUs, in place of CPU 0 for the gateway and the others for the rest
 
 With DATABASE_URL and REDIS_URL the gateway uses those in place of its embedded stores. Give it a database of its own: it fills it with users.
-Exit code: that of k6 (99: a threshold was missed); 1 when nothing could be started, 2 wrong usage, 130 interrupted before k6 ran.`
-const K6_MISSING = 'k6 is missing: go install go.k6.io/k6@v1.8.1'
+A report is written to load/reports/.
+Exit code: 0 when every bound was kept; 99: one was missed; other ones of k6; 1 when nothing could be started, 2 wrong usage, 130 interrupted before k6 ran.`
 
-/** The same for each run, so that a second one can open what the first one left in a Postgres; and no other database opens with it. */
-const SECRET_KEY = createHash('sha256').update('the load scenarios of portcullis').digest('base64')
+const MISSED = 99
+/** Of the maximum: what a scenario's rate is when none is given. */
+const SHARE_OF_MAXIMUM: Record<string, number> = { 'hot-path': 0.7, soak: 0.7, spike: 1 }
+const SCENARIOS = ['smoke', 'hot-path', 'login', 'login-storm', 'limit-storm', 'soak', 'spike']
+const FORMS: Record<string, string> = { short: '10m', long: '2h' }
+const MAX_GROWTH_PERCENT = 3
+const GATEWAY_CPU = 0
+/** Asked before this process is bound to some of them. */
+const CPUS = availableParallelism()
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+const say = (text: string) => void process.stdout.write(`${text}\n`)
 const complain = (text: string) => void process.stderr.write(`${text}\n`)
 
 interface Words {
   scenario: string
   rate: string | undefined
   duration: string | undefined
+  logins: string | undefined
+  limit: { limit: number; windowSeconds: number }
+  isFree: boolean
 }
 
 /** Null: wrong usage. */
@@ -38,84 +60,26 @@ function readWords(): Words | null {
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
-      options: { rate: { type: 'string' }, duration: { type: 'string' } },
+      options: {
+        rate: { type: 'string' },
+        duration: { type: 'string' },
+        logins: { type: 'string' },
+        limit: { type: 'string', default: '100/10' },
+        form: { type: 'string', default: 'short' },
+        free: { type: 'boolean', default: false },
+      },
     })
-    const { rate, duration } = values
+    const { rate, logins, limit, form, free } = values
     const [scenario = ''] = positionals
-    const isRight = positionals.length === 1 && ['smoke', 'hot-path', 'login'].includes(scenario)
-    if (!isRight || !/^[1-9]\d*$/.test(rate ?? '1') || !/^\d+(s|m)$/.test(duration ?? '1s')) return null
-    return { scenario, rate, duration }
+    const duration = values.duration ?? (scenario === 'soak' ? FORMS[form] : undefined)
+    const areNumbers = [rate, logins].every((n) => /^[1-9]\d*$/.test(n ?? '1'))
+    const [, most, windowSeconds] = /^([1-9]\d*)\/([1-9]\d*)$/.exec(limit) ?? []
+    const isRight = positionals.length === 1 && SCENARIOS.includes(scenario) && Object.hasOwn(FORMS, form)
+    if (!isRight || !areNumbers || !most || !/^[1-9]\d*(s|m|h)$/.test(duration ?? '1s')) return null
+    return { scenario, rate, duration, logins, limit: { limit: Number(most), windowSeconds: Number(windowSeconds) }, isFree: free }
   } catch {
     return null
   }
-}
-
-/** `go install` puts it in Go's own bin folder, which need not be on PATH. */
-function findK6(): string {
-  const outputOf = (command: string, args: string[]) => {
-    try {
-      return execFileSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
-    } catch {
-      return ''
-    }
-  }
-  const goPath = outputOf('go', ['env', 'GOPATH'])
-  const goBin = outputOf('go', ['env', 'GOBIN']) || (goPath && join(goPath, 'bin'))
-  const k6 = [...(goBin ? [join(goBin, 'k6')] : []), 'k6'].find((command) => outputOf(command, ['version']))
-  if (!k6) throw new Error(K6_MISSING)
-  return k6
-}
-
-/** A small answer that repeats who calls, as an API behind the gateway is told. */
-async function startUpstream(): Promise<http.Server> {
-  const server = http.createServer((req, res) => {
-    const body = JSON.stringify({ user: req.headers['x-auth-user'], items: ['drawbridge', 'portcullis'] })
-    res.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }).end(body)
-  })
-  // longer than the gateway keeps its side open: it must not be this end that closes a connection which is about to be used
-  server.keepAliveTimeout = 600_000
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  return server
-}
-
-interface Place {
-  port: number
-  adminPort: number
-  upstreamPort: number
-  dataDir: string
-}
-
-function configuration({ port, adminPort, upstreamPort, dataDir }: Place) {
-  const upstream = [`http://127.0.0.1:${upstreamPort}`]
-  const limits = ['perUser']
-  return {
-    server: { host: '127.0.0.1', port, publicUrl: `http://127.0.0.1:${port}` },
-    admin: { host: '127.0.0.1', port: adminPort },
-    database: { url: 'embedded', dataDir },
-    redis: { url: 'memory' },
-    // a token lasts for a run of any length
-    tokens: { accessTtlSeconds: 86_400 },
-    // every caller has one address here; the limit per user is counted as in life, and never reached
-    limits: { exempt: ['127.0.0.1/32'], policies: { perUser: { limit: 1_000_000_000, windowSeconds: 60, key: 'principal' } } },
-    routes: [
-      { name: 'public', match: { path: '/load/public' }, upstream, access: 'public' },
-      { name: 'orders', match: { path: '/load/orders' }, upstream, access: 'authenticated', limits },
-      { name: 'admin', match: { path: '/load/admin' }, upstream, access: { roles: ['admin'] }, limits },
-    ],
-  }
-}
-
-function startGateway(configFile: string, logFile: string): ChildProcess {
-  const log = openSync(logFile, 'a')
-  // settings of the shell it is started from are not those that are measured
-  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(PORT|PORT_FILE|PORTCULLIS_.*)$/.test(name)))
-  return spawn(process.execPath, [here('../src/cli.ts'), 'serve', '--config', configFile], {
-    env: { ...env, NODE_ENV: 'production', PORTCULLIS_SECRET_KEY: SECRET_KEY },
-    stdio: ['ignore', log, log],
-    // a group of its own: Ctrl-C reaches this process alone, which stops k6 first
-    detached: true,
-  })
 }
 
 let isInterrupted = false
@@ -123,44 +87,142 @@ let k6: ChildProcess | undefined
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
     isInterrupted = true
-    // k6 ends its iterations and prints its summary; at a second one it gives up at once
+    // k6 ends its iterations and writes its summary; at a second one it gives up at once
     k6?.kill('SIGINT')
   })
 }
 
-async function run({ scenario, rate, duration }: Words): Promise<number> {
+async function run(words: Words): Promise<number> {
   const command = findK6()
+  const isPinned = !words.isFree && pinOthers()
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-load-'))
   const logFile = join(folder, 'gateway.log')
   const undo: (() => unknown)[] = [() => rmSync(folder, { recursive: true, force: true })]
   try {
     const upstream = await startUpstream()
-    undo.push(() => upstream.close().closeAllConnections())
-    const [port = 0, adminPort = 0] = await freePorts(2)
-    const configFile = join(folder, 'portcullis.yaml')
-    const { port: upstreamPort } = upstream.address() as AddressInfo
-    // JSON is YAML
-    writeFileSync(configFile, JSON.stringify(configuration({ port, adminPort, upstreamPort, dataDir: join(folder, 'data') }), null, 2))
-
-    const gateway = startGateway(configFile, logFile)
-    undo.push(() => stop(gateway))
-    await waitUntilReady(gateway, `http://127.0.0.1:${adminPort}`, () => isInterrupted)
+    undo.push(upstream.stop)
+    const options = {
+      upstreamPort: upstream.port,
+      folder,
+      logFile,
+      limit: words.limit,
+      cpu: isPinned ? GATEWAY_CPU : null,
+      isGivenUp: () => isInterrupted,
+    }
+    const gateway = await startGateway(options, (child) => undo.push(() => stop(child)))
     if (isInterrupted) return 130
 
-    const settings = { GATEWAY_URL: `http://127.0.0.1:${port}`, ADMIN_URL: `http://127.0.0.1:${adminPort}`, RATE: rate, DURATION: duration }
-    const variables = Object.entries(settings).flatMap(([name, value]) => (value ? ['--env', `${name}=${value}`] : []))
-    // an empty address: no control API on a fixed port
-    const quiet = ['--quiet', '--no-usage-report', '--address=', '--include-system-env-vars=false']
-    k6 = spawn(command, ['run', ...quiet, ...variables, here(`${scenario}.ts`)], { stdio: 'inherit', detached: true })
-    const [code] = (await once(k6, 'exit')) as [number | null]
-    if (hasEnded(gateway)) throw new Error('the gateway ended during the run')
-    return code ?? 1
+    const maximum = words.rate || !SHARE_OF_MAXIMUM[words.scenario] ? null : await findMaximum(command, folder, upstream, gateway)
+    if (isInterrupted) return 130
+    return await measure({ words, command, gateway, maximum, isPinned })
   } catch (error) {
     complain(readFileSync(logFile, { encoding: 'utf8', flag: 'a+' }).split('\n').slice(-20).join('\n'))
     throw error
   } finally {
     for (const step of undo.reverse()) await step()
   }
+}
+
+/** This process, which is the upstream, and k6, which inherits it. @returns false where it cannot be */
+function pinOthers(): boolean {
+  if (CPUS < 2) return false
+  try {
+    execFileSync('taskset', ['-apc', `1-${CPUS - 1}`, String(process.pid)], { stdio: 'ignore' })
+    return true
+  } catch {
+    return false
+  }
+}
+
+async function findMaximum(command: string, folder: string, upstream: Upstream, gateway: Gateway): Promise<Maximum> {
+  const variables = { ...addresses(gateway), SUMMARY_FILE: join(folder, 'maximum.json') }
+  let code = 1
+  const maximum = await measureMaximum(upstream, gateway.child.pid!, async () => {
+    code = await runK6(command, { script: 'lib/maximum.ts', variables, onStart })
+  })
+  if (code !== 0 && !isInterrupted) throw new Error('the maximum could not be measured: not every request was answered with 200')
+  return maximum
+}
+
+interface Measurement {
+  words: Words
+  command: string
+  gateway: Gateway
+  maximum: Maximum | null
+  isPinned: boolean
+}
+
+async function measure({ words, command, gateway, maximum, isPinned }: Measurement): Promise<number> {
+  const { scenario, duration, logins, limit } = words
+  const rate = maximum ? String(Math.round(maximum.perSecond * SHARE_OF_MAXIMUM[scenario]!)) : words.rate
+  mkdirSync(here('reports'), { recursive: true })
+  const file = here(`reports/${scenario}-${new Date().toISOString().slice(0, 19).replaceAll(':', '')}`)
+  const variables = {
+    ...addresses(gateway),
+    RATE: rate,
+    DURATION: duration,
+    LOGINS: logins,
+    LIMIT: String(limit.limit),
+    WINDOW_SECONDS: String(limit.windowSeconds),
+    SUMMARY_FILE: `${file}.json`,
+  }
+  const chartsFile = `${file}-charts.html`
+  const endWatch = await watch(gateway.child.pid!, gateway.adminUrl)
+  const code = await runK6(command, { script: `${scenario}.ts`, variables, chartsFile, onStart })
+  const watched = await endWatch()
+  if (hasEnded(gateway.child)) throw new Error('the gateway ended during the run')
+  if (!existsSync(`${file}.json`)) return code || 1
+
+  const { figures } = JSON.parse(readFileSync(`${file}.json`, 'utf8')) as { figures: Figure[] }
+  const report: Report = {
+    title: `${scenario}, ${new Date().toISOString().slice(0, 16)}Z`,
+    notes: notes({ maximum, rate, isPinned }),
+    figures: [...figures, ...gatewayFigures(scenario, watched)],
+    memory: watched.memory,
+    chartsFile: existsSync(chartsFile) ? basename(chartsFile) : null,
+  }
+  writePage(`${file}.html`, report)
+  say(`\n${toMarkdown(report)}\n${file}.html`)
+  return code || (report.figures.some(({ isKept }) => isKept === false) ? MISSED : 0)
+}
+
+const addresses = ({ url, adminUrl }: Gateway) => ({ GATEWAY_URL: url, ADMIN_URL: adminUrl })
+
+const onStart = (child: ChildProcess): void => {
+  k6 = child
+}
+
+function notes({ maximum, rate, isPinned }: { maximum: Maximum | null; rate: string | undefined; isPinned: boolean }): string[] {
+  const stores = [process.env.DATABASE_URL ? 'Postgres' : 'embedded database', process.env.REDIS_URL ? 'Redis' : 'limits in memory']
+  return [
+    `${CPUS} CPUs; ${isPinned ? `gateway on CPU ${GATEWAY_CPU}, k6 and upstream on the others` : 'nothing pinned'}; ${stores.join(', ')}.`,
+    ...(maximum
+      ? [`Maximum: ${Math.round(maximum.perSecond)}/s, with the gateway at ${Math.round(maximum.gatewayCpu * 100)} % of one CPU.`]
+      : []),
+    ...(rate ? [`Rate: ${rate}/s.`] : []),
+  ]
+}
+
+function gatewayFigures(scenario: string, { memory, vitals }: Watched): Figure[] {
+  const course = (numbers: number[]) => [numbers[0], Math.max(...numbers), numbers.at(-1)].map((n) => n?.toFixed()).join(', ')
+  const lags = vitals.slice(1).map(({ eventLoopLagMs }) => eventLoopLagMs)
+  return [
+    ...(scenario === 'soak' ? [growthFigure(memory)] : []),
+    { name: 'resident memory: first, most, last', value: `${course(memory.map(({ rssMiB }) => rssMiB))} MiB` },
+    { name: 'heap: first, most, last', value: `${course(vitals.map(({ heapMiB }) => heapMiB))} MiB` },
+    { name: 'descriptors: first, most, last', value: course(vitals.map(({ descriptors }) => descriptors)) },
+    { name: 'p99 of event loop lag between two scrapes, most', value: `${Math.max(...lags).toFixed()} ms` },
+  ]
+}
+
+function growthFigure(memory: Sample[]): Figure {
+  const { fromMiB, toMiB, percent } = memoryGrowth(memory)
+  return atMost(
+    `growth of resident memory after warm-up, ${fromMiB.toFixed()} to ${toMiB.toFixed()} MiB`,
+    percent,
+    MAX_GROWTH_PERCENT,
+    ' %',
+  )
 }
 
 const words = readWords()

@@ -2,10 +2,11 @@
 import { check } from 'k6'
 import exec from 'k6/execution'
 import type { Options } from 'k6/options'
-import { arrivals, call, PASSWORD, registerUsers, type User } from './lib/gateway.ts'
+import { arrivals, call, PASSWORD, registerUsers, setting, type User } from './lib/gateway.ts'
+import { handOver, STATISTICS } from './lib/summary.ts'
 
 export const options: Options = {
-  scenarios: { smoke: arrivals({ rate: 4, duration: '4s', vus: 20 }) },
+  scenarios: { smoke: arrivals({ rate: setting('RATE', 4), duration: __ENV.DURATION ?? '4s', clients: 20 }) },
   thresholds: {
     checks: ['rate==1'],
     http_req_failed: ['rate==0'],
@@ -13,6 +14,7 @@ export const options: Options = {
     'http_req_duration{kind:proxied}': ['p(95)<100', 'p(99)<250'],
     'http_req_duration{kind:account}': ['p(95)<500', 'p(99)<1000'],
   },
+  summaryTrendStats: STATISTICS,
 }
 
 interface Pair {
@@ -42,3 +44,5 @@ export default function day(users: User[]): void {
   call('GET', '/load/orders', { status: 401, code: 'token_revoked', token: second.access_token })
   call('POST', '/auth/refresh', { status: 401, code: 'refresh_invalid', body: { refresh_token: second.refresh_token } })
 }
+
+export const handleSummary = handOver()

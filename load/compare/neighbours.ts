@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { query, startPostgres } from '../../test/support/postgres.ts'
 import { has, until } from '../../test/support/processes.ts'
 import { startRedis } from '../../test/support/redis.ts'
-import { freePorts, stop } from '../lib/processes.ts'
+import { freePorts, stop } from '../runner/processes.ts'
 import { type Identity, startIdentity } from './identity.ts'
 
 /** 60 bytes. */

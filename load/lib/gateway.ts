@@ -50,14 +50,41 @@ export function registerUsers(count: number): User[] {
   })
 }
 
+/** What nearly every request is: a valid token, an authenticated route, a small answer. */
+export const getOrders = ({ token }: User, tags: Record<string, string> = {}) =>
+  http.get(`${GATEWAY}/load/orders`, { headers: { authorization: `Bearer ${token}` }, tags })
+
+/** By one client, before anything is measured. */
+export function warmUp(users: User[]): void {
+  for (let i = 0; i < WARM_UP_REQUESTS; i++) getOrders(users[i % users.length]!)
+}
+const WARM_UP_REQUESTS = 2000
+
+/** A number that `load/run.ts` was given or has measured. */
+export const setting = (name: string, ifNone: number): number => Number(__ENV[name] ?? ifNone)
+
+export const seconds = (duration: string): number =>
+  Number.parseInt(duration, 10) * { s: 1, m: 60, h: 3600 }[duration.at(-1) as 's' | 'm' | 'h']
+
+interface Arrivals {
+  rate: number
+  duration: string
+  /** That wait at one time, at most. By default those of an eighth of a second. */
+  clients?: number
+}
+
 /** Requests begin at a fixed rate, however long answers take: a closed loop would spare a slow gateway and hide its waiting times. */
-export const arrivals = (defaults: { rate: number; duration: string; vus: number }): Scenario => ({
+export const arrivals = ({
+  rate,
+  duration,
+  clients = Math.max(100, Math.ceil(rate / 8)),
+}: Arrivals): Scenario & { executor: 'constant-arrival-rate' } => ({
   executor: 'constant-arrival-rate',
-  rate: Number(__ENV.RATE ?? defaults.rate),
+  rate: Math.round(rate),
   timeUnit: '1s',
-  duration: __ENV.DURATION ?? defaults.duration,
+  duration,
   // all of them from the start: k6 drops iterations while it makes more
-  preAllocatedVUs: defaults.vus,
+  preAllocatedVUs: clients,
 })
 
 export interface Usage {
@@ -68,12 +95,13 @@ export interface Usage {
 /** What the gateway has used and answered so far, by its own metrics. */
 export function readUsage(): Usage {
   const lines = String(http.get(`${__ENV.ADMIN_URL}/metrics`, { responseType: 'text' }).body).split('\n')
-  const numbers = (series: string) => lines.filter((line) => line.startsWith(series)).map((line) => Number(line.split(' ').at(-1)))
-  const sum = (series: string) => numbers(series).reduce((total, n) => total + n, 0)
-  return { cpuSeconds: sum('process_cpu_seconds_total '), requests: sum('portcullis_http_requests_total{') }
+  const isOf = (line: string, name: string) => line.startsWith(`${name} `) || line.startsWith(`${name}{`)
+  const sum = (name: string) => lines.filter((line) => isOf(line, name)).reduce((total, line) => total + Number(line.split(' ').at(-1)), 0)
+  return { cpuSeconds: sum('process_cpu_seconds_total'), requests: sum('portcullis_http_requests_total') }
 }
 
-const cpuPerRequest = new Gauge('gateway_cpu_us_per_request')
+export const CPU_PER_REQUEST = 'gateway_cpu_us_per_request'
+const cpuPerRequest = new Gauge(CPU_PER_REQUEST)
 
 /** Puts the gateway's CPU time per request since `before` into the summary, in microseconds. */
 export function reportUsage(before: Usage): void {

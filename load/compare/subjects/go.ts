@@ -1,7 +1,7 @@
 /** Gateways written in Go, each with one thread for Go code (GOMAXPROCS=1), built by `npm run bench -- --install`. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { freePorts } from '../../lib/processes.ts'
+import { freePorts } from '../../runner/processes.ts'
 import { AUDIENCE } from '../identity.ts'
 import type { Launch, Place, Subject } from './subject.ts'
 
