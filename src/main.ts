@@ -11,17 +11,18 @@ import { supervise } from './workers/supervisor.ts'
 export async function serve(options: ServeOptions): Promise<Running> {
   const { config, logger } = options
   announceStores(options)
-  const workers = countWorkers(config)
-  const running = workers > 1 ? await supervise(options, workers) : await serveAlone(options)
-  const { port, adminPort } = running
-  logger.info({ port, admin_port: adminPort, routes: config.routes.length, workers }, 'portcullis is listening')
+  let running: Running | undefined
   closeWithGrace({ delay: graceMs(config) + 1000, logger: false }, async ({ signal, err }) => {
     if (err) tellOf(err, logger)
     logger.info({ signal }, 'stopping: finishing what is in flight')
-    await running.stop()
+    await running?.stop()
     logger.info('stopped')
     await flushLogger(logger)
   })
+  const workers = countWorkers(config)
+  running = workers > 1 ? await supervise(options, workers) : await serveAlone(options)
+  const { port, adminPort } = running
+  logger.info({ port, admin_port: adminPort, routes: config.routes.length, workers }, 'portcullis is listening')
   return running
 }
 

@@ -52,7 +52,8 @@ export function createAuthenticate({
   metrics,
   clock,
 }: AuthenticateDeps): Authenticate {
-  const cache = new LRUCache<string, Proof>({ maxSize: CACHE_BYTES, sizeCalculation: (_, token) => token.length * 2 + PROOF_BYTES })
+  /** By the whole header, as it was spelled: reading a token out of it costs more than looking it up. */
+  const cache = new LRUCache<string, Proof>({ maxSize: CACHE_BYTES, sizeCalculation: (_, header) => header.length * 2 + PROOF_BYTES })
   /** Concurrent misses of one token share one verification. */
   const verifying = new Map<string, Promise<Proof>>()
   const budget: Limit = { name: 'token', scope: 'credential', ...config.limits.credentials.token }
@@ -68,12 +69,10 @@ export function createAuthenticate({
 
   async function prove(token: string): Promise<Proof> {
     const { claims, key } = await accessTokens.verify(token)
-    const proof = { principal: toPrincipal(claims), key }
-    cache.set(token, proof)
-    return proof
+    return { principal: toPrincipal(claims), key }
   }
 
-  async function verifyMiss(token: string, client: ClientOrigin): Promise<Principal> {
+  async function verifyMiss(token: string, authorization: string, client: ClientOrigin): Promise<Principal> {
     revocations.demandLoaded()
     const address = client.limitKey
     if (!client.isExempt) {
@@ -83,7 +82,9 @@ export function createAuthenticate({
     const pending = verifying.get(token) ?? prove(token).finally(() => verifying.delete(token))
     verifying.set(token, pending)
     try {
-      return judge(await pending)
+      const proof = await pending
+      cache.set(authorization, proof)
+      return judge(proof)
     } catch (error) {
       const isGuess = error instanceof Problem && error.code === 'token_invalid'
       if (isGuess && !client.isExempt) await limiter.consume(budget, address, { kind: 'local' })
@@ -94,15 +95,15 @@ export function createAuthenticate({
   return (authorization, client) => {
     // another scheme is not ours to judge: it is no credential here
     if (!isBearer(authorization)) return null
-    const token = BEARER.exec(authorization)?.[1]
-    if (!token) throw problem('token_invalid', { cause: 'not of the form Bearer <token>' })
-    const proof = cache.get(token)
+    const proof = cache.get(authorization)
     if (proof && keyring.known(proof.key.kid) === proof.key) {
       hits.count++
       return judge(proof)
     }
+    const token = BEARER.exec(authorization)?.[1]
+    if (!token) throw problem('token_invalid', { cause: 'not of the form Bearer <token>' })
     misses.count++
-    return verifyMiss(token, client)
+    return verifyMiss(token, authorization, client)
   }
 }
 

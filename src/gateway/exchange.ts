@@ -29,6 +29,8 @@ export interface Exchange {
   /** The client waits for 100 Continue. */
   expectsContinue: boolean
   isUpgrade: boolean
+  /** Called when the answer is over, or its client gone. */
+  onClosed: (() => void) | null
 }
 
 const EXCHANGE = Symbol('portcullis.exchange')

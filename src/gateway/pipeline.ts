@@ -81,7 +81,7 @@ export function createPipeline({
   }
 
   /** 408 413 429 502 503 504 */
-  async function leave(exchange: Exchange, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  function leave(exchange: Exchange, request: FastifyRequest, reply: FastifyReply, fail: (error: Error) => void): void {
     const ownFields = () => {
       if (isStopping()) reply.header('connection', 'close')
       const fields: string[] = []
@@ -90,15 +90,14 @@ export function createPipeline({
       return fields
     }
     const route = exchange.route!
-    if (exchange.isUpgrade) return bridge(request, reply, exchange, route, ownFields)
-    await forward(request.raw, exchange, route, {
+    if (exchange.isUpgrade) return void bridge(request, reply, exchange, route, ownFields).catch(fail)
+    forward(request.raw, exchange, route, {
       response: reply.raw,
       ownFields,
       begin: () => reply.hijack(),
+      fail,
       openStream: (end) => streams.open('sse', exchange, end),
     })
-    // the client left before the answer began: nothing is to follow
-    if (!reply.sent) reply.hijack()
   }
 
   return {
@@ -106,8 +105,8 @@ export function createPipeline({
     run(request, reply, done) {
       const exchange = exchangeOf(request.raw)
       const waiting = passStages(exchange, request.raw)
-      const left = waiting ? waiting.then(() => leave(exchange, request, reply)) : leave(exchange, request, reply)
-      left.catch(done)
+      if (waiting) waiting.then(() => leave(exchange, request, reply, done)).catch(done)
+      else leave(exchange, request, reply, done)
     },
   }
 }
@@ -139,6 +138,7 @@ function receive(req: IncomingMessage, { table, readOrigin, maxHeaders }: Readin
     upstream: null,
     expectsContinue: false,
     isUpgrade: false,
+    onClosed: null,
   }
   attachExchange(req, exchange)
   exchange.refusal = read(req, table, exchange, maxHeaders)

@@ -5,7 +5,7 @@ import type { Clock } from '../clock.ts'
 import type { Config } from '../config/schema.ts'
 import { causeText, type ErrorCode, problem } from '../errors.ts'
 import type { Exchange } from '../gateway/exchange.ts'
-import type { Logger } from '../logger.ts'
+import { createLineWriter, type Logger } from '../logger.ts'
 import { type Metrics, methodLabel } from '../metrics.ts'
 
 export interface ErrorRecord {
@@ -36,13 +36,17 @@ export interface ObserverDeps {
 }
 
 const KEPT_ERRORS = 100
+/** In the order of their coming: many fall into one millisecond. */
+type Kept = ErrorRecord & { sequence: number }
 /** nginx's word for a client that left before its answer. */
 const CLIENT_CLOSED = 499
 
 export function createObserver({ config, clock, logger, metrics, random = Math.random }: ObserverDeps): Observer {
   const skipped = new Set(config.skip)
+  const writeLine = createLineWriter(logger)
   // apart, so that a flood of 401s does not push the one 502 out
-  const kept: { server: ErrorRecord[]; client: ErrorRecord[] } = { server: [], client: [] }
+  const kept: { server: Kept[]; client: Kept[] } = { server: [], client: [] }
+  let sequence = 0
   let inFlight = 0
   metrics.inFlight.collectFrom(() => inFlight)
 
@@ -63,7 +67,7 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
 
   function keep(record: ErrorRecord): void {
     const ring = record.status >= 500 ? kept.server : kept.client
-    ring.push(record)
+    ring.push({ ...record, sequence: sequence++ })
     if (ring.length > KEPT_ERRORS) ring.shift()
   }
 
@@ -88,30 +92,22 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
         cause: error.cause === undefined ? error.detail : causeText(error.cause),
       })
     }
-    write(exchange, { method, route, status, seconds, isComplete })
+    write(exchange, method, status, seconds, isComplete)
   }
 
-  function write(
-    exchange: Exchange,
-    { method, route, status, seconds, isComplete }: { method: string; route: string; status: number; seconds: number; isComplete: boolean },
-  ): void {
+  function write(exchange: Exchange, method: string, status: number, seconds: number, isComplete: boolean): void {
     const { error, upstream, principal, client, target } = exchange
     const isFailure = status >= 400 || !isComplete
     if (!isFailure && (skipped.has(target?.path ?? '') || (config.sample < 1 && random() >= config.sample))) return
-    const line = {
-      request_id: exchange.requestId,
-      method,
-      route,
-      status,
-      ms: Math.round(seconds * 10_000) / 10,
-      ip: client.address,
-      ...(principal ? { user: principal.id, session: principal.sessionId } : {}),
-      outcome: error && (isComplete || status === CLIENT_CLOSED) ? error.code : isComplete ? 'ok' : 'broken_off',
-      ...(upstream ? { upstream: upstream.origin } : {}),
-      ...(error?.cause === undefined ? {} : { cause: causeText(error.cause) }),
-    }
-    if (status >= 500) logger.error(line, 'request')
-    else logger.info(line, 'request')
+    const outcome = error && (isComplete || status === CLIENT_CLOSED) ? error.code : isComplete ? 'ok' : 'broken_off'
+    const who = principal ? `,"user":${quote(principal.id)},"session":${quote(principal.sessionId)}` : ''
+    const where = upstream ? `,"upstream":${quote(upstream.origin)}` : ''
+    const why = error?.cause === undefined ? '' : `,"cause":${quote(causeText(error.cause))}`
+    writeLine(
+      status >= 500 ? 'error' : 'info',
+      `"request_id":"${exchange.requestId}","method":"${method}","route":${quote(exchange.label)},"status":${status},` +
+        `"ms":${Math.round(seconds * 10_000) / 10},"ip":${quote(client.address)}${who},"outcome":"${outcome}"${where}${why},"msg":"request"`,
+    )
   }
 
   return {
@@ -123,6 +119,7 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
         isOver = true
         if (isBehindAnother) req.socket.off('close', over)
         end(exchange, req, res)
+        exchange.onClosed?.()
       }
       res.on('close', over)
       // an answer that waits behind another on its connection may not hear of its end
@@ -137,9 +134,16 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
       logger.info({ request_id: requestId, route: 'none', status, outcome: code }, 'request')
       return requestId
     },
-    lastErrors: () => newestErrors([...kept.server, ...kept.client]),
+    lastErrors() {
+      const { server, client } = kept
+      const room = KEPT_ERRORS - server.length
+      const shown = [...server, ...(room > 0 ? client.slice(-room) : [])]
+      return shown.sort((a, b) => b.sequence - a.sequence).map(({ sequence: _, ...record }) => record)
+    },
   }
 }
+
+const quote = (text: string): string => JSON.stringify(text)
 
 /** Made at the first look; looked up by name afterwards, not by a hash of all labels. */
 function remembering<K, V>(make: (key: K) => V): (key: K) => V {
@@ -153,15 +157,11 @@ function remembering<K, V>(make: (key: K) => V): (key: K) => V {
   }
 }
 
-/** As many as are kept, newest first; those of the gateway and its upstreams before those of clients. */
-export function newestErrors(records: readonly ErrorRecord[]): ErrorRecord[] {
-  // what came later stands later, and stays so within a millisecond
-  const newest = (some: ErrorRecord[]) =>
-    some
-      .toReversed()
-      .sort((a, b) => b.timestamp.localeCompare(a.timestamp))
-      .slice(0, KEPT_ERRORS)
-  const server = newest(records.filter(({ status }) => status >= 500))
-  const client = newest(records.filter(({ status }) => status < 500)).slice(0, KEPT_ERRORS - server.length)
-  return newest([...server, ...client].reverse())
+/** Of several processes: as many as one keeps, newest first; those of the gateway and its upstreams are not pushed out by those of clients. */
+export function newestErrors(records: ErrorRecord[]): ErrorRecord[] {
+  const newest = records.toSorted((a, b) => b.timestamp.localeCompare(a.timestamp))
+  const server = newest.filter(({ status }) => status >= 500).slice(0, KEPT_ERRORS)
+  const client = newest.filter(({ status }) => status < 500).slice(0, KEPT_ERRORS - server.length)
+  const shown = new Set([...server, ...client])
+  return newest.filter((record) => shown.has(record))
 }

@@ -14,8 +14,8 @@ let release: (() => void)[] = []
 let gateway: GatewayProcess
 let databaseUrl: string
 
-const start = async (databaseUrl: string) =>
-  startGatewayProcess({
+async function start(databaseUrl: string): Promise<GatewayProcess> {
+  const started = await startGatewayProcess({
     routes: [
       { name: 'mine', match: { path: '/mine' }, upstream: [upstream.url], access: 'authenticated' },
       { name: 'all', match: { path: '/' }, upstream: [upstream.url], access: 'public' },
@@ -23,6 +23,9 @@ const start = async (databaseUrl: string) =>
     server: { workers: 3, shutdownDelayMs: 0 },
     stores: { databaseUrl, redisUrl: inject('redisUrl') },
   })
+  await until(() => started.logLines().some((line) => line.includes('portcullis is listening')), 'all workers')
+  return started
+}
 
 beforeAll(async () => {
   upstream = await startUpstream(async (req, res) => {

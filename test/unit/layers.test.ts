@@ -40,7 +40,7 @@ it.each<[string, RegExp, RegExp, RegExp?]>([
     /^(?!config\/|gateway\/(routes|claims|canonical)\.ts$|http\/networks\.ts$|errors\.ts$).*\.ts$/,
   ],
   ['services know no endpoints', /^(?!app\.ts)/, /\.routes\.ts$/],
-  ['only what runs the app imports it', /./, /^(app|main|cli)\.ts$/, /^(cli|main|demo\/.*)(\.ts)?$/],
+  ['only what runs the app imports it', /./, /^(app|main|cli|running)\.ts$/, /^(cli|main|running|demo\/.*|workers\/.*)(\.ts)?$/],
 ])('%s', (_name, from, to, allowed) => {
   expect(arrows(from, to, allowed)).toEqual([])
 })
