@@ -125,6 +125,7 @@ export async function buildCore({ config, secrets: values, logger, clock = syste
     cleanup,
     async close() {
       revocations.stop()
+      passwords.close()
       redis?.close()
       await database.close()
     },

@@ -20,6 +20,7 @@ export interface LoginDeps {
 
 export function createLogin({ db, passwords, limits, opening, metrics }: LoginDeps) {
   async function login(input: { login: string; password: string }, client: ClientOrigin, origin: RequestOrigin) {
+    passwords.demandRoom()
     const name = canonicalLogin(input.login)
     // Postgres holds no NUL, so nobody is called that
     const user = name.includes('\0') ? null : ((await findUserByLogin(db, name)) ?? null)

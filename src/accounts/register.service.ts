@@ -34,6 +34,7 @@ const FIRST_ROLES = ['user']
 export function createRegister({ db, config, passwords, limits, opening, metrics }: RegisterDeps) {
   async function register(input: RegisterInput, client: ClientOrigin, origin: RequestOrigin) {
     if (config.auth.registration === 'closed') throw problem('registration_closed')
+    passwords.demandRoom()
     await limits.register(client)
     const account = readAccount(input, config.auth.password)
     await refuseTaken(db, account)

@@ -1,9 +1,9 @@
 /** One of several processes that serve: it has the listener and everything behind it, and is told by the supervisor what to be. */
 import closeWithGrace from 'close-with-grace'
 import { type App, buildApp } from '../app.ts'
+import { createChannel } from '../channel.ts'
 import { createLogger, flushLogger } from '../logger.ts'
 import { graceMs, listen, tellOf } from '../running.ts'
-import { createChannel } from './channel.ts'
 import { ASK_MS, type Assignment, type SupervisorAnswers, type WorkerAnswers } from './protocol.ts'
 
 let app: App | undefined

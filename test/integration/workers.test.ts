@@ -60,7 +60,7 @@ const sumOf = (text: string, series: string) =>
     .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
 const readiness = async () => (await fetch(`${gateway.adminUrl}/readyz?verbose`)).json() as Promise<Answer['body']>
 it('all of them serve, and the admin listener speaks for all', async () => {
-  expect(gateway.workers()).toHaveLength(3)
+  expect(gateway.children()).toHaveLength(3)
   expect(await readiness()).toMatchObject({ status: 'ready', checks: [{ name: 'workers (3 of 3)', ok: true }, {}, {}, {}, {}, {}] })
   const counted = (text: string) => sumOf(text, 'portcullis_http_requests_total{method="GET",route="all"')
   const before = counted(await metricsText())
@@ -91,13 +91,13 @@ it('one that dies is replaced; the others go on, and no counter falls', async ()
   await times(30, () => ask('/x'))
   const total = (text: string) => sumOf(text, 'portcullis_http_requests_total')
   const before = await metricsText()
-  const [victim, ...others] = gateway.workers()
+  const [victim, ...others] = gateway.children()
   process.kill(victim!, 'SIGKILL')
-  await until(() => !gateway.workers().includes(victim!), 'its end')
+  await until(() => !gateway.children().includes(victim!), 'its end')
   const statuses = await times(20, () => ask('/x').catch(() => 0))
   expect(statuses.filter((status) => status === 200)).toHaveLength(20)
-  await until(async () => (await readiness()).checks[0].name === 'workers (3 of 3)' && gateway.workers().length === 3, 'its successor')
-  expect(gateway.workers()).toEqual(expect.arrayContaining(others))
+  await until(async () => (await readiness()).checks[0].name === 'workers (3 of 3)' && gateway.children().length === 3, 'its successor')
+  expect(gateway.children()).toEqual(expect.arrayContaining(others))
   const after = await metricsText()
   expect(total(after)).toBeGreaterThanOrEqual(total(before) + 20)
   expect(sumOf(after, 'portcullis_worker_exits_total')).toBe(sumOf(before, 'portcullis_worker_exits_total') + 1)
@@ -111,7 +111,7 @@ it('one that hangs holds up neither a scrape nor a logout, and its counts do not
   const total = (text: string) => sumOf(text, 'portcullis_http_requests_total')
   const { token } = await newUser(gateway)
   const before = total(await metricsText())
-  const stuck = gateway.workers()[0]!
+  const stuck = gateway.children()[0]!
   process.kill(stuck, 'SIGSTOP')
   try {
     expect(total(await metricsText())).toBeGreaterThanOrEqual(before)
@@ -152,7 +152,7 @@ describe('the end', () => {
     const clients = await Promise.all(Array.from({ length: 6 }, () => connect(own.port)))
     for (const client of clients) client.write('GET /slow HTTP/1.1\r\nHost: a\r\n\r\n')
     await Promise.all(clients.map((client) => client.receives('first ')))
-    const workers = own.workers()
+    const workers = own.children()
     process.kill(own.pid, 'SIGTERM')
     await until(() => own.logLines().some((line) => line.includes('stopping')), 'the stop')
     expect(release).toHaveLength(6)
@@ -166,7 +166,7 @@ describe('the end', () => {
 
   it('of the supervisor is that of its workers', async () => {
     const own = await start(await createDatabase(inject('postgresUrl')))
-    const workers = own.workers()
+    const workers = own.children()
     process.kill(own.pid, 'SIGKILL')
     await until(() => workers.every((pid) => !isAlive(pid)), 'their end')
     await own.stop()

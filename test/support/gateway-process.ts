@@ -22,8 +22,8 @@ export interface GatewayProcess {
   url: string
   adminUrl: string
   pid: number
-  /** Of its children: the processes that serve, where there are several. */
-  workers(): number[]
+  /** Of the processes that it started itself: those that serve, where there are several, or the one that hashes. */
+  children(): number[]
   isAlive(): boolean
   /** Resident memory, from /proc. */
   rssMiB(): number
@@ -100,7 +100,7 @@ export async function startGatewayProcess({ routes, server = {}, stores, cpu }: 
     url: `http://127.0.0.1:${port}`,
     adminUrl: `http://127.0.0.1:${adminPort}`,
     pid,
-    workers: () => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
+    children: () => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
     isAlive,
     rssMiB,
     fds,

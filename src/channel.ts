@@ -1,4 +1,4 @@
-/** Questions and answers between the supervisor and one of its workers, over the IPC channel that they share. */
+/** Questions and answers between two processes, over the IPC channel that they share. */
 
 /** What either side answers, by name. All that passes is cloned. */
 export type Answers = Record<string, (question: never) => unknown>
