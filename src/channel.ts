@@ -3,8 +3,11 @@
 /** What either side answers, by name. All that passes is cloned. */
 export type Answers = Record<string, (question: never) => unknown>
 
+/** The other side is gone, or does not answer. */
+export class Unanswered extends Error {}
+
 export interface Channel<Theirs extends Answers> {
-  /** Rejects when the other side fails, is gone, or takes longer than this. */
+  /** Rejects as the other side does, or with Unanswered; that also when it takes longer than this. */
   ask<K extends keyof Theirs & string>(
     what: K,
     question: Parameters<Theirs[K]>[0],
@@ -30,7 +33,7 @@ export function createChannel<Theirs extends Answers>(port: Port, mine: Answers)
   let last = 0
   const send = (message: Message) =>
     port.send?.(message, (error) => {
-      if (error) asked.get(message.id)?.reject(error)
+      if (error) asked.get(message.id)?.reject(new Unanswered('not sent', { cause: error }))
     })
 
   port.on('message', (received) => {
@@ -53,7 +56,7 @@ export function createChannel<Theirs extends Answers>(port: Port, mine: Answers)
       const id = ++last
       let late: NodeJS.Timeout
       return new Promise<never>((resolve, reject) => {
-        late = setTimeout(() => reject(new Error(`no answer to ${what} within ${timeoutMs} ms`)), timeoutMs)
+        late = setTimeout(() => reject(new Unanswered(`no answer to ${what} within ${timeoutMs} ms`)), timeoutMs)
         asked.set(id, { resolve: resolve as (value: unknown) => void, reject })
         send({ kind: 'question', id, what, question })
       }).finally(() => {
@@ -62,7 +65,7 @@ export function createChannel<Theirs extends Answers>(port: Port, mine: Answers)
       })
     },
     close() {
-      for (const { reject } of asked.values()) reject(new Error('the other side is gone'))
+      for (const { reject } of asked.values()) reject(new Unanswered('the other side is gone'))
     },
   }
 }

@@ -5,7 +5,7 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type Channel, createChannel } from '../channel.ts'
+import { type Channel, createChannel, Unanswered } from '../channel.ts'
 import { unavailable } from '../errors.ts'
 import type { HasherAnswers } from './hasher.process.ts'
 
@@ -62,7 +62,7 @@ export function createHasher({ memoryKiB, passes }: Argon2Parameters, threads: n
     try {
       return await helper.channel.ask(what, question, HASH_MS)
     } catch (error) {
-      throw unavailable(error)
+      throw error instanceof Unanswered ? unavailable(error) : error
     }
   }
 

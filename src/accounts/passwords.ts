@@ -3,7 +3,7 @@ import argon2 from 'argon2'
 import type { Config } from '../config/schema.ts'
 import { type Problem, problem } from '../errors.ts'
 import type { Metrics } from '../metrics.ts'
-import { createHasher } from './hasher.ts'
+import { createHasher, type Hasher } from './hasher.ts'
 
 /** Longer ones are refused, never cut. */
 export const MAX_PASSWORD_BYTES = 1024
@@ -21,10 +21,13 @@ export interface Passwords {
 /** One password, however it was typed: NIST SP 800-63B §3.1.1.2 asks for a Unicode normal form before hashing. */
 const normal = (password: string) => password.normalize('NFC')
 
-export async function createPasswords(options: Config['auth']['password'], metrics: Metrics): Promise<Passwords> {
+export async function createPasswords(
+  options: Config['auth']['password'],
+  metrics: Metrics,
+  hasher: Hasher = createHasher(options.argon2, options.argon2.concurrency),
+): Promise<Passwords> {
   const { memoryKiB, passes, concurrency, queue } = options.argon2
   const parameters = { type: argon2.argon2id, memoryCost: memoryKiB, timeCost: passes, parallelism: 1 } as const
-  const hasher = createHasher(options.argon2, concurrency)
   const gate = createGate(concurrency, queue, metrics)
   const dummy = await argon2.hash('nobody has this password', parameters)
 

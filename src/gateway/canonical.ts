@@ -143,10 +143,17 @@ function isUtf8(path: string): boolean {
 
 const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])\.?(?::\d{1,5})?$/
 
-/** @returns the host in lower case without port and final dot; null when it is malformed (RFC 9110 §7.2). */
+const MAX_HOSTS = 1000
+const hosts = new Map<string, string | null>()
+
+/** @returns the host in lower case without port and final dot; null when it is malformed (RFC 9110 §7.2). The few that clients really send are read once. */
 export function readHost(value: string | undefined): string | null {
-  if (value === undefined || !HOST.test(value)) return null
-  return value.replace(/\.?(?::\d+)?$/, '').toLowerCase()
+  if (value === undefined) return null
+  const known = hosts.get(value)
+  if (known !== undefined) return known
+  const host = HOST.test(value) ? value.replace(/\.?(?::\d+)?$/, '').toLowerCase() : null
+  if (hosts.size < MAX_HOSTS) hosts.set(value, host)
+  return host
 }
 
 /** Fields of which a second one, or a list, could be read in two ways. */

@@ -23,6 +23,8 @@ export interface Exchange {
   label: string
   principal: Principal | null
   decisions: Decision[]
+  /** Of every kind of answer, beside what its kind adds: lower-case name, value, name, value … */
+  fields: string[]
   error: Problem | null
   /** Who was asked, and when. */
   upstream: { name: string; origin: string; askedAt: number } | null

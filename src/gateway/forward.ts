@@ -12,7 +12,7 @@ import { createDeadlines, type Deadlines, type Wait } from './deadlines.ts'
 import { isBeingReset } from './deaths.ts'
 import type { Exchange } from './exchange.ts'
 import { isOutage, isTimeout, neverConnected, toProblem } from './failure.ts'
-import { type HeaderRules, responseHeaders, valuesOf } from './headers.ts'
+import { type HeaderRules, readResponse } from './headers.ts'
 import { tellLocations } from './location.ts'
 import { type Route, rewritePath } from './routes.ts'
 import type { StreamEnd } from './streams.ts'
@@ -266,16 +266,14 @@ function passOn({ place, fields, body, request, exchange, route, answer }: Sendi
     if (silent) deadlines.end(silent)
     silent = undefined
     report(!route.breaker.statuses.has(status))
-    const coding = valuesOf(raw, 'transfer-encoding').join(', ').replace(/ +$/, '').toLowerCase()
-    if (coding !== '' && coding !== 'chunked')
+    const { fields, coding, contentType, ...head } = readResponse(raw, answer.ownFields(), route.responseHeaders)
+    if (coding !== '' && coding.trimEnd() !== 'chunked')
       return refuse(problem('upstream_invalid', { cause: `the transfer coding ${coding}, which nobody asked for` }))
-    const out = responseHeaders(raw, answer.ownFields(), route.responseHeaders)
-    const read = readAnswer(out)
-    tellLocations(out, route)
-    length = read.length
+    tellLocations(fields, route)
+    length = head.length
     isDelimited = coding !== '' || length !== null
-    isWhole = read.stream === 'events'
-    if (read.stream !== null) {
+    isWhole = EVENTS.test(contentType)
+    if (isWhole || ENDLESS.test(contentType)) {
       try {
         closeStream = answer.openStream(endStream)
       } catch (tooMany) {
@@ -284,7 +282,7 @@ function passOn({ place, fields, body, request, exchange, route, answer }: Sendi
     }
     hasBegun = true
     answer.begin()
-    response.writeHead(status, PLAIN_REASON.test(statusText) ? statusText : '', out)
+    response.writeHead(status, PLAIN_REASON.test(statusText) ? statusText : '', fields)
     // RFC 9110 §8.6: these may tell the length of a body that does not come
     if (status === 304 || status === 204) return over(finish, 'upstream')
     // an event stream's first byte may be long in coming; its headers are not to wait for it
@@ -318,24 +316,5 @@ const PLAIN_REASON = /^[\t\x20-\x7e]*$/
 /** Answers without an end of their own. One of events is whole after each; of the others nobody could tell a cut from the end. */
 const EVENTS = /^text\/event-stream\b/i
 const ENDLESS = /^(multipart\/x-mixed-replace|application\/(x-)?(ndjson|jsonl|jsonlines|json-seq|stream\+json)|application\/grpc-web)/i
-
-interface AnswerFacts {
-  stream: 'events' | 'endless' | null
-  /** Of the body in bytes; null where it is not said. */
-  length: number | null
-}
-
-/** What the answer's headers say of it. */
-function readAnswer(fields: readonly string[]): AnswerFacts {
-  let stream: AnswerFacts['stream'] = null
-  let length: number | null = null
-  for (let i = 0; i < fields.length; i += 2) {
-    const name = fields[i]!
-    const value = fields[i + 1]!
-    if (name === 'content-length') length = Number(value)
-    if (name === 'content-type') stream ??= EVENTS.test(value) ? 'events' : ENDLESS.test(value) ? 'endless' : null
-  }
-  return { stream, length }
-}
 
 const tooLarge = (length: number) => problem('body_too_large', { cause: `declared ${length} bytes` })

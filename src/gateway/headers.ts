@@ -136,57 +136,68 @@ export const MAX_RESPONSE_HEADER_BYTES = 65_536
 
 const RESPONSE_HOP_BY_HOP = new Set<string>(CONNECTION_FIELDS)
 
-/**
- * The upstream's response headers as they came, less the connection's, edited as the route says, then our own.
- * @param own lower-case name, value, name, value …: go over the upstream's
- */
-export function responseHeaders(raw: readonly (Buffer | string)[], own: readonly string[], edits: HeaderEdits): string[] {
-  const out: string[] = []
-  const named = connectionOptions(valuesOf(raw, 'connection').join(','))
-  for (let i = 0; i < raw.length; i += 2) {
-    const name = passedName(raw[i]!)
-    // Vary grows: what the upstream varies on is still so under our CORS headers
-    if (name === null || (edits.dropped.size > 0 && edits.dropped.has(name)) || (hasField(own, name) && name !== 'vary')) continue
-    if (named?.has(name) && name !== 'content-length') continue
-    // latin1: byte for byte, whatever the upstream meant by them
-    out.push(name, raw[i + 1]!.toString('latin1'))
-  }
-  for (let i = 0; i < edits.set.length; i += 2) if (!hasField(own, edits.set[i]!)) out.push(edits.set[i]!, edits.set[i + 1]!)
-  for (const text of own) out.push(text)
-  return out
+/** Of an upstream's answer. */
+export interface ResponseHead {
+  /** As Node's `writeHead` takes them: lower-case name, value, name, value … */
+  fields: string[]
+  /** Of the body in bytes; null where it is not said. */
+  length: number | null
+  /** Transfer-Encoding as it came, in lower case; empty without one. */
+  coding: string
+  contentType: string
 }
 
-const passedNames = new Map<string, string | null>()
+/**
+ * The upstream's fields as they came, less the connection's, edited as the route says, then our own. Read once: each field costs.
+ * @param own lower-case name, value, name, value …: go over the upstream's
+ */
+export function readResponse(raw: readonly (Buffer | string)[], own: readonly string[], edits: HeaderEdits): ResponseHead {
+  const head: ResponseHead = { fields: [], length: null, coding: '', contentType: '' }
+  let connection = ''
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = lowerName(raw[i]!)
+    if (name === 'connection') connection += `${raw[i + 1]!.toString('latin1')},`
+    else if (name === 'transfer-encoding') head.coding += `${head.coding && ', '}${raw[i + 1]!.toString('latin1').toLowerCase()}`
+    // Vary grows: what the upstream varies on is still so under our CORS headers
+    if (RESPONSE_HOP_BY_HOP.has(name) || edits.dropped.has(name) || (hasField(own, name) && name !== 'vary')) continue
+    // latin1: byte for byte, whatever the upstream meant by them
+    const value = raw[i + 1]!.toString('latin1')
+    if (name === 'content-length') head.length = Number(value)
+    else if (name === 'content-type') head.contentType ||= value
+    head.fields.push(name, value)
+  }
+  const named = connectionOptions(connection.slice(0, -1))
+  if (named) head.fields = withoutNamed(head.fields, named)
+  for (let i = 0; i < edits.set.length; i += 2) {
+    const [name, value] = [edits.set[i]!, edits.set[i + 1]!]
+    if (hasField(own, name)) continue
+    head.fields.push(name, value)
+    if (name === 'content-type') head.contentType = value
+  }
+  for (const text of own) head.fields.push(text)
+  return head
+}
 
-/** In lower case; null: it is the connection's. */
-function passedName(raw: Buffer | string): string | null {
+function withoutNamed(fields: readonly string[], named: ReadonlySet<string>): string[] {
+  const left: string[] = []
+  for (let i = 0; i < fields.length; i += 2)
+    if (!named.has(fields[i]!) || fields[i] === 'content-length') left.push(fields[i]!, fields[i + 1]!)
+  return left
+}
+
+const lowerNames = new Map<string, string>()
+
+/** The few names that upstreams really send are turned once. */
+function lowerName(raw: Buffer | string): string {
   const spelled = raw.toString('latin1')
-  const known = passedNames.get(spelled)
+  const known = lowerNames.get(spelled)
   if (known !== undefined) return known
   const name = spelled.toLowerCase()
-  const passed = RESPONSE_HOP_BY_HOP.has(name) ? null : name
-  if (passedNames.size < MAX_REMEMBERED) passedNames.set(spelled, passed)
-  return passed
+  if (lowerNames.size < MAX_REMEMBERED) lowerNames.set(spelled, name)
+  return name
 }
 
 function hasField(fields: readonly string[], name: string): boolean {
   for (let i = 0; i < fields.length; i += 2) if (fields[i] === name) return true
   return false
-}
-
-/** Of every field of this name. */
-export function valuesOf(raw: readonly (Buffer | string)[], wanted: string): string[] {
-  const values: string[] = []
-  for (let i = 0; i < raw.length; i += 2)
-    if (raw[i]!.length === wanted.length && raw[i]!.toString('latin1').toLowerCase() === wanted) values.push(raw[i + 1]!.toString('latin1'))
-  return values
-}
-
-/** As Node's `writeHead` takes them: name, value, name, value … */
-export function pushFields(out: string[], fields: Record<string, string | number | string[] | undefined>): void {
-  for (const name in fields) {
-    const value = fields[name]
-    if (Array.isArray(value)) for (const each of value) out.push(name, each)
-    else if (value !== undefined) out.push(name, String(value))
-  }
 }

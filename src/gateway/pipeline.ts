@@ -4,13 +4,12 @@ import { type IncomingMessage, METHODS } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type ErrorCode, Problem, problem } from '../errors.ts'
 import type { ClientOrigin } from '../http/networks.ts'
-import { limitHeaders } from '../limits/limiter.ts'
+import { pushLimitFields } from '../limits/limiter.ts'
 import { type Authenticate, isBearer } from './authenticate.ts'
 import { authorize } from './authorize.ts'
 import { matchTarget, readHost, readTarget, repeatedField } from './canonical.ts'
 import { attachExchange, type Exchange, exchangeOf } from './exchange.ts'
 import type { Forward } from './forward.ts'
-import { pushFields } from './headers.ts'
 import type { RouteLimits } from './limit.ts'
 import { FORM_TEXTS, type Route, type RouteTable, routesFor } from './routes.ts'
 import type { Streams } from './streams.ts'
@@ -83,10 +82,9 @@ export function createPipeline({
   /** 408 413 429 502 503 504 */
   function leave(exchange: Exchange, request: FastifyRequest, reply: FastifyReply, fail: (error: Error) => void): void {
     const ownFields = () => {
-      if (isStopping()) reply.header('connection', 'close')
-      const fields: string[] = []
-      pushFields(fields, reply.getHeaders())
-      pushFields(fields, limitHeaders(exchange.decisions))
+      const { fields, decisions } = exchange
+      pushLimitFields(fields, decisions)
+      if (isStopping() && !fields.includes('connection')) fields.push('connection', 'close')
       return fields
     }
     const route = exchange.route!
@@ -134,6 +132,7 @@ function receive(req: IncomingMessage, { table, readOrigin, maxHeaders }: Readin
     label: 'none',
     principal: null,
     decisions: [],
+    fields: [],
     error: null,
     upstream: null,
     expectsContinue: false,

@@ -116,7 +116,8 @@ function longest(nodes: readonly RouteNode[], folded: string): RouteNode | null 
 }
 
 /** The routes of a node that this spelling of the path belongs to: a case-sensitive one goes before the others. */
-export function routesFor(n: RouteNode, path: string): Route[] {
+export function routesFor(n: RouteNode, path: string): readonly Route[] {
+  if (!n.routes.some((r) => r.caseSensitive)) return n.routes
   const exact = n.routes.filter((r) => r.caseSensitive && path.startsWith(r.path.replace(/\/+$/, '')))
   return exact.length ? exact : n.routes.filter((r) => !r.caseSensitive)
 }

@@ -10,7 +10,7 @@ import { problem } from '../errors.ts'
 import type { Exchange } from './exchange.ts'
 import { isOutage, toProblem } from './failure.ts'
 import type { OwnFields } from './forward.ts'
-import { type HeaderRules, MAX_RESPONSE_HEADER_BYTES, responseHeaders } from './headers.ts'
+import { type HeaderRules, MAX_RESPONSE_HEADER_BYTES, readResponse } from './headers.ts'
 import { tellLocations } from './location.ts'
 import { NO_EDITS, type Route, rewritePath } from './routes.ts'
 import type { StreamEnd, Streams } from './streams.ts'
@@ -53,7 +53,7 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
       place = await upstreams.enter(route, client)
       const answer = await shakeHands(raw, exchange, route, place)
       reply.hijack()
-      if (!answer.isAccepted) return await passRefusal(answer, reply, route, [...ownFields(), 'connection', 'close'])
+      if (!answer.isAccepted) return await passRefusal(answer, reply, route, ownFields())
       accept(client, answer, reply, exchange)
       reason = await new Promise((resolve) => {
         end = joinSockets(client, answer.socket, route.timeouts.idleMs, resolve)
@@ -146,7 +146,7 @@ function accept(
   client.setTimeout(0)
   reply.raw.statusCode = 101
   const own = ['connection', 'Upgrade', 'upgrade', 'websocket', 'x-request-id', exchange.requestId]
-  const fields = responseHeaders(response.rawHeaders, own, NO_EDITS)
+  const { fields } = readResponse(response.rawHeaders, own, NO_EDITS)
   const lines = fields.flatMap((name, i) => (i % 2 === 0 ? [`${name}: ${fields[i + 1]}`] : []))
   client.write(`${['HTTP/1.1 101 Switching Protocols', ...lines].join('\r\n')}\r\n\r\n`, 'latin1')
   // frames that came with the upstream's 101 are its first
@@ -161,7 +161,8 @@ function passRefusal(
   own: string[],
 ): Promise<void> {
   const client = reply.request.raw.socket
-  const fields = responseHeaders(response.rawHeaders, own, route.responseHeaders)
+  if (!own.includes('connection')) own.push('connection', 'close')
+  const { fields } = readResponse(response.rawHeaders, own, route.responseHeaders)
   tellLocations(fields, route)
   return new Promise((resolve) => {
     const late = route.timeouts.totalMs > 0 ? setTimeout(() => client.destroy(), route.timeouts.totalMs) : undefined

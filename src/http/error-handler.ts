@@ -7,6 +7,7 @@ import { exchangeOf } from '../gateway/exchange.ts'
 import { limitHeaders } from '../limits/limiter.ts'
 import type { Logger } from '../logger.ts'
 import { linger } from './drain.ts'
+import { setFields } from './fields.ts'
 
 const FASTIFY_CODES: Record<string, ErrorCode> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'content_type_unsupported',
@@ -33,7 +34,7 @@ export function createErrorHandler({ clock, logger }: { clock: Clock; logger: Lo
     // what is left of a refused body is not read as a request (RFC 9112 §9.6, RFC 9110 §10.1.1)
     const isUnread = !request.raw.complete
     if (isUnread) linger(request.raw.socket)
-    return reply
+    return setFields(reply, exchange.fields)
       .code(known.status)
       .headers({
         // nor is what comes behind an upgrade that was refused

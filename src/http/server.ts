@@ -14,6 +14,7 @@ import { type Certificate, readCertificate, watchCertificate } from './certifica
 import { createCors } from './cors.ts'
 import { isLingering } from './drain.ts'
 import { createErrorHandler } from './error-handler.ts'
+import { setFields } from './fields.ts'
 import { createHttpsLocation, strictTransport } from './https-only.ts'
 import type { Observer } from './observe.ts'
 import { busyWith, refuseConnection, writeRaw } from './refuse.ts'
@@ -91,21 +92,27 @@ export async function createServer({ config, clock, logger, pipeline, observer, 
   app.setErrorHandler(handleError)
   for (const method of PROXIED_METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true })
 
-  const answerCors = createCors(config.cors)
+  const addCors = createCors(config.cors)
   const hsts = strictTransport(config.server)
   const isLastOf = countRequests(maxRequestsPerSocket)
   const httpsLocation = createHttpsLocation(config)
   app.addHook('onRequest', (request, reply, done) => {
     const exchange = exchangeOf(request.raw)
     observer.begin(exchange, request.raw, reply.raw)
-    reply.header('x-request-id', exchange.requestId)
-    if (isLastOf(request.raw.socket)) reply.header('connection', 'close')
-    if (hsts && exchange.client.isSecure) reply.header('strict-transport-security', hsts)
+    const { fields } = exchange
+    fields.push('x-request-id', exchange.requestId)
+    if (isLastOf(request.raw.socket)) fields.push('connection', 'close')
+    if (hsts && exchange.client.isSecure) fields.push('strict-transport-security', hsts)
     demandCanonical(exchange)
     if (config.server.httpsOnly && !exchange.client.isSecure && exchange.target?.path !== '/health')
-      return void reply.code(308).header('location', httpsLocation(request.raw)).send()
-    if (answerCors(request, reply)) return
-    if (exchange.node?.own && exchange.expectsContinue) reply.raw.writeContinue()
+      return void setFields(reply, fields).code(308).header('location', httpsLocation(request.raw)).send()
+    const isPreflight = addCors(request, fields)
+    // a browser takes a preflight without headers as a no
+    if (isPreflight) return void setFields(reply, fields).code(204).send()
+    if (exchange.node?.own) {
+      setFields(reply, fields)
+      if (exchange.expectsContinue) reply.raw.writeContinue()
+    }
     done()
   })
   const server = app.server

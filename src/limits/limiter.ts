@@ -182,16 +182,27 @@ function createKeyBound(windowMs: number): (key: string) => string {
   }
 }
 
-/** IETF draft-ietf-httpapi-ratelimit-headers: RateLimit-Policy and RateLimit, one item a policy; Retry-After when one of them refuses. */
-export function limitHeaders(decisions: readonly Decision[]): Record<string, string> {
-  if (!decisions.length) return {}
-  const refused = decisions.filter((d) => !d.isAllowed)
-  const retryAfter: Record<string, string> = refused.length
-    ? { 'retry-after': String(Math.max(...refused.map((d) => d.resetSeconds))) }
-    : {}
-  return {
-    'ratelimit-policy': decisions.map((d) => `"${d.policy}";q=${d.limit};w=${d.windowSeconds}`).join(', '),
-    ratelimit: decisions.map((d) => `"${d.policy}";r=${d.remaining};t=${d.resetSeconds}`).join(', '),
-    ...retryAfter,
+/** IETF draft-ietf-httpapi-ratelimit-headers: RateLimit-Policy and RateLimit, one item a policy. Appended as name, value, name, value … */
+export function pushLimitFields(fields: string[], decisions: readonly Decision[]): void {
+  if (decisions.length === 0) return
+  let policies = ''
+  let limits = ''
+  for (const { policy, limit, windowSeconds, remaining, resetSeconds } of decisions) {
+    if (policies !== '') {
+      policies += ', '
+      limits += ', '
+    }
+    policies += `"${policy}";q=${limit};w=${windowSeconds}`
+    limits += `"${policy}";r=${remaining};t=${resetSeconds}`
   }
+  fields.push('ratelimit-policy', policies, 'ratelimit', limits)
+}
+
+/** The same for an error; with Retry-After when one of them refuses. */
+export function limitHeaders(decisions: readonly Decision[]): Record<string, string> {
+  const fields: string[] = []
+  pushLimitFields(fields, decisions)
+  const waits = decisions.filter((d) => !d.isAllowed).map((d) => d.resetSeconds)
+  if (waits.length) fields.push('retry-after', String(Math.max(...waits)))
+  return Object.fromEntries(Array.from({ length: fields.length / 2 }, (_, i) => fields.slice(2 * i, 2 * i + 2)))
 }

@@ -1,37 +1,51 @@
-import argon2 from 'argon2'
-import { afterEach, describe, expect, it, vi } from 'vitest'
+import { afterAll, describe, expect, it } from 'vitest'
+import { createHasher, type Hasher } from '../../src/accounts/hasher.ts'
 import { createPasswords, type Passwords } from '../../src/accounts/passwords.ts'
 import type { Problem } from '../../src/errors.ts'
 import { createMetrics } from '../../src/metrics.ts'
 
-const make = (over: object = {}): Promise<Passwords> =>
-  createPasswords({ minLength: 12, argon2: { memoryKiB: 1024, passes: 1, concurrency: 2, queue: 3, ...over } }, createMetrics('test'))
+const options = (over: object) => ({ minLength: 12, argon2: { memoryKiB: 1024, passes: 1, concurrency: 2, queue: 3, ...over } })
+const opened: Passwords[] = []
+async function make(over: object = {}, hasher?: Hasher): Promise<Passwords> {
+  const passwords = await createPasswords(options(over), createMetrics('test'), hasher)
+  opened.push(passwords)
+  return passwords
+}
+afterAll(() => {
+  for (const { close } of opened) close()
+})
 const outcomes = async (work: Promise<unknown>[]) =>
   (await Promise.allSettled(work)).map((r) => (r.status === 'fulfilled' ? 'done' : ((r.reason as Problem).code ?? String(r.reason))))
 const times = <T>(n: number, work: () => T): T[] => Array.from({ length: n }, work)
 
-afterEach(() => vi.restoreAllMocks())
-
-/** Counts the hashes that are really being computed. */
-function watchArgon2(): { peak: number } {
-  const seen = { peak: 0, running: 0 }
-  for (const name of ['hash', 'verify'] as const) {
-    const real = argon2[name] as (...args: unknown[]) => Promise<unknown>
-    vi.spyOn(argon2, name).mockImplementation((async (...args: unknown[]) => {
-      seen.peak = Math.max(seen.peak, ++seen.running)
-      return real(...args).finally(() => seen.running--)
-    }) as never)
+/** Knows what is really being computed. */
+function watched(over: object): Hasher & { peak(): number; hashes: string[] } {
+  const real = createHasher(options(over).argon2, 2)
+  let [peak, running] = [0, 0]
+  const count = <T>(work: Promise<T>): Promise<T> => {
+    peak = Math.max(peak, ++running)
+    return work.finally(() => running--)
   }
-  return seen
+  const hashes: string[] = []
+  return {
+    hash: (password) => count(real.hash(password)),
+    verify(hash, password) {
+      hashes.push(hash)
+      return count(real.verify(hash, password))
+    },
+    close: real.close,
+    peak: () => peak,
+    hashes,
+  }
 }
 
 describe('the gate before argon2', () => {
   it.each([1, 2, 3])('lets never more than concurrency through at a time (%i)', async (concurrency) => {
-    const passwords = await make({ concurrency, queue: 100 })
+    const hasher = watched({})
+    const passwords = await make({ concurrency, queue: 100 }, hasher)
     const hash = await passwords.hash('correct horse battery')
-    const seen = watchArgon2()
     await Promise.all([...times(6, () => passwords.hash('x'.repeat(20))), ...times(6, () => passwords.verify(hash, 'wrong'))])
-    expect(seen.peak).toBe(concurrency)
+    expect(hasher.peak()).toBe(concurrency)
   })
 
   it('turns away who finds the queue full: overloaded, with Retry-After; those who wait are served', async () => {
@@ -73,10 +87,10 @@ describe('a password', () => {
   })
 
   it('is computed for a user who does not exist at the same cost', async () => {
-    const passwords = await make({ memoryKiB: 2048, passes: 3 })
-    const verify = vi.spyOn(argon2, 'verify')
+    const hasher = watched({ memoryKiB: 2048, passes: 3 })
+    const passwords = await make({ memoryKiB: 2048, passes: 3 }, hasher)
     await passwords.verify(null, 'x')
-    expect(passwords.needsRehash(verify.mock.calls[0]![0])).toBe(false)
+    expect(passwords.needsRehash(hasher.hashes[0]!)).toBe(false)
   })
 
   it('is the same however its accents were typed', async () => {
