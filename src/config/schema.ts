@@ -141,7 +141,7 @@ const Route = strict({
   connections: section(
     {
       max: integer(1, 1024, 'Requests and streams that one upstream carries at a time.', 65_535),
-      queue: integer(0, 1024, 'Requests that may wait for a place; more answer 503.', 1_000_000),
+      queue: integer(0, 1024, 'Requests that may wait for a place, in each worker; more answer 503.', 1_000_000),
       waitMs: integer(1, 1000, 'How long one waits, then 503.'),
     },
     'Bounds of each upstream.',
@@ -220,7 +220,7 @@ export const ConfigSchema = Type.Object(
         headersTimeoutMs: integer(1, 10_000, 'To receive the header section.'),
         requestTimeoutMs: integer(0, 300_000, 'To receive the whole request; 0: no bound.'),
         keepAliveTimeoutMs: integer(1, 72_000, 'An idle connection is kept this long.'),
-        maxConnections: integer(1, 20_000, 'Client connections at a time.'),
+        maxConnections: integer(1, 20_000, 'Client connections at a time, shared out among the workers.'),
         maxRequestsPerSocket: integer(0, 10_000, 'Then the connection is closed, so that clients spread anew; 0: no bound.'),
         maxHeaderBytes: integer(1024, 16_384, 'Largest header section, request line included.', 1_048_576),
         maxHeaders: integer(10, 200, 'Most header fields.', 10_000),
@@ -242,7 +242,7 @@ export const ConfigSchema = Type.Object(
           description: 'embedded, or postgres://…',
         }),
         dataDir: Type.String({ default: './data', description: 'Folder of the embedded database.' }),
-        poolSize: integer(1, 10, 'Connections to Postgres.', 1000),
+        poolSize: integer(1, 10, 'Connections to Postgres, shared out among the workers; at least two of each.', 1000),
       },
       'Users, sessions, keys.',
     ),
@@ -285,8 +285,8 @@ export const ConfigSchema = Type.Object(
               {
                 memoryKiB: integer(1024, 19_456, 'Memory of one hash.', 4_194_304),
                 passes: integer(1, 2, 'Iterations.', 100),
-                concurrency: integer(1, 2, 'Hashes at a time.', 64),
-                queue: integer(0, 64, 'Requests that may wait for one; more answer 503.', 100_000),
+                concurrency: integer(1, 2, 'Hashes at a time, shared out among the workers.', 64),
+                queue: integer(0, 64, 'Requests that may wait for one, shared out among the workers; more answer 503.', 100_000),
               },
               'Cost of a password hash.',
             ),
@@ -348,7 +348,12 @@ export const ConfigSchema = Type.Object(
           description: 'Named policies for routes.',
         }),
         default: Type.Array(Type.String(), { default: ['perIp'], description: 'For routes that name none.' }),
-        streams: integer(1, 100, 'WebSockets and event streams of one user, or one address without a token, at a time.', 1_000_000),
+        streams: integer(
+          1,
+          100,
+          'WebSockets and event streams of one user, or one address without a token, at a time; of each worker.',
+          1_000_000,
+        ),
         exempt: Type.Array(Type.String(), {
           default: [],
           description: 'Networks (CIDR) that address limits leave alone: the TCP peer must be inside and no forwarding header present.',
