@@ -49,7 +49,7 @@ export const failure = (name: string, error: Error, complaints: string[] = []): 
 /** Until the compiler has seen what is hot. */
 export const WARM_UP_SECONDS = 3
 /** After each pause. */
-const REHEAT_SECONDS = 1
+const REHEAT_SECONDS = 2
 const SCRIPT = fileURLToPath(new URL('./wrk.lua', import.meta.url))
 
 interface Asked {
