@@ -170,7 +170,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
   const core = await buildCore(options)
   const { config, logger, clock, metrics, database, db, redis, secrets, keyring, revocations, ending, passwords } = core
 
-  const guard = createRedisGuard(() => clock.now())
+  const guard = createRedisGuard(() => clock.steady())
   const shares = config.server.replicas * (team?.workers ?? 1)
   const limiter = createLimiter({ redis, guard, shares, counters: createCounterTable(db), metrics })
   const accessTokens = createAccessTokens({ keyring, tokens: config.tokens, clock })

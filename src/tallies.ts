@@ -64,7 +64,7 @@ function createBound<S>(make: () => S) {
   return {
     all: () => [...series.values()],
     bind(labels: Record<string, string>): S {
-      const id = JSON.stringify(labels)
+      const id = JSON.stringify(Object.entries(labels).sort(([a], [b]) => a.localeCompare(b)))
       const entry = series.get(id) ?? [labels, make()]
       series.set(id, entry)
       return entry[1]

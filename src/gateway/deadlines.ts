@@ -24,12 +24,15 @@ export function createDeadlines(ms: number): Deadlines {
 
   function sweep(): void {
     const now = performance.now()
-    for (const wait of waits) {
-      if (wait.dueAt > now) break
-      waits.delete(wait)
-      wait.onLate()
+    try {
+      for (const wait of waits) {
+        if (wait.dueAt > now) break
+        waits.delete(wait)
+        wait.onLate()
+      }
+    } finally {
+      watch()
     }
-    watch()
   }
 
   return {

@@ -12,7 +12,7 @@ import { createDeadlines, type Deadlines, type Wait } from './deadlines.ts'
 import { isBeingReset } from './deaths.ts'
 import type { Exchange } from './exchange.ts'
 import { isOutage, isTimeout, neverConnected, toProblem } from './failure.ts'
-import { type HeaderRules, readResponse } from './headers.ts'
+import { type HeaderRules, readResponse, removeField } from './headers.ts'
 import { tellLocations } from './location.ts'
 import { type Route, rewritePath } from './routes.ts'
 import type { StreamEnd } from './streams.ts'
@@ -58,9 +58,13 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
     const { response } = answer
     let place = first
     let body: Body | null = null
+    let isSecond = false
+    let isEnded = false
     exchange.upstream = { name: place.upstream.name, origin: place.upstream.origin, askedAt: performance.now() }
 
     const end = (error?: unknown) => {
+      if (isEnded) return
+      isEnded = true
       const known = error === undefined ? null : blame(error)
       place.leave()
       if (body) {
@@ -99,7 +103,7 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
 
     /** A connection that died of old age is no fault of its upstream; of one that cannot be reached another takes over. */
     function prepareAgain(error: unknown): boolean {
-      if (body || !REPEATABLE.has(request.method!) || response.destroyed) return false
+      if (isSecond || body || !REPEATABLE.has(request.method!) || response.destroyed) return false
       const failed = place
       if (neverConnected(error)) {
         failed.report(false)
@@ -111,6 +115,7 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
         exchange.upstream!.origin = second.upstream.origin
       } else if (!upstreams.diedUnused(error)) return false
       failed.upstream.countRetry()
+      isSecond = true
       return true
     }
   }
@@ -271,6 +276,8 @@ function passOn({ place, fields, body, request, exchange, route, answer }: Sendi
       return refuse(problem('upstream_invalid', { cause: `the transfer coding ${coding}, which nobody asked for` }))
     tellLocations(fields, route)
     length = head.length
+    // RFC 9110 §8.6
+    if (status === 204) removeField(fields, 'content-length')
     isDelimited = coding !== '' || length !== null
     isWhole = EVENTS.test(contentType)
     if (isWhole || ENDLESS.test(contentType)) {

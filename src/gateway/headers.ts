@@ -185,6 +185,11 @@ function withoutNamed(fields: readonly string[], named: ReadonlySet<string>): st
   return left
 }
 
+/** In place. */
+export function removeField(fields: string[], name: string): void {
+  for (let i = 0; i < fields.length; i += 2) if (fields[i] === name) return void fields.splice(i, 2)
+}
+
 const lowerNames = new Map<string, string>()
 
 /** The few names that upstreams really send are turned once. */

@@ -132,6 +132,8 @@ export async function createServer({ config, clock, logger, pipeline, observer, 
   }
   server.on('timeout', stalled)
   server.maxConnections = config.server.maxConnections
+  // of several workers: else Node hands what one has no room for round for ever
+  Object.assign(server, { dropMaxConnection: true }) // @types/node does not know it yet
   server.on('drop', () => metrics.connectionsRefused.inc())
   // without these listeners Node answers 100, 417 and nothing by itself, before anybody is authorised
   server.on('checkContinue', (req: IncomingMessage, res: ServerResponse) => {

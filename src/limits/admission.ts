@@ -33,8 +33,6 @@ export interface AdmissionDeps {
   ask?: AskForLease
 }
 
-/** Of one limit in this process's memory. */
-const MAX_KEYS = 100_000
 /** While Redis is away a client is told to come back when it may be here again. */
 const AWAY_SECONDS = 1
 
@@ -44,7 +42,7 @@ export function createAdmission({ redis, guard, shares, metrics, now, ask }: Adm
 
   function inMemory(limit: Limit, tier: Tier): (key: string) => Decision {
     const length = (limit.windowSeconds * 1000) / SUB_WINDOWS
-    const windowOf = createKeyTable<Window>({ maxKeys: MAX_KEYS, make: createWindow, isOver: (window) => isEmptyAt(window, now()) })
+    const windowOf = createKeyTable<Window>({ make: createWindow, isOver: (window) => isEmptyAt(window, now()) })
     const tell = createTeller(limit, tier, metrics)
     return (key) => {
       const window = windowOf(key)
@@ -67,11 +65,9 @@ export function createAdmission({ redis, guard, shares, metrics, now, ask }: Adm
       }
     }
 
+    /** Null: Redis is to be asked first. */
     function decide(lease: Lease, time: number): Decision | null {
-      if (takeOne(lease, time)) {
-        if (isRunningLow(lease, limit, time) && guard.mayAsk()) refill(lease, limit, guarded, now).catch(() => {})
-        return tell(true, lease.left + lease.leftInRedis, lease.freesAt - time)
-      }
+      if (takeOne(lease, time)) return tell(true, lease.left + lease.leftInRedis, lease.freesAt - time)
       return isOut(lease, time) ? tell(false, 0, lease.freesAt - time) : null
     }
 
@@ -79,10 +75,10 @@ export function createAdmission({ redis, guard, shares, metrics, now, ask }: Adm
       lease.waiting++
       try {
         for (;;) {
-          await (lease.refill ?? refill(lease, limit, guarded, now))
+          await (lease.refill ?? refill(lease, limit, lease.waiting, guarded, now))
           const decision = decide(lease, now())
           if (decision) return decision
-          if (!lease.refill && !guard.mayAsk()) return away(key)
+          if (!lease.refill && !guard.tryAsk()) return away(key)
         }
       } catch {
         return away(key)
@@ -93,9 +89,12 @@ export function createAdmission({ redis, guard, shares, metrics, now, ask }: Adm
 
     return (key) => {
       const lease = leaseOf(key)
-      const decision = decide(lease, now())
-      if (decision) return decision
-      return lease.refill || guard.mayAsk() ? wait(key, lease) : away(key)
+      const time = now()
+      const decision = decide(lease, time)
+      if (!decision) return lease.refill || guard.tryAsk() ? wait(key, lease) : away(key)
+      // nobody waits for what is asked for ahead: whoever has waited has been granted what he takes
+      if (isRunningLow(lease, limit, time) && guard.tryAsk()) refill(lease, limit, 0, guarded, now).catch(() => {})
+      return decision
     }
   }
 
@@ -107,7 +106,6 @@ export function createAdmission({ redis, guard, shares, metrics, now, ask }: Adm
     const { scope, name, windowSeconds } = limit
     const prefix = `portcullis:lease:${scope}:${name}:${limit.limit}:${windowSeconds}:`
     const leaseOf = createKeyTable<Lease>({
-      maxKeys: MAX_KEYS,
       make: (key) => createLease(prefix + key),
       isOver: (lease) => isLeaseOver(lease, limit, now()),
     })

@@ -2,9 +2,10 @@
 import { isIP } from 'node:net'
 
 const BUCKETS = 1024
+const MAX_KEYS = 100_000
 
 export interface KeyTableOptions<S> {
-  maxKeys: number
+  maxKeys?: number
   /** @param name the key, or the bucket that it shares */
   make(name: string): S
   /** Nothing is lost when it is made anew. */
@@ -15,17 +16,17 @@ export interface KeyTableOptions<S> {
  * @returns finds the state of a key, or makes it. With `maxKeys` known a new one shares a bucket with its neighbours of the same /24 or /48
  *   (and others by hash); those that are known stay as they are
  */
-export function createKeyTable<S>({ maxKeys, make, isOver }: KeyTableOptions<S>): (key: string) => S {
+export function createKeyTable<S>({ maxKeys = MAX_KEYS, make, isOver }: KeyTableOptions<S>): (key: string) => S {
   const known = new Map<string, S>()
   const shared = new Map<string, S>()
 
-  /** Each newcomer looks at the two that nobody looked at for longest. */
+  /** Goes round and round: each newcomer looks at the next two. */
+  let hand = known.entries()
   function makeRoom(): void {
-    let looks = 2
-    for (const [key, state] of known) {
-      if (looks-- === 0) return
-      known.delete(key)
-      if (!isOver(state)) known.set(key, state)
+    for (let looks = 0; looks < 2; looks++) {
+      const { value, done } = hand.next()
+      if (done) hand = known.entries()
+      else if (isOver(value[1])) known.delete(value[0])
     }
   }
 

@@ -45,6 +45,11 @@ for i = 1, #fields, 2 do
   local name = fields[i]
   local n, counts_until = string.match(fields[i + 1], '(%d+) (%d+)')
   n, counts_until = tonumber(n), tonumber(counts_until)
+  if counts_until > ends + span then
+    -- the clock was set back
+    counts_until = ends + span
+    redis.call('HSET', KEYS[1], name, string.format('%.0f %.0f', n, counts_until))
+  end
   if name == returned_from then n = math.max(0, n - returned) end
   if n == 0 or counts_until <= now then
     redis.call('HDEL', KEYS[1], name)

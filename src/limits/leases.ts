@@ -77,19 +77,19 @@ function expected({ granted, left, until }: Lease, { windowSeconds }: LeaseRules
   return Math.ceil(((granted - left) * restMs) / passedMs)
 }
 
-/** Asks for more; one request at a time for each key. Rejects as Redis does. */
-export function refill(lease: Lease, rules: LeaseRules, ask: AskForLease, now: () => number): Promise<void> {
-  lease.refill ??= askForMore(lease, rules, ask, now).finally(() => {
+/** Asks for more; one request at a time for each key. Rejects as Redis does. @param need requests that wait, and use what they get at once */
+export function refill(lease: Lease, rules: LeaseRules, need: number, ask: AskForLease, now: () => number): Promise<void> {
+  lease.refill ??= askForMore(lease, rules, need, ask, now).finally(() => {
     lease.refill = null
   })
   return lease.refill
 }
 
-async function askForMore(lease: Lease, rules: LeaseRules, ask: AskForLease, now: () => number): Promise<void> {
+async function askForMore(lease: Lease, rules: LeaseRules, need: number, ask: AskForLease, now: () => number): Promise<void> {
   const askedAt = now()
   if (askedAt >= lease.until) giveUp(lease)
   const { limit, windowSeconds } = rules
-  const { key, returned, returnedFrom, waiting: need } = lease
+  const { key, returned, returnedFrom } = lease
   const want = nextSize(lease, rules, askedAt)
   // told once: whether a call that failed was heard nobody knows
   lease.returned = 0
@@ -108,7 +108,7 @@ async function askForMore(lease: Lease, rules: LeaseRules, ask: AskForLease, now
   lease.freesAt = now() + grant.freesInMs
 }
 
-/** What was not used goes back with the next request. */
+/** What was not used goes back with the next request. (After a Redis that lost its counts that is more than it knows of: it forgot as much before.) */
 function giveUp(lease: Lease): void {
   if (lease.left === 0) return
   lease.granted -= lease.left

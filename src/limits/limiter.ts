@@ -60,9 +60,6 @@ export interface LimiterDeps {
   metrics: Metrics
 }
 
-/** Of one limit in this process's memory. */
-const MAX_KEYS = 100_000
-
 /** A method of rate-limiter-flexible's store limiters that its types leave out. */
 interface Remembering {
   getInMemoryBlockMsBeforeExpire(key: string): number
@@ -117,7 +114,12 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
   }
 
   async function decide(limit: Limit, key: string, points: 0 | 1, fallback: Fallback): Promise<Decision> {
-    if (guard.mayAsk()) {
+    // remembered here: nothing is asked, and nothing learned of Redis
+    const blockedMs = redis
+      ? (sharedLimiter(limit) as unknown as Remembering).getInMemoryBlockMsBeforeExpire(sharedLimiter(limit).getKey(key))
+      : 0
+    if (blockedMs > 0) return decision(limit, { count: limit.limit + points, msLeft: blockedMs }, points, 'redis')
+    if (guard.tryAsk()) {
       try {
         const counted = await count(sharedLimiter(limit), limit, key, points)
         guard.succeeded()
@@ -136,9 +138,6 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
   async function count(limiter: RateLimiterAbstract, limit: Limit, key: string, points: 0 | 1): Promise<Counted> {
     const full = { count: 0, msLeft: limit.windowSeconds * 1000 }
     if (points === 0) {
-      const blockedMs =
-        limiter instanceof RateLimiterRedis ? (limiter as unknown as Remembering).getInMemoryBlockMsBeforeExpire(limiter.getKey(key)) : 0
-      if (blockedMs > 0) return { count: limit.limit, msLeft: blockedMs }
       const known = await limiter.get(boundKey(limiter, key))
       return known ? { count: known.consumedPoints, msLeft: known.msBeforeNext } : full
     }
@@ -174,7 +173,7 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
 
 /** The key, or the bucket that it shares once there are too many. By the clock of RateLimiterMemory, which is not ours to move. */
 function createKeyBound(windowMs: number): (key: string) => string {
-  const stateOf = createKeyTable({ maxKeys: MAX_KEYS, make: (name) => ({ name, endsAt: 0 }), isOver: ({ endsAt }) => Date.now() >= endsAt })
+  const stateOf = createKeyTable({ make: (name) => ({ name, endsAt: 0 }), isOver: ({ endsAt }) => Date.now() >= endsAt })
   return (key) => {
     const state = stateOf(key)
     if (Date.now() >= state.endsAt) state.endsAt = Date.now() + windowMs

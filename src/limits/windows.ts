@@ -33,9 +33,11 @@ export function take(window: Window, limit: number, now: number, length: number)
     counts[window.oldest % KEPT] = 0
     window.oldest++
   }
-  window.newest = Math.max(window.newest, Math.floor(now / length))
-  if (window.used === 0) window.oldest = window.newest
+  const current = Math.max(window.newest, Math.floor(now / length))
+  if (window.used === 0) window.oldest = current
   if (window.used >= limit) return false
+  // not before: where it points, something is counted
+  window.newest = current
   const slot = window.newest % KEPT
   counts[slot]!++
   untils[slot] = Math.max(untils[slot]!, now + SUB_WINDOWS * length)

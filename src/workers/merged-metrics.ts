@@ -3,8 +3,10 @@ import { AggregatorRegistry } from 'prom-client'
 import type { Metrics, MetricValues } from '../metrics.ts'
 
 export interface Merger {
-  /** @param answers of those workers that answered in time; of the others what they said last counts */
-  text(answers: (readonly [workerId: number, metrics: MetricValues[]])[]): Promise<string>
+  /** What a worker says, as soon as it is heard. */
+  hear(workerId: number, metrics: MetricValues[]): void
+  /** Of a worker that did not answer what it said last counts. */
+  text(): Promise<string>
   /** It has died. What it counted stays: a counter that falls looks like one that began anew. */
   retire(workerId: number): void
 }
@@ -18,8 +20,8 @@ export function createMerger({ registry }: Metrics): Merger {
   let retired: MetricValues[] = []
 
   return {
-    async text(answers) {
-      for (const [id, metrics] of answers) lastHeard.set(id, metrics)
+    hear: (id, metrics) => void lastHeard.set(id, metrics),
+    async text() {
       const own = (await registry.getMetricsAsJSON()).filter((metric) => isCount(metric) || OF_THE_SUPERVISOR.test(metric.name))
       return AggregatorRegistry.aggregate([...lastHeard.values(), own, retired]).metrics()
     },

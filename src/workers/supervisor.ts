@@ -74,7 +74,11 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       merged.retire(worker.id)
       if (!isStopping) replace(member, signal ?? code)
     })
-    return channel.ask('start', assignment, START_MS)
+    return channel.ask('start', assignment, START_MS).catch((error) => {
+      // it has nothing to do: the next one may
+      worker.process.kill('SIGKILL')
+      throw error
+    })
   }
 
   function replace({ worker, startedAt }: Member, cause: string | number): void {
@@ -87,7 +91,6 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     )
     const timer = setTimeout(() => {
       waits.delete(timer)
-      // one that cannot start ends itself
       launch().catch((error: Error) => {
         logger.error({ reason: 'worker_start', cause: error.message }, 'a worker did not start')
       })
@@ -96,7 +99,13 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   }
 
   const admin = createAdminServer({
-    metrics: async () => merged.text(await askAll(async ({ worker, channel }) => [worker.id, await channel.ask('metrics', null, ASK_MS)])),
+    async metrics() {
+      await askAll(async (member) => {
+        const metrics = await member.channel.ask('metrics', null, ASK_MS)
+        if (members.has(member)) merged.hear(member.worker.id, metrics)
+      })
+      return merged.text()
+    },
     contentType: core.metrics.registry.contentType,
     // as ready as the readiest: nobody else is given connections
     checks: async () => {
@@ -111,7 +120,8 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     isStopping = true
     for (const timer of waits) clearTimeout(timer)
     const left = [...members].map(async ({ worker, channel }) => {
-      const gone = once(worker, 'exit')
+      // its last lines have been read, too
+      const gone = once(worker.process, 'close')
       channel.ask('stop', null, graceMs(config)).catch(() => worker.process.kill('SIGKILL'))
       await gone
     })

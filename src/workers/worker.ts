@@ -1,4 +1,5 @@
 /** One of several processes that serve: it has the listener and everything behind it, and is told by the supervisor what to be. */
+import cluster from 'node:cluster'
 import closeWithGrace from 'close-with-grace'
 import { type App, buildApp } from '../app.ts'
 import { createChannel } from '../channel.ts'
@@ -41,5 +42,6 @@ const supervisor = createChannel<SupervisorAnswers>(process, answers)
 
 // a terminal tells the whole group: the supervisor asks for the end, once it is time
 process.on('SIGINT', () => {})
-// without a supervisor nobody would replace it, or stop it
+// without a supervisor nobody would replace it, or stop it: it ends, but not at once, as Node would have it end
+cluster.worker!.exitedAfterDisconnect = true
 process.on('disconnect', () => void stop())

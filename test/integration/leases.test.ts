@@ -98,6 +98,48 @@ describe('a limit that eight processes share', () => {
   })
 })
 
+it('what is asked for ahead counts until its sub-window can no longer use it, also when it is the last there is', async () => {
+  const world = createWorld()
+  const admit = world.worker(limitOf(38, 10))
+  const admittedAt: number[] = []
+  for (const [at, requests] of [
+    [0, 30],
+    [990, 8],
+    [10_001, 38],
+  ] as const) {
+    world.now = START + at
+    for (const { isAllowed } of await burst(admit, requests)) if (isAllowed) admittedAt.push(world.now)
+  }
+  expect(densest(admittedAt, 10_000)).toBeLessThanOrEqual(38)
+})
+
+it('a clock of Redis that was set back holds nobody up for longer than a window and its tenth', async () => {
+  const world = createWorld()
+  const ask = createLeaseScript(redis, () => world.now)
+  const request = { key: randomUUID(), limit: 2, windowSeconds: 10, need: 3, want: 0, returned: 0, returnedFrom: -1 }
+  expect(await ask(request)).toMatchObject({ granted: 2 })
+  world.now -= 3_600_000
+  const { granted, freesInMs } = await ask(request)
+  expect(granted).toBe(0)
+  expect(freesInMs).toBeLessThanOrEqual(11_000)
+  world.now += 11_000
+  expect(await ask(request)).toMatchObject({ granted: 2 })
+})
+
+describe('in memory', () => {
+  it('a key that is out stays out, whoever else comes meanwhile', async () => {
+    let now = 0
+    const deps = { redis: null, guard: createRedisGuard(() => now), shares: 1, metrics: createMetrics('test'), now: () => now }
+    const admit = createAdmission(deps).bind(limitOf(5, 60), 'local')
+    let admitted = 0
+    for (now = 0; now < 30_000; now += 500) {
+      if ((await admit('attacker')).isAllowed) admitted++
+      for (let i = 0; i < 3; i++) await admit(`somebody ${now} ${i}`)
+    }
+    expect(admitted).toBe(5)
+  })
+})
+
 describe('the script and its model in memory', () => {
   it('agree on every request that is asked for singly', async () => {
     const steps = fc.array(fc.integer({ min: 0, max: 1500 }), { minLength: 1, maxLength: 60 })

@@ -26,6 +26,14 @@ const statuses = async (gateway: Gateway, times: number) => {
   return seen
 }
 
+it('a request is sent a second time, never a third, however often it finds nobody', async () => {
+  const gateway = await gatewayTo([await refusing(), await refusing()], { breaker: { failures: 0 } })
+  const { status, body } = await call(gateway, '/it')
+  expect([status, body.code]).toEqual([502, 'upstream_unreachable'])
+  const retries = await Promise.all([0, 1].map((n) => metric(gateway, 'portcullis_upstream_retries_total', { upstream: `it:${n}` })))
+  expect(retries.reduce((sum, n) => sum + n, 0)).toBe(1)
+})
+
 describe('an upstream that fails again and again', () => {
   /** Dies without a word until it is told to be well. */
   async function startIll(): Promise<[RawUpstream, () => void]> {

@@ -6,6 +6,7 @@ import { type Answer, call, login, newUser } from '../support/client.ts'
 import { type GatewayProcess, get, startGatewayProcess } from '../support/gateway-process.ts'
 import { createDatabase, query } from '../support/postgres.ts'
 import { until } from '../support/processes.ts'
+import { startRelay } from '../support/relay.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 import { connect } from '../support/wire.ts'
 
@@ -14,13 +15,13 @@ let release: (() => void)[] = []
 let gateway: GatewayProcess
 let databaseUrl: string
 
-async function start(databaseUrl: string): Promise<GatewayProcess> {
+async function start(databaseUrl: string, server: object = {}): Promise<GatewayProcess> {
   const started = await startGatewayProcess({
     routes: [
       { name: 'mine', match: { path: '/mine' }, upstream: [upstream.url], access: 'authenticated' },
       { name: 'all', match: { path: '/' }, upstream: [upstream.url], access: 'public' },
     ],
-    server: { workers: 3, shutdownDelayMs: 0 },
+    server: { workers: 3, shutdownDelayMs: 0, ...server },
     stores: { databaseUrl, redisUrl: inject('redisUrl') },
   })
   await until(() => started.logLines().some((line) => line.includes('portcullis is listening')), 'all workers')
@@ -145,6 +146,32 @@ it('every line of the log is whole, whoever wrote it', async () => {
   for (const line of gateway.logLines().filter((text) => text.startsWith('{'))) expect(() => JSON.parse(line)).not.toThrow()
 })
 
+it('more connections than they have room for are closed at once, and counted', async () => {
+  const own = await start(await createDatabase(inject('postgresUrl')), { maxConnections: 6 })
+  const clients = await Promise.all(Array.from({ length: 6 }, () => connect(own.port)))
+  for (const client of clients) client.write('GET /x HTTP/1.1\r\nHost: a\r\n\r\n')
+  await Promise.all(clients.map((client) => client.receives('HTTP/1.1 200 OK')))
+  const refused = await connect(own.port)
+  expect(await refused.closes()).toBe('')
+  expect(sumOf(await get(`${own.adminUrl}/metrics`), 'portcullis_connections_refused_total')).toBe(1)
+  await own.stop()
+})
+
+describe('while the database is away', () => {
+  it('one that dies is not missed for ever: it is tried again until the database is back', async () => {
+    const url = await createDatabase(inject('postgresUrl'))
+    const relay = await startRelay(Number(new URL(url).port))
+    const own = await start(relay.through(url))
+    relay.cut()
+    for (const pid of own.children()) process.kill(pid, 'SIGKILL')
+    await until(() => own.logLines().some((line) => line.includes('a worker did not start')), 'a start that fails')
+    relay.mend()
+    await until(async () => (await fetch(`${own.url}/x`).catch(() => null))?.status === 200, 'somebody who serves', 40_000)
+    await own.stop()
+    await relay.close()
+  }, 90_000)
+})
+
 describe('the end', () => {
   it('comes after what is in flight on any of them', async () => {
     release = []
@@ -164,10 +191,17 @@ describe('the end', () => {
     await own.stop()
   })
 
-  it('of the supervisor is that of its workers', async () => {
+  it('of the supervisor is that of its workers, after what is in flight', async () => {
+    release = []
     const own = await start(await createDatabase(inject('postgresUrl')))
     const workers = own.children()
+    const client = await connect(own.port)
+    client.write('GET /slow HTTP/1.1\r\nHost: a\r\n\r\n')
+    await client.receives('first ')
     process.kill(own.pid, 'SIGKILL')
+    await until(() => workers.filter(isAlive).length === 1, 'the end of those that are idle')
+    for (const answer of release) answer()
+    expect(await client.closes()).toMatch(/last\r\n0\r\n\r\n$/)
     await until(() => workers.every((pid) => !isAlive(pid)), 'their end')
     await own.stop()
   })

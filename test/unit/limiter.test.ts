@@ -141,17 +141,37 @@ describe('while Redis is away', () => {
     }
   })
 
+  it('a key that is remembered to be out says nothing of Redis', async () => {
+    const redis = openRedis(inject('redisUrl'), logger)
+    await until(() => redis.isUp(), 'Redis')
+    let now = 0
+    const guard = createRedisGuard(() => now)
+    const limiter = limiterOn(redis, 1, guard)
+    const limit = limitOf(1)
+    await until(
+      async () => (await limiter.consume(limit, 'k', LOCAL)).tier === 'redis' && !(await limiter.peek(limit, 'k', LOCAL)).isAllowed,
+      'it to be out',
+    )
+    guard.failed()
+    now = 60_000
+    expect(await limiter.peek(limit, 'k', LOCAL)).toMatchObject({ isAllowed: false, tier: 'redis' })
+    expect(await limiter.consume(limit, 'k', LOCAL)).toMatchObject({ isAllowed: false, tier: 'redis' })
+    // the one trial is still to be had, and nobody has found Redis well
+    expect([guard.tryAsk(), guard.tryAsk()]).toEqual([true, false])
+    redis.close()
+  })
+
   it('it is left alone for a while, then one request tries again', async () => {
     let now = 0
     const guard = createRedisGuard(() => now)
     const limiter = limiterOn(gone, 1, guard)
     expect(guard.isOpen()).toBe(false)
     await limiter.consume(limitOf(1), 'k', LOCAL)
-    expect([guard.isOpen(), guard.mayAsk()]).toEqual([true, false])
+    expect([guard.isOpen(), guard.tryAsk()]).toEqual([true, false])
     now = 60_000
-    expect([guard.isOpen(), guard.mayAsk(), guard.mayAsk()]).toEqual([false, true, false])
+    expect([guard.isOpen(), guard.tryAsk(), guard.tryAsk()]).toEqual([false, true, false])
     guard.succeeded()
-    expect([guard.mayAsk(), guard.mayAsk()]).toEqual([true, true])
+    expect([guard.tryAsk(), guard.tryAsk()]).toEqual([true, true])
   })
 })
 

@@ -26,9 +26,9 @@ it('read byte for byte as the same counts in prom-client do', async () => {
 })
 
 it('the same labels are the same series', () => {
-  const tally = tallies<'code'>(new Registry(), 'answers_total', 'Answers.')
-  expect(tally.bind({ code: 'a' })).toBe(tally.bind({ code: 'a' }))
-  expect(tally.bind({ code: 'b' })).not.toBe(tally.bind({ code: 'a' }))
+  const tally = tallies<'code' | 'route'>(new Registry(), 'answers_total', 'Answers.')
+  expect(tally.bind({ code: 'a', route: 'x' })).toBe(tally.bind({ route: 'x', code: 'a' }))
+  expect(tally.bind({ code: 'b', route: 'x' })).not.toBe(tally.bind({ code: 'a', route: 'x' }))
 })
 
 it('a series that is bound is there from the start, with 0', async () => {
