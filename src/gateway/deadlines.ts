@@ -5,43 +5,57 @@ export interface Deadlines {
   end(wait: Wait): void
 }
 
+/**
+ * In a list, in the order of beginnings, which is that of ends. What leaves it points nowhere: the tables of a Set that has outgrown them
+ * point at their successors, and through them every request would live until the next full collection.
+ */
 export interface Wait {
   dueAt: number
-  onLate(): void
+  onLate: (() => void) | null
+  previous: Wait | null
+  next: Wait | null
 }
 
 /** @param ms from the beginning of each wait */
 export function createDeadlines(ms: number): Deadlines {
-  /** In the order of their beginnings, which is that of their ends. */
-  const waits = new Set<Wait>()
+  const ends: Wait = { dueAt: 0, onLate: null, previous: null, next: null }
+  ends.previous = ends.next = ends
   let isWatching = false
 
   function watch(): void {
-    const [first] = waits
-    isWatching = first !== undefined
-    if (first) setTimeout(sweep, Math.max(1, first.dueAt - performance.now())).unref()
+    const first = ends.next!
+    isWatching = first !== ends
+    if (isWatching) setTimeout(sweep, Math.max(1, first.dueAt - performance.now())).unref()
   }
 
   function sweep(): void {
     const now = performance.now()
     try {
-      for (const wait of waits) {
-        if (wait.dueAt > now) break
-        waits.delete(wait)
-        wait.onLate()
+      while (ends.next !== ends && ends.next!.dueAt <= now) {
+        const { onLate } = ends.next!
+        end(ends.next!)
+        onLate!()
       }
     } finally {
       watch()
     }
   }
 
+  function end(wait: Wait): void {
+    if (wait.next === null) return
+    wait.previous!.next = wait.next
+    wait.next.previous = wait.previous
+    wait.previous = wait.next = wait.onLate = null
+  }
+
   return {
     begin(onLate) {
-      const wait = { dueAt: performance.now() + ms, onLate }
-      waits.add(wait)
+      const wait = { dueAt: performance.now() + ms, onLate, previous: ends.previous, next: ends }
+      ends.previous!.next = wait
+      ends.previous = wait
       if (!isWatching) watch()
       return wait
     },
-    end: (wait) => void waits.delete(wait),
+    end,
   }
 }
