@@ -30,7 +30,7 @@ const NAMES = [...[...subjects(''), ...ablations].map(({ name }) => name), ...QU
 const HELP = `npm run bench -- [options]
 
   --runs N         measurements of each, in turns (5)
-  --seconds N      how long each lasts (6)
+  --seconds N      how long each lasts (8)
   --connections N  of the load (32)
   --only A,B,C     no others than these
   --bin DIR        where the gateways in Go are (~/.cache/portcullis-bench)
@@ -63,7 +63,7 @@ function readWords(): Words | null {
     const { values } = parseArgs({
       options: {
         runs: number('5'),
-        seconds: number('6'),
+        seconds: number('8'),
         connections: number('32'),
         bin: { type: 'string', default: join(homedir(), '.cache/portcullis-bench') },
         profile: { type: 'boolean', default: false },
