@@ -29,7 +29,9 @@ beforeAll(async () => {
       to('/', upstream.url, { body: { maxBytes: 64 * MIB } }),
       to('/ws', upstream.url, { websocket: true }),
       to('/refusing', `http://127.0.0.1:${await freePort()}`),
-      ...['/bad', '/good'].map((path) => to(path, bad.url, { timeouts: { headersMs: 500, idleMs: 500 }, breaker: { failures: 0 } })),
+      to('/bad', bad.url, { timeouts: { headersMs: 500, idleMs: 500 }, breaker: { failures: 0 } }),
+      // its own answer, however busy the machine is
+      to('/good', bad.url, { timeouts: { headersMs: 15_000, idleMs: 15_000 }, breaker: { failures: 0 } }),
     ],
   })
 })
