@@ -52,7 +52,7 @@ export function createAuthenticate({
   metrics,
   clock,
 }: AuthenticateDeps): Authenticate {
-  /** By the whole header, as it was spelled: reading a token out of it costs more than looking it up. */
+  /** By the header in its usual spelling, since reading a token out of it costs more than looking it up. One entry a token, however it is spelled. */
   const cache = new LRUCache<string, Proof>({ maxSize: CACHE_BYTES, sizeCalculation: (_, header) => header.length * 2 + PROOF_BYTES })
   /** Concurrent misses of one token share one verification. */
   const verifying = new Map<string, Promise<Proof>>()
@@ -72,7 +72,7 @@ export function createAuthenticate({
     return { principal: toPrincipal(claims), key }
   }
 
-  async function verifyMiss(token: string, authorization: string, client: ClientOrigin): Promise<Principal> {
+  async function verifyMiss(token: string, client: ClientOrigin): Promise<Principal> {
     revocations.demandLoaded()
     const address = client.limitKey
     if (!client.isExempt) {
@@ -83,7 +83,7 @@ export function createAuthenticate({
     verifying.set(token, pending)
     try {
       const proof = await pending
-      cache.set(authorization, proof)
+      cache.set(usually(token), proof)
       return judge(proof)
     } catch (error) {
       const isGuess = error instanceof Problem && error.code === 'token_invalid'
@@ -92,20 +92,29 @@ export function createAuthenticate({
     }
   }
 
+  /** Null: it has to be verified. */
+  function recall(header: string): Principal | null {
+    const proof = cache.get(header)
+    if (!proof || keyring.known(proof.key.kid) !== proof.key) return null
+    hits.count++
+    return judge(proof)
+  }
+
   return (authorization, client) => {
     // another scheme is not ours to judge: it is no credential here
     if (!isBearer(authorization)) return null
-    const proof = cache.get(authorization)
-    if (proof && keyring.known(proof.key.kid) === proof.key) {
-      hits.count++
-      return judge(proof)
-    }
+    const known = recall(authorization)
+    if (known) return known
     const token = BEARER.exec(authorization)?.[1]
     if (!token) throw problem('token_invalid', { cause: 'not of the form Bearer <token>' })
+    const spelledOtherwise = recall(usually(token))
+    if (spelledOtherwise) return spelledOtherwise
     misses.count++
-    return verifyMiss(token, authorization, client)
+    return verifyMiss(token, client)
   }
 }
+
+const usually = (token: string): string => `Bearer ${token}`
 
 function createPrincipalReader(config: Config): (claims: AccessTokenClaims) => Principal {
   const { identity } = config.headers

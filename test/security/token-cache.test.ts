@@ -46,6 +46,18 @@ describe.each(['EdDSA', 'ES256', 'RS256', 'HS256'])('beside a cached %s token', 
     expect(upstream.take()).toEqual([])
   }
 
+  it('the same token is known, and kept once, however its header is spelled', async () => {
+    await warm(user.token)
+    const misses = () => metric(gateway, 'portcullis_token_cache_total', { result: 'miss' })
+    const [missesBefore, hitsBefore] = [await misses(), await hits()]
+    const spellings = ['bearer ', 'BEARER ', 'Bearer  ', `Bearer${' '.repeat(1000)}`]
+    for (const spelling of spellings)
+      expect((await call(gateway, '/users', { headers: { authorization: spelling + user.token } })).status).toBe(200)
+    expect(await misses()).toBe(missesBefore)
+    expect(await hits()).toBe(hitsBefore + spellings.length)
+    upstream.take()
+  })
+
   it('a token that differs in one character is another one, wherever it differs and in whatever', async () => {
     await warm(user.token)
     const { token } = user
