@@ -3,6 +3,7 @@
  * byte for byte, what is forwarded. A path that some kind of server could read in another way is refused, unless its route
  * opts in to that form and every other reading still leads to the same route.
  */
+import { remembering } from '../remembering.ts'
 import { FORMS, type RouteNode, type RouteTable } from './routes.ts'
 
 export interface Target {
@@ -144,17 +145,14 @@ function isUtf8(path: string): boolean {
 const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])\.?(?::\d{1,5})?$/
 
 const MAX_HOSTS = 1000
-const hosts = new Map<string, string | null>()
+/** The few that clients really send are read once. */
+const hostOf = remembering(
+  (value: string): string | null => (HOST.test(value) ? value.replace(/\.?(?::\d+)?$/, '').toLowerCase() : null),
+  MAX_HOSTS,
+)
 
-/** @returns the host in lower case without port and final dot; null when it is malformed (RFC 9110 §7.2). The few that clients really send are read once. */
-export function readHost(value: string | undefined): string | null {
-  if (value === undefined) return null
-  const known = hosts.get(value)
-  if (known !== undefined) return known
-  const host = HOST.test(value) ? value.replace(/\.?(?::\d+)?$/, '').toLowerCase() : null
-  if (hosts.size < MAX_HOSTS) hosts.set(value, host)
-  return host
-}
+/** @returns the host in lower case without port and final dot; null when it is malformed (RFC 9110 §7.2). */
+export const readHost = (value: string | undefined): string | null => (value === undefined ? null : hostOf(value))
 
 /** Fields of which a second one, or a list, could be read in two ways. */
 const SINGLE = new Set(['host', 'authorization', 'content-length', 'transfer-encoding', 'content-type', 'expect'])

@@ -7,8 +7,9 @@ import type { TLSSocket } from 'node:tls'
 import type { Dispatcher } from 'undici'
 import { type Problem, problem } from '../errors.ts'
 import { drain } from '../http/drain.ts'
+import { remembering } from '../remembering.ts'
 import { type Body, countBody, declaredLength } from './body.ts'
-import { createDeadlines, type Deadlines, type Wait } from './deadlines.ts'
+import { createDeadlines, type Wait } from './deadlines.ts'
 import { isBeingReset } from './deaths.ts'
 import type { Exchange } from './exchange.ts'
 import { isOutage, isTimeout, neverConnected, toProblem } from './failure.ts'
@@ -297,13 +298,8 @@ function passOn({ place, fields, body, request, exchange, route, answer }: Sendi
   }
 }
 
-const ofLength = new Map<number, Deadlines>()
 /** Routes with the same headersMs share them. */
-function deadlinesOf(ms: number): Deadlines {
-  const deadlines = ofLength.get(ms) ?? createDeadlines(ms)
-  ofLength.set(ms, deadlines)
-  return deadlines
-}
+const deadlinesOf = remembering(createDeadlines)
 
 /** Once an answer has begun its only honest end is a broken one. To HTTP/1.0 without a length the end of the connection is a good end: it is reset. */
 function breakOff({ httpVersion, socket }: IncomingMessage, response: ServerResponse, hasLength: boolean): void {

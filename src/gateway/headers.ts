@@ -5,6 +5,7 @@
 import { randomFillSync } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Config } from '../config/schema.ts'
+import { remembering } from '../remembering.ts'
 import type { Assertions } from '../tokens/assertions.ts'
 import { CONNECTION_FIELDS, foldName, isClaim } from './claims.ts'
 import type { Exchange } from './exchange.ts'
@@ -24,19 +25,14 @@ const MAX_REMEMBERED = 1000
 export function createHeaderRules(config: Config, assertions: Assertions): HeaderRules {
   const { identity } = config.headers
   const ours = new Set([identity.user, identity.email, identity.roles, identity.session].map((n) => foldName(n.toLowerCase())))
-  const remembered = new Map<string, boolean>()
 
   /** By lower-case name; the few names that clients really send are judged once. */
-  function isDropped(name: string): boolean {
-    const known = remembered.get(name)
-    if (known !== undefined) return known
+  const isDropped = remembering((name: string): boolean => {
     const folded = foldName(name)
     // to CGI and WSGI Content_Length is Content-Length
     const isFraming = HOP_BY_HOP.has(folded) || (folded === 'content-length' && name !== folded)
-    const dropped = isFraming || ours.has(folded) || isClaim(name)
-    if (remembered.size < MAX_REMEMBERED) remembered.set(name, dropped)
-    return dropped
-  }
+    return isFraming || ours.has(folded) || isClaim(name)
+  }, MAX_REMEMBERED)
 
   function build(req: IncomingMessage, exchange: Exchange, authority: string, assertion: string | null): string[] {
     const { rawHeaders, headers } = req
@@ -155,7 +151,7 @@ export function readResponse(raw: readonly (Buffer | string)[], own: readonly st
   const head: ResponseHead = { fields: [], length: null, coding: '', contentType: '' }
   let connection = ''
   for (let i = 0; i < raw.length; i += 2) {
-    const name = lowerName(raw[i]!)
+    const name = lowered(raw[i]!.toString('latin1'))
     if (name === 'connection') connection += `${raw[i + 1]!.toString('latin1')},`
     else if (name === 'transfer-encoding') head.coding += `${head.coding && ', '}${raw[i + 1]!.toString('latin1').toLowerCase()}`
     // Vary grows: what the upstream varies on is still so under our CORS headers
@@ -190,17 +186,8 @@ export function removeField(fields: string[], name: string): void {
   for (let i = 0; i < fields.length; i += 2) if (fields[i] === name) return void fields.splice(i, 2)
 }
 
-const lowerNames = new Map<string, string>()
-
 /** The few names that upstreams really send are turned once. */
-function lowerName(raw: Buffer | string): string {
-  const spelled = raw.toString('latin1')
-  const known = lowerNames.get(spelled)
-  if (known !== undefined) return known
-  const name = spelled.toLowerCase()
-  if (lowerNames.size < MAX_REMEMBERED) lowerNames.set(spelled, name)
-  return name
-}
+const lowered = remembering((name: string) => name.toLowerCase(), MAX_REMEMBERED)
 
 function hasField(fields: readonly string[], name: string): boolean {
   for (let i = 0; i < fields.length; i += 2) if (fields[i] === name) return true

@@ -7,6 +7,7 @@ import { causeText, type ErrorCode, problem } from '../errors.ts'
 import type { Exchange } from '../gateway/exchange.ts'
 import { createLineWriter, type Logger } from '../logger.ts'
 import { type Metrics, methodLabel } from '../metrics.ts'
+import { remembering } from '../remembering.ts'
 
 export interface ErrorRecord {
   timestamp: string
@@ -50,6 +51,7 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
   let inFlight = 0
   metrics.inFlight.collectFrom(() => inFlight)
 
+  /** Looked up by name, not by a hash of all labels. */
   const seriesOf = remembering((route: string) => ({
     overhead: metrics.overheadSeconds.bind({ route }),
     ofMethod: remembering((method: string) => ({
@@ -144,18 +146,6 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
 }
 
 const quote = (text: string): string => JSON.stringify(text)
-
-/** Made at the first look; looked up by name afterwards, not by a hash of all labels. */
-function remembering<K, V>(make: (key: K) => V): (key: K) => V {
-  const known = new Map<K, V>()
-  return (key) => {
-    const found = known.get(key)
-    if (found !== undefined) return found
-    const made = make(key)
-    known.set(key, made)
-    return made
-  }
-}
 
 /** Of several processes: as many as one keeps, newest first; those of the gateway and its upstreams are not pushed out by those of clients. */
 export function newestErrors(records: ErrorRecord[]): ErrorRecord[] {

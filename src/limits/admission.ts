@@ -8,7 +8,7 @@ import type { Tally } from '../tallies.ts'
 import { createKeyTable } from './key-table.ts'
 import { type AskForLease, createLeaseScript } from './lease-script.ts'
 import { createLease, isLeaseOver, isOut, isRunningLow, type Lease, refill, takeOne } from './leases.ts'
-import type { Decision, Limit, Tier } from './limiter.ts'
+import { type Decision, idOf, type Limit, shareOf, type Tier } from './limiter.ts'
 import type { RedisGuard } from './redis-guard.ts'
 import { createWindow, freesAt, isEmptyAt, SUB_WINDOWS, take, type Window } from './windows.ts'
 
@@ -103,25 +103,22 @@ export function createAdmission({ redis, guard, shares, metrics, now, ask }: Adm
       const admit = inMemory(limit, 'memory')
       return { local: admit, open: admit, closed: admit }
     }
-    const { scope, name, windowSeconds } = limit
-    const prefix = `portcullis:lease:${scope}:${name}:${limit.limit}:${windowSeconds}:`
     const leaseOf = createKeyTable<Lease>({
-      make: (key) => createLease(prefix + key),
+      make: (key) => createLease(`portcullis:lease:${idOf(limit)}:${key}`),
       isOver: (lease) => isLeaseOver(lease, limit, now()),
     })
     const [open, closed] = [createTeller(limit, 'open', metrics), createTeller(limit, 'closed', metrics)]
-    const share = { ...limit, limit: Math.max(1, Math.floor(limit.limit / shares)) }
     const admitBy = (away: (key: string) => Decision) => byLease(limit, script, away, leaseOf)
     return {
-      local: admitBy(inMemory(share, 'local')),
-      open: admitBy(() => open(true, limit.limit, windowSeconds * 1000)),
+      local: admitBy(inMemory(shareOf(limit, shares), 'local')),
+      open: admitBy(() => open(true, limit.limit, limit.windowSeconds * 1000)),
       closed: admitBy(() => closed(false, 0, AWAY_SECONDS * 1000)),
     }
   }
 
   return {
     bind(limit, onRedisDown) {
-      const id = `${limit.scope}:${limit.name}:${limit.limit}:${limit.windowSeconds}`
+      const id = idOf(limit)
       const admits = bound.get(id) ?? bindAll(limit)
       bound.set(id, admits)
       return admits[onRedisDown]

@@ -45,19 +45,16 @@ for i = 1, #fields, 2 do
   local name = fields[i]
   local n, counts_until = string.match(fields[i + 1], '(%d+) (%d+)')
   n, counts_until = tonumber(n), tonumber(counts_until)
-  if counts_until > ends + span then
-    -- the clock was set back
-    counts_until = ends + span
-    redis.call('HSET', KEYS[1], name, string.format('%.0f %.0f', n, counts_until))
-  end
-  if name == returned_from then n = math.max(0, n - returned) end
-  if n == 0 or counts_until <= now then
+  local kept = name == returned_from and math.max(0, n - returned) or n
+  -- a clock that was set back holds nobody up for longer than this
+  local kept_until = math.min(counts_until, ends + span)
+  if kept == 0 or kept_until <= now then
     redis.call('HDEL', KEYS[1], name)
   else
-    used = used + n
-    frees = math.min(frees, counts_until)
-    if name == current then mine, mine_until = n, counts_until end
-    if name == returned_from then redis.call('HSET', KEYS[1], name, string.format('%.0f %.0f', n, counts_until)) end
+    if kept ~= n or kept_until ~= counts_until then redis.call('HSET', KEYS[1], name, string.format('%.0f %.0f', kept, kept_until)) end
+    used = used + kept
+    frees = math.min(frees, kept_until)
+    if name == current then mine, mine_until = kept, kept_until end
   end
 end
 local left = math.max(0, limit - used)
@@ -67,7 +64,7 @@ if granted > 0 then
   local counts_until = math.max(mine_until, (granted > need and ends or now) + span)
   redis.call('HSET', KEYS[1], current, string.format('%.0f %.0f', mine + granted, counts_until))
   redis.call('PEXPIRE', KEYS[1], span + length)
-  if used == 0 or (mine == used) then frees = counts_until end
+  if used == mine then frees = counts_until end
 end
 return { granted, left - granted, index, ends - now, frees - now }`
 

@@ -19,6 +19,13 @@ export interface Limit {
   isRefundable?: boolean
 }
 
+const nameOf = ({ scope, name }: Limit) => `${scope}:${name}`
+/** Of what is counted: another limit under the same name begins anew. */
+export const idOf = (limit: Limit): string => `${nameOf(limit)}:${limit.limit}:${limit.windowSeconds}`
+
+/** What one of `shares` processes may admit while each counts for itself. */
+export const shareOf = (limit: Limit, shares: number): Limit => ({ ...limit, limit: Math.max(1, Math.floor(limit.limit / shares)) })
+
 /** Where a decision was made: by Redis, in this process because no Redis is configured, or in place of a Redis that is away. */
 export type Tier = 'redis' | 'memory' | 'local' | 'database' | 'open' | 'closed'
 
@@ -80,9 +87,6 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
     map.set(key, known)
     return known
   }
-  const nameOf = ({ scope, name }: Limit) => `${scope}:${name}`
-  const idOf = (limit: Limit) => `${nameOf(limit)}:${limit.limit}:${limit.windowSeconds}`
-
   const sharedLimiter = (limit: Limit) =>
     remember(shared, idOf(limit), () =>
       redis
@@ -98,8 +102,6 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
         : inMemory(limit),
     )
 
-  /** This process's share of the limit. */
-  const localLimit = (limit: Limit): Limit => ({ ...limit, limit: Math.max(1, Math.floor(limit.limit / shares)) })
   const localLimiter = (limit: Limit) => remember(local, idOf(limit), () => inMemory(limit))
 
   function inMemory(limit: Limit): RateLimiterMemory {
@@ -115,13 +117,12 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
 
   async function decide(limit: Limit, key: string, points: 0 | 1, fallback: Fallback): Promise<Decision> {
     // remembered here: nothing is asked, and nothing learned of Redis
-    const blockedMs = redis
-      ? (sharedLimiter(limit) as unknown as Remembering).getInMemoryBlockMsBeforeExpire(sharedLimiter(limit).getKey(key))
-      : 0
+    const limiter = sharedLimiter(limit)
+    const blockedMs = redis ? (limiter as unknown as Remembering).getInMemoryBlockMsBeforeExpire(limiter.getKey(key)) : 0
     if (blockedMs > 0) return decision(limit, { count: limit.limit + points, msLeft: blockedMs }, points, 'redis')
     if (guard.tryAsk()) {
       try {
-        const counted = await count(sharedLimiter(limit), limit, key, points)
+        const counted = await count(limiter, limit, key, points)
         guard.succeeded()
         return decision(limit, counted, points, redis ? 'redis' : 'memory')
       } catch {
@@ -131,7 +132,7 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
     }
     if (fallback.kind === 'database')
       return decision(limit, await counters.add(`${nameOf(limit)}:${key}`, points, limit.windowSeconds), points, 'database')
-    const share = localLimit(limit)
+    const share = shareOf(limit, shares)
     return decision(share, await count(localLimiter(share), share, key, points), points, 'local')
   }
 

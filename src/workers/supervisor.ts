@@ -30,8 +30,9 @@ const LONGEST_WAIT_MS = 30_000
 
 export async function supervise(options: ServeOptions, workers: number): Promise<Running> {
   const { config, logger, output } = options
-  const core = await buildCore({ ...options, config: shareOf(config, workers) })
-  const assignment: Assignment = { config: core.config, secrets: options.secrets, workers }
+  const assignment: Assignment = { config: shareOf(config, workers), secrets: options.secrets, workers }
+  // it limits nobody, and tells nobody: Redis is the workers'
+  const core = await buildCore({ ...options, config: { ...assignment.config, redis: { url: 'memory' } } })
   const members = new Set<Member>()
   const merged = createMerger(core.metrics)
   const waits = new Set<NodeJS.Timeout>()
