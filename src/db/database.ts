@@ -1,93 +1,11 @@
-/** The one door to the database: its tables, connections, transactions, and what its errors mean. */
-import { CompiledQuery, type Generated, Kysely, type LogEvent, PGliteDialect, PostgresDialect, sql, type Transaction as Trx } from 'kysely'
+/** The one door to the database: its connections, transactions, and what its errors mean. */
+import { CompiledQuery, Kysely, type LogEvent, PGliteDialect, PostgresDialect, sql, type Transaction as Trx } from 'kysely'
 import pg from 'pg'
 import type { Config } from '../config/schema.ts'
 import { unavailable } from '../errors.ts'
 import type { Logger } from '../logger.ts'
 import { openPGlite } from './pglite.ts'
-
-export interface UserTable {
-  id: string
-  username: string
-  email: string
-  email_canonical: string
-  email_verified_at: Date | null
-  password_hash: string
-  password_must_change: Generated<boolean>
-  roles: string[]
-  /** Rises with any change that older access tokens must not survive. */
-  token_epoch: Generated<number>
-  /** Rises when every session ends: a login that began before must not open one after. */
-  session_epoch: Generated<number>
-  disabled_at: Date | null
-  created_at: Generated<Date>
-  last_login_at: Date | null
-}
-
-export interface SessionTable {
-  id: string
-  user_id: string
-  amr: string[]
-  ip: string | null
-  user_agent: string | null
-  auth_time: Date
-  last_used_at: Date
-  expires_at: Date
-  revoked_at: Date | null
-  revoke_reason: string | null
-}
-
-export interface RefreshTokenTable {
-  id: string
-  session_id: string
-  token_hash: Buffer
-  parent_id: string | null
-  created_at: Date
-  expires_at: Date
-  rotated_at: Date | null
-  retry_nonce: Buffer | null
-  retry_key_id: string | null
-}
-
-export interface SigningKeyTable {
-  kid: string
-  algorithm: string
-  state: 'next' | 'current' | 'retired'
-  public_jwk: string
-  public_mac: string
-  private_sealed: string
-  created_at: Generated<Date>
-  activates_at: Date
-  retired_at: Date | null
-}
-
-export interface Database {
-  users: UserTable
-  sessions: SessionTable
-  refresh_tokens: RefreshTokenTable
-  signing_keys: SigningKeyTable
-  secret_canary: { only_row: Generated<boolean>; sealed: string }
-  revocations: {
-    id: string
-    xid: Generated<string>
-    session_id: string | null
-    user_id: string | null
-    min_epoch: number | null
-    expires_at: Date
-  }
-  audit_log: {
-    id: string
-    at: Generated<Date>
-    event: string
-    outcome: string
-    user_id: string | null
-    session_id: string | null
-    actor: string | null
-    ip: string | null
-    request_id: string | null
-  }
-  limit_counters: { key: string; count: number; resets_at: Date }
-}
+import type { Database } from './tables.ts'
 
 export type Db = Kysely<Database>
 export type Transaction = Trx<Database>
@@ -165,6 +83,10 @@ export async function inTransaction<T>(db: Db, work: (trx: Transaction) => Promi
     }
   }
 }
+
+/** Reads everything as it was at one instant, however long it takes; nobody waits for it. */
+export const inSnapshot = <T>(db: Db, work: (trx: Transaction) => Promise<T>): Promise<T> =>
+  db.transaction().setIsolationLevel('repeatable read').setAccessMode('read only').execute(work)
 
 /** The database's clock, as it is now: `now()` is from before any lock wait. */
 export async function databaseNow(trx: Db | Transaction): Promise<Date> {

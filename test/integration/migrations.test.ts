@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { sql } from 'kysely'
@@ -9,7 +9,9 @@ import { migrateDown, migrateUp, migrationStatus } from '../../src/db/migrate.ts
 import { createLogger } from '../../src/logger.ts'
 import { query } from '../support/postgres.ts'
 
-const STEPS = ['0001-accounts', '0002-keys', '0003-revocations', '0004-audit', '0005-limit-counters']
+const STEPS = readdirSync(new URL('../../migrations', import.meta.url))
+  .map((file) => file.replace('.ts', ''))
+  .sort()
 
 describe.each(['embedded', 'postgres'])('migrations on %s', (kind) => {
   const dataDir = mkdtempSync(join(tmpdir(), 'portcullis-migrations-'))
