@@ -1,0 +1,29 @@
+import { type Static, Type } from 'typebox'
+import type { User } from './users.repo.ts'
+
+/** `user` in every answer. */
+export const UserSchema = Type.Object({
+  id: Type.String(),
+  username: Type.String(),
+  email: Type.String(),
+  email_verified: Type.Boolean(),
+  roles: Type.Array(Type.String()),
+  mfa_enabled: Type.Boolean(),
+  password_must_change: Type.Boolean(),
+  created_at: Type.String(),
+  last_login_at: Type.Union([Type.String(), Type.Null()]),
+})
+
+export type UserView = Static<typeof UserSchema>
+
+export const viewOf = (user: User): UserView => ({
+  id: user.id,
+  username: user.username,
+  email: user.email,
+  email_verified: user.email_verified_at !== null,
+  roles: [...user.roles].sort(),
+  mfa_enabled: user.mfa_enabled,
+  password_must_change: user.password_must_change,
+  created_at: user.created_at.toISOString(),
+  last_login_at: user.last_login_at?.toISOString() ?? null,
+})
