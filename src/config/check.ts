@@ -4,6 +4,7 @@ import { readHost } from '../gateway/canonical.ts'
 import { CONNECTION_FIELDS, foldName, isClaim } from '../gateway/claims.ts'
 import { compileRoutes, OWN_EXACT, type Route, type RouteTable, rewritePath } from '../gateway/routes.ts'
 import { parseNetworks } from '../http/networks.ts'
+import { createRoles } from '../users/roles.ts'
 import { nearest } from './nearest.ts'
 import type { Config } from './schema.ts'
 
@@ -21,6 +22,7 @@ export function checkConfig(config: Config): { problems: Finding[]; warnings: Fi
   checkNames(config, problems, warnings)
   checkTransport(config, problems, warnings)
   checkHeaderEdits(config, problems)
+  checkMail(config, problems, warnings)
   if (!problems.length) checkRoutes(config, problems, warnings)
   return { problems, warnings }
 }
@@ -110,6 +112,29 @@ function checkTransport({ server, tokens, routes }: Config, problems: Finding[],
         problems.push({ path, message: 'cert and key go together' })
     })
   })
+}
+
+function checkMail({ mail, auth }: Config, problems: Finding[], warnings: Finding[]): void {
+  const path = ['mail', 'url']
+  if (mail.url !== undefined && !isMailServer(mail.url))
+    problems.push({
+      path,
+      message: 'is no address of a mail server: what stands for user and password is percent-encoded, such as %40 for @',
+    })
+  if (mail.url === undefined && auth.emailVerification === 'required')
+    warnings.push({ path, message: 'is not set: links that prove an address are only written to files, in database.dataDir/outbox' })
+  if (mail.startTls !== undefined && mail.url?.startsWith('smtps:'))
+    warnings.push({ path: ['mail', 'startTls'], message: 'is of no use for smtps://, which is TLS from the start' })
+}
+
+function isMailServer(text: string): boolean {
+  try {
+    const { hostname, username, password } = new URL(text)
+    decodeURIComponent(username + password)
+    return hostname !== ''
+  } catch {
+    return false
+  }
 }
 
 /** What a route may not set or remove: the connection's own fields, and what the gateway vouches for. */
@@ -203,10 +228,16 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
   for (const [i, name] of config.limits.default.entries()) known(name, ['limits', 'default', i])
 
   const roles = config.auth.roles
+  const defined = Object.keys(roles)
   for (const [role, { inherits }] of Object.entries(roles)) {
     inherits.forEach((parent, i) => {
-      if (!(parent in roles))
-        problems.push({ path: ['auth', 'roles', role, 'inherits', i], message: `no such role; known: ${Object.keys(roles).join(', ')}` })
+      const path = ['auth', 'roles', role, 'inherits', i]
+      if (!defined.includes(parent)) problems.push({ path, message: `no such role; known: ${defined.join(', ')}` })
+      else if (createRoles(roles)([parent]).roles.includes(role))
+        problems.push({
+          path,
+          message: parent === role ? 'is the role itself' : `${parent} inherits ${role} already: one of the two must not`,
+        })
     })
   }
 
@@ -233,8 +264,8 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
     }
     if (typeof route.access === 'object') {
       const used = [route.access, ...(route.access.anyOf ?? []), ...(route.access.allOf ?? [])].flatMap((r) => r.roles ?? [])
-      for (const role of used.filter((r) => !(r in roles))) {
-        const near = nearest(role, Object.keys(roles))
+      for (const role of used.filter((r) => !defined.includes(r))) {
+        const near = nearest(role, defined)
         warnings.push({ path: [...at, 'access'], message: `role ${role} is not in auth.roles${near ? `; did you mean ${near}?` : ''}` })
       }
     }

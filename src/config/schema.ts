@@ -15,7 +15,7 @@ const name = (description: string) => Type.String({ pattern: '^[A-Za-z][A-Za-z0-
 
 // said twice in a record, as its key and in propertyNames: without that, a name of another form is not looked at
 const POLICY_NAME = '^[A-Za-z][A-Za-z0-9_-]{0,62}$'
-const ROLE_NAME = '^[a-z][a-z0-9_.:-]{0,62}$'
+export const ROLE_NAME = '^[a-z][a-z0-9_.:-]{0,62}$'
 
 const Limit = strict({
   limit: Type.Integer({ minimum: 1, maximum: 1_000_000_000, description: 'Requests per window.' }),
@@ -43,11 +43,24 @@ const Access = Type.Union(
         ...Requirement,
         anyOf: Type.Optional({ ...Requirements, description: 'At least one of these holds.' }),
         allOf: Type.Optional({ ...Requirements, description: 'Every one of these holds.' }),
+        mfa: Type.Optional(
+          Type.Boolean({ description: 'True: only sessions that began with a second factor; API keys and machines never.' }),
+        ),
+        maxAuthAgeSeconds: Type.Optional(
+          Type.Integer({
+            minimum: 1,
+            maximum: 2_147_483_647,
+            description: 'Who authenticated longer ago has to do it again (RFC 9470); API keys and machines never pass.',
+          }),
+        ),
       },
       { additionalProperties: false, minProperties: 1 },
     ),
   ],
-  { description: 'Who may call: public | authenticated | { roles, scopes, anyOf, allOf }. Several keys must all hold.' },
+  {
+    description:
+      'Who may call: public | authenticated | { roles, scopes, anyOf, allOf, mfa, maxAuthAgeSeconds }. Several keys must all hold.',
+  },
 )
 
 const ORIGIN = '^https?://([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?/?$'
@@ -72,10 +85,11 @@ const Upstream = Type.Union([
 ])
 
 const FIELD_NAME = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
-const HeaderEdits = (whose: string) =>
+const FieldValue = { pattern: '^[\\x20-\\x7e\\xa0-\\xff]*$' }
+const HeaderEdits = (whose: string, value: TSchemaOptions = FieldValue) =>
   section(
     {
-      set: Type.Record(Type.String({ pattern: FIELD_NAME }), Type.String({ pattern: '^[\\x20-\\x7e\\xa0-\\xff]*$' }), {
+      set: Type.Record(Type.String({ pattern: FIELD_NAME }), Type.String(value), {
         propertyNames: { pattern: FIELD_NAME },
         default: {},
         description: 'Fields with these values, in place of any others of the name.',
@@ -118,7 +132,8 @@ const Route = strict({
   ),
   headers: section(
     {
-      request: HeaderEdits('To the upstream.'),
+      // a value may be what the upstream knows us by: never shown
+      request: HeaderEdits('To the upstream.', { ...FieldValue, writeOnly: true }),
       response: HeaderEdits("Of the upstream's answers."),
       forwardAuthorization: Type.Boolean({ default: false, description: "Pass the client's Authorization header on." }),
       assertion: Type.Boolean({
@@ -277,10 +292,25 @@ export const ConfigSchema = Type.Object(
       {
         prefix: Type.String({ default: '/auth', pattern: '^(/[A-Za-z0-9_.~-]+)+$', description: 'Where our own endpoints stand.' }),
         registration: oneOf(['open', 'closed'], { default: 'open', description: 'closed: only operators create users.' }),
-        emailVerification: oneOf(['off'], { default: 'off', description: 'Whether an address must be proven.' }),
+        emailVerification: oneOf(['off', 'required'], {
+          default: 'off',
+          description: 'required: an account, and a new address of one, begins with a link that is mailed to the address.',
+        }),
         password: section(
           {
             minLength: integer(8, 12, 'Code points.', 256),
+            breachCheck: section(
+              {
+                enabled: Type.Boolean({ default: false, description: 'Refuse new passwords that are known from breaches.' }),
+                url: Type.String({
+                  default: 'https://api.pwnedpasswords.com/range/',
+                  pattern: '^https?://[^?#]+/$',
+                  description: 'Range API (k-anonymity): it is sent the first five digits of a SHA-1, never more.',
+                }),
+                timeoutMs: integer(1, 1000, 'Then the password is taken, with a warning in the log.', 60_000),
+              },
+              'Passwords from breaches. A list of common ones comes with the gateway and is always refused.',
+            ),
             argon2: section(
               {
                 memoryKiB: integer(1024, 19_456, 'Memory of one hash.', 4_194_304),
@@ -304,7 +334,33 @@ export const ConfigSchema = Type.Object(
           },
           'Refresh token rotation.',
         ),
-        sessions: section({ absoluteTtlSeconds: integer(60, 2_592_000, 'A session ends after this, used or not.') }, 'Sessions.'),
+        sessions: section(
+          {
+            idleTtlSeconds: Type.Optional(
+              Type.Integer({
+                minimum: 60,
+                maximum: 31_536_000,
+                description: 'A session that was not refreshed for so long has ended. None: tokens.refreshTtlSeconds.',
+              }),
+            ),
+            absoluteTtlSeconds: integer(60, 2_592_000, 'A session ends after this, used or not.'),
+            maxPerUser: integer(0, 0, 'A further login ends the session that was unused for longest; 0: no bound.', 10_000),
+          },
+          'Sessions.',
+        ),
+        mfa: section(
+          {
+            issuer: Type.Optional(
+              Type.String({
+                pattern: '^[^:\\p{Cc}]{1,64}$',
+                description: 'What authenticator apps show. None: the host of server.publicUrl.',
+              }),
+            ),
+            requiredForRoles: names('Roles that count only in sessions with a second factor; else 403 mfa_required.'),
+          },
+          'Second factor.',
+        ),
+        apiKeys: section({ maxPerUser: integer(0, 50, 'Living keys of one user; 0: nobody may have any.', 10_000) }, 'API keys of users.'),
         roles: Type.Record(
           Type.String({ pattern: ROLE_NAME }),
           Type.Object(
@@ -324,17 +380,58 @@ export const ConfigSchema = Type.Object(
           },
           'Removal of dead sessions and tokens.',
         ),
+        audit: section(
+          {
+            sealSeconds: integer(1, 60, 'How often new rows are sealed.', 86_400),
+            retentionDays: integer(0, 730, 'Days that rows are kept; 0: for ever.', 36_500),
+          },
+          'The log of what happened to accounts.',
+        ),
       },
       'Accounts.',
+    ),
+    mail: section(
+      {
+        url: Type.Optional(
+          Type.String({
+            writeOnly: true,
+            pattern: '^smtps?://[^/?#]+/?$',
+            description: 'smtp://user:password@host:587, or smtps://. None: mails are files in database.dataDir/outbox.',
+          }),
+        ),
+        startTls: Type.Optional(
+          oneOf(['required', 'optional'], {
+            description:
+              'Of smtp://. required: no mail leaves without TLS and a certificate that verifies. optional: TLS if offered, by whomever. None: required, but for a mail server on this machine.',
+          }),
+        ),
+        from: Type.Optional(
+          Type.String({
+            maxLength: 320,
+            pattern: '^([^"<>\\p{Cc}]*<[^\\s"<>@,;]+@[^\\s"<>@,;]+>|[^\\s"<>@,;]+@[^\\s"<>@,;]+)$',
+            description: 'Sender, such as Example <no-reply@example.com>. None: no-reply@ and the host of server.publicUrl.',
+          }),
+        ),
+      },
+      'Mails to users.',
     ),
     limits: section(
       {
         credentials: section(
           {
             register: credentialLimit(3, 60, 'Per address.'),
-            login: credentialLimit(5, 60, 'Per address and account.'),
-            account: credentialLimit(30, 3600, 'Failed logins per account, over all addresses.'),
+            login: credentialLimit(5, 60, 'Per address and account; failures fill windows ten and sixty times as long, too.'),
+            address: credentialLimit(100, 3600, 'Failed logins per address, over all accounts.'),
+            account: credentialLimit(30, 3600, 'Failed logins per account, over all addresses; a known device has as many of its own.'),
+            mfa: credentialLimit(5, 900, 'Wrong codes per account, counted in the database; a known device has as many of its own.'),
+            recovery: credentialLimit(10, 3600, 'Requests for, and uses of, mailed links per address.'),
+            mail: credentialLimit(
+              5,
+              3600,
+              'Mails to one address that somebody asked for, to prove it or for a new password; of each as many, more are not sent.',
+            ),
             refresh: credentialLimit(10, 60, 'Failed refreshes per address.'),
+            client: credentialLimit(30, 60, 'Failed authentications of machine clients, per address.'),
             token: credentialLimit(60, 60, 'Access tokens that fail verification, per address.'),
           },
           'Credential endpoints.',

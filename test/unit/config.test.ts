@@ -182,6 +182,16 @@ describe('a problem is told as file:line:col: path: message', () => {
       'f:1:38: auth.roles.admin.inherits[0]: no such role; known: admin',
     ],
     [
+      'a role that inherits what every object has',
+      'auth: { roles: { admin: { inherits: [constructor] } } }\n',
+      'f:1:38: auth.roles.admin.inherits[0]: no such role; known: admin',
+    ],
+    [
+      'a role that inherits itself',
+      'auth: { roles: { admin: { inherits: [admin] } } }\n',
+      'f:1:38: auth.roles.admin.inherits[0]: is the role itself',
+    ],
+    [
       'embedded stores and two workers',
       'server:\n  workers: 2\n',
       /^f:2:3: server\.workers: database\.url: embedded and redis\.url: memory /,
@@ -248,6 +258,14 @@ describe('a problem is told as file:line:col: path: message', () => {
   ]
   it.each(cases)('%s', (_, yaml, told) => {
     expect(problems(yaml)).toEqual([typeof told === 'string' ? told : expect.stringMatching(told)])
+  })
+
+  it('roles that inherit each other by way of a third are told at each', () => {
+    expect(problems('auth:\n  roles:\n    a: { inherits: [b] }\n    b: { inherits: [c] }\n    c: { inherits: [a] }\n')).toEqual([
+      'f:3:21: auth.roles.a.inherits[0]: b inherits a already: one of the two must not',
+      'f:4:21: auth.roles.b.inherits[0]: c inherits b already: one of the two must not',
+      'f:5:21: auth.roles.c.inherits[0]: a inherits c already: one of the two must not',
+    ])
   })
 
   it('names a file that is missing', () => {
