@@ -1,29 +1,34 @@
-import { uuidv7 } from 'uuidv7'
+import type { Insertable } from 'kysely'
 import type { Transaction } from '../db/database.ts'
+import type { AuditLogTable } from '../db/tables.ts'
+import { BY_KEY, type Personal } from './row.ts'
 
-/** Who asked, as far as it is known: goes into the audit row. */
-export interface RequestOrigin {
-  ip: string | null
-  userAgent: string | null
-  requestId: string | null
+/** One statement, since every login waits for it. */
+export async function insertAuditRow(trx: Transaction, row: Insertable<AuditLogTable>, personal: Personal | null): Promise<void> {
+  if (!personal) await trx.insertInto('audit_log').values(row).execute()
+  else
+    await trx
+      .with('event', (cte) => cte.insertInto('audit_log').values(row).returning('id'))
+      .insertInto('audit_personal')
+      .columns(['event_id', 'salt', 'ip', 'user_agent'])
+      .expression((from) =>
+        from
+          .selectFrom('event')
+          .select((e) => ['id', e.val(personal.salt).as('salt'), e.val(personal.ip).as('ip'), e.val(personal.user_agent).as('user_agent')]),
+      )
+      .execute()
 }
 
-/** A caller on this machine's command line. */
-export const COMMAND_LINE: RequestOrigin = { ip: null, userAgent: null, requestId: null }
-
-export interface AuditEvent {
-  event: string
-  /** The word that the response, the log and the metric use. */
-  outcome: string
-  userId?: string | null
-  sessionId?: string | null
-  actor?: string | null
-  origin: RequestOrigin
-}
-
-/** Written in the transaction of what it tells: both happen, or neither. */
-export const insertAudit = (trx: Transaction, { event, outcome, userId = null, sessionId = null, actor = null, origin }: AuditEvent) =>
+/** Of what this user did, by a key, too: what others did to the account is theirs. */
+export const deletePersonal = (trx: Transaction, userId: string) =>
   trx
-    .insertInto('audit_log')
-    .values({ id: uuidv7(), event, outcome, user_id: userId, session_id: sessionId, actor, ip: origin.ip, request_id: origin.requestId })
+    .deleteFrom('audit_personal')
+    .using('audit_log')
+    .whereRef('audit_personal.event_id', '=', 'audit_log.id')
+    .where((e) =>
+      e.or([
+        e('actor', '=', `user:${userId}`),
+        e.and([e('user_id', '=', userId), e.or([e('actor', 'is', null), e('actor', 'like', `${BY_KEY}%`)])]),
+      ]),
+    )
     .execute()

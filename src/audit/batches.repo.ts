@@ -1,0 +1,114 @@
+import { type Selectable, sql } from 'kysely'
+import type { Db, Transaction } from '../db/database.ts'
+import type { AuditBatchTable } from '../db/tables.ts'
+
+export type Batch = Selectable<AuditBatchTable>
+
+/** One writer of batches at a time, over all processes, until the transaction ends. */
+export const lockChain = (trx: Transaction) => sql`SELECT pg_advisory_xact_lock(7610004)`.execute(trx)
+
+export const findHead = (db: Db | Transaction): Promise<Batch | undefined> =>
+  db.selectFrom('audit_batches').selectAll().orderBy('number', 'desc').limit(1).executeTakeFirst()
+
+export const findBatch = (trx: Transaction, number: number): Promise<Batch | undefined> =>
+  trx.selectFrom('audit_batches').selectAll().where('number', '=', number).executeTakeFirst()
+
+export const insertBatch = (trx: Transaction, batch: Batch) => trx.insertInto('audit_batches').values(batch).execute()
+
+export const findBatchesAfter = (trx: Transaction, number: number | null, limit: number): Promise<Batch[]> =>
+  trx
+    .selectFrom('audit_batches')
+    .selectAll()
+    .$if(number !== null, (q) => q.where('number', '>', number))
+    .orderBy('number')
+    .limit(limit)
+    .execute()
+
+const FACTS = ['id', 'at', 'event', 'outcome', 'user_id', 'session_id', 'actor', 'detail', 'request_id', 'personal', 'mac'] as const
+
+export type SealableRow = Awaited<ReturnType<typeof findUnsignedRows>>[number]
+export type WaitingRow = Awaited<ReturnType<typeof findSettledRows>>[number]
+
+/**
+ * Rows of transactions that are over, and so are all that began before them: none of them can still appear. Rows that a restored copy of
+ * the database brought from another server, whose transactions are numbered higher, are settled as well.
+ */
+export const findSettledRows = (trx: Transaction, after: { xid: string; id: string } | null, limit: number) =>
+  trx
+    .selectFrom('audit_log')
+    .select([...FACTS, sql<string>`xid::text`.as('xid')])
+    .where('batch', 'is', null)
+    .where(sql<boolean>`(xid < pg_snapshot_xmin(pg_current_snapshot()) OR xid >= pg_snapshot_xmax(pg_current_snapshot()))`)
+    .$if(after !== null, (q) => q.where(sql<boolean>`(xid, id) > (${after?.xid}::text::xid8, ${after?.id}::uuid)`))
+    .orderBy('xid')
+    .orderBy('id')
+    .limit(limit)
+    .execute()
+
+/** Rows from before there were MACs. Nothing that writes such rows was left running by the migration. */
+export const findUnsignedRows = (trx: Transaction, limit: number) =>
+  trx.selectFrom('audit_log').select(FACTS).where('batch', 'is', null).where('mac', 'is', null).orderBy('id').limit(limit).execute()
+
+/** @throws when one of them is not there to be sealed */
+export async function markSealed(trx: Transaction, batch: number, ids: string[]): Promise<void> {
+  if (ids.length === 0) return
+  const { numUpdatedRows } = await trx
+    .updateTable('audit_log')
+    .set({ batch })
+    .where('id', 'in', ids)
+    .where('batch', 'is', null)
+    .executeTakeFirstOrThrow()
+  if (Number(numUpdatedRows) !== ids.length) throw new Error('rows of the audit log went away while they were sealed')
+}
+
+export async function countUnsealed(db: Db): Promise<number> {
+  const { n } = await db
+    .selectFrom('audit_log')
+    .select((e) => e.fn.countAll().as('n'))
+    .where('batch', 'is', null)
+    .executeTakeFirstOrThrow()
+  return Number(n)
+}
+
+/** @returns how many rows went with them */
+export async function deleteBatchesThrough(trx: Transaction, number: number): Promise<number> {
+  const { numDeletedRows } = await trx.deleteFrom('audit_log').where('batch', '<=', number).executeTakeFirstOrThrow()
+  await trx.deleteFrom('audit_batches').where('number', '<=', number).execute()
+  return Number(numDeletedRows)
+}
+
+/** For verification: with what lies beside the rows. */
+const withPersonal = (trx: Transaction) =>
+  trx
+    .selectFrom('audit_log as l')
+    .leftJoin('audit_personal as p', 'p.event_id', 'l.id')
+    .select([...FACTS.map((name) => `l.${name}` as const), 'l.batch', 'p.salt', 'p.ip', 'p.user_agent'])
+
+export type StoredRow = Awaited<ReturnType<typeof findSealedRowsAfter>>[number]
+
+export const findSealedRowsAfter = (trx: Transaction, after: { batch: number; id: string } | null, limit: number) =>
+  withPersonal(trx)
+    .where('l.batch', 'is not', null)
+    .$if(after !== null, (q) => q.where((e) => e(e.refTuple('l.batch', 'l.id'), '>', e.tuple(after!.batch, after!.id))))
+    .orderBy('l.batch')
+    .orderBy('l.id')
+    .limit(limit)
+    .execute()
+
+export const findUnsealedRowsAfter = (trx: Transaction, after: string | null, limit: number): Promise<StoredRow[]> =>
+  withPersonal(trx)
+    .where('l.batch', 'is', null)
+    .$if(after !== null, (q) => q.where('l.id', '>', after!))
+    .orderBy('l.id')
+    .limit(limit)
+    .execute()
+
+/** When each of these users was erased last. */
+export const findErasures = (trx: Transaction, userIds: string[]) =>
+  trx
+    .selectFrom('audit_log')
+    .select((e) => ['user_id', e.fn.max('at').as('at')])
+    .where('event', '=', 'audit_erase')
+    .where('user_id', 'in', userIds)
+    .groupBy('user_id')
+    .execute()
