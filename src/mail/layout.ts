@@ -1,0 +1,61 @@
+/** The two parts of a mail, from one content. No image, no script, nothing from elsewhere: what is read is what was sent. */
+import type { Block, Content } from './templates.ts'
+
+const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
+export const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (c) => ENTITIES[c]!)
+
+/** What users chose or sent, such as the name of a key, stays on its line. */
+const onOneLine = (text: string): string => text.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ')
+
+function textOf(block: Block): string {
+  if (typeof block === 'string') return block
+  if ('url' in block) return block.url
+  return block.facts.map(([name, value]) => `  ${name}: ${onOneLine(value)}`).join('\n')
+}
+
+// colours only where both are ours: everything else is the reader's own, light or dark
+const FONT = 'font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif'
+const BUTTON =
+  'display: inline-block; padding: 12px 24px; border-radius: 8px; background: #1f5fbf; color: #ffffff; font-weight: 600; text-decoration: none'
+const style = (css: string): string => `style="${escapeHtml(css)}"`
+
+function htmlOf(block: Block): string {
+  if (typeof block === 'string') return `<p ${style('margin: 0 0 16px')}>${escapeHtml(block)}</p>`
+  if ('url' in block) {
+    const url = escapeHtml(block.url)
+    return [
+      `<p ${style('margin: 24px 0')}><a href="${url}" ${style(BUTTON)}>${escapeHtml(block.label)}</a></p>`,
+      `<p ${style('margin: 0 0 16px; font-size: 14px; word-break: break-all')}>Or open this address: <a href="${url}">${url}</a></p>`,
+    ].join('\n')
+  }
+  const rows = block.facts.map(
+    ([name, value]) =>
+      `<tr><th scope="row" ${style('padding: 2px 16px 2px 0; text-align: left; font-weight: 600; vertical-align: top')}>${escapeHtml(name)}</th><td ${style('padding: 2px 0; word-break: break-word')}>${escapeHtml(onOneLine(value))}</td></tr>`,
+  )
+  return `<table ${style('margin: 0 0 16px; border-collapse: collapse')}>\n${rows.join('\n')}\n</table>`
+}
+
+export function layOut({ subject, blocks }: Content, service: string): { text: string; html: string } {
+  const footer = `This mail was sent by ${service} and needs no answer.`
+  return {
+    text: `${[subject, ...blocks.map(textOf), `-- \n${footer}`].join('\n\n')}\n`,
+    html: `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<meta name="supported-color-schemes" content="light dark">
+<title>${escapeHtml(subject)}</title>
+</head>
+<body ${style('margin: 0; padding: 24px')}>
+<div ${style(`max-width: 560px; margin: 0 auto; ${FONT}`)}>
+<h1 ${style('margin: 0 0 16px; font-size: 22px; line-height: 1.25')}>${escapeHtml(subject)}</h1>
+${blocks.map(htmlOf).join('\n')}
+<p ${style('margin: 32px 0 0; padding-top: 16px; border-top: 1px solid #8888; font-size: 13px; opacity: 0.75')}>${escapeHtml(footer)}</p>
+</div>
+</body>
+</html>
+`,
+  }
+}

@@ -1,0 +1,10 @@
+import type { RequestOrigin } from '../audit/audit.ts'
+import { deviceName } from '../users/device-name.ts'
+import type { Occasion } from './templates.ts'
+
+/** What a notice tells of the request that it is about. */
+export const occasionOf = (at: Date, { ip, userAgent }: RequestOrigin): Occasion => ({
+  at: at.toISOString(),
+  ip,
+  device: deviceName(userAgent),
+})

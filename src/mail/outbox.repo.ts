@@ -1,0 +1,89 @@
+import { type Insertable, sql } from 'kysely'
+import type { Db, Transaction } from '../db/database.ts'
+import type { OutboxTable } from '../db/tables.ts'
+
+export const insertMail = (trx: Transaction, mail: Insertable<OutboxTable>) =>
+  trx
+    .insertInto('outbox')
+    .values(mail)
+    .onConflict((c) => c.column('key').doNothing())
+    .execute()
+
+/** What somebody has taken upon them to send. */
+export interface ClaimedMail {
+  id: string
+  user_id: string | null
+  template: string
+  payload_sealed: string
+  /** This one included. */
+  attempts: number
+  created_at: Date
+  is_expired: boolean
+}
+
+/** Those whose time has come. For `leaseSeconds` nobody else gets them; a process that dies with them gives them back so. */
+export const claimMails = (db: Db, limit: number, leaseSeconds: number): Promise<ClaimedMail[]> =>
+  db
+    .with('due', (q) =>
+      q
+        .selectFrom('outbox')
+        .select('id')
+        .where('payload_sealed', 'is not', null)
+        .where('next_attempt_at', '<=', sql<Date>`clock_timestamp()`)
+        .orderBy('next_attempt_at')
+        .limit(limit)
+        .forUpdate()
+        .skipLocked(),
+    )
+    .updateTable('outbox')
+    .from('due')
+    .set({ attempts: sql`outbox.attempts + 1`, next_attempt_at: sql`clock_timestamp() + make_interval(secs => ${leaseSeconds})` })
+    .whereRef('outbox.id', '=', 'due.id')
+    .returning([
+      'outbox.id',
+      'outbox.user_id',
+      'outbox.template',
+      'outbox.payload_sealed',
+      'outbox.attempts',
+      'outbox.created_at',
+      sql<boolean>`outbox.expires_at <= clock_timestamp()`.as('is_expired'),
+    ])
+    .$narrowType<{ payload_sealed: string }>()
+    .execute()
+
+/** Whoever has it now: it was sent. */
+export const markSent = (db: Db, id: string) =>
+  db.updateTable('outbox').set({ sent_at: sql`clock_timestamp()`, payload_sealed: null, last_error: null }).where('id', '=', id).execute()
+
+/** Tried again later, at the latest when it expires; unless somebody else has it by now. */
+export const postponeMail = (db: Db, { id, attempts }: ClaimedMail, seconds: number, error: string) =>
+  db
+    .updateTable('outbox')
+    .set({ next_attempt_at: sql`least(expires_at, clock_timestamp() + make_interval(secs => ${seconds}))`, last_error: error })
+    .where('id', '=', id)
+    .where('attempts', '=', attempts)
+    .execute()
+
+export const giveUpMail = (db: Db, { id, attempts }: ClaimedMail, error: string) =>
+  db
+    .updateTable('outbox')
+    .set({ failed_at: sql`clock_timestamp()`, payload_sealed: null, last_error: error })
+    .where('id', '=', id)
+    .where('attempts', '=', attempts)
+    .execute()
+
+export async function countWaitingMails(db: Db): Promise<number> {
+  const { n } = await db
+    .selectFrom('outbox')
+    .select(sql<number>`count(*)::int`.as('n'))
+    .where('payload_sealed', 'is not', null)
+    .executeTakeFirstOrThrow()
+  return n
+}
+
+/** Nothing waits in them any more. @returns how many, at most `limit` */
+export async function deleteOldMails(db: Db, before: Date, limit: number): Promise<number> {
+  const old = db.selectFrom('outbox').select('id').where('created_at', '<', before).where('payload_sealed', 'is', null).limit(limit)
+  const { numDeletedRows } = await db.deleteFrom('outbox').where('id', 'in', old).executeTakeFirstOrThrow()
+  return Number(numDeletedRows)
+}

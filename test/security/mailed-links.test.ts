@@ -1,0 +1,218 @@
+/** A link that is mailed opens an account: where it leads, who may read it, and what opens it. */
+import { createHash } from 'node:crypto'
+import { runInNewContext } from 'node:vm'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { call, newUser, raw, statusOf } from '../support/client.ts'
+import { type Gateway, startGateway } from '../support/gateway.ts'
+import { mailsTo, tokenOf } from '../support/mails.ts'
+import { dump } from '../support/rows.ts'
+
+let gateway: Gateway
+beforeAll(async () => {
+  gateway = await startGateway({
+    config: {
+      server: { publicUrl: 'https://api.example.com', trustedProxies: ['127.0.0.1/32'] },
+      auth: { prefix: '/api/v1/auth' },
+      log: { level: 'trace', skip: [] },
+    },
+  })
+})
+afterAll(() => gateway.close())
+
+const linkTo = async (address: string) => (await mailsTo(gateway, address)).at(-1)!
+
+describe('the link', () => {
+  it.each([
+    ['Host', { Host: 'evil.example' }],
+    ['Host with a port', { Host: 'evil.example:443' }],
+    ['X-Forwarded-Host, of a trusted proxy', { Host: 'api.example.com', 'X-Forwarded-Host': 'evil.example', 'X-Forwarded-Proto': 'http' }],
+    ['Forwarded', { Host: 'api.example.com', Forwarded: 'host=evil.example;proto=http' }],
+    ['X-Original-Host', { Host: 'api.example.com', 'X-Original-Host': 'evil.example', 'X-Host': 'evil.example' }],
+    ['Origin and Referer', { Host: 'api.example.com', Origin: 'https://evil.example', Referer: 'https://evil.example/' }],
+  ])('leads to publicUrl, whatever %s says', async (_, headers: Record<string, string>) => {
+    const username = `host${Object.values(headers).join('').length}x${Object.keys(headers).length}`
+    const body = JSON.stringify({ username, email: `${username}@example.com`, password: 'plain zebra and so on' })
+    const fields = Object.entries({
+      ...headers,
+      'Content-Type': 'application/json',
+      'Content-Length': String(body.length),
+      Connection: 'close',
+    })
+    const answer = await raw(
+      gateway.port,
+      `POST /api/v1/auth/register HTTP/1.1\r\n${fields.map(([n, v]) => `${n}: ${v}`).join('\r\n')}\r\n\r\n${body}`,
+    )
+    expect(statusOf(answer)).toBe(201)
+    const mail = await linkTo(`${username}@example.com`)
+    expect(mail.data.url).toMatch(/^https:\/\/api\.example\.com\/api\/v1\/auth\/email\/verify#token=[\w-]{43}$/)
+    expect(JSON.stringify(mail)).not.toContain('evil')
+  })
+
+  it('is nowhere but in its mail: neither in the database nor in the log', async () => {
+    const person = { username: 'secretive', email: 'secretive@example.com', password: 'plain zebra and so on' }
+    await call(gateway, '/api/v1/auth/register', { body: person })
+    const token = tokenOf(await linkTo(person.email))
+    await call(gateway, `/api/v1/auth/email/verify?token=${token}`)
+    const places = [await dump(gateway), JSON.stringify(gateway.log())]
+    for (const place of places)
+      for (const spelling of [token, Buffer.from(token, 'base64url').toString('hex')]) expect(place).not.toContain(spelling)
+    // what the database has of it is a hash
+    expect(places[0]).toContain(createHash('sha256').update(token).digest('hex'))
+    expect((await call(gateway, '/api/v1/auth/email/verify', { body: { token } })).status).toBe(200)
+  })
+
+  it('proves nothing by being looked at: only a POST of its token does', async () => {
+    const person = { username: 'scanned', email: 'scanned@example.com', password: 'plain zebra and so on' }
+    const { body } = await call(gateway, '/api/v1/auth/register', { body: person })
+    const token = tokenOf(await linkTo(person.email))
+    for (const method of ['GET', 'HEAD'])
+      expect((await call(gateway, `/api/v1/auth/email/verify?token=${token}`, { method })).status).toBe(200)
+    expect((await call(gateway, '/api/v1/auth/me', { token: body.access_token })).body.email_verified).toBe(false)
+  })
+})
+
+describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
+  const open = () => call<string>(gateway, `/api/v1/auth${path}`)
+  const inline = (html: string, tag: string) =>
+    [...html.matchAll(new RegExp(`<${tag}>([\\s\\S]*?)</${tag}>`, 'g'))].map(([, text]) => text!)
+  const sha256 = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
+
+  it('runs and loads nothing but what its policy names by hash', async () => {
+    const { status, headers, body } = await open()
+    expect(status).toBe(200)
+    expect(headers.get('content-type')).toBe('text/html; charset=utf-8')
+    const [[script], [style]] = [inline(body, 'script'), inline(body, 'style')]
+    const policy = Object.fromEntries(
+      headers
+        .get('content-security-policy')!
+        .split(';')
+        .map((directive) => [directive.split(' ')[0], directive.slice(directive.indexOf(' ') + 1)]),
+    )
+    expect(policy).toEqual({
+      'default-src': "'none'",
+      'script-src': sha256(script!),
+      'style-src': sha256(style!),
+      'connect-src': "'self'",
+      'base-uri': "'none'",
+      'form-action': "'none'",
+      'frame-ancestors': "'none'",
+      'require-trusted-types-for': "'script'",
+    })
+    expect(body.match(/<script|<style/g)).toHaveLength(2)
+    expect(body).not.toMatch(/\b(src|href|style|on\w+)=|https?:/)
+  })
+
+  it('tells nobody where it was, is not kept, and is framed by nobody', async () => {
+    const { headers } = await open()
+    expect(headers.get('referrer-policy')).toBe('no-referrer')
+    expect(headers.get('cache-control')).toBe('no-store')
+    expect(headers.get('x-frame-options')).toBe('DENY')
+    expect(headers.get('x-content-type-options')).toBe('nosniff')
+  })
+
+  it('can be used without eyes and without a mouse: a language, a heading, labels, a place that is read out', async () => {
+    const { body } = await open()
+    expect(body).toMatch(/<html lang="en">/)
+    expect(body.match(/<h1>/g)).toHaveLength(1)
+    expect(body).toMatch(/role="status" tabindex="-1"/)
+    for (const [, id] of body.matchAll(/<input id="(\w+)"/g)) expect(body).toContain(`<label for="${id}">`)
+    expect(body).toContain('<noscript>')
+    expect(body).toMatch(/<button type="submit">/)
+  })
+
+  /** The page's own script with as much of a browser as it uses. */
+  async function browse(hash: string, answer: () => Promise<Response>) {
+    const script = inline((await open()).body, 'script')[0]!
+    type Listener = (event: object) => void
+    const element = (attributes: object = {}) => {
+      const listeners = new Map<string, Listener>()
+      const values = new Map<string, string>()
+      return {
+        textContent: '',
+        hidden: true,
+        value: '',
+        dataset: { done: 'It is done.' },
+        ...attributes,
+        listeners,
+        getAttribute: (name: string) => values.get(name) ?? null,
+        setAttribute: (name: string, value: string) => void values.set(name, value),
+        addEventListener: (name: string, listener: Listener) => void listeners.set(name, listener),
+        focus() {},
+      }
+    }
+    const button = element()
+    const check = element()
+    const told = element()
+    const secret = path === '/password/reset' ? element({ name: 'new_password', type: 'password', value: 'a new plain zebra' }) : null
+    const form = { ...element(), querySelector: (selector: string) => (selector === 'button' ? button : secret) }
+    const location = { hash, pathname: `/api/v1/auth${path}` }
+    const sent: { url: string; init: any }[] = []
+    const shown: unknown[] = []
+    runInNewContext(script, {
+      location,
+      URLSearchParams,
+      document: {
+        querySelector: (selector: string) => (selector === 'form' ? form : selector.startsWith('input') ? check : told),
+      },
+      history: { replaceState: (_state: null, _title: string, url: string) => shown.push(url) },
+      fetch: (url: string, init: object) => {
+        sent.push({ url, init })
+        return answer()
+      },
+    })
+    const submit = async () => {
+      form.listeners.get('submit')!({ preventDefault() {} })
+      await new Promise((resolve) => setImmediate(resolve))
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    return { form, told, secret, check, sent, shown, submit }
+  }
+  const done = async () => new Response(null, { status: 204 })
+  const refused = (body: object, status: number) => async () => new Response(JSON.stringify(body), { status })
+
+  it('takes the token out of the address bar, and sends it once it is told to, to nobody but us', async () => {
+    const page = await browse('#token=abc-_123', done)
+    expect(page.shown).toEqual([`/api/v1/auth${path}`])
+    expect(page.form.hidden).toBe(false)
+    expect(page.sent).toEqual([])
+    await page.submit()
+    expect(page.sent).toHaveLength(1)
+    const { url, init } = page.sent[0]!
+    expect(url).toBe(`/api/v1/auth${path}`)
+    expect(init).toMatchObject({ method: 'POST', headers: { 'content-type': 'application/json' }, credentials: 'omit' })
+    expect(JSON.parse(init.body)).toEqual({ token: 'abc-_123', ...(page.secret ? { new_password: 'a new plain zebra' } : {}) })
+    expect(page.told.textContent).toBe('It is done.')
+    expect(page.form.hidden).toBe(true)
+  })
+
+  it('says what is wrong, and lets its reader try again where that is of use', async () => {
+    const dead = await browse('#token=abc', refused({ code: 'link_invalid', detail: 'The link is not valid.' }, 400))
+    await dead.submit()
+    expect([dead.told.textContent, dead.form.hidden]).toEqual(['The link is not valid.', true])
+    const errors = [{ field: 'new_password', detail: 'must be at least 12 characters long' }]
+    const short = await browse('#token=abc', refused({ code: 'validation_failed', detail: 'The body is wrong.', errors }, 422))
+    await short.submit()
+    const said = short.secret ? 'The password must be at least 12 characters long.' : 'The body is wrong.'
+    expect([short.told.textContent, short.form.hidden]).toEqual([said, false])
+    const offline = await browse('#token=abc', () => Promise.reject(new Error('offline')))
+    await offline.submit()
+    expect([offline.told.textContent, offline.form.hidden]).toEqual(['That did not work. Try again in a moment.', false])
+  })
+
+  it('without a token asks for the link, and sends nothing', async () => {
+    const page = await browse('', done)
+    expect(page.told.textContent).toMatch(/^This page opens by the link in the mail/)
+    expect(page.form.hidden).toBe(true)
+  })
+})
+
+it('what a link proves is of its user alone: a token is no answer to the question who that is', async () => {
+  const other = await startGateway()
+  const [ann, bob] = [await newUser(other), await newUser(other)]
+  const token = tokenOf((await mailsTo(other, ann.email)).at(-1)!)
+  const body = { token, user_id: bob.id, email: bob.email }
+  expect((await call(other, '/auth/email/verify', { body, token: bob.token })).status).toBe(422)
+  expect((await call(other, '/auth/email/verify', { body: { token }, token: bob.token })).body).toMatchObject({ id: ann.id })
+  expect((await call(other, '/auth/me', { token: bob.token })).body.email_verified).toBe(false)
+  await other.close()
+})

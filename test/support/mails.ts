@@ -1,0 +1,44 @@
+/** What the gateway has written to people: waiting in its outbox, or handed over. */
+import type { Config } from '../../src/config/schema.ts'
+import { createComposer, type Letter, type Transport } from '../../src/mail/letter.ts'
+import { payloadPlace } from '../../src/mail/outbox.ts'
+import type { Gateway } from './gateway.ts'
+import { rows } from './rows.ts'
+
+export interface PostedMail {
+  template: string
+  data: any
+}
+
+/** In place of a mail server: keeps what it is given, once it has shown to be a message. */
+export function createRecorder(config: Config): Transport & { letters: Letter[] } {
+  const compose = createComposer(config)
+  const letters: Letter[] = []
+  return {
+    letters,
+    async deliver(letter) {
+      compose(letter)
+      letters.push(letter)
+    },
+    close() {},
+  }
+}
+
+/** Oldest first. */
+export async function mailsTo({ app, letters }: Pick<Gateway, 'app' | 'letters'>, address: string): Promise<PostedMail[]> {
+  // in this order: a mail that is handed over between the two is in both
+  const posted = await rows({ app }, 'SELECT * FROM outbox WHERE payload_sealed IS NOT NULL')
+  const waiting = posted.map(({ id, user_id, template, payload_sealed }) => ({
+    id,
+    template,
+    ...JSON.parse(app.core.secrets.open(payloadPlace(id, user_id), payload_sealed).toString()),
+  }))
+  const mails = new Map([...waiting, ...letters].map((mail) => [mail.id, mail]))
+  return [...mails.values()]
+    .filter(({ to }) => to === address)
+    .sort((a, b) => (a.id < b.id ? -1 : 1))
+    .map(({ template, data }) => ({ template, data }))
+}
+
+/** The token of a mailed link, as its page reads it from the fragment. */
+export const tokenOf = ({ data }: PostedMail): string => new URLSearchParams(new URL(data.url).hash.slice(1)).get('token')!
