@@ -2,14 +2,14 @@ import { sql } from 'kysely'
 import type { Db } from '../db/database.ts'
 import type { CounterTable } from './limiter.ts'
 
-/** Fixed windows in one row a key, by the database's clock. */
+/** Fixed windows in one row a key, by the database's clock. No window begins with less than nothing, or comes to that. */
 export const createCounterTable = (db: Db): CounterTable => ({
   async add(key, points, windowSeconds) {
     const { rows } = await sql<{ count: number; ms_left: number }>`
       INSERT INTO limit_counters AS c (key, count, resets_at)
-      VALUES (${key}, ${points}::int, clock_timestamp() + make_interval(secs => ${windowSeconds}::int))
+      VALUES (${key}, greatest(${points}::int, 0), clock_timestamp() + make_interval(secs => ${windowSeconds}::int))
       ON CONFLICT (key) DO UPDATE SET
-        count = CASE WHEN c.resets_at <= clock_timestamp() THEN excluded.count ELSE c.count + excluded.count END,
+        count = CASE WHEN c.resets_at <= clock_timestamp() THEN excluded.count ELSE greatest(c.count + ${points}::int, 0) END,
         resets_at = CASE WHEN c.resets_at <= clock_timestamp() THEN excluded.resets_at ELSE c.resets_at END
       RETURNING count, (extract(epoch FROM resets_at - clock_timestamp()) * 1000)::float8 AS ms_left`.execute(db)
     return { count: rows[0]!.count, msLeft: rows[0]!.ms_left }

@@ -17,6 +17,8 @@ export interface Limit {
   windowSeconds: number
   /** A refusal is not remembered here, because what was counted may be given back. */
   isRefundable?: boolean
+  /** Counted in the database, also while Redis is there. */
+  isDurable?: boolean
 }
 
 const nameOf = ({ scope, name }: Limit) => `${scope}:${name}`
@@ -40,6 +42,12 @@ export interface Decision {
   tier: Tier
 }
 
+/** What was counted, so that it can be given back. */
+export interface CountedDecision extends Decision {
+  /** Of the window, by `performance.now()`. */
+  endsAt: number
+}
+
 /** Counts somewhere else while Redis is away. */
 export type Fallback = { kind: 'local' } | { kind: 'database' }
 
@@ -51,11 +59,11 @@ export interface CounterTable {
 
 export interface Limiter {
   /** Counts one request of `key` and decides. `key` is a canonical identity: never a path. */
-  consume(limit: Limit, key: string, fallback: Fallback): Promise<Decision>
+  consume(limit: Limit, key: string, fallback: Fallback): Promise<CountedDecision>
   /** Decides without counting. */
   peek(limit: Limit, key: string, fallback: Fallback): Promise<Decision>
-  /** Gives one counted request back to where it was counted. */
-  refund(limit: Limit, key: string, tier: Tier): Promise<void>
+  /** Gives one counted request back to where it was counted, unless its window has ended: the next one is none the wider for it. */
+  refund(limit: Limit, key: string, counted: Pick<CountedDecision, 'tier' | 'endsAt'>): Promise<void>
 }
 
 export interface LimiterDeps {
@@ -111,11 +119,12 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
   }
   const boundKey = (limiter: RateLimiterAbstract, key: string) => bounds.get(limiter)?.(key) ?? key
 
-  async function consume(limit: Limit, key: string, fallback: Fallback): Promise<Decision> {
+  async function consume(limit: Limit, key: string, fallback: Fallback): Promise<CountedDecision> {
     return tell(await decide(limit, key, 1, fallback))
   }
 
-  async function decide(limit: Limit, key: string, points: 0 | 1, fallback: Fallback): Promise<Decision> {
+  async function decide(limit: Limit, key: string, points: 0 | 1, fallback: Fallback): Promise<CountedDecision> {
+    if (limit.isDurable) return countInDatabase(limit, key, points)
     // remembered here: nothing is asked, and nothing learned of Redis
     const limiter = sharedLimiter(limit)
     const blockedMs = redis ? (limiter as unknown as Remembering).getInMemoryBlockMsBeforeExpire(limiter.getKey(key)) : 0
@@ -130,11 +139,13 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
         guard.failed()
       }
     }
-    if (fallback.kind === 'database')
-      return decision(limit, await counters.add(`${nameOf(limit)}:${key}`, points, limit.windowSeconds), points, 'database')
+    if (fallback.kind === 'database') return countInDatabase(limit, key, points)
     const share = shareOf(limit, shares)
     return decision(share, await count(localLimiter(share), share, key, points), points, 'local')
   }
+
+  const countInDatabase = async (limit: Limit, key: string, points: 0 | 1) =>
+    decision(limit, await counters.add(`${nameOf(limit)}:${key}`, points, limit.windowSeconds), points, 'database')
 
   async function count(limiter: RateLimiterAbstract, limit: Limit, key: string, points: 0 | 1): Promise<Counted> {
     const full = { count: 0, msLeft: limit.windowSeconds * 1000 }
@@ -151,13 +162,14 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
     }
   }
 
-  function decision({ name, limit, windowSeconds }: Limit, { count: used, msLeft }: Counted, points: 0 | 1, tier: Tier): Decision {
+  function decision({ name, limit, windowSeconds }: Limit, { count: used, msLeft }: Counted, points: 0 | 1, tier: Tier): CountedDecision {
+    const endsAt = performance.now() + msLeft
     const isAllowed = points === 1 ? used <= limit : used < limit
     const resetSeconds = Math.max(1, Math.ceil(msLeft / 1000))
-    return { isAllowed, policy: name, limit, windowSeconds, remaining: Math.max(0, limit - used), resetSeconds, tier }
+    return { isAllowed, policy: name, limit, windowSeconds, remaining: Math.max(0, limit - used), resetSeconds, tier, endsAt }
   }
 
-  function tell(made: Decision): Decision {
+  function tell(made: CountedDecision): CountedDecision {
     metrics.limitDecisions.bind({ policy: made.policy, decision: made.isAllowed ? 'allowed' : 'limited', tier: made.tier }).count++
     return made
   }
@@ -165,7 +177,8 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
   return {
     consume,
     peek: (limit, key, fallback) => decide(limit, key, 0, fallback),
-    async refund(limit, key, tier) {
+    async refund(limit, key, { tier, endsAt }) {
+      if (performance.now() >= endsAt) return
       if (tier === 'database') await counters.add(`${nameOf(limit)}:${key}`, -1, limit.windowSeconds)
       else await sharedLimiter(limit).reward(boundKey(sharedLimiter(limit), key), 1)
     },

@@ -77,11 +77,19 @@ describe.each(['memory', 'redis'] as const)('limits on %s', (tier) => {
     for (let i = 0; i < 10; i++) {
       const decision = await limiter.consume(limit, 'k', LOCAL)
       expect(decision).toMatchObject({ isAllowed: true, remaining: 1 })
-      await limiter.refund(limit, 'k', decision.tier)
+      await limiter.refund(limit, 'k', decision)
     }
     await limiter.consume(limit, 'k', LOCAL)
     expect(await limiter.consume(limit, 'k', LOCAL)).toMatchObject({ isAllowed: true, remaining: 0 })
     expect(await limiter.consume(limit, 'k', LOCAL)).toMatchObject({ isAllowed: false })
+  })
+
+  it('are not widened by what is given back of a window that has ended', async () => {
+    const limit = limitOf(2, 1)
+    const decisions = await Promise.all(times(5, () => limiter.consume(limit, 'k', LOCAL)))
+    await new Promise((resolve) => setTimeout(resolve, 1100))
+    await Promise.all(decisions.map((decision) => limiter.refund(limit, 'k', decision)))
+    expect(allowed(await Promise.all(times(9, () => limiter.consume(limit, 'k', LOCAL))))).toBe(2)
   })
 
   it('begin anew when the window has ended', async () => {
@@ -137,8 +145,21 @@ describe('while Redis is away', () => {
     for (let i = 0; i < 5; i++) {
       const decision = await limiter.consume(limit, 'k', { kind: 'database' })
       expect(decision).toMatchObject({ isAllowed: true, tier: 'database' })
-      await limiter.refund(limit, 'k', decision.tier)
+      await limiter.refund(limit, 'k', decision)
     }
+  })
+
+  it('and not into the next window, which would hold more than its limit', async () => {
+    const limiter = limiterOn(gone)
+    const limit = limitOf(2, 1)
+    const count = () => limiter.consume(limit, 'k', { kind: 'database' })
+    const decisions = await Promise.all(times(5, count))
+    await new Promise((resolve) => setTimeout(resolve, 1100))
+    await Promise.all(decisions.map((decision) => limiter.refund(limit, 'k', decision)))
+    expect(allowed(await Promise.all(times(9, count)))).toBe(2)
+    // nor by a clock that is a moment behind the database's
+    const counters = createCounterTable(database.db)
+    for (const key of ['new', 'k']) expect(await counters.add(`${limit.name}:${key}`, -1, 3600)).toMatchObject({ count: 0 })
   })
 
   it('a key that is remembered to be out says nothing of Redis', async () => {
