@@ -5,6 +5,7 @@ import type { Clock } from '../clock.ts'
 import type { Config } from '../config/schema.ts'
 import { problem } from '../errors.ts'
 import type { Keyring, VerificationKey } from './keyring.ts'
+import { isCanonicalCompact } from './spelling.ts'
 
 export const ACCESS_TOKEN_TYPE = 'at+jwt'
 /** Longer ones are none of ours: we refuse to issue them. */
@@ -13,16 +14,27 @@ const CLOCK_TOLERANCE_SECONDS = 5
 /** The clocks of several gateways may differ by this much. */
 const MAX_ISSUED_AHEAD_SECONDS = 60
 
-export interface AccessTokenSubject {
-  userId: string
+interface TokenSubject {
+  /** What is revoked to end it. */
   sessionId: string
-  /** `users.token_epoch` */
+  /** `users.token_epoch`, `clients.token_epoch` */
   epoch: number
   /** Effective roles and scopes. */
   roles: readonly string[]
   scopes: readonly string[]
+}
+
+/** Nobody has authenticated, and there is no session: each token has an id of its own. */
+export interface ClientTokenSubject extends TokenSubject {
+  clientId: string
+}
+
+export interface AccessTokenSubject extends TokenSubject {
+  userId: string
   amr: readonly string[]
   authTime: Date
+  /** When the session ends, whatever happens: no token of it lives longer. */
+  sessionEndsAt: Date
   email: string
   emailVerified: boolean
   username: string
@@ -35,15 +47,29 @@ export interface AccessTokenClaims {
   ver: number
   roles: string[]
   scope: string
+  jti: string
   /** Seconds since the epoch. */
+  iat: number
   exp: number
+  /** RFC 9068 §2.2: of a machine's token, and then the `sub`. */
+  client_id?: string
+  /** How the session began: RFC 8176; of a machine: empty. */
+  amr: string[]
+  /** Of a machine: 0. */
+  auth_time: number
+  preferred_username?: string
   email?: string
   email_verified?: boolean
   password_must_change?: boolean
 }
 
+export interface IssuedToken {
+  token: string
+  expiresInSeconds: number
+}
+
 export interface AccessTokens {
-  issue(subject: AccessTokenSubject): Promise<string>
+  issue(subject: AccessTokenSubject | ClientTokenSubject): Promise<IssuedToken>
   /** Signature, kind, issuer, audience and lifetime. @throws token_invalid, token_expired, or 503 when an unknown key cannot be looked up */
   verify(token: string): Promise<{ claims: AccessTokenClaims; key: VerificationKey }>
 }
@@ -53,33 +79,31 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
     async issue(subject) {
       const { kid, algorithm, privateKey } = keyring.signing()
       const issuedAt = Math.floor(clock.now() / 1000)
-      const personal = tokens.emailClaims
-        ? { email: subject.email, email_verified: subject.emailVerified, preferred_username: subject.username }
-        : {}
+      const isMachine = 'clientId' in subject
+      const id = isMachine ? subject.clientId : subject.userId
+      const endsAt = isMachine ? Number.POSITIVE_INFINITY : Math.floor(subject.sessionEndsAt.getTime() / 1000)
+      const expiresAt = Math.max(issuedAt + 1, Math.min(issuedAt + tokens.accessTtlSeconds, endsAt))
       const token = await new SignJWT({
         sid: subject.sessionId,
         ver: subject.epoch,
         roles: subject.roles,
         scope: subject.scopes.join(' '),
-        amr: subject.amr,
-        auth_time: Math.floor(subject.authTime.getTime() / 1000),
-        ...personal,
-        ...(subject.mustChangePassword ? { password_must_change: true } : {}),
+        ...(isMachine ? { client_id: id } : personalClaims(subject)),
       })
         .setProtectedHeader({ alg: algorithm, typ: ACCESS_TOKEN_TYPE, kid })
         .setIssuer(tokens.issuer)
         .setAudience(tokens.audience)
-        .setSubject(subject.userId)
+        .setSubject(id)
         .setIssuedAt(issuedAt)
-        .setExpirationTime(issuedAt + tokens.accessTtlSeconds)
+        .setExpirationTime(expiresAt)
         .setJti(uuidv7())
         .sign(privateKey)
       // more would not fit the headers of many servers: said here, not by the upstream
       if (token.length > MAX_TOKEN_LENGTH)
         throw problem('identity_too_large', {
-          cause: `the access token of user ${subject.userId} would be ${token.length} characters long`,
+          cause: `the access token of ${id} would be ${token.length} characters long`,
         })
-      return token
+      return { token, expiresInSeconds: expiresAt - issuedAt }
     },
 
     async verify(token) {
@@ -106,17 +130,28 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
     },
   }
 
+  function personalClaims(subject: AccessTokenSubject) {
+    return {
+      amr: subject.amr,
+      auth_time: Math.floor(subject.authTime.getTime() / 1000),
+      ...(tokens.emailClaims ? { email: subject.email, email_verified: subject.emailVerified, preferred_username: subject.username } : {}),
+      ...(subject.mustChangePassword ? { password_must_change: true } : {}),
+    }
+  }
+
   async function keyFor(token: string) {
     const header = readHeader(token)
-    // RFC 7515 §4.1: a key that the token brings along or points to is never used, so it may as well not be there
-    if (['jwk', 'jku', 'x5u', 'x5c', 'crit', 'b64', 'zip'].some((name) => name in header))
-      throw problem('token_invalid', { cause: 'a header parameter that is not ours' })
+    if (hasForeignParameters(header)) throw problem('token_invalid', { cause: 'a header parameter that is not ours' })
     const kid = typeof header.kid === 'string' && header.kid.length <= 64 ? header.kid : ''
     const key = kid ? ((await keyring.find(kid)) ?? null) : null
     if (!key) throw problem('token_invalid', { cause: 'unknown kid' })
     return key
   }
 }
+
+/** RFC 7515 §4.1: a key that the token brings along or points to is never used, so it may as well not be there. */
+export const hasForeignParameters = (header: object): boolean =>
+  ['jwk', 'jku', 'x5u', 'x5c', 'crit', 'b64', 'zip'].some((name) => name in header)
 
 function readHeader(token: string) {
   try {
@@ -126,45 +161,40 @@ function readHeader(token: string) {
   }
 }
 
-/** Decoders forgive stray bits and characters: two spellings of one token would be two cache keys and two truths. */
-function isCanonicalCompact(token: string): boolean {
-  const parts = token.split('.')
-  if (parts.length !== 3) return false
-  const [header, claims, signature] = parts.map((part) => Buffer.from(part, 'base64url')) as [Buffer, Buffer, Buffer]
-  const isSpelledOnce = [header, claims, signature].every((bytes, i) => bytes.length > 0 && bytes.toString('base64url') === parts[i])
-  return isSpelledOnce && isCanonicalJson(header) && isCanonicalJson(claims)
-}
-
-/** As we write it. What another parser could read in another way (a name twice, a byte order mark, bytes that are no UTF-8) is not (RFC 8725 §3.7). */
-function isCanonicalJson(bytes: Buffer): boolean {
-  try {
-    return Buffer.from(JSON.stringify(JSON.parse(bytes.toString()))).equals(bytes)
-  } catch {
-    return false
-  }
-}
-
 const isText = (claim: unknown): claim is string => typeof claim === 'string' && claim !== ''
 
+const areTexts = (claim: unknown): claim is string[] => Array.isArray(claim) && claim.every((c) => typeof c === 'string')
+
 function readClaims(payload: JWTPayload): AccessTokenClaims {
-  const { sub, sid, ver, roles, scope = '', exp, email, email_verified, password_must_change } = payload as Record<string, unknown>
+  const { sub, sid, ver, roles, scope = '', jti, iat, exp } = payload as Record<string, unknown>
   const isWhole =
     isText(sub) &&
     isText(sid) &&
+    isText(jti) &&
     Number.isSafeInteger(ver) &&
+    typeof iat === 'number' &&
     typeof exp === 'number' &&
     typeof scope === 'string' &&
-    Array.isArray(roles) &&
-    roles.every((r) => typeof r === 'string')
+    areTexts(roles)
   if (!isWhole) throw problem('token_invalid', { cause: 'claims of the wrong type' })
+  const claims = { sub, sid, ver: ver as number, roles, scope, jti, iat, exp }
+  return { ...claims, ...('client_id' in payload ? readMachineClaims(payload) : readPersonalClaims(payload)) }
+}
+
+function readMachineClaims({ client_id, sub, amr, auth_time }: JWTPayload) {
+  // RFC 9068 §2.2: with no end user the sub is the client, and nobody has authenticated
+  if (client_id !== sub || amr !== undefined || auth_time !== undefined)
+    throw problem('token_invalid', { cause: 'claims of a machine and of a person' })
+  return { client_id: client_id as string, amr: [], auth_time: 0 }
+}
+
+function readPersonalClaims({ amr, auth_time, email, email_verified, password_must_change, preferred_username }: JWTPayload) {
+  if (typeof auth_time !== 'number' || !areTexts(amr)) throw problem('token_invalid', { cause: 'claims of the wrong type' })
   return {
-    sub,
-    sid,
-    ver: ver as number,
-    roles,
-    scope,
-    exp,
+    amr,
+    auth_time,
     ...(typeof email === 'string' ? { email, email_verified: email_verified === true } : {}),
+    ...(typeof preferred_username === 'string' ? { preferred_username } : {}),
     ...(password_must_change === true ? { password_must_change } : {}),
   }
 }

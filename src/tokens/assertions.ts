@@ -12,6 +12,7 @@ const LIFE_SECONDS = 60
 const FRESH_SECONDS = 20
 
 export interface AssertionSubject {
+  kind: 'user' | 'apiKey' | 'client'
   id: string
   sessionId: string
   roles: ReadonlySet<string>
@@ -42,11 +43,13 @@ export function createAssertions({
   /** They go with their subject, which goes with its token. */
   const made = new WeakMap<AssertionSubject, Map<string, Made>>()
 
-  async function sign({ id, sessionId, roles, scopes }: AssertionSubject, audience: string, issuedAt: number, expiresAt: number) {
+  async function sign({ kind, id, sessionId, roles, scopes }: AssertionSubject, audience: string, issuedAt: number, expiresAt: number) {
     const { kid, algorithm, privateKey } = keyring.signing()
     // check.ts refuses the configuration; a key of it may still be current for a while
     if (algorithm === 'HS256') throw unavailable('no asymmetric key to sign an assertion with yet')
-    return new SignJWT({ sid: sessionId, roles: [...roles].sort(), scope: [...scopes].join(' ') })
+    // keys and machines have no session
+    const session = kind === 'user' ? { sid: sessionId } : {}
+    return new SignJWT({ ...session, roles: [...roles].sort(), scope: [...scopes].join(' ') })
       .setProtectedHeader({ alg: algorithm, typ: ASSERTION_TYPE, kid })
       .setIssuer(issuer)
       .setAudience(audience)

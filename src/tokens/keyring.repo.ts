@@ -1,5 +1,6 @@
 import { sql } from 'kysely'
-import type { Db, SigningKeyTable, Transaction } from '../db/database.ts'
+import type { Db, Transaction } from '../db/database.ts'
+import type { SigningKeyTable } from '../db/tables.ts'
 
 export type KeyRow = Pick<
   SigningKeyTable,

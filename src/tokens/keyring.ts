@@ -55,7 +55,8 @@ export interface Keyring {
   known(kid: string): VerificationKey | undefined
   /** RFC 7517 set of every public key that a token in circulation may name. Empty under HS256. */
   jwks(): { keys: JWK[] }
-  rotate(options?: { now?: boolean }): Promise<KeyStatus>
+  /** @param options.alongside done in the same transaction */
+  rotate(options?: { now?: boolean; alongside?: (trx: Transaction, kid: string) => Promise<void> }): Promise<KeyStatus>
   list(): Promise<KeyStatus[]>
   status(): readonly KeyStatus[]
 }
@@ -248,12 +249,13 @@ export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps)
       if (unusable.has(kid)) throw unavailable(`signing key ${kid} cannot be used`)
       return verification.get(kid)
     },
-    async rotate({ now: atOnce = false } = {}) {
+    async rotate({ now: atOnce = false, alongside } = {}) {
       const kid = await inTransaction(db, async (trx) => {
         await lockKeys(trx)
         await deleteNextKey(trx)
         const made = await insertNew(trx, 'next', atOnce ? await databaseNow(trx) : await activation(trx))
         if (atOnce) await promoteNext(trx, await databaseNow(trx))
+        await alongside?.(trx, made)
         return made
       })
       await reload()

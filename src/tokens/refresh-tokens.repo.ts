@@ -1,5 +1,6 @@
-import type { Selectable } from 'kysely'
-import type { Db, RefreshTokenTable, Transaction } from '../db/database.ts'
+import { type Selectable, sql } from 'kysely'
+import type { Db, Transaction } from '../db/database.ts'
+import type { RefreshTokenTable } from '../db/tables.ts'
 
 export type RefreshToken = Selectable<RefreshTokenTable>
 
@@ -10,6 +11,30 @@ export const findRefreshToken = (db: Db, hash: Buffer) =>
     .innerJoin('sessions', 'sessions.id', 'refresh_tokens.session_id')
     .select(['refresh_tokens.id', 'refresh_tokens.session_id', 'sessions.user_id'])
     .where('token_hash', '=', hash)
+    .executeTakeFirst()
+
+export interface UsableRefreshToken {
+  session_id: string
+  user_id: string
+  username: string
+  roles: string[]
+  created_at: Date
+  expires_at: Date
+}
+
+/** Not exchanged, not expired, of a session and a user that go on: as of now, by no lock. */
+export const findUsableRefreshToken = (db: Db, hash: Buffer): Promise<UsableRefreshToken | undefined> =>
+  db
+    .selectFrom('refresh_tokens as t')
+    .innerJoin('sessions as s', 's.id', 't.session_id')
+    .innerJoin('users as u', 'u.id', 's.user_id')
+    .select(['t.session_id', 's.user_id', 'u.username', 'u.roles', 't.created_at', 't.expires_at'])
+    .where('t.token_hash', '=', hash)
+    .where('t.rotated_at', 'is', null)
+    .where('t.expires_at', '>', sql<Date>`clock_timestamp()`)
+    .where('s.expires_at', '>', sql<Date>`clock_timestamp()`)
+    .where('s.revoked_at', 'is', null)
+    .where('u.disabled_at', 'is', null)
     .executeTakeFirst()
 
 /** Third lock, after the user's and the session's. */

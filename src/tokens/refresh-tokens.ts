@@ -5,22 +5,26 @@
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { uuidv7 } from 'uuidv7'
-import { lockUser, lockUserForShare, type User } from '../accounts/users.repo.ts'
-import { insertAudit, type RequestOrigin } from '../audit/audit.repo.ts'
+import type { Audit, RequestOrigin } from '../audit/audit.ts'
 import type { Config } from '../config/schema.ts'
 import { type Db, databaseNow, inTransaction, isDatabaseAway, type Transaction } from '../db/database.ts'
 import { Problem } from '../errors.ts'
+import { occasionOf } from '../mail/occasion.ts'
+import type { Outbox } from '../mail/outbox.ts'
 import type { SessionEnding } from '../sessions/ending.ts'
 import type { Revocation } from '../sessions/revocations.repo.ts'
 import { lockSession, type Session, touchSession } from '../sessions/sessions.repo.ts'
+import { lockUser, lockUserForShare, type User } from '../users/users.repo.ts'
 import {
   findChild,
   findRefreshToken,
+  findUsableRefreshToken,
   forgetRetry,
   insertRefreshToken,
   lockRefreshToken,
   markRotated,
   type RefreshToken,
+  type UsableRefreshToken,
 } from './refresh-tokens.repo.ts'
 import { type Secrets, UnreadableSecret } from './secrets.ts'
 
@@ -37,21 +41,30 @@ export interface RefreshTokens {
   rotate(presented: string, origin: RequestOrigin): Promise<RefreshOutcome>
   /** The session that a token belongs to, whatever its state. */
   locate(presented: string): Promise<{ sessionId: string; userId: string } | null>
+  /** One that could be exchanged now, looked at without doing it. */
+  inspect(presented: string): Promise<UsableRefreshToken | null>
 }
 
 export interface RefreshTokensDeps {
   db: Db
+  audit: Audit
+  outbox: Outbox
   secrets: Secrets
   ending: SessionEnding
   tokens: Config['tokens']
-  refresh: Config['auth']['refresh']
+  auth: Pick<Config['auth'], 'refresh' | 'sessions'>
 }
 
 const PREFIX = 'rt_'
 const FORM = /^rt_[A-Za-z0-9_-]{43}$/
+export const looksLikeRefreshToken = (token: string): boolean => token.startsWith(PREFIX)
 const hashOf = (token: string) => createHash('sha256').update(token).digest()
 
-export function createRefreshTokens({ db, secrets, ending, tokens, refresh }: RefreshTokensDeps): RefreshTokens {
+export function createRefreshTokens({ db, audit, outbox, secrets, ending, tokens, auth }: RefreshTokensDeps): RefreshTokens {
+  const { refresh } = auth
+  // a session is idle as long as its token is not exchanged
+  const ttlSeconds = Math.min(tokens.refreshTtlSeconds, auth.sessions.idleTtlSeconds ?? Number.POSITIVE_INFINITY)
+
   /** Shared among refreshes; alone where a reuse would write to the user. */
   const lockOwner: typeof lockUser = (trx, id) =>
     refresh.onReuse === 'revokeUser' || ending.writesUser() ? lockUser(trx, id) : lockUserForShare(trx, id)
@@ -66,7 +79,7 @@ export function createRefreshTokens({ db, secrets, ending, tokens, refresh }: Re
     id: uuidv7(),
     session_id: session.id,
     created_at: now,
-    expires_at: new Date(Math.min(now.getTime() + tokens.refreshTtlSeconds * 1000, session.expires_at.getTime())),
+    expires_at: new Date(Math.min(now.getTime() + ttlSeconds * 1000, session.expires_at.getTime())),
   })
 
   /** A function of the parent: to repeat an answer nothing reversible need be stored. */
@@ -95,7 +108,7 @@ export function createRefreshTokens({ db, secrets, ending, tokens, refresh }: Re
       const user = await lockUserForShare(trx, place.user_id)
       const session = await lockSession(trx, place.session_id)
       const born = await findChild(trx, place.id)
-      const isOurs = user && session && !session.revoked_at && !user.disabled_at && born?.token_hash.equals(hashOf(child))
+      const isOurs = user && session && !session.revoked_at && !user.disabled_at && born && hashOf(child).equals(born.token_hash)
       return isOurs ? { outcome: 'rotated' as const, user, session, refreshToken: child } : null
     })
 
@@ -145,7 +158,8 @@ export function createRefreshTokens({ db, secrets, ending, tokens, refresh }: Re
     const revocation = whole
       ? await ending.endAllSessions(trx, user.id, 'reuse')
       : await ending.endSession(trx, user.id, session.id, 'reuse')
-    await insertAudit(trx, { event: 'refresh', outcome: 'refresh_reused', userId: user.id, sessionId: session.id, origin })
+    await audit.record(trx, { event: 'refresh', outcome: 'refresh_reused', userId: user.id, sessionId: session.id, origin })
+    await outbox.post(trx, { template: 'refresh_reused', data: occasionOf(now, origin), to: user.email, userId: user.id })
     return { outcome: 'reused', revocation }
   }
 
@@ -164,6 +178,9 @@ export function createRefreshTokens({ db, secrets, ending, tokens, refresh }: Re
     async locate(presented) {
       const place = FORM.test(presented) ? await findRefreshToken(db, hashOf(presented)) : undefined
       return place ? { sessionId: place.session_id, userId: place.user_id } : null
+    },
+    async inspect(presented) {
+      return (FORM.test(presented) && (await findUsableRefreshToken(db, hashOf(presented)))) || null
     },
   }
 }

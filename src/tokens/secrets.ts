@@ -27,6 +27,8 @@ export interface Secrets {
   /** `<key id>.<HMAC-SHA-256>`. */
   mac(purpose: string, data: string): string
   verifyMac(purpose: string, data: string, mac: string): boolean
+  /** Made under a key that we have: if it does not verify, it is forged. */
+  knows(mac: string): boolean
   /** 32 bytes that only this key makes from `data`. @param keyId the key it was made with first. */
   derive(purpose: string, data: Uint8Array, keyId?: string): Buffer
 }
@@ -79,6 +81,7 @@ export function createSecrets(current: Buffer, previous: Buffer | null = null): 
       const given = Buffer.from(text, 'base64url')
       return key !== undefined && given.length === 32 && timingSafeEqual(given, hmac(key, `mac|${purpose}`, data))
     },
+    knows: (mac) => keys.has(mac.split('.')[0]!),
     derive: (purpose, data, keyId = now.id) => hmac(find(keyId), `derive|${purpose}`, data),
   }
   return secrets

@@ -6,7 +6,11 @@ import { claimsOf, endGrace, me, refresh } from '../support/session.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 const audits = (gateway: Gateway, userId: string) =>
-  rows(gateway, `SELECT session_id, ip, request_id FROM audit_log WHERE user_id = $1 AND outcome = 'refresh_reused'`, [userId])
+  rows(
+    gateway,
+    `SELECT session_id, ip, request_id FROM audit_log JOIN audit_personal ON event_id = id WHERE user_id = $1 AND outcome = 'refresh_reused'`,
+    [userId],
+  )
 
 describe.each(['embedded', 'postgres+redis'] as const)('a refresh token that was used before, on %s', (stores) => {
   let upstream: Upstream
