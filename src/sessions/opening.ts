@@ -1,14 +1,17 @@
 /** A session opens: its row, its first refresh token, and the pair that the client gets. */
 import { uuidv7 } from 'uuidv7'
-import type { Grants } from '../accounts/roles.ts'
-import { type UserView, viewOf } from '../accounts/user-view.ts'
-import type { User } from '../accounts/users.repo.ts'
-import type { RequestOrigin } from '../audit/audit.repo.ts'
+import type { RequestOrigin } from '../audit/audit.ts'
 import type { Config } from '../config/schema.ts'
 import { databaseNow, type Transaction } from '../db/database.ts'
 import type { AccessTokens } from '../tokens/access-tokens.ts'
 import type { RefreshTokens } from '../tokens/refresh-tokens.ts'
-import { insertSession, type Session } from './sessions.repo.ts'
+import type { Grants } from '../users/roles.ts'
+import { type UserView, viewOf } from '../users/user-view.ts'
+import type { User } from '../users/users.repo.ts'
+import type { SessionEnding } from './ending.ts'
+import type { Revocation } from './revocations.repo.ts'
+import type { Revocations } from './revocations.ts'
+import { findLivingSessions, insertSession, type Session } from './sessions.repo.ts'
 
 export interface TokenPair {
   access_token: string
@@ -18,58 +21,97 @@ export interface TokenPair {
   expires_in: number
 }
 
+/** How somebody has shown who they are. */
+export interface Authentication {
+  /** RFC 8176: `pwd`, and `otp`, `mfa` with a second factor. */
+  amr: string[]
+  deviceId: string | null
+  /** When, if that was before. */
+  authTime?: Date
+}
+
+export interface Opened {
+  user: User
+  session: Session
+  refreshToken: string
+  /** Sessions that had to make room. */
+  ended: Revocation[]
+}
+
 export interface SessionOpening {
-  open(trx: Transaction, user: User, origin: RequestOrigin): Promise<{ session: Session; refreshToken: string }>
-  /** The pair; after the commit, since it needs no lock. */
-  pair(user: User, session: Session, refreshToken: string): Promise<TokenPair & { user: UserView }>
+  open(trx: Transaction, user: User, how: Authentication, origin: RequestOrigin): Promise<Opened>
+  /** After the commit: tells every gateway what ended, and makes the pair. */
+  answer(opened: Opened): Promise<TokenPair & { user: UserView }>
+  pair(user: User, session: Session, refreshToken: string): Promise<TokenPair>
 }
 
 export interface SessionOpeningDeps {
   accessTokens: AccessTokens
   refreshTokens: RefreshTokens
+  ending: SessionEnding
+  revocations: Revocations
   grantsOf: (roles: readonly string[]) => Grants
   config: Config
 }
 
 const MAX_USER_AGENT = 256
 
-export function createSessionOpening({ accessTokens, refreshTokens, grantsOf, config }: SessionOpeningDeps): SessionOpening {
+export function createSessionOpening({
+  accessTokens,
+  refreshTokens,
+  ending,
+  revocations,
+  grantsOf,
+  config,
+}: SessionOpeningDeps): SessionOpening {
+  const { absoluteTtlSeconds, maxPerUser } = config.auth.sessions
+
+  async function endSurplus(trx: Transaction, userId: string, now: Date): Promise<Revocation[]> {
+    if (maxPerUser === 0) return []
+    const surplus = (await findLivingSessions(trx, userId, now)).slice(maxPerUser)
+    const ended: Revocation[] = []
+    for (const { id } of surplus) ended.push(await ending.endSession(trx, userId, id, 'surplus'))
+    return ended
+  }
+
+  async function pair(user: User, session: Session, refreshToken: string): Promise<TokenPair> {
+    const { token, expiresInSeconds } = await accessTokens.issue({
+      userId: user.id,
+      sessionId: session.id,
+      epoch: user.token_epoch,
+      ...grantsOf(user.roles),
+      amr: session.amr,
+      authTime: session.auth_time,
+      sessionEndsAt: session.expires_at,
+      email: user.email,
+      emailVerified: user.email_verified_at !== null,
+      username: user.username,
+      mustChangePassword: user.password_must_change,
+    })
+    return { access_token: token, refresh_token: refreshToken, token_type: 'Bearer', expires_in: expiresInSeconds }
+  }
+
   return {
-    async open(trx, user, origin) {
+    async open(trx, user, { amr, deviceId, authTime }, origin) {
       const now = await databaseNow(trx)
       const session = await insertSession(trx, {
         id: uuidv7(),
         user_id: user.id,
-        amr: ['pwd'],
+        amr,
         ip: origin.ip,
         user_agent: origin.userAgent?.slice(0, MAX_USER_AGENT) ?? null,
-        auth_time: now,
+        device_id: deviceId,
+        created_at: now,
+        auth_time: authTime ?? now,
         last_used_at: now,
-        expires_at: new Date(now.getTime() + config.auth.sessions.absoluteTtlSeconds * 1000),
+        expires_at: new Date(now.getTime() + absoluteTtlSeconds * 1000),
       })
-      return { session, refreshToken: await refreshTokens.start(trx, session, now) }
+      return { user, session, refreshToken: await refreshTokens.start(trx, session, now), ended: await endSurplus(trx, user.id, now) }
     },
-
-    async pair(user, session, refreshToken) {
-      const accessToken = await accessTokens.issue({
-        userId: user.id,
-        sessionId: session.id,
-        epoch: user.token_epoch,
-        ...grantsOf(user.roles),
-        amr: session.amr,
-        authTime: session.auth_time,
-        email: user.email,
-        emailVerified: user.email_verified_at !== null,
-        username: user.username,
-        mustChangePassword: user.password_must_change,
-      })
-      return {
-        user: viewOf(user),
-        access_token: accessToken,
-        refresh_token: refreshToken,
-        token_type: 'Bearer',
-        expires_in: config.tokens.accessTtlSeconds,
-      }
+    async answer({ user, session, refreshToken, ended }) {
+      await Promise.all(ended.map(revocations.announce))
+      return { user: viewOf(user), ...(await pair(user, session, refreshToken)) }
     },
+    pair,
   }
 }

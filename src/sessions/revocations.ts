@@ -20,6 +20,10 @@ export interface Revocations {
   demandLoaded(): void
   /** @throws 503 as `demandLoaded` does */
   isRevoked(sessionId: string, userId: string, epoch: number): boolean
+  /** Of what is revoked by an id of its own. @throws 503 as `demandLoaded` does */
+  isEnded(sessionId: string): boolean
+  /** Something that it is made of has changed since. @throws 503 as `demandLoaded` does */
+  isOutdated(userId: string, epoch: number): boolean
   isLoaded(): boolean
   /** So many sessions are revoked that a further one should be told as its user's epoch. */
   isFull(): boolean
@@ -118,6 +122,16 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
     if (loadedAt === null) throw unavailable('no revocation snapshot yet')
   }
 
+  function isEnded(sessionId: string): boolean {
+    demandLoaded()
+    return sessions.has(sessionId)
+  }
+
+  function isOutdated(userId: string, epoch: number): boolean {
+    demandLoaded()
+    return (users.get(userId)?.minEpoch ?? 0) > epoch
+  }
+
   return {
     async start() {
       // subscribed first: what is published while the snapshot loads is applied beside it
@@ -136,10 +150,9 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
     },
     poll,
     demandLoaded,
-    isRevoked(sessionId, userId, epoch) {
-      demandLoaded()
-      return sessions.has(sessionId) || (users.get(userId)?.minEpoch ?? 0) > epoch
-    },
+    isRevoked: (sessionId, userId, epoch) => isEnded(sessionId) || isOutdated(userId, epoch),
+    isEnded,
+    isOutdated,
     isLoaded: () => loadedAt !== null,
     isFull: () => sessions.size >= maxSessions,
     async record(trx, revocation) {
