@@ -1,28 +1,35 @@
 /**
- * Bearer → Principal. The cache holds proofs (signature, kind, issuer), never decisions: lifetime and revocation are judged on every hit.
- * Warm, this is synchronous.
+ * Bearer or API key → Principal. The cache holds proofs (signature, kind, issuer), never decisions: lifetime and revocation are judged on every
+ * hit. Warm, this is synchronous.
  */
+import type { IncomingHttpHeaders } from 'node:http'
 import { LRUCache } from 'lru-cache'
+import { looksLikeApiKey } from '../api-keys/api-key-form.ts'
 import type { Clock } from '../clock.ts'
 import type { Config } from '../config/schema.ts'
-import { Problem, problem } from '../errors.ts'
+import { problem } from '../errors.ts'
 import type { ClientOrigin } from '../http/networks.ts'
-import { type Limit, type Limiter, limitHeaders } from '../limits/limiter.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Revocations } from '../sessions/revocations.ts'
 import type { AccessTokenClaims, AccessTokens } from '../tokens/access-tokens.ts'
 import type { Keyring, VerificationKey } from '../tokens/keyring.ts'
-import { encodeHeaderValue } from './headers.ts'
+import { apiKeyOf, bearerOf, isBearer } from './credentials.ts'
+import type { GuessLimit } from './guess-limit.ts'
+import { createIdentityHeaders } from './identity-headers.ts'
 import type { Principal } from './principal.ts'
 
 /** Null: no credential of ours was sent. @throws token_invalid, token_expired, token_revoked, rate_limited, unavailable */
-export type Authenticate = (authorization: string | undefined, client: ClientOrigin) => Principal | null | Promise<Principal | null>
+export type Authenticate = (headers: IncomingHttpHeaders, client: ClientOrigin) => Principal | null | Promise<Principal | null>
+
+/** The same for an API key that was sent. */
+export type AuthenticateKey = (key: string, client: ClientOrigin) => Principal | Promise<Principal>
 
 export interface AuthenticateDeps {
+  authenticateKey: AuthenticateKey
   accessTokens: AccessTokens
   keyring: Keyring
   revocations: Revocations
-  limiter: Limiter
+  guesses: GuessLimit
   config: Config
   metrics: Metrics
   clock: Clock
@@ -37,17 +44,13 @@ interface Proof {
 const CACHE_BYTES = 32 * 1024 * 1024
 const PROOF_BYTES = 1500
 const CLOCK_TOLERANCE_MS = 5000
-const BEARER = /^bearer +([^\s]+) *$/i
-/** The one scheme that is a credential here. */
-export const isBearer = (authorization: string | undefined): authorization is string =>
-  authorization !== undefined && BEARER_SCHEME.test(authorization)
-const BEARER_SCHEME = /^bearer(?: |$)/i
 
 export function createAuthenticate({
+  authenticateKey,
   accessTokens,
   keyring,
   revocations,
-  limiter,
+  guesses,
   config,
   metrics,
   clock,
@@ -56,7 +59,6 @@ export function createAuthenticate({
   const cache = new LRUCache<string, Proof>({ maxSize: CACHE_BYTES, sizeCalculation: (_, header) => header.length * 2 + PROOF_BYTES })
   /** Concurrent misses of one token share one verification. */
   const verifying = new Map<string, Promise<Proof>>()
-  const budget: Limit = { name: 'token', scope: 'credential', ...config.limits.credentials.token }
   const hits = metrics.tokenCache.bind({ result: 'hit' })
   const misses = metrics.tokenCache.bind({ result: 'miss' })
   const toPrincipal = createPrincipalReader(config)
@@ -74,22 +76,13 @@ export function createAuthenticate({
 
   async function verifyMiss(token: string, client: ClientOrigin): Promise<Principal> {
     revocations.demandLoaded()
-    const address = client.limitKey
-    if (!client.isExempt) {
-      const left = await limiter.peek(budget, address, { kind: 'local' })
-      if (!left.isAllowed) throw problem('rate_limited', { cause: 'too many invalid tokens', headers: limitHeaders([left]) })
-    }
-    const pending = verifying.get(token) ?? prove(token).finally(() => verifying.delete(token))
-    verifying.set(token, pending)
-    try {
+    return guesses(client, async () => {
+      const pending = verifying.get(token) ?? prove(token).finally(() => verifying.delete(token))
+      verifying.set(token, pending)
       const proof = await pending
       cache.set(usually(token), proof)
       return judge(proof)
-    } catch (error) {
-      const isGuess = error instanceof Problem && error.code === 'token_invalid'
-      if (isGuess && !client.isExempt) await limiter.consume(budget, address, { kind: 'local' })
-      throw error
-    }
+    })
   }
 
   /** Null: it has to be verified. */
@@ -100,13 +93,18 @@ export function createAuthenticate({
     return judge(proof)
   }
 
-  return (authorization, client) => {
-    // another scheme is not ours to judge: it is no credential here
-    if (!isBearer(authorization)) return null
+  return (headers, client) => {
+    const { authorization } = headers
+    if (!isBearer(authorization)) {
+      // another scheme, or another kind of key, is not ours to judge: it is no credential here
+      const key = apiKeyOf(headers)
+      return key === null ? null : authenticateKey(key, client)
+    }
     const known = recall(authorization)
     if (known) return known
-    const token = BEARER.exec(authorization)?.[1]
+    const token = bearerOf(authorization)
     if (!token) throw problem('token_invalid', { cause: 'not of the form Bearer <token>' })
+    if (looksLikeApiKey(token)) return authenticateKey(token, client)
     const spelledOtherwise = recall(usually(token))
     if (spelledOtherwise) return spelledOtherwise
     misses.count++
@@ -116,27 +114,34 @@ export function createAuthenticate({
 
 const usually = (token: string): string => `Bearer ${token}`
 
-function createPrincipalReader(config: Config): (claims: AccessTokenClaims) => Principal {
-  const { identity } = config.headers
+export function createPrincipalReader(config: Config): (claims: AccessTokenClaims) => Principal {
+  const identityHeaders = createIdentityHeaders(config.headers)
+  const demanding = config.auth.mfa.requiredForRoles
   return (claims) => {
-    const email = claims.email !== undefined && (claims.email_verified || identity.unverifiedEmail) ? claims.email : null
-    const told: [string, string][] = [
-      [identity.user, claims.sub],
-      [identity.email, email ?? ''],
-      [identity.roles, [...claims.roles].sort().join(',')],
-      [identity.session, claims.sid],
-    ]
+    const { sub: id, sid, roles, email = null } = claims
+    const isMachine = claims.client_id !== undefined
+    const hasFactor = claims.amr.includes('otp')
     return {
-      kind: 'user',
-      id: claims.sub,
-      sessionId: claims.sid,
-      email: claims.email ?? null,
-      roles: new Set(claims.roles),
+      kind: isMachine ? 'client' : 'user',
+      id,
+      sessionId: sid,
+      email,
+      roles: new Set(roles),
       scopes: new Set(claims.scope.split(' ').filter(Boolean)),
       epoch: claims.ver,
       expiresAt: claims.exp,
       mustChangePassword: claims.password_must_change ?? false,
-      identityHeaders: told.filter(([, value]) => value !== '').flatMap(([name, value]) => [name.toLowerCase(), encodeHeaderValue(value)]),
+      hasFactor,
+      // a machine has no second factor to show: its credential is an operator's doing
+      owesFactor: !isMachine && !hasFactor && demanding.some((role) => roles.includes(role)),
+      authenticatedAt: claims.auth_time,
+      identityHeaders: identityHeaders({
+        id,
+        email,
+        isEmailVerified: claims.email_verified ?? false,
+        roles,
+        sessionId: isMachine ? null : sid,
+      }),
     }
   }
 }

@@ -155,7 +155,7 @@ const hostOf = remembering(
 export const readHost = (value: string | undefined): string | null => (value === undefined ? null : hostOf(value))
 
 /** Fields of which a second one, or a list, could be read in two ways. */
-const SINGLE = new Set(['host', 'authorization', 'content-length', 'transfer-encoding', 'content-type', 'expect'])
+const SINGLE = new Set(['host', 'authorization', 'content-length', 'transfer-encoding', 'content-type', 'expect', 'x-api-key'])
 
 /** @returns the name of a field that occurs twice and may not, else null. Node merges or drops these before any hook sees them. */
 export function repeatedField(rawHeaders: readonly string[]): string | null {
@@ -163,7 +163,7 @@ export function repeatedField(rawHeaders: readonly string[]): string | null {
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const raw = rawHeaders[i]!
     const { length } = raw
-    if (length !== 4 && length !== 13 && length !== 14 && length !== 17 && length !== 12 && length !== 6) continue
+    if (length !== 4 && length !== 13 && length !== 14 && length !== 17 && length !== 12 && length !== 6 && length !== 9) continue
     const name = raw.toLowerCase()
     if (!SINGLE.has(name)) continue
     if (seen?.includes(`${name},`)) return name

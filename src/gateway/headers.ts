@@ -4,6 +4,7 @@
  */
 import { randomFillSync } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
+import { holdsApiKey } from '../api-keys/api-key-form.ts'
 import type { Config } from '../config/schema.ts'
 import { remembering } from '../remembering.ts'
 import type { Assertions } from '../tokens/assertions.ts'
@@ -27,11 +28,12 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
   const ours = new Set([identity.user, identity.email, identity.roles, identity.session].map((n) => foldName(n.toLowerCase())))
 
   /** By lower-case name; the few names that clients really send are judged once. */
-  const isDropped = remembering((name: string): boolean => {
+  const fateOf = remembering((name: string): 'dropped' | 'passed' | 'unless it holds a key' => {
     const folded = foldName(name)
     // to CGI and WSGI Content_Length is Content-Length
     const isFraming = HOP_BY_HOP.has(folded) || (folded === 'content-length' && name !== folded)
-    return isFraming || ours.has(folded) || isClaim(name)
+    if (isFraming || ours.has(folded) || isClaim(name)) return 'dropped'
+    return folded === 'x-api-key' ? 'unless it holds a key' : 'passed'
   }, MAX_REMEMBERED)
 
   function build(req: IncomingMessage, exchange: Exchange, authority: string, assertion: string | null): string[] {
@@ -42,8 +44,11 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
     const out = ['host', authority]
     for (let i = 0; i < rawHeaders.length; i += 2) {
       const name = rawHeaders[i]!.toLowerCase()
+      const fate = fateOf(name)
       if (
-        isDropped(name) ||
+        fate === 'dropped' ||
+        // one of ours is a credential, as Authorization is; any other is between client and upstream
+        (fate !== 'passed' && holdsApiKey(rawHeaders[i + 1]!) && !(forwardAuthorization && name === 'x-api-key')) ||
         (requestHeaders.dropped.size > 0 && requestHeaders.dropped.has(foldName(name))) ||
         (name === 'authorization' && !forwardAuthorization)
       )

@@ -18,6 +18,7 @@ interface RoutePolicies {
   /** For who sends no credential: nobody will be found, and the address answers for the request. */
   anonymous: Admit[]
   principal: Admit[]
+  apiKey: Admit[]
 }
 
 export function createRouteLimits(config: Config['limits'], routes: readonly Route[], admission: Admission): RouteLimits {
@@ -29,27 +30,37 @@ export function createRouteLimits(config: Config['limits'], routes: readonly Rou
         .map((name) => ({ name, scope: 'route' as const, ...config.policies[name]! }))
         .filter((policy) => keys.includes(policy.key))
         .map((policy) => admission.bind(policy, onRedisDown))
-    // no principal of this version is an API key, so a policy keyed by one counts nobody
-    return { client: keyed('client'), anonymous: keyed('client', 'anonymous'), principal: keyed('principal') }
+    return {
+      client: keyed('client'),
+      anonymous: keyed('client', 'anonymous'),
+      principal: keyed('principal'),
+      apiKey: keyed('apiKey'),
+    }
   }
 
   return {
     client(exchange, hasCredential) {
       if (exchange.client.isExempt) return
       const { client, anonymous } = policies.get(exchange.route!)!
-      return admitBy(hasCredential ? client : anonymous, exchange.client.limitKey, exchange)
+      return admit(ask(hasCredential ? client : anonymous, exchange.client.limitKey), exchange)
     },
     principal(exchange) {
       const { principal, route } = exchange
-      if (principal) return admitBy(policies.get(route!)!.principal, principal.id, exchange)
+      if (!principal) return
+      const { principal: byOwner, apiKey } = policies.get(route!)!
+      const decisions = ask(byOwner, principal.id)
+      // a key counts against its own limit and its owner's
+      if (principal.kind === 'apiKey') decisions.push(...ask(apiKey, principal.sessionId))
+      return admit(decisions, exchange)
     },
   }
 }
 
 /** All are asked, also when the first refuses: each counts what came. */
-function admitBy(admits: readonly Admit[], key: string, exchange: Exchange): Promise<void> | void {
-  if (admits.length === 0) return
-  const decisions = admits.map((admit) => admit(key))
+const ask = (admits: readonly Admit[], key: string) => admits.map((decide) => decide(key))
+
+function admit(decisions: (Decision | Promise<Decision>)[], exchange: Exchange): Promise<void> | void {
+  if (decisions.length === 0) return
   if (areAllMade(decisions)) return demand(decisions, exchange)
   return Promise.all(decisions).then((made) => demand(made, exchange))
 }

@@ -5,9 +5,10 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type ErrorCode, Problem, problem } from '../errors.ts'
 import type { ClientOrigin } from '../http/networks.ts'
 import { pushLimitFields } from '../limits/limiter.ts'
-import { type Authenticate, isBearer } from './authenticate.ts'
+import type { Authenticate } from './authenticate.ts'
 import { authorize } from './authorize.ts'
 import { matchTarget, readHost, readTarget, repeatedField } from './canonical.ts'
+import { hasCredential, hasTwoCredentials } from './credentials.ts'
 import { attachExchange, type Exchange, exchangeOf } from './exchange.ts'
 import type { Forward } from './forward.ts'
 import type { RouteLimits } from './limit.ts'
@@ -16,6 +17,8 @@ import type { Streams } from './streams.ts'
 import type { BridgeWebSocket } from './websocket.ts'
 
 export interface PipelineDeps {
+  /** Milliseconds since the epoch. */
+  now: () => number
   table: RouteTable
   readOrigin: (req: IncomingMessage) => ClientOrigin
   authenticate: Authenticate
@@ -38,6 +41,7 @@ export interface Pipeline {
 }
 
 export function createPipeline({
+  now,
   table,
   readOrigin,
   authenticate,
@@ -59,16 +63,16 @@ export function createPipeline({
     // CORS preflights have been answered by now                              (http/server.ts)
     demandNetwork, //                                                         403
     demandWebSocket, //                                                       400 426
-    (exchange, { headers }) => limits.client(exchange, isBearer(headers.authorization)), // 429
+    (exchange, { headers }) => limits.client(exchange, hasCredential(headers)), // 429
     (exchange, { headers }) => {
-      const principal = authenticate(headers.authorization, exchange.client) // 401 429 503
+      const principal = authenticate(headers, exchange.client) //               401 429 503
       if (!(principal instanceof Promise)) exchange.principal = principal
       else
         return principal.then((proven) => {
           exchange.principal = proven
         })
     },
-    ({ route, principal }) => authorize(route!.access, principal), //         401 403
+    ({ route, principal }) => authorize(route!.access, principal, now), //    401 403
     (exchange) => limits.principal(exchange), //                              429
   ]
 
@@ -153,6 +157,8 @@ function read(req: IncomingMessage, table: RouteTable, exchange: Exchange, maxHe
   if (req.rawHeaders.length > maxHeaders * 2) return refuse('headers_too_large', `${req.rawHeaders.length / 2} fields`)
   const repeated = repeatedField(req.rawHeaders)
   if (repeated) return problem('header_invalid', { detail: `The header ${repeated} is repeated.` })
+  if (hasTwoCredentials(req.headers))
+    return problem('header_invalid', { detail: 'Send one credential: a bearer token or an API key in x-api-key.' })
   if (!exchange.client.isReadable) return problem('header_invalid', { detail: 'The header forwarded is malformed.' })
   const host = readHost(req.headers.host)
   if (host === null) return problem('header_invalid', { detail: 'The header host is missing or malformed.' })

@@ -4,6 +4,9 @@ import type { Problem } from '../../src/errors.ts'
 import { type Access, authorize, compileAccess } from '../../src/gateway/authorize.ts'
 import type { Principal } from '../../src/gateway/principal.ts'
 
+const NOW = 1_800_000_000_000
+const ANYBODY = { permits: () => true, needsFactor: false, maxAuthAgeSeconds: null, scopes: [], label: '' }
+
 const principal = (roles: string[] = [], scopes: string[] = [], part: Partial<Principal> = {}): Principal => ({
   kind: 'user',
   id: 'u',
@@ -14,6 +17,9 @@ const principal = (roles: string[] = [], scopes: string[] = [], part: Partial<Pr
   epoch: 0,
   expiresAt: 0,
   mustChangePassword: false,
+  hasFactor: false,
+  owesFactor: false,
+  authenticatedAt: 0,
   identityHeaders: [],
   ...part,
 })
@@ -21,7 +27,7 @@ const principal = (roles: string[] = [], scopes: string[] = [], part: Partial<Pr
 /** `ok`, or the code of the refusal. */
 function outcome(access: AccessConfig | Access, who: Principal | null): string {
   try {
-    authorize(typeof access === 'object' && 'permits' in access ? access : compileAccess(access), who)
+    authorize(typeof access === 'object' && 'permits' in access ? access : compileAccess(access), who, () => NOW)
     return 'ok'
   } catch (error) {
     return (error as Problem).code
@@ -29,7 +35,7 @@ function outcome(access: AccessConfig | Access, who: Principal | null): string {
 }
 const refusal = (access: AccessConfig, who: Principal | null): Problem => {
   try {
-    authorize(compileAccess(access), who)
+    authorize(compileAccess(access), who, () => NOW)
   } catch (error) {
     return error as Problem
   }
@@ -74,13 +80,13 @@ describe('who may pass', () => {
 describe('the ladder ends in denial', () => {
   it('denies whom the policy does not permit, whatever its rank', () => {
     for (const rank of [0, 1, 2] as const) {
-      const nobody: Access = { rank, permits: () => false, scopes: [], label: 'nobody' }
+      const nobody: Access = { ...ANYBODY, rank, permits: () => false, label: 'nobody' }
       expect(outcome(nobody, root)).toBe('forbidden')
     }
   })
 
   it('denies nobody in particular everywhere but on a public route', () => {
-    for (const rank of [1, 2] as const) expect(outcome({ rank, permits: () => true, scopes: [], label: '' }, null)).toBe('token_missing')
+    for (const rank of [1, 2] as const) expect(outcome({ ...ANYBODY, rank }, null)).toBe('token_missing')
   })
 })
 
@@ -104,5 +110,36 @@ describe('WWW-Authenticate (RFC 6750 §3)', () => {
     expect(error.headers['www-authenticate']).toBe('Bearer error="insufficient_scope"')
     expect(error.detail).not.toContain('admin')
     expect(error.cause).toBe('needs role admin')
+  })
+})
+
+describe('a route that asks for a second factor', () => {
+  it.each<[string, AccessConfig, Partial<Principal>, string]>([
+    ['refuses a session that began without one', { roles: ['admin'], mfa: true }, {}, 'mfa_required'],
+    ['lets one pass that began with it', { roles: ['admin'], mfa: true }, { hasFactor: true }, 'ok'],
+    ['tells who may not come anyway only that', { roles: ['other'], mfa: true }, {}, 'forbidden'],
+    ['refuses a role that demands it, on any route', 'authenticated', { owesFactor: true }, 'mfa_required'],
+    ['and on a public one', 'public', { owesFactor: true }, 'mfa_required'],
+  ])('%s', (_name, access, part, expected) => {
+    expect(outcome(access, principal(['admin'], [], part))).toBe(expected)
+  })
+})
+
+describe('a route that asks for a fresh authentication (RFC 9470)', () => {
+  const access: AccessConfig = { roles: ['admin'], maxAuthAgeSeconds: 300 }
+  const since = (seconds: number) => principal(['admin'], [], { authenticatedAt: NOW / 1000 - seconds })
+
+  it('lets pass who authenticated within the time, to the second', () => {
+    expect([0, 300, 301].map((age) => outcome(access, since(age)))).toEqual(['ok', 'ok', 'reauthentication_required'])
+  })
+
+  it('says in the challenge how fresh it has to be', () => {
+    const { status, headers } = refusal(access, since(301))
+    expect(status).toBe(401)
+    expect(headers['www-authenticate']).toBe('Bearer error="insufficient_user_authentication", max_age="300"')
+  })
+
+  it('never lets a key or a machine pass: nobody authenticated', () => {
+    expect(outcome(access, principal(['admin'], [], { kind: 'apiKey' }))).toBe('reauthentication_required')
   })
 })
