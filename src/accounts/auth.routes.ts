@@ -2,27 +2,36 @@
 
 import { Type } from 'typebox'
 import { problem } from '../errors.ts'
+import { type Caller, demandSession } from '../gateway/caller.ts'
 import { exchangeOf } from '../gateway/exchange.ts'
+import { answers, BEARER, originOf, strictBody } from '../http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../http/type-provider.ts'
 import type { createLogin } from './login.service.ts'
+import type { createLoginMfa } from './login-mfa.service.ts'
 import type { createLogout, SessionProof } from './logout.service.ts'
+import type { createReauthentication } from './reauthentication.service.ts'
 import type { createRefresh } from './refresh.service.ts'
 import type { createRegister } from './register.service.ts'
-import { answers, type Caller, originOf, Password, strictBody, Tokens } from './schemas.ts'
+import { Code, Password, Pending, Tokens } from './schemas.ts'
 
 export interface AuthRoutesDeps {
   register: ReturnType<typeof createRegister>
   login: ReturnType<typeof createLogin>
+  loginMfa: ReturnType<typeof createLoginMfa>
+  reauthenticate: ReturnType<typeof createReauthentication>
   refresh: ReturnType<typeof createRefresh>
   logout: ReturnType<typeof createLogout>
   caller: Caller
 }
 
+const DeviceToken = Type.String({ maxLength: 512 })
+const LoggedIn = Type.Intersect([Tokens, Type.Object({ device_token: Type.String() })])
+const MfaRequired = Type.Object({ mfa_required: Type.Literal(true), mfa_token: Type.String(), methods: Type.Array(Type.String()) })
 const RefreshToken = Type.String({ minLength: 1, maxLength: 4096 })
 const OptionalRefreshToken = strictBody({ refresh_token: Type.Optional(RefreshToken) })
 
 export const authRoutes =
-  ({ register, login, refresh, logout, caller }: AuthRoutesDeps) =>
+  ({ register, login, loginMfa, reauthenticate, refresh, logout, caller }: AuthRoutesDeps) =>
   async (app: FastifyTypeProviderTypebox) => {
     app.post(
       '/register',
@@ -31,10 +40,13 @@ export const authRoutes =
         schema: {
           summary: 'Register a user',
           body: strictBody({ username: Type.String({ maxLength: 64 }), email: Type.String({ maxLength: 254 }), password: Password }),
-          response: answers({ 201: Tokens }, [403, 409, 422, 429]),
+          response: answers({ 201: LoggedIn, 202: Pending }, [403, 409, 422, 429, 503]),
         },
       },
-      async (request, reply) => reply.code(201).send(await register(request.body, exchangeOf(request.raw).client, originOf(request))),
+      async (request, reply) => {
+        const registered = await register(request.body, exchangeOf(request.raw).client, originOf(request))
+        return 'status' in registered ? reply.code(202).send(registered) : reply.code(201).send(registered)
+      },
     )
 
     app.post(
@@ -46,12 +58,47 @@ export const authRoutes =
           body: strictBody({
             login: Type.String({ minLength: 1, maxLength: 254 }),
             password: Password,
-            device_token: Type.Optional(Type.String({ maxLength: 512 })),
+            device_token: Type.Optional(DeviceToken),
           }),
-          response: answers({ 200: Tokens }, [401, 422, 429, 503]),
+          response: answers({ 200: Type.Union([LoggedIn, MfaRequired]) }, [401, 403, 422, 429, 503]),
         },
       },
       (request) => login(request.body, exchangeOf(request.raw).client, originOf(request)),
+    )
+
+    app.post(
+      '/login/mfa',
+      {
+        config: { name: 'auth.login.mfa' },
+        schema: {
+          summary: 'Finish a login by a code of the app, or a backup code',
+          body: strictBody({
+            mfa_token: Type.String({ minLength: 1, maxLength: 4096 }),
+            code: Code,
+            device_token: Type.Optional(DeviceToken),
+          }),
+          response: answers({ 200: LoggedIn }, [401, 422, 429, 503]),
+        },
+      },
+      (request) => loginMfa(request.body, originOf(request)),
+    )
+
+    app.post(
+      '/reauthenticate',
+      {
+        config: { name: 'auth.reauthenticate' },
+        schema: {
+          summary: 'Show the password, and the code where there is one, again: a new session in place of this one',
+          security: BEARER,
+          body: strictBody({ password: Password, code: Type.Optional(Code) }),
+          response: answers({ 200: Tokens }, [401, 422, 429, 503]),
+        },
+        onRequest: async (request) => void (await caller.demand(request, { isWayOut: true })),
+      },
+      (request) => {
+        const { client, principal } = exchangeOf(request.raw)
+        return reauthenticate(principal!, request.body, client, originOf(request))
+      },
     )
 
     app.post(
@@ -78,7 +125,7 @@ export const authRoutes =
           schema: {
             summary: scope === 'all' ? 'End every session of the user' : 'End the session',
             body: OptionalRefreshToken,
-            response: answers({ 204: Type.Null() }, [401]),
+            response: answers({ 204: Type.Null() }, [401, 403]),
           },
           // a bearer is enough: no body is an empty one
           preValidation: async (request) => {
@@ -99,7 +146,10 @@ export const authRoutes =
         if (refreshToken) return null
         throw error
       })
-      if (principal) return { sessionId: principal.sessionId, userId: principal.id }
+      if (principal) {
+        demandSession(principal)
+        return { sessionId: principal.sessionId, userId: principal.id }
+      }
       if (refreshToken) return { refreshToken }
       throw problem('token_missing', { detail: 'Send an access token or a refresh_token.' })
     }

@@ -1,68 +1,92 @@
-/** Find the user, check the password with equal work for everybody, open the session, issue the pair. */
-import { insertAudit, type RequestOrigin } from '../audit/audit.repo.ts'
-import { type Db, databaseNow, inTransaction } from '../db/database.ts'
-import { Problem, problem } from '../errors.ts'
+/** Find the user, check the password with equal work for everybody, ask for the second factor where there is one, open the session. */
+import type { Audit, RequestOrigin } from '../audit/audit.ts'
+import { type Db, inTransaction } from '../db/database.ts'
+import { problem } from '../errors.ts'
 import type { ClientOrigin } from '../http/networks.ts'
 import type { Metrics } from '../metrics.ts'
-import type { SessionOpening } from '../sessions/opening.ts'
-import { canonicalLogin } from './canonical-login.ts'
+import type { MfaTokens } from '../tokens/mfa-tokens.ts'
+import { canonicalLogin } from '../users/canonical-login.ts'
+import { findUserByLogin, lockUser, replaceHash, type User } from '../users/users.repo.ts'
 import type { CredentialLimits } from './credential-limits.ts'
-import { MAX_PASSWORD_BYTES, type Passwords } from './passwords.ts'
-import { findUserByLogin, lockUser, replaceHash, type User, updateUser } from './users.repo.ts'
+import type { Device } from './devices.repo.ts'
+import type { Devices } from './devices.ts'
+import type { Entering } from './entering.ts'
+import { telling } from './outcome.ts'
+import type { Lane, Passwords } from './passwords.ts'
 
 export interface LoginDeps {
   db: Db
+  audit: Audit
   passwords: Passwords
   limits: CredentialLimits
-  opening: SessionOpening
+  devices: Devices
+  entering: Entering
+  mfaTokens: MfaTokens
   metrics: Metrics
 }
 
-export function createLogin({ db, passwords, limits, opening, metrics }: LoginDeps) {
-  async function login(input: { login: string; password: string }, client: ClientOrigin, origin: RequestOrigin) {
-    passwords.demandRoom()
+export interface LoginInput {
+  login: string
+  password: string
+  device_token?: string
+}
+
+/** Where nobody is called so, as much is looked up for this one. */
+const NOBODY = { id: '00000000-0000-0000-0000-000000000000' }
+
+export function createLogin({ db, audit, passwords, limits, devices, entering, mfaTokens, metrics }: LoginDeps) {
+  async function login(input: LoginInput, client: ClientOrigin, origin: RequestOrigin) {
+    const presented = input.device_token === undefined ? null : await devices.find(input.device_token)
+    passwords.demandRoom(presented ? 'known' : 'stranger')
     const name = canonicalLogin(input.login)
+    // who has registered and not proven the address is nobody yet: anybody may register any address, and must not learn by that whose it is.
     // Postgres holds no NUL, so nobody is called that
     const user = name.includes('\0') ? null : ((await findUserByLogin(db, name)) ?? null)
-    return limits.login(client, user ? { id: user.id } : { unknown: name }, () => enter(user, input.password, origin))
+    const known = await devices.recognise(user ?? NOBODY, presented, origin.ip)
+    const device = { token: input.device_token, device: presented }
+    return limits.login(client, user ?? { unknown: name }, known, () =>
+      enter(user, input.password, known ? 'known' : 'stranger', device, origin),
+    )
   }
 
-  async function enter(user: User | null, password: string, origin: RequestOrigin) {
+  async function enter(
+    user: User | null,
+    password: string,
+    lane: Lane,
+    device: { token: string | undefined; device: Device | null },
+    origin: RequestOrigin,
+  ) {
     // the same hash is computed for a user who does not exist
-    const isTooLong = Buffer.byteLength(password) > MAX_PASSWORD_BYTES
-    const matches = await passwords.verify(isTooLong ? null : (user?.password_hash ?? null), isTooLong ? '' : password)
+    const matches = await passwords.verify(user?.password_hash ?? null, password, lane)
     if (!user || !matches || user.disabled_at) {
-      await auditRefusal(user, origin)
-      throw problem('invalid_credentials', { cause: !user ? 'unknown user' : matches ? 'disabled user' : 'wrong password' })
+      throw await refusal(user, !user ? 'unknown user' : matches ? 'disabled user' : 'wrong password', origin)
     }
     const rehashed = passwords.needsRehash(user.password_hash) ? await passwords.hash(password) : null
 
-    const opened = await inTransaction(db, async (trx) => {
+    const entered = await inTransaction(db, async (trx) => {
       const locked = await lockUser(trx, user.id)
       // the password was checked without a lock: what it was checked against must still hold
       const isSame =
         locked && locked.password_hash === user.password_hash && locked.session_epoch === user.session_epoch && !locked.disabled_at
-      if (!isSame) throw problem('invalid_credentials', { cause: 'the account changed while the password was checked' })
+      if (!isSame) return 'changed'
       if (rehashed) await replaceHash(trx, user.id, user.password_hash, rehashed)
-      const current = await updateUser(trx, user.id, { last_login_at: await databaseNow(trx) })
-      const session = await opening.open(trx, current, origin)
-      await insertAudit(trx, { event: 'login', outcome: 'success', userId: user.id, sessionId: session.session.id, origin })
-      return { user: current, ...session }
+      if (!locked.mfa_enabled) return entering.enter(trx, locked, { amr: ['pwd'], device, event: 'login', origin })
+      await audit.record(trx, { event: 'login', outcome: 'mfa_required', userId: user.id, origin })
+      return null
     })
-    return opening.pair(opened.user, opened.session, opened.refreshToken)
+    if (entered === 'changed') throw await refusal(user, 'the account changed while the password was checked', origin)
+    if (entered) return entering.answer(entered)
+    const mfa_token = await mfaTokens.issue({ userId: user.id, sessionEpoch: user.session_epoch })
+    return { mfa_required: true as const, mfa_token, methods: ['totp', 'backup_code'] }
   }
 
-  const auditRefusal = (user: User | null, origin: RequestOrigin) =>
-    inTransaction(db, (trx) => insertAudit(trx, { event: 'login', outcome: 'invalid_credentials', userId: user?.id ?? null, origin }))
-
-  return async (...args: Parameters<typeof login>) => {
-    try {
-      const answer = await login(...args)
-      metrics.logins.inc({ outcome: 'success' })
-      return answer
-    } catch (error) {
-      metrics.logins.inc({ outcome: error instanceof Problem ? error.code : 'internal' })
-      throw error
-    }
+  /** Why, for the log and the audit log alone. */
+  async function refusal(user: User | null, cause: string, origin: RequestOrigin) {
+    const outcome = 'invalid_credentials'
+    await inTransaction(db, (trx) => audit.record(trx, { event: 'login', outcome, userId: user?.id ?? null, detail: cause, origin }))
+    return problem(outcome, { cause })
   }
+
+  const outcomeOf = (answer: Awaited<ReturnType<typeof login>>) => ('mfa_required' in answer ? 'mfa_required' : 'success')
+  return telling((outcome) => metrics.logins.inc({ outcome }), login, outcomeOf)
 }

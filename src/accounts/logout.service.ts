@@ -1,23 +1,26 @@
 /** End one session, or all of them. When this has answered, no token of theirs works anywhere. */
-import { insertAudit, type RequestOrigin } from '../audit/audit.repo.ts'
+import type { Audit, RequestOrigin } from '../audit/audit.ts'
 import { type Db, inTransaction } from '../db/database.ts'
+import type { Metrics } from '../metrics.ts'
 import type { SessionEnding } from '../sessions/ending.ts'
 import type { Revocations } from '../sessions/revocations.ts'
 import { lockSession } from '../sessions/sessions.repo.ts'
 import type { RefreshTokens } from '../tokens/refresh-tokens.ts'
-import { lockUser } from './users.repo.ts'
+import { lockUser } from '../users/users.repo.ts'
 
 /** Proven by an access token, or by holding a refresh token of the session. */
 export type SessionProof = { sessionId: string; userId: string } | { refreshToken: string }
 
 export interface LogoutDeps {
   db: Db
+  metrics: Metrics
+  audit: Audit
   ending: SessionEnding
   revocations: Revocations
   refreshTokens: RefreshTokens
 }
 
-export function createLogout({ db, ending, revocations, refreshTokens }: LogoutDeps) {
+export function createLogout({ db, metrics, audit, ending, revocations, refreshTokens }: LogoutDeps) {
   /** An unknown refresh token is no error: what the caller wants is so already. */
   return async (proof: SessionProof, scope: 'session' | 'all', origin: RequestOrigin): Promise<void> => {
     const place = 'refreshToken' in proof ? await refreshTokens.locate(proof.refreshToken) : proof
@@ -28,9 +31,10 @@ export function createLogout({ db, ending, revocations, refreshTokens }: LogoutD
       const session = await lockSession(trx, sessionId)
       // a dead session's refresh token proves nothing that could end the others
       if (!user || !session || ('refreshToken' in proof && session.revoked_at)) return null
-      await insertAudit(trx, { event: scope === 'all' ? 'logout_all' : 'logout', outcome: 'success', userId, sessionId, origin })
+      await audit.record(trx, { event: scope === 'all' ? 'logout_all' : 'logout', outcome: 'success', userId, sessionId, origin })
       return scope === 'all' ? ending.endAllSessions(trx, userId, 'logout_all') : ending.endSession(trx, userId, sessionId, 'logout')
     })
     if (revocation) await revocations.announce(revocation)
+    metrics.accountEvents.inc({ event: scope === 'all' ? 'logout_all' : 'logout', outcome: 'success' })
   }
 }

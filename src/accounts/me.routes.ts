@@ -1,29 +1,32 @@
 /** The own account. */
 import { Type } from 'typebox'
+import type { Caller } from '../gateway/caller.ts'
 import { exchangeOf } from '../gateway/exchange.ts'
+import { answers, BEARER, originOf, strictBody } from '../http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../http/type-provider.ts'
+import { UserSchema } from '../users/user-view.ts'
+import type { createAccountDeletion } from './account-deletion.service.ts'
 import type { createPasswordChange } from './password-change.service.ts'
 import type { createProfile } from './profile.service.ts'
-import { answers, type Caller, originOf, Password, strictBody, Tokens, UserSchema } from './schemas.ts'
+import { Password, Tokens } from './schemas.ts'
 
 export interface MeRoutesDeps {
   profile: ReturnType<typeof createProfile>
   changePassword: ReturnType<typeof createPasswordChange>
+  deleteAccount: ReturnType<typeof createAccountDeletion>
   caller: Caller
 }
 
 export const meRoutes =
-  ({ profile, changePassword, caller }: MeRoutesDeps) =>
+  ({ profile, changePassword, deleteAccount, caller }: MeRoutesDeps) =>
   async (app: FastifyTypeProviderTypebox) => {
-    const bearer = [{ bearer: [] }]
-
     app.get(
       '/me',
       {
         config: { name: 'auth.me' },
-        schema: { summary: 'The own account', security: bearer, response: answers({ 200: UserSchema }, [401]) },
+        schema: { summary: 'The own account', security: BEARER, response: answers({ 200: UserSchema }, [401]) },
       },
-      async (request) => profile.get((await caller.demand(request, { mayHaveToChangePassword: true })).id),
+      async (request) => profile.get((await caller.demand(request, { isWayOut: true })).id),
     )
 
     app.patch(
@@ -32,7 +35,7 @@ export const meRoutes =
         config: { name: 'auth.me' },
         schema: {
           summary: 'Change username or e-mail address',
-          security: bearer,
+          security: BEARER,
           body: Type.Object(
             {
               username: Type.Optional(Type.String({ maxLength: 64 })),
@@ -52,17 +55,41 @@ export const meRoutes =
       },
     )
 
+    app.delete(
+      '/me',
+      {
+        config: { name: 'auth.me' },
+        schema: {
+          summary: 'Delete the own account with all personal data',
+          description: 'Who logged in within 5 minutes need not show the password again.',
+          security: BEARER,
+          body: strictBody({ current_password: Type.Optional(Password) }),
+          response: answers({ 204: Type.Null() }, [401, 403, 409, 422, 429]),
+        },
+        onRequest: async (request) => void (await caller.demand(request)),
+        // no body is an empty one
+        preValidation: async (request) => {
+          request.body ??= {}
+        },
+      },
+      async (request, reply) => {
+        const { client, principal } = exchangeOf(request.raw)
+        await deleteAccount(principal!, request.body, client, originOf(request))
+        return reply.code(204).send(null)
+      },
+    )
+
     app.post(
       '/password/change',
       {
         config: { name: 'auth.password.change' },
         schema: {
           summary: 'Change the password; every other session ends',
-          security: bearer,
+          security: BEARER,
           body: strictBody({ current_password: Password, new_password: Password }),
           response: answers({ 200: Tokens }, [401, 422, 429, 503]),
         },
-        onRequest: async (request) => void (await caller.demand(request, { mayHaveToChangePassword: true })),
+        onRequest: async (request) => void (await caller.demand(request, { isWayOut: true })),
       },
       (request) => {
         const { client, principal } = exchangeOf(request.raw)

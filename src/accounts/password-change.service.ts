@@ -1,40 +1,56 @@
 /** A new password: every session ends, and the caller gets a new one. */
-import { insertAudit, type RequestOrigin } from '../audit/audit.repo.ts'
-import type { Config } from '../config/schema.ts'
-import { type Db, inTransaction } from '../db/database.ts'
+import type { Audit, RequestOrigin } from '../audit/audit.ts'
+import { type Db, databaseNow, inTransaction } from '../db/database.ts'
 import { problem } from '../errors.ts'
 import type { Principal } from '../gateway/principal.ts'
 import type { ClientOrigin } from '../http/networks.ts'
+import { occasionOf } from '../mail/occasion.ts'
+import type { Outbox } from '../mail/outbox.ts'
+import type { Metrics } from '../metrics.ts'
 import type { SessionEnding } from '../sessions/ending.ts'
 import type { SessionOpening } from '../sessions/opening.ts'
 import type { Revocations } from '../sessions/revocations.ts'
-import { lockCaller, type PasswordCheck } from './password-check.ts'
-import { field, passwordFault } from './password-policy.ts'
-import type { Passwords } from './passwords.ts'
-import { findUserById, updateUser } from './users.repo.ts'
+import { findUserById, updateUser } from '../users/users.repo.ts'
+import { telling } from './outcome.ts'
+import { authenticationOf, lockCaller, type PasswordCheck } from './password-check.ts'
+import { field, type PasswordPolicy } from './password-policy.ts'
+import { normalPassword, type Passwords } from './passwords.ts'
 
 export interface PasswordChangeDeps {
   db: Db
-  config: Config
+  audit: Audit
+  outbox: Outbox
   passwords: Passwords
+  policy: PasswordPolicy
   passwordCheck: PasswordCheck
   ending: SessionEnding
   opening: SessionOpening
   revocations: Revocations
+  metrics: Metrics
 }
 
-export function createPasswordChange({ db, config, passwords, passwordCheck, ending, opening, revocations }: PasswordChangeDeps) {
-  return async (
-    principal: Principal,
-    input: { current_password: string; new_password: string },
-    client: ClientOrigin,
-    origin: RequestOrigin,
-  ) => {
-    const checked = await passwordCheck(principal.id, input.current_password, client)
-    const fault = passwordFault(input.new_password, config.auth.password, [checked.username, checked.email])
+export interface PasswordChangeInput {
+  current_password: string
+  new_password: string
+}
+
+export function createPasswordChange({
+  db,
+  audit,
+  outbox,
+  passwords,
+  policy,
+  passwordCheck,
+  ending,
+  opening,
+  revocations,
+  metrics,
+}: PasswordChangeDeps) {
+  async function change(principal: Principal, input: PasswordChangeInput, client: ClientOrigin, origin: RequestOrigin) {
+    const checked = await passwordCheck(principal, input.current_password, client, origin)
+    const isSame = normalPassword(input.new_password) === normalPassword(input.current_password)
+    const fault = isSame ? 'must differ from the current one' : await policy(input.new_password, [checked.username, checked.email])
     if (fault) throw problem('validation_failed', { errors: field('new_password', fault) })
-    if (input.new_password === input.current_password)
-      throw problem('validation_failed', { errors: field('new_password', 'must differ from the current one') })
     const password_hash = await passwords.hash(input.new_password)
 
     const { revocation, ...opened } = await inTransaction(db, async (trx) => {
@@ -42,11 +58,14 @@ export function createPasswordChange({ db, config, passwords, passwordCheck, end
       await updateUser(trx, userId, { password_hash, password_must_change: false })
       const ended = await ending.endAllSessions(trx, userId, 'password_change')
       const user = (await findUserById(trx, userId))!
-      const session = await opening.open(trx, user, origin)
-      await insertAudit(trx, { event: 'password_change', outcome: 'success', userId, sessionId: session.session.id, origin })
-      return { revocation: ended, user, ...session }
+      const session = await opening.open(trx, user, await authenticationOf(trx, principal), origin)
+      await audit.record(trx, { event: 'password_change', outcome: 'success', userId, sessionId: session.session.id, origin })
+      await outbox.post(trx, { template: 'password_changed', data: occasionOf(await databaseNow(trx), origin), to: user.email, userId })
+      return { revocation: ended, ...session }
     })
     await revocations.announce(revocation)
-    return opening.pair(opened.user, opened.session, opened.refreshToken)
+    return opening.answer(opened)
   }
+
+  return telling((outcome) => metrics.accountEvents.inc({ event: 'password_change', outcome }), change)
 }

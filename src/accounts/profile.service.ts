@@ -1,17 +1,28 @@
 /** What a user may see and change of the own account. Roles are not part of it. */
-import { insertAudit, type RequestOrigin } from '../audit/audit.repo.ts'
-import { type Db, inTransaction } from '../db/database.ts'
+import type { Audit, RequestOrigin } from '../audit/audit.ts'
+import type { Clock } from '../clock.ts'
+import type { Config } from '../config/schema.ts'
+import { type Db, databaseNow, inTransaction, type Transaction } from '../db/database.ts'
 import { problem } from '../errors.ts'
 import type { Principal } from '../gateway/principal.ts'
 import type { ClientOrigin } from '../http/networks.ts'
+import { occasionOf } from '../mail/occasion.ts'
+import type { Outbox } from '../mail/outbox.ts'
+import type { Metrics } from '../metrics.ts'
 import type { SessionEnding } from '../sessions/ending.ts'
 import type { Revocations } from '../sessions/revocations.ts'
-import { canonicalEmail, canonicalUsername, isEmail, isUsername } from './canonical-login.ts'
+import { canonicalEmail, canonicalUsername, isEmail, isUsername } from '../users/canonical-login.ts'
+import { type UserView, viewOf } from '../users/user-view.ts'
+import { findUserById, findUserByLogin, type User, type UserChange, updateUser } from '../users/users.repo.ts'
+import type { CredentialLimits } from './credential-limits.ts'
+import { demandFreshFactor } from './freshness.ts'
+import { deleteLinksOf } from './links.repo.ts'
+import { type Links, PROOF_TTL_SECONDS } from './links.ts'
+import { telling } from './outcome.ts'
 import { lockCaller, type PasswordCheck } from './password-check.ts'
 import { field } from './password-policy.ts'
+import { isPendingName } from './pending-registrations.repo.ts'
 import { asTaken } from './register.service.ts'
-import { type UserView, viewOf } from './user-view.ts'
-import { findUserById, type UserChange, updateUser } from './users.repo.ts'
 
 export interface ProfileChange {
   username?: string
@@ -21,28 +32,56 @@ export interface ProfileChange {
 
 export interface ProfileDeps {
   db: Db
+  clock: Clock
+  audit: Audit
+  auth: Pick<Config['auth'], 'emailVerification'>
+  limits: CredentialLimits
+  links: Links
+  outbox: Outbox
   passwordCheck: PasswordCheck
   ending: SessionEnding
   revocations: Revocations
+  metrics: Metrics
 }
 
-export function createProfile({ db, passwordCheck, ending, revocations }: ProfileDeps) {
+export function createProfile({ db, clock, audit, auth, limits, links, outbox, passwordCheck, ending, revocations, metrics }: ProfileDeps) {
   async function get(userId: string): Promise<UserView> {
     const user = await findUserById(db, userId)
     if (!user) throw problem('token_revoked', { cause: 'the user is gone' })
     return viewOf(user)
   }
 
-  /** A new e-mail address needs the password, is unverified, and outdates every access token: they carry the old one. */
+  /**
+   * A new e-mail address needs the password, and a second factor of just now where there is one. Where addresses are proven first, it is the account's once its link was opened, and until then
+   * the answer is the same if it is somebody else's; else at once, unproven, and every access token is outdated: they carry the old one.
+   */
   async function change(principal: Principal, input: ProfileChange, client: ClientOrigin, origin: RequestOrigin): Promise<UserView> {
-    const wanted = readChange(input)
-    const checked = input.email === undefined ? undefined : await passwordCheck(principal.id, input.current_password!, client)
+    const { email, ...names } = readChange(input)
+    if (names.username !== undefined) {
+      // whoever asks which names are taken may do so no faster than by registering
+      await limits.register(client)
+      if (await isPendingName(db, names.username)) throw problem('username_taken')
+    }
+    const checked = email === undefined ? undefined : await passwordCheck(principal, input.current_password!, client, origin)
+    const mayMail = email !== undefined && (await limits.mail(email, 'verify_email'))
     const { user, revocation } = await inTransaction(db, async (trx) => {
       const locked = await lockCaller(trx, principal, checked?.password_hash)
-      const isNewEmail = wanted.email !== undefined && wanted.email !== locked.email
-      const changed = await updateUser(trx, locked.id, { ...wanted, ...(isNewEmail ? { email_verified_at: null } : {}) })
-      await insertAudit(trx, { event: 'profile_change', outcome: 'success', userId: locked.id, origin })
-      return { user: changed, revocation: isNewEmail ? await ending.outdateTokens(trx, locked.id) : null }
+      if (email !== undefined) demandFreshFactor(principal, locked, clock.now())
+      const detail = [names.username !== undefined && 'username', email !== undefined && 'email'].filter(Boolean).join(', ')
+      await audit.record(trx, { event: 'profile_change', outcome: 'success', userId: locked.id, detail, origin })
+      const renamed = names.username === undefined ? locked : await updateUser(trx, locked.id, names)
+      // an address that was asked for before is given up, whether or not this one is free, and whether or not it gets a mail
+      if (email !== undefined) await deleteLinksOf(trx, locked.id, 'verify_email')
+      if (email === undefined || email === locked.email) return { user: renamed, revocation: null }
+      if (auth.emailVerification === 'required') {
+        if (mayMail) await askForProof(trx, renamed, email)
+        return { user: renamed, revocation: null }
+      }
+      const moved = await updateUser(trx, locked.id, { email, email_canonical: canonicalEmail(email), email_verified_at: null })
+      if (mayMail) await mailLink(trx, moved, email)
+      const data = occasionOf(await databaseNow(trx), origin)
+      await outbox.post(trx, { template: 'email_changed', data, to: locked.email, userId: locked.id })
+      return { user: moved, revocation: await ending.outdateTokens(trx, locked.id) }
     }).catch((error) => {
       throw asTaken(error)
     })
@@ -50,10 +89,21 @@ export function createProfile({ db, passwordCheck, ending, revocations }: Profil
     return viewOf(user)
   }
 
-  return { get, change }
+  async function askForProof(trx: Transaction, user: User, email: string): Promise<void> {
+    const owner = await findUserByLogin(trx, canonicalEmail(email))
+    if (!owner || owner.id === user.id) await mailLink(trx, user, email)
+    else await outbox.post(trx, { template: 'already_registered', data: {}, to: owner.email, userId: owner.id })
+  }
+
+  async function mailLink(trx: Transaction, user: User, to: string): Promise<void> {
+    const data = await links.issue(trx, { user, purpose: 'verify_email', ttlSeconds: PROOF_TTL_SECONDS, email: to })
+    await outbox.post(trx, { template: 'verify_email', data, to, userId: user.id, ttlSeconds: PROOF_TTL_SECONDS })
+  }
+
+  return { get, change: telling((outcome) => metrics.accountEvents.inc({ event: 'profile_change', outcome }), change) }
 }
 
-function readChange({ username, email, current_password }: ProfileChange): UserChange {
+function readChange({ username, email, current_password }: ProfileChange): Pick<UserChange, 'username' | 'email'> {
   const errors = []
   if (username !== undefined && !isUsername(canonicalUsername(username))) {
     errors.push(...field('username', 'must be 3 to 32 of a-z 0-9 . _ - and begin with a letter or digit'))
@@ -64,6 +114,6 @@ function readChange({ username, email, current_password }: ProfileChange): UserC
   if (errors.length) throw problem('validation_failed', { errors })
   return {
     ...(username === undefined ? {} : { username: canonicalUsername(username) }),
-    ...(email === undefined ? {} : { email, email_canonical: canonicalEmail(email) }),
+    ...(email === undefined ? {} : { email }),
   }
 }

@@ -1,5 +1,5 @@
 /** Exchange a refresh token for its successor and a fresh access token. */
-import type { RequestOrigin } from '../audit/audit.repo.ts'
+import type { RequestOrigin } from '../audit/audit.ts'
 import { Problem, problem } from '../errors.ts'
 import type { ClientOrigin } from '../http/networks.ts'
 import type { Logger } from '../logger.ts'
@@ -31,8 +31,7 @@ export function createRefresh({ refreshTokens, opening, revocations, limits, met
     const result = await refreshTokens.rotate(presented, origin)
     metrics.refreshes.inc({ outcome: result.outcome })
     if (result.outcome === 'rotated' || result.outcome === 'repeated') {
-      const { user: _, ...pair } = await opening.pair(result.user, result.session, result.refreshToken)
-      return pair
+      return opening.pair(result.user, result.session, result.refreshToken)
     }
     if (result.outcome === 'reused') {
       await revocations.announce(result.revocation)

@@ -1,17 +1,29 @@
-/** Someone new: check the names, hash the password, write user, session and audit row, hand out the pair. */
+/**
+ * Someone new: check the names, hash the password, write user, session and audit row, hand out the pair; or, where addresses are proven
+ * first, leave it with `pending-registration.service.ts`.
+ */
 import { uuidv7 } from 'uuidv7'
-import { insertAudit, type RequestOrigin } from '../audit/audit.repo.ts'
+import type { Audit, RequestOrigin } from '../audit/audit.ts'
 import type { Config } from '../config/schema.ts'
 import { brokenConstraint, type Db, inTransaction } from '../db/database.ts'
-import { type FieldError, Problem, problem } from '../errors.ts'
+import { type FieldError, problem } from '../errors.ts'
 import type { ClientOrigin } from '../http/networks.ts'
+import type { Outbox } from '../mail/outbox.ts'
 import type { Metrics } from '../metrics.ts'
-import type { SessionOpening } from '../sessions/opening.ts'
-import { canonicalEmail, canonicalUsername, isEmail, isUsername } from './canonical-login.ts'
+import type { SessionOpening, TokenPair } from '../sessions/opening.ts'
+import { canonicalEmail, canonicalUsername, isEmail, isUsername } from '../users/canonical-login.ts'
+import { FIRST_ROLES } from '../users/roles.ts'
+import type { UserView } from '../users/user-view.ts'
+import { findUserByLogin, insertUser } from '../users/users.repo.ts'
 import type { CredentialLimits } from './credential-limits.ts'
-import { passwordFault } from './password-policy.ts'
+import type { Devices } from './devices.ts'
+import type { Entering } from './entering.ts'
+import { type Links, PROOF_TTL_SECONDS } from './links.ts'
+import { telling } from './outcome.ts'
+import type { PasswordPolicy } from './password-policy.ts'
 import type { Passwords } from './passwords.ts'
-import { findUserByLogin, insertUser } from './users.repo.ts'
+import type { PendingAccount, PendingRegistrations } from './pending-registration.service.ts'
+import { isPendingName } from './pending-registrations.repo.ts'
 
 export interface RegisterInput {
   username: string
@@ -21,51 +33,83 @@ export interface RegisterInput {
 
 export interface RegisterDeps {
   db: Db
+  audit: Audit
   config: Config
   passwords: Passwords
+  policy: PasswordPolicy
   limits: CredentialLimits
   opening: SessionOpening
+  entering: Entering
+  devices: Devices
+  links: Links
+  outbox: Outbox
+  pending: PendingRegistrations
   metrics: Metrics
 }
 
-/** No role comes from the caller: whoever registers is a `user`. */
-const FIRST_ROLES = ['user']
+/** Of an address that is to be proven first, nothing tells whether it has an account. */
+export type Registered = (TokenPair & { user: UserView; device_token: string }) | { status: 'pending' }
 
-export function createRegister({ db, config, passwords, limits, opening, metrics }: RegisterDeps) {
-  async function register(input: RegisterInput, client: ClientOrigin, origin: RequestOrigin) {
+export function createRegister({
+  db,
+  audit,
+  config,
+  passwords,
+  policy,
+  limits,
+  opening,
+  entering,
+  devices,
+  links,
+  outbox,
+  pending,
+  metrics,
+}: RegisterDeps) {
+  const provesFirst = config.auth.emailVerification === 'required'
+
+  async function register(input: RegisterInput, client: ClientOrigin, origin: RequestOrigin): Promise<Registered> {
     if (config.auth.registration === 'closed') throw problem('registration_closed')
     passwords.demandRoom()
     await limits.register(client)
-    const account = readAccount(input, config.auth.password)
-    await refuseTaken(db, account)
+    const account = await readAccount(input, policy)
+    await refuseTaken(db, provesFirst ? { username: account.username } : account)
+    if (await isPendingName(db, account.username)) throw problem('username_taken')
     const password_hash = await passwords.hash(input.password)
+    return provesFirst ? hold({ ...account, password_hash }, origin) : admit({ ...account, password_hash }, origin)
+  }
+
+  async function hold(account: PendingAccount, origin: RequestOrigin): Promise<Registered> {
+    await pending.begin(account, origin).catch((error) => {
+      throw asTaken(error)
+    })
+    return { status: 'pending' }
+  }
+
+  async function admit(account: PendingAccount, origin: RequestOrigin): Promise<Registered> {
+    const mayMail = await limits.mail(account.email, 'verify_email')
     const opened = await inTransaction(db, async (trx) => {
-      const user = await insertUser(trx, { id: uuidv7(), ...account, password_hash, roles: FIRST_ROLES, password_must_change: false })
-      const session = await opening.open(trx, user, origin)
-      await insertAudit(trx, { event: 'register', outcome: 'success', userId: user.id, sessionId: session.session.id, origin })
-      return { user, ...session }
+      const user = await insertUser(trx, { id: uuidv7(), ...account, roles: FIRST_ROLES, password_must_change: false })
+      const { deviceId, deviceToken } = await devices.remember(trx, user, { token: undefined, device: null }, origin)
+      const session = await opening.open(trx, user, { amr: ['pwd'], deviceId }, origin)
+      if (mayMail) {
+        const data = await links.issue(trx, { user, purpose: 'verify_email', ttlSeconds: PROOF_TTL_SECONDS })
+        await outbox.post(trx, { template: 'verify_email', data, to: user.email, userId: user.id, ttlSeconds: PROOF_TTL_SECONDS })
+      }
+      await audit.record(trx, { event: 'register', outcome: 'success', userId: user.id, sessionId: session.session.id, origin })
+      return { ...session, deviceToken }
     }).catch((error) => {
       throw asTaken(error)
     })
-    return opening.pair(opened.user, opened.session, opened.refreshToken)
+    return entering.answer(opened)
   }
 
-  return async (...args: Parameters<typeof register>) => {
-    try {
-      const answer = await register(...args)
-      metrics.registrations.inc({ outcome: 'success' })
-      return answer
-    } catch (error) {
-      metrics.registrations.inc({ outcome: error instanceof Problem ? error.code : 'internal' })
-      throw error
-    }
-  }
+  return telling((outcome) => metrics.registrations.inc({ outcome }), register)
 }
 
 /** Canonical names. @throws 422 naming every field that is wrong */
-export function readAccount({ username, email, password }: RegisterInput, policy: Config['auth']['password']) {
+export async function readAccount({ username, email, password }: RegisterInput, policy: PasswordPolicy) {
   const account = { username: canonicalUsername(username), email, email_canonical: canonicalEmail(email) }
-  const fault = passwordFault(password, policy, [username, email])
+  const fault = await policy(password, [username, email])
   const errors: FieldError[] = [
     ...(isUsername(account.username)
       ? []

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type Answer, call, newUser, type TestUser } from '../support/client.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
+import { mailsTo, tokenOf } from '../support/mails.ts'
+import { rows } from '../support/rows.ts'
 
 /** An answer as somebody sees it who compares: without what differs between any two answers. Seconds until a limit ends are such. */
 function seen({ status, headers, body }: Answer) {
@@ -64,7 +66,7 @@ describe.each([
 ])('the limit %s', (_, credentials, policy) => {
   let gateway: Gateway
   beforeAll(async () => {
-    gateway = await startGateway({ stores: 'postgres+redis', config: { limits: { exempt: [], credentials } } })
+    gateway = await startGateway({ config: { limits: { exempt: [], credentials } } })
   })
   afterAll(() => gateway.close())
 
@@ -84,4 +86,94 @@ describe.each([
     expect((await call(gateway, '/auth/login', { body: { login: ' NOBODY-here', password: 'x' } })).status).toBe(429)
     expect((await call(gateway, '/auth/login', { body: { login: user.email.toUpperCase(), password: 'x' } })).status).toBe(429)
   })
+})
+
+describe('what a registration tells about accounts, where addresses are proven first', () => {
+  let gateway: Gateway
+  const OWNER = { username: 'owner', email: 'owner@example.com', password: 'plain zebra and so on' }
+  beforeAll(async () => {
+    gateway = await startGateway({
+      config: { auth: { emailVerification: 'required' }, limits: { credentials: { mail: { limit: 100_000, windowSeconds: 60 } } } },
+    })
+    await call(gateway, '/auth/register', { body: OWNER })
+    await call(gateway, '/auth/email/verify', { body: { token: tokenOf((await mailsTo(gateway, OWNER.email))[0]!) } })
+  })
+  afterAll(() => gateway.close())
+  let count = 0
+  const register = (email: string, more: object = {}) =>
+    call(gateway, '/auth/register', { body: { username: `newcomer${count++}`, email, password: 'plain zebra and so on', ...more } })
+  const newAddress = () => `newcomer${count}@example.com`
+
+  it('an address that has an account, has a registration, or is new is answered alike: status, headers and body', async () => {
+    const first = seen(await register(newAddress()))
+    expect(first).toMatchObject({ status: 202, body: { status: 'pending' } })
+    for (const email of [OWNER.email, 'OWNER@Example.com', 'newcomer0@example.com', newAddress()])
+      expect(seen(await register(email))).toEqual(first)
+  })
+
+  it('so is everything else that is wrong with it', async () => {
+    for (const more of [{ username: 'owner' }, { username: '!' }, { password: 'short' }, { role: 'admin' }]) {
+      const [taken, free] = [seen(await register(OWNER.email, more)), seen(await register(newAddress(), more))]
+      expect(taken).toEqual(free)
+      expect(taken.status).toBeGreaterThanOrEqual(409)
+    }
+  })
+
+  it('the same name again is refused alike, too', async () => {
+    const name = { username: 'twice-taken' }
+    await register(OWNER.email, name)
+    const taken = seen(await register(OWNER.email, name))
+    const other = { username: 'twice-new' }
+    const email = newAddress()
+    await register(email, other)
+    expect(seen(await register(email, other))).toEqual(taken)
+    expect(taken).toMatchObject({ status: 409, body: { code: 'username_taken' } })
+  })
+
+  it('nor does a login tell whoever has registered it, by name or by address', async () => {
+    const logIns = async (email: string) => {
+      const username = `newcomer${count}`
+      expect((await register(email)).status).toBe(202)
+      const answers = []
+      for (const login of [username, email])
+        answers.push(seen(await call(gateway, '/auth/login', { body: { login, password: OWNER.password } })))
+      return answers
+    }
+    const other = { ...OWNER, password: 'quite another zebra' }
+    await rows(gateway, 'UPDATE users SET password_hash = $2 WHERE username = $1', [
+      OWNER.username,
+      await gateway.app.core.passwords.hash(other.password),
+    ])
+    const [taken, free] = [await logIns(OWNER.email), await logIns(newAddress())]
+    expect(taken).toEqual(free)
+    expect(free[0]).toMatchObject({ status: 401, body: { code: 'invalid_credentials' } })
+  })
+
+  it('the same work is done for all of them: a hash, and the same statements', async () => {
+    const hash = vi.spyOn(gateway.app.core.passwords, 'hash')
+    const statements = async (email: string) => {
+      const before = await counts()
+      expect((await register(email)).status).toBe(202)
+      const after = await counts()
+      return Object.fromEntries([...after].map(([operation, n]) => [operation, n - (before.get(operation) ?? 0)]))
+    }
+    await register(newAddress())
+    await register(OWNER.email)
+    const [taken, free] = [await statements(OWNER.email), await statements(newAddress())]
+    expect(taken).toEqual(free)
+    expect(taken).toMatchObject({ 'insert pending_registrations': 1, 'insert outbox': 1 })
+    expect(hash).toHaveBeenCalledTimes(4)
+    hash.mockRestore()
+  })
+
+  /** Statements so far, by operation, but for those that go on by themselves. */
+  async function counts(): Promise<Map<string, number>> {
+    const text = await (await fetch(`${gateway.adminUrl}/metrics`)).text()
+    const lines = [...text.matchAll(/^portcullis_db_query_duration_seconds_count\{operation="([^"]+)"\} (\d+)$/gm)]
+    return new Map(
+      lines
+        .filter(([, operation]) => /users|pending|audit|insert outbox/.test(operation!))
+        .map(([, operation, n]) => [operation!, Number(n)]),
+    )
+  }
 })

@@ -4,7 +4,11 @@ import { createPasswords, type Passwords } from '../../src/accounts/passwords.ts
 import type { Problem } from '../../src/errors.ts'
 import { createMetrics } from '../../src/metrics.ts'
 
-const options = (over: object) => ({ minLength: 12, argon2: { memoryKiB: 1024, passes: 1, concurrency: 2, queue: 3, ...over } })
+const options = (over: object) => ({
+  minLength: 12,
+  breachCheck: { enabled: false, url: '', timeoutMs: 1 },
+  argon2: { memoryKiB: 1024, passes: 1, concurrency: 2, queue: 3, ...over },
+})
 const opened: Passwords[] = []
 async function make(over: object = {}, hasher?: Hasher): Promise<Passwords> {
   const passwords = await createPasswords(options(over), createMetrics('test'), hasher)

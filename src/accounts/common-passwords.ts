@@ -1,0 +1,23 @@
+/** Passwords that many people have, and what is usually done to make one of them long enough: these are tried first. */
+import { readFileSync } from 'node:fs'
+
+const LIST = new URL('./common-passwords.txt', import.meta.url)
+/** What is longer is nobody's first guess. */
+const MAX_LENGTH = 32
+
+/** @returns whether a password is in the list, in any case, or is little more than a word of it: `Password2026!`, `qwertyqwerty` */
+export function createCommonPasswords(): (password: string) => boolean {
+  const lines = readFileSync(LIST, 'utf8').split('\n')
+  const list = new Set(lines.filter((line) => line !== '' && !line.startsWith('# ')))
+  /** Once, or again and again; two or three characters again and again are as good as a word. */
+  const isKnown = (word: string) => {
+    const unit = /^(.+?)\1+$/su.exec(word)?.[1]
+    return list.has(word) || (unit !== undefined && (unit.length <= 3 || list.has(unit)))
+  }
+  return (password) => {
+    const text = password.normalize('NFKC').toLowerCase()
+    if (text.length > MAX_LENGTH) return list.has(text)
+    const word = text.replace(/^\P{L}+|\P{L}+$/gu, '')
+    return isKnown(text) || (2 * word.length >= text.length && isKnown(word))
+  }
+}

@@ -1,0 +1,41 @@
+/** Somebody has shown all that is asked of them: the session opens, and the device is remembered. */
+import type { Audit, RequestOrigin } from '../audit/audit.ts'
+import { databaseNow, type Transaction } from '../db/database.ts'
+import type { Opened, SessionOpening } from '../sessions/opening.ts'
+import { type User, updateUser } from '../users/users.repo.ts'
+import type { Device } from './devices.repo.ts'
+import type { Devices } from './devices.ts'
+
+export interface Entry {
+  /** RFC 8176: by what. */
+  amr: string[]
+  device: { token: string | undefined; device: Device | null }
+  /** The audit row's. */
+  event: string
+  detail?: string
+  origin: RequestOrigin
+}
+
+export interface Entering {
+  /** In the caller's transaction, which holds the user's lock. */
+  enter(trx: Transaction, user: User, entry: Entry): Promise<Opened & { deviceToken: string }>
+  /** After the commit. */
+  answer(
+    entered: Opened & { deviceToken: string },
+  ): ReturnType<SessionOpening['answer']> extends Promise<infer A> ? Promise<A & { device_token: string }> : never
+}
+
+export function createEntering({ opening, devices, audit }: { opening: SessionOpening; devices: Devices; audit: Audit }): Entering {
+  return {
+    async enter(trx, user, { amr, device, event, detail, origin }) {
+      const current = await updateUser(trx, user.id, { last_login_at: await databaseNow(trx) })
+      const { deviceId, deviceToken } = await devices.remember(trx, current, device, origin)
+      const opened = await opening.open(trx, current, { amr, deviceId }, origin)
+      await audit.record(trx, { event, outcome: 'success', userId: user.id, sessionId: opened.session.id, detail: detail ?? null, origin })
+      return { ...opened, deviceToken }
+    },
+    async answer({ deviceToken, ...opened }) {
+      return { ...(await opening.answer(opened)), device_token: deviceToken }
+    },
+  }
+}

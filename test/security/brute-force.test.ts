@@ -1,0 +1,121 @@
+/** Every endpoint that takes a credential, as the OpenAPI document tells them, stops who guesses. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Answer, type CallOptions, call, newUser, type TestUser } from '../support/client.ts'
+import { newClient, post as postForm, type TestClient } from '../support/clients.ts'
+import { type Gateway, startGateway } from '../support/gateway.ts'
+import { enrol, mfaToken } from '../support/totp.ts'
+
+const FEW = { limit: 3, windowSeconds: 600 }
+const MOST_GUESSES = 30
+
+let gateway: Gateway
+let user: TestUser
+let halfway: string
+let [enrolled, other]: TestUser[] = []
+/** Of somebody who has begun to set a factor up. */
+let enrolling: string
+let machine: TestClient
+beforeAll(async () => {
+  const many = { limit: 1000, windowSeconds: 600 }
+  const credentials = {
+    register: many,
+    login: FEW,
+    address: many,
+    account: FEW,
+    mfa: FEW,
+    recovery: FEW,
+    refresh: FEW,
+    client: FEW,
+    token: FEW,
+  }
+  gateway = await startGateway({
+    config: { server: { trustedProxies: ['127.0.0.1/32'] }, docs: { enabled: true }, limits: { exempt: [], credentials } },
+  })
+  user = await newUser(gateway)
+  const withFactor = await enrol(gateway, await newUser(gateway))
+  halfway = await mfaToken(gateway, withFactor)
+  enrolled = await enrol(gateway, await newUser(gateway))
+  other = await enrol(gateway, await newUser(gateway))
+  const { token, password } = await newUser(gateway)
+  await call(gateway, '/auth/mfa/totp', { body: { password }, token })
+  enrolling = token
+  machine = await newClient(gateway)
+})
+afterAll(() => gateway.close())
+
+/** Each endpoint is guessed at from an address of its own. */
+let address = ''
+const ask = (path: string, options: CallOptions) => call(gateway, path, { ...options, headers: { 'x-forwarded-for': address } })
+const post = (path: string, options: CallOptions) => ask(path, { method: 'POST', ...options })
+const form = (path: string, fields: Record<string, string>) => postForm(gateway, path, fields, { 'x-forwarded-for': address })
+const wrong = 'a wrong password'
+const random = (i: number, length: number) => String(i).padStart(length, 'x')
+
+/** One guess, with all else right. */
+const GUESSES: Record<string, (i: number) => Promise<Answer>> = {
+  'POST /auth/login': () => post('/auth/login', { body: { login: user.username, password: wrong } }),
+  'POST /auth/login/mfa': () => post('/auth/login/mfa', { body: { mfa_token: halfway, code: '000000' } }),
+  'POST /auth/refresh': (i) => post('/auth/refresh', { body: { refresh_token: `rt_${random(i, 43)}` } }),
+  'POST /auth/reauthenticate': () => post('/auth/reauthenticate', { body: { password: wrong }, token: user.token }),
+  'PATCH /auth/me': () =>
+    ask('/auth/me', { method: 'PATCH', body: { email: 'new@example.com', current_password: wrong }, token: user.token }),
+  'DELETE /auth/me': () => ask('/auth/me', { method: 'DELETE', body: { current_password: wrong }, token: user.token }),
+  'POST /auth/password/change': () =>
+    post('/auth/password/change', { body: { current_password: wrong, new_password: 'plain zebra of fields' }, token: user.token }),
+  'POST /auth/password/reset': (i) =>
+    post('/auth/password/reset', { body: { token: random(i, 43), new_password: 'plain zebra of fields' } }),
+  'POST /auth/email/verify': (i) => post('/auth/email/verify', { body: { token: random(i, 43) } }),
+  'POST /auth/mfa/totp': () => post('/auth/mfa/totp', { body: { password: wrong }, token: user.token }),
+  'POST /auth/mfa/totp/confirm': () => post('/auth/mfa/totp/confirm', { body: { code: '000000' }, token: enrolling }),
+  'DELETE /auth/mfa/totp': () => ask('/auth/mfa/totp', { method: 'DELETE', body: { code: '000000' }, token: enrolled!.token }),
+  'POST /auth/token': () => form('/auth/token', { grant_type: 'client_credentials', client_id: machine.id, client_secret: wrong }),
+  'POST /auth/introspect': () => form('/auth/introspect', { token: user.token, client_id: machine.id, client_secret: wrong }),
+  'POST /auth/revoke': () => form('/auth/revoke', { token: user.token, client_id: machine.id, client_secret: wrong }),
+  'POST /auth/mfa/backup-codes': () => post('/auth/mfa/backup-codes', { body: { code: '000000' }, token: other!.token }),
+}
+
+/** Takes a secret, and no guess is worth anything. */
+const NO_ORACLE: Record<string, string> = {
+  'POST /auth/logout': '204 for every refresh token, good or not',
+  'POST /auth/logout-all': '204 for every refresh token, good or not',
+  'POST /auth/register': 'sets a password; limited by address',
+  'POST /auth/admin/users': 'sets a password, for an admin',
+}
+
+const SECRETS = ['password', 'current_password', 'code', 'token', 'mfa_token', 'refresh_token', 'client_secret', 'client_assertion']
+
+async function endpointsWithSecrets(): Promise<string[]> {
+  const { body } = await call(gateway, '/auth/openapi.json')
+  return Object.entries<any>(body.paths).flatMap(([path, methods]) =>
+    Object.entries<any>(methods).flatMap(([method, { requestBody }]) => {
+      const schemas = Object.values<any>(requestBody?.content ?? {}).map(({ schema }) => schema)
+      const names = schemas.flatMap(({ properties = {} }) => Object.keys(properties))
+      return names.some((name) => SECRETS.includes(name)) ? [`${method.toUpperCase()} ${path}`] : []
+    }),
+  )
+}
+
+it('the guesses below, and what is no oracle, are all the endpoints that take a secret', async () => {
+  expect([...Object.keys(GUESSES), ...Object.keys(NO_ORACLE)].sort()).toEqual((await endpointsWithSecrets()).sort())
+})
+
+describe('guesses', () => {
+  it.each(Object.keys(GUESSES))('at %s are stopped, with the seconds to wait', async (endpoint) => {
+    address = `10.1.1.${Object.keys(GUESSES).indexOf(endpoint)}`
+    const statuses: number[] = []
+    let last: Answer | undefined
+    while (last?.status !== 429 && statuses.length < MOST_GUESSES) {
+      last = await GUESSES[endpoint]!(statuses.length)
+      statuses.push(last.status)
+    }
+    expect(statuses.at(-1), statuses.join(' ') + JSON.stringify(last!.body)).toBe(429)
+    expect(
+      statuses.slice(0, -1).every((status) => status === 400 || status === 401),
+      statuses.join(' '),
+    ).toBe(true)
+    expect(statuses.length).toBeLessThanOrEqual(FEW.limit + 1)
+    // RFC 6749 knows no word of its own for it
+    expect(last!.body.code ?? last!.body.error).toBe(last!.body.error ? 'temporarily_unavailable' : 'rate_limited')
+    expect(Number(last!.headers.get('retry-after'))).toBeGreaterThan(0)
+  })
+})
