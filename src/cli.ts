@@ -1,17 +1,15 @@
 #!/usr/bin/env node
 /** The commands, thin: read the words, call the story, print, exit. 0 done, 1 failed at run time, 2 wrong usage or configuration. */
-import { randomBytes } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { createInterface } from 'node:readline/promises'
 import { parseArgs } from 'node:util'
-import { viewOf } from './accounts/user-view.ts'
-import type { Core } from './app.ts'
-import { COMMAND_LINE } from './audit/audit.repo.ts'
 import { ConfigError, type Loaded, loadConfig } from './config/load.ts'
+import { withoutSecrets } from './config/shown.ts'
 import { formatProblem } from './config/source.ts'
+import type { Core } from './core.ts'
 import { causeText, Problem } from './errors.ts'
 import { compileRoutes } from './gateway/routes.ts'
 import { createLogger, createLogOutput, flushLogger } from './logger.ts'
+import { complain, print, table, UsageError } from './terminal.ts'
 import { WrongSecretKey } from './tokens/secrets.ts'
 import { VERSION } from './version.ts'
 
@@ -23,7 +21,9 @@ const HELP = `portcullis ${VERSION}: a reverse-proxy auth gateway that owns its 
   portcullis routes --config FILE          the routes as they are matched
   portcullis migrate up|down|status        the database schema
   portcullis keys list|rotate              signing keys
-  portcullis users create|list|disable|enable|grant|revoke
+  portcullis users ACTION                  create, list, show, grant, revoke, disable, enable, unlock, delete, import …
+  portcullis clients ACTION                machine clients: create, list, disable, enable, delete, rotate-secret
+  portcullis audit verify|export           the audit log: is it whole; all of it, as NDJSON
   portcullis cleanup                       remove dead sessions and tokens now
   portcullis healthcheck                   exit 0 when the gateway is ready
 
@@ -37,7 +37,7 @@ Options
 Environment: PORTCULLIS_SECRET_KEY (32 bytes, base64), DATABASE_URL, REDIS_URL, PORT, PORTCULLIS_<SECTION>__<KEY>; each also as …_FILE.
 Exit codes: 0 done, 1 failed at run time, 2 wrong usage or configuration.`
 
-const COMMAND_HELP: Record<string, string> = {
+const COMMAND_HELP: Record<string, string | (() => Promise<string>)> = {
   serve: `portcullis serve --config FILE
 
   PORTCULLIS_SECRET_KEY=$(openssl rand -base64 32) portcullis serve --config portcullis.yaml
@@ -67,15 +67,9 @@ Starts a small API (orders, an event feed, a WebSocket) behind the gateway, on a
   portcullis keys list
   portcullis keys rotate         publishes a new key; it signs once every gateway and every cached JWKS knows it
   portcullis keys rotate --now   signs with it at once: for a key that is compromised`,
-  users: `portcullis users create|list|disable|enable|grant|revoke --config FILE
-
-  portcullis users create --email ann@example.com --username ann --role admin     prints a generated password
-  portcullis users create --email bob@example.com --username bob --password-stdin < file
-  portcullis users list [--json]
-  portcullis users grant LOGIN ROLE          LOGIN is an e-mail address or a username
-  portcullis users revoke LOGIN ROLE
-  portcullis users disable LOGIN             ends every session
-  portcullis users enable LOGIN`,
+  users: async () => (await import('./administration/users.command.ts')).USERS_HELP,
+  clients: async () => (await import('./clients/clients.command.ts')).CLIENTS_HELP,
+  audit: async () => (await import('./audit/audit.command.ts')).AUDIT_HELP,
   cleanup: `portcullis cleanup --config FILE
 
   portcullis cleanup`,
@@ -83,11 +77,6 @@ Starts a small API (orders, an event feed, a WebSocket) behind the gateway, on a
 
   portcullis healthcheck        asks /readyz of the admin listener; for containers`,
 }
-
-class UsageError extends Error {}
-
-const print = (text: string) => void process.stdout.write(`${text}\n`)
-const complain = (text: string) => void process.stderr.write(`${text}\n`)
 
 interface Words {
   values: {
@@ -99,10 +88,21 @@ interface Words {
     print?: boolean
     json?: boolean
     now?: boolean
+    search?: string
+    limit?: string
     email?: string
     username?: string
     role?: string[]
+    name?: string
+    scope?: string[]
+    jwks?: string
     'password-stdin'?: boolean
+    head?: string
+    user?: string
+    event?: string
+    since?: string
+    until?: string
+    'dry-run'?: boolean
   }
   positionals: string[]
 }
@@ -121,10 +121,21 @@ function readWords(argv: string[]): Words {
         print: { type: 'boolean' },
         json: { type: 'boolean' },
         now: { type: 'boolean' },
+        search: { type: 'string' },
+        limit: { type: 'string' },
         email: { type: 'string' },
         username: { type: 'string' },
         role: { type: 'string', multiple: true },
+        name: { type: 'string' },
+        scope: { type: 'string', multiple: true },
+        jwks: { type: 'string' },
         'password-stdin': { type: 'boolean' },
+        head: { type: 'string' },
+        user: { type: 'string' },
+        event: { type: 'string' },
+        since: { type: 'string' },
+        until: { type: 'string' },
+        'dry-run': { type: 'boolean' },
       },
     })
   } catch (error) {
@@ -144,7 +155,7 @@ function load({ values }: Words, needSecrets = true): Loaded {
 /** Opens the stores for one command. Logs go nowhere: the command prints what it did. */
 async function withCore<T>(words: Words, work: (core: Core) => Promise<T>, { needsKeys = true } = {}): Promise<T> {
   const { config, secrets } = load(words)
-  const [{ buildCore }, { migrateUp }] = await Promise.all([import('./app.ts'), import('./db/migrate.ts')])
+  const [{ buildCore }, { migrateUp }] = await Promise.all([import('./core.ts'), import('./db/migrate.ts')])
   const core = await buildCore({ config, secrets, logger: createLogger('silent') })
   try {
     if (needsKeys) {
@@ -156,8 +167,6 @@ async function withCore<T>(words: Words, work: (core: Core) => Promise<T>, { nee
     await core.close()
   }
 }
-
-const BY_OPERATOR = { actor: 'command line', origin: COMMAND_LINE }
 
 const commands: Record<string, (words: Words) => Promise<number>> = {
   async serve(words) {
@@ -187,7 +196,7 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
       const { config, warnings } = load(words, false)
       for (const warning of warnings) if (!json) complain(`warning: ${formatProblem(warning)}`)
       if (json) print(JSON.stringify({ ok: true, problems: [], warnings: warnings.map(formatProblem) }))
-      else if (shouldPrint) print((await import('yaml')).stringify(withoutPasswords(config)).trimEnd())
+      else if (shouldPrint) print((await import('yaml')).stringify(withoutSecrets(config)).trimEnd())
       else print('the configuration is valid')
       return 0
     } catch (error) {
@@ -236,14 +245,15 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
   async keys(words) {
     const [action] = words.positionals
     if (action !== 'list' && action !== 'rotate') throw new UsageError('keys takes list or rotate')
-    return withCore(words, async ({ keyring }) => {
+    return withCore(words, async ({ administration }) => {
       if (action === 'rotate') {
-        const key = await keyring.rotate({ now: words.values.now ?? false })
+        const { BY_OPERATOR } = await import('./administration/users.command.ts')
+        const key = await administration.rotateKey({ now: words.values.now ?? false }, BY_OPERATOR)
         complain(
           key.state === 'current' ? `${key.kid} signs now` : `${key.kid} is published and will sign from ${key.activatesAt.toISOString()}`,
         )
       }
-      const rows = (await keyring.list()).map((k) => ({
+      const rows = (await administration.keys()).map((k) => ({
         kid: k.kid,
         algorithm: k.algorithm,
         state: k.state,
@@ -257,38 +267,24 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
   },
 
   async users(words) {
-    const [action = '', login = '', role = ''] = words.positionals
-    const change = ['disable', 'enable', 'grant', 'revoke'].includes(action)
-    if (!change && action !== 'create' && action !== 'list')
-      throw new UsageError('users takes create, list, disable, enable, grant or revoke')
-    if (change && !login) throw new UsageError(`users ${action} needs a LOGIN`)
-    if ((action === 'grant' || action === 'revoke') && !role) throw new UsageError(`users ${action} needs a LOGIN and a ROLE`)
-    return withCore(words, async (core) => {
-      const { administration: admin, db } = core
-      if (action === 'list') {
-        const rows = (await (await import('./accounts/users.repo.ts')).listUsers(db, 1000)).map((u) => ({
-          id: u.id,
-          username: u.username,
-          email: u.email,
-          roles: u.roles.join(','),
-          disabled: u.disabled_at !== null,
-          last_login: u.last_login_at?.toISOString() ?? '-',
-        }))
-        print(words.values.json ? JSON.stringify(rows) : table(rows))
-        return 0
-      }
-      if (action === 'create') return createUser(core, words)
-      const user =
-        action === 'grant'
-          ? await admin.grant(login, role, BY_OPERATOR)
-          : action === 'revoke'
-            ? await admin.revoke(login, role, BY_OPERATOR)
-            : action === 'disable'
-              ? await admin.disable(login, BY_OPERATOR)
-              : await admin.enable(login, BY_OPERATOR)
-      print(JSON.stringify({ ...viewOf(user), disabled: user.disabled_at !== null }))
+    const { readUsersCommand } = await import('./administration/users.command.ts')
+    const command = await readUsersCommand(words)
+    return withCore(words, command)
+  },
+
+  async clients(words) {
+    const { readClientsCommand } = await import('./clients/clients.command.ts')
+    const command = readClientsCommand(words)
+    return withCore(words, async ({ clients }) => {
+      await command(clients)
       return 0
     })
+  },
+
+  async audit(words) {
+    const { readAuditCommand } = await import('./audit/audit.command.ts')
+    // it only reads: the database is left at its schema
+    return withCore(words, readAuditCommand(words), { needsKeys: false })
   },
 
   async cleanup(words) {
@@ -311,46 +307,6 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
   },
 }
 
-async function createUser({ administration }: Core, { values }: Words): Promise<number> {
-  const { email, username, role } = values
-  if (!email || !username) throw new UsageError('users create needs --email and --username')
-  const given = values['password-stdin'] ? await readLine() : null
-  const password = given ?? randomBytes(18).toString('base64url')
-  // a password that somebody else has seen must be changed
-  const user = await administration.create(
-    { username, email, password, roles: role ?? ['user'], mustChangePassword: given === null },
-    BY_OPERATOR,
-  )
-  print(JSON.stringify({ ...viewOf(user), ...(given === null ? { password } : {}) }))
-  return 0
-}
-
-async function readLine(): Promise<string> {
-  for await (const line of createInterface({ input: process.stdin })) return line
-  throw new UsageError('--password-stdin: nothing came')
-}
-
-/** A connection string may hold a password; what is shown does not. */
-function withoutPasswords(config: Loaded['config']): unknown {
-  const hide = (url: string) => url.replace(/(:\/\/[^:/@]*):.*@/, '$1:***@').replace(/([?&]password=)[^&]*/gi, '$1***')
-  return { ...config, database: { ...config.database, url: hide(config.database.url) }, redis: { url: hide(config.redis.url) } }
-}
-
-function table(rows: Record<string, unknown>[]): string {
-  if (!rows.length) return '(none)'
-  const columns = Object.keys(rows[0]!)
-  const cells = [columns, ...rows.map((row) => columns.map((c) => String(row[c])))]
-  const widths = columns.map((_, i) => Math.max(...cells.map((line) => line[i]!.length)))
-  return cells
-    .map((line) =>
-      line
-        .map((cell, i) => cell.padEnd(widths[i]!))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n')
-}
-
 function done(text: string): number {
   print(text)
   return 0
@@ -368,7 +324,8 @@ async function run(argv: string[]): Promise<number> {
   if (!name) return words.values.help ? done(HELP) : misused(HELP)
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (!command) throw new UsageError(`no such command: ${name}`)
-  if (words.values.help) return done(COMMAND_HELP[name]!)
+  const help = COMMAND_HELP[name]!
+  if (words.values.help) return done(typeof help === 'string' ? help : await help())
   return command({ ...words, positionals })
 }
 
@@ -393,7 +350,7 @@ function exitCodeOf(error: unknown): number {
         ...(error.code === 'unavailable' ? [causeText(error.cause)] : []),
       ].join('\n'),
     )
-    return error.code === 'validation_failed' ? 2 : 1
+    return error.code === 'validation_failed' || error.code === 'not_found' ? 2 : 1
   }
   complain(causeText(error))
   return 1

@@ -136,6 +136,12 @@ describe('an admin e-mail address in the environment', () => {
     await Promise.all([first, ...gateways].map((g) => g.close()))
   })
 
+  it('without it nobody has an account', async () => {
+    const gateway = await startGateway()
+    expect(await rows(gateway, 'SELECT username FROM users')).toEqual([])
+    await gateway.close()
+  })
+
   it('with a password that the policy refuses starts nothing', async () => {
     await expect(startGateway({ env: { ...env, PORTCULLIS_ADMIN_PASSWORD: 'short' } })).rejects.toMatchObject({ code: 'validation_failed' })
   })

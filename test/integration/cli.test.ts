@@ -1,11 +1,13 @@
-import { randomBytes } from 'node:crypto'
+import { generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest'
 import { parse } from 'yaml'
+import { sealAll } from '../support/audit.ts'
 import { call } from '../support/client.ts'
+import { basic, post } from '../support/clients.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
 import { createDatabase, query } from '../support/postgres.ts'
 import { freePort, type Running, start, until } from '../support/processes.ts'
@@ -49,7 +51,7 @@ async function run(args: string[], env: NodeJS.ProcessEnv = {}, input = '', cwd 
 }
 
 describe('the command line', () => {
-  const commands = ['serve', 'demo', 'check', 'routes', 'migrate', 'keys', 'users', 'cleanup', 'healthcheck']
+  const commands = ['serve', 'demo', 'check', 'routes', 'migrate', 'keys', 'users', 'clients', 'audit', 'cleanup', 'healthcheck']
 
   it('tells every command in --help', async () => {
     const { code, stdout } = await run(['--help'])
@@ -78,8 +80,15 @@ describe('the command line', () => {
     ['an unknown option', ['serve', '--prot', '1'], /--prot/],
     ['an option without its value', ['check', '--config'], /--config/],
     ['an unknown action', ['migrate', 'sideways'], /up, down or status/],
+    ['an unknown action', ['audit', 'erase'], /verify or export/],
     ['a missing login', ['users', 'disable'], /needs a LOGIN/],
     ['a missing role', ['users', 'grant', 'ann'], /a ROLE/],
+    ['a limit that is no number', ['users', 'list', '--limit', 'all'], /--limit takes a number/],
+    ['an unknown action on users', ['users', 'promote', 'ann'], /users takes create, import, list, show, .* or delete/],
+    ['a missing client', ['clients', 'disable'], /needs a CLIENT/],
+    ['a client without a name', ['clients', 'create'], /--name/],
+    ['keys that are not there', ['clients', 'create', '--name', 'x', '--jwks', '/nowhere.json'], /--jwks/],
+    ['no such action on clients', ['clients', 'steal'], /clients takes/],
   ])('exits 2 and says why for %s', async (_, args, told) => {
     const { code, stdout, stderr } = await run(args)
     expect([code, stdout]).toEqual([2, ''])
@@ -156,10 +165,12 @@ describe('check', () => {
     const { code, stdout } = await run(['check', '--print'], {
       DATABASE_URL: url,
       REDIS_URL: 'redis://:s3cr3t-redis@cache',
+      PORTCULLIS_MAIL__URL: 'smtp://gate:s3cr3t-mail@mail',
       PORTCULLIS_SECRET_KEY: KEY,
     })
     expect(code).toBe(0)
     expect(stdout).toContain('postgres://')
+    expect(stdout).toContain('smtp://gate:***@mail')
     for (const word of ['s3cr3t', KEY]) expect(stdout).not.toContain(word)
   })
 
@@ -300,7 +311,12 @@ describe('beside a running gateway', () => {
         /password: must be at least 12/,
       ],
       ['no password where one was promised', ['--username', 'x-y-z', '--email', 'x@example.com', '--password-stdin'], '', /nothing came/],
-      ['what is no role', ['--username', 'x-y-z', '--email', 'x@example.com', '--role', 'Not A Role'], '', /not a role name/],
+      [
+        'a role that the configuration does not name',
+        ['--username', 'x-y-z', '--email', 'x@example.com', '--role', 'ops'],
+        '',
+        /role: no such role; known: admin, user/,
+      ],
     ])('exits 2 for %s', async (_, args, input, told) => {
       const { code, stderr } = await run(['users', 'create', ...args], env, input)
       expect(code).toBe(2)
@@ -316,12 +332,12 @@ describe('beside a running gateway', () => {
 
   describe('users', () => {
     it('list shows everybody, as a table and as JSON', async () => {
-      const person = await newPerson('--role', 'ops')
+      const person = await newPerson('--role', 'admin')
       expect((await done(['users', 'list'])).split('\n')[0]).toMatch(/^id +username +email +roles +disabled +last_login$/)
       const rows: Record<string, unknown>[] = JSON.parse(await done(['users', 'list', '--json']))
       expect(rows.find((r) => r.username === person.username)).toMatchObject({
         email: person.email,
-        roles: 'ops',
+        roles: 'admin',
         disabled: false,
         last_login: '-',
       })
@@ -353,10 +369,123 @@ describe('beside a running gateway', () => {
       expect((await api(body.access_token)).status).toBe(401)
     })
 
-    it.each(['grant', 'disable'])('%s exits 2 for nobody', async (action) => {
+    it('show, unlock, end-sessions, force-password-change and reset-factor do what they say, by name, address or id', async () => {
+      const person = await newPerson()
+      const shown = JSON.parse(await done(['users', 'show', person.username]))
+      expect(shown).toMatchObject({ username: person.username, disabled: false })
+      const { body } = await login(person.username, person.password)
+      expect(JSON.parse(await done(['users', 'unlock', shown.id]))).toMatchObject({ id: shown.id })
+      expect((await api(body.access_token)).status).toBe(200)
+      await done(['users', 'end-sessions', person.email])
+      await until(async () => (await api(body.access_token)).body.code === 'token_revoked', 'the end of the session')
+      expect(JSON.parse(await done(['users', 'force-password-change', shown.id])).password_must_change).toBe(true)
+      expect((await login(person.username, person.password)).body.user.password_must_change).toBe(true)
+      await query(gateway.databaseUrl, 'UPDATE users SET mfa_enabled = true WHERE id = $1', [shown.id])
+      expect(JSON.parse(await done(['users', 'reset-factor', shown.id])).mfa_enabled).toBe(false)
+      const events = await query(
+        gateway.databaseUrl,
+        `SELECT DISTINCT event FROM audit_log WHERE user_id = $1 AND actor = 'command line' ORDER BY 1`,
+        [shown.id],
+      )
+      expect(events.map((e) => e.event)).toEqual(['factor_reset', 'password_change_force', 'sessions_end', 'user_create', 'user_unlock'])
+    })
+
+    it('delete removes somebody, whose name is free again', async () => {
+      const person = await newPerson()
+      const { id, deleted } = JSON.parse(await done(['users', 'delete', person.username]))
+      expect(deleted).toBe(true)
+      expect(await query(gateway.databaseUrl, 'SELECT 1 FROM users WHERE id = $1', [id])).toEqual([])
+      expect((await run(['users', 'show', person.username], env)).code).toBe(2)
+      await done(['users', 'create', '--username', person.username, '--email', person.email])
+    })
+
+    it('list finds by --search and --role, and says when there are more', async () => {
+      const [one, two] = [await newPerson(), await newPerson()]
+      const found = async (...more: string[]) =>
+        (JSON.parse(await done(['users', 'list', '--json', ...more])) as { username: string }[]).map((u) => u.username)
+      expect(await found('--search', two.email.toUpperCase())).toEqual([two.username])
+      expect(await found('--search', '%')).toEqual([])
+      expect(await found('--search', one.username, '--role', 'admin')).toEqual([])
+      const { stdout, stderr } = await run(['users', 'list', '--json', '--limit', '1'], env)
+      expect([JSON.parse(stdout).length, stderr]).toEqual([1, expect.stringContaining('there are more than 1')])
+    })
+
+    it('the last admin stays', async () => {
+      await query(gateway.databaseUrl, `UPDATE users SET roles = '{user}'`)
+      const person = await newPerson('--role', 'admin')
+      for (const args of [
+        ['revoke', person.username, 'admin'],
+        ['disable', person.username],
+        ['delete', person.username],
+      ]) {
+        const { code, stderr } = await run(['users', ...args], env)
+        expect([code, stderr]).toEqual([1, 'This is the last admin: make another one first.\n'])
+      }
+    })
+
+    it('import takes a file or standard input, tells every bad line, exits 1 for one, and can be run again', async () => {
+      const line = (name: string, more = {}) => JSON.stringify({ username: name, email: `${name}@example.com`, ...more })
+      const file = fileWith([line('imported-1'), '{', line('imported-2', { role: 'admin' }), line('imported-3')].join('\n'))
+      const told = 'line 2: is not valid JSON\nline 3: role: is not known here\n'
+      const dry = await run(['users', 'import', file, '--dry-run'], env)
+      expect(dry).toEqual({ code: 1, stdout: '{"created":2,"skipped":0,"failed":2}\n', stderr: told })
+      expect(await run(['users', 'import', file], env)).toEqual(dry)
+      const again = await run(['users', 'import', '-'], env, `${line('imported-1')}\n${line('imported-4')}\n`)
+      expect(again).toEqual({
+        code: 0,
+        stdout: '{"created":1,"skipped":1,"failed":0}\n',
+        stderr: 'line 1: skipped: the e-mail address is there already\n',
+      })
+    })
+
+    it('import of what cannot be read exits 2, or 1 when that shows only later', async () => {
+      const missing = await run(['users', 'import', join(dir, 'nowhere.ndjson')], env)
+      expect([missing.code, missing.stderr]).toEqual([2, expect.stringContaining('ENOENT')])
+      const folder = await run(['users', 'import', dir], env)
+      expect([folder.code, folder.stderr]).toEqual([1, expect.stringContaining('EISDIR')])
+      expect((await run(['users', 'import'], env)).stderr).toContain('needs a FILE')
+    })
+
+    it.each(['grant', 'disable', 'delete', 'show'])('%s exits 2 for nobody', async (action) => {
       const { code, stderr } = await run(['users', action, 'nobody', 'admin'], env)
       expect(code).toBe(2)
       expect(stderr).toContain('no user nobody')
+    })
+  })
+
+  describe('clients', () => {
+    const ask = async (secret: string, id: string) =>
+      (await post(gateway, '/auth/token', { grant_type: 'client_credentials' }, basic({ id, secret }))).body
+
+    it('makes, lists, disables, enables and removes one, and gives it a new secret', async () => {
+      const made = JSON.parse(await done(['clients', 'create', '--name', 'billing', '--role', 'service', '--scope', 'a', '--scope', 'b']))
+      const { id } = made.client
+      expect(made.client).toMatchObject({ name: 'billing', roles: ['service'], scopes: ['a', 'b'], auth_method: 'client_secret' })
+      const { access_token } = await ask(made.client_secret, id)
+      expect((await api(access_token)).status).toBe(200)
+      expect((await done(['clients', 'list'])).split('\n')[0]).toMatch(/^id +name +auth_method +roles +scopes +disabled/)
+      expect(JSON.parse(await done(['clients', 'list', '--json']))).toMatchObject([{ id, name: 'billing', scopes: 'a b' }])
+      const { client_secret } = JSON.parse(await done(['clients', 'rotate-secret', 'billing']))
+      await until(async () => (await api(access_token)).body.code === 'token_revoked', 'the end of the token')
+      expect((await ask(made.client_secret, id)).error).toBe('invalid_client')
+      expect(JSON.parse(await done(['clients', 'disable', id])).disabled).toBe(true)
+      expect((await ask(client_secret, id)).error).toBe('invalid_client')
+      expect(JSON.parse(await done(['clients', 'enable', 'billing'])).disabled).toBe(false)
+      expect((await ask(client_secret, id)).token_type).toBe('Bearer')
+      await done(['clients', 'delete', 'billing'])
+      expect((await ask(client_secret, id)).error).toBe('invalid_client')
+      const { code, stderr } = await run(['clients', 'delete', 'billing'], env)
+      expect([code, stderr]).toEqual([2, expect.stringContaining('nothing of this name')])
+    })
+
+    it('registers public keys from a file, and no private ones', async () => {
+      const { publicKey, privateKey } = generateKeyPairSync('ed25519')
+      const jwks = (key: KeyObject) => fileWith(JSON.stringify({ keys: [key.export({ format: 'jwk' })] }))
+      const made = JSON.parse(await done(['clients', 'create', '--name', 'meter', '--jwks', jwks(publicKey)]))
+      expect(made).toMatchObject({ client: { auth_method: 'private_key_jwt' } })
+      expect(made).not.toHaveProperty('client_secret')
+      const { code, stderr } = await run(['clients', 'create', '--name', 'other', '--jwks', jwks(privateKey)], env)
+      expect([code, stderr]).toEqual([2, expect.stringContaining('private key')])
     })
   })
 
@@ -394,6 +523,61 @@ describe('beside a running gateway', () => {
     })
   })
 
+  describe('audit', () => {
+    const verify = (...more: string[]) => run(['audit', 'verify', ...more], env)
+
+    it('verify exits 0 and tells the head while the log is whole, 1 and what is wrong when it is not', async () => {
+      await newPerson()
+      const head = await sealAll(gateway)
+      const whole = await verify('--head', head)
+      expect([whole.code, whole.stderr]).toEqual([0, ''])
+      expect(whole.stdout).toMatch(/^intact; \d+ rows in \d+ batches, 0 not sealed yet\nsealed at \d{4}-/)
+      expect(whole.stdout).toContain(`\nhead ${head}\n`)
+      expect((await verify('--head', `${'9'.repeat(6)}:${'0'.repeat(64)}`)).stdout).toMatch(
+        /^cut off end: batch 999999 of that head is gone/,
+      )
+
+      const change = (from: string, to: string) =>
+        query(gateway.databaseUrl, 'UPDATE audit_log SET event = $2 WHERE event = $1', [from, to])
+      await change('user_create', 'user_make')
+      const { code, stdout } = await verify()
+      expect([code, stdout.split('\n')[0]]).toEqual([1, expect.stringMatching(/^changed row: [0-9a-f-]{36} in batch \d+, sealed at /)])
+      expect(stdout).toMatch(/^not intact: \d+ faults?; /m)
+      await change('user_make', 'user_create')
+      expect((await verify()).code).toBe(0)
+    })
+
+    it('export writes a line of JSON for each event, filtered by user, event and time', async () => {
+      const person = await newPerson()
+      const { body } = await login(person.username, person.password)
+      const list = async (...more: string[]) => {
+        const text = await done(['audit', 'export', ...more])
+        return text
+          .split('\n')
+          .slice(0, -1)
+          .map((line) => JSON.parse(line))
+      }
+      const [made, entered] = await list('--user', person.email.toUpperCase())
+      expect(made).toMatchObject({ event: 'user_create', actor: 'command line', ip: null })
+      expect(entered).toMatchObject({ event: 'login', outcome: 'success', user_id: body.user.id, ip: '127.0.0.1' })
+      expect(await list('--user', body.user.id, '--event', 'login')).toEqual([entered])
+      expect(await list('--user', body.user.id, '--since', entered.at)).toEqual([entered])
+      expect(await list('--user', body.user.id, '--until', entered.at)).toEqual([made])
+      expect(await list('--since', '2100-01-01')).toEqual([])
+      expect((await list()).length).toBeGreaterThan(2)
+    })
+
+    it.each([
+      ['a head that is none', ['verify', '--head', 'abc'], /--head is <number>:<hash>/],
+      ['a time that is none', ['export', '--since', 'yesterday'], /--since is a date or an instant/],
+      ['nobody', ['export', '--user', 'nobody'], /no user nobody/],
+    ])('exits 2 for %s', async (_, args, told) => {
+      const { code, stdout, stderr } = await run(['audit', ...args], env)
+      expect([code, stdout]).toEqual([2, ''])
+      expect(stderr).toMatch(told)
+    })
+  })
+
   it('cleanup removes what is dead and says how much', async () => {
     const person = await newPerson()
     const { body } = await login(person.username, person.password)
@@ -402,7 +586,7 @@ describe('beside a running gateway', () => {
     await query(gateway.databaseUrl, `UPDATE sessions SET expires_at = now() - interval '1 day' WHERE id = $1`, [sid])
     expect(JSON.parse(await done(['cleanup'])).sessions).toBe(1)
     expect(await query(gateway.databaseUrl, 'SELECT 1 FROM sessions WHERE id = $1', [sid])).toEqual([])
-    expect(JSON.parse(await done(['cleanup']))).toEqual({ sessions: 0, refreshTokens: 0 })
+    expect(JSON.parse(await done(['cleanup']))).toEqual({ sessions: 0, refreshTokens: 0, auditRows: 0 })
   })
 
   it('healthcheck exits 0 while the gateway is ready, and 1 when nobody answers', async () => {

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import net from 'node:net'
 import type { Gateway } from './gateway.ts'
+import { rows } from './rows.ts'
 
 export interface Answer<T = any> {
   status: number
@@ -63,14 +64,15 @@ export async function newUser(gateway: { url: string }): Promise<TestUser> {
   return { ...person, id: body.user.id, token: body.access_token, refreshToken: body.refresh_token }
 }
 
-/** Somebody with these roles, who has logged in. */
+/** Somebody with these roles, who has logged in; also with such as the configuration does not name, or not any more. */
 export async function newUserWithRoles(gateway: Gateway, roles: string[]): Promise<TestUser> {
   const user = await newUser(gateway)
+  const { administration, config } = gateway.app.core
   for (const role of roles)
-    await gateway.app.core.administration.grant(user.username, role, {
-      actor: 'test',
-      origin: { ip: null, userAgent: null, requestId: null },
-    })
+    if (role in config.auth.roles)
+      await administration.grant(user.id, role, { actor: 'test', origin: { ip: null, userAgent: null, requestId: null } })
+    else
+      await rows(gateway, 'UPDATE users SET roles = array_append(roles, $2), token_epoch = token_epoch + 1 WHERE id = $1', [user.id, role])
   return login(gateway, user)
 }
 
