@@ -7,33 +7,18 @@ import httpProxy from '@fastify/http-proxy'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
-import { adminRoutes } from './accounts/admin.routes.ts'
-import { createAdministration } from './accounts/administration.service.ts'
-import { authRoutes } from './accounts/auth.routes.ts'
-import { bootstrapAdmin } from './accounts/bootstrap.service.ts'
-import { createCredentialLimits } from './accounts/credential-limits.ts'
-import { createLogin } from './accounts/login.service.ts'
-import { createLogout } from './accounts/logout.service.ts'
-import { meRoutes } from './accounts/me.routes.ts'
-import { createPasswordChange } from './accounts/password-change.service.ts'
-import { createPasswordCheck } from './accounts/password-check.ts'
-import { createPasswords } from './accounts/passwords.ts'
-import { createProfile } from './accounts/profile.service.ts'
-import { createRefresh } from './accounts/refresh.service.ts'
-import { createRegister } from './accounts/register.service.ts'
-import { createRoles } from './accounts/roles.ts'
-import { createCaller } from './accounts/schemas.ts'
-import { type Clock, systemClock } from './clock.ts'
-import type { Config, Secrets as SecretValues } from './config/schema.ts'
-import { type OpenDatabase, openDatabase } from './db/database.ts'
-import { migrateUp } from './db/migrate.ts'
+import { createApiKeyAuthentication } from './api-keys/authenticate-key.ts'
+import type { Config } from './config/schema.ts'
+import { type BuildOptions, buildCore, type Core, jobsOf, prepare } from './core.ts'
+import type { OpenDatabase } from './db/database.ts'
+import { createEndpoints } from './endpoints.ts'
 import { problem, unavailable } from './errors.ts'
 import { createAuthenticate } from './gateway/authenticate.ts'
 import { exchangeOf } from './gateway/exchange.ts'
 import { createForward } from './gateway/forward.ts'
+import { createGuessLimit } from './gateway/guess-limit.ts'
 import { createHeaderRules } from './gateway/headers.ts'
 import { createRouteLimits } from './gateway/limit.ts'
-import type { Resolve } from './gateway/names.ts'
 import { createPipeline, PROXIED_METHODS } from './gateway/pipeline.ts'
 import { compileRoutes } from './gateway/routes.ts'
 import { createStreams } from './gateway/streams.ts'
@@ -45,92 +30,18 @@ import { createOriginReader, parseNetworks } from './http/networks.ts'
 import { createObserver, type ErrorRecord, newestErrors } from './http/observe.ts'
 import { createServer } from './http/server.ts'
 import { boundBody } from './http/slow-body.ts'
-import { createCleanup, createRetryErasure } from './jobs/cleanup.ts'
 import { type Job, schedule } from './jobs/schedule.ts'
 import { createAdmission } from './limits/admission.ts'
 import { createCounterTable } from './limits/counters.repo.ts'
 import { createLimiter } from './limits/limiter.ts'
 import { createRedisGuard } from './limits/redis-guard.ts'
-import type { Logger } from './logger.ts'
-import { createMetrics } from './metrics.ts'
-import { type Broadcast, openRedis } from './redis.ts'
-import { createSessionEnding } from './sessions/ending.ts'
 import { createSessionOpening } from './sessions/opening.ts'
-import { createRevocations } from './sessions/revocations.ts'
 import { createAccessTokens } from './tokens/access-tokens.ts'
 import { createAssertions } from './tokens/assertions.ts'
-import { createKeyring } from './tokens/keyring.ts'
 import { createRefreshTokens } from './tokens/refresh-tokens.ts'
-import { createSecrets } from './tokens/secrets.ts'
 import { wellKnownRoutes } from './tokens/well-known.routes.ts'
+import { createRoles } from './users/roles.ts'
 import { VERSION } from './version.ts'
-
-export interface BuildOptions {
-  config: Config
-  secrets: SecretValues
-  logger: Logger
-  clock?: Clock
-  /** How the names of upstreams are looked up; by the system unless told otherwise. */
-  resolve?: Resolve | undefined
-  /** The demo's admin may keep the generated password. */
-  adminMustChangePassword?: boolean
-  /** This process is one of several that serve. What is to be done once is done by their supervisor. */
-  team?: Team
-}
-
-export interface Team {
-  workers: number
-  siblings: Broadcast & { lastErrors(): Promise<ErrorRecord[]> }
-}
-
-/** What the commands of an operator work with: everything but the listeners. */
-export type Core = Awaited<ReturnType<typeof buildCore>>
-
-export async function buildCore({ config, secrets: values, logger, clock = systemClock, team }: BuildOptions) {
-  if (!values.secretKey) throw new Error('PORTCULLIS_SECRET_KEY is required')
-  const metrics = createMetrics(VERSION)
-  const database = await openDatabase(config.database, logger, (operation, seconds) =>
-    metrics.dbQuerySeconds.observe({ operation }, seconds),
-  )
-  const { db } = database
-  const redis = config.redis.url === 'memory' ? null : openRedis(config.redis.url, logger)
-  const secrets = createSecrets(values.secretKey, values.previousSecretKey)
-  const keyring = createKeyring({ db, secrets, tokens: config.tokens, logger, now: () => clock.now() })
-  const revocations = createRevocations({
-    db,
-    clock,
-    logger,
-    broadcasts: [team?.siblings, redis?.broadcast].filter((b) => b !== undefined),
-  })
-  const ending = createSessionEnding(revocations, config.tokens)
-  const passwords = await createPasswords(config.auth.password, metrics)
-  const administration = createAdministration({ db, config, passwords, ending, revocations })
-  const cleanup = createCleanup({ db, needsLock: database.kind === 'postgres', config: config.auth, metrics, logger })
-
-  return {
-    config,
-    values,
-    logger,
-    clock,
-    metrics,
-    database,
-    db,
-    redis,
-    secrets,
-    keyring,
-    revocations,
-    ending,
-    passwords,
-    administration,
-    cleanup,
-    async close() {
-      revocations.stop()
-      passwords.close()
-      redis?.close()
-      await database.close()
-    },
-  }
-}
 
 export interface App {
   core: Core
@@ -148,35 +59,31 @@ export interface App {
   stop(): Promise<void>
 }
 
-/** The database as this version needs it, with a signing key and the first admin. */
-export async function prepare(core: Core, { adminMustChangePassword = true }: BuildOptions): Promise<void> {
-  const { db, config, passwords, logger, keyring } = core
-  for (const name of await migrateUp(db)) logger.info({ migration: name }, 'migrated')
-  await keyring.load()
-  const { adminEmail, adminPassword } = core.values
-  if (!adminEmail || !adminPassword) return
-  const admin = { email: adminEmail, password: adminPassword, mustChangePassword: adminMustChangePassword }
-  await bootstrapAdmin(admin, { db, config, passwords, logger })
-}
-
-/** What is done once, however many processes serve. */
-export const jobsOf = ({ config, cleanup, db }: Core): Job[] => [
-  { name: 'cleanup', everySeconds: config.auth.cleanup.intervalSeconds, firstAfterSeconds: CLEANUP_AFTER_SECONDS, run: cleanup },
-  { name: 'retry erasure', everySeconds: 60, run: createRetryErasure(db, config.auth.refresh) },
-]
-
 export async function buildApp(options: BuildOptions): Promise<App> {
   const { team } = options
   const core = await buildCore(options)
-  const { config, logger, clock, metrics, database, db, redis, secrets, keyring, revocations, ending, passwords } = core
+  const { config, logger, clock, metrics, database, db, redis, secrets, keyring, revocations, ending, audit, outbox } = core
 
   const guard = createRedisGuard(() => clock.steady())
   const shares = config.server.replicas * (team?.workers ?? 1)
   const limiter = createLimiter({ redis, guard, shares, counters: createCounterTable(db), metrics })
   const accessTokens = createAccessTokens({ keyring, tokens: config.tokens, clock })
-  const refreshTokens = createRefreshTokens({ db, secrets, ending, tokens: config.tokens, refresh: config.auth.refresh })
-  const opening = createSessionOpening({ accessTokens, refreshTokens, grantsOf: createRoles(config.auth.roles), config })
-  const authenticate = createAuthenticate({ accessTokens, keyring, revocations, limiter, config, metrics, clock })
+  const refreshTokens = createRefreshTokens({ db, audit, outbox, secrets, ending, tokens: config.tokens, auth: config.auth })
+  const grantsOf = createRoles(config.auth.roles)
+  const opening = createSessionOpening({ accessTokens, refreshTokens, ending, revocations, grantsOf, config })
+  const tokenGuesses = createGuessLimit(limiter, config.limits.credentials)
+  const keyAuthentication = createApiKeyAuthentication({ db, revocations, guesses: tokenGuesses, grantsOf, config, metrics, clock })
+  const { authenticate: authenticateKey } = keyAuthentication
+  const authenticate = createAuthenticate({
+    authenticateKey,
+    accessTokens,
+    keyring,
+    revocations,
+    guesses: tokenGuesses,
+    config,
+    metrics,
+    clock,
+  })
 
   const table = compileRoutes(config)
   const admission = createAdmission({ redis: redis?.client ?? null, guard, shares, metrics, now: () => clock.steady() })
@@ -193,6 +100,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
     limits: createRouteLimits(config.limits, table.routes, admission),
     forward: createForward({ upstreams, headers }),
     bridge: createWebSocketBridge({ upstreams, headers, streams }),
+    now: () => clock.now(),
     ownMethods: (path) => OWN_METHODS.filter((method): boolean => server.hasRoute({ method, url: path })),
     isStopping: () => isStopping,
     streams,
@@ -203,15 +111,18 @@ export async function buildApp(options: BuildOptions): Promise<App> {
   const publicServer = await createServer({ config, clock, logger, pipeline, observer, metrics })
   const server = publicServer.app
 
-  const limits = createCredentialLimits(limiter, secrets, config.limits.credentials)
-  const passwordCheck = createPasswordCheck({ db, passwords, limits })
-  const caller = createCaller(authenticate)
-  const register = createRegister({ db, config, passwords, limits, opening, metrics })
-  const login = createLogin({ db, passwords, limits, opening, metrics })
-  const refresh = createRefresh({ refreshTokens, opening, revocations, limits, metrics, logger })
-  const logout = createLogout({ db, ending, revocations, refreshTokens })
-  const profile = createProfile({ db, passwordCheck, ending, revocations })
-  const changePassword = createPasswordChange({ db, config, passwords, passwordCheck, ending, opening, revocations })
+  const endpoints = createEndpoints({
+    core,
+    limiter,
+    accessTokens,
+    refreshTokens,
+    opening,
+    grantsOf,
+    keyAuthentication,
+    tokenGuesses,
+    authenticate,
+    lastErrors,
+  })
 
   // our own answers: helmet's headers, JSON only, never stored
   await server.register(async (own) => {
@@ -234,9 +145,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
             throw unavailable(revocations.lastError() ?? 'the database does not answer')
         })
         if (config.docs.enabled) await registerDocs(auth, config)
-        await auth.register(authRoutes({ register, login, refresh, logout, caller }))
-        await auth.register(meRoutes({ profile, changePassword, caller }))
-        await auth.register(adminRoutes({ lastErrors, caller }))
+        await endpoints.register(auth)
       },
       { prefix: config.auth.prefix },
     )
@@ -300,6 +209,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
       await pause(config.server.shutdownDelayMs)
       streams.endAll()
       await publicServer.close(config.server.shutdownTimeoutMs)
+      await endpoints.settled()
       await stopJobs()
       stopSampling()
       streams.stop()
@@ -311,11 +221,9 @@ export async function buildApp(options: BuildOptions): Promise<App> {
   }
 }
 
-const OWN_METHODS = ['GET', 'HEAD', 'POST', 'PATCH', 'DELETE']
+const OWN_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 const DB_LAG_SECONDS = 3
 const BREAKER_VALUES = { closed: 0, 'half-open': 1, open: 2 }
-/** A gateway that is restarted more often than the interval cleans up, too. */
-const CLEANUP_AFTER_SECONDS = 300
 
 async function registerDocs(auth: FastifyInstance, config: Config): Promise<void> {
   await auth.register(swagger, {

@@ -91,7 +91,8 @@ export function createMetrics(version: string) {
   // there from the start: `increase()` does not see the step from nothing to 1
   for (const outcome of ['rotated', 'repeated', 'unknown', 'revoked', 'superseded', 'reused', 'expired', 'rate_limited'])
     refreshes.inc({ outcome }, 0)
-  for (const outcome of ['success', 'invalid_credentials', 'rate_limited', 'overloaded', 'unavailable']) logins.inc({ outcome }, 0)
+  for (const outcome of ['success', 'mfa_required', 'invalid_credentials', 'rate_limited', 'overloaded', 'unavailable'])
+    logins.inc({ outcome }, 0)
 
   return {
     registry,
@@ -113,6 +114,15 @@ export function createMetrics(version: string) {
     logins,
     registrations: counter('registrations_total', 'Registrations.', ['outcome']),
     refreshes,
+    /** By event and outcome, in the words of the audit log. */
+    accountEvents: counter('account_events_total', 'What users, operators and machines did to accounts, by outcome.', ['event', 'outcome']),
+    mfa: counter('mfa_total', 'Second factors shown.', ['type', 'outcome']),
+    breachChecks: counter('breach_checks_total', 'Passwords looked up among breached ones.', ['outcome']),
+    mails: counter('mails_total', 'Mails handed to the mail server.', ['template', 'outcome']),
+    outboxWaiting: gauge('outbox_waiting', 'Mails that wait to be sent.', [], 'max'),
+    auditUnsealed: gauge('audit_unsealed_rows', 'Audit rows that are in no sealed batch yet.', [], 'max'),
+    auditLastSealed: gauge('audit_last_sealed_timestamp_seconds', 'When the audit log was last sealed.', [], 'max'),
+    apiKeyCache: tally<'result'>('api_key_cache_total', 'Look-ups in the cache of API keys.'),
     limitDecisions: tally<'policy' | 'decision' | 'tier'>('limit_decisions_total', 'Decisions of rate limits.'),
     tokenCache: tally<'result'>('token_cache_total', 'Look-ups in the token cache.'),
     argon2InFlight: sampled('argon2_in_flight', 'Password hashes being computed.'),

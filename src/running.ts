@@ -1,7 +1,8 @@
 /** What a process that serves needs, alone or as one of several. */
 import { once } from 'node:events'
-import type { App, BuildOptions } from './app.ts'
+import type { App } from './app.ts'
 import type { Config } from './config/schema.ts'
+import type { BuildOptions } from './core.ts'
 import type { Logger, LogOutput } from './logger.ts'
 
 export interface ServeOptions extends BuildOptions {

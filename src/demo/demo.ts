@@ -50,6 +50,7 @@ function introduction(base: string, admin: string, password: string, dataDir: st
     admin      ${admin}   (/readyz?verbose, /metrics)
     API docs   ${base}/auth/docs
     an admin   ${ADMIN_EMAIL}   password ${password}
+    mails      ${join(dataDir, 'outbox')}   (files: there is no mail server)
 
   Paste these into another terminal:
 

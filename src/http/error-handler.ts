@@ -1,4 +1,4 @@
-/** Any throw → one problem document. The only place where an error becomes an answer. */
+/** Any throw → one problem document, or one error of OAuth. The only place where an error becomes an answer. */
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { Clock } from '../clock.ts'
 import { isDatabaseAway } from '../db/database.ts'
@@ -8,6 +8,7 @@ import { limitHeaders } from '../limits/limiter.ts'
 import type { Logger } from '../logger.ts'
 import { linger } from './drain.ts'
 import { setFields } from './fields.ts'
+import { oauthError } from './oauth-error.ts'
 
 const FASTIFY_CODES: Record<string, ErrorCode> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'content_type_unsupported',
@@ -34,8 +35,11 @@ export function createErrorHandler({ clock, logger }: { clock: Clock; logger: Lo
     // what is left of a refused body is not read as a request (RFC 9112 §9.6, RFC 9110 §10.1.1)
     const isUnread = !request.raw.complete
     if (isUnread) linger(request.raw.socket)
+    const { status, type, body } = isOAuth(request)
+      ? { type: 'application/json', ...oauthError(known) }
+      : { status: known.status, type: 'application/problem+json', body: problemBody(known, exchange.requestId, clock.now()) }
     return setFields(reply, exchange.fields)
-      .code(known.status)
+      .code(status)
       .headers({
         // nor is what comes behind an upgrade that was refused
         ...(isUnread || exchange.isUpgrade ? { connection: 'close' } : {}),
@@ -45,10 +49,14 @@ export function createErrorHandler({ clock, logger }: { clock: Clock; logger: Lo
         'x-content-type-options': 'nosniff',
         'x-request-id': exchange.requestId,
       })
-      .type('application/problem+json')
-      .send(JSON.stringify(problemBody(known, exchange.requestId, clock.now())))
+      .type(type)
+      .send(JSON.stringify(body))
   }
 }
+
+/** What an endpoint says in its `config`: its failures are told as RFC 6749 tells them. */
+const isOAuth = ({ routeOptions }: FastifyRequest): boolean =>
+  (routeOptions?.config as { errors?: 'oauth' } | undefined)?.errors === 'oauth'
 
 function toProblem(error: FastifyError | Error): Problem {
   if (error instanceof Problem) return error

@@ -45,6 +45,12 @@ export function addressKey(address: string): string {
     .join(':')}::/64`
 }
 
+/** Where people come from who have no fixed address: /24, or /64. Null when nothing is known. */
+export function networkOf(address: string | null): string | null {
+  if (address === null || isIP(address) === 0) return null
+  return isIP(address) === 6 ? addressKey(address) : address.replace(/\d+$/, '0/24')
+}
+
 /** In which of the two a proxy speaks: the other one is a client's, which it passed on. */
 export type Forwarding = 'x-forwarded' | 'forwarded'
 

@@ -6,6 +6,8 @@ export interface Job {
   /** Before the first run; never longer than the interval. */
   firstAfterSeconds?: number
   run(): Promise<unknown>
+  /** Asks a run to come to its end soon: the gateway stops. */
+  stop?(): void
 }
 
 /** Runs jobs one after the other's end, each on its own interval; a failure is logged and the job goes on. @returns stops them, and waits */
@@ -34,6 +36,7 @@ export function schedule(jobs: readonly Job[], logger: Logger): () => Promise<vo
   return async () => {
     isStopped = true
     for (const timer of timers) clearTimeout(timer)
+    for (const job of jobs) job.stop?.()
     await Promise.allSettled(running)
   }
 }

@@ -12,7 +12,8 @@ export interface Merger {
 }
 
 /** Gauges of the process that does what is done once; of all others the workers know more. */
-const OF_THE_SUPERVISOR = /^(process|nodejs)_|^portcullis_(workers|refresh_tokens_rows|cleanup_last_success_timestamp_seconds)$/
+const OF_THE_SUPERVISOR =
+  /^(process|nodejs)_|^portcullis_(workers|refresh_tokens_rows|cleanup_last_success_timestamp_seconds|outbox_waiting|audit_unsealed_rows|audit_last_sealed_timestamp_seconds)$/
 const isCount = ({ type }: MetricValues) => String(type) === 'counter' || String(type) === 'histogram'
 
 export function createMerger({ registry }: Metrics): Merger {
