@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createCleanup } from '../../src/jobs/cleanup.ts'
 import { login, newUser, type TestUser } from '../support/client.ts'
 import { type Gateway, metric, startGateway } from '../support/gateway.ts'
+import { newKey } from '../support/keys.ts'
 import { until } from '../support/processes.ts'
 import { rows } from '../support/rows.ts'
 import { claimsOf, logout, refresh } from '../support/session.ts'
@@ -49,7 +50,7 @@ describe.each(['embedded', 'postgres'] as const)('cleanup on %s', (stores) => {
       sid(user),
     ])
     expect(await spent()).toHaveLength(2)
-    expect(await gateway.app.core.cleanup()).toEqual({ sessions: 0, refreshTokens: 2 })
+    expect(await gateway.app.core.cleanup()).toEqual({ sessions: 0, refreshTokens: 2, auditRows: 0 })
     expect(await spent()).toEqual([])
     expect((await refresh(gateway, third.refresh_token)).status).toBe(200)
   })
@@ -66,13 +67,31 @@ describe.each(['embedded', 'postgres'] as const)('cleanup on %s', (stores) => {
     expect(await rows(gateway, 'SELECT key FROM limit_counters')).toEqual([{ key: 'counting' }])
   })
 
+  it('removes API keys that are revoked or expired for longer than they are kept, and no others', async () => {
+    const user = await newUser(gateway)
+    const keys = []
+    for (let i = 0; i < 5; i++) keys.push(await newKey(gateway, user))
+    const [revoked, justRevoked, expired, justExpired, living] = keys.map((k) => k.id)
+    for (const [id, column, days] of [
+      [revoked, 'revoked_at', 31],
+      [justRevoked, 'revoked_at', 29],
+      [expired, 'expires_at', 31],
+      [justExpired, 'expires_at', 29],
+    ])
+      await rows(gateway, `UPDATE api_keys SET ${column} = now() - interval '${days} days' WHERE id = $1`, [id])
+    await gateway.app.core.cleanup()
+    const left = (await rows(gateway, 'SELECT id FROM api_keys WHERE user_id = $1', [user.id])).map((r) => r.id)
+    expect(left.sort()).toEqual([justRevoked, justExpired, living].sort())
+  })
+
   it('works in batches until nothing is left', async () => {
     const user = await newUser(gateway)
     const sessions = []
     for (let i = 0; i < 7; i++) sessions.push(await login(gateway, user))
     for (const session of sessions) await age(gateway, 'sessions', 'expires_at', session, '31 days')
     const { db, config, metrics, logger, database } = gateway.app.core
-    const cleanup = createCleanup({ db, needsLock: database.kind === 'postgres', config: config.auth, metrics, logger, batch: 3 })
+    const needsLock = database.kind === 'postgres'
+    const cleanup = createCleanup({ db, needsLock, config: config.auth, removeOldAudit: async () => 0, metrics, logger, batch: 3 })
     const deletions = () => metric(gateway, 'portcullis_db_query_duration_seconds_count', { operation: 'delete sessions' })
     const before = await deletions()
     expect(await cleanup()).toMatchObject({ sessions: 7 })
@@ -116,13 +135,13 @@ describe('cleanup of several replicas', () => {
 
   it('gives the lock back: the next run does its work', async () => {
     const gateway = await startGateway()
-    for (let i = 0; i < 12; i++) expect(await gateway.app.core.cleanup()).toEqual({ sessions: 0, refreshTokens: 0 })
+    for (let i = 0; i < 12; i++) expect(await gateway.app.core.cleanup()).toEqual({ sessions: 0, refreshTokens: 0, auditRows: 0 })
     await gateway.close()
   })
 
   it('needs no more than the one connection of a pool of one', async () => {
     const gateway = await startGateway({ config: { database: { poolSize: 1 } } })
-    expect(await gateway.app.core.cleanup()).toEqual({ sessions: 0, refreshTokens: 0 })
+    expect(await gateway.app.core.cleanup()).toEqual({ sessions: 0, refreshTokens: 0, auditRows: 0 })
     await gateway.close()
   })
 })

@@ -3,10 +3,13 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { login, newUser } from '../support/client.ts'
 import { startGateway } from '../support/gateway.ts'
 import { me } from '../support/session.ts'
+
+// embedded databases take their time to start on a busy machine
+vi.setConfig({ testTimeout: 120_000 })
 
 let dataDir: string
 let lock: string

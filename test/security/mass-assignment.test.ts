@@ -48,6 +48,8 @@ describe.each(EXTRA)('a body with %s beside what belongs into it', (name, value)
         token,
         body: { current_password: user.password, new_password: 'another horse battery', [name]: value },
       }),
+      await call(gateway, '/auth/password/forgot', { body: { email: user.email, [name]: value } }),
+      await call(gateway, '/auth/password/reset', { body: { token: 'x', new_password: 'another horse battery', [name]: value } }),
     ]
     for (const { body } of asked) {
       expect(body).toMatchObject({ status: 422, code: 'validation_failed' })

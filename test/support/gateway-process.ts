@@ -41,6 +41,9 @@ export interface GatewayProcess {
 export interface GatewayProcessOptions {
   routes: object[]
   server?: object
+  /** Beside cheap password hashes. */
+  auth?: object
+  credentialLimits?: object
   /** Embedded and in memory unless told otherwise. */
   stores?: { databaseUrl: string; redisUrl: string }
   /** A CPU that it is bound to. */
@@ -50,7 +53,14 @@ export interface GatewayProcessOptions {
 const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
 const COMPLAINT = /nobody caught|unhandled|"level":"fatal"|"reason":"internal"|^\(node:\d+\)/i
 
-export async function startGatewayProcess({ routes, server = {}, stores, cpu }: GatewayProcessOptions): Promise<GatewayProcess> {
+export async function startGatewayProcess({
+  routes,
+  server = {},
+  auth = {},
+  credentialLimits = {},
+  stores,
+  cpu,
+}: GatewayProcessOptions): Promise<GatewayProcess> {
   const dir = mkdtempSync(join(tmpdir(), 'portcullis-process-'))
   const [port, adminPort, inspectorPort] = [await freePort(), await freePort(), await freePort()]
   const config = {
@@ -58,8 +68,8 @@ export async function startGatewayProcess({ routes, server = {}, stores, cpu }: 
     admin: { port: adminPort },
     database: { dataDir: join(dir, 'data'), ...(stores && { url: stores.databaseUrl }) },
     ...(stores && { redis: { url: stores.redisUrl } }),
-    auth: { password: { argon2: { memoryKiB: 1024, passes: 1 } } },
-    limits: { default: [], exempt: ['127.0.0.0/8'] },
+    auth: { ...auth, password: { argon2: { memoryKiB: 1024, passes: 1 } } },
+    limits: { default: [], exempt: ['127.0.0.0/8'], credentials: credentialLimits },
     routes,
   }
   const file = join(dir, 'portcullis.json')

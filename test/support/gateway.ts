@@ -9,6 +9,8 @@ import type { Clock } from '../../src/clock.ts'
 import { loadConfig } from '../../src/config/load.ts'
 import type { Resolve } from '../../src/gateway/names.ts'
 import { createLogger } from '../../src/logger.ts'
+import type { Letter, Transport } from '../../src/mail/letter.ts'
+import { createRecorder } from './mails.ts'
 import { createDatabase } from './postgres.ts'
 
 export interface TestClock extends Clock {
@@ -42,6 +44,8 @@ export interface GatewayOptions {
   secretKey?: string
   clock?: TestClock
   resolve?: Resolve
+  /** Default: mails are kept, see mails.ts; `configured`: as `mail` of the configuration says. */
+  transport?: Transport | 'configured'
 }
 
 export interface Gateway {
@@ -52,6 +56,8 @@ export interface Gateway {
   databaseUrl: string
   clock: TestClock
   secretKey: string
+  /** Mails that were handed over; see mails.ts. */
+  letters: readonly Letter[]
   /** Every log line so far. */
   log(): Json[]
   close(): Promise<void>
@@ -86,7 +92,9 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   const { config, secrets } = loadConfig({ file, env: { PORTCULLIS_SECRET_KEY: secretKey, ...options.env } })
   const lines: string[] = []
   const logger = createLogger(config.log.level, { write: (line) => void lines.push(line) })
-  const app = await buildApp({ config, secrets, logger, clock, resolve: options.resolve })
+  const recorder = createRecorder(config)
+  const transport = options.transport === 'configured' ? undefined : (options.transport ?? recorder)
+  const app = await buildApp({ config, secrets, logger, clock, resolve: options.resolve, transport })
   try {
     await app.start()
   } catch (error) {
@@ -102,6 +110,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     databaseUrl,
     clock,
     secretKey,
+    letters: recorder.letters,
     port: Number(new URL(url).port),
     log: () => lines.map((line) => JSON.parse(line)),
     async close() {

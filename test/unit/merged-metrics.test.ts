@@ -53,3 +53,19 @@ it('what the dead have counted stays, once; their states go', async () => {
   merged.retire(3)
   expect(line(await merged.text(), 'portcullis_http_requests_total')).toBe(101)
 })
+
+it('what the jobs of the supervisor know is told, beside workers that know nothing of it', async () => {
+  const supervisor = createMetrics('supervisor')
+  const ofJobs = {
+    portcullis_outbox_waiting: supervisor.outboxWaiting,
+    portcullis_audit_unsealed_rows: supervisor.auditUnsealed,
+    portcullis_audit_last_sealed_timestamp_seconds: supervisor.auditLastSealed,
+    portcullis_refresh_tokens_rows: supervisor.refreshTokenRows,
+    portcullis_cleanup_last_success_timestamp_seconds: supervisor.cleanupLastSuccess,
+  }
+  for (const gauge of Object.values(ofJobs)) gauge.set(42)
+  const merged = createMerger(supervisor)
+  merged.hear(1, await requests(createMetrics('worker'), 1))
+  const text = await merged.text()
+  expect(Object.keys(ofJobs).map((name) => [name, line(text, name)])).toEqual(Object.keys(ofJobs).map((name) => [name, 42]))
+})

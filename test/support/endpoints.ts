@@ -1,0 +1,20 @@
+/** What the gateway serves itself, as its router has it: a list that nobody keeps by hand. */
+import type { Gateway } from './gateway.ts'
+
+/** Every `METHOD /path` of the server's own, as Fastify prints its routes. */
+export function ownEndpoints(gateway: Gateway): string[] {
+  const above: string[] = []
+  return gateway.app.server
+    .printRoutes({ commonPrefix: false })
+    .split('\n')
+    .flatMap((line) => {
+      const [, indent, part, methods] = /^([│ ]*)[├└]── (\S*) \((.*)\)$/.exec(line) ?? []
+      if (part === undefined) return []
+      const depth = indent!.length / 4
+      above.length = depth
+      above[depth] = part
+      const path = above.join('')
+      return methods!.split(', ').map((method) => `${method} ${path}`)
+    })
+    .filter((endpoint) => !/ \/\*?$/.test(endpoint) && !endpoint.startsWith('HEAD '))
+}
