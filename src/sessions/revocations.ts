@@ -150,7 +150,9 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
     },
     poll,
     demandLoaded,
-    isRevoked: (sessionId, userId, epoch) => isEnded(sessionId) || isOutdated(userId, epoch),
+    isRevoked(sessionId, userId, epoch) {
+      return isEnded(sessionId) || isOutdated(userId, epoch)
+    },
     isEnded,
     isOutdated,
     isLoaded: () => loadedAt !== null,
