@@ -95,7 +95,7 @@ export function createEndpoints({
   const loginMfa = createLoginMfa({ db, mfaTokens, factor, guesses, devices, entering, outbox, metrics })
   const proving = { db, audit, outbox, passwordCheck, factor, guesses, ending, revocations, metrics }
   const reauthenticate = createReauthentication({ ...proving, opening })
-  const enrolment = createEnrolment({ ...proving, clock, config, limits })
+  const enrolment = createEnrolment({ ...proving, clock, config })
   const sessions = createSessions({ db, metrics, audit, ending, revocations })
   const caller = createCaller(authenticate)
   const deferred = createDeferred(logger)

@@ -1,7 +1,8 @@
 /** Somebody has shown all that is asked of them: the session opens, and the device is remembered. */
 import type { Audit, RequestOrigin } from '../audit/audit.ts'
 import { databaseNow, type Transaction } from '../db/database.ts'
-import type { Opened, SessionOpening } from '../sessions/opening.ts'
+import type { Opened, SessionOpening, TokenPair } from '../sessions/opening.ts'
+import type { UserView } from '../users/user-view.ts'
 import { type User, updateUser } from '../users/users.repo.ts'
 import type { Device } from './devices.repo.ts'
 import type { Devices } from './devices.ts'
@@ -20,9 +21,7 @@ export interface Entering {
   /** In the caller's transaction, which holds the user's lock. */
   enter(trx: Transaction, user: User, entry: Entry): Promise<Opened & { deviceToken: string }>
   /** After the commit. */
-  answer(
-    entered: Opened & { deviceToken: string },
-  ): ReturnType<SessionOpening['answer']> extends Promise<infer A> ? Promise<A & { device_token: string }> : never
+  answer(entered: Opened & { deviceToken: string }): Promise<TokenPair & { user: UserView; device_token: string }>
 }
 
 export function createEntering({ opening, devices, audit }: { opening: SessionOpening; devices: Devices; audit: Audit }): Entering {

@@ -1,4 +1,4 @@
-/** Someone who is signed in shows the password again. Guesses count against the account as those at login do. */
+/** Someone who is signed in shows the password again. Guesses count against the session, as those of a known device do at login. */
 import type { Audit, RequestOrigin } from '../audit/audit.ts'
 import { type Db, inTransaction, type Transaction } from '../db/database.ts'
 import { problem } from '../errors.ts'

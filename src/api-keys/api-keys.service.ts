@@ -13,12 +13,12 @@ import { problem } from '../errors.ts'
 import type { Principal } from '../gateway/principal.ts'
 import { isId } from '../ids.ts'
 import { isOfOurTime } from '../instants.ts'
+import { occasionOf } from '../mail/occasion.ts'
 import type { Outbox } from '../mail/outbox.ts'
 import type { Metrics } from '../metrics.ts'
 import type { SessionEnding } from '../sessions/ending.ts'
 import type { Revocation } from '../sessions/revocations.repo.ts'
 import type { Revocations } from '../sessions/revocations.ts'
-import { deviceName } from '../users/device-name.ts'
 import type { Grants } from '../users/roles.ts'
 import { lockUser } from '../users/users.repo.ts'
 import { digestOf, hintOf, isApiKey, makeApiKey } from './api-key-form.ts'
@@ -95,8 +95,8 @@ export function createApiKeys({ db, clock, audit, outbox, ending, revocations, g
         created_at: now,
         expires_at,
       })
-      const occasion = { at: now.toISOString(), ip: origin.ip, device: deviceName(origin.userAgent) }
-      await outbox.post(trx, { template: 'api_key_created', data: { ...occasion, name: row.name }, to: owner.email, userId: owner.id })
+      const data = { ...occasionOf(now, origin), name: row.name }
+      await outbox.post(trx, { template: 'api_key_created', data, to: owner.email, userId: owner.id })
       const told = { event: 'api_key_create', outcome: 'success', userId: owner.id, sessionId: caller.sessionId, detail: row.id }
       await audit.record(trx, { ...told, origin })
       return row

@@ -3,7 +3,7 @@
 import { looksLikeApiKey } from '../api-keys/api-key-form.ts'
 import type { ApiKeyAuthentication } from '../api-keys/authenticate-key.ts'
 import type { Config } from '../config/schema.ts'
-import { Problem, problem } from '../errors.ts'
+import { problem } from '../errors.ts'
 import type { Principal } from '../gateway/principal.ts'
 import type { Revocations } from '../sessions/revocations.ts'
 import type { AccessTokenClaims, AccessTokens } from '../tokens/access-tokens.ts'
@@ -11,6 +11,7 @@ import { looksLikeRefreshToken, type RefreshTokens } from '../tokens/refresh-tok
 import type { Grants } from '../users/roles.ts'
 import type { AuthenticateClient, OAuthRequest } from './client-authentication.ts'
 import { grantsOfClient } from './client-grants.ts'
+import { isDeadToken } from './dead-token.ts'
 
 /** Who asks needs it. */
 export const INTROSPECT = 'introspect'
@@ -108,13 +109,11 @@ export function createIntrospection(deps: IntrospectionDeps) {
     try {
       return await describe(token)
     } catch (error) {
-      if (error instanceof Problem && INACTIVE.has(error.code)) return { active: false }
+      if (isDeadToken(error)) return { active: false }
       throw error
     }
   }
 }
-
-const INACTIVE = new Set<string>(['token_invalid', 'token_expired', 'token_revoked'])
 
 /** Of a caller that no protected route lets in. */
 function demandUsable({ mustChangePassword, owesFactor }: Principal): void {

@@ -7,7 +7,7 @@ import { looksLikeApiKey } from '../api-keys/api-key-form.ts'
 import type { ApiKeys } from '../api-keys/api-keys.service.ts'
 import type { Audit, RequestOrigin } from '../audit/audit.ts'
 import { type Db, inTransaction } from '../db/database.ts'
-import { Problem, problem } from '../errors.ts'
+import { problem } from '../errors.ts'
 import type { GuessLimit } from '../gateway/guess-limit.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Revocations } from '../sessions/revocations.ts'
@@ -16,6 +16,7 @@ import { looksLikeRefreshToken, type RefreshTokens } from '../tokens/refresh-tok
 import type { AuthenticateClient, OAuthRequest } from './client-authentication.ts'
 import type { ClientEnding } from './client-ending.ts'
 import { type Client, lockClient } from './clients.repo.ts'
+import { isDeadToken } from './dead-token.ts'
 
 export interface TokenRevocationDeps {
   db: Db
@@ -72,9 +73,7 @@ export function createTokenRevocation(deps: TokenRevocationDeps) {
     try {
       await guesses(request.client, () => end(token, by, request.origin))
     } catch (error) {
-      if (!(error instanceof Problem && OVER.has(error.code))) throw error
+      if (!isDeadToken(error)) throw error
     }
   }
 }
-
-const OVER = new Set<string>(['token_invalid', 'token_expired', 'token_revoked'])

@@ -1,6 +1,5 @@
 /** A second factor is set up, confirmed by its first code, and taken away; its backup codes are made anew. */
 import { uuidv7 } from 'uuidv7'
-import type { CredentialLimits } from '../accounts/credential-limits.ts'
 import { isFresh } from '../accounts/freshness.ts'
 import { telling } from '../accounts/outcome.ts'
 import { lockCaller, type PasswordCheck } from '../accounts/password-check.ts'
@@ -42,7 +41,6 @@ export interface EnrolmentDeps {
   config: Config
   audit: Audit
   outbox: Outbox
-  limits: CredentialLimits
   passwordCheck: PasswordCheck
   factor: SecondFactor
   guesses: Guesses
