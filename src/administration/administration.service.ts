@@ -2,21 +2,20 @@
  * What administrators do to accounts, by request or by command: one transaction for each act, with its audit row; what it revokes is told to
  * every gateway before the answer.
  */
+
 import { randomBytes } from 'node:crypto'
 import { uuidv7 } from 'uuidv7'
 import { type EraseAccount, namelessOrigin } from '../accounts/account-erasure.ts'
-import { telling } from '../accounts/outcome.ts'
 import { demandStanding } from '../accounts/password-check.ts'
 import { field, type PasswordPolicy } from '../accounts/password-policy.ts'
 import type { Passwords } from '../accounts/passwords.ts'
 import { asTaken, readAccount, refuseTaken } from '../accounts/register.service.ts'
 import { type ApiKey, findApiKeysOf, revokeApiKey } from '../api-keys/api-keys.repo.ts'
-import type { Audit, AuditEvent, RequestOrigin } from '../audit/audit.ts'
+import type { Audit } from '../audit/audit.ts'
 import { type Config, ROLE_NAME } from '../config/schema.ts'
 import { type Db, databaseNow, inTransaction, type Transaction } from '../db/database.ts'
-import { Problem, problem } from '../errors.ts'
+import { problem } from '../errors.ts'
 import { deleteFactors } from '../factors/factors.repo.ts'
-import type { Principal } from '../gateway/principal.ts'
 import { isId } from '../ids.ts'
 import type { Outbox } from '../mail/outbox.ts'
 import type { Metrics } from '../metrics.ts'
@@ -40,6 +39,7 @@ import {
   type UserFilter,
   updateUser,
 } from '../users/users.repo.ts'
+import { type Actor, createActs, type Entry } from './acts.ts'
 
 export interface AdministrationDeps {
   db: Db
@@ -58,14 +58,6 @@ export interface AdministrationDeps {
 
 export interface Administration extends ReturnType<typeof createAdministration> {}
 
-export interface Actor {
-  /** For the audit row: `user:<id>`, `command line`. */
-  actor: string
-  origin: RequestOrigin
-  /** Of the request, when it was one: an admin who was demoted or logged out while it ran changes nothing. */
-  principal?: Principal
-}
-
 export interface NewAccount {
   username: string
   email: string
@@ -80,8 +72,6 @@ export interface UserPage {
   /** Where the next page goes on; null: this was the last. */
   nextCursor: string | null
 }
-
-type Entry = Omit<AuditEvent, 'outcome' | 'origin' | 'actor'>
 
 const MAX_LISTED = 1000
 const ROLE = new RegExp(ROLE_NAME)
@@ -101,6 +91,7 @@ export function createAdministration({
   metrics,
 }: AdministrationDeps) {
   const known = knownRoles(config.auth.roles)
+  const { act, write } = createActs({ db, audit, metrics })
 
   /** @param who an id, an e-mail address or a username: no two of them look alike. @throws not_found */
   async function find(who: string): Promise<User> {
@@ -108,16 +99,6 @@ export function createAdministration({
     if (!user) throw problem('not_found', { detail: `There is no user ${who}.` })
     return user
   }
-
-  const write = (trx: Transaction, entry: Entry, outcome: string, { actor, origin }: Actor) =>
-    audit.record(trx, { ...entry, outcome, actor, origin })
-
-  /** Counts how an act ends, and writes down a refusal: the transaction that would have told of a success is no more. */
-  const act = <T>(entry: Entry, by: Actor, work: () => Promise<T>): Promise<T> =>
-    telling((outcome) => metrics.accountEvents.inc({ event: entry.event, outcome }), work)().catch(async (error) => {
-      if (error instanceof Problem && error.status < 500) await inTransaction(db, (trx) => write(trx, entry, error.code, by))
-      throw error
-    })
 
   /** Locks the account; and who acts, to whom that must still be allowed. In the order of ids: two admins may be at each other. */
   async function lock(trx: Transaction, { principal }: Actor, id?: string): Promise<User | undefined> {

@@ -10,7 +10,7 @@ import type { FieldError } from '../errors.ts'
 import { canonicalEmail, canonicalUsername, isEmail, isUsername } from '../users/canonical-login.ts'
 import { FIRST_ROLES } from '../users/roles.ts'
 import { findTaken, type ImportedUser, insertImported } from '../users/users.repo.ts'
-import type { Actor } from './administration.service.ts'
+import type { Actor } from './acts.ts'
 
 const MAX_LINE = 65_536
 const UUID = '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'

@@ -11,7 +11,8 @@ import { answers, BEARER, Limit, limitOf, originOf, strictBody, Term } from '../
 import type { FastifyTypeProviderTypebox } from '../http/type-provider.ts'
 import { ID_PATTERN } from '../ids.ts'
 import type { User } from '../users/users.repo.ts'
-import type { Actor, Administration } from './administration.service.ts'
+import type { Actor } from './acts.ts'
+import type { Administration } from './administration.service.ts'
 import { ManagedUserSchema, managedViewOf } from './views.ts'
 
 const NOTHING = strictBody({})

@@ -1,13 +1,12 @@
 /** Machines that may call: made, changed and ended by operators. Any change ends every token that was issued before. */
 import { randomBytes } from 'node:crypto'
 import { uuidv7 } from 'uuidv7'
-import { telling } from '../accounts/outcome.ts'
 import { lockActor } from '../accounts/password-check.ts'
 import { field } from '../accounts/password-policy.ts'
-import type { Actor } from '../administration/administration.service.ts'
+import { type Actor, createActs } from '../administration/acts.ts'
 import type { Audit } from '../audit/audit.ts'
 import { brokenConstraint, type Db, databaseNow, inTransaction, type Transaction } from '../db/database.ts'
-import { type FieldError, Problem, problem } from '../errors.ts'
+import { type FieldError, problem } from '../errors.ts'
 import { isId } from '../ids.ts'
 import type { Metrics } from '../metrics.ts'
 import type { Revocation } from '../sessions/revocations.repo.ts'
@@ -69,13 +68,7 @@ const ROLE = /^[a-z][a-z0-9_.:-]{0,62}$/
 const SCOPE = /^[\x21\x23-\x5b\x5d-\x7e]{1,200}$/
 
 export function createClients({ db, audit, clientEnding, revocations, metrics }: ClientsDeps) {
-  /** Counts how an act ends, and writes down a refusal. */
-  const act = <T>(told: { event: string; detail?: string }, by: Actor, work: () => Promise<T>): Promise<T> =>
-    telling((outcome) => metrics.accountEvents.inc({ event: told.event, outcome }), work)().catch(async (error) => {
-      if (error instanceof Problem && error.status < 500)
-        await inTransaction(db, (trx) => audit.record(trx, { ...told, outcome: error.code, ...by }))
-      throw error
-    })
+  const { act, write } = createActs({ db, audit, metrics })
 
   async function create(input: ClientInput, by: Actor): Promise<ClientWithSecret> {
     const { name, roles = [], scopes = [] } = input
@@ -95,7 +88,7 @@ export function createClients({ db, audit, clientEnding, revocations, metrics }:
         disabled_at: null,
         last_used_at: null,
       })
-      await audit.record(trx, { event: 'client_create', outcome: 'success', detail: made.id, ...by })
+      await write(trx, { event: 'client_create', detail: made.id }, 'success', by)
       return made
     }
     const client = await act({ event: 'client_create' }, by, () => inTransaction(db, work).catch(throwTaken))
@@ -114,7 +107,7 @@ export function createClients({ db, audit, clientEnding, revocations, metrics }:
       if (by.principal) await lockActor(trx, by.principal)
       const locked = await lockClient(trx, id)
       if (!locked) throw problem('not_found')
-      await audit.record(trx, { event, outcome: 'success', detail: id, ...by })
+      await write(trx, { event, detail: id }, 'success', by)
       const { result, epoch } = await work(trx, locked)
       return { result, revocation: await clientEnding.outdate(trx, id, epoch) }
     }).catch(throwTaken)
