@@ -16,9 +16,8 @@ export default defineConfig({
       reporter: ['text', 'json-summary', 'html'],
       reportsDirectory: 'reports/coverage',
       thresholds: {
-        'src/accounts/**': { lines: 95 },
-        'src/tokens/**': { lines: 95 },
-        'src/gateway/**': { lines: 95 },
+        'src/identity/**': { lines: 95 },
+        'src/proxy/**': { lines: 95 },
       },
     },
   },

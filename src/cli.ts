@@ -2,16 +2,16 @@
 /** The commands, thin: read the words, call the story, print, exit. 0 done, 1 failed at run time, 2 wrong usage or configuration. */
 import { existsSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { ConfigError, type Loaded, loadConfig } from './config/load.ts'
-import { withoutSecrets } from './config/shown.ts'
-import { formatProblem } from './config/source.ts'
-import type { Core } from './core.ts'
-import { causeText, Problem } from './errors.ts'
-import { compileRoutes } from './gateway/routes.ts'
-import { createLogger, createLogOutput, flushLogger } from './logger.ts'
-import { complain, print, table, UsageError } from './terminal.ts'
-import { WrongSecretKey } from './tokens/secrets.ts'
-import { VERSION } from './version.ts'
+import { ConfigError, type Loaded, loadConfig } from './app/load-config.ts'
+import type { Core } from './app/services.ts'
+import { withoutSecrets } from './platform/config/shown.ts'
+import { formatProblem } from './platform/config/source.ts'
+import { causeText, Problem } from './platform/lib/errors.ts'
+import { complain, print, table, UsageError } from './platform/lib/terminal.ts'
+import { VERSION } from './platform/lib/version.ts'
+import { createLogger, createLogOutput, flushLogger } from './platform/telemetry/logger.ts'
+import { WrongSecretKey } from './platform/vault/secrets.ts'
+import { compileRoutes } from './proxy/routing/route-table.ts'
 
 const HELP = `portcullis ${VERSION}: a reverse-proxy auth gateway that owns its users
 
@@ -67,9 +67,9 @@ Starts a small API (orders, an event feed, a WebSocket) behind the gateway, on a
   portcullis keys list
   portcullis keys rotate         publishes a new key; it signs once every gateway and every cached JWKS knows it
   portcullis keys rotate --now   signs with it at once: for a key that is compromised`,
-  users: async () => (await import('./administration/users.command.ts')).USERS_HELP,
-  clients: async () => (await import('./clients/clients.command.ts')).CLIENTS_HELP,
-  audit: async () => (await import('./audit/audit.command.ts')).AUDIT_HELP,
+  users: async () => (await import('./commands/users.ts')).USERS_HELP,
+  clients: async () => (await import('./commands/clients.ts')).CLIENTS_HELP,
+  audit: async () => (await import('./commands/audit.ts')).AUDIT_HELP,
   cleanup: `portcullis cleanup --config FILE
 
   portcullis cleanup`,
@@ -155,7 +155,7 @@ function load({ values }: Words, needSecrets = true): Loaded {
 /** Opens the stores for one command. Logs go nowhere: the command prints what it did. */
 async function withCore<T>(words: Words, work: (core: Core) => Promise<T>, { needsKeys = true } = {}): Promise<T> {
   const { config, secrets } = load(words)
-  const [{ buildCore }, { migrateUp }] = await Promise.all([import('./core.ts'), import('./db/migrate.ts')])
+  const [{ buildCore }, { migrateUp }] = await Promise.all([import('./app/services.ts'), import('./platform/db/migrate.ts')])
   const core = await buildCore({ config, secrets, logger: createLogger('silent') })
   try {
     if (needsKeys) {
@@ -171,7 +171,7 @@ async function withCore<T>(words: Words, work: (core: Core) => Promise<T>, { nee
 const commands: Record<string, (words: Words) => Promise<number>> = {
   async serve(words) {
     const { config, secrets, warnings } = load(words)
-    const { serve } = await import('./main.ts') // heavy parts are loaded by the commands that need them: a health check is asked often
+    const { serve } = await import('./app/serve.ts') // heavy parts are loaded by the commands that need them: a health check is asked often
     const output = createLogOutput()
     const logger = createLogger(config.log.level, output)
     for (const warning of warnings) logger.warn({ reason: 'config' }, formatProblem(warning))
@@ -226,7 +226,7 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
   async migrate(words) {
     const [action] = words.positionals
     if (!['up', 'down', 'status'].includes(action ?? '')) throw new UsageError('migrate takes up, down or status')
-    const { migrateDown, migrateUp, migrationStatus } = await import('./db/migrate.ts')
+    const { migrateDown, migrateUp, migrationStatus } = await import('./platform/db/migrate.ts')
     return withCore(
       words,
       async ({ db }) => {
@@ -247,7 +247,7 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
     if (action !== 'list' && action !== 'rotate') throw new UsageError('keys takes list or rotate')
     return withCore(words, async ({ administration }) => {
       if (action === 'rotate') {
-        const { BY_OPERATOR } = await import('./administration/users.command.ts')
+        const { BY_OPERATOR } = await import('./commands/users.ts')
         const key = await administration.rotateKey({ now: words.values.now ?? false }, BY_OPERATOR)
         complain(
           key.state === 'current' ? `${key.kid} signs now` : `${key.kid} is published and will sign from ${key.activatesAt.toISOString()}`,
@@ -267,13 +267,13 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
   },
 
   async users(words) {
-    const { readUsersCommand } = await import('./administration/users.command.ts')
+    const { readUsersCommand } = await import('./commands/users.ts')
     const command = await readUsersCommand(words)
     return withCore(words, command)
   },
 
   async clients(words) {
-    const { readClientsCommand } = await import('./clients/clients.command.ts')
+    const { readClientsCommand } = await import('./commands/clients.ts')
     const command = readClientsCommand(words)
     return withCore(words, async ({ clients }) => {
       await command(clients)
@@ -282,7 +282,7 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
   },
 
   async audit(words) {
-    const { readAuditCommand } = await import('./audit/audit.command.ts')
+    const { readAuditCommand } = await import('./commands/audit.ts')
     // it only reads: the database is left at its schema
     return withCore(words, readAuditCommand(words), { needsKeys: false })
   },

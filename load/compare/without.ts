@@ -23,9 +23,9 @@ const all =
     edits.reduce((text, change) => change(text), source)
 
 const PARTS: Record<string, { module: string; edit: Edit }> = {
-  observation: { module: 'http/observe.ts', edit: answer(/\bbegin\([^)]*\) \{/, 'return') },
+  observation: { module: 'app/observe.ts', edit: answer(/\bbegin\([^)]*\) \{/, 'return') },
   canonical: {
-    module: 'gateway/canonical.ts',
+    module: 'proxy/routing/request-target.ts',
     edit: all(
       answer(
         /\bfunction readTarget\([^{]*\{/,
@@ -36,8 +36,8 @@ const PARTS: Record<string, { module: string; edit: Edit }> = {
       answer(/\bfunction repeatedField\([^{]*\{/, 'return null'),
     ),
   },
-  revocation: { module: 'sessions/revocations.ts', edit: answer(/\bisRevoked\([^)]*\) \{/, 'return false') },
-  identity: { module: 'gateway/headers.ts', edit: edit(/out\.push\(\.\.\.[\w.]*identityHeaders\)/, () => 'void 0') },
+  revocation: { module: 'identity/sessions/revocations.ts', edit: answer(/\bisRevoked\([^)]*\) \{/, 'return false') },
+  identity: { module: 'proxy/forward/headers.ts', edit: edit(/out\.push\(\.\.\.[\w.]*identityHeaders\)/, () => 'void 0') },
 }
 
 const part = PARTS[process.env.WITHOUT ?? '']

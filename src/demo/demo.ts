@@ -2,10 +2,10 @@
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { loadConfig } from '../config/load.ts'
-import { createLogger, createLogOutput } from '../logger.ts'
-import { serve } from '../main.ts'
-import { packageFile } from '../version.ts'
+import { loadConfig } from '../app/load-config.ts'
+import { serve } from '../app/serve.ts'
+import { packageFile } from '../platform/lib/version.ts'
+import { createLogger, createLogOutput } from '../platform/telemetry/logger.ts'
 import { startDemoApi } from './api.ts'
 
 const DEMO_CONFIG = packageFile('config/demo.yaml')

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { inTransaction } from '../../src/db/database.ts'
+import { inTransaction } from '../../src/platform/db/database.ts'
 import { sealAll, verify } from '../support/audit.ts'
 import { type Answer, call, login, newUser, newUserWithRoles, type TestUser } from '../support/client.ts'
 import { post } from '../support/clients.ts'
@@ -10,7 +10,7 @@ import { until } from '../support/processes.ts'
 import { dump, rows } from '../support/rows.ts'
 import { claimsOf, me, pollRevocations, refresh } from '../support/session.ts'
 
-const BY_OPERATOR = { actor: 'command line', origin: { ip: null, userAgent: null, requestId: null } }
+const BY_OPERATOR = { actor: 'command line', context: { ip: null, userAgent: null, requestId: null } }
 const ADDRESS = '203.0.113.77'
 const AGENT = 'Perelandra/7.1'
 /** As the person's own device sends them. */

@@ -11,7 +11,7 @@ import { dump, rows } from '../support/rows.ts'
 import { claimsOf, pollRevocations } from '../support/session.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
-const CI = { actor: 'test', origin: { ip: null, userAgent: null, requestId: null } }
+const CI = { actor: 'test', context: { ip: null, userAgent: null, requestId: null } }
 const ROLES = {
   admin: { inherits: ['editor'], scopes: ['users:write'] },
   editor: { inherits: ['user'], scopes: ['orders:write'] },

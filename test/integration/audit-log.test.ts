@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { COMMAND_LINE, type RequestOrigin } from '../../src/audit/audit.ts'
-import { exportAudit, findAuditPage } from '../../src/audit/pages.repo.ts'
-import { inTransaction } from '../../src/db/database.ts'
+import { type AuditContext, COMMAND_LINE } from '../../src/platform/audit/audit.ts'
+import { exportAudit, findAuditPage } from '../../src/platform/audit/pages.repo.ts'
+import { inTransaction } from '../../src/platform/db/database.ts'
 import { call, login, newUser, newUserWithRoles } from '../support/client.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
 import { rows } from '../support/rows.ts'
 
-const ORIGIN: RequestOrigin = { ip: '192.0.2.7', userAgent: 'Camel/1.0', requestId: 'r-1' }
+const CONTEXT: AuditContext = { ip: '192.0.2.7', userAgent: 'Camel/1.0', requestId: 'r-1' }
 
 describe.each(['embedded', 'postgres'] as const)('the audit log on %s', (stores) => {
   let gateway: Gateway
@@ -16,7 +16,9 @@ describe.each(['embedded', 'postgres'] as const)('the audit log on %s', (stores)
   afterAll(() => gateway.close())
 
   const record = (event: string, more: object = {}) =>
-    inTransaction(gateway.app.core.db, (trx) => gateway.app.core.audit.record(trx, { event, outcome: 'success', origin: ORIGIN, ...more }))
+    inTransaction(gateway.app.core.db, (trx) =>
+      gateway.app.core.audit.record(trx, { event, outcome: 'success', context: CONTEXT, ...more }),
+    )
   const page = (filter: object) => findAuditPage(gateway.app.core.db, { limit: 50, ...filter })
 
   it('tells of a login who, when, from where, with what, and the request id', async () => {
@@ -46,7 +48,7 @@ describe.each(['embedded', 'postgres'] as const)('the audit log on %s', (stores)
 
   it('is rolled back with what it tells', async () => {
     const undone = inTransaction(gateway.app.core.db, async (trx) => {
-      await gateway.app.core.audit.record(trx, { event: 'undone', outcome: 'success', origin: ORIGIN })
+      await gateway.app.core.audit.record(trx, { event: 'undone', outcome: 'success', context: CONTEXT })
       throw new Error('no')
     })
     await expect(undone).rejects.toThrow('no')
@@ -56,14 +58,14 @@ describe.each(['embedded', 'postgres'] as const)('the audit log on %s', (stores)
   it('keeps addresses and devices out of the rows that are sealed', async () => {
     await record('kept apart')
     const [row] = await rows(gateway, `SELECT l::text AS text FROM audit_log l WHERE event = 'kept apart'`)
-    expect(row.text).not.toContain(ORIGIN.ip)
+    expect(row.text).not.toContain(CONTEXT.ip)
     expect(row.text).not.toContain('Camel')
-    await record('nobody', { origin: COMMAND_LINE, actor: 'environment' })
+    await record('nobody', { context: COMMAND_LINE, actor: 'environment' })
     expect((await page({ event: 'nobody' })).events).toMatchObject([{ ip: null, user_agent: null, actor: 'environment' }])
   })
 
   it('stores what Postgres would refuse or change: NUL, half characters, endless headers', async () => {
-    await record('odd', { detail: 'a\0b\ud800', origin: { ...ORIGIN, userAgent: 'x'.repeat(20_000) } })
+    await record('odd', { detail: 'a\0b\ud800', context: { ...CONTEXT, userAgent: 'x'.repeat(20_000) } })
     const { events } = await page({ event: 'odd' })
     expect(events).toMatchObject([{ detail: 'a\ufffdb\ufffd', user_agent: 'x'.repeat(512) }])
   })

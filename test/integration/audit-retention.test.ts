@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { findAuditPage } from '../../src/audit/pages.repo.ts'
-import { createAuditRetention } from '../../src/audit/retention.ts'
+import { findAuditPage } from '../../src/platform/audit/pages.repo.ts'
+import { createAuditRetention } from '../../src/platform/audit/retention.ts'
 import { age, sealAll, verify } from '../support/audit.ts'
 import { login, newUser } from '../support/client.ts'
 import { type Gateway, type GatewayOptions, metric, startGateway } from '../support/gateway.ts'

@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { CompiledQuery } from 'kysely'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { readHead } from '../../src/audit/chain.ts'
-import { createAuditRetention } from '../../src/audit/retention.ts'
-import { createSealer, type Sealer } from '../../src/audit/sealer.ts'
-import { type Db, inTransaction, openDatabase } from '../../src/db/database.ts'
-import { migrateDown, migrateUp } from '../../src/db/migrate.ts'
-import { createLogger } from '../../src/logger.ts'
-import { createSecrets } from '../../src/tokens/secrets.ts'
+import { readHead } from '../../src/platform/audit/chain.ts'
+import { createAuditRetention } from '../../src/platform/audit/retention.ts'
+import { createSealer, type Sealer } from '../../src/platform/audit/sealer.ts'
+import { type Db, inTransaction, openDatabase } from '../../src/platform/db/database.ts'
+import { migrateDown, migrateUp } from '../../src/platform/db/migrate.ts'
+import { createLogger } from '../../src/platform/telemetry/logger.ts'
+import { createSecrets } from '../../src/platform/vault/secrets.ts'
 import { sealAll, verify } from '../support/audit.ts'
 import { login, newUser } from '../support/client.ts'
 import { type Gateway, metric, startGateway } from '../support/gateway.ts'
@@ -15,9 +15,9 @@ import { query } from '../support/postgres.ts'
 import { until } from '../support/processes.ts'
 import { rows } from '../support/rows.ts'
 
-const ORIGIN = { ip: '192.0.2.7', userAgent: 'Camel/1.0', requestId: 'r-1' }
+const CONTEXT = { ip: '192.0.2.7', userAgent: 'Camel/1.0', requestId: 'r-1' }
 const recordTo = (gateway: Gateway, event: string, more: object = {}) =>
-  inTransaction(gateway.app.core.db, (trx) => gateway.app.core.audit.record(trx, { event, outcome: 'success', origin: ORIGIN, ...more }))
+  inTransaction(gateway.app.core.db, (trx) => gateway.app.core.audit.record(trx, { event, outcome: 'success', context: CONTEXT, ...more }))
 const batchesOf = (gateway: Gateway) => rows(gateway, 'SELECT number, size, is_adopted, removed_through FROM audit_batches ORDER BY number')
 const unsealed = async (gateway: Gateway) =>
   (await rows(gateway, 'SELECT event FROM audit_log WHERE batch IS NULL ORDER BY id')).map((r) => r.event)
@@ -135,7 +135,7 @@ describe('sealing beside logins', () => {
     const written = Promise.withResolvers<void>()
     const end = Promise.withResolvers<void>()
     const done = inTransaction(db, async (trx) => {
-      await audit.record(trx, { event, outcome: 'success', origin: ORIGIN })
+      await audit.record(trx, { event, outcome: 'success', context: CONTEXT })
       written.resolve()
       await end.promise
     })

@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createCleanup } from '../../src/jobs/cleanup.ts'
+import { createCleanup } from '../../src/app/cleanup.ts'
 import { login, newUser, type TestUser } from '../support/client.ts'
 import { type Gateway, metric, startGateway } from '../support/gateway.ts'
 import { newKey } from '../support/keys.ts'

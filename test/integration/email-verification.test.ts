@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { findPendingByLogin } from '../../src/accounts/pending-registrations.repo.ts'
+import { findPendingByLogin } from '../../src/identity/accounts/pending-registrations.repo.ts'
 import { type Answer, call, login, newUser, type TestUser } from '../support/client.ts'
 import { type Gateway, metric, startGateway } from '../support/gateway.ts'
 import { mailsTo, type PostedMail, tokenOf } from '../support/mails.ts'
@@ -195,7 +195,7 @@ describe.each(['postgres', 'embedded'] as const)('where addresses are proven fir
     for (const taken of [{ username: byName.username }, { email: byEmail.email }])
       await gateway.app.core.administration.create(
         { ...newPerson(), ...taken, roles: ['user'], mustChangePassword: false },
-        { actor: 'test', origin: { ip: null, userAgent: null, requestId: null } },
+        { actor: 'test', context: { ip: null, userAgent: null, requestId: null } },
       )
     const before = (await audited('email_verify', null)).length
     expect(codeOf(await verify(tokenOf(await linkTo(byName.email))))).toBe('409 username_taken')
@@ -281,8 +281,8 @@ describe.each(['postgres', 'embedded'] as const)('where addresses are proven fir
   it('a link for a password is of no use once its address is given up, nor one purpose’s token for the other', async () => {
     const member = await newMember()
     const { db } = gateway.app.core
-    const { createLinks } = await import('../../src/accounts/links.ts')
-    const { inTransaction } = await import('../../src/db/database.ts')
+    const { createLinks } = await import('../../src/identity/accounts/links.ts')
+    const { inTransaction } = await import('../../src/platform/db/database.ts')
     const links = createLinks(gateway.app.core.config)
     const { url } = await inTransaction(db, (trx) => links.issue(trx, { user: member, purpose: 'reset_password', ttlSeconds: 600 }))
     const token = tokenOf({ template: '', data: { url } })

@@ -194,7 +194,7 @@ describe('an identity that would not fit the headers of an upstream', () => {
     expect((await call(gateway, '/', { token: few.token })).status).toBe(200)
     await gateway.app.core.administration.grant(few.username, 'everything', {
       actor: 'test',
-      origin: { ip: null, userAgent: null, requestId: null },
+      context: { ip: null, userAgent: null, requestId: null },
     })
     const { status, body } = await call(gateway, '/auth/login', { body: { login: few.username, password: few.password } })
     expect([status, body.code]).toEqual([403, 'identity_too_large'])

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import bcrypt from 'bcryptjs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { COMMAND_LINE } from '../../src/audit/audit.ts'
+import { COMMAND_LINE } from '../../src/platform/audit/audit.ts'
 import { call, newUser } from '../support/client.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
 import { reset, resetToken } from '../support/recovery.ts'
@@ -21,7 +21,7 @@ describe.each(['embedded', 'postgres'] as const)('an import on %s', (stores) => 
     const options = {
       isDryRun,
       batch,
-      by: { actor: 'test', origin: COMMAND_LINE },
+      by: { actor: 'test', context: COMMAND_LINE },
       tell: (line: number, why: string) => void told.push(`${line}: ${why}`),
     }
     const input = Array.isArray(lines) ? chunks(Buffer.from(text)) : lines

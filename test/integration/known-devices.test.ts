@@ -91,7 +91,7 @@ describe('while strangers guess at an account', () => {
   it('an operator unlocks it', async () => {
     const user = await newUser()
     await lockOut(user)
-    await gateway.app.core.administration.unlock(user.username, { actor: 'test', origin: { ip: null, userAgent: null, requestId: null } })
+    await gateway.app.core.administration.unlock(user.username, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } })
     expect((await logIn(user, newAddress())).status).toBe(200)
   })
 })

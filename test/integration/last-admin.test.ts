@@ -3,7 +3,7 @@ import { type Answer, call, login, newUser, newUserWithRoles, type TestUser } fr
 import { type Gateway, startGateway } from '../support/gateway.ts'
 import { rows } from '../support/rows.ts'
 
-const BY = { actor: 'command line', origin: { ip: null, userAgent: null, requestId: null } }
+const BY = { actor: 'command line', context: { ip: null, userAgent: null, requestId: null } }
 
 describe.each(['embedded', 'postgres'] as const)('the last admin on %s', (stores) => {
   let gateway: Gateway

@@ -3,12 +3,12 @@ import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { Redis } from 'ioredis'
 import { afterAll, describe, expect, inject, it } from 'vitest'
-import { type Admit, createAdmission } from '../../src/limits/admission.ts'
-import { type AskForLease, createLeaseScript } from '../../src/limits/lease-script.ts'
-import type { Decision, Limit } from '../../src/limits/limiter.ts'
-import { createRedisGuard } from '../../src/limits/redis-guard.ts'
-import { createWindow, freesAt, take } from '../../src/limits/windows.ts'
-import { createMetrics } from '../../src/metrics.ts'
+import { type Admit, createAdmission } from '../../src/platform/limits/admission.ts'
+import { type AskForLease, createLeaseScript } from '../../src/platform/limits/lease-script.ts'
+import type { Decision, Limit } from '../../src/platform/limits/limiter.ts'
+import { createRedisGuard } from '../../src/platform/limits/redis-guard.ts'
+import { createWindow, freesAt, take } from '../../src/platform/limits/windows.ts'
+import { createMetrics } from '../../src/platform/telemetry/metrics.ts'
 
 /** Without the gateway's deadline: a machine that stands still for 50 ms is not the subject. */
 const redis = new Redis(inject('redisUrl'))

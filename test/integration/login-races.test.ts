@@ -14,7 +14,7 @@ const endings: [string, (gateway: Gateway, user: TestUser) => Promise<unknown>][
   [
     'disabling',
     (gateway, { username }) =>
-      gateway.app.core.administration.disable(username, { actor: 'test', origin: { ip: null, userAgent: null, requestId: null } }),
+      gateway.app.core.administration.disable(username, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } }),
   ],
 ]
 

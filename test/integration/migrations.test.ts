@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { sql } from 'kysely'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
-import { type OpenDatabase, openDatabase } from '../../src/db/database.ts'
-import { migrateDown, migrateUp, migrationStatus } from '../../src/db/migrate.ts'
-import { createLogger } from '../../src/logger.ts'
+import { type OpenDatabase, openDatabase } from '../../src/platform/db/database.ts'
+import { migrateDown, migrateUp, migrationStatus } from '../../src/platform/db/migrate.ts'
+import { createLogger } from '../../src/platform/telemetry/logger.ts'
 import { query } from '../support/postgres.ts'
 
 const STEPS = readdirSync(new URL('../../migrations', import.meta.url))

@@ -1,7 +1,7 @@
 /** The same policy at every place where a password is set; and what a change of one leaves behind. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { COMMAND_LINE } from '../../src/audit/audit.ts'
-import { Problem } from '../../src/errors.ts'
+import { COMMAND_LINE } from '../../src/platform/audit/audit.ts'
+import { Problem } from '../../src/platform/lib/errors.ts'
 import { type Answer, call, newUser, newUserWithRoles, type TestUser } from '../support/client.ts'
 import { type Gateway, metric, startGateway } from '../support/gateway.ts'
 import { mailsTo } from '../support/mails.ts'
@@ -45,7 +45,7 @@ const PLACES: Record<string, Place> = {
     field: 'password',
     set: (password) =>
       gateway.app.core.administration
-        .create({ ...names(), password, roles: ['user'], mustChangePassword: false }, { actor: 'test', origin: COMMAND_LINE })
+        .create({ ...names(), password, roles: ['user'], mustChangePassword: false }, { actor: 'test', context: COMMAND_LINE })
         .then(
           (user) => ({ status: 201, body: user }),
           (error) => ({ status: error.status, body: error instanceof Problem ? { code: error.code, errors: error.errors } : error }),

@@ -7,7 +7,7 @@ import { rows } from '../support/rows.ts'
 import { me, refresh } from '../support/session.ts'
 
 const NEW_PASSWORD = 'tulips by the river'
-const BY = { actor: 'test', origin: { ip: null, userAgent: null, requestId: null } }
+const BY = { actor: 'test', context: { ip: null, userAgent: null, requestId: null } }
 const INVALID = { status: 400, body: { code: 'link_invalid' } }
 
 describe.each(['embedded', 'postgres+redis'] as const)('a forgotten password on %s', (stores) => {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createRetryErasure } from '../../src/jobs/cleanup.ts'
+import { createRetryErasure } from '../../src/app/cleanup.ts'
 import { newUser } from '../support/client.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
 import { rows } from '../support/rows.ts'

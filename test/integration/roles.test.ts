@@ -5,7 +5,7 @@ import { rows } from '../support/rows.ts'
 import { claimsOf, me, refresh } from '../support/session.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
-const BY = { actor: 'test', origin: { ip: null, userAgent: null, requestId: null } }
+const BY = { actor: 'test', context: { ip: null, userAgent: null, requestId: null } }
 
 describe('roles', () => {
   let upstream: Upstream

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { beforeAll, describe, expect, inject, it } from 'vitest'
-import { WrongSecretKey } from '../../src/tokens/secrets.ts'
+import { WrongSecretKey } from '../../src/platform/vault/secrets.ts'
 import { newUser } from '../support/client.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
 import { createDatabase, query } from '../support/postgres.ts'

@@ -12,7 +12,7 @@ import { claimsOf, me, refresh } from '../support/session.ts'
 const RACES = Number(process.env.RACES ?? 200)
 const SEED = Number(process.env.RACE_SEED ?? Date.now() % 1_000_000)
 const AT_ONCE = 10
-const BY = { actor: 'test', origin: { ip: null, userAgent: null, requestId: null } }
+const BY = { actor: 'test', context: { ip: null, userAgent: null, requestId: null } }
 
 let gateway: Gateway
 beforeAll(async () => {

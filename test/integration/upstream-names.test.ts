@@ -1,7 +1,7 @@
 import type { LookupAddress } from 'node:dns'
 import net from 'node:net'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { createNames } from '../../src/gateway/names.ts'
+import { createNames } from '../../src/proxy/upstream/dns.ts'
 import { call } from '../support/client.ts'
 import { startGateway } from '../support/gateway.ts'
 import { until } from '../support/processes.ts'

@@ -35,7 +35,7 @@ describe('what a login tells about accounts', () => {
 
   it('a disabled account is answered so, too, even with the right password', async () => {
     const gone = await newUser(gateway)
-    await gateway.app.core.administration.disable(gone.username, { actor: 'test', origin: { ip: null, userAgent: null, requestId: null } })
+    await gateway.app.core.administration.disable(gone.username, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } })
     const unknown = await logIn('nobody-here')
     expect(await logIn(gone.username, gone.password)).toEqual(unknown)
     expect(await logIn(gone.username)).toEqual(unknown)

@@ -1,7 +1,7 @@
 /** An API key reaches no upstream, is guessed by nobody, and is never the second of two credentials. */
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { makeApiKey } from '../../src/api-keys/api-key-form.ts'
+import { makeApiKey } from '../../src/platform/request/api-key-format.ts'
 import { from, newAddress } from '../support/addresses.ts'
 import { call, newUser, raw, statusOf, type TestUser } from '../support/client.ts'
 import { type Gateway, metric, startGateway } from '../support/gateway.ts'

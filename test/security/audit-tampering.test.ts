@@ -1,11 +1,11 @@
 /** Somebody who may write to the database, and has no secret key, works on the audit log. */
 import { randomBytes } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { readHead } from '../../src/audit/chain.ts'
-import { createAuditRetention } from '../../src/audit/retention.ts'
-import { createSealer } from '../../src/audit/sealer.ts'
-import { inTransaction } from '../../src/db/database.ts'
-import { createSecrets } from '../../src/tokens/secrets.ts'
+import { readHead } from '../../src/platform/audit/chain.ts'
+import { createAuditRetention } from '../../src/platform/audit/retention.ts'
+import { createSealer } from '../../src/platform/audit/sealer.ts'
+import { inTransaction } from '../../src/platform/db/database.ts'
+import { createSecrets } from '../../src/platform/vault/secrets.ts'
 import { sealAll, verify } from '../support/audit.ts'
 import { newUser } from '../support/client.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
@@ -41,8 +41,8 @@ describe('audit verify', () => {
 
   const record = (event: string, more: object = {}) => {
     const { db, audit } = gateway.app.core
-    const origin = { ip: '192.0.2.7', userAgent: 'Camel/1.0', requestId: 'r-1' }
-    return inTransaction(db, (trx) => audit.record(trx, { event, outcome: 'success', origin, ...more }))
+    const context = { ip: '192.0.2.7', userAgent: 'Camel/1.0', requestId: 'r-1' }
+    return inTransaction(db, (trx) => audit.record(trx, { event, outcome: 'success', context, ...more }))
   }
   const sql = (text: string, values?: unknown[]) => rows(gateway, text, values)
   const faults = async (head?: string) => (await verify(gateway, head ? { head } : {})).faults

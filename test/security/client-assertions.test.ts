@@ -154,7 +154,7 @@ describe('an assertion is refused', () => {
 
   it('of a client that is disabled, or that has no keys', async () => {
     const gone = await newKeyClient(gateway, 'ES256')
-    await gateway.app.core.clients.disable(gone.id, { actor: 'test', origin: { ip: null, userAgent: null, requestId: null } })
+    await gateway.app.core.clients.disable(gone.id, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } })
     await refused(await assertionOf(gone))
     const { id } = await newClient(gateway)
     await refused(await assertionOf({ ...machine, id }))
@@ -227,7 +227,7 @@ describe('client authentication', () => {
   it('tells nothing of a client: unknown, disabled, without a secret, wrong secret and odd ones are answered alike', async () => {
     const client = await newClient(gateway)
     const off = await newClient(gateway)
-    await gateway.app.core.clients.disable(off.id, { actor: 'test', origin: { ip: null, userAgent: null, requestId: null } })
+    await gateway.app.core.clients.disable(off.id, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } })
     const tries = [
       { ...client, secret: 'pcs_wrong' },
       { ...client, secret: client.secret.slice(0, -1) },

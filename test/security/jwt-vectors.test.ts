@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs'
 import { type CryptoKey, compactVerify, importJWK, type JWK } from 'jose'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { systemClock } from '../../src/clock.ts'
-import { createAccessTokens } from '../../src/tokens/access-tokens.ts'
-import type { Keyring, VerificationKey } from '../../src/tokens/keyring.ts'
+import { createAccessTokens } from '../../src/identity/tokens/access-tokens.ts'
+import type { Keyring, VerificationKey } from '../../src/identity/tokens/keyring.ts'
+import { systemClock } from '../../src/platform/lib/clock.ts'
 import { configWith } from '../support/config.ts'
 
 const read = (name: string) => JSON.parse(readFileSync(new URL(`vectors/${name}.json`, import.meta.url), 'utf8'))

@@ -5,10 +5,10 @@
 import { createRequire } from 'node:module'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { checkConfig } from '../../src/config/check.ts'
-import type { Config } from '../../src/config/schema.ts'
-import { matchTarget, readTarget, type Target } from '../../src/gateway/canonical.ts'
-import { compileRoutes, type Route, type RouteNode, type RouteTable, rewritePath, routesFor } from '../../src/gateway/routes.ts'
+import type { Config } from '../../src/platform/config/schema.ts'
+import { checkConfig } from '../../src/proxy/routing/check-config.ts'
+import { matchTarget, readTarget, type Target } from '../../src/proxy/routing/request-target.ts'
+import { compileRoutes, type Route, type RouteNode, type RouteTable, rewritePath, routesFor } from '../../src/proxy/routing/route-table.ts'
 import { configWith, route } from '../support/config.ts'
 
 /** `PATH_RUNS=50 vitest run …` looks fifty times as far. */

@@ -6,7 +6,7 @@ import { until } from '../support/processes.ts'
 import { forgot, reset, resetMail, resetMails, resetToken } from '../support/recovery.ts'
 import { dump, rows } from '../support/rows.ts'
 
-const BY = { actor: 'test', origin: { ip: null, userAgent: null, requestId: null } }
+const BY = { actor: 'test', context: { ip: null, userAgent: null, requestId: null } }
 const PASSWORD = 'tulips by the river'
 const CLIENT = '203.0.113.9'
 const events = (gateway: Gateway, outcome: string) =>

@@ -2,7 +2,7 @@
 import { createHmac, createPublicKey } from 'node:crypto'
 import { exportJWK, generateKeyPair, type JWK } from 'jose'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import type { SigningKey } from '../../src/tokens/keyring.ts'
+import type { SigningKey } from '../../src/identity/tokens/keyring.ts'
 import { call, newUser, type TestUser } from '../support/client.ts'
 import { configWith } from '../support/config.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'

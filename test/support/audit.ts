@@ -1,8 +1,8 @@
 /** The audit log of a gateway, sealed and verified as its operator would. */
-import type { Batch } from '../../src/audit/batches.repo.ts'
-import { headOf, readHead } from '../../src/audit/chain.ts'
-import { createSealer } from '../../src/audit/sealer.ts'
-import { type Fault, type Verification, verifyAudit } from '../../src/audit/verify.ts'
+import type { Batch } from '../../src/platform/audit/batches.repo.ts'
+import { headOf, readHead } from '../../src/platform/audit/chain.ts'
+import { createSealer } from '../../src/platform/audit/sealer.ts'
+import { type Fault, type Verification, verifyAudit } from '../../src/platform/audit/verify.ts'
 import type { Gateway } from './gateway.ts'
 import { until } from './processes.ts'
 import { rows } from './rows.ts'

@@ -70,7 +70,7 @@ export async function newUserWithRoles(gateway: Gateway, roles: string[]): Promi
   const { administration, config } = gateway.app.core
   for (const role of roles)
     if (role in config.auth.roles)
-      await administration.grant(user.id, role, { actor: 'test', origin: { ip: null, userAgent: null, requestId: null } })
+      await administration.grant(user.id, role, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } })
     else
       await rows(gateway, 'UPDATE users SET roles = array_append(roles, $2), token_epoch = token_epoch + 1 WHERE id = $1', [user.id, role])
   return login(gateway, user)

@@ -2,8 +2,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { loadConfig } from '../../src/config/load.ts'
-import type { Config } from '../../src/config/schema.ts'
+import { loadConfig } from '../../src/app/load-config.ts'
+import type { Config } from '../../src/platform/config/schema.ts'
 
 export function configWith(part: object): Config {
   const dir = mkdtempSync(join(tmpdir(), 'portcullis-config-'))

@@ -1,8 +1,8 @@
 /** One Postgres and one Redis for the whole run, ended with it. Tests that kill a neighbour start one of their own. */
 import type { TestProject } from 'vitest/node'
-import { openDatabase } from '../../src/db/database.ts'
-import { migrateUp } from '../../src/db/migrate.ts'
-import { createLogger } from '../../src/logger.ts'
+import { openDatabase } from '../../src/platform/db/database.ts'
+import { migrateUp } from '../../src/platform/db/migrate.ts'
+import { createLogger } from '../../src/platform/telemetry/logger.ts'
 import { query, startPostgres } from './postgres.ts'
 import { startRedis } from './redis.ts'
 

@@ -1,7 +1,7 @@
 /** What the gateway has written to people: waiting in its outbox, or handed over. */
-import type { Config } from '../../src/config/schema.ts'
-import { createComposer, type Letter, type Transport } from '../../src/mail/letter.ts'
-import { payloadPlace } from '../../src/mail/outbox.ts'
+import type { Config } from '../../src/platform/config/schema.ts'
+import { createComposer, type Letter, type Transport } from '../../src/platform/mail/message.ts'
+import { payloadPlace } from '../../src/platform/mail/outbox.ts'
 import type { Gateway } from './gateway.ts'
 import { rows } from './rows.ts'
 

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { digestOf, hintOf, holdsApiKey, isApiKey, looksLikeApiKey, makeApiKey } from '../../src/api-keys/api-key-form.ts'
+import { digestOf, hintOf, holdsApiKey, isApiKey, looksLikeApiKey, makeApiKey } from '../../src/platform/request/api-key-format.ts'
 
 const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 

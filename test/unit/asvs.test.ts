@@ -71,7 +71,7 @@ it('the defaults that it tells are those of the configuration, and so are the se
 
 it('the list of common passwords is as long, and as short, as it says', () => {
   const { minLength } = configWith({}).auth.password
-  const lines = read('src/accounts/common-passwords.txt').split('\n')
+  const lines = read('src/identity/credentials/common-passwords.txt').split('\n')
   const entries = lines.filter((line) => line !== '' && !line.startsWith('# '))
   const long = entries.filter((entry) => entry.length >= minLength)
   expect(page).toContain(

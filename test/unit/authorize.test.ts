@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import type { AccessConfig } from '../../src/config/schema.ts'
-import type { Problem } from '../../src/errors.ts'
-import { type Access, authorize, compileAccess } from '../../src/gateway/authorize.ts'
-import type { Principal } from '../../src/gateway/principal.ts'
+import { type Access, authorize, compileAccess } from '../../src/identity/access/access-policy.ts'
+import type { Principal } from '../../src/identity/access/principal.ts'
+import type { AccessConfig } from '../../src/platform/config/schema.ts'
+import type { Problem } from '../../src/platform/lib/errors.ts'
 
 const NOW = 1_800_000_000_000
 const ANYBODY = { permits: () => true, needsFactor: false, maxAuthAgeSeconds: null, scopes: [], label: '' }

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { type Breaker, type BreakerState, createBreaker } from '../../src/gateway/breaker.ts'
+import { type Breaker, type BreakerState, createBreaker } from '../../src/proxy/upstream/circuit-breaker.ts'
 
 let now = 0
 let changes: BreakerState[] = []

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { canonicalEmail, canonicalLogin, canonicalUsername, isEmail, isUsername } from '../../src/users/canonical-login.ts'
+import { canonicalEmail, canonicalLogin, canonicalUsername, isEmail, isUsername } from '../../src/identity/users/canonical-login.ts'
 
 describe('a login', () => {
   it.each([

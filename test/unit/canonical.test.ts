@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { matchTarget, readHost, readTarget, repeatedField, type Target } from '../../src/gateway/canonical.ts'
-import { compileRoutes, FORMS } from '../../src/gateway/routes.ts'
+import { matchTarget, readHost, readTarget, repeatedField, type Target } from '../../src/proxy/routing/request-target.ts'
+import { compileRoutes, FORMS } from '../../src/proxy/routing/route-table.ts'
 import { configWith, route } from '../support/config.ts'
 
 const table = compileRoutes(configWith({ routes: ['/', '/admin', '/admin/open', '/api', '/API/v1/Orders'].map((path) => route(path)) }))

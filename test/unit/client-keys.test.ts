@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import { algorithmsOf, readClientKeys } from '../../src/clients/client-keys.ts'
+import { algorithmsOf, readClientKeys } from '../../src/identity/oauth/client-keys.ts'
 
 const rsa = (modulusLength = 2048, publicExponent = 65_537): any =>
   generateKeyPairSync('rsa', { modulusLength, publicExponent }).publicKey.export({ format: 'jwk' })

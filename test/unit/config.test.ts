@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
-import { ConfigError, type Loaded, loadConfig } from '../../src/config/load.ts'
-import { formatProblem } from '../../src/config/source.ts'
+import { ConfigError, type Loaded, loadConfig } from '../../src/app/load-config.ts'
+import { formatProblem } from '../../src/platform/config/source.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'portcullis-config-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))

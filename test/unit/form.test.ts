@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { readForm } from '../../src/http/form.ts'
+import { readForm } from '../../src/platform/http/form.ts'
 
 it.each([
   ['', {}],

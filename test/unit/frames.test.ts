@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import * as ws from 'ws'
-import { closeFrame, createFrameReader, pingFrame } from '../../src/gateway/frames.ts'
+import { closeFrame, createFrameReader, pingFrame } from '../../src/proxy/forward/websocket-frames.ts'
 
 // not in the types of ws
 const { Receiver, Sender } = ws as any

@@ -1,12 +1,13 @@
 import { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
 import { describe, expect, it } from 'vitest'
-import type { Exchange } from '../../src/gateway/exchange.ts'
-import { createHeaderRules, encodeHeaderValue, readResponse } from '../../src/gateway/headers.ts'
-import { type HeaderEdits, NO_EDITS } from '../../src/gateway/routes.ts'
-import type { Upstream } from '../../src/gateway/upstreams.ts'
-import { createOriginReader, parseNetworks } from '../../src/http/networks.ts'
-import type { Assertions } from '../../src/tokens/assertions.ts'
+import { encodeHeaderValue } from '../../src/identity/access/identity-headers.ts'
+import type { Assertions } from '../../src/identity/tokens/assertions.ts'
+import { createClientReader, parseNetworks } from '../../src/platform/request/client-address.ts'
+import { createHeaderRules, readResponse } from '../../src/proxy/forward/headers.ts'
+import type { Exchange } from '../../src/proxy/routing/exchange.ts'
+import { type HeaderEdits, NO_EDITS } from '../../src/proxy/routing/route-table.ts'
+import type { Upstream } from '../../src/proxy/upstream/upstreams.ts'
 import { configWith } from '../support/config.ts'
 
 const IDENTITY = ['x-auth-user', 'u1', 'x-auth-roles', 'admin,user']
@@ -45,7 +46,7 @@ function outgoing(
   const exchange = {
     requestId: 'req-1',
     host: 'gateway.test',
-    client: createOriginReader(parseNetworks(viaTrustedProxy ? [peer] : [])!, parseNetworks([])!)(req),
+    client: createClientReader(parseNetworks(viaTrustedProxy ? [peer] : [])!, parseNetworks([])!)(req),
     route: { forwardAuthorization, requestHeaders, assertion: false },
     principal: isAnonymous ? null : { identityHeaders: IDENTITY },
   } as unknown as Exchange

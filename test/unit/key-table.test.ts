@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { createKeyTable } from '../../src/limits/key-table.ts'
+import { createKeyTable } from '../../src/platform/limits/key-table.ts'
 
 /** A state is over once its name is in `over`. */
 const setUp = (maxKeys: number) => {

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { layOut } from '../../src/mail/layout.ts'
-import { createComposer, type Letter } from '../../src/mail/letter.ts'
-import { waitSeconds } from '../../src/mail/sender.ts'
-import { smtpOptions } from '../../src/mail/smtp.ts'
-import { contentOf, type Templates } from '../../src/mail/templates.ts'
+import { layOut } from '../../src/platform/mail/layout.ts'
+import { createComposer, type Letter } from '../../src/platform/mail/message.ts'
+import { waitSeconds } from '../../src/platform/mail/sender.ts'
+import { smtpOptions } from '../../src/platform/mail/smtp.ts'
+import { contentOf, type Templates } from '../../src/platform/mail/templates.ts'
 import { configWith } from '../support/config.ts'
 
 const HOSTILE = `<script>alert("1")</script>&'\r\nBcc: eve@example.com\u2028x`

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
-import { createMetrics, type Metrics } from '../../src/metrics.ts'
-import { createMerger } from '../../src/workers/merged-metrics.ts'
+import { createMerger } from '../../src/app/merged-metrics.ts'
+import { createMetrics, type Metrics } from '../../src/platform/telemetry/metrics.ts'
 
 const requests = (metrics: Metrics, count: number) => {
   metrics.requests.bind({ method: 'GET', route: 'it', status: '200' }).count = count

@@ -2,7 +2,7 @@ import { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { addressKey, createOriginReader, type Forwarding, parseNetworks, plainAddress } from '../../src/http/networks.ts'
+import { addressKey, createClientReader, type Forwarding, parseNetworks, plainAddress } from '../../src/platform/request/client-address.ts'
 
 describe('networks', () => {
   it.each([
@@ -72,7 +72,7 @@ function from(peer: string, headers: Record<string, string> = {}): IncomingMessa
   return Object.assign(new IncomingMessage(socket), { headers })
 }
 const reader = (trusted: string[], exempt: string[] = [], kind?: Forwarding) =>
-  createOriginReader(parseNetworks(trusted)!, parseNetworks(exempt)!, kind)
+  createClientReader(parseNetworks(trusted)!, parseNetworks(exempt)!, kind)
 
 describe('the client behind proxies', () => {
   const read = reader(['10.0.0.0/8', '192.0.2.1', 'fd00::/8'])

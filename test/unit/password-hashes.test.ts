@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { hashFault, NO_PASSWORD } from '../../src/accounts/password-hashes.ts'
-import { createPasswords, type Passwords } from '../../src/accounts/passwords.ts'
-import { createMetrics } from '../../src/metrics.ts'
+import { hashFault, NO_PASSWORD } from '../../src/identity/credentials/password-hashes.ts'
+import { createPasswords, type Passwords } from '../../src/identity/credentials/passwords.ts'
+import { createMetrics } from '../../src/platform/telemetry/metrics.ts'
 
 const SALT_AND_SUM = 'CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW'
 const argon = (parameters: string, salt = 'c29tZXNhbHRzb21lc2FsdA', sum = 'A'.repeat(43)) => `$argon2id$v=19$${parameters}$${salt}$${sum}`

@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { createPasswordPolicy } from '../../src/accounts/password-policy.ts'
-import { createLogger } from '../../src/logger.ts'
-import { createMetrics } from '../../src/metrics.ts'
+import { createPasswordPolicy } from '../../src/identity/credentials/password-policy.ts'
+import { createLogger } from '../../src/platform/telemetry/logger.ts'
+import { createMetrics } from '../../src/platform/telemetry/metrics.ts'
 import { configWith } from '../support/config.ts'
 
 const policyOf = (config: object = {}) => createPasswordPolicy(configWith(config), createMetrics('test'), createLogger('silent'))
@@ -81,7 +81,7 @@ describe('a password that is tried first is refused', () => {
   })
 
   it('the list is sorted, in lower case, free of doubles, with more than 3,000 entries, and says whose it is', () => {
-    const text = readFileSync('src/accounts/common-passwords.txt', 'utf8')
+    const text = readFileSync('src/identity/credentials/common-passwords.txt', 'utf8')
     const lines = text.trimEnd().split('\n')
     const entries = lines.filter((line) => !line.startsWith('# '))
     expect(lines.slice(0, lines.length - entries.length).join('\n')).toContain('Permission is hereby granted')

@@ -1,8 +1,8 @@
 import { afterAll, describe, expect, it } from 'vitest'
-import { createHasher, type Hasher } from '../../src/accounts/hasher.ts'
-import { createPasswords, type Passwords } from '../../src/accounts/passwords.ts'
-import type { Problem } from '../../src/errors.ts'
-import { createMetrics } from '../../src/metrics.ts'
+import { createHasher, type Hasher } from '../../src/identity/credentials/hasher.ts'
+import { createPasswords, type Passwords } from '../../src/identity/credentials/passwords.ts'
+import type { Problem } from '../../src/platform/lib/errors.ts'
+import { createMetrics } from '../../src/platform/telemetry/metrics.ts'
 
 const options = (over: object) => ({
   minLength: 12,

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
-import { errorCatalogue } from '../../src/errors.ts'
-import { createMetrics } from '../../src/metrics.ts'
+import { errorCatalogue } from '../../src/platform/lib/errors.ts'
+import { createMetrics } from '../../src/platform/telemetry/metrics.ts'
 
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { compileRoutes, type Route, rewritePath, routesFor } from '../../src/gateway/routes.ts'
+import { compileRoutes, type Route, rewritePath, routesFor } from '../../src/proxy/routing/route-table.ts'
 import { configWith, route } from '../support/config.ts'
 
 const compile = (...routes: object[]) => compileRoutes(configWith({ routes }))

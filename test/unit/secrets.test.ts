@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import { createSecrets, type Place, UnreadableSecret } from '../../src/tokens/secrets.ts'
+import { createSecrets, type Place, UnreadableSecret } from '../../src/platform/vault/secrets.ts'
 
 const [key, other] = [randomBytes(32), randomBytes(32)]
 const secrets = createSecrets(key)

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { ConfigSchema } from '../../src/config/schema.ts'
-import { withoutSecrets } from '../../src/config/shown.ts'
+import { ConfigSchema } from '../../src/platform/config/schema.ts'
+import { withoutSecrets } from '../../src/platform/config/shown.ts'
 import { configWith, route } from '../support/config.ts'
 
 const shown = (part: object): any => withoutSecrets(configWith(part))

@@ -1,6 +1,6 @@
 import { Counter, Histogram, Registry } from 'prom-client'
 import { expect, it } from 'vitest'
-import { tallies, timings } from '../../src/tallies.ts'
+import { tallies, timings } from '../../src/platform/telemetry/fast-metrics.ts'
 
 const BUCKETS = [0.1, 0.5, 2]
 const VALUES = [0, 0.1, 0.100001, 0.3, 0.5, 1.9, 2, 2.5, 60]

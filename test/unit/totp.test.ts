@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { backupCodeMac, newBackupCode, readBackupCode } from '../../src/factors/backup-codes.ts'
-import { enrolmentOf, newSeed, stepOf } from '../../src/factors/totp.ts'
+import { backupCodeMac, newBackupCode, readBackupCode } from '../../src/identity/factors/backup-codes.ts'
+import { enrolmentOf, newSeed, stepOf } from '../../src/identity/factors/totp.ts'
 
 /** RFC 6238 appendix B: SHA-1, of whose eight digits the last six are those of six. */
 const SEED = Buffer.from('12345678901234567890')

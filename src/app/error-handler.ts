@@ -1,0 +1,80 @@
+/** Any throw → one problem document, or one error of OAuth. The only place where an error becomes an answer. */
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import { isDatabaseAway } from '../platform/db/database.ts'
+import { setFields } from '../platform/http/fields.ts'
+import { oauthError } from '../platform/http/oauth-error.ts'
+import type { Clock } from '../platform/lib/clock.ts'
+import { type ErrorCode, type FieldError, Problem, problem, problemBody, unavailable } from '../platform/lib/errors.ts'
+import { limitHeaders } from '../platform/limits/limiter.ts'
+import { linger } from '../platform/request/drain.ts'
+import type { Logger } from '../platform/telemetry/logger.ts'
+import { exchangeOf } from '../proxy/routing/exchange.ts'
+
+const FASTIFY_CODES: Record<string, ErrorCode> = {
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'content_type_unsupported',
+  FST_ERR_CTP_BODY_TOO_LARGE: 'body_too_large',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'json_invalid',
+  FST_ERR_CTP_INVALID_JSON_BODY: 'json_invalid',
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'header_invalid',
+  FST_ERR_NOT_FOUND: 'route_not_found',
+  FST_ERR_BAD_URL: 'target_ambiguous',
+  FST_ERR_MAX_PARAM_LENGTH: 'target_too_long',
+  ECONNRESET: 'request_malformed',
+}
+
+export function createErrorHandler({ clock, logger }: { clock: Clock; logger: Logger }) {
+  return (error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply) => {
+    const exchange = exchangeOf(request.raw)
+    const known = toProblem(error)
+    if (known.code === 'internal')
+      logger.error(
+        { reason: 'internal', request_id: exchange.requestId, err: { type: error.name, message: error.message, stack: error.stack } },
+        'unexpected error',
+      )
+    exchange.error = known
+    // what is left of a refused body is not read as a request (RFC 9112 §9.6, RFC 9110 §10.1.1)
+    const isUnread = !request.raw.complete
+    if (isUnread) linger(request.raw.socket)
+    const { status, type, body } = isOAuth(request)
+      ? { type: 'application/json', ...oauthError(known) }
+      : { status: known.status, type: 'application/problem+json', body: problemBody(known, exchange.requestId, clock.now()) }
+    return setFields(reply, exchange.fields)
+      .code(status)
+      .headers({
+        // nor is what comes behind an upgrade that was refused
+        ...(isUnread || exchange.isUpgrade ? { connection: 'close' } : {}),
+        ...limitHeaders(exchange.decisions),
+        ...known.headers,
+        'cache-control': 'no-store',
+        'x-content-type-options': 'nosniff',
+        'x-request-id': exchange.requestId,
+      })
+      .type(type)
+      .send(JSON.stringify(body))
+  }
+}
+
+/** What an endpoint says in its `config`: its failures are told as RFC 6749 tells them. */
+const isOAuth = ({ routeOptions }: FastifyRequest): boolean =>
+  (routeOptions?.config as { errors?: 'oauth' } | undefined)?.errors === 'oauth'
+
+function toProblem(error: FastifyError | Error): Problem {
+  if (error instanceof Problem) return error
+  const { validation, code = '', statusCode } = error as FastifyError
+  if (validation) return problem('validation_failed', { errors: validation.map(toFieldError) })
+  const named = FASTIFY_CODES[code]
+  if (named) return problem(named, { cause: error })
+  if (statusCode === 400 && error instanceof SyntaxError) return problem('json_invalid', { cause: error })
+  if (isDatabaseAway(error)) return unavailable(error)
+  return problem('internal', { cause: error })
+}
+
+type ValidationError = NonNullable<FastifyError['validation']>[number]
+
+/** `/email` must be string → { field: 'email', detail: 'must be string' } */
+function toFieldError({ instancePath, keyword, params, message = 'is not valid' }: ValidationError): FieldError {
+  const inside = instancePath.split('/').slice(1).join('.')
+  const named = keyword === 'required' ? params.missingProperty : keyword === 'additionalProperties' ? params.additionalProperty : null
+  if (named === null) return { field: inside || 'body', detail: message }
+  return { field: [inside, named].filter(Boolean).join('.'), detail: keyword === 'required' ? 'is missing' : 'is not known here' }
+}

@@ -1,0 +1,32 @@
+/** What a process that serves needs, alone or as one of several. */
+import { once } from 'node:events'
+import type { Config } from '../platform/config/schema.ts'
+import type { Logger, LogOutput } from '../platform/telemetry/logger.ts'
+import type { App } from './app.ts'
+import type { BuildOptions } from './services.ts'
+
+export interface ServeOptions extends BuildOptions {
+  /** Where the logger writes. */
+  output: LogOutput
+}
+
+export interface Running {
+  /** The ports in use; a configured 0 has become a free one. */
+  port: number
+  adminPort: number
+  stop(): Promise<void>
+}
+
+/** Opens the listeners for clients. @returns the port */
+export async function listen({ redirect, server }: App, { server: { host, port, tls } }: Config): Promise<number> {
+  if (redirect) await once(redirect.listen(tls!.redirectPort, host), 'listening')
+  return portOf(await server.listen({ host, port, backlog: 1024 }))
+}
+
+export const portOf = (address: string): number => Number(new URL(address).port)
+
+/** How long a stop may take before it is cut short. */
+export const graceMs = ({ server: { shutdownDelayMs, shutdownTimeoutMs } }: Config): number => shutdownDelayMs + shutdownTimeoutMs + 5000
+
+export const tellOf = (error: Error, logger: Logger): void =>
+  logger.fatal({ reason: 'internal', err: { type: error.name, message: error.message, stack: error.stack } }, 'an error that nobody caught')

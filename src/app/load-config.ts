@@ -1,0 +1,234 @@
+import { readFileSync } from 'node:fs'
+import { Ajv, type ErrorObject } from 'ajv'
+import { Value } from 'typebox/value'
+import { nearest } from '../platform/config/nearest.ts'
+import { type Config, ConfigSchema, type Secrets } from '../platform/config/schema.ts'
+import {
+  type ConfigProblem,
+  type ConfigSource,
+  dotted,
+  formatProblem,
+  overlay,
+  type Path,
+  readEnvironment,
+  readYaml,
+} from '../platform/config/source.ts'
+import { checkConfig } from '../proxy/routing/check-config.ts'
+
+/** Everything that is wrong with a configuration, at once. Exit code 2. */
+export class ConfigError extends Error {
+  readonly problems: ConfigProblem[]
+  constructor(problems: ConfigProblem[]) {
+    super(problems.map(formatProblem).join('\n'))
+    this.problems = problems
+  }
+}
+
+export interface LoadOptions {
+  file?: string | undefined
+  env?: NodeJS.ProcessEnv
+  /** `a.b=value`, over environment over file. */
+  flags?: string[]
+  /** `check` and `routes` need no secrets. */
+  needSecrets?: boolean
+}
+
+export interface Loaded {
+  config: Config
+  secrets: Secrets
+  warnings: ConfigProblem[]
+}
+
+/** Reads, overlays, validates and checks. @throws ConfigError with every problem found. */
+export function loadConfig({ file, env = process.env, flags = [], needSecrets = true }: LoadOptions): Loaded {
+  const variables = readEnvironment(env, (path) => readFileSync(path, 'utf8'))
+  const source = overlay(readSource(file), ConfigSchema, variables.values, flags)
+  const value = Value.Default(ConfigSchema, structuredClone(source.value)) as Config
+  const invalid = validate(value, source)
+  const { sound, routeNumbers } = soundPart(value, invalid)
+
+  const config = withDerived(sound)
+  const { problems, warnings } = checkConfig(config)
+  const place = ({ path, message }: { path: Path; message: string }) => {
+    const original = path[0] === 'routes' && typeof path[1] === 'number' ? ['routes', routeNumbers[path[1]]!, ...path.slice(2)] : path
+    return { where: source.locate(original), path: dotted(original), message }
+  }
+  const secrets = readSecrets(variables.values)
+  const missing = needSecrets && !secrets.secrets.secretKey && !secrets.problems.length ? [NO_KEY] : []
+  const all = [
+    ...source.problems,
+    ...variables.problems,
+    ...invalid.map((p) => p.problem),
+    ...problems.map(place),
+    ...secrets.problems,
+    ...missing,
+  ]
+  if (all.length) throw new ConfigError(inOrder(all))
+  return { config, secrets: secrets.secrets, warnings: warnings.map(place) }
+}
+
+function readSource(file: string | undefined): ConfigSource {
+  if (!file) return { value: {}, problems: [], locate: () => 'environment' }
+  try {
+    return readYaml(file, readFileSync(file, 'utf8'))
+  } catch (error) {
+    throw new ConfigError([{ where: file, path: '', message: `cannot read it: ${(error as NodeJS.ErrnoException).code ?? error}` }])
+  }
+}
+
+function withDerived(value: Config): Config {
+  const { server, tokens, limits } = value
+  const publicUrl = (server.publicUrl ?? `${server.tls ? 'https' : 'http'}://localhost:${server.port}`).replace(/\/$/, '')
+  return {
+    ...value,
+    server: { ...server, publicUrl },
+    tokens: { ...tokens, issuer: tokens.issuer ?? publicUrl },
+    // `default: [perIp]` holds for an operator who names policies of his own, too
+    limits: { ...limits, policies: { perIp: { limit: 60, windowSeconds: 60, key: 'anonymous' }, ...limits.policies } },
+  }
+}
+
+const NO_KEY: ConfigProblem = {
+  where: 'PORTCULLIS_SECRET_KEY',
+  path: '',
+  message: 'required: 32 random bytes in base64, for example from: openssl rand -base64 32',
+}
+
+function readSecrets(values: ReadonlyMap<string, string>): { secrets: Secrets; problems: ConfigProblem[] } {
+  const problems: ConfigProblem[] = []
+  const key = (name: string) => {
+    const text = values.get(name)
+    if (text === undefined) return null
+    const bytes = Buffer.from(text, 'base64')
+    // the value itself is never repeated: it may be a secret with a slip in it
+    if (bytes.length !== 32)
+      problems.push({ where: name, path: '', message: `must be 32 bytes in base64 (it holds ${bytes.length}): openssl rand -base64 32` })
+    else if (new Set(bytes).size < 8) problems.push({ where: name, path: '', message: 'is not random: openssl rand -base64 32' })
+    return bytes
+  }
+  const pair = ['PORTCULLIS_ADMIN_EMAIL', 'PORTCULLIS_ADMIN_PASSWORD']
+  const alone = pair.filter((name) => !values.has(name))
+  if (alone.length === 1) problems.push({ where: alone[0]!, path: '', message: `is missing: ${pair.join(' and ')} go together` })
+  const secrets = {
+    secretKey: key('PORTCULLIS_SECRET_KEY'),
+    previousSecretKey: key('PORTCULLIS_SECRET_KEY_PREVIOUS'),
+    adminEmail: values.get('PORTCULLIS_ADMIN_EMAIL') ?? null,
+    adminPassword: values.get('PORTCULLIS_ADMIN_PASSWORD') ?? null,
+  }
+  return { secrets, problems }
+}
+
+const ajv = new Ajv({ allErrors: true, strict: false, verbose: true })
+const validator = ajv.compile(ConfigSchema)
+
+interface Invalid {
+  path: Path
+  problem: ConfigProblem
+}
+
+function validate(value: unknown, source: ConfigSource): Invalid[] {
+  if (validator(value)) return []
+  // of a bad name in a record the outer error tells all
+  const told = (validator.errors ?? []).filter((e) => e.propertyName === undefined)
+  return chosenBranches(told).map((error) => {
+    const inside = pointer(error.instancePath)
+    const { additionalProperty, propertyName } = error.params
+    const named = additionalProperty ?? propertyName
+    const path = named === undefined ? inside : [...inside, String(named)]
+    return { path, problem: { where: source.locate(path), path: dotted(path), message: explain(error) } }
+  })
+}
+
+/** What is left without the invalid sections and routes, so that the rules between settings are judged in the same run. */
+function soundPart(value: Config, invalid: Invalid[]): { sound: Config; routeNumbers: number[] } {
+  const badRoutes = new Set(invalid.filter(({ path }) => path[0] === 'routes').map(({ path }) => path[1]))
+  const kept = structuredClone(value)
+  for (const { path } of invalid) if (path[0] !== 'routes') remove(kept, path)
+  const sound = Value.Default(ConfigSchema, kept) as Config
+  const all = Array.isArray(value.routes) ? value.routes : []
+  const routeNumbers = [...all.keys()].filter((i) => !badRoutes.has(i))
+  return { sound: { ...sound, routes: routeNumbers.map((i) => all[i]!) }, routeNumbers }
+}
+
+/** A list goes as a whole: without one of its entries the others would have other numbers. */
+function remove(root: object, path: Path): void {
+  let holder = root as Record<string | number, unknown>
+  for (const [i, step] of path.entries()) {
+    const next = holder[step]
+    if (i === path.length - 1 || Array.isArray(next) || typeof next !== 'object' || next === null) {
+      delete holder[step]
+      return
+    }
+    holder = next as typeof holder
+  }
+}
+
+/** By line of the file, each once. */
+function inOrder(problems: ConfigProblem[]): ConfigProblem[] {
+  const line = ({ where }: ConfigProblem) => Number(/:(\d+):\d+$/.exec(where)?.[1] ?? 0)
+  return [...new Map(problems.map((p) => [formatProblem(p), p])).values()].sort((a, b) => line(a) - line(b))
+}
+
+const pointer = (text: string): Path =>
+  text
+    .split('/')
+    .slice(1)
+    .map((s) => (/^\d+$/.test(s) ? Number(s) : s.replaceAll('~1', '/').replaceAll('~0', '~')))
+
+/** Of a union, the errors of the one branch that was meant: the one whose type fits. None fits: one error that names the choices. */
+function chosenBranches(errors: ErrorObject[]): ErrorObject[] {
+  const unions = errors.filter((e) => e.keyword === 'anyOf')
+  return unions.reduce((rest, union) => {
+    const inside = rest.filter((e) => e.schemaPath.startsWith(`${union.schemaPath}/`) && e.instancePath.startsWith(union.instancePath))
+    const branches = (union.schema as unknown[]).map((_, i) => inside.filter((e) => e.schemaPath.startsWith(`${union.schemaPath}/${i}/`)))
+    const wrongKind = (e: ErrorObject) => e.instancePath === union.instancePath && (e.keyword === 'type' || e.keyword === 'enum')
+    const meant = branches.filter((branch) => branch.length && !branch.some(wrongKind))
+    const kept = rest.filter((e) => !inside.includes(e) && e !== union)
+    return meant.length === 1 ? [...kept, ...meant[0]!] : [...kept, union]
+  }, errors)
+}
+
+function explain(error: ErrorObject): string {
+  const { keyword, params, parentSchema } = error
+  const shown = JSON.stringify(error.data)
+  const is = !(parentSchema as { writeOnly?: boolean }).writeOnly && shown && shown.length < 60 ? `, not ${shown}` : ''
+  switch (keyword) {
+    case 'additionalProperties': {
+      const known = Object.keys((parentSchema as { properties?: object }).properties ?? {})
+      const near = nearest(params.additionalProperty, known)
+      return near ? `unknown key; did you mean ${near}?` : `unknown key; known here: ${known.join(', ')}`
+    }
+    case 'propertyNames':
+      return `this name has the wrong form; it must match ${(error.schema as { pattern: string }).pattern}`
+    case 'required':
+      return `${params.missingProperty} is missing${params.missingProperty === 'access' ? ': public, authenticated, or { roles: […] } / { scopes: […] }' : ''}`
+    case 'enum':
+      return `must be ${params.allowedValues.join(' | ')}${is}`
+    case 'type': {
+      const type = params.type === 'object' ? 'mapping' : params.type
+      return `must be ${/^[aeiou]/.test(type) ? 'an' : 'a'} ${type}${is}`
+    }
+    case 'minimum':
+    case 'maximum':
+      return `must be ${params.comparison} ${params.limit}${is}`
+    case 'minItems':
+      return `must hold at least ${params.limit}`
+    case 'minProperties':
+      return 'must say who: { roles: […] }, { scopes: […] }, { anyOf: […] } or { allOf: […] }'
+    case 'pattern':
+      return `has the wrong form${is}; ${description(parentSchema) ?? `it must match ${params.pattern}`}`
+    case 'anyOf':
+      return `has the wrong form${is}${spelling(error)}; ${description(parentSchema) ?? 'see the documentation'}`
+    default:
+      return `${error.message ?? keyword}${is}`
+  }
+}
+
+/** A word that is nearly one of the union's words. */
+function spelling({ data, schema }: ErrorObject): string {
+  const words = (schema as { enum?: string[] }[]).flatMap((branch) => branch.enum ?? [])
+  const near = typeof data === 'string' ? nearest(data, words) : undefined
+  return near ? `; did you mean ${near}?` : ''
+}
+
+const description = (schema: unknown) => (schema as { description?: string } | undefined)?.description

@@ -1,0 +1,148 @@
+/** One log line, one counter, one histogram for each request; and the last errors, for whoever has to find out. */
+
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Config } from '../platform/config/schema.ts'
+import type { RefusalObserver } from '../platform/http/refuse.ts'
+import type { Clock } from '../platform/lib/clock.ts'
+import { causeText, problem } from '../platform/lib/errors.ts'
+import { remembering } from '../platform/lib/memoize.ts'
+import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
+import { createLineWriter, type Logger } from '../platform/telemetry/logger.ts'
+import { type Metrics, methodLabel } from '../platform/telemetry/metrics.ts'
+import type { Exchange } from '../proxy/routing/exchange.ts'
+
+export interface Observer extends RefusalObserver {
+  /** Watches one request to its end. */
+  begin(exchange: Exchange, req: IncomingMessage, res: ServerResponse): void
+  /** Newest first. */
+  lastErrors(): ErrorRecord[]
+}
+
+export interface ObserverDeps {
+  config: Config['log']
+  clock: Clock
+  logger: Logger
+  metrics: Metrics
+  random?: () => number
+}
+
+const KEPT_ERRORS = 100
+/** In the order of their coming: many fall into one millisecond. */
+type Kept = ErrorRecord & { sequence: number }
+/** nginx's word for a client that left before its answer. */
+const CLIENT_CLOSED = 499
+
+export function createObserver({ config, clock, logger, metrics, random = Math.random }: ObserverDeps): Observer {
+  const skipped = new Set(config.skip)
+  const writeLine = createLineWriter(logger)
+  // apart, so that a flood of 401s does not push the one 502 out
+  const kept: { server: Kept[]; client: Kept[] } = { server: [], client: [] }
+  let sequence = 0
+  let inFlight = 0
+  metrics.inFlight.collectFrom(() => inFlight)
+
+  /** Looked up by name, not by a hash of all labels. */
+  const seriesOf = remembering((route: string) => ({
+    overhead: metrics.overheadSeconds.bind({ route }),
+    ofMethod: remembering((method: string) => ({
+      seconds: metrics.requestSeconds.bind({ route, method }),
+      ofStatus: remembering((status: number) => metrics.requests.bind({ method, route, status: String(status) })),
+    })),
+  }))
+  function count({ label, upstream, startedAt }: Exchange, method: string, status: number, seconds: number): void {
+    const series = seriesOf(label)
+    const ofMethod = series.ofMethod(method)
+    ofMethod.ofStatus(status).count++
+    ofMethod.seconds.observe(seconds)
+    if (upstream) series.overhead.observe((upstream.askedAt - startedAt) / 1000)
+  }
+
+  function keep(record: ErrorRecord): void {
+    const ring = record.status >= 500 ? kept.server : kept.client
+    ring.push({ ...record, sequence: sequence++ })
+    if (ring.length > KEPT_ERRORS) ring.shift()
+  }
+
+  function end(exchange: Exchange, req: IncomingMessage, res: ServerResponse): void {
+    inFlight--
+    const isComplete = res.writableFinished || res.statusCode === 101
+    const status = res.headersSent || res.statusCode === 101 ? res.statusCode : CLIENT_CLOSED
+    const seconds = (performance.now() - exchange.startedAt) / 1000
+    const method = methodLabel(req.method ?? '')
+    const route = exchange.label
+    count(exchange, method, status, seconds)
+    const { error } = exchange
+    if (error) {
+      metrics.errors.inc({ code: error.code, route })
+      keep({
+        timestamp: new Date(clock.now()).toISOString(),
+        request_id: exchange.requestId,
+        code: error.code,
+        status: error.status,
+        route,
+        method,
+        cause: error.cause === undefined ? error.detail : causeText(error.cause),
+      })
+    }
+    write(exchange, method, status, seconds, isComplete)
+  }
+
+  function write(exchange: Exchange, method: string, status: number, seconds: number, isComplete: boolean): void {
+    const { error, upstream, principal, client, target } = exchange
+    const isFailure = status >= 400 || !isComplete
+    if (!isFailure && (skipped.has(target?.path ?? '') || (config.sample < 1 && random() >= config.sample))) return
+    const outcome = error && (isComplete || status === CLIENT_CLOSED) ? error.code : isComplete ? 'ok' : 'broken_off'
+    const who = principal ? `,"user":${quote(principal.id)},"session":${quote(principal.sessionId)}` : ''
+    const where = upstream ? `,"upstream":${quote(upstream.origin)}` : ''
+    const why = error?.cause === undefined ? '' : `,"cause":${quote(causeText(error.cause))}`
+    writeLine(
+      status >= 500 ? 'error' : 'info',
+      `"request_id":"${exchange.requestId}","method":"${method}","route":${quote(exchange.label)},"status":${status},` +
+        `"ms":${Math.round(seconds * 10_000) / 10},"ip":${quote(client.address)}${who},"outcome":"${outcome}"${where}${why},"msg":"request"`,
+    )
+  }
+
+  return {
+    begin(exchange, req, res) {
+      inFlight++
+      let isOver = false
+      const over = () => {
+        if (isOver) return
+        isOver = true
+        if (isBehindAnother) req.socket.off('close', over)
+        end(exchange, req, res)
+        exchange.onClosed?.()
+      }
+      res.on('close', over)
+      // an answer that waits behind another on its connection may not hear of its end
+      const isBehindAnother = !res.socket
+      if (isBehindAnother) req.socket.on('close', over)
+    },
+    refused(code) {
+      const requestId = randomUUID()
+      const { status } = problem(code)
+      metrics.requests.bind({ method: 'OTHER', route: 'none', status: String(status) }).count++
+      metrics.errors.inc({ code, route: 'none' })
+      logger.info({ request_id: requestId, route: 'none', status, outcome: code }, 'request')
+      return requestId
+    },
+    lastErrors() {
+      const { server, client } = kept
+      const room = KEPT_ERRORS - server.length
+      const shown = [...server, ...(room > 0 ? client.slice(-room) : [])]
+      return shown.sort((a, b) => b.sequence - a.sequence).map(({ sequence: _, ...record }) => record)
+    },
+  }
+}
+
+const quote = (text: string): string => JSON.stringify(text)
+
+/** Of several processes: as many as one keeps, newest first; those of the gateway and its upstreams are not pushed out by those of clients. */
+export function newestErrors(records: ErrorRecord[]): ErrorRecord[] {
+  const newest = records.toSorted((a, b) => b.timestamp.localeCompare(a.timestamp))
+  const server = newest.filter(({ status }) => status >= 500).slice(0, KEPT_ERRORS)
+  const client = newest.filter(({ status }) => status < 500).slice(0, KEPT_ERRORS - server.length)
+  const shown = new Set([...server, ...client])
+  return newest.filter((record) => shown.has(record))
+}

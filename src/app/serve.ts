@@ -1,0 +1,56 @@
+/** Running the gateway: as one process or several, until it is told to stop. */
+import { availableParallelism } from 'node:os'
+import closeWithGrace from 'close-with-grace'
+import type { Config } from '../platform/config/schema.ts'
+import { flushLogger } from '../platform/telemetry/logger.ts'
+import { buildApp } from './app.ts'
+import { graceMs, listen, portOf, type Running, type ServeOptions, tellOf } from './listen.ts'
+import { supervise } from './supervisor.ts'
+
+/** Starts the listeners: admin first, so that readiness can be asked while the rest starts. Ends the process on SIGTERM and SIGINT. */
+export async function serve(options: ServeOptions): Promise<Running> {
+  const { config, logger } = options
+  announceStores(options)
+  let running: Running | undefined
+  closeWithGrace({ delay: graceMs(config) + 1000, logger: false }, async ({ signal, err }) => {
+    if (err) tellOf(err, logger)
+    logger.info({ signal }, 'stopping: finishing what is in flight')
+    await running?.stop()
+    logger.info('stopped')
+    await flushLogger(logger)
+  })
+  const workers = countWorkers(config)
+  running = workers > 1 ? await supervise(options, workers) : await serveAlone(options)
+  const { port, adminPort } = running
+  logger.info({ port, admin_port: adminPort, routes: config.routes.length, workers }, 'portcullis is listening')
+  return running
+}
+
+async function serveAlone(options: ServeOptions): Promise<Running> {
+  const { config } = options
+  const app = await buildApp(options)
+  try {
+    const adminPort = portOf(await app.admin!.listen({ host: config.admin.host, port: config.admin.port }))
+    await app.start()
+    return { port: await listen(app, config), adminPort, stop: () => app.stop() }
+  } catch (error) {
+    await app.stop().catch(() => undefined)
+    throw error
+  }
+}
+
+/** `auto`: one for each core that this process may use. Stores that are private to one process allow one. */
+function countWorkers({ server: { workers }, database, redis }: Config): number {
+  if (database.url === 'embedded' || redis.url === 'memory') return 1
+  return workers === 'auto' ? availableParallelism() : workers
+}
+
+function announceStores({ config, logger }: ServeOptions): void {
+  if (config.database.url === 'embedded') {
+    logger.warn(
+      { data_dir: config.database.dataDir },
+      'embedded database: one process, no replication, a crash of the machine may lose the last seconds; for production set DATABASE_URL',
+    )
+  }
+  if (config.redis.url === 'memory') logger.warn('limits are counted in this process alone; for several gateways set REDIS_URL')
+}

@@ -1,0 +1,163 @@
+/**
+ * Several processes that serve, and this one, which does not: it starts them, replaces those that die, speaks for all of them on the admin
+ * listener, and does what is to be done once.
+ */
+import cluster, { type Worker } from 'node:cluster'
+import { once } from 'node:events'
+import { extname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Config } from '../platform/config/schema.ts'
+import { schedule } from '../platform/jobs/schedule.ts'
+import { type Channel, createChannel } from '../platform/lib/ipc-channel.ts'
+import { collectLines } from '../platform/telemetry/logger.ts'
+import { createAdminServer } from './admin-server.ts'
+import { graceMs, portOf, type Running, type ServeOptions } from './listen.ts'
+import { createMerger } from './merged-metrics.ts'
+import { buildCore, jobsOf, prepare } from './services.ts'
+import { ASK_MS, type Assignment, type SupervisorAnswers, type WorkerAnswers } from './worker-protocol.ts'
+
+interface Member {
+  worker: Worker
+  channel: Channel<WorkerAnswers>
+  startedAt: number
+}
+
+const START_MS = 60_000
+/** Whoever lived this long did not die of what it was started with. */
+const HEALTHY_MS = 30_000
+const FIRST_WAIT_MS = 200
+const LONGEST_WAIT_MS = 30_000
+
+export async function supervise(options: ServeOptions, workers: number): Promise<Running> {
+  const { config, logger, output } = options
+  const assignment: Assignment = { config: shareOf(config, workers), secrets: options.secrets, workers }
+  // it limits nobody, and tells nobody: Redis is the workers'
+  const core = await buildCore({ ...options, config: { ...assignment.config, redis: { url: 'memory' } } })
+  const members = new Set<Member>()
+  const merged = createMerger(core.metrics)
+  const waits = new Set<NodeJS.Timeout>()
+  let earlyDeaths = 0
+  let isStopping = false
+  core.metrics.workers.collectFrom(() => members.size)
+
+  cluster.setupPrimary({
+    exec: fileURLToPath(new URL(`./worker${extname(import.meta.url)}`, import.meta.url)),
+    args: [],
+    silent: true,
+    serialization: 'advanced',
+  })
+
+  /** Of every worker that answers in time. */
+  async function askAll<T>(ask: (member: Member) => Promise<T>): Promise<T[]> {
+    const answers = await Promise.allSettled([...members].map(ask))
+    return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []))
+  }
+
+  /** @returns the port, once it listens */
+  async function launch(): Promise<number> {
+    const worker = cluster.fork()
+    const answers: SupervisorAnswers = {
+      async revoke(message) {
+        await askAll((other) => (other === member ? Promise.resolve() : other.channel.ask('revoke', message, ASK_MS)))
+      },
+      lastErrors: async () => (await askAll(({ channel }) => channel.ask('lastErrors', null, ASK_MS))).flat(),
+    }
+    const channel = createChannel<WorkerAnswers>(worker.process, answers)
+    const member: Member = { worker, channel, startedAt: performance.now() }
+    members.add(member)
+    // lines of several writers would run into each other in a pipe
+    collectLines(worker.process.stdout!, output)
+    worker.process.stderr!.pipe(process.stderr, { end: false })
+    worker.on('error', () => {})
+    worker.once('exit', (code, signal) => {
+      members.delete(member)
+      channel.close()
+      merged.retire(worker.id)
+      if (!isStopping) replace(member, signal ?? code)
+    })
+    return channel.ask('start', assignment, START_MS).catch((error) => {
+      // it has nothing to do: the next one may
+      worker.process.kill('SIGKILL')
+      throw error
+    })
+  }
+
+  function replace({ worker, startedAt }: Member, cause: string | number): void {
+    core.metrics.workerExits.inc()
+    earlyDeaths = performance.now() - startedAt < HEALTHY_MS ? earlyDeaths + 1 : 0
+    const waitMs = earlyDeaths < 2 ? 0 : Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (earlyDeaths - 2))
+    logger.error(
+      { reason: 'worker_exit', pid: worker.process.pid, cause, retry_ms: waitMs },
+      'a worker has ended: another one takes its place',
+    )
+    const timer = setTimeout(() => {
+      waits.delete(timer)
+      launch().catch((error: Error) => {
+        logger.error({ reason: 'worker_start', cause: error.message }, 'a worker did not start')
+      })
+    }, waitMs)
+    waits.add(timer)
+  }
+
+  const admin = createAdminServer({
+    async metrics() {
+      await askAll(async (member) => {
+        const metrics = await member.channel.ask('metrics', null, ASK_MS)
+        if (members.has(member)) merged.hear(member.worker.id, metrics)
+      })
+      return merged.text()
+    },
+    contentType: core.metrics.registry.contentType,
+    // as ready as the readiest: nobody else is given connections
+    checks: async () => {
+      const answers = await askAll(({ channel }) => channel.ask('checks', null, ASK_MS))
+      const readiest = answers.sort((a, b) => countOk(b) - countOk(a))[0] ?? []
+      return [{ name: `workers (${answers.length} of ${workers})`, ok: answers.length > 0, required: true }, ...readiest]
+    },
+  })
+  let stopJobs = async () => {}
+
+  async function stop(): Promise<void> {
+    isStopping = true
+    for (const timer of waits) clearTimeout(timer)
+    const left = [...members].map(async ({ worker, channel }) => {
+      // its last lines have been read, too
+      const gone = once(worker.process, 'close')
+      channel.ask('stop', null, graceMs(config)).catch(() => worker.process.kill('SIGKILL'))
+      await gone
+    })
+    await Promise.all([...left, stopJobs()])
+    await admin.close()
+    await core.close()
+  }
+
+  try {
+    const adminPort = portOf(await admin.listen({ host: config.admin.host, port: config.admin.port }))
+    await prepare(core, options)
+    stopJobs = schedule(jobsOf(core), logger)
+    const [port = 0] = await Promise.all(Array.from({ length: workers }, launch))
+    return { port, adminPort, stop }
+  } catch (error) {
+    await stop().catch(() => undefined)
+    throw error
+  }
+}
+
+const countOk = (checks: { ok: boolean }[]): number => checks.filter(({ ok }) => ok).length
+
+/** What the configuration says is of the gateway, however many processes it has. */
+function shareOf(config: Config, workers: number): Config {
+  const { server, database, auth } = config
+  const share = (whole: number, atLeast = 1) => Math.max(atLeast, Math.ceil(whole / workers))
+  const { argon2 } = auth.password
+  return {
+    ...config,
+    server: { ...server, maxConnections: share(server.maxConnections) },
+    // one transaction may need a second connection: a lock is held on one of its own
+    database: { ...database, poolSize: share(database.poolSize, 2) },
+    auth: {
+      ...auth,
+      password: { ...auth.password, argon2: { ...argon2, concurrency: share(argon2.concurrency), queue: share(argon2.queue) } },
+    },
+  }
+}

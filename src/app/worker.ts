@@ -1,0 +1,47 @@
+/** One of several processes that serve: it has the listener and everything behind it, and is told by the supervisor what to be. */
+import cluster from 'node:cluster'
+import closeWithGrace from 'close-with-grace'
+import { createChannel } from '../platform/lib/ipc-channel.ts'
+import { createLogger, flushLogger } from '../platform/telemetry/logger.ts'
+import { type App, buildApp } from './app.ts'
+import { graceMs, listen, tellOf } from './listen.ts'
+import { ASK_MS, type Assignment, type SupervisorAnswers, type WorkerAnswers } from './worker-protocol.ts'
+
+let app: App | undefined
+let stop = async (): Promise<void> => process.exit(0)
+const heard: ((message: string) => void)[] = []
+
+const answers: WorkerAnswers = {
+  async start({ config, secrets, workers }: Assignment) {
+    const logger = createLogger(config.log.level)
+    const siblings = {
+      publish: (message: string) => supervisor.ask('revoke', message, ASK_MS).catch(() => undefined),
+      subscribe: async (handler: (message: string) => void) => void heard.push(handler),
+      lastErrors: () => supervisor.ask('lastErrors', null, ASK_MS),
+    }
+    app = await buildApp({ config, secrets, logger, team: { workers, siblings } })
+    const running = app
+    const grace = closeWithGrace({ delay: graceMs(config), logger: false, skip: ['SIGINT'] }, async ({ err }) => {
+      if (err) tellOf(err, logger)
+      await running.stop()
+      await flushLogger(logger)
+    })
+    stop = async () => grace.close()
+    await running.start()
+    return listen(running, config)
+  },
+  metrics: async () => app?.core.metrics.registry.getMetricsAsJSON() ?? [],
+  checks: () => app?.checks() ?? [{ name: 'listening', ok: false, required: true }],
+  lastErrors: () => app?.lastErrors() ?? [],
+  revoke(message) {
+    for (const handler of heard) handler(message)
+  },
+  stop: () => stop(),
+}
+const supervisor = createChannel<SupervisorAnswers>(process, answers)
+
+// a terminal tells the whole group: the supervisor asks for the end, once it is time
+process.on('SIGINT', () => {})
+// without a supervisor nobody would replace it, or stop it: it ends, but not at once, as Node would have it end
+cluster.worker!.exitedAfterDisconnect = true
+process.on('disconnect', () => void stop())

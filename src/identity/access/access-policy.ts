@@ -1,0 +1,90 @@
+import type { AccessConfig } from '../../platform/config/schema.ts'
+import { type Problem, problem } from '../../platform/lib/errors.ts'
+import type { Principal } from './principal.ts'
+
+/** A route's policy, compiled. `rank`: 0 public, 1 any user, 2 a requirement; a lower one is laxer. */
+export interface Access {
+  rank: 0 | 1 | 2
+  permits(principal: Principal): boolean
+  /** A second factor must have been shown. */
+  needsFactor: boolean
+  /** Whoever authenticated longer ago has to do it again; null: no matter when. */
+  maxAuthAgeSeconds: number | null
+  /** For `WWW-Authenticate: … scope=` (RFC 6750 §3); empty when no scope would help. */
+  scopes: readonly string[]
+  label: string
+}
+
+type Requirement = { roles?: string[]; scopes?: string[] }
+
+export function compileAccess(config: AccessConfig): Access {
+  const anybody = { permits: () => true, needsFactor: false, maxAuthAgeSeconds: null, scopes: [] }
+  if (config === 'public') return { ...anybody, rank: 0, label: 'public' }
+  if (config === 'authenticated') return { ...anybody, rank: 1, label: 'authenticated' }
+  const { mfa = false, maxAuthAgeSeconds = null } = config
+  const own = requirement(config)
+  const any = config.anyOf?.map(requirement)
+  const all = config.allOf?.map(requirement) ?? []
+  return {
+    rank: 2,
+    permits: (p) => own(p) && (any?.some((holds) => holds(p)) ?? true) && all.every((holds) => holds(p)),
+    // a factor of last month proves little of now
+    needsFactor: mfa,
+    maxAuthAgeSeconds,
+    scopes: [config, ...(config.allOf ?? [])].flatMap((r) => r.scopes ?? []),
+    label: [describe(config), mfa && 'a second factor', maxAuthAgeSeconds !== null && `authenticated within ${maxAuthAgeSeconds} s`]
+      .filter(Boolean)
+      .join(' and '),
+  }
+}
+
+/** Any one of the roles, and all of the scopes. */
+function requirement({ roles, scopes }: Requirement): (p: Principal) => boolean {
+  return (p) => (!roles || roles.some((r) => p.roles.has(r))) && (!scopes || scopes.every((s) => p.scopes.has(s)))
+}
+
+function describe({ roles, scopes, anyOf, allOf }: Requirement & { anyOf?: Requirement[]; allOf?: Requirement[] }): string {
+  const parts = [
+    roles && `role ${roles.join(' or ')}`,
+    scopes && `scope ${scopes.join(' and ')}`,
+    anyOf && `(${anyOf.map(describe).join(' or ')})`,
+    allOf && `(${allOf.map(describe).join(' and ')})`,
+  ]
+  return parts.filter(Boolean).join(' and ')
+}
+
+/** The route's policy × the principal. The last line denies. @param now milliseconds */
+export function authorize(access: Access, principal: Principal | null, now: () => number): void {
+  if (access.rank === 0 && principal === null) return
+  if (principal === null) throw problem('token_missing')
+  if (principal.mustChangePassword) throw problem('password_change_required')
+  demandFactor(principal)
+  if (!access.permits(principal)) throw insufficientScope(access.scopes, `needs ${access.label}`)
+  if (access.needsFactor && !principal.hasFactor) throw problem('mfa_required')
+  const { maxAuthAgeSeconds } = access
+  if (maxAuthAgeSeconds === null || now() / 1000 - principal.authenticatedAt <= maxAuthAgeSeconds) return
+  throw reauthenticationRequired(maxAuthAgeSeconds, principal)
+}
+
+/** RFC 9470 §3 */
+export const reauthenticationRequired = (maxAgeSeconds: number, { authenticatedAt }: Principal): Problem =>
+  problem('reauthentication_required', {
+    cause: `authenticated at ${authenticatedAt}`,
+    headers: { 'www-authenticate': `Bearer error="insufficient_user_authentication", max_age="${maxAgeSeconds}"` },
+  })
+
+/** @throws mfa_required when one of its roles demands a factor that was not shown */
+export function demandFactor({ owesFactor }: Principal): void {
+  if (owesFactor) throw problem('mfa_required', { cause: 'a role demands it' })
+}
+
+/** @throws forbidden */
+export function demandRole({ roles }: Principal, role: string): void {
+  if (!roles.has(role)) throw insufficientScope([], `needs role ${role}`)
+}
+
+/** RFC 6750 §3.1 */
+function insufficientScope(scopes: readonly string[], cause: string): Problem {
+  const scope = scopes.length ? `, scope="${scopes.join(' ')}"` : ''
+  return problem('forbidden', { cause, headers: { 'www-authenticate': `Bearer error="insufficient_scope"${scope}` } })
+}

@@ -1,0 +1,147 @@
+/**
+ * Bearer or API key → Principal. The cache holds proofs (signature, kind, issuer), never decisions: lifetime and revocation are judged on every
+ * hit. Warm, this is synchronous.
+ */
+import type { IncomingHttpHeaders } from 'node:http'
+import { LRUCache } from 'lru-cache'
+import type { Config } from '../../platform/config/schema.ts'
+import type { Clock } from '../../platform/lib/clock.ts'
+import { problem } from '../../platform/lib/errors.ts'
+import { looksLikeApiKey } from '../../platform/request/api-key-format.ts'
+import type { Client } from '../../platform/request/client-address.ts'
+import type { Metrics } from '../../platform/telemetry/metrics.ts'
+import type { Revocations } from '../sessions/revocations.ts'
+import type { AccessTokenClaims, AccessTokens } from '../tokens/access-tokens.ts'
+import type { Keyring, VerificationKey } from '../tokens/keyring.ts'
+import { createIdentityHeaders } from './identity-headers.ts'
+import type { GuessLimit } from './invalid-token-limit.ts'
+import type { Principal } from './principal.ts'
+import { apiKeyOf, bearerOf, isBearer } from './request-credentials.ts'
+
+/** Null: no credential of ours was sent. @throws token_invalid, token_expired, token_revoked, rate_limited, unavailable */
+export type Authenticate = (headers: IncomingHttpHeaders, client: Client) => Principal | null | Promise<Principal | null>
+
+/** The same for an API key that was sent. */
+export type AuthenticateKey = (key: string, client: Client) => Principal | Promise<Principal>
+
+export interface AuthenticateDeps {
+  authenticateKey: AuthenticateKey
+  accessTokens: AccessTokens
+  keyring: Keyring
+  revocations: Revocations
+  guesses: GuessLimit
+  config: Config
+  metrics: Metrics
+  clock: Clock
+}
+
+interface Proof {
+  principal: Principal
+  /** The proof dies with its key. */
+  key: VerificationKey
+}
+
+const CACHE_BYTES = 32 * 1024 * 1024
+const PROOF_BYTES = 1500
+const CLOCK_TOLERANCE_MS = 5000
+
+export function createAuthenticate({
+  authenticateKey,
+  accessTokens,
+  keyring,
+  revocations,
+  guesses,
+  config,
+  metrics,
+  clock,
+}: AuthenticateDeps): Authenticate {
+  /** By the header in its usual spelling, since reading a token out of it costs more than looking it up. One entry a token, however it is spelled. */
+  const cache = new LRUCache<string, Proof>({ maxSize: CACHE_BYTES, sizeCalculation: (_, header) => header.length * 2 + PROOF_BYTES })
+  /** Concurrent misses of one token share one verification. */
+  const verifying = new Map<string, Promise<Proof>>()
+  const hits = metrics.tokenCache.bind({ result: 'hit' })
+  const misses = metrics.tokenCache.bind({ result: 'miss' })
+  const toPrincipal = createPrincipalReader(config)
+
+  function judge({ principal }: Proof): Principal {
+    if (principal.expiresAt * 1000 + CLOCK_TOLERANCE_MS <= clock.now()) throw problem('token_expired')
+    if (revocations.isRevoked(principal.sessionId, principal.id, principal.epoch)) throw problem('token_revoked')
+    return principal
+  }
+
+  async function prove(token: string): Promise<Proof> {
+    const { claims, key } = await accessTokens.verify(token)
+    return { principal: toPrincipal(claims), key }
+  }
+
+  async function verifyMiss(token: string, client: Client): Promise<Principal> {
+    revocations.demandLoaded()
+    return guesses(client, async () => {
+      const pending = verifying.get(token) ?? prove(token).finally(() => verifying.delete(token))
+      verifying.set(token, pending)
+      const proof = await pending
+      cache.set(usually(token), proof)
+      return judge(proof)
+    })
+  }
+
+  /** Null: it has to be verified. */
+  function recall(header: string): Principal | null {
+    const proof = cache.get(header)
+    if (!proof || keyring.known(proof.key.kid) !== proof.key) return null
+    hits.count++
+    return judge(proof)
+  }
+
+  return (headers, client) => {
+    const { authorization } = headers
+    if (!isBearer(authorization)) {
+      // another scheme, or another kind of key, is not ours to judge: it is no credential here
+      const key = apiKeyOf(headers)
+      return key === null ? null : authenticateKey(key, client)
+    }
+    const known = recall(authorization)
+    if (known) return known
+    const token = bearerOf(authorization)
+    if (!token) throw problem('token_invalid', { cause: 'not of the form Bearer <token>' })
+    if (looksLikeApiKey(token)) return authenticateKey(token, client)
+    const spelledOtherwise = recall(usually(token))
+    if (spelledOtherwise) return spelledOtherwise
+    misses.count++
+    return verifyMiss(token, client)
+  }
+}
+
+const usually = (token: string): string => `Bearer ${token}`
+
+export function createPrincipalReader(config: Config): (claims: AccessTokenClaims) => Principal {
+  const identityHeaders = createIdentityHeaders(config.headers)
+  const demanding = config.auth.mfa.requiredForRoles
+  return (claims) => {
+    const { sub: id, sid, roles, email = null } = claims
+    const isMachine = claims.client_id !== undefined
+    const hasFactor = claims.amr.includes('otp')
+    return {
+      kind: isMachine ? 'client' : 'user',
+      id,
+      sessionId: sid,
+      email,
+      roles: new Set(roles),
+      scopes: new Set(claims.scope.split(' ').filter(Boolean)),
+      epoch: claims.ver,
+      expiresAt: claims.exp,
+      mustChangePassword: claims.password_must_change ?? false,
+      hasFactor,
+      // a machine has no second factor to show: its credential is an operator's doing
+      owesFactor: !isMachine && !hasFactor && demanding.some((role) => roles.includes(role)),
+      authenticatedAt: claims.auth_time,
+      identityHeaders: identityHeaders({
+        id,
+        email,
+        isEmailVerified: claims.email_verified ?? false,
+        roles,
+        sessionId: isMachine ? null : sid,
+      }),
+    }
+  }
+}

@@ -1,0 +1,24 @@
+import type { Config } from '../../platform/config/schema.ts'
+import { Problem, problem } from '../../platform/lib/errors.ts'
+import { type Limit, type Limiter, limitHeaders } from '../../platform/limits/limiter.ts'
+import type { Client } from '../../platform/request/client-address.ts'
+
+/** Tokens and keys that turn out to be none are counted by address; once there are too many, no more is verified. @throws rate_limited */
+export type GuessLimit = <T>(client: Client, verify: () => Promise<T>) => Promise<T>
+
+const LOCAL = { kind: 'local' } as const
+
+export function createGuessLimit(limiter: Limiter, { token }: Config['limits']['credentials']): GuessLimit {
+  const limit: Limit = { name: 'token', scope: 'credential', ...token }
+  return async ({ isExempt, limitKey }, verify) => {
+    if (isExempt) return verify()
+    const left = await limiter.peek(limit, limitKey, LOCAL)
+    if (!left.isAllowed) throw problem('rate_limited', { cause: 'too many invalid tokens', headers: limitHeaders([left]) })
+    try {
+      return await verify()
+    } catch (error) {
+      if (error instanceof Problem && error.code === 'token_invalid') await limiter.consume(limit, limitKey, LOCAL)
+      throw error
+    }
+  }
+}

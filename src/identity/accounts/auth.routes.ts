@@ -1,0 +1,153 @@
+/** register, login, refresh, logout, logout-all. Thin: the stories are in the services. */
+
+import { Type } from 'typebox'
+import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
+import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
+import { problem } from '../../platform/lib/errors.ts'
+import { contextOf } from '../../platform/request/request-context.ts'
+import { type Caller, demandSession, principalOf } from '../access/require-auth.ts'
+import { Code, Password, Pending, Tokens } from '../users/schemas.ts'
+import type { createLogin } from './login.service.ts'
+import type { createLoginMfa } from './login-mfa.service.ts'
+import type { createLogout, SessionProof } from './logout.service.ts'
+import type { createReauthentication } from './reauthentication.service.ts'
+import type { createRefresh } from './refresh.service.ts'
+import type { createRegister } from './register.service.ts'
+
+export interface AuthRoutesDeps {
+  register: ReturnType<typeof createRegister>
+  login: ReturnType<typeof createLogin>
+  loginMfa: ReturnType<typeof createLoginMfa>
+  reauthenticate: ReturnType<typeof createReauthentication>
+  refresh: ReturnType<typeof createRefresh>
+  logout: ReturnType<typeof createLogout>
+  caller: Caller
+}
+
+const DeviceToken = Type.String({ maxLength: 512 })
+const LoggedIn = Type.Intersect([Tokens, Type.Object({ device_token: Type.String() })])
+const MfaRequired = Type.Object({ mfa_required: Type.Literal(true), mfa_token: Type.String(), methods: Type.Array(Type.String()) })
+const RefreshToken = Type.String({ minLength: 1, maxLength: 4096 })
+const OptionalRefreshToken = strictBody({ refresh_token: Type.Optional(RefreshToken) })
+
+export const authRoutes =
+  ({ register, login, loginMfa, reauthenticate, refresh, logout, caller }: AuthRoutesDeps) =>
+  async (app: FastifyTypeProviderTypebox) => {
+    app.post(
+      '/register',
+      {
+        config: { name: 'auth.register' },
+        schema: {
+          summary: 'Register a user',
+          body: strictBody({ username: Type.String({ maxLength: 64 }), email: Type.String({ maxLength: 254 }), password: Password }),
+          response: answers({ 201: LoggedIn, 202: Pending }, [403, 409, 422, 429, 503]),
+        },
+      },
+      async (request, reply) => {
+        const registered = await register(request.body, contextOf(request.raw))
+        return 'status' in registered ? reply.code(202).send(registered) : reply.code(201).send(registered)
+      },
+    )
+
+    app.post(
+      '/login',
+      {
+        config: { name: 'auth.login' },
+        schema: {
+          summary: 'Log in by e-mail address or username',
+          body: strictBody({
+            login: Type.String({ minLength: 1, maxLength: 254 }),
+            password: Password,
+            device_token: Type.Optional(DeviceToken),
+          }),
+          response: answers({ 200: Type.Union([LoggedIn, MfaRequired]) }, [401, 403, 422, 429, 503]),
+        },
+      },
+      (request) => login(request.body, contextOf(request.raw)),
+    )
+
+    app.post(
+      '/login/mfa',
+      {
+        config: { name: 'auth.login.mfa' },
+        schema: {
+          summary: 'Finish a login by a code of the app, or a backup code',
+          body: strictBody({
+            mfa_token: Type.String({ minLength: 1, maxLength: 4096 }),
+            code: Code,
+            device_token: Type.Optional(DeviceToken),
+          }),
+          response: answers({ 200: LoggedIn }, [401, 422, 429, 503]),
+        },
+      },
+      (request) => loginMfa(request.body, contextOf(request.raw)),
+    )
+
+    app.post(
+      '/reauthenticate',
+      {
+        config: { name: 'auth.reauthenticate' },
+        schema: {
+          summary: 'Show the password, and the code where there is one, again: a new session in place of this one',
+          security: BEARER,
+          body: strictBody({ password: Password, code: Type.Optional(Code) }),
+          response: answers({ 200: Tokens }, [401, 422, 429, 503]),
+        },
+        onRequest: async (request) => void (await caller.demand(request, { isWayOut: true })),
+      },
+      (request) => reauthenticate(principalOf(request), request.body, contextOf(request.raw)),
+    )
+
+    app.post(
+      '/refresh',
+      {
+        config: { name: 'auth.refresh' },
+        schema: {
+          summary: 'Exchange a refresh token for its successor',
+          body: strictBody({ refresh_token: RefreshToken }),
+          response: answers({ 200: Type.Omit(Tokens, ['user']) }, [401, 422, 429, 503]),
+        },
+      },
+      (request) => refresh(request.body.refresh_token, contextOf(request.raw)),
+    )
+
+    for (const [path, scope] of [
+      ['/logout', 'session'],
+      ['/logout-all', 'all'],
+    ] as const) {
+      app.post(
+        path,
+        {
+          config: { name: `auth${path.replace('/', '.')}` },
+          schema: {
+            summary: scope === 'all' ? 'End every session of the user' : 'End the session',
+            body: OptionalRefreshToken,
+            response: answers({ 204: Type.Null() }, [401, 403]),
+          },
+          // a bearer is enough: no body is an empty one
+          preValidation: async (request) => {
+            request.body ??= {}
+          },
+        },
+        async (request, reply) => {
+          await logout(await proofOf(request), scope, contextOf(request.raw))
+          return reply.code(204).send(null)
+        },
+      )
+    }
+
+    /** The bearer, when there is a good one, else the refresh token of the body. */
+    async function proofOf(request: Parameters<Caller['find']>[0]): Promise<SessionProof> {
+      const refreshToken = (request.body as { refresh_token?: string }).refresh_token
+      const principal = await caller.find(request).catch((error) => {
+        if (refreshToken) return null
+        throw error
+      })
+      if (principal) {
+        demandSession(principal)
+        return { sessionId: principal.sessionId, userId: principal.id }
+      }
+      if (refreshToken) return { refreshToken }
+      throw problem('token_missing', { detail: 'Send an access token or a refresh_token.' })
+    }
+  }

@@ -1,0 +1,37 @@
+import { type Selectable, sql } from 'kysely'
+import type { Db, Transaction } from '../../platform/db/database.ts'
+import type { DeviceTable } from '../../platform/db/tables.ts'
+
+export type Device = Selectable<DeviceTable>
+
+export const findDeviceByToken = (db: Db, hash: Buffer): Promise<Device | undefined> =>
+  db.selectFrom('devices').selectAll().where('token_hash', '=', hash).executeTakeFirst()
+
+/** A device of the user was seen in this network within so many days. */
+export async function wasSeenIn(db: Db, userId: string, network: string, days: number): Promise<boolean> {
+  const seen = await db
+    .selectFrom('devices')
+    .select('id')
+    .where('user_id', '=', userId)
+    .where('network', '=', network)
+    .where('last_seen_at', '>', sql<Date>`clock_timestamp() - make_interval(days => ${days}::int)`)
+    .limit(1)
+    .executeTakeFirst()
+  return seen !== undefined
+}
+
+/** The one that was seen last comes first. */
+export const findDevicesOf = (trx: Transaction, userId: string): Promise<Device[]> =>
+  trx.selectFrom('devices').selectAll().where('user_id', '=', userId).orderBy('last_seen_at', 'desc').execute()
+
+export const insertDevice = (trx: Transaction, device: Device) => trx.insertInto('devices').values(device).execute()
+
+export const updateDevice = (
+  trx: Transaction,
+  id: string,
+  change: Pick<Device, 'token_hash' | 'network' | 'user_agent' | 'last_seen_at'>,
+) => trx.updateTable('devices').set(change).where('id', '=', id).execute()
+
+export const deleteDevice = (trx: Transaction, id: string) => trx.deleteFrom('devices').where('id', '=', id).execute()
+
+export const deleteDevicesUnseenSince = (db: Db, before: Date) => db.deleteFrom('devices').where('last_seen_at', '<', before).execute()

@@ -1,0 +1,85 @@
+/**
+ * Devices that a user has logged in from. One that is known, by the token that it was given or by a network that a login succeeded from within
+ * 30 days, keeps its own budget of guesses and its own lane to the password hashes; one that is not is told to the user.
+ */
+import { createHash, randomBytes } from 'node:crypto'
+import { uuidv7 } from 'uuidv7'
+import type { AuditContext } from '../../platform/audit/audit.ts'
+import { type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
+import { occasionOf } from '../../platform/mail/notice-context.ts'
+import type { Outbox } from '../../platform/mail/outbox.ts'
+import { networkOf } from '../../platform/request/client-address.ts'
+import type { Known } from '../credentials/credential-limits.ts'
+import type { User } from '../users/users.repo.ts'
+import { type Device, deleteDevice, findDeviceByToken, findDevicesOf, insertDevice, updateDevice, wasSeenIn } from './devices.repo.ts'
+
+export interface Devices {
+  /** The device that was given this token, whosever it is. */
+  find(token: string): Promise<Device | null>
+  /** By the user's own device token, else by a network that a login of the user succeeded from. */
+  recognise(user: Pick<User, 'id'>, presented: Device | null, ip: string | null): Promise<Known | null>
+  /** After a login. @returns the device, and the token by which it will be known; a new one where none was presented */
+  remember(
+    trx: Transaction,
+    user: User,
+    presented: { token: string | undefined; device: Device | null },
+    context: AuditContext,
+  ): Promise<{ deviceId: string; deviceToken: string }>
+}
+
+const PREFIX = 'dt_'
+const FORM = /^dt_[A-Za-z0-9_-]{43}$/
+const KNOWN_DAYS = 30
+/** Of one user; those that were not seen for longest make room. */
+const MAX_DEVICES = 20
+const MAX_USER_AGENT = 256
+const hashOf = (token: string) => createHash('sha256').update(token).digest()
+
+export function createDevices({ db, outbox }: { db: Db; outbox: Outbox }): Devices {
+  async function find(token: string): Promise<Device | null> {
+    return FORM.test(token) ? ((await findDeviceByToken(db, hashOf(token))) ?? null) : null
+  }
+
+  async function recognise(user: Pick<User, 'id'>, presented: Device | null, ip: string | null): Promise<Known | null> {
+    if (presented?.user_id === user.id) return { kind: 'device', id: presented.id }
+    const network = networkOf(ip)
+    return network !== null && (await wasSeenIn(db, user.id, network, KNOWN_DAYS)) ? { kind: 'network', id: network } : null
+  }
+
+  async function remember(
+    trx: Transaction,
+    user: User,
+    { token, device: presented }: { token: string | undefined; device: Device | null },
+    context: AuditContext,
+  ) {
+    const now = await databaseNow(trx)
+    const network = networkOf(context.ip)
+    const userAgent = context.userAgent?.slice(0, MAX_USER_AGENT) ?? null
+    const others = await findDevicesOf(trx, user.id)
+    const own = presented && others.find(({ id }) => id === presented.id)
+    // a client that keeps no token comes again and again: one device, not one a login
+    const known = own ?? others.find((d) => d.network === network && d.user_agent === userAgent)
+    const deviceToken = own && token ? token : PREFIX + randomBytes(32).toString('base64url')
+    const seen = { token_hash: hashOf(deviceToken), network, user_agent: userAgent, last_seen_at: now }
+    if (known) {
+      await updateDevice(trx, known.id, seen)
+      return { deviceId: known.id, deviceToken }
+    }
+    const id = uuidv7()
+    await insertDevice(trx, { id, user_id: user.id, first_seen_at: now, ...seen })
+    for (const surplus of others.slice(MAX_DEVICES - 1)) await deleteDevice(trx, surplus.id)
+    // the first one is no news
+    if (others.length > 0) {
+      await outbox.post(trx, {
+        template: 'new_device',
+        data: occasionOf(now, context),
+        to: user.email,
+        userId: user.id,
+        key: `new_device:${id}`,
+      })
+    }
+    return { deviceId: id, deviceToken }
+  }
+
+  return { find, recognise, remember }
+}

@@ -1,0 +1,55 @@
+/** E-mail addresses are proven. */
+
+import { Type } from 'typebox'
+import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
+import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
+import { contextOf } from '../../platform/request/request-context.ts'
+import type { Caller } from '../access/require-auth.ts'
+import { Accepted } from '../users/schemas.ts'
+import { UserSchema } from '../users/user-view.ts'
+import type { createEmailVerification } from './email-verification.service.ts'
+
+export interface EmailRoutesDeps {
+  verification: ReturnType<typeof createEmailVerification>
+  caller: Caller
+}
+
+export const emailRoutes =
+  ({ verification, caller }: EmailRoutesDeps) =>
+  async (app: FastifyTypeProviderTypebox) => {
+    app.post(
+      '/email/verify',
+      {
+        config: { name: 'auth.email.verify' },
+        schema: {
+          summary: 'Prove an e-mail address, by the token of the mailed link',
+          body: strictBody({ token: Type.String({ minLength: 1, maxLength: 512 }) }),
+          response: answers({ 200: UserSchema }, [400, 409, 422, 429, 503]),
+        },
+      },
+      (request) => verification.verify(request.body.token, contextOf(request.raw)),
+    )
+
+    app.post(
+      '/email/verify/request',
+      {
+        config: { name: 'auth.email.verify.request' },
+        schema: {
+          summary: 'Ask for the link: for the own account, or by the address of a registration that waits for it',
+          security: [{}, ...BEARER],
+          body: strictBody({ email: Type.Optional(Type.String({ maxLength: 254 })) }),
+          response: answers({ 202: Accepted }, [401, 422, 429, 503]),
+        },
+        // a bearer is enough: no body is an empty one
+        preValidation: async (request) => {
+          request.body ??= {}
+        },
+      },
+      async (request, reply) => {
+        const { email } = request.body
+        if (email !== undefined) await verification.requestByAddress(email, contextOf(request.raw))
+        else await verification.request(await caller.demand(request, { isWayOut: true }), contextOf(request.raw))
+        return reply.code(202).send({ status: 'accepted' })
+      },
+    )
+  }

@@ -1,0 +1,19 @@
+import type { Selectable } from 'kysely'
+import type { Db, Transaction } from '../../platform/db/database.ts'
+import type { LinkTable } from '../../platform/db/tables.ts'
+
+export type LinkRow = Selectable<LinkTable>
+
+export const insertLink = (trx: Transaction, link: LinkRow) => trx.insertInto('links').values(link).execute()
+
+export const findLink = (db: Db | Transaction, hash: Buffer, purpose: LinkRow['purpose']): Promise<LinkRow | undefined> =>
+  db.selectFrom('links').selectAll().where('token_hash', '=', hash).where('purpose', '=', purpose).executeTakeFirst()
+
+/** Whoever deletes it has it: it is good once. */
+export const takeLink = (trx: Transaction, id: string): Promise<LinkRow | undefined> =>
+  trx.deleteFrom('links').where('id', '=', id).returningAll().executeTakeFirst()
+
+export const deleteLinksOf = (trx: Transaction, userId: string, purpose: LinkRow['purpose']) =>
+  trx.deleteFrom('links').where('user_id', '=', userId).where('purpose', '=', purpose).execute()
+
+export const deleteExpiredLinks = (db: Db, now: Date) => db.deleteFrom('links').where('expires_at', '<=', now).execute()

@@ -1,0 +1,93 @@
+/** The own account. */
+
+import { Type } from 'typebox'
+import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
+import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
+import { contextOf } from '../../platform/request/request-context.ts'
+import { type Caller, principalOf } from '../access/require-auth.ts'
+import { Password, Tokens } from '../users/schemas.ts'
+import { UserSchema } from '../users/user-view.ts'
+import type { createAccountDeletion } from './account-deletion.service.ts'
+import type { createPasswordChange } from './password-change.service.ts'
+import type { createProfile } from './profile.service.ts'
+
+export interface MeRoutesDeps {
+  profile: ReturnType<typeof createProfile>
+  changePassword: ReturnType<typeof createPasswordChange>
+  deleteAccount: ReturnType<typeof createAccountDeletion>
+  caller: Caller
+}
+
+export const meRoutes =
+  ({ profile, changePassword, deleteAccount, caller }: MeRoutesDeps) =>
+  async (app: FastifyTypeProviderTypebox) => {
+    app.get(
+      '/me',
+      {
+        config: { name: 'auth.me' },
+        schema: { summary: 'The own account', security: BEARER, response: answers({ 200: UserSchema }, [401]) },
+      },
+      async (request) => profile.get((await caller.demand(request, { isWayOut: true })).id),
+    )
+
+    app.patch(
+      '/me',
+      {
+        config: { name: 'auth.me' },
+        schema: {
+          summary: 'Change username or e-mail address',
+          security: BEARER,
+          body: Type.Object(
+            {
+              username: Type.Optional(Type.String({ maxLength: 64 })),
+              email: Type.Optional(Type.String({ maxLength: 254 })),
+              current_password: Type.Optional(Password),
+            },
+            { additionalProperties: false, minProperties: 1 },
+          ),
+          response: answers({ 200: UserSchema }, [401, 403, 409, 422, 429]),
+        },
+        // before the body is looked at: who is not signed in learns nothing of its form
+        onRequest: async (request) => void (await caller.demand(request)),
+      },
+      (request) => profile.change(principalOf(request), request.body, contextOf(request.raw)),
+    )
+
+    app.delete(
+      '/me',
+      {
+        config: { name: 'auth.me' },
+        schema: {
+          summary: 'Delete the own account with all personal data',
+          description: 'Who logged in within 5 minutes need not show the password again.',
+          security: BEARER,
+          body: strictBody({ current_password: Type.Optional(Password) }),
+          response: answers({ 204: Type.Null() }, [401, 403, 409, 422, 429]),
+        },
+        onRequest: async (request) => void (await caller.demand(request)),
+        // no body is an empty one
+        preValidation: async (request) => {
+          request.body ??= {}
+        },
+      },
+      async (request, reply) => {
+        await deleteAccount(principalOf(request), request.body, contextOf(request.raw))
+        return reply.code(204).send(null)
+      },
+    )
+
+    app.post(
+      '/password/change',
+      {
+        config: { name: 'auth.password.change' },
+        schema: {
+          summary: 'Change the password; every other session ends',
+          security: BEARER,
+          body: strictBody({ current_password: Password, new_password: Password }),
+          response: answers({ 200: Tokens }, [401, 422, 429, 503]),
+        },
+        onRequest: async (request) => void (await caller.demand(request, { isWayOut: true })),
+      },
+      (request) => changePassword(principalOf(request), request.body, contextOf(request.raw)),
+    )
+  }

@@ -1,0 +1,155 @@
+/**
+ * The two pages that mailed links open. A page takes the token out of the address bar, and sends it only when its reader says so: programs
+ * that look at every link of a mail use none up. Each is whole in itself, and its policy lets nothing else run or load.
+ */
+import { createHash } from 'node:crypto'
+import type { Config } from '../../platform/config/schema.ts'
+import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
+import type { LinkPurpose } from '../credentials/credential-limits.ts'
+import { LINK_PATHS } from './links.ts'
+
+interface Page {
+  title: string
+  lead: string
+  /** Fields of the form, whose names are those of the body. */
+  fields: string
+  button: string
+  /** Told when it is done. */
+  done: string
+}
+
+const STYLE = `
+:root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif }
+body { margin: 0; padding: 1.5rem }
+main { max-width: 26rem; margin: 8vh auto 0 }
+h1 { font-size: 1.5rem; line-height: 1.25 }
+label { display: block; font-weight: 600 }
+label.check { font-weight: 400; margin-top: .5rem }
+input:not([type=checkbox]) { box-sizing: border-box; width: 100%; padding: .6rem; font: inherit; border: 1px solid #767676; border-radius: .4rem }
+button { margin-top: 1.25rem; padding: .7rem 1.4rem; font: inherit; font-weight: 600; color: #fff; background: #1f5fbf; border: 0; border-radius: .4rem }
+button[aria-disabled=true] { opacity: .6 }
+:focus-visible { outline: 3px solid #7aa7ee; outline-offset: 2px }
+.hint { margin: .25rem 0 }
+[role=status] { margin-top: 1.25rem; font-weight: 600 }
+[hidden] { display: none }
+`
+
+const SCRIPT = `
+const form = document.querySelector('form')
+const told = document.querySelector('[role=status]')
+const button = form.querySelector('button')
+const secret = form.querySelector('input[type=password]')
+const token = new URLSearchParams(location.hash.slice(1)).get('token')
+history.replaceState(null, '', location.pathname)
+
+function tell(text, isOver) {
+  told.textContent = text
+  form.hidden = isOver
+  if (isOver) told.focus()
+  else if (secret) secret.focus()
+}
+
+async function send() {
+  const body = JSON.stringify({ token, ...(secret ? { [secret.name]: secret.value } : {}) })
+  const headers = { 'content-type': 'application/json' }
+  const answer = await fetch(location.pathname, { method: 'POST', headers, body, credentials: 'omit' })
+  if (answer.ok) return tell(form.dataset.done, true)
+  const { code, detail, errors } = await answer.json()
+  const faults = (errors || []).map((error) => 'The password ' + error.detail + '.').join(' ')
+  tell(secret && faults ? faults : detail, code === 'link_invalid')
+}
+
+form.addEventListener('submit', (event) => {
+  event.preventDefault()
+  if (button.getAttribute('aria-disabled') === 'true') return
+  button.setAttribute('aria-disabled', 'true')
+  told.textContent = ''
+  send()
+    .catch(() => tell('That did not work. Try again in a moment.', false))
+    .finally(() => button.setAttribute('aria-disabled', 'false'))
+})
+if (secret) document.querySelector('input[type=checkbox]').addEventListener('change', (event) => {
+  secret.type = event.target.checked ? 'text' : 'password'
+})
+if (token) form.hidden = false
+else tell('This page opens by the link in the mail. Open that link again, or ask for a new one.', true)
+`
+
+const hashOf = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
+
+/** Whatever is not named is refused. No page may frame this one, and no form may leave it. */
+const POLICY = {
+  contentSecurityPolicy: {
+    useDefaults: false,
+    directives: {
+      defaultSrc: ["'none'"],
+      scriptSrc: [hashOf(SCRIPT)],
+      styleSrc: [hashOf(STYLE)],
+      connectSrc: ["'self'"],
+      baseUri: ["'none'"],
+      formAction: ["'none'"],
+      frameAncestors: ["'none'"],
+      requireTrustedTypesFor: ["'script'"],
+    },
+  },
+  referrerPolicy: { policy: 'no-referrer' as const },
+  frameguard: { action: 'deny' as const },
+}
+
+const html = ({ title, lead, fields, button, done }: Page) => `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>${title}</title>
+<style>${STYLE}</style>
+</head>
+<body>
+<main>
+<h1>${title}</h1>
+<noscript><p>This page needs JavaScript to send what the link holds.</p></noscript>
+<form data-done="${done}" hidden>
+<p>${lead}</p>
+${fields}<button type="submit">${button}</button>
+</form>
+<p role="status" tabindex="-1"></p>
+</main>
+<script>${SCRIPT}</script>
+</body>
+</html>
+`
+
+const pages = ({ minLength }: Config['auth']['password']): Record<LinkPurpose, Page> => ({
+  verify_email: {
+    title: 'Confirm your e-mail address',
+    lead: 'You have opened the link that was mailed to you. Confirm that the address is yours.',
+    fields: '',
+    button: 'Confirm the address',
+    done: 'Thank you: the address is confirmed. You can close this page and log in.',
+  },
+  reset_password: {
+    title: 'Set a new password',
+    lead: 'You have opened the link that was mailed to you. Every device will have to log in again.',
+    fields: `<label for="password">New password</label>
+<p class="hint" id="hint">At least ${minLength} characters. A few unusual words are easy to remember and hard to guess.</p>
+<input id="password" name="new_password" type="password" autocomplete="new-password" aria-describedby="hint" required>
+<label class="check"><input type="checkbox"> Show the password</label>
+`,
+    button: 'Set the password',
+    done: 'The new password is set. You can close this page and log in.',
+  },
+})
+
+export const pageRoutes =
+  ({ auth }: Pick<Config, 'auth'>) =>
+  async (app: FastifyTypeProviderTypebox) => {
+    for (const [purpose, page] of Object.entries(pages(auth.password))) {
+      const path = LINK_PATHS[purpose as LinkPurpose]
+      const text = html(page)
+      const name = `auth${path.replaceAll('/', '.')}.page`
+      app.get(path, { config: { name }, schema: { hide: true } as never, helmet: POLICY }, async (_request, reply) =>
+        reply.type('text/html; charset=utf-8').send(text),
+      )
+    }
+  }

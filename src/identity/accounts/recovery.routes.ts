@@ -1,0 +1,44 @@
+/** For whoever has forgotten the password. */
+
+import { Type } from 'typebox'
+import { answers, strictBody } from '../../platform/http/endpoint.ts'
+import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
+import { contextOf } from '../../platform/request/request-context.ts'
+import { Password } from '../users/schemas.ts'
+import type { createRecovery } from './recovery.service.ts'
+
+export const recoveryRoutes =
+  ({ forgot, reset }: ReturnType<typeof createRecovery>) =>
+  async (app: FastifyTypeProviderTypebox) => {
+    app.post(
+      '/password/forgot',
+      {
+        config: { name: 'auth.password.forgot' },
+        schema: {
+          summary: 'Ask for a link that sets a new password; the answer is the same for every address',
+          body: strictBody({ email: Type.String({ minLength: 1, maxLength: 254 }) }),
+          response: answers({ 202: Type.Object({ status: Type.Literal('accepted') }) }, [422, 429, 503]),
+        },
+      },
+      async (request, reply) => {
+        await forgot(request.body.email, contextOf(request.raw))
+        return reply.code(202).send({ status: 'accepted' })
+      },
+    )
+
+    app.post(
+      '/password/reset',
+      {
+        config: { name: 'auth.password.reset' },
+        schema: {
+          summary: 'Set a new password with the token of a mailed link; every session ends',
+          body: strictBody({ token: Type.String({ minLength: 1, maxLength: 256 }), new_password: Password }),
+          response: answers({ 204: Type.Null() }, [400, 422, 429, 503]),
+        },
+      },
+      async (request, reply) => {
+        await reset(request.body, contextOf(request.raw))
+        return reply.code(204).send(null)
+      },
+    )
+  }

@@ -1,0 +1,52 @@
+/** Exchange a refresh token for its successor and a fresh access token. */
+
+import type { AuditContext } from '../../platform/audit/audit.ts'
+import { Problem, problem } from '../../platform/lib/errors.ts'
+import type { RequestContext } from '../../platform/request/request-context.ts'
+import type { Logger } from '../../platform/telemetry/logger.ts'
+import type { Metrics } from '../../platform/telemetry/metrics.ts'
+import type { CredentialLimits } from '../credentials/credential-limits.ts'
+import type { SessionOpening, TokenPair } from '../sessions/open-session.ts'
+import type { RefreshTokens } from '../sessions/refresh-tokens.ts'
+import type { Revocations } from '../sessions/revocations.ts'
+
+export interface RefreshDeps {
+  refreshTokens: RefreshTokens
+  opening: SessionOpening
+  revocations: Revocations
+  limits: CredentialLimits
+  metrics: Metrics
+  logger: Logger
+}
+
+const REFUSAL = {
+  unknown: 'refresh_invalid',
+  revoked: 'refresh_invalid',
+  expired: 'refresh_expired',
+  superseded: 'refresh_superseded',
+  reused: 'refresh_reused',
+} as const
+
+export function createRefresh({ refreshTokens, opening, revocations, limits, metrics, logger }: RefreshDeps) {
+  async function refresh(presented: string, context: AuditContext): Promise<TokenPair> {
+    const result = await refreshTokens.rotate(presented, context)
+    metrics.refreshes.inc({ outcome: result.outcome })
+    if (result.outcome === 'rotated' || result.outcome === 'repeated') {
+      return opening.pair(result.user, result.session, result.refreshToken)
+    }
+    if (result.outcome === 'reused') {
+      await revocations.announce(result.revocation)
+      const line = { reason: 'refresh_reused', request_id: context.requestId }
+      logger.warn(line, 'a used refresh token was presented again: its session is ended')
+    }
+    throw problem(REFUSAL[result.outcome], { cause: `refresh token ${result.outcome}` })
+  }
+
+  return (presented: string, context: RequestContext): Promise<TokenPair> =>
+    limits
+      .refresh(context.client, () => refresh(presented, context))
+      .catch((error) => {
+        if (error instanceof Problem && error.code === 'rate_limited') metrics.refreshes.inc({ outcome: error.code })
+        throw error
+      })
+}

@@ -1,0 +1,136 @@
+/**
+ * Someone new: check the names, hash the password, write user, session and audit row, hand out the pair; or, where addresses are proven
+ * first, leave it with `pending-registration.service.ts`.
+ */
+
+import { uuidv7 } from 'uuidv7'
+import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
+import type { Config } from '../../platform/config/schema.ts'
+import { brokenConstraint, type Db, inTransaction } from '../../platform/db/database.ts'
+import { type FieldError, problem } from '../../platform/lib/errors.ts'
+import type { Outbox } from '../../platform/mail/outbox.ts'
+import type { RequestContext } from '../../platform/request/request-context.ts'
+import { telling } from '../../platform/telemetry/count-outcome.ts'
+import type { Metrics } from '../../platform/telemetry/metrics.ts'
+import type { CredentialLimits } from '../credentials/credential-limits.ts'
+import type { PasswordPolicy } from '../credentials/password-policy.ts'
+import type { Passwords } from '../credentials/passwords.ts'
+import type { SessionOpening, TokenPair } from '../sessions/open-session.ts'
+import { canonicalEmail, canonicalUsername, isEmail, isUsername } from '../users/canonical-login.ts'
+import { FIRST_ROLES } from '../users/roles.ts'
+import type { UserView } from '../users/user-view.ts'
+import { findUserByLogin, insertUser } from '../users/users.repo.ts'
+import type { Entering } from './complete-login.ts'
+import type { Devices } from './devices.ts'
+import { type Links, PROOF_TTL_SECONDS } from './links.ts'
+import type { PendingAccount, PendingRegistrations } from './pending-registration.service.ts'
+import { isPendingName } from './pending-registrations.repo.ts'
+
+export interface RegisterInput {
+  username: string
+  email: string
+  password: string
+}
+
+export interface RegisterDeps {
+  db: Db
+  audit: Audit
+  config: Config
+  passwords: Passwords
+  policy: PasswordPolicy
+  limits: CredentialLimits
+  opening: SessionOpening
+  entering: Entering
+  devices: Devices
+  links: Links
+  outbox: Outbox
+  pending: PendingRegistrations
+  metrics: Metrics
+}
+
+/** Of an address that is to be proven first, nothing tells whether it has an account. */
+export type Registered = (TokenPair & { user: UserView; device_token: string }) | { status: 'pending' }
+
+export function createRegister({
+  db,
+  audit,
+  config,
+  passwords,
+  policy,
+  limits,
+  opening,
+  entering,
+  devices,
+  links,
+  outbox,
+  pending,
+  metrics,
+}: RegisterDeps) {
+  const provesFirst = config.auth.emailVerification === 'required'
+
+  async function register(input: RegisterInput, context: RequestContext): Promise<Registered> {
+    if (config.auth.registration === 'closed') throw problem('registration_closed')
+    passwords.demandRoom()
+    await limits.register(context.client)
+    const account = await readAccount(input, policy)
+    await refuseTaken(db, provesFirst ? { username: account.username } : account)
+    if (await isPendingName(db, account.username)) throw problem('username_taken')
+    const password_hash = await passwords.hash(input.password)
+    return provesFirst ? hold({ ...account, password_hash }, context) : admit({ ...account, password_hash }, context)
+  }
+
+  async function hold(account: PendingAccount, context: AuditContext): Promise<Registered> {
+    await pending.begin(account, context).catch((error) => {
+      throw asTaken(error)
+    })
+    return { status: 'pending' }
+  }
+
+  async function admit(account: PendingAccount, context: AuditContext): Promise<Registered> {
+    const mayMail = await limits.mail(account.email, 'verify_email')
+    const opened = await inTransaction(db, async (trx) => {
+      const user = await insertUser(trx, { id: uuidv7(), ...account, roles: FIRST_ROLES, password_must_change: false })
+      const { deviceId, deviceToken } = await devices.remember(trx, user, { token: undefined, device: null }, context)
+      const session = await opening.open(trx, user, { amr: ['pwd'], deviceId }, context)
+      if (mayMail) {
+        const data = await links.issue(trx, { user, purpose: 'verify_email', ttlSeconds: PROOF_TTL_SECONDS })
+        await outbox.post(trx, { template: 'verify_email', data, to: user.email, userId: user.id, ttlSeconds: PROOF_TTL_SECONDS })
+      }
+      await audit.record(trx, { event: 'register', outcome: 'success', userId: user.id, sessionId: session.session.id, context })
+      return { ...session, deviceToken }
+    }).catch((error) => {
+      throw asTaken(error)
+    })
+    return entering.answer(opened)
+  }
+
+  return telling((outcome) => metrics.registrations.inc({ outcome }), register)
+}
+
+/** Canonical names. @throws 422 naming every field that is wrong */
+export async function readAccount({ username, email, password }: RegisterInput, policy: PasswordPolicy) {
+  const account = { username: canonicalUsername(username), email, email_canonical: canonicalEmail(email) }
+  const fault = await policy(password, [username, email])
+  const errors: FieldError[] = [
+    ...(isUsername(account.username)
+      ? []
+      : [{ field: 'username', detail: 'must be 3 to 32 of a-z 0-9 . _ - and begin with a letter or digit' }]),
+    ...(isEmail(email) ? [] : [{ field: 'email', detail: 'must be an e-mail address' }]),
+    ...(fault ? [{ field: 'password', detail: fault }] : []),
+  ]
+  if (errors.length) throw problem('validation_failed', { errors })
+  return account
+}
+
+/** @throws 409. Two at the same moment are told apart by the unique index, see `asTaken`. */
+export async function refuseTaken(db: Db, { username, email_canonical }: { username?: string; email_canonical?: string }): Promise<void> {
+  if (username && (await findUserByLogin(db, username))) throw problem('username_taken')
+  if (email_canonical && (await findUserByLogin(db, email_canonical))) throw problem('email_taken')
+}
+
+/** A unique index of `users` that an insert or update ran into, as its 409. */
+export function asTaken(error: unknown): unknown {
+  const constraint = brokenConstraint(error)
+  if (constraint === null) return error
+  return problem(constraint.includes('email') ? 'email_taken' : 'username_taken')
+}

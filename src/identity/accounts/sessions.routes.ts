@@ -1,0 +1,71 @@
+/** The own sessions. */
+
+import { Type } from 'typebox'
+import { answers, BEARER, demandId } from '../../platform/http/endpoint.ts'
+import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
+import { contextOf } from '../../platform/request/request-context.ts'
+import { type Caller, principalOf } from '../access/require-auth.ts'
+import type { Sessions } from './sessions.service.ts'
+
+export const SessionSchema = Type.Object({
+  id: Type.String(),
+  device: Type.Union([Type.String(), Type.Null()]),
+  ip: Type.Union([Type.String(), Type.Null()]),
+  created_at: Type.String(),
+  last_used_at: Type.String(),
+  expires_at: Type.String(),
+  mfa: Type.Boolean(),
+})
+
+export const sessionRoutes =
+  ({ sessions, caller }: { sessions: Sessions; caller: Caller }) =>
+  async (app: FastifyTypeProviderTypebox) => {
+    app.get(
+      '/sessions',
+      {
+        config: { name: 'auth.sessions' },
+        schema: {
+          summary: 'The own sessions; the one that was used last comes first',
+          security: BEARER,
+          response: answers(
+            { 200: Type.Object({ sessions: Type.Array(Type.Intersect([SessionSchema, Type.Object({ current: Type.Boolean() })])) }) },
+            [401],
+          ),
+        },
+      },
+      async (request) => {
+        const { id, sessionId } = await caller.demand(request)
+        return { sessions: (await sessions.list(id)).map((session) => ({ ...session, current: session.id === sessionId })) }
+      },
+    )
+
+    app.delete(
+      '/sessions',
+      {
+        config: { name: 'auth.sessions' },
+        schema: { summary: 'End every session but this one', security: BEARER, response: answers({ 204: Type.Null() }, [401]) },
+      },
+      async (request, reply) => {
+        await sessions.endOthers(await caller.demand(request), contextOf(request.raw))
+        return reply.code(204).send(null)
+      },
+    )
+
+    app.delete(
+      '/sessions/:id',
+      {
+        config: { name: 'auth.sessions' },
+        schema: {
+          summary: 'End one session',
+          security: BEARER,
+          params: Type.Object({ id: Type.String() }),
+          response: answers({ 204: Type.Null() }, [401, 404]),
+        },
+        onRequest: async (request) => void (await caller.demand(request)),
+      },
+      async (request, reply) => {
+        await sessions.end(principalOf(request).id, demandId(request.params.id), { context: contextOf(request.raw) })
+        return reply.code(204).send(null)
+      },
+    )
+  }

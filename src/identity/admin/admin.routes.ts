@@ -1,0 +1,103 @@
+/** What the role `admin` may see and do. The role is demanded here, once, of everything below. */
+import { Type } from 'typebox'
+import type { Config } from '../../platform/config/schema.ts'
+import { withoutSecrets } from '../../platform/config/shown.ts'
+import type { Db } from '../../platform/db/database.ts'
+import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
+import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
+import { problem } from '../../platform/lib/errors.ts'
+import { isId } from '../../platform/lib/ids.ts'
+import type { ErrorRecord } from '../../platform/telemetry/error-record.ts'
+import type { Caller } from '../access/require-auth.ts'
+import type { Administration } from './administration.service.ts'
+import { auditRoutes } from './audit.routes.ts'
+import { actorOf, usersRoutes } from './users.routes.ts'
+import { KeySchema, keyViewOf } from './views.ts'
+
+export interface AdminRoutesDeps {
+  db: Db
+  administration: Administration
+  config: Config
+  lastErrors: () => Promise<ErrorRecord[]>
+  caller: Caller
+}
+
+const ErrorRecordSchema = Type.Object({
+  timestamp: Type.String(),
+  request_id: Type.String(),
+  code: Type.String(),
+  status: Type.Integer(),
+  route: Type.String(),
+  method: Type.String(),
+  cause: Type.String(),
+})
+
+export const adminRoutes =
+  ({ db, administration, config, lastErrors, caller }: AdminRoutesDeps) =>
+  async (app: FastifyTypeProviderTypebox) => {
+    // before anything of the request is looked at: who is no admin learns nothing
+    app.addHook('onRequest', async (request) => void (await caller.demand(request, { role: 'admin' })))
+    app.addHook('preValidation', async (request) => {
+      const ids = Object.entries(request.params as Record<string, string>).filter(([name]) => /id$/i.test(name))
+      if (!ids.every(([, id]) => isId(id))) throw problem('not_found')
+      // no body is an empty one
+      request.body ??= {}
+    })
+
+    await app.register(usersRoutes({ administration }))
+    await app.register(auditRoutes({ db }))
+
+    app.get(
+      '/admin/keys',
+      {
+        config: { name: 'auth.admin.keys' },
+        schema: {
+          summary: 'The signing keys',
+          security: BEARER,
+          response: answers({ 200: Type.Object({ keys: Type.Array(KeySchema) }) }, [401, 403]),
+        },
+      },
+      async () => ({ keys: (await administration.keys()).map(keyViewOf) }),
+    )
+
+    app.post(
+      '/admin/keys/rotate',
+      {
+        config: { name: 'auth.admin.keys.rotate' },
+        schema: {
+          summary: 'Publish a new signing key; `now`: sign with it at once',
+          security: BEARER,
+          body: strictBody({ now: Type.Optional(Type.Boolean()) }),
+          response: answers({ 200: KeySchema }, [401, 403, 422]),
+        },
+      },
+      async (request) => keyViewOf(await administration.rotateKey({ now: request.body.now ?? false }, actorOf(request))),
+    )
+
+    app.get(
+      '/admin/errors',
+      {
+        config: { name: 'auth.admin.errors' },
+        schema: {
+          summary: 'The last 100 errors, newest first, with their causes',
+          security: BEARER,
+          response: answers({ 200: Type.Object({ errors: Type.Array(ErrorRecordSchema) }) }, [401, 403]),
+        },
+      },
+      async () => ({ errors: await lastErrors() }),
+    )
+
+    const shown = withoutSecrets(config)
+    app.get(
+      '/admin/config',
+      {
+        config: { name: 'auth.admin.config' },
+        schema: {
+          summary: 'The configuration in force, with all defaults and without secrets',
+          security: BEARER,
+          response: answers({ 200: Type.Object({}, { additionalProperties: true }) }, [401, 403]),
+        },
+      },
+      async () => shown as Record<string, unknown>,
+    )
+  }

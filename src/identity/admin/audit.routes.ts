@@ -1,0 +1,97 @@
+/** The audit log, for administrators; the role was demanded by admin.routes.ts. */
+import { Readable } from 'node:stream'
+import { type Static, Type } from 'typebox'
+import { type AuditFilter, type AuditView, exportAudit, findAuditPage } from '../../platform/audit/pages.repo.ts'
+import type { Db } from '../../platform/db/database.ts'
+import { answers, BEARER, Limit, limitOf, strictBody, Term } from '../../platform/http/endpoint.ts'
+import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
+import { problem } from '../../platform/lib/errors.ts'
+import { ID_PATTERN } from '../../platform/lib/ids.ts'
+import { isOfOurTime } from '../../platform/lib/timestamps.ts'
+
+const Text = Type.Union([Type.String(), Type.Null()])
+const EventSchema = Type.Object({
+  id: Type.String(),
+  at: Type.String(),
+  event: Type.String(),
+  outcome: Type.String(),
+  user_id: Text,
+  session_id: Text,
+  actor: Text,
+  detail: Text,
+  ip: Text,
+  user_agent: Text,
+  request_id: Text,
+})
+
+const Instant = (description: string) => Type.Optional(Type.String({ format: 'date-time', description }))
+const filter = {
+  user: Type.Optional(Type.String({ pattern: ID_PATTERN, description: 'Whose account it is about.' })),
+  event: Type.Optional(Term(64)),
+  outcome: Type.Optional(Term(64)),
+  actor: Type.Optional(Term(128)),
+  since: Instant('From this instant on.'),
+  until: Instant('Before this instant.'),
+}
+const Filter = strictBody(filter)
+
+export const auditRoutes =
+  ({ db }: { db: Db }) =>
+  async (app: FastifyTypeProviderTypebox) => {
+    app.get(
+      '/admin/audit',
+      {
+        config: { name: 'auth.admin.audit' },
+        schema: {
+          summary: 'What happened to accounts, newest first',
+          security: BEARER,
+          querystring: strictBody({ ...filter, limit: Limit, cursor: Type.Optional(Type.String({ maxLength: 256 })) }),
+          response: answers({ 200: Type.Object({ events: Type.Array(EventSchema), next_cursor: Text }) }, [401, 403, 422]),
+        },
+      },
+      async ({ query }) => {
+        const { events, nextCursor } = await findAuditPage(db, { ...filterOf(query), cursor: query.cursor, limit: limitOf(query) })
+        return { events, next_cursor: nextCursor }
+      },
+    )
+
+    app.get(
+      '/admin/audit/export',
+      {
+        config: { name: 'auth.admin.audit.export' },
+        exposeHeadRoute: false, // it would read the whole log to send nothing of it
+        schema: {
+          summary: 'The same as NDJSON, oldest first, all of it',
+          security: BEARER,
+          produces: ['application/x-ndjson'],
+          querystring: Filter,
+        },
+      },
+      (request, reply) => {
+        // read no faster than the client takes it
+        const lines = Readable.from(linesOf(exportAudit(db, filterOf(request.query))), { objectMode: false })
+        return reply.type('application/x-ndjson').send(lines)
+      },
+    )
+  }
+
+async function* linesOf(events: AsyncIterable<AuditView>): AsyncGenerator<string> {
+  for await (const event of events) yield `${JSON.stringify(event)}\n`
+}
+
+const filterOf = ({ user, event, outcome, actor, since, until }: Static<typeof Filter>): AuditFilter => ({
+  userId: user,
+  event,
+  outcome,
+  actor,
+  since: instant('since', since),
+  until: instant('until', until),
+})
+
+/** A date that the schema lets pass may be none that a calendar has, such as a leap second. */
+function instant(field: string, text: string | undefined): Date | undefined {
+  if (text === undefined) return undefined
+  const at = new Date(text)
+  if (!isOfOurTime(at)) throw problem('validation_failed', { errors: [{ field, detail: 'is no instant of our time' }] })
+  return at
+}

@@ -1,0 +1,61 @@
+/** The first admin, made once before anybody can reach the gateway, and never by promoting somebody who is there already. */
+
+import { uuidv7 } from 'uuidv7'
+import { type Audit, COMMAND_LINE } from '../../platform/audit/audit.ts'
+import type { Config } from '../../platform/config/schema.ts'
+import { type Db, inTransaction } from '../../platform/db/database.ts'
+import type { Logger } from '../../platform/telemetry/logger.ts'
+import { readAccount } from '../accounts/register.service.ts'
+import type { PasswordPolicy } from '../credentials/password-policy.ts'
+import type { Passwords } from '../credentials/passwords.ts'
+import { canonicalEmail, canonicalUsername, isUsername } from '../users/canonical-login.ts'
+import { adminRoles } from '../users/roles.ts'
+import { findAdmin, findUserByLogin, insertUser, lockAdmins } from '../users/users.repo.ts'
+
+export interface BootstrapInput {
+  email: string
+  password: string
+  /** False in the demo only. */
+  mustChangePassword: boolean
+}
+
+export async function bootstrapAdmin(
+  { email, password, mustChangePassword }: BootstrapInput,
+  {
+    db,
+    audit,
+    config,
+    passwords,
+    policy,
+    logger,
+  }: { db: Db; audit: Audit; config: Config; passwords: Passwords; policy: PasswordPolicy; logger: Logger },
+): Promise<void> {
+  const roles = adminRoles(config.auth.roles)
+  if (await findAdmin(db, roles)) return
+  const local = canonicalUsername(email.split('@')[0] ?? '').replace(/[^a-z0-9._-]/g, '')
+  const username = isUsername(local) ? local : 'admin'
+  const account = await readAccount({ username, email, password }, policy)
+  const password_hash = await passwords.hash(password)
+  await inTransaction(db, async (trx) => {
+    await lockAdmins(trx)
+    if (await findAdmin(trx, roles)) return
+    if (await findUserByLogin(trx, canonicalEmail(email))) {
+      logger.warn(
+        { reason: 'bootstrap_refused' },
+        'PORTCULLIS_ADMIN_EMAIL belongs to a user who is no admin: nobody is promoted; use portcullis users grant',
+      )
+      return
+    }
+    const free = (await findUserByLogin(trx, username)) ? `admin-${uuidv7().slice(-8)}` : username
+    const user = await insertUser(trx, {
+      id: uuidv7(),
+      ...account,
+      username: free,
+      password_hash,
+      roles: ['admin'],
+      password_must_change: mustChangePassword,
+    })
+    await audit.record(trx, { event: 'admin_bootstrap', outcome: 'success', userId: user.id, actor: 'environment', context: COMMAND_LINE })
+    logger.info({ user: user.id }, 'the first admin was created')
+  })
+}

@@ -1,0 +1,196 @@
+/** Users from elsewhere, one JSON object a line. Can be done again: who is there already is left alone. */
+import { Ajv, type ErrorObject } from 'ajv'
+import { type Static, Type } from 'typebox'
+import { uuidv7 } from 'uuidv7'
+import type { Audit } from '../../platform/audit/audit.ts'
+import { ROLE_NAME } from '../../platform/config/schema.ts'
+import { type Db, databaseNow, inTransaction } from '../../platform/db/database.ts'
+import type { FieldError } from '../../platform/lib/errors.ts'
+import { hashFault, NO_PASSWORD } from '../credentials/password-hashes.ts'
+import { canonicalEmail, canonicalUsername, isEmail, isUsername } from '../users/canonical-login.ts'
+import { FIRST_ROLES } from '../users/roles.ts'
+import { findTaken, type ImportedUser, insertImported } from '../users/users.repo.ts'
+import type { Actor } from './audited-action.ts'
+
+const MAX_LINE = 65_536
+const UUID = '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
+const TIME = '^\\d{4}-\\d\\d-\\d\\d[Tt]\\d\\d:\\d\\d:\\d\\d(\\.\\d{1,9})?([Zz]|[+-]\\d\\d:\\d\\d)$'
+
+const Line = Type.Object(
+  {
+    id: Type.Optional(Type.String({ pattern: UUID })),
+    username: Type.String({ maxLength: 64 }),
+    email: Type.String({ maxLength: 254 }),
+    email_verified: Type.Optional(Type.Boolean()),
+    password_hash: Type.Optional(Type.String({ maxLength: 512 })),
+    password_must_change: Type.Optional(Type.Boolean()),
+    roles: Type.Optional(Type.Array(Type.String({ pattern: ROLE_NAME }), { maxItems: 100 })),
+    disabled: Type.Optional(Type.Boolean()),
+    created_at: Type.Optional(Type.String({ pattern: TIME })),
+  },
+  { additionalProperties: false },
+)
+type Line = Static<typeof Line>
+
+export interface ImportSummary {
+  created: number
+  skipped: number
+  failed: number
+}
+
+export interface ImportOptions {
+  /** Everything but the writing. */
+  isDryRun: boolean
+  by: Actor
+  /** Takes a line's number, and what is wrong or why it was skipped. */
+  tell(line: number, text: string): void
+  /** Takes how many lines are done. */
+  progress?(lines: number): void
+  batch?: number
+}
+
+export type ImportUsers = ReturnType<typeof createImport>
+
+interface Read {
+  line: number
+  user: ImportedUser
+}
+
+export function createImport({ db, audit }: { db: Db; audit: Audit }) {
+  return async (input: AsyncIterable<Uint8Array>, { isDryRun, by, tell, progress, batch = 500 }: ImportOptions): Promise<ImportSummary> => {
+    const isLine = new Ajv({ allErrors: true, strict: false }).compile<Line>(Line)
+    const now = await databaseNow(db)
+    /** Names in this file, and the line that they are in. */
+    const seen = new Map<string, number>()
+    const summary = { created: 0, skipped: 0, failed: 0 }
+    let read: Read[] = []
+    let number = 0
+
+    for await (const text of linesOf(input)) {
+      number++
+      if (text.trim() === '') continue
+      const found = readLine(text)
+      if ('faults' in found) {
+        summary.failed++
+        for (const { field, detail } of found.faults) tell(number, field ? `${field}: ${detail}` : detail)
+      } else read.push({ line: number, user: found.user })
+      if (read.length >= batch) await finish()
+    }
+    await finish()
+    return summary
+
+    function readLine(text: string): { user: ImportedUser } | { faults: FieldError[] } {
+      if (text.length > MAX_LINE) return { faults: [{ field: '', detail: `is longer than ${MAX_LINE} characters` }] }
+      if (text.includes('\ufffd')) return { faults: [{ field: '', detail: 'is not valid UTF-8' }] }
+      let value: unknown
+      try {
+        value = JSON.parse(text.trim())
+      } catch {
+        return { faults: [{ field: '', detail: 'is not valid JSON' }] }
+      }
+      if (!isLine(value)) return { faults: isLine.errors!.map(faultOf) }
+      const user = userOf(value, now)
+      const faults = faultsOf(value, user, now)
+      if (!faults.length) faults.push(...repeated(value, user))
+      return faults.length ? { faults } : { user }
+    }
+
+    function repeated({ id }: Line, { username, email_canonical }: ImportedUser): FieldError[] {
+      const names = Object.entries({ username, email: email_canonical, ...(id === undefined ? {} : { id }) })
+      const twice = names.filter(([, name]) => seen.has(name))
+      if (!twice.length) for (const [, name] of names) seen.set(name, number)
+      return twice.map(([field, name]) => ({ field, detail: `is that of line ${seen.get(name)}, too` }))
+    }
+
+    async function finish(): Promise<void> {
+      const skipped = await (isDryRun ? look(read) : write(read))
+      for (const { line, why } of skipped) tell(line, `skipped: ${why}`)
+      summary.created += read.length - skipped.length
+      summary.skipped += skipped.length
+      read = []
+      progress?.(number)
+    }
+
+    /** Tried again as a whole: it tells nobody before it is done. */
+    function write(users: Read[]): Promise<Skipped[]> {
+      return inTransaction(db, async (trx) => {
+        const skipped: Skipped[] = []
+        for (const { line, user } of users) {
+          if (await insertImported(trx, user)) await audit.record(trx, { event: 'user_import', outcome: 'success', userId: user.id, ...by })
+          else skipped.push({ line, why: whyTaken(user, await findTaken(trx, user)) })
+        }
+        return skipped
+      })
+    }
+
+    async function look(users: Read[]): Promise<Skipped[]> {
+      const skipped: Skipped[] = []
+      for (const { line, user } of users) {
+        const taken = await findTaken(db, user)
+        if (taken.length) skipped.push({ line, why: whyTaken(user, taken) })
+      }
+      return skipped
+    }
+  }
+}
+
+interface Skipped {
+  line: number
+  why: string
+}
+
+function whyTaken({ username, email_canonical }: ImportedUser, taken: Awaited<ReturnType<typeof findTaken>>): string {
+  if (taken.some((other) => other.email_canonical === email_canonical)) return 'the e-mail address is there already'
+  if (taken.some((other) => other.username === username)) return 'the username is there already, with another e-mail address'
+  return 'the id is there already'
+}
+
+/** Of a line that is too long only so much that this can be seen. */
+async function* linesOf(input: AsyncIterable<Uint8Array>): AsyncIterable<string> {
+  const decoder = new TextDecoder()
+  let rest = ''
+  for await (const chunk of input) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n')
+    rest = lines.pop()!.slice(0, MAX_LINE + 1)
+    yield* lines
+  }
+  yield rest + decoder.decode()
+}
+
+function userOf(line: Line, now: Date): ImportedUser {
+  const created_at = line.created_at === undefined ? now : new Date(line.created_at)
+  return {
+    id: line.id ?? uuidv7(),
+    username: canonicalUsername(line.username),
+    email: line.email,
+    email_canonical: canonicalEmail(line.email),
+    email_verified_at: line.email_verified ? created_at : null,
+    password_hash: line.password_hash ?? NO_PASSWORD,
+    password_must_change: line.password_must_change ?? false,
+    roles: [...new Set(line.roles ?? FIRST_ROLES)].sort(),
+    disabled_at: line.disabled ? now : null,
+    created_at,
+  }
+}
+
+/** What a schema cannot say. */
+function faultsOf(line: Line, user: ImportedUser, now: Date): FieldError[] {
+  const hash = line.password_hash === undefined ? null : hashFault(line.password_hash)
+  return [
+    ...(isUsername(user.username)
+      ? []
+      : [{ field: 'username', detail: 'must be 3 to 32 of a-z 0-9 . _ - and begin with a letter or digit' }]),
+    ...(isEmail(line.email) ? [] : [{ field: 'email', detail: 'must be an e-mail address' }]),
+    ...(hash === null ? [] : [{ field: 'password_hash', detail: hash }]),
+    ...(user.created_at.getTime() >= 0 && user.created_at <= now
+      ? []
+      : [{ field: 'created_at', detail: 'must be a date and time that has passed' }]),
+  ]
+}
+
+/** Names the field, never what is in it. */
+function faultOf({ keyword, instancePath, params, message = 'is not valid' }: ErrorObject): FieldError {
+  if (keyword === 'additionalProperties') return { field: params.additionalProperty, detail: 'is not known here' }
+  if (keyword === 'required') return { field: params.missingProperty, detail: 'is missing' }
+  return { field: instancePath.slice(1).replaceAll('/', '.'), detail: message }
+}

@@ -1,0 +1,219 @@
+/** Users, for administrators. Thin: the acts are in administration.service.ts, and the role was demanded by admin.routes.ts. */
+
+import type { FastifyRequest } from 'fastify'
+import { Type } from 'typebox'
+import { answers, BEARER, Limit, limitOf, strictBody, Term } from '../../platform/http/endpoint.ts'
+import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
+import { ID_PATTERN } from '../../platform/lib/ids.ts'
+import { contextOf } from '../../platform/request/request-context.ts'
+import { principalOf } from '../access/require-auth.ts'
+import { SessionSchema } from '../accounts/sessions.routes.ts'
+import { viewOfSession } from '../accounts/sessions.service.ts'
+import { ApiKeySchema } from '../api-keys/api-keys.routes.ts'
+import { viewOfApiKey } from '../api-keys/api-keys.service.ts'
+import { Password } from '../users/schemas.ts'
+import type { User } from '../users/users.repo.ts'
+import type { Administration } from './administration.service.ts'
+import type { Actor } from './audited-action.ts'
+import { ManagedUserSchema, managedViewOf } from './views.ts'
+
+const NOTHING = strictBody({})
+const ofUser = Type.Object({ id: Type.String() })
+const Role = Type.String({ maxLength: 63 })
+
+/** Who was let in by admin.routes.ts. */
+export function actorOf(request: FastifyRequest): Actor {
+  const principal = principalOf(request)
+  return { actor: `user:${principal.id}`, context: contextOf(request.raw), principal }
+}
+
+export const usersRoutes =
+  ({ administration }: { administration: Administration }) =>
+  async (app: FastifyTypeProviderTypebox) => {
+    app.get(
+      '/admin/users',
+      {
+        config: { name: 'auth.admin.users' },
+        schema: {
+          summary: 'Users, newest first',
+          security: BEARER,
+          querystring: strictBody({
+            search: Type.Optional(Term(254, 'A part of the username or e-mail address, in any case; or an id.')),
+            role: Type.Optional(Term(63, 'Granted itself, not inherited.')),
+            disabled: Type.Optional(Type.Enum(['true', 'false'])),
+            limit: Limit,
+            cursor: Type.Optional(Type.String({ pattern: ID_PATTERN, description: '`next_cursor` of the page before.' })),
+          }),
+          response: answers(
+            { 200: Type.Object({ users: Type.Array(ManagedUserSchema), next_cursor: Type.Union([Type.String(), Type.Null()]) }) },
+            [401, 403, 422],
+          ),
+        },
+      },
+      async ({ query }) => {
+        const { search, role, disabled, cursor } = query
+        const filter = { search, role, isDisabled: disabled === undefined ? undefined : disabled === 'true' }
+        const { users, nextCursor } = await administration.list(filter, limitOf(query), cursor)
+        return { users: users.map(managedViewOf), next_cursor: nextCursor }
+      },
+    )
+
+    app.post(
+      '/admin/users',
+      {
+        config: { name: 'auth.admin.users' },
+        schema: {
+          summary: 'Create a user, who must change the password; without one it is made up, and told in this answer alone',
+          security: BEARER,
+          body: strictBody({
+            username: Type.String({ maxLength: 64 }),
+            email: Type.String({ maxLength: 254 }),
+            password: Type.Optional(Password),
+            roles: Type.Optional(Type.Array(Role, { maxItems: 100 })),
+          }),
+          response: answers(
+            { 201: Type.Object({ user: ManagedUserSchema, password: Type.Optional(Type.String()) }) },
+            [401, 403, 409, 422, 503],
+          ),
+        },
+      },
+      async (request, reply) => {
+        const { roles = ['user'], ...account } = request.body
+        const { user, password } = await administration.create({ ...account, roles, mustChangePassword: true }, actorOf(request))
+        return reply.code(201).send({ user: managedViewOf(user), ...(password === null ? {} : { password }) })
+      },
+    )
+
+    app.get(
+      '/admin/users/:id',
+      {
+        config: { name: 'auth.admin.user' },
+        schema: { summary: 'A user', security: BEARER, params: ofUser, response: answers({ 200: ManagedUserSchema }, [401, 403, 404]) },
+      },
+      async ({ params }) => managedViewOf(await administration.find(params.id)),
+    )
+
+    app.delete(
+      '/admin/users/:id',
+      {
+        config: { name: 'auth.admin.user' },
+        schema: {
+          summary: 'Delete a user with all personal data; the audit log stays whole',
+          security: BEARER,
+          params: ofUser,
+          body: NOTHING,
+          response: answers({ 204: Type.Null() }, [401, 403, 404, 409]),
+        },
+      },
+      async (request, reply) => {
+        await administration.remove(request.params.id, actorOf(request))
+        return reply.code(204).send(null)
+      },
+    )
+
+    const changes: [path: string, summary: string, change: (id: string, by: Actor) => Promise<User>][] = [
+      ['disable', 'Disable a user; every session ends', administration.disable],
+      ['enable', 'Enable a user again', administration.enable],
+      ['unlock', 'Failed logins and codes so far count no more', administration.unlock],
+      ['end-sessions', 'End every session of a user', administration.endSessions],
+      ['force-password-change', 'End every session; the next one begins with a new password', administration.forcePasswordChange],
+      ['reset-factor', 'Remove the second factor and its backup codes; every session ends, the user is told', administration.resetFactor],
+    ]
+    for (const [path, summary, change] of changes)
+      app.post(
+        `/admin/users/:id/${path}`,
+        {
+          config: { name: `auth.admin.user.${path}` },
+          schema: {
+            summary,
+            security: BEARER,
+            params: ofUser,
+            body: NOTHING,
+            response: answers({ 200: ManagedUserSchema }, [401, 403, 404, 409]),
+          },
+        },
+        async (request) => managedViewOf(await change(request.params.id, actorOf(request))),
+      )
+
+    for (const [method, summary, change] of [
+      ['PUT', 'Grant a role of the configuration; older access tokens are refused', administration.grant],
+      ['DELETE', 'Take a role away; older access tokens are refused', administration.revoke],
+    ] as const)
+      app.route({
+        method,
+        url: '/admin/users/:id/roles/:role',
+        config: { name: 'auth.admin.user.roles' },
+        schema: {
+          summary,
+          security: BEARER,
+          params: Type.Object({ id: Type.String(), role: Role }),
+          body: NOTHING,
+          response: answers({ 200: ManagedUserSchema }, [401, 403, 404, 409, 422]),
+        },
+        handler: async (request) => managedViewOf(await change(request.params.id, request.params.role, actorOf(request))),
+      })
+
+    app.get(
+      '/admin/users/:id/sessions',
+      {
+        config: { name: 'auth.admin.user.sessions' },
+        schema: {
+          summary: 'The sessions of a user, the one that was used last first',
+          security: BEARER,
+          params: ofUser,
+          response: answers({ 200: Type.Object({ sessions: Type.Array(SessionSchema) }) }, [401, 403, 404]),
+        },
+      },
+      async ({ params }) => ({ sessions: (await administration.sessionsOf(params.id)).map(viewOfSession) }),
+    )
+
+    app.delete(
+      '/admin/users/:id/sessions/:sessionId',
+      {
+        config: { name: 'auth.admin.user.sessions' },
+        schema: {
+          summary: 'End a session of a user',
+          security: BEARER,
+          params: Type.Object({ id: Type.String(), sessionId: Type.String() }),
+          body: NOTHING,
+          response: answers({ 204: Type.Null() }, [401, 403, 404]),
+        },
+      },
+      async (request, reply) => {
+        await administration.endSession(request.params.id, request.params.sessionId, actorOf(request))
+        return reply.code(204).send(null)
+      },
+    )
+
+    app.get(
+      '/admin/users/:id/api-keys',
+      {
+        config: { name: 'auth.admin.user.api-keys' },
+        schema: {
+          summary: 'The API keys of a user, newest first',
+          security: BEARER,
+          params: ofUser,
+          response: answers({ 200: Type.Object({ api_keys: Type.Array(ApiKeySchema) }) }, [401, 403, 404]),
+        },
+      },
+      async ({ params }) => ({ api_keys: (await administration.apiKeysOf(params.id)).map(viewOfApiKey) }),
+    )
+
+    app.delete(
+      '/admin/users/:id/api-keys/:keyId',
+      {
+        config: { name: 'auth.admin.user.api-keys' },
+        schema: {
+          summary: 'Revoke an API key of a user',
+          security: BEARER,
+          params: Type.Object({ id: Type.String(), keyId: Type.String() }),
+          body: NOTHING,
+          response: answers({ 204: Type.Null() }, [401, 403, 404]),
+        },
+      },
+      async (request, reply) => {
+        await administration.revokeApiKey(request.params.id, request.params.keyId, actorOf(request))
+        return reply.code(204).send(null)
+      },
+    )
+  }

@@ -1,0 +1,126 @@
+import { type Selectable, sql } from 'kysely'
+import type { Db, Transaction } from '../../platform/db/database.ts'
+import type { ApiKeyTable } from '../../platform/db/tables.ts'
+import type { User } from '../users/users.repo.ts'
+
+export type ApiKey = Selectable<ApiKeyTable>
+
+const hashOf = (digest: string) => Buffer.from(digest, 'base64url')
+
+export const insertApiKey = (
+  trx: Transaction,
+  {
+    digest,
+    ...key
+  }: Pick<ApiKey, 'id' | 'user_id' | 'name' | 'hint' | 'roles' | 'scopes' | 'created_at' | 'expires_at'> & { digest: string },
+): Promise<ApiKey> =>
+  trx
+    .insertInto('api_keys')
+    .values({ ...key, key_hash: hashOf(digest), last_used_at: null, revoked_at: null })
+    .returningAll()
+    .executeTakeFirstOrThrow()
+
+export const countLivingApiKeys = async (trx: Transaction, userId: string, now: Date): Promise<number> =>
+  Number(
+    (
+      await trx
+        .selectFrom('api_keys')
+        .select((e) => e.fn.countAll().as('n'))
+        .where('user_id', '=', userId)
+        .where('revoked_at', 'is', null)
+        .where((e) => e.or([e('expires_at', 'is', null), e('expires_at', '>', now)]))
+        .executeTakeFirstOrThrow()
+    ).n,
+  )
+
+/** Those that were revoked since are among them. */
+export const countApiKeysMadeSince = async (trx: Transaction, userId: string, since: Date): Promise<number> =>
+  Number(
+    (
+      await trx
+        .selectFrom('api_keys')
+        .select((e) => e.fn.countAll().as('n'))
+        .where('user_id', '=', userId)
+        .where('created_at', '>', since)
+        .executeTakeFirstOrThrow()
+    ).n,
+  )
+
+/** Not revoked, newest first; those that have expired are among them until the next cleanup. */
+export const findApiKeysOf = (db: Db, userId: string, limit: number): Promise<ApiKey[]> =>
+  db
+    .selectFrom('api_keys')
+    .selectAll()
+    .where('user_id', '=', userId)
+    .where('revoked_at', 'is', null)
+    .orderBy('created_at', 'desc')
+    .orderBy('id', 'desc')
+    .limit(limit)
+    .execute()
+
+export type KeyOwner = Pick<
+  User,
+  'username' | 'email' | 'email_verified_at' | 'roles' | 'token_epoch' | 'disabled_at' | 'password_must_change' | 'mfa_enabled'
+>
+
+/** A key and its owner as they are at one moment. */
+export async function findApiKey(db: Db, digest: string): Promise<{ key: ApiKey; owner: KeyOwner } | undefined> {
+  const row = await db
+    .selectFrom('api_keys')
+    .innerJoin('users', 'users.id', 'api_keys.user_id')
+    .selectAll('api_keys')
+    .select([
+      'users.username',
+      'users.email',
+      'users.email_verified_at',
+      'users.roles as owner_roles',
+      'users.token_epoch',
+      'users.disabled_at',
+      'users.password_must_change',
+      'users.mfa_enabled',
+    ])
+    .where('key_hash', '=', hashOf(digest))
+    .executeTakeFirst()
+  return row && { key: row, owner: { ...row, roles: row.owner_roles } }
+}
+
+/** Under the lock of its owner. @returns the key, unless it is somebody else's or revoked already */
+export const revokeApiKey = (trx: Transaction, userId: string, id: string, at: Date): Promise<ApiKey | undefined> =>
+  trx
+    .updateTable('api_keys')
+    .set({ revoked_at: at })
+    .where('id', '=', id)
+    .where('user_id', '=', userId)
+    .where('revoked_at', 'is', null)
+    .returningAll()
+    .executeTakeFirst()
+
+/** All of them. Caches hold them until the owner's epoch rises. */
+export const revokeApiKeysOf = (trx: Transaction, userId: string, at: Date) =>
+  trx
+    .updateTable('api_keys')
+    .set({ revoked_at: at })
+    .where('user_id', '=', userId)
+    .where('revoked_at', 'is', null)
+    .returning('id')
+    .execute()
+
+/** At most once a minute, however many gateways see it. */
+export const touchApiKey = (db: Db, id: string) =>
+  db
+    .updateTable('api_keys')
+    .set({ last_used_at: sql`clock_timestamp()` })
+    .where('id', '=', id)
+    .where((e) => e.or([e('last_used_at', 'is', null), e('last_used_at', '<', sql<Date>`clock_timestamp() - interval '1 minute'`)]))
+    .execute()
+
+/** Expired or revoked before `before`. @returns how many, at most `limit` */
+export async function deleteDeadApiKeys(db: Db, before: Date, limit: number): Promise<number> {
+  const dead = db
+    .selectFrom('api_keys')
+    .select('id')
+    .where((e) => e.or([e('expires_at', '<', before), e('revoked_at', '<', before)]))
+    .limit(limit)
+  const { numDeletedRows } = await db.deleteFrom('api_keys').where('id', 'in', dead).executeTakeFirstOrThrow()
+  return Number(numDeletedRows)
+}

@@ -1,0 +1,76 @@
+/** The own API keys. */
+
+import { Type } from 'typebox'
+import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
+import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
+import { contextOf } from '../../platform/request/request-context.ts'
+import { type Caller, principalOf } from '../access/require-auth.ts'
+import type { ApiKeys } from './api-keys.service.ts'
+
+const Instant = Type.Union([Type.String(), Type.Null()])
+export const ApiKeySchema = Type.Object({
+  id: Type.String(),
+  name: Type.String(),
+  hint: Type.String({ description: 'How the key begins.' }),
+  roles: Type.Array(Type.String()),
+  scopes: Type.Array(Type.String()),
+  created_at: Type.String(),
+  expires_at: Instant,
+  last_used_at: Instant,
+})
+const Names = Type.Array(Type.String({ minLength: 1, maxLength: 200 }), { maxItems: 200, uniqueItems: true })
+
+export const apiKeyRoutes =
+  ({ apiKeys, caller }: { apiKeys: ApiKeys; caller: Caller }) =>
+  async (app: FastifyTypeProviderTypebox) => {
+    app.get(
+      '/api-keys',
+      {
+        config: { name: 'auth.api-keys' },
+        schema: {
+          summary: 'The own API keys, newest first',
+          security: BEARER,
+          response: answers({ 200: Type.Object({ api_keys: Type.Array(ApiKeySchema) }) }, [401, 403]),
+        },
+      },
+      async (request) => ({ api_keys: await apiKeys.list((await caller.demand(request)).id) }),
+    )
+
+    app.post(
+      '/api-keys',
+      {
+        config: { name: 'auth.api-keys' },
+        schema: {
+          summary: 'Make an API key; it is shown this once',
+          security: BEARER,
+          body: strictBody({
+            name: Type.String({ pattern: '^[^\\p{Cc}\\p{Cs}]{1,64}$' }),
+            roles: Type.Optional({ ...Names, description: 'None, and no scopes: all that you have.' }),
+            scopes: Type.Optional({ ...Names, description: 'None: those of the roles.' }),
+            expires_at: Type.Optional(Type.String({ maxLength: 64, description: 'RFC 3339. None: never.' })),
+          }),
+          response: answers({ 201: Type.Interface([ApiKeySchema], { key: Type.String() }) }, [401, 403, 409, 422, 429]),
+        },
+        onRequest: async (request) => void (await caller.demand(request)),
+      },
+      async (request, reply) => reply.code(201).send(await apiKeys.create(principalOf(request), request.body, contextOf(request.raw))),
+    )
+
+    app.delete(
+      '/api-keys/:id',
+      {
+        config: { name: 'auth.api-keys' },
+        schema: {
+          summary: 'Revoke an API key: it is refused everywhere from now on',
+          security: BEARER,
+          params: Type.Object({ id: Type.String() }),
+          response: answers({ 204: Type.Null() }, [401, 403, 404]),
+        },
+        onRequest: async (request) => void (await caller.demand(request)),
+      },
+      async (request, reply) => {
+        await apiKeys.revoke(principalOf(request), request.params.id, contextOf(request.raw))
+        return reply.code(204).send(null)
+      },
+    )
+  }

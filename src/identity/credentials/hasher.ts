@@ -1,0 +1,77 @@
+/**
+ * Argon2id (RFC 9106) in a process of its own, of the lowest priority. In ours its threads would take turns with the event loop, and be those
+ * that look names up and verify tokens: a login storm would be felt by every proxied request.
+ */
+import { type ChildProcess, fork } from 'node:child_process'
+import { extname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { unavailable } from '../../platform/lib/errors.ts'
+import { type Channel, createChannel, Unanswered } from '../../platform/lib/ipc-channel.ts'
+import type { HasherAnswers } from './hasher.process.ts'
+
+export interface Argon2Parameters {
+  memoryKiB: number
+  passes: number
+}
+
+export interface Hasher {
+  hash(password: string): Promise<string>
+  verify(hash: string, password: string): Promise<boolean>
+  close(): void
+}
+
+interface Helper {
+  child: ChildProcess
+  channel: Channel<HasherAnswers>
+}
+
+/** No hash takes so long: the process has stopped. */
+const HASH_MS = 30_000
+/** What it needs no more than anybody else. */
+const SECRETS = /^(PORTCULLIS_|DATABASE_URL|REDIS_URL)/
+
+/** @param threads that hash at one time. The process is started when it is first needed, and again when it has died */
+export function createHasher({ memoryKiB, passes }: Argon2Parameters, threads: number): Hasher {
+  let helper: Helper | null = null
+
+  function start(): Helper {
+    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !SECRETS.test(name)))
+    const child = fork(fileURLToPath(new URL(`./hasher.process${extname(import.meta.url)}`, import.meta.url)), [], {
+      env: { ...env, UV_THREADPOOL_SIZE: String(threads) },
+      execArgv: [],
+      serialization: 'advanced',
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    })
+    // it holds nobody up: whoever waits for a hash has a timer that does
+    child.unref()
+    child.channel?.unref()
+    const started = { child, channel: createChannel<HasherAnswers>(child, {}) }
+    const gone = () => {
+      started.channel.close()
+      if (helper === started) helper = null
+    }
+    child.on('error', gone).on('exit', gone)
+    return started
+  }
+
+  async function ask<K extends keyof HasherAnswers & string>(
+    what: K,
+    question: Parameters<HasherAnswers[K]>[0],
+  ): Promise<Awaited<ReturnType<HasherAnswers[K]>>> {
+    helper ??= start()
+    try {
+      return await helper.channel.ask(what, question, HASH_MS)
+    } catch (error) {
+      throw error instanceof Unanswered ? unavailable(error) : error
+    }
+  }
+
+  return {
+    hash: (password) => ask('hash', { password, memoryKiB, passes }),
+    verify: (hash, password) => ask('verify', { hash, password }),
+    close() {
+      helper?.child.disconnect()
+      helper = null
+    },
+  }
+}

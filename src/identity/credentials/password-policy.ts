@@ -1,0 +1,54 @@
+/**
+ * What is wrong with a new password, at every place that takes one. Any character, no composition rules (NIST SP 800-63B §3.1.1.2): long
+ * enough, and none of those that are guessed first.
+ */
+import type { Config } from '../../platform/config/schema.ts'
+import type { FieldError } from '../../platform/lib/errors.ts'
+import type { Logger } from '../../platform/telemetry/logger.ts'
+import type { Metrics } from '../../platform/telemetry/metrics.ts'
+import { createBreachCheck } from './breach-check.ts'
+import { createCommonPasswords } from './common-passwords.ts'
+import { MAX_PASSWORD_BYTES, normalPassword } from './passwords.ts'
+
+/**
+ * @param own names of whose password it is to be: username, e-mail address
+ * @returns a fault to be told, or null
+ */
+export type PasswordPolicy = (password: string, own: readonly string[]) => Promise<string | null>
+
+/** Shorter names are part of many words. */
+const MIN_WORD = 4
+/** A password is more than a name when so much is left without it. */
+const MIN_REST = 8
+
+export function createPasswordPolicy(config: Pick<Config, 'server' | 'auth'>, metrics: Metrics, logger: Logger): PasswordPolicy {
+  const { minLength, breachCheck } = config.auth.password
+  const isCommon = createCommonPasswords()
+  const isBreached = createBreachCheck(breachCheck, metrics, logger)
+  const ofService = ['portcullis', new URL(config.server.publicUrl).hostname, config.auth.mfa.issuer ?? '']
+
+  return async (typed, own) => {
+    if (!typed.isWellFormed()) return 'must be Unicode text'
+    const password = normalPassword(typed)
+    if ([...password].length < minLength) return `must be at least ${minLength} characters long`
+    if (Buffer.byteLength(password) > MAX_PASSWORD_BYTES) return `must be at most ${MAX_PASSWORD_BYTES} bytes long`
+    if (isMadeOf(password, [...own, ...ofService]))
+      return 'must be more than your username, your e-mail address or the name of this service'
+    if (isCommon(password)) return 'is too common: it is one of those that are guessed first'
+    if (await isBreached(password)) return 'is known from a breach of some service: it must not be used anywhere'
+    return null
+  }
+}
+
+/** ASVS 6.2.11. Names count as a whole, and each word of them: `ann.smith@example.com`, `smith`, `example`. */
+function isMadeOf(password: string, names: readonly string[]): boolean {
+  const text = password.toLowerCase()
+  const words = names.map((name) => name.normalize('NFC').toLowerCase()).flatMap((name) => [name, ...name.split(/[^\p{L}\p{N}]+/u)])
+  const rest = words
+    .filter((word) => word.length >= MIN_WORD)
+    .sort((a, b) => b.length - a.length)
+    .reduce((left, word) => left.replaceAll(word, ''), text)
+  return rest !== text && [...rest].length < MIN_REST
+}
+
+export const field = (name: string, detail: string): FieldError[] => [{ field: name, detail }]

@@ -1,0 +1,94 @@
+/** Password hashes behind a semaphore and a bounded queue, so that logins cannot take the machine from the proxied traffic. */
+import argon2 from 'argon2'
+import type { Config } from '../../platform/config/schema.ts'
+import { type Problem, problem } from '../../platform/lib/errors.ts'
+import type { Metrics } from '../../platform/telemetry/metrics.ts'
+import { createHasher, type Hasher } from './hasher.ts'
+import { isBcrypt, NO_PASSWORD } from './password-hashes.ts'
+
+/** Longer ones are refused, never cut. */
+export const MAX_PASSWORD_BYTES = 1024
+
+/** Known devices have a queue of their own, which goes first: a storm of strangers does not keep them out. */
+export type Lane = 'known' | 'stranger'
+
+export interface Passwords {
+  /** Asked before anything else is done for a request that will need a hash: who would be turned away then is turned away now. @throws overloaded */
+  demandRoom(lane?: Lane): void
+  hash(password: string): Promise<string>
+  /**
+   * The same work for a user who does not exist: pass null. A hash that was imported is computed as it was made, and takes no less.
+   * What is longer than a password may be matches nothing.
+   */
+  verify(hash: string | null, password: string, lane?: Lane): Promise<boolean>
+  /** Made with other parameters than ours are, or with bcrypt. */
+  needsRehash(hash: string): boolean
+  close(): void
+}
+
+/** One password, however it was typed: NIST SP 800-63B §3.1.1.2 asks for a Unicode normal form before hashing. */
+export const normalPassword = (password: string) => password.normalize('NFC')
+
+export async function createPasswords(
+  options: Config['auth']['password'],
+  metrics: Metrics,
+  hasher: Hasher = createHasher(options.argon2, options.argon2.concurrency),
+): Promise<Passwords> {
+  const { memoryKiB, passes, concurrency, queue } = options.argon2
+  const parameters = { type: argon2.argon2id, memoryCost: memoryKiB, timeCost: passes, parallelism: 1 } as const
+  const gate = createGate(concurrency, queue, metrics)
+  const dummy = await argon2.hash('nobody has this password', parameters)
+
+  return {
+    demandRoom: gate.demandRoom,
+    hash: (password) => gate.pass(() => hasher.hash(normalPassword(password))),
+    async verify(hash, typed, lane) {
+      const password = normalPassword(typed)
+      const isPossible = hash !== null && hash !== NO_PASSWORD && Buffer.byteLength(password) <= MAX_PASSWORD_BYTES
+      if (!isPossible) {
+        await gate.pass(() => hasher.verify(dummy, ''), lane)
+        return false
+      }
+      if (!isBcrypt(hash)) return gate.pass(() => hasher.verify(hash, password), lane)
+      // the system that made it knew of no normal form; and a cheap one must not show by its time that there is such an account
+      const [matches] = await gate.pass(() => Promise.all([hasher.verify(hash, typed), hasher.verify(dummy, '')]), lane)
+      return matches
+    },
+    needsRehash: (hash) => isBcrypt(hash) || argon2.needsRehash(hash, parameters),
+    close: hasher.close,
+  }
+}
+
+/** At most `concurrency` at a time and `queue` waiting in each lane. The permit belongs to the work: a client that leaves does not free it early. */
+function createGate(concurrency: number, queue: number, metrics: Metrics) {
+  let running = 0
+  const waiting: Record<Lane, (() => void)[]> = { known: [], stranger: [] }
+  metrics.argon2InFlight.collectFrom(() => running)
+  metrics.argon2Queued.collectFrom(() => waiting.known.length + waiting.stranger.length)
+
+  function refuse(): Problem {
+    metrics.argon2Rejected.inc()
+    // some jitter, so that those who were turned away do not return together
+    const retryAfter = String(1 + Math.floor(Math.random() * 4))
+    return problem('overloaded', { cause: 'the password queue is full', headers: { 'retry-after': retryAfter } })
+  }
+  const isFull = (lane: Lane) => running >= concurrency && waiting[lane].length >= queue
+
+  return {
+    demandRoom(lane: Lane = 'stranger') {
+      if (isFull(lane)) throw refuse()
+    },
+    async pass<T>(work: () => Promise<T>, lane: Lane = 'stranger'): Promise<T> {
+      if (isFull(lane)) throw refuse()
+      if (running >= concurrency) await new Promise<void>((resolve) => waiting[lane].push(resolve))
+      else running++
+      try {
+        return await work()
+      } finally {
+        const next = waiting.known.shift() ?? waiting.stranger.shift()
+        if (next) next()
+        else running--
+      }
+    },
+  }
+}

@@ -1,0 +1,111 @@
+/** The own second factor. */
+
+import { Type } from 'typebox'
+import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
+import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
+import { problem } from '../../platform/lib/errors.ts'
+import { contextOf } from '../../platform/request/request-context.ts'
+import { type Caller, principalOf } from '../access/require-auth.ts'
+import { Code, Password } from '../users/schemas.ts'
+import type { createEnrolment } from './enrolment.service.ts'
+
+const ProofBody = strictBody({ password: Type.Optional(Password), code: Type.Optional(Code) })
+const BackupCodes = Type.Object({ backup_codes: Type.Array(Type.String()) })
+
+export const mfaRoutes =
+  ({ enrolment, caller }: { enrolment: ReturnType<typeof createEnrolment>; caller: Caller }) =>
+  async (app: FastifyTypeProviderTypebox) => {
+    // who owes a factor gets here, and nowhere else
+    const admit = async (request: Parameters<Caller['demand']>[0]) => {
+      const principal = await caller.demand(request, { isWayOut: true })
+      if (principal.mustChangePassword) throw problem('password_change_required')
+    }
+
+    app.get(
+      '/mfa',
+      {
+        config: { name: 'auth.mfa' },
+        schema: {
+          summary: 'Whether a second factor is set up',
+          security: BEARER,
+          response: answers({ 200: Type.Object({ totp: Type.Boolean(), backup_codes_left: Type.Integer() }) }, [401]),
+        },
+        onRequest: async (request) => void (await admit(request)),
+      },
+      (request) => enrolment.status(principalOf(request)),
+    )
+
+    app.post(
+      '/mfa/totp',
+      {
+        config: { name: 'auth.mfa.totp' },
+        schema: {
+          summary: 'Begin to set up an authenticator app',
+          security: BEARER,
+          body: strictBody({ password: Password }),
+          response: answers(
+            { 200: Type.Object({ secret: Type.String(), otpauth_uri: Type.String(), qr_svg: Type.String() }) },
+            [401, 409, 422, 429],
+          ),
+        },
+        onRequest: async (request) => void (await admit(request)),
+      },
+      (request) => enrolment.enrol(principalOf(request), request.body.password, contextOf(request.raw)),
+    )
+
+    app.post(
+      '/mfa/totp/confirm',
+      {
+        config: { name: 'auth.mfa.totp.confirm' },
+        schema: {
+          summary: "Confirm it by its first code; every other session ends, this one's next access token tells of the factor",
+          security: BEARER,
+          body: strictBody({ code: Code }),
+          response: answers({ 200: BackupCodes }, [401, 409, 422, 429]),
+        },
+        onRequest: async (request) => void (await admit(request)),
+      },
+      (request) => enrolment.confirm(principalOf(request), request.body.code, contextOf(request.raw)),
+    )
+
+    app.delete(
+      '/mfa/totp',
+      {
+        config: { name: 'auth.mfa.totp' },
+        schema: {
+          summary: 'Take the factor away; every other session ends, access tokens are outdated',
+          security: BEARER,
+          body: ProofBody,
+          response: answers({ 204: Type.Null() }, [401, 409, 422, 429]),
+        },
+        onRequest: async (request) => void (await admit(request)),
+        // no body is an empty one
+        preValidation: async (request) => {
+          request.body ??= {}
+        },
+      },
+      async (request, reply) => {
+        await enrolment.disable(principalOf(request), request.body, contextOf(request.raw))
+        return reply.code(204).send(null)
+      },
+    )
+
+    app.post(
+      '/mfa/backup-codes',
+      {
+        config: { name: 'auth.mfa.backup-codes' },
+        schema: {
+          summary: 'Ten new backup codes in place of the old',
+          security: BEARER,
+          body: ProofBody,
+          response: answers({ 200: BackupCodes }, [401, 409, 422, 429]),
+        },
+        onRequest: async (request) => void (await admit(request)),
+        // no body is an empty one
+        preValidation: async (request) => {
+          request.body ??= {}
+        },
+      },
+      (request) => enrolment.renewCodes(principalOf(request), request.body, contextOf(request.raw)),
+    )
+  }

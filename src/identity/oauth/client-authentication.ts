@@ -1,0 +1,103 @@
+/** Which machine client asks (RFC 6749 §2.3, RFC 7523): by one method of three, and refused in one way whatever is wrong. */
+
+import { hash, timingSafeEqual } from 'node:crypto'
+import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
+import { type Db, inTransaction } from '../../platform/db/database.ts'
+import { decodePart, type Form } from '../../platform/http/form.ts'
+import { Problem, problem } from '../../platform/lib/errors.ts'
+import { isId } from '../../platform/lib/ids.ts'
+import type { RequestContext } from '../../platform/request/request-context.ts'
+import type { Metrics } from '../../platform/telemetry/metrics.ts'
+import type { CredentialLimits } from '../credentials/credential-limits.ts'
+import { ASSERTION_TYPE, type ClientAssertions } from './client-assertion.ts'
+import { findClientById, type OAuthClient } from './clients.repo.ts'
+
+/** What was asked at an endpoint of OAuth, and from where. */
+export interface OAuthRequest {
+  authorization: string | undefined
+  form: Form
+  context: RequestContext
+}
+
+/** Null: no credential was sent. @throws invalid_client, invalid_request, rate_limited */
+export type AuthenticateClient = (request: OAuthRequest) => Promise<OAuthClient | null>
+
+export interface ClientAuthenticationDeps {
+  db: Db
+  audit: Audit
+  limits: CredentialLimits
+  assertions: ClientAssertions
+  metrics: Metrics
+}
+
+type Shown = { clientId: string; secret: string } | { clientId: string | undefined; assertion: string }
+
+export const secretHashOf = (secret: string): Buffer => hash('sha256', secret, 'buffer')
+/** Of no secret: an unknown client is compared with it. */
+const NOBODYS = Buffer.alloc(32)
+
+export function createClientAuthentication({ db, audit, limits, assertions, metrics }: ClientAuthenticationDeps): AuthenticateClient {
+  async function bySecret(clientId: string, secret: string): Promise<OAuthClient> {
+    const client = isId(clientId) ? await findClientById(db, clientId) : undefined
+    const isSame = timingSafeEqual(secretHashOf(secret), client?.secret_hash ?? NOBODYS)
+    if (!client?.secret_hash || !isSame || client.disabled_at)
+      throw problem('invalid_client', { cause: 'an unknown or disabled client, or a wrong secret' })
+    return client
+  }
+
+  async function byAssertion(clientId: string | undefined, assertion: string): Promise<OAuthClient> {
+    const client = await assertions.verify(assertion)
+    // RFC 7521 §4.2
+    if (clientId !== undefined && clientId !== client.id) throw problem('invalid_client', { cause: 'client_id is not who has signed' })
+    return client
+  }
+
+  const tellRefusal = (shown: Shown, context: AuditContext) => {
+    metrics.accountEvents.inc({ event: 'client_authentication', outcome: 'invalid_client' })
+    const actor = shown.clientId !== undefined && isId(shown.clientId) ? `client:${shown.clientId}` : null
+    return inTransaction(db, (trx) => audit.record(trx, { event: 'client_authentication', outcome: 'invalid_client', actor, context }))
+  }
+
+  return async ({ authorization, form, context }) => {
+    const shown = readShown(authorization, form)
+    if (!shown) return null
+    return limits.client(context.client, async () => {
+      try {
+        return await ('secret' in shown ? bySecret(shown.clientId, shown.secret) : byAssertion(shown.clientId, shown.assertion))
+      } catch (error) {
+        if (error instanceof Problem && error.code === 'invalid_client') await tellRefusal(shown, context)
+        throw error
+      }
+    })
+  }
+}
+
+/** RFC 6749 §2.3: a client uses no more than one method in a request. */
+function readShown(authorization: string | undefined, form: Form): Shown | null {
+  const { client_id: clientId, client_secret: secret, client_assertion: assertion, client_assertion_type: type } = form
+  const hasAssertion = assertion !== undefined || type !== undefined
+  if ([authorization !== undefined, secret !== undefined, hasAssertion].filter(Boolean).length > 1)
+    throw problem('invalid_request', { detail: 'Send one client credential.' })
+  if (authorization !== undefined) {
+    const basic = readBasic(authorization)
+    if (clientId !== undefined && clientId !== basic.clientId) throw problem('invalid_request', { detail: 'Two clients are named.' })
+    return basic
+  }
+  if (secret !== undefined) {
+    if (clientId === undefined) throw problem('invalid_request', { detail: 'client_id is missing.' })
+    return { clientId, secret }
+  }
+  if (!hasAssertion) return null
+  if (assertion === undefined || type !== ASSERTION_TYPE)
+    throw problem('invalid_request', { detail: `client_assertion comes with the client_assertion_type ${ASSERTION_TYPE}.` })
+  return { clientId, assertion }
+}
+
+/** RFC 7617, with what RFC 6749 §2.3.1 adds: both parts are encoded as in a form. */
+function readBasic(authorization: string): { clientId: string; secret: string } {
+  const [, text = ''] = /^basic +([A-Za-z0-9+/]+=*)$/i.exec(authorization) ?? []
+  const [, id, secret] = /^([^:]*):(.*)$/s.exec(Buffer.from(text, 'base64').toString()) ?? []
+  const [clientId, decoded] = [decodePart(id ?? ''), decodePart(secret ?? '')]
+  if (!clientId || !decoded) throw problem('invalid_client', { cause: 'the Authorization header is not of the form Basic id:secret' })
+  return { clientId, secret: decoded }
+}

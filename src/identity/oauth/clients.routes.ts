@@ -1,0 +1,127 @@
+/** Machine clients, for the role `admin`. */
+import { Type } from 'typebox'
+import { answers, BEARER } from '../../platform/http/endpoint.ts'
+import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
+import type { Caller } from '../access/require-auth.ts'
+import { actorOf } from '../admin/users.routes.ts'
+import type { Clients } from './clients.service.ts'
+
+const Instant = Type.Union([Type.String(), Type.Null()])
+const Jwks = Type.Object({ keys: Type.Array(Type.Record(Type.String(), Type.Unknown())) }, { additionalProperties: false })
+const ClientSchema = Type.Object({
+  id: Type.String({ description: 'The client_id.' }),
+  name: Type.String(),
+  auth_method: Type.Union([Type.Literal('client_secret'), Type.Literal('private_key_jwt')]),
+  jwks: Type.Union([Jwks, Type.Null()]),
+  roles: Type.Array(Type.String()),
+  scopes: Type.Array(Type.String()),
+  disabled: Type.Boolean(),
+  created_at: Type.String(),
+  last_used_at: Instant,
+})
+const WithSecret = Type.Object({ client: ClientSchema, client_secret: Type.Optional(Type.String({ description: 'Shown this once.' })) })
+const Names = Type.Array(Type.String({ minLength: 1, maxLength: 200 }), { maxItems: 200 })
+const Fields = {
+  name: Type.String({ minLength: 1, maxLength: 64 }),
+  roles: Type.Optional(Names),
+  scopes: Type.Optional(Names),
+  jwks: Type.Optional({ ...Jwks, description: 'RFC 7517: public keys, in place of a secret.' }),
+}
+
+export const clientRoutes =
+  ({ clients, caller }: { clients: Clients; caller: Caller }) =>
+  async (app: FastifyTypeProviderTypebox) => {
+    const config = { name: 'auth.admin.clients' }
+    const params = Type.Object({ id: Type.String() })
+    // before the body is looked at
+    app.addHook('onRequest', async (request) => void (await caller.demand(request, { role: 'admin' })))
+
+    app.get(
+      '/admin/clients',
+      {
+        config,
+        schema: {
+          summary: 'Machine clients by name',
+          security: BEARER,
+          response: answers({ 200: Type.Object({ clients: Type.Array(ClientSchema) }) }, [401, 403]),
+        },
+      },
+      async () => ({ clients: await clients.list() }),
+    )
+
+    app.post(
+      '/admin/clients',
+      {
+        config,
+        schema: {
+          summary: 'Register a machine client, with a secret or with public keys',
+          security: BEARER,
+          body: Type.Object(Fields, { additionalProperties: false }),
+          response: answers({ 201: WithSecret }, [401, 403, 422]),
+        },
+      },
+      async (request, reply) => reply.code(201).send(await clients.create(request.body, actorOf(request))),
+    )
+
+    app.patch(
+      '/admin/clients/:id',
+      {
+        config,
+        schema: {
+          summary: 'Change a machine client; its tokens end',
+          security: BEARER,
+          params,
+          body: Type.Partial(Type.Object(Fields), { additionalProperties: false, minProperties: 1 }),
+          response: answers({ 200: ClientSchema }, [401, 403, 404, 422]),
+        },
+      },
+      (request) => clients.update(request.params.id, request.body, actorOf(request)),
+    )
+
+    app.post(
+      '/admin/clients/:id/rotate-secret',
+      {
+        config,
+        schema: {
+          summary: 'Give a machine client a new secret in place of its old one or its keys; its tokens end',
+          security: BEARER,
+          params,
+          response: answers({ 200: WithSecret }, [401, 403, 404]),
+        },
+      },
+      (request) => clients.rotateSecret(request.params.id, actorOf(request)),
+    )
+
+    for (const action of ['disable', 'enable'] as const) {
+      app.post(
+        `/admin/clients/:id/${action}`,
+        {
+          config,
+          schema: {
+            summary: action === 'disable' ? 'Disable a machine client; its tokens end' : 'Enable a machine client again',
+            security: BEARER,
+            params,
+            response: answers({ 200: ClientSchema }, [401, 403, 404]),
+          },
+        },
+        (request) => clients[action](request.params.id, actorOf(request)),
+      )
+    }
+
+    app.delete(
+      '/admin/clients/:id',
+      {
+        config,
+        schema: {
+          summary: 'Remove a machine client; its tokens end',
+          security: BEARER,
+          params,
+          response: answers({ 204: Type.Null() }, [401, 403, 404]),
+        },
+      },
+      async (request, reply) => {
+        await clients.remove(request.params.id, actorOf(request))
+        return reply.code(204).send(null)
+      },
+    )
+  }

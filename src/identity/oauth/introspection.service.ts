@@ -1,0 +1,121 @@
+/** RFC 7662: an upstream that wants to know asks about a token. What the gateway would let through is active; of anything else nothing is told. */
+
+import type { Config } from '../../platform/config/schema.ts'
+import { problem } from '../../platform/lib/errors.ts'
+import { looksLikeApiKey } from '../../platform/request/api-key-format.ts'
+import type { Principal } from '../access/principal.ts'
+import type { ApiKeyAuthentication } from '../api-keys/authenticate-key.ts'
+import { looksLikeRefreshToken, type RefreshTokens } from '../sessions/refresh-tokens.ts'
+import type { Revocations } from '../sessions/revocations.ts'
+import type { AccessTokenClaims, AccessTokens } from '../tokens/access-tokens.ts'
+import type { Grants } from '../users/roles.ts'
+import type { AuthenticateClient, OAuthRequest } from './client-authentication.ts'
+import { grantsOfClient } from './client-grants.ts'
+import { isDeadToken } from './inactive-token.ts'
+
+/** Who asks needs it. */
+export const INTROSPECT = 'introspect'
+
+export interface ActiveToken {
+  active: true
+  iss: string
+  aud: string
+  sub: string
+  roles: string[]
+  scope: string
+  iat: number
+  exp?: number
+  jti?: string
+  sid?: string
+  client_id?: string
+  username?: string
+  token_type?: 'Bearer'
+}
+export type Introspection = ActiveToken | { active: false }
+
+export interface IntrospectionDeps {
+  authenticateClient: AuthenticateClient
+  accessTokens: AccessTokens
+  refreshTokens: RefreshTokens
+  keys: ApiKeyAuthentication
+  toPrincipal: (claims: AccessTokenClaims) => Principal
+  revocations: Revocations
+  grantsOf: (roles: readonly string[]) => Grants
+  tokens: Config['tokens']
+}
+
+const seconds = (at: Date) => Math.floor(at.getTime() / 1000)
+
+export function createIntrospection(deps: IntrospectionDeps) {
+  const { authenticateClient, accessTokens, refreshTokens, keys, toPrincipal, revocations, grantsOf, tokens } = deps
+  const place = { iss: tokens.issuer, aud: tokens.audience }
+
+  async function describe(token: string): Promise<ActiveToken> {
+    if (looksLikeApiKey(token)) return describeApiKey(token)
+    return looksLikeRefreshToken(token) ? describeRefreshToken(token) : describeAccessToken(token)
+  }
+
+  async function describeAccessToken(token: string): Promise<ActiveToken> {
+    const { claims } = await accessTokens.verify(token)
+    const { sub, sid, ver, scope, roles, iat, exp, jti, client_id, preferred_username: username } = claims
+    if (revocations.isRevoked(sid, sub, ver)) throw problem('token_revoked')
+    demandUsable(toPrincipal(claims))
+    const who = { ...(client_id === undefined ? {} : { client_id }), ...(username === undefined ? {} : { username }) }
+    return { active: true, ...place, sub, sid, scope, roles, iat, exp, jti, ...who, token_type: 'Bearer' }
+  }
+
+  async function describeApiKey(token: string): Promise<ActiveToken> {
+    const { principal, key, owner } = await keys.inspect(token)
+    demandUsable(principal)
+    return {
+      active: true,
+      ...place,
+      sub: principal.id,
+      username: owner.username,
+      roles: [...principal.roles],
+      scope: [...principal.scopes].join(' '),
+      iat: seconds(key.created_at),
+      ...(key.expires_at ? { exp: seconds(key.expires_at) } : {}),
+      jti: key.id,
+      token_type: 'Bearer',
+    }
+  }
+
+  /** Looked at, not used. */
+  async function describeRefreshToken(token: string): Promise<ActiveToken> {
+    const found = await refreshTokens.inspect(token)
+    if (!found) throw problem('token_invalid')
+    const { roles, scopes } = grantsOf(found.roles)
+    return {
+      active: true,
+      ...place,
+      sub: found.user_id,
+      username: found.username,
+      sid: found.session_id,
+      roles,
+      scope: scopes.join(' '),
+      iat: seconds(found.created_at),
+      exp: seconds(found.expires_at),
+    }
+  }
+
+  return async (request: OAuthRequest): Promise<Introspection> => {
+    const client = await authenticateClient(request)
+    if (!client) throw problem('invalid_client', { cause: 'no credential' })
+    if (!grantsOfClient(client, grantsOf).scopes.includes(INTROSPECT))
+      throw problem('forbidden', { detail: `The client needs the scope ${INTROSPECT}.` })
+    const { token } = request.form
+    if (token === undefined) throw problem('invalid_request', { detail: 'token is missing.' })
+    try {
+      return await describe(token)
+    } catch (error) {
+      if (isDeadToken(error)) return { active: false }
+      throw error
+    }
+  }
+}
+
+/** Of a caller that no protected route lets in. */
+function demandUsable({ mustChangePassword, owesFactor }: Principal): void {
+  if (mustChangePassword || owesFactor) throw problem('token_invalid', { cause: 'a password or a factor is owed' })
+}

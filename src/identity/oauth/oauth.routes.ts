@@ -1,0 +1,124 @@
+/** The endpoints of OAuth: /token (RFC 6749), /introspect (RFC 7662), /revoke (RFC 7009). Forms in, and failures in the words of RFC 6749. */
+
+import type { FastifyRequest } from 'fastify'
+import { Type } from 'typebox'
+import { type Form, readForm } from '../../platform/http/form.ts'
+import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
+import { problem } from '../../platform/lib/errors.ts'
+import { contextOf } from '../../platform/request/request-context.ts'
+import { ASSERTION_TYPE } from './client-assertion.ts'
+import type { OAuthRequest } from './client-authentication.ts'
+import type { createIntrospection } from './introspection.service.ts'
+import type { createTokenGrant } from './token-grant.service.ts'
+import type { createTokenRevocation } from './token-revocation.service.ts'
+
+export interface OAuthRoutesDeps {
+  grantToken: ReturnType<typeof createTokenGrant>
+  introspect: ReturnType<typeof createIntrospection>
+  revokeToken: ReturnType<typeof createTokenRevocation>
+}
+
+const FORM = 'application/x-www-form-urlencoded'
+const Text = Type.Optional(Type.String())
+/** Beside Basic. Unknown parameters are ignored (RFC 6749 §3.2). */
+const ClientCredentials = {
+  client_id: Text,
+  client_secret: Text,
+  client_assertion: Text,
+  client_assertion_type: Type.Optional(Type.String({ description: ASSERTION_TYPE })),
+}
+const OAuthErrorSchema = Type.Object({ error: Type.String(), error_description: Type.String() })
+const failures = (...statuses: number[]) => Object.fromEntries(statuses.map((status) => [status, OAuthErrorSchema]))
+
+const TokenSchema = Type.Object({
+  access_token: Type.String(),
+  token_type: Type.Literal('Bearer'),
+  expires_in: Type.Integer({ description: 'Seconds.' }),
+  scope: Type.String(),
+})
+const IntrospectionSchema = Type.Object({
+  active: Type.Boolean(),
+  iss: Text,
+  aud: Text,
+  sub: Text,
+  roles: Type.Optional(Type.Array(Type.String())),
+  scope: Text,
+  iat: Type.Optional(Type.Integer()),
+  exp: Type.Optional(Type.Integer()),
+  jti: Text,
+  sid: Text,
+  client_id: Text,
+  username: Text,
+  token_type: Text,
+})
+
+export const oauthRoutes =
+  ({ grantToken, introspect, revokeToken }: OAuthRoutesDeps) =>
+  async (app: FastifyTypeProviderTypebox) => {
+    app.removeAllContentTypeParsers()
+    app.addContentTypeParser(FORM, { parseAs: 'string' }, async (_request: FastifyRequest, text: string) => readForm(text))
+    app.addContentTypeParser('*', async () => {
+      throw problem('invalid_request', { detail: `Send the body as ${FORM}.` })
+    })
+    // no body is an empty form
+    app.addHook('preValidation', async (request) => {
+      request.body ??= {}
+    })
+    // RFC 6749 §5.1
+    app.addHook('onRequest', async (_request, reply) => void reply.header('pragma', 'no-cache'))
+
+    const asked = (request: FastifyRequest): OAuthRequest => ({
+      authorization: request.headers.authorization,
+      form: request.body as Form,
+      context: contextOf(request.raw),
+    })
+
+    app.post(
+      '/token',
+      {
+        config: { name: 'auth.token', errors: 'oauth' },
+        schema: {
+          summary: 'An access token for a machine client (RFC 6749 §4.4)',
+          consumes: [FORM],
+          body: Type.Object({
+            grant_type: Type.Optional(Type.String({ description: 'client_credentials' })),
+            scope: Text,
+            ...ClientCredentials,
+          }),
+          response: { 200: TokenSchema, ...failures(400, 401, 429, 503) },
+        },
+      },
+      (request) => grantToken(asked(request)),
+    )
+
+    app.post(
+      '/introspect',
+      {
+        config: { name: 'auth.introspect', errors: 'oauth' },
+        schema: {
+          summary: 'What a token is good for (RFC 7662); for clients with the scope introspect',
+          consumes: [FORM],
+          body: Type.Object({ token: Text, token_type_hint: Text, ...ClientCredentials }),
+          response: { 200: IntrospectionSchema, ...failures(400, 401, 403, 429, 503) },
+        },
+      },
+      (request) => introspect(asked(request)),
+    )
+
+    app.post(
+      '/revoke',
+      {
+        config: { name: 'auth.revoke', errors: 'oauth' },
+        schema: {
+          summary: 'End a token (RFC 7009); a refresh token ends its session',
+          consumes: [FORM],
+          body: Type.Object({ token: Text, token_type_hint: Text, ...ClientCredentials }),
+          response: { 200: Type.Object({}), ...failures(400, 401, 429, 503) },
+        },
+      },
+      async (request) => {
+        await revokeToken(asked(request))
+        return {}
+      },
+    )
+  }

@@ -1,0 +1,63 @@
+/** RFC 6749 §4.4: a machine shows its credential and gets an access token, without a refresh token: it can ask again. */
+import { uuidv7 } from 'uuidv7'
+import type { Audit } from '../../platform/audit/audit.ts'
+import { type Db, inTransaction } from '../../platform/db/database.ts'
+import { problem } from '../../platform/lib/errors.ts'
+import { telling } from '../../platform/telemetry/count-outcome.ts'
+import type { Metrics } from '../../platform/telemetry/metrics.ts'
+import type { AccessTokens } from '../tokens/access-tokens.ts'
+import type { Grants } from '../users/roles.ts'
+import type { AuthenticateClient, OAuthRequest } from './client-authentication.ts'
+import { grantsOfClient } from './client-grants.ts'
+import { touchClient } from './clients.repo.ts'
+
+export interface TokenAnswer {
+  access_token: string
+  token_type: 'Bearer'
+  /** Seconds. */
+  expires_in: number
+  scope: string
+}
+
+export interface TokenGrantDeps {
+  db: Db
+  audit: Audit
+  authenticateClient: AuthenticateClient
+  accessTokens: AccessTokens
+  grantsOf: (roles: readonly string[]) => Grants
+  metrics: Metrics
+}
+
+export function createTokenGrant({ db, audit, authenticateClient, accessTokens, grantsOf, metrics }: TokenGrantDeps) {
+  async function grant(request: OAuthRequest): Promise<TokenAnswer> {
+    const { grant_type, scope } = request.form
+    if (grant_type === undefined) throw problem('invalid_request', { detail: 'grant_type is missing.' })
+    if (grant_type !== 'client_credentials') throw problem('unsupported_grant_type')
+    const client = await authenticateClient(request)
+    if (!client) throw problem('invalid_client', { cause: 'no credential' })
+    const { roles, scopes: own } = grantsOfClient(client, grantsOf)
+    const scopes = scope === undefined ? own : narrow(own, scope)
+    // a client that is disabled meanwhile has outdated this epoch
+    const { token, expiresInSeconds } = await accessTokens.issue({
+      clientId: client.id,
+      sessionId: uuidv7(),
+      epoch: client.token_epoch,
+      roles,
+      scopes,
+    })
+    await inTransaction(db, async (trx) => {
+      await touchClient(trx, client.id)
+      await audit.record(trx, { event: 'client_token', outcome: 'success', actor: `client:${client.id}`, context: request.context })
+    })
+    return { access_token: token, token_type: 'Bearer', expires_in: expiresInSeconds, scope: scopes.join(' ') }
+  }
+
+  return telling((outcome) => metrics.accountEvents.inc({ event: 'client_token', outcome }), grant)
+}
+
+/** RFC 6749 §3.3 */
+function narrow(own: readonly string[], scope: string): string[] {
+  const wanted = [...new Set(scope.split(' '))].sort()
+  if (!wanted.every((one) => own.includes(one))) throw problem('invalid_scope')
+  return wanted
+}

@@ -1,0 +1,89 @@
+import { type Selectable, sql } from 'kysely'
+import type { Db, Transaction } from '../../platform/db/database.ts'
+import type { RefreshTokenTable } from '../../platform/db/tables.ts'
+
+export type RefreshToken = Selectable<RefreshTokenTable>
+
+/** Where a token belongs, read without a lock: tells which rows to lock, decides nothing. */
+export const findRefreshToken = (db: Db, hash: Buffer) =>
+  db
+    .selectFrom('refresh_tokens')
+    .innerJoin('sessions', 'sessions.id', 'refresh_tokens.session_id')
+    .select(['refresh_tokens.id', 'refresh_tokens.session_id', 'sessions.user_id'])
+    .where('token_hash', '=', hash)
+    .executeTakeFirst()
+
+export interface UsableRefreshToken {
+  session_id: string
+  user_id: string
+  username: string
+  roles: string[]
+  created_at: Date
+  expires_at: Date
+}
+
+/** Not exchanged, not expired, of a session and a user that go on: as of now, by no lock. */
+export const findUsableRefreshToken = (db: Db, hash: Buffer): Promise<UsableRefreshToken | undefined> =>
+  db
+    .selectFrom('refresh_tokens as t')
+    .innerJoin('sessions as s', 's.id', 't.session_id')
+    .innerJoin('users as u', 'u.id', 's.user_id')
+    .select(['t.session_id', 's.user_id', 'u.username', 'u.roles', 't.created_at', 't.expires_at'])
+    .where('t.token_hash', '=', hash)
+    .where('t.rotated_at', 'is', null)
+    .where('t.expires_at', '>', sql<Date>`clock_timestamp()`)
+    .where('s.expires_at', '>', sql<Date>`clock_timestamp()`)
+    .where('s.revoked_at', 'is', null)
+    .where('u.disabled_at', 'is', null)
+    .executeTakeFirst()
+
+/** Third lock, after the user's and the session's. */
+export const lockRefreshToken = (trx: Transaction, id: string): Promise<RefreshToken | undefined> =>
+  trx.selectFrom('refresh_tokens').selectAll().where('id', '=', id).forUpdate().executeTakeFirst()
+
+export const findChild = (trx: Transaction, parentId: string): Promise<RefreshToken | undefined> =>
+  trx.selectFrom('refresh_tokens').selectAll().where('parent_id', '=', parentId).executeTakeFirst()
+
+export const insertRefreshToken = (
+  trx: Transaction,
+  token: Pick<RefreshToken, 'id' | 'session_id' | 'token_hash' | 'parent_id' | 'created_at' | 'expires_at'>,
+) =>
+  trx
+    .insertInto('refresh_tokens')
+    .values({ ...token, rotated_at: null, retry_nonce: null, retry_key_id: null })
+    .execute()
+
+export const markRotated = (trx: Transaction, id: string, at: Date, retry: { nonce: Buffer; keyId: string } | null) =>
+  trx
+    .updateTable('refresh_tokens')
+    .set({ rotated_at: at, retry_nonce: retry?.nonce ?? null, retry_key_id: retry?.keyId ?? null })
+    .where('id', '=', id)
+    .execute()
+
+/** The child was used, so its parent can no longer be repeated. */
+export const forgetRetry = (trx: Transaction, id: string) =>
+  trx.updateTable('refresh_tokens').set({ retry_nonce: null, retry_key_id: null }).where('id', '=', id).execute()
+
+export const forgetRetriesBefore = (db: Db, before: Date) =>
+  db
+    .updateTable('refresh_tokens')
+    .set({ retry_nonce: null, retry_key_id: null })
+    .where('retry_nonce', 'is not', null)
+    .where('rotated_at', '<', before)
+    .execute()
+
+export async function deleteExpiredRefreshTokens(db: Db, before: Date, limit: number): Promise<number> {
+  const expired = db.selectFrom('refresh_tokens').select('id').where('expires_at', '<', before).limit(limit)
+  const { numDeletedRows } = await db.deleteFrom('refresh_tokens').where('id', 'in', expired).executeTakeFirstOrThrow()
+  return Number(numDeletedRows)
+}
+
+export const countRefreshTokens = async (db: Db): Promise<number> =>
+  Number(
+    (
+      await db
+        .selectFrom('refresh_tokens')
+        .select((e) => e.fn.countAll().as('n'))
+        .executeTakeFirstOrThrow()
+    ).n,
+  )

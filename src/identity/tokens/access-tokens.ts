@@ -1,0 +1,200 @@
+/** Access tokens: JWTs of one kind (`typ: at+jwt`, RFC 9068), made and verified by jose. The algorithm is pinned by the key. */
+import { decodeProtectedHeader, type JWTPayload, errors as jose, jwtVerify, SignJWT } from 'jose'
+import { uuidv7 } from 'uuidv7'
+import type { Config } from '../../platform/config/schema.ts'
+import type { Clock } from '../../platform/lib/clock.ts'
+import { problem } from '../../platform/lib/errors.ts'
+import { isCanonicalCompact } from './canonical-jwt.ts'
+import type { Keyring, VerificationKey } from './keyring.ts'
+
+export const ACCESS_TOKEN_TYPE = 'at+jwt'
+/** Longer ones are none of ours: we refuse to issue them. */
+export const MAX_TOKEN_LENGTH = 4096
+const CLOCK_TOLERANCE_SECONDS = 5
+/** The clocks of several gateways may differ by this much. */
+const MAX_ISSUED_AHEAD_SECONDS = 60
+
+interface TokenSubject {
+  /** What is revoked to end it. */
+  sessionId: string
+  /** `users.token_epoch`, `clients.token_epoch` */
+  epoch: number
+  /** Effective roles and scopes. */
+  roles: readonly string[]
+  scopes: readonly string[]
+}
+
+/** Nobody has authenticated, and there is no session: each token has an id of its own. */
+export interface ClientTokenSubject extends TokenSubject {
+  clientId: string
+}
+
+export interface AccessTokenSubject extends TokenSubject {
+  userId: string
+  amr: readonly string[]
+  authTime: Date
+  /** When the session ends, whatever happens: no token of it lives longer. */
+  sessionEndsAt: Date
+  email: string
+  emailVerified: boolean
+  username: string
+  mustChangePassword: boolean
+}
+
+export interface AccessTokenClaims {
+  sub: string
+  sid: string
+  ver: number
+  roles: string[]
+  scope: string
+  jti: string
+  /** Seconds since the epoch. */
+  iat: number
+  exp: number
+  /** RFC 9068 §2.2: of a machine's token, and then the `sub`. */
+  client_id?: string
+  /** How the session began: RFC 8176; of a machine: empty. */
+  amr: string[]
+  /** Of a machine: 0. */
+  auth_time: number
+  preferred_username?: string
+  email?: string
+  email_verified?: boolean
+  password_must_change?: boolean
+}
+
+export interface IssuedToken {
+  token: string
+  expiresInSeconds: number
+}
+
+export interface AccessTokens {
+  issue(subject: AccessTokenSubject | ClientTokenSubject): Promise<IssuedToken>
+  /** Signature, kind, issuer, audience and lifetime. @throws token_invalid, token_expired, or 503 when an unknown key cannot be looked up */
+  verify(token: string): Promise<{ claims: AccessTokenClaims; key: VerificationKey }>
+}
+
+export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyring; tokens: Config['tokens']; clock: Clock }): AccessTokens {
+  return {
+    async issue(subject) {
+      const { kid, algorithm, privateKey } = keyring.signing()
+      const issuedAt = Math.floor(clock.now() / 1000)
+      const isMachine = 'clientId' in subject
+      const id = isMachine ? subject.clientId : subject.userId
+      const endsAt = isMachine ? Number.POSITIVE_INFINITY : Math.floor(subject.sessionEndsAt.getTime() / 1000)
+      const expiresAt = Math.max(issuedAt + 1, Math.min(issuedAt + tokens.accessTtlSeconds, endsAt))
+      const token = await new SignJWT({
+        sid: subject.sessionId,
+        ver: subject.epoch,
+        roles: subject.roles,
+        scope: subject.scopes.join(' '),
+        ...(isMachine ? { client_id: id } : personalClaims(subject)),
+      })
+        .setProtectedHeader({ alg: algorithm, typ: ACCESS_TOKEN_TYPE, kid })
+        .setIssuer(tokens.issuer)
+        .setAudience(tokens.audience)
+        .setSubject(id)
+        .setIssuedAt(issuedAt)
+        .setExpirationTime(expiresAt)
+        .setJti(uuidv7())
+        .sign(privateKey)
+      // more would not fit the headers of many servers: said here, not by the upstream
+      if (token.length > MAX_TOKEN_LENGTH)
+        throw problem('identity_too_large', {
+          cause: `the access token of ${id} would be ${token.length} characters long`,
+        })
+      return { token, expiresInSeconds: expiresAt - issuedAt }
+    },
+
+    async verify(token) {
+      if (token.length > MAX_TOKEN_LENGTH) throw problem('token_invalid', { cause: 'longer than any token of ours' })
+      if (!isCanonicalCompact(token)) throw problem('token_invalid', { cause: 'not three canonical base64url parts of canonical JSON' })
+      const key = await keyFor(token)
+      try {
+        const { payload } = await jwtVerify(token, key.key, {
+          algorithms: [key.algorithm],
+          typ: ACCESS_TOKEN_TYPE,
+          issuer: tokens.issuer,
+          audience: tokens.audience,
+          clockTolerance: CLOCK_TOLERANCE_SECONDS,
+          currentDate: new Date(clock.now()),
+          requiredClaims: ['exp', 'iat', 'jti', 'sub', 'sid', 'ver'],
+        })
+        if (payload.iat! * 1000 > clock.now() + MAX_ISSUED_AHEAD_SECONDS * 1000)
+          throw problem('token_invalid', { cause: 'issued in the future' })
+        return { claims: readClaims(payload), key }
+      } catch (error) {
+        if (error instanceof jose.JWTExpired) throw problem('token_expired', { cause: error })
+        throw error instanceof jose.JOSEError ? problem('token_invalid', { cause: error }) : error
+      }
+    },
+  }
+
+  function personalClaims(subject: AccessTokenSubject) {
+    return {
+      amr: subject.amr,
+      auth_time: Math.floor(subject.authTime.getTime() / 1000),
+      ...(tokens.emailClaims ? { email: subject.email, email_verified: subject.emailVerified, preferred_username: subject.username } : {}),
+      ...(subject.mustChangePassword ? { password_must_change: true } : {}),
+    }
+  }
+
+  async function keyFor(token: string) {
+    const header = readHeader(token)
+    if (hasForeignParameters(header)) throw problem('token_invalid', { cause: 'a header parameter that is not ours' })
+    const kid = typeof header.kid === 'string' && header.kid.length <= 64 ? header.kid : ''
+    const key = kid ? ((await keyring.find(kid)) ?? null) : null
+    if (!key) throw problem('token_invalid', { cause: 'unknown kid' })
+    return key
+  }
+}
+
+/** RFC 7515 §4.1: a key that the token brings along or points to is never used, so it may as well not be there. */
+export const hasForeignParameters = (header: object): boolean =>
+  ['jwk', 'jku', 'x5u', 'x5c', 'crit', 'b64', 'zip'].some((name) => name in header)
+
+function readHeader(token: string) {
+  try {
+    return decodeProtectedHeader(token)
+  } catch (error) {
+    throw problem('token_invalid', { cause: error })
+  }
+}
+
+const isText = (claim: unknown): claim is string => typeof claim === 'string' && claim !== ''
+
+const areTexts = (claim: unknown): claim is string[] => Array.isArray(claim) && claim.every((c) => typeof c === 'string')
+
+function readClaims(payload: JWTPayload): AccessTokenClaims {
+  const { sub, sid, ver, roles, scope = '', jti, iat, exp } = payload as Record<string, unknown>
+  const isWhole =
+    isText(sub) &&
+    isText(sid) &&
+    isText(jti) &&
+    Number.isSafeInteger(ver) &&
+    typeof iat === 'number' &&
+    typeof exp === 'number' &&
+    typeof scope === 'string' &&
+    areTexts(roles)
+  if (!isWhole) throw problem('token_invalid', { cause: 'claims of the wrong type' })
+  const claims = { sub, sid, ver: ver as number, roles, scope, jti, iat, exp }
+  return { ...claims, ...('client_id' in payload ? readMachineClaims(payload) : readPersonalClaims(payload)) }
+}
+
+function readMachineClaims({ client_id, sub, amr, auth_time }: JWTPayload) {
+  // RFC 9068 §2.2: with no end user the sub is the client, and nobody has authenticated
+  if (client_id !== sub || amr !== undefined || auth_time !== undefined)
+    throw problem('token_invalid', { cause: 'claims of a machine and of a person' })
+  return { client_id: client_id as string, amr: [], auth_time: 0 }
+}
+
+function readPersonalClaims({ amr, auth_time, email, email_verified, password_must_change, preferred_username }: JWTPayload) {
+  if (typeof auth_time !== 'number' || !areTexts(amr)) throw problem('token_invalid', { cause: 'claims of the wrong type' })
+  return {
+    amr,
+    auth_time,
+    ...(typeof email === 'string' ? { email, email_verified: email_verified === true } : {}),
+    ...(typeof preferred_username === 'string' ? { preferred_username } : {}),
+    ...(password_must_change === true ? { password_must_change } : {}),
+  }
+}

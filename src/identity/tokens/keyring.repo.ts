@@ -1,0 +1,43 @@
+import { sql } from 'kysely'
+import type { Db, Transaction } from '../../platform/db/database.ts'
+import type { SigningKeyTable } from '../../platform/db/tables.ts'
+
+export type KeyRow = Pick<
+  SigningKeyTable,
+  'kid' | 'algorithm' | 'state' | 'public_jwk' | 'public_mac' | 'private_sealed' | 'activates_at'
+> & {
+  created_at: Date
+  retired_at: Date | null
+}
+
+/** Serialises every change of keys, over all processes, until the transaction ends. */
+export const lockKeys = (trx: Transaction) => sql`SELECT pg_advisory_xact_lock(7610001)`.execute(trx)
+
+export const findKeys = (db: Db | Transaction): Promise<KeyRow[]> =>
+  db.selectFrom('signing_keys').selectAll().orderBy('created_at').execute()
+
+export const insertKey = (trx: Transaction, row: Omit<KeyRow, 'created_at' | 'retired_at'>) =>
+  trx.insertInto('signing_keys').values(row).execute()
+
+export const updateSealed = (trx: Transaction, kid: string, sealed: { private_sealed: string; public_mac: string }) =>
+  trx.updateTable('signing_keys').set(sealed).where('kid', '=', kid).execute()
+
+/** `current` → `retired`, then `next` → `current`. The order keeps the unique index on `current` content. */
+export async function promoteNext(trx: Transaction, now: Date): Promise<void> {
+  await trx.updateTable('signing_keys').set({ state: 'retired', retired_at: now }).where('state', '=', 'current').execute()
+  await trx.updateTable('signing_keys').set({ state: 'current' }).where('state', '=', 'next').execute()
+}
+
+export const deleteKeysRetiredBefore = (trx: Transaction, before: Date) =>
+  trx.deleteFrom('signing_keys').where('state', '=', 'retired').where('retired_at', '<', before).execute()
+
+export const deleteNextKey = (trx: Transaction) => trx.deleteFrom('signing_keys').where('state', '=', 'next').execute()
+
+export const findCanary = (trx: Transaction) => trx.selectFrom('secret_canary').select('sealed').executeTakeFirst()
+
+export const saveCanary = (trx: Transaction, sealed: string) =>
+  trx
+    .insertInto('secret_canary')
+    .values({ sealed })
+    .onConflict((c) => c.column('only_row').doUpdateSet({ sealed }))
+    .execute()

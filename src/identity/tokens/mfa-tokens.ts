@@ -1,0 +1,61 @@
+/** Between the password and the second factor: a JWT of a kind of its own, which opens nothing and is good for one login. */
+import { randomUUID } from 'node:crypto'
+import { decodeProtectedHeader, errors as jose, jwtVerify, SignJWT } from 'jose'
+import type { Clock } from '../../platform/lib/clock.ts'
+import { problem } from '../../platform/lib/errors.ts'
+import type { Keyring } from './keyring.ts'
+
+export const MFA_TOKEN_TYPE = 'mfa+jwt'
+const LIFE_SECONDS = 300
+
+export interface MfaClaims {
+  userId: string
+  /** `users.session_epoch`: what ends every session ends a login that was half-way, too. */
+  sessionEpoch: number
+}
+
+export interface MfaTokens {
+  issue(claims: MfaClaims): Promise<string>
+  /** @throws mfa_token_invalid */
+  verify(token: string): Promise<MfaClaims & { jti: string; expiresAt: Date }>
+}
+
+export function createMfaTokens({ keyring, issuer, clock }: { keyring: Keyring; issuer: string; clock: Clock }): MfaTokens {
+  const audience = `${issuer}#mfa`
+
+  async function verify(token: string) {
+    const { kid } = decodeProtectedHeader(token)
+    const key = typeof kid === 'string' ? await keyring.find(kid) : undefined
+    if (!key) throw problem('mfa_token_invalid', { cause: 'unknown kid' })
+    const { payload } = await jwtVerify(token, key.key, {
+      algorithms: [key.algorithm],
+      typ: MFA_TOKEN_TYPE,
+      issuer,
+      audience,
+      currentDate: new Date(clock.now()),
+      requiredClaims: ['exp', 'jti', 'sub', 'sev'],
+    })
+    return { userId: payload.sub!, sessionEpoch: Number(payload.sev), jti: payload.jti!, expiresAt: new Date(payload.exp! * 1000) }
+  }
+
+  return {
+    issue({ userId, sessionEpoch }) {
+      const { kid, algorithm, privateKey } = keyring.signing()
+      const issuedAt = Math.floor(clock.now() / 1000)
+      return new SignJWT({ sev: sessionEpoch })
+        .setProtectedHeader({ alg: algorithm, typ: MFA_TOKEN_TYPE, kid })
+        .setIssuer(issuer)
+        .setAudience(audience)
+        .setSubject(userId)
+        .setIssuedAt(issuedAt)
+        .setExpirationTime(issuedAt + LIFE_SECONDS)
+        .setJti(randomUUID())
+        .sign(privateKey)
+    },
+    verify: (token) =>
+      verify(token).catch((error) => {
+        // decodeProtectedHeader throws a TypeError on what is no JWT
+        throw error instanceof jose.JOSEError || error instanceof TypeError ? problem('mfa_token_invalid', { cause: error }) : error
+      }),
+  }
+}

@@ -1,0 +1,13 @@
+import type { Db, Transaction } from '../../platform/db/database.ts'
+
+/** Of any number that try at a time, one. @returns false when it was used before */
+export async function markUsed(db: Db | Transaction, issuer: string, jti: string, expiresAt: Date): Promise<boolean> {
+  const { numInsertedOrUpdatedRows } = await db
+    .insertInto('used_tokens')
+    .values({ issuer, jti, expires_at: expiresAt })
+    .onConflict((c) => c.columns(['issuer', 'jti']).doNothing())
+    .executeTakeFirstOrThrow()
+  return Number(numInsertedOrUpdatedRows) === 1
+}
+
+export const deleteExpiredUsedTokens = (db: Db, now: Date) => db.deleteFrom('used_tokens').where('expires_at', '<', now).execute()

@@ -1,0 +1,157 @@
+import type { Selectable } from 'kysely'
+import { sql } from 'kysely'
+import type { Db, Transaction } from '../../platform/db/database.ts'
+import type { UserTable } from '../../platform/db/tables.ts'
+import { isId } from '../../platform/lib/ids.ts'
+import { canonicalEmail } from './canonical-login.ts'
+
+export type User = Selectable<UserTable>
+
+/** @param login canonical: an e-mail address when it holds an `@`, else a username */
+export const findUserByLogin = (db: Db | Transaction, login: string): Promise<User | undefined> =>
+  db
+    .selectFrom('users')
+    .selectAll()
+    .where(login.includes('@') ? 'email_canonical' : 'username', '=', login)
+    .executeTakeFirst()
+
+/** One change of who is an admin at a time, over all processes, until the transaction ends. */
+export const lockAdmins = (trx: Transaction) => sql`SELECT pg_advisory_xact_lock(7610002)`.execute(trx)
+
+const holdsOneOf = (roles: readonly string[]) => sql<boolean>`roles && ${[...roles]}::text[]`
+
+/** Somebody with one of these roles, disabled or not. */
+export const findAdmin = (db: Db | Transaction, roles: readonly string[]): Promise<{ id: string } | undefined> =>
+  db.selectFrom('users').select('id').where(holdsOneOf(roles)).limit(1).executeTakeFirst()
+
+/** Somebody else with one of these roles who is not disabled. */
+export const findOtherAdmin = (trx: Transaction, roles: readonly string[], than: string): Promise<{ id: string } | undefined> =>
+  trx
+    .selectFrom('users')
+    .select('id')
+    .where(holdsOneOf(roles))
+    .where('disabled_at', 'is', null)
+    .where('id', '!=', than)
+    .limit(1)
+    .executeTakeFirst()
+
+export const findUserById = (db: Db | Transaction, id: string): Promise<User | undefined> =>
+  db.selectFrom('users').selectAll().where('id', '=', id).executeTakeFirst()
+
+/** First lock of every transaction that touches sessions: readers of the account share it … */
+export const lockUserForShare = (trx: Transaction, id: string): Promise<User | undefined> =>
+  trx.selectFrom('users').selectAll().where('id', '=', id).forShare().executeTakeFirst()
+
+/** … writers and logins have it alone. */
+export const lockUser = (trx: Transaction, id: string): Promise<User | undefined> =>
+  trx.selectFrom('users').selectAll().where('id', '=', id).forNoKeyUpdate().executeTakeFirst()
+
+export type NewUser = Pick<User, 'id' | 'username' | 'email' | 'email_canonical' | 'password_hash' | 'roles' | 'password_must_change'>
+
+export const insertUser = (trx: Transaction, user: NewUser): Promise<User> =>
+  trx
+    .insertInto('users')
+    .values({ ...user, email_verified_at: null, disabled_at: null, last_login_at: null })
+    .returningAll()
+    .executeTakeFirstOrThrow()
+
+export type UserChange = Partial<
+  Pick<
+    User,
+    | 'username'
+    | 'email'
+    | 'email_canonical'
+    | 'email_verified_at'
+    | 'password_hash'
+    | 'password_must_change'
+    | 'roles'
+    | 'disabled_at'
+    | 'last_login_at'
+    | 'mfa_enabled'
+  >
+>
+
+export const updateUser = (trx: Transaction, id: string, change: UserChange): Promise<User> =>
+  trx.updateTable('users').set(change).where('id', '=', id).returningAll().executeTakeFirstOrThrow()
+
+/** Tokens issued before this are older than the account. @returns the new epoch */
+export async function raiseTokenEpoch(trx: Transaction, id: string): Promise<number> {
+  const row = await trx
+    .updateTable('users')
+    .set({ token_epoch: sql`token_epoch + 1` })
+    .where('id', '=', id)
+    .returning('token_epoch')
+    .executeTakeFirstOrThrow()
+  return row.token_epoch
+}
+
+/** Logins that began before this must not open a session. */
+export const raiseSessionEpoch = (trx: Transaction, id: string) =>
+  trx.updateTable('users').set({ session_epoch: sql`session_epoch + 1` }).where('id', '=', id).execute()
+
+/** What was counted against the account before is counted no more. */
+export const raiseUnlocks = (trx: Transaction, id: string) =>
+  trx.updateTable('users').set({ unlocks: sql`unlocks + 1` }).where('id', '=', id).execute()
+
+/** @returns the new token epoch */
+export async function raiseBothEpochs(trx: Transaction, id: string): Promise<number> {
+  await raiseSessionEpoch(trx, id)
+  return raiseTokenEpoch(trx, id)
+}
+
+/** A hash with newer parameters, unless the password was changed meanwhile. */
+export const replaceHash = (trx: Transaction, id: string, old: string, fresh: string) =>
+  trx.updateTable('users').set({ password_hash: fresh }).where('id', '=', id).where('password_hash', '=', old).execute()
+
+export interface UserFilter {
+  /** A part of the username or of the e-mail address, in any case; or an id. */
+  search?: string | undefined
+  /** Granted itself, not inherited. */
+  role?: string | undefined
+  isDisabled?: boolean | undefined
+}
+
+const escapedLike = (text: string) => text.replace(/[\\%_]/g, '\\$&')
+
+/** By id, newest first: those of our making are in the order of creation. @param before the last id of the page before */
+export function findUserPage(db: Db, { search, role, isDisabled }: UserFilter, limit: number, before?: string): Promise<User[]> {
+  let query = db.selectFrom('users').selectAll().orderBy('id', 'desc').limit(limit)
+  if (before !== undefined) query = query.where('id', '<', before)
+  if (role !== undefined) query = query.where(holdsOneOf([role]))
+  if (isDisabled !== undefined) query = query.where('disabled_at', isDisabled ? 'is not' : 'is', null)
+  if (search !== undefined) {
+    const part = `%${escapedLike(canonicalEmail(search))}%`
+    query = query.where((e) =>
+      e.or([
+        e('username', 'like', part),
+        e('email_canonical', 'like', part),
+        ...(isId(search.toLowerCase()) ? [e('id', '=', search.toLowerCase())] : []),
+      ]),
+    )
+  }
+  return query.execute()
+}
+
+export type ImportedUser = NewUser & Pick<User, 'email_verified_at' | 'disabled_at' | 'created_at'>
+
+/** @returns false when the id, the username or the e-mail address is taken */
+export async function insertImported(trx: Transaction, user: ImportedUser): Promise<boolean> {
+  const row = await trx
+    .insertInto('users')
+    .values({ ...user, last_login_at: null })
+    .onConflict((c) => c.doNothing())
+    .returning('id')
+    .executeTakeFirst()
+  return row !== undefined
+}
+
+/** Who has its id, its username or its e-mail address already. */
+export const findTaken = (
+  db: Db | Transaction,
+  { id, username, email_canonical }: Pick<User, 'id' | 'username' | 'email_canonical'>,
+): Promise<Pick<User, 'id' | 'username' | 'email_canonical'>[]> =>
+  db
+    .selectFrom('users')
+    .select(['id', 'username', 'email_canonical'])
+    .where((e) => e.or([e('email_canonical', '=', email_canonical), e('username', '=', username), e('id', '=', id)]))
+    .execute()

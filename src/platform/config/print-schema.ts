@@ -1,0 +1,134 @@
+/** Writes `config/portcullis.schema.json` for editors and `docs/configuration.md` for readers from the one schema; `--check` says whether they are fresh. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { ConfigSchema } from './schema.ts'
+
+interface Schema {
+  type?: string
+  enum?: unknown[]
+  anyOf?: Schema[]
+  properties?: Record<string, Schema>
+  patternProperties?: Record<string, Schema>
+  items?: Schema
+  required?: string[]
+  default?: unknown
+  description?: string
+  pattern?: string
+  minimum?: number
+  maximum?: number
+  minItems?: number
+}
+
+const JSON_SCHEMA = 'config/portcullis.schema.json'
+const REFERENCE = 'docs/configuration.md'
+
+const root = JSON.parse(JSON.stringify(ConfigSchema)) as Schema
+
+/** What has a default may be left out of the file; TypeBox demands it, because defaults are filled in before it looks. */
+function forFiles({ required, properties, patternProperties, items, anyOf, ...rest }: Schema): Schema {
+  const each = (schemas: Record<string, Schema> | undefined) =>
+    schemas && Object.fromEntries(Object.entries(schemas).map(([key, schema]) => [key, forFiles(schema)]))
+  const needed = required?.filter((key) => properties?.[key]?.default === undefined)
+  return {
+    ...rest,
+    ...(needed?.length ? { required: needed } : {}),
+    properties: each(properties),
+    patternProperties: each(patternProperties),
+    items: items && forFiles(items),
+    anyOf: anyOf?.map(forFiles),
+  }
+}
+
+const jsonSchema = (): string =>
+  `${JSON.stringify({ $schema: 'https://json-schema.org/draft/2020-12/schema', ...forFiles(root) }, null, 2)}\n`
+
+interface Row {
+  path: string
+  form: string
+  fallback: string
+  description: string
+}
+
+const objectOf = (schema: Schema): Schema | undefined =>
+  schema.properties || schema.patternProperties ? schema : schema.anyOf?.find((branch) => branch.properties)
+
+const NO_LIMIT = 2_147_483_647
+const code = (value: unknown) => `\`${typeof value === 'string' ? value : JSON.stringify(value)}\``
+
+function form(schema: Schema): string {
+  if (schema.anyOf) return schema.anyOf.map(form).join(' or ')
+  if (schema.enum) return schema.enum.map(code).join(' · ')
+  if (schema.type === 'array') return `list of ${schema.items ? form(schema.items) : 'values'}${schema.minItems ? ', at least one' : ''}`
+  if (schema.type === 'object') return 'mapping'
+  const { minimum, maximum } = schema
+  if (minimum === undefined) return schema.type ?? 'any'
+  return maximum === undefined || maximum >= NO_LIMIT ? `${schema.type} ≥ ${minimum}` : `${schema.type} ${minimum}–${maximum}`
+}
+
+function fallback(schema: Schema, isRequired: boolean): string {
+  const { default: value } = schema
+  if (value === undefined) return isRequired ? '*required*' : ''
+  return typeof value === 'object' && value !== null && !Object.keys(value).length && !Array.isArray(value) ? '' : code(value)
+}
+
+/** A row per key, sections before what they hold. A list's entries are `key[]`, a mapping's free names `key.<name>`. */
+function rows(schema: Schema, path: string): Row[] {
+  const named = Object.entries(schema.properties ?? {}).map(([key, value]) => ({
+    at: path ? `${path}.${key}` : key,
+    value,
+    isRequired: schema.required?.includes(key) ?? false,
+  }))
+  const free = Object.values(schema.patternProperties ?? {}).map((value) => ({ at: `${path}.<name>`, value, isRequired: false }))
+  return [...named, ...free].flatMap(({ at, value, isRequired }) => {
+    const own = { path: at, form: form(value), fallback: fallback(value, isRequired), description: value.description ?? '' }
+    const entries = value.items && objectOf(value.items)
+    const inner = entries ? rows(entries, `${at}[]`) : rows(objectOf(value) ?? {}, at)
+    const isPlainSection = value.type === 'object' && !own.description && !own.fallback
+    return isPlainSection ? inner : [own, ...inner]
+  })
+}
+
+const cell = (text: string) => text.replaceAll('|', '\\|')
+
+function reference(): string {
+  const sections = Object.entries(root.properties ?? {}).map(([key, schema]) => {
+    const inner = rows({ properties: { [key]: schema } }, '').filter((row) => row.path !== key)
+    const table = inner.map((row) => `| ${[code(row.path), row.form, row.fallback, row.description].map(cell).join(' | ')} |`)
+    return [`## ${key}`, '', schema.description ?? '', '', '| Key | Form | Default | |', '|---|---|---|---|', ...table, ''].join('\n')
+  })
+  return `${PREFACE}\n${sections.join('\n')}`
+}
+
+const PREFACE = `<!-- Made by \`npm run schema\` from src/platform/config/schema.ts: change it there. -->
+# Configuration
+
+One YAML file (\`--config FILE\`, else \`./portcullis.yaml\`), laid over by the environment, laid over by \`--set section.key=value\`. Unknown keys are
+an error everywhere. [config/portcullis.yaml](../config/portcullis.yaml) shows every key at work; \`portcullis check --config FILE\` tells all problems at
+once, \`check --print\` the result with all defaults.
+
+Any key outside \`routes\` is also an environment variable: \`auth.password.minLength\` is \`PORTCULLIS_AUTH__PASSWORD__MIN_LENGTH\`, lists take commas.
+\`DATABASE_URL\`, \`REDIS_URL\` and \`PORT\` are short for \`database.url\`, \`redis.url\` and \`server.port\`. A name with \`_FILE\` at its end is the path
+of a file that holds the value. *Required* means: in its mapping, where that is written.
+
+Secrets are never in the file: \`PORTCULLIS_SECRET_KEY\` (32 bytes in base64; required), \`PORTCULLIS_SECRET_KEY_PREVIOUS\` (while changing it),
+\`PORTCULLIS_ADMIN_EMAIL\` and \`PORTCULLIS_ADMIN_PASSWORD\` (the first admin, made once).
+`
+
+const read = (file: string): string => {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return ''
+  }
+}
+
+const made = [
+  [JSON_SCHEMA, jsonSchema()],
+  [REFERENCE, reference()],
+] as const
+if (process.argv.includes('--check')) {
+  const stale = made.filter(([file, text]) => read(file) !== text).map(([file]) => file)
+  if (stale.length) {
+    process.stderr.write(`not made from the present src/platform/config/schema.ts: ${stale.join(', ')}; run: npm run schema\n`)
+    process.exitCode = 1
+  }
+} else for (const [file, text] of made) writeFileSync(file, text)

@@ -1,0 +1,22 @@
+/** RFC 6749 §5.2: how the endpoints of OAuth tell a failure. Log and metrics keep the catalogue's word. */
+import type { ErrorCode, Problem } from '../lib/errors.ts'
+
+/** Codes that RFC 6749 has, too. */
+const WORDS: readonly ErrorCode[] = ['invalid_request', 'invalid_client', 'invalid_scope', 'unsupported_grant_type']
+
+export function oauthError({ code, status, detail }: Problem): { status: number; body: { error: string; error_description: string } } {
+  return { status: isOfRequest(status) ? 400 : status, body: { error: wordFor(code, status), error_description: printable(detail) } }
+}
+
+/** What the RFC calls a malformed request, HTTP has several statuses for. */
+const isOfRequest = (status: number) => status < 500 && ![401, 403, 429].includes(status)
+
+function wordFor(code: ErrorCode, status: number): string {
+  if (WORDS.includes(code)) return code
+  if (code === 'forbidden') return 'insufficient_scope' // RFC 6750 §3.1
+  if (status === 429 || status === 503) return 'temporarily_unavailable'
+  return status >= 500 ? 'server_error' : 'invalid_request'
+}
+
+/** `error_description` is ASCII without `"` and `\`. */
+const printable = (text: string) => text.replace(/["\\]/g, "'").replace(/[^\x20-\x7e]/g, '?')

@@ -1,0 +1,221 @@
+/**
+ * Limits that are exact and few: those of credentials, each counted where it is decided. (Routes are admitted by leases: admission.ts.)
+ * rate-limiter-flexible counts; it rejects with a result when a limit is reached and with an Error when its store fails, and the two are
+ * told apart here, once.
+ */
+import { type RateLimiterAbstract, RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible'
+import type { RedisConnections } from '../redis.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import { createKeyTable } from './key-table.ts'
+import type { RedisGuard } from './redis-guard.ts'
+
+export interface Limit {
+  name: string
+  /** Whose name it is: a route's policy may be called as a credential limit is. */
+  scope: 'route' | 'credential'
+  limit: number
+  windowSeconds: number
+  /** A refusal is not remembered here, because what was counted may be given back. */
+  isRefundable?: boolean
+  /** Counted in the database, also while Redis is there. */
+  isDurable?: boolean
+}
+
+const nameOf = ({ scope, name }: Limit) => `${scope}:${name}`
+/** Of what is counted: another limit under the same name begins anew. */
+export const idOf = (limit: Limit): string => `${nameOf(limit)}:${limit.limit}:${limit.windowSeconds}`
+
+/** What one of `shares` processes may admit while each counts for itself. */
+export const shareOf = (limit: Limit, shares: number): Limit => ({ ...limit, limit: Math.max(1, Math.floor(limit.limit / shares)) })
+
+/** Where a decision was made: by Redis, in this process because no Redis is configured, or in place of a Redis that is away. */
+export type Tier = 'redis' | 'memory' | 'local' | 'database' | 'open' | 'closed'
+
+export interface Decision {
+  isAllowed: boolean
+  policy: string
+  limit: number
+  windowSeconds: number
+  remaining: number
+  /** Until the window ends, at least 1. */
+  resetSeconds: number
+  tier: Tier
+}
+
+/** What was counted, so that it can be given back. */
+export interface CountedDecision extends Decision {
+  /** Of the window, by `performance.now()`. */
+  endsAt: number
+}
+
+/** Counts somewhere else while Redis is away. */
+export type Fallback = { kind: 'local' } | { kind: 'database' }
+
+/** Counters in Postgres, for credential limits while Redis is away. */
+export interface CounterTable {
+  /** Adds `points`; @returns the count in this window and milliseconds to its end */
+  add(key: string, points: number, windowSeconds: number): Promise<{ count: number; msLeft: number }>
+}
+
+export interface Limiter {
+  /** Counts one request of `key` and decides. `key` is a canonical identity: never a path. */
+  consume(limit: Limit, key: string, fallback: Fallback): Promise<CountedDecision>
+  /** Decides without counting. */
+  peek(limit: Limit, key: string, fallback: Fallback): Promise<Decision>
+  /** Gives one counted request back to where it was counted, unless its window has ended: the next one is none the wider for it. */
+  refund(limit: Limit, key: string, counted: Pick<CountedDecision, 'tier' | 'endsAt'>): Promise<void>
+}
+
+export interface LimiterDeps {
+  redis: RedisConnections | null
+  guard: RedisGuard
+  /** Processes that share the load while each counts for itself. */
+  shares: number
+  counters: CounterTable
+  metrics: Metrics
+}
+
+/** A method of rate-limiter-flexible's store limiters that its types leave out. */
+interface Remembering {
+  getInMemoryBlockMsBeforeExpire(key: string): number
+}
+
+interface Counted {
+  count: number
+  msLeft: number
+}
+
+export function createLimiter({ redis, guard, shares, counters, metrics }: LimiterDeps): Limiter {
+  const shared = new Map<string, RateLimiterAbstract>()
+  const local = new Map<string, RateLimiterMemory>()
+  const bounds = new WeakMap<RateLimiterAbstract, (key: string) => string>()
+
+  const remember = <T>(map: Map<string, T>, key: string, make: () => T): T => {
+    const known = map.get(key) ?? make()
+    map.set(key, known)
+    return known
+  }
+  const sharedLimiter = (limit: Limit) =>
+    remember(shared, idOf(limit), () =>
+      redis
+        ? new RateLimiterRedis({
+            storeClient: redis.client,
+            keyPrefix: `portcullis:limit:${nameOf(limit)}`,
+            points: limit.limit,
+            duration: limit.windowSeconds,
+            // a key that is out is remembered here until its window ends: no further call to Redis
+            ...(limit.isRefundable ? {} : { inMemoryBlockOnConsumed: limit.limit }),
+            rejectIfRedisNotReady: true,
+          })
+        : inMemory(limit),
+    )
+
+  const localLimiter = (limit: Limit) => remember(local, idOf(limit), () => inMemory(limit))
+
+  function inMemory(limit: Limit): RateLimiterMemory {
+    const limiter = new RateLimiterMemory({ keyPrefix: nameOf(limit), points: limit.limit, duration: limit.windowSeconds })
+    bounds.set(limiter, createKeyBound(limit.windowSeconds * 1000))
+    return limiter
+  }
+  const boundKey = (limiter: RateLimiterAbstract, key: string) => bounds.get(limiter)?.(key) ?? key
+
+  async function consume(limit: Limit, key: string, fallback: Fallback): Promise<CountedDecision> {
+    return tell(await decide(limit, key, 1, fallback))
+  }
+
+  async function decide(limit: Limit, key: string, points: 0 | 1, fallback: Fallback): Promise<CountedDecision> {
+    if (limit.isDurable) return countInDatabase(limit, key, points)
+    // remembered here: nothing is asked, and nothing learned of Redis
+    const limiter = sharedLimiter(limit)
+    const blockedMs = redis ? (limiter as unknown as Remembering).getInMemoryBlockMsBeforeExpire(limiter.getKey(key)) : 0
+    if (blockedMs > 0) return decision(limit, { count: limit.limit + points, msLeft: blockedMs }, points, 'redis')
+    if (guard.tryAsk()) {
+      try {
+        const counted = await count(limiter, limit, key, points)
+        guard.succeeded()
+        return decision(limit, counted, points, redis ? 'redis' : 'memory')
+      } catch {
+        // only stores fail here: a limit that is reached is a count
+        guard.failed()
+      }
+    }
+    if (fallback.kind === 'database') return countInDatabase(limit, key, points)
+    const share = shareOf(limit, shares)
+    return decision(share, await count(localLimiter(share), share, key, points), points, 'local')
+  }
+
+  const countInDatabase = async (limit: Limit, key: string, points: 0 | 1) =>
+    decision(limit, await counters.add(`${nameOf(limit)}:${key}`, points, limit.windowSeconds), points, 'database')
+
+  async function count(limiter: RateLimiterAbstract, limit: Limit, key: string, points: 0 | 1): Promise<Counted> {
+    const full = { count: 0, msLeft: limit.windowSeconds * 1000 }
+    if (points === 0) {
+      const known = await limiter.get(boundKey(limiter, key))
+      return known ? { count: known.consumedPoints, msLeft: known.msBeforeNext } : full
+    }
+    try {
+      const { consumedPoints, msBeforeNext } = await limiter.consume(boundKey(limiter, key))
+      return { count: consumedPoints, msLeft: msBeforeNext }
+    } catch (rejection) {
+      if (!(rejection instanceof RateLimiterRes)) throw rejection
+      return { count: Math.max(rejection.consumedPoints, limit.limit + 1), msLeft: rejection.msBeforeNext }
+    }
+  }
+
+  function decision({ name, limit, windowSeconds }: Limit, { count: used, msLeft }: Counted, points: 0 | 1, tier: Tier): CountedDecision {
+    const endsAt = performance.now() + msLeft
+    const isAllowed = points === 1 ? used <= limit : used < limit
+    const resetSeconds = Math.max(1, Math.ceil(msLeft / 1000))
+    return { isAllowed, policy: name, limit, windowSeconds, remaining: Math.max(0, limit - used), resetSeconds, tier, endsAt }
+  }
+
+  function tell(made: CountedDecision): CountedDecision {
+    metrics.limitDecisions.bind({ policy: made.policy, decision: made.isAllowed ? 'allowed' : 'limited', tier: made.tier }).count++
+    return made
+  }
+
+  return {
+    consume,
+    peek: (limit, key, fallback) => decide(limit, key, 0, fallback),
+    async refund(limit, key, { tier, endsAt }) {
+      if (performance.now() >= endsAt) return
+      if (tier === 'database') await counters.add(`${nameOf(limit)}:${key}`, -1, limit.windowSeconds)
+      else await sharedLimiter(limit).reward(boundKey(sharedLimiter(limit), key), 1)
+    },
+  }
+}
+
+/** The key, or the bucket that it shares once there are too many. By the clock of RateLimiterMemory, which is not ours to move. */
+function createKeyBound(windowMs: number): (key: string) => string {
+  const stateOf = createKeyTable({ make: (name) => ({ name, endsAt: 0 }), isOver: ({ endsAt }) => Date.now() >= endsAt })
+  return (key) => {
+    const state = stateOf(key)
+    if (Date.now() >= state.endsAt) state.endsAt = Date.now() + windowMs
+    return state.name
+  }
+}
+
+/** IETF draft-ietf-httpapi-ratelimit-headers: RateLimit-Policy and RateLimit, one item a policy. Appended as name, value, name, value … */
+export function pushLimitFields(fields: string[], decisions: readonly Decision[]): void {
+  if (decisions.length === 0) return
+  let policies = ''
+  let limits = ''
+  for (const { policy, limit, windowSeconds, remaining, resetSeconds } of decisions) {
+    if (policies !== '') {
+      policies += ', '
+      limits += ', '
+    }
+    policies += `"${policy}";q=${limit};w=${windowSeconds}`
+    limits += `"${policy}";r=${remaining};t=${resetSeconds}`
+  }
+  fields.push('ratelimit-policy', policies, 'ratelimit', limits)
+}
+
+/** The same for an error; with Retry-After when one of them refuses. */
+export function limitHeaders(decisions: readonly Decision[]): Record<string, string> {
+  const fields: string[] = []
+  pushLimitFields(fields, decisions)
+  const waits = decisions.filter((d) => !d.isAllowed).map((d) => d.resetSeconds)
+  if (waits.length) fields.push('retry-after', String(Math.max(...waits)))
+  return Object.fromEntries(Array.from({ length: fields.length / 2 }, (_, i) => fields.slice(2 * i, 2 * i + 2)))
+}

@@ -1,0 +1,59 @@
+/**
+ * Mails to users, written in the transaction of what they tell and sent afterwards by `sender.ts`: a crash loses none, and none is sent for
+ * what was rolled back.
+ */
+import { uuidv7 } from 'uuidv7'
+import { databaseNow, type Transaction } from '../db/database.ts'
+import type { Secrets } from '../vault/secrets.ts'
+import { insertMail } from './outbox.repo.ts'
+import type { Templates } from './templates.ts'
+
+export type Mail = { [T in keyof Templates]: { template: T; data: Templates[T] } }[keyof Templates] & {
+  to: string
+  userId: string | null
+  /** Two mails under one key are one mail. None: this mail is its own. */
+  key?: string
+  /** Later nobody needs it: the life of its link. */
+  ttlSeconds?: number
+}
+
+export interface Outbox {
+  post(trx: Transaction, mail: Mail): Promise<void>
+}
+
+/** What is sealed: it names the person, and may hold a link that opens the account. */
+export interface Payload {
+  to: string
+  data: Record<string, unknown>
+}
+
+export const payloadPlace = (id: string, userId: string | null) => ({
+  table: 'outbox',
+  row: id,
+  column: 'payload_sealed',
+  owner: userId ?? '',
+})
+
+const TTL_SECONDS = 3 * 86_400
+
+export function createOutbox({ secrets }: { secrets: Secrets }): Outbox {
+  return {
+    async post(trx, { template, data, to, userId, key, ttlSeconds = TTL_SECONDS }) {
+      const id = uuidv7()
+      const payload: Payload = { to, data: { ...data } }
+      const expires_at = new Date((await databaseNow(trx)).getTime() + ttlSeconds * 1000)
+      const payload_sealed = secrets.seal(payloadPlace(id, userId), Buffer.from(JSON.stringify(payload)))
+      await insertMail(trx, {
+        id,
+        key: key ?? id,
+        user_id: userId,
+        template,
+        payload_sealed,
+        expires_at,
+        sent_at: null,
+        failed_at: null,
+        last_error: null,
+      })
+    },
+  }
+}

@@ -1,0 +1,75 @@
+/** Mails over SMTP: a small pool of connections, TLS unless the mail server is on this machine. */
+import { createTransport } from 'nodemailer'
+import type { Config } from '../config/schema.ts'
+import { type Letter, type Message, RefusedMail, type Transport } from './message.ts'
+
+const CONNECTIONS = 5
+const CONNECT_MS = 10_000
+const SILENCE_MS = 20_000
+
+const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/
+
+/** @param url `smtp://user:password@host:port`, or `smtps://` */
+export function smtpOptions(url: string, startTls: Config['mail']['startTls']) {
+  const { protocol, hostname, port, username, password } = new URL(url)
+  const isRequired = startTls === undefined ? !LOOPBACK.test(hostname) : startTls === 'required'
+  const secure = protocol === 'smtps:'
+  return {
+    host: hostname.replace(/^\[|\]$/g, ''),
+    port: port ? Number(port) : secure ? 465 : 587,
+    secure,
+    requireTLS: isRequired,
+    // encryption that is optional can be taken away by whoever can forge a certificate: verifying it would only lose mails
+    tls: { minVersion: 'TLSv1.2' as const, rejectUnauthorized: secure || isRequired },
+    ...(username ? { auth: { user: decodeURIComponent(username), pass: decodeURIComponent(password) } } : {}),
+    pool: true as const,
+    maxConnections: CONNECTIONS,
+    maxRequeues: 1, //               default 5: the outbox tries again, and later
+    connectionTimeout: CONNECT_MS, // default two minutes
+    greetingTimeout: CONNECT_MS,
+    dnsTimeout: CONNECT_MS,
+    socketTimeout: SILENCE_MS, //    default ten minutes
+    logger: false as const,
+  }
+}
+
+interface SmtpError {
+  code?: unknown
+  responseCode?: unknown
+  command?: unknown
+}
+
+/** RFC 3207, RFC 4954: a 5xx, and about us, not about the mail. */
+const ABOUT_US = new Set([530, 534, 535, 538])
+
+/** Refused for good (RFC 5321 §4.2.1: 5yz), or of a form that this server can never take. 503 is a matter of the session. */
+function isFinal({ code, responseCode }: SmtpError): boolean {
+  if (code !== 'EENVELOPE' && code !== 'EMESSAGE') return false
+  if (typeof responseCode !== 'number') return true
+  return responseCode >= 500 && responseCode !== 503 && !ABOUT_US.has(responseCode)
+}
+
+/** Codes and commands alone: what a server says may repeat the address, or more. */
+function wordsOf({ code, responseCode, command }: SmtpError): string {
+  const words = [code, responseCode, command].filter((word) => /^[A-Z0-9][A-Z0-9 _-]{0,30}$/.test(String(word ?? '')))
+  return words.join(' ') || 'no answer'
+}
+
+export function createSmtpTransport(
+  { url, startTls }: { url: string; startTls: Config['mail']['startTls'] },
+  compose: (letter: Letter) => Message,
+): Transport {
+  const pool = createTransport(smtpOptions(url, startTls))
+  return {
+    async deliver(letter, signal) {
+      const message = compose(letter)
+      try {
+        await pool.sendMail({ ...message, signal })
+      } catch (error) {
+        const words = wordsOf(error as SmtpError)
+        throw isFinal(error as SmtpError) ? new RefusedMail(words) : new Error(words)
+      }
+    },
+    close: () => pool.close({ force: true }),
+  }
+}

@@ -1,0 +1,183 @@
+/** Client addresses: parsing of networks, who the client is behind trusted proxies, and how an address is counted. */
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import { BlockList, isIP, type Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+
+export type Networks = { has(address: string): boolean; isEmpty: boolean }
+
+/** @returns null when one of them is neither an address nor a CIDR network. */
+export function parseNetworks(texts: readonly string[]): Networks | null {
+  const list = new BlockList()
+  for (const text of texts) {
+    const [address = '', bits, ...more] = text.split('/')
+    const version = isIP(address)
+    const widest = version === 4 ? 32 : 128
+    const prefix = bits === undefined ? widest : /^\d{1,3}$/.test(bits) ? Number(bits) : -1
+    if (!version || more.length || prefix < 0 || prefix > widest) return null
+    list.addSubnet(address, prefix, version === 4 ? 'ipv4' : 'ipv6')
+  }
+  const isEmpty = texts.length === 0
+  return {
+    isEmpty,
+    has(address) {
+      const version = isEmpty ? 0 : isIP(address)
+      return version !== 0 && list.check(address, version === 4 ? 'ipv4' : 'ipv6')
+    },
+  }
+}
+
+/** `::ffff:192.0.2.1` is 192.0.2.1; a zone id is no part of an address. */
+export function plainAddress(address: string): string {
+  const bare = address.replace(/^([0-9a-f:.]+)%[\w.-]+$/i, '$1')
+  return /^::ffff:\d+\.\d+\.\d+\.\d+$/i.test(bare) ? bare.slice(7) : bare
+}
+
+/** What a limit counts: an IPv4 address, or the /64 of an IPv6 one (a customer has at least that much). */
+export function addressKey(address: string): string {
+  if (isIP(address) !== 6) return address
+  const [head = '', tail] = address.toLowerCase().split('::')
+  const left = head ? head.split(':') : []
+  const right = tail ? tail.split(':') : []
+  const groups = tail === undefined ? left : [...left, ...Array.from({ length: 8 - left.length - right.length }, () => '0'), ...right]
+  return `${groups
+    .slice(0, 4)
+    .map((g) => g.replace(/^0+(?=.)/, ''))
+    .join(':')}::/64`
+}
+
+/** Where people come from who have no fixed address: /24, or /64. Null when nothing is known. */
+export function networkOf(address: string | null): string | null {
+  if (address === null || isIP(address) === 0) return null
+  return isIP(address) === 6 ? addressKey(address) : address.replace(/\d+$/, '0/24')
+}
+
+/** In which of the two a proxy speaks: the other one is a client's, which it passed on. */
+export type Forwarding = 'x-forwarded' | 'forwarded'
+
+const FORWARDING = ['x-forwarded-for', 'forwarded', 'x-real-ip', 'x-client-ip', 'true-client-ip', 'cf-connecting-ip', 'via']
+
+export interface Client {
+  /** The client's address, v4-mapped as v4. */
+  address: string
+  /** What limits by address count it under. */
+  limitKey: string
+  /** The TCP peer's address, v4-mapped as v4. */
+  peer: string
+  /** The TCP peer is a trusted proxy: what it says of the client is believed. */
+  viaTrustedProxy: boolean
+  /** False: what it says cannot be read, and nobody knows who the client is. */
+  isReadable: boolean
+  /** The client speaks TLS, with us or with a trusted proxy. */
+  isSecure: boolean
+  /** The addresses before us as trusted proxies told them; empty without one. */
+  forwardedFor: string
+  /** Address limits leave this request alone. */
+  isExempt: boolean
+}
+
+/** Of a connection, what is the same for all its requests. */
+interface Peer {
+  address: string
+  isEncrypted: boolean
+  isTrusted: boolean
+  isExempt: boolean
+  /** The client itself, unless it is a trusted proxy. */
+  origin: Client
+}
+const PEER = Symbol('portcullis.peer')
+type Carrier = Socket & { [PEER]?: Peer }
+
+/** Reads who the client is. X-Forwarded-For is read from the right, and only as far as trusted proxies vouch for it. */
+export function createClientReader(
+  trusted: Networks,
+  exempt: Networks,
+  kind: Forwarding = 'x-forwarded',
+): (req: IncomingMessage) => Client {
+  const peerOf = (socket: Carrier): Peer => {
+    const address = plainAddress(socket.remoteAddress ?? '')
+    const isEncrypted = (socket as Carrier & TLSSocket).encrypted === true
+    return {
+      address,
+      isEncrypted,
+      isTrusted: !trusted.isEmpty && trusted.has(address),
+      isExempt: !exempt.isEmpty && exempt.has(address),
+      origin: {
+        address,
+        limitKey: addressKey(address),
+        peer: address,
+        viaTrustedProxy: false,
+        isReadable: true,
+        isSecure: isEncrypted,
+        forwardedFor: '',
+        isExempt: false,
+      },
+    }
+  }
+  return ({ socket, headers }) => {
+    const carrier: Carrier = socket
+    carrier[PEER] ??= peerOf(socket)
+    const peer = carrier[PEER]
+    const isExempt = peer.isExempt && !FORWARDING.some((name) => name in headers)
+    if (!peer.isTrusted) return isExempt ? { ...peer.origin, isExempt } : peer.origin
+    let { address } = peer
+    const { hops, proto, isReadable } = readForwarding(headers, kind)
+    for (const hop of hops.toReversed()) {
+      const next = plainAddress(hop.replace(/^\[(.*)\](?::\d+)?$/, '$1').replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1'))
+      if (!isIP(next)) break
+      address = next
+      if (!trusted.has(next)) break
+    }
+    const isSecure = proto === 'https' || (proto !== 'http' && peer.isEncrypted)
+    const told = { address, limitKey: addressKey(address), isReadable, isSecure, forwardedFor: hops.join(', '), isExempt }
+    return { ...told, peer: peer.address, viaTrustedProxy: true }
+  }
+}
+
+interface Told {
+  hops: string[]
+  proto: string | undefined
+  isReadable: boolean
+}
+
+/** What a trusted proxy says. Of two values the last is its own. */
+function readForwarding(headers: IncomingHttpHeaders, kind: Forwarding): Told {
+  if (kind === 'forwarded') {
+    const elements = parseForwarded(String(headers.forwarded ?? ''))
+    if (!elements) return { hops: [], proto: undefined, isReadable: false }
+    // an element that names nobody stands for somebody: whoever is told before it is not vouched for
+    const hops = elements.map((e) => e.get('for') ?? 'unknown')
+    return { hops, proto: elements.at(-1)?.get('proto')?.toLowerCase(), isReadable: true }
+  }
+  const listOf = (name: string) =>
+    String(headers[name] ?? '')
+      .split(',')
+      .map((s) => s.trim())
+      .filter(Boolean)
+  return { hops: listOf('x-forwarded-for'), proto: listOf('x-forwarded-proto').at(-1)?.toLowerCase(), isReadable: true }
+}
+
+/** RFC 7239 §4: `name=value` or `name="quoted"`, joined by `;`, elements by `,`. Unquoted colons and brackets are common, and no other reading exists. */
+const FORWARDED_PAIR = /\s*([!#$%&'*+.^_`|~\w-]+)=(?:([^\s",;]+)|"((?:[^"\\]|\\.)*)")\s*(?:;|(?=,|$))/y
+const ELEMENT_END = /[\s,]*/y
+
+/** Null when a part of it cannot be read: a quote that a client left open would turn the proxy's own element into its text. */
+function parseForwarded(text: string): Map<string, string>[] | null {
+  const elements: Map<string, string>[] = []
+  const skip = (from: number) => {
+    ELEMENT_END.lastIndex = from
+    return from + ELEMENT_END.exec(text)![0].length
+  }
+  for (let at = skip(0); at < text.length; at = skip(at)) {
+    const element = new Map<string, string>()
+    do {
+      FORWARDED_PAIR.lastIndex = at
+      const pair = FORWARDED_PAIR.exec(text)
+      if (!pair) return null
+      const [, name, value, quoted = ''] = pair
+      element.set(name!.toLowerCase(), value ?? quoted.replace(/\\(.)/g, '$1'))
+      at = FORWARDED_PAIR.lastIndex
+    } while (text[at - 1] === ';' && at < text.length)
+    elements.push(element)
+  }
+  return elements
+}

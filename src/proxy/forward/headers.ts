@@ -1,0 +1,191 @@
+/**
+ * The headers that go upstream, built anew for each request: what the client sent, less all that is ours, the connection's or a claim about
+ * where the request came from; then our own, last, so that nothing can delete them.
+ */
+import { randomFillSync } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import type { Assertions } from '../../identity/tokens/assertions.ts'
+import type { Config } from '../../platform/config/schema.ts'
+import { remembering } from '../../platform/lib/memoize.ts'
+import { holdsApiKey } from '../../platform/request/api-key-format.ts'
+import type { Exchange } from '../routing/exchange.ts'
+import { CONNECTION_FIELDS, foldName, isClaim } from '../routing/reserved-headers.ts'
+import type { HeaderEdits } from '../routing/route-table.ts'
+import type { Upstream } from '../upstream/upstreams.ts'
+
+/** Of this connection alone. */
+const HOP_BY_HOP = new Set<string>([...CONNECTION_FIELDS, 'proxy-authorization', 'http2-settings', 'expect', 'host'])
+
+export interface HeaderRules {
+  /** Flat name, value, name, value … for the upstream. A promise only while an assertion is made. */
+  outgoing(req: IncomingMessage, exchange: Exchange, upstream: Upstream): string[] | Promise<string[]>
+}
+
+const MAX_REMEMBERED = 1000
+
+export function createHeaderRules(config: Config, assertions: Assertions): HeaderRules {
+  const { identity } = config.headers
+  const ours = new Set([identity.user, identity.email, identity.roles, identity.session].map((n) => foldName(n.toLowerCase())))
+
+  /** By lower-case name; the few names that clients really send are judged once. */
+  const fateOf = remembering((name: string): 'dropped' | 'passed' | 'unless it holds a key' => {
+    const folded = foldName(name)
+    // to CGI and WSGI Content_Length is Content-Length
+    const isFraming = HOP_BY_HOP.has(folded) || (folded === 'content-length' && name !== folded)
+    if (isFraming || ours.has(folded) || isClaim(name)) return 'dropped'
+    return folded === 'x-api-key' ? 'unless it holds a key' : 'passed'
+  }, MAX_REMEMBERED)
+
+  function build(req: IncomingMessage, exchange: Exchange, authority: string, assertion: string | null): string[] {
+    const { rawHeaders, headers } = req
+    const { forwardAuthorization, requestHeaders } = exchange.route!
+    const named = headers.connection === undefined ? null : connectionOptions(headers.connection)
+    const trace = TRACEPARENT.exec(String(headers.traceparent ?? ''))
+    const out = ['host', authority]
+    for (let i = 0; i < rawHeaders.length; i += 2) {
+      const name = rawHeaders[i]!.toLowerCase()
+      const fate = fateOf(name)
+      if (
+        fate === 'dropped' ||
+        // one of ours is a credential, as Authorization is; any other is between client and upstream
+        (fate !== 'passed' && holdsApiKey(rawHeaders[i + 1]!) && !(forwardAuthorization && name === 'x-api-key')) ||
+        (requestHeaders.dropped.size > 0 && requestHeaders.dropped.has(foldName(name))) ||
+        (name === 'authorization' && !forwardAuthorization)
+      )
+        continue
+      if (name === 'tracestate' && trace === null) continue
+      // a client may not delete by Connection what frames the body
+      if (named?.has(name) && name !== 'content-length') continue
+      out.push(name, rawHeaders[i + 1]!)
+    }
+    pushOrigin(out, req, exchange)
+    pushTrace(out, trace)
+    out.push('x-request-id', exchange.requestId, ...requestHeaders.set)
+    if (exchange.principal) out.push(...exchange.principal.identityHeaders)
+    if (assertion !== null) out.push('x-auth-assertion', assertion)
+    return out
+  }
+
+  return {
+    outgoing(req, exchange, { authority, origin }) {
+      const { principal, route } = exchange
+      if (!route!.assertion || !principal) return build(req, exchange, authority, null)
+      const assertion = assertions.of(principal, origin)
+      if (typeof assertion === 'string') return build(req, exchange, authority, assertion)
+      return assertion.then((made) => build(req, exchange, authority, made))
+    },
+  }
+}
+
+/** RFC 9110 §7.6.1: the fields that Connection names end here. Null when it names only the usual ones. */
+function connectionOptions(value: string): Set<string> | null {
+  if (value === '' || value === 'keep-alive' || value === 'close') return null
+  return new Set(
+    value
+      .toLowerCase()
+      .split(',')
+      .map((s) => s.trim()),
+  )
+}
+
+function pushOrigin(out: string[], req: IncomingMessage, { client, host }: Exchange): void {
+  const { peer, viaTrustedProxy, isSecure, forwardedFor } = client
+  const told = viaTrustedProxy ? lastOf(req.headers['x-forwarded-host']) : undefined
+  out.push('x-forwarded-for', forwardedFor ? `${forwardedFor}, ${peer}` : peer)
+  out.push('x-forwarded-proto', isSecure ? 'https' : 'http')
+  out.push('x-forwarded-host', told ?? req.headers.host ?? host)
+  // RFC 9110 §7.6.3: who passed it on; no version
+  const before = viaTrustedProxy && req.headers.via ? `${req.headers.via}, ` : ''
+  out.push('via', `${before}${req.httpVersion} portcullis`)
+}
+
+/** Of a list, what the nearest proxy put there. */
+const lastOf = (value: string | string[] | undefined): string | undefined =>
+  String(value ?? '')
+    .split(',')
+    .at(-1)!
+    .trim() || undefined
+
+const TRACEPARENT = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/
+
+/** W3C Trace Context: the client's trace goes on under a span of ours; without one, a new trace begins and its tracestate is dropped. */
+function pushTrace(out: string[], given: RegExpExecArray | null): void {
+  const [, trace = randomHex(16), flags = '00'] = given ?? []
+  out.push('traceparent', `00-${trace}-${randomHex(8)}-${flags}`)
+}
+
+/** From a pool: a system call for each id would cost more than the rest of the headers. */
+const pool = Buffer.alloc(8192)
+let used = pool.length
+function randomHex(bytes: number): string {
+  if (used + bytes > pool.length) {
+    randomFillSync(pool)
+    used = 0
+  }
+  used += bytes
+  return pool.toString('hex', used - bytes, used)
+}
+
+const RESPONSE_HOP_BY_HOP = new Set<string>(CONNECTION_FIELDS)
+
+/** Of an upstream's answer. */
+export interface ResponseHead {
+  /** As Node's `writeHead` takes them: lower-case name, value, name, value … */
+  fields: string[]
+  /** Of the body in bytes; null where it is not said. */
+  length: number | null
+  /** Transfer-Encoding as it came, in lower case; empty without one. */
+  coding: string
+  contentType: string
+}
+
+/**
+ * The upstream's fields as they came, less the connection's, edited as the route says, then our own. Read once: each field costs.
+ * @param own lower-case name, value, name, value …: go over the upstream's
+ */
+export function readResponse(raw: readonly (Buffer | string)[], own: readonly string[], edits: HeaderEdits): ResponseHead {
+  const head: ResponseHead = { fields: [], length: null, coding: '', contentType: '' }
+  let connection = ''
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = lowered(raw[i]!.toString('latin1'))
+    if (name === 'connection') connection += `${raw[i + 1]!.toString('latin1')},`
+    else if (name === 'transfer-encoding') head.coding += `${head.coding && ', '}${raw[i + 1]!.toString('latin1').toLowerCase()}`
+    // Vary grows: what the upstream varies on is still so under our CORS headers
+    if (RESPONSE_HOP_BY_HOP.has(name) || edits.dropped.has(name) || (hasField(own, name) && name !== 'vary')) continue
+    // latin1: byte for byte, whatever the upstream meant by them
+    const value = raw[i + 1]!.toString('latin1')
+    if (name === 'content-length') head.length = Number(value)
+    else if (name === 'content-type') head.contentType ||= value
+    head.fields.push(name, value)
+  }
+  const named = connectionOptions(connection.slice(0, -1))
+  if (named) head.fields = withoutNamed(head.fields, named)
+  for (let i = 0; i < edits.set.length; i += 2) {
+    const [name, value] = [edits.set[i]!, edits.set[i + 1]!]
+    if (hasField(own, name)) continue
+    head.fields.push(name, value)
+    if (name === 'content-type') head.contentType = value
+  }
+  for (const text of own) head.fields.push(text)
+  return head
+}
+
+function withoutNamed(fields: readonly string[], named: ReadonlySet<string>): string[] {
+  const left: string[] = []
+  for (let i = 0; i < fields.length; i += 2)
+    if (!named.has(fields[i]!) || fields[i] === 'content-length') left.push(fields[i]!, fields[i + 1]!)
+  return left
+}
+
+/** In place. */
+export function removeField(fields: string[], name: string): void {
+  for (let i = 0; i < fields.length; i += 2) if (fields[i] === name) return void fields.splice(i, 2)
+}
+
+/** The few names that upstreams really send are turned once. */
+const lowered = remembering((name: string) => name.toLowerCase(), MAX_REMEMBERED)
+
+function hasField(fields: readonly string[], name: string): boolean {
+  for (let i = 0; i < fields.length; i += 2) if (fields[i] === name) return true
+  return false
+}

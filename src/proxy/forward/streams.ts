@@ -1,0 +1,101 @@
+/**
+ * Open WebSockets and event streams. A request is judged once, a stream lives on: it is closed when its token expires or its session is
+ * revoked, and nobody holds more than so many of them.
+ */
+
+import type { Principal } from '../../identity/access/principal.ts'
+import type { Revocations } from '../../identity/sessions/revocations.ts'
+import type { Clock } from '../../platform/lib/clock.ts'
+import { problem } from '../../platform/lib/errors.ts'
+import { addressKey } from '../../platform/request/client-address.ts'
+import type { Metrics } from '../../platform/telemetry/metrics.ts'
+import type { Exchange } from '../routing/exchange.ts'
+
+export type StreamKind = 'websocket' | 'sse'
+/** Why one ended; the label of `streams_closed_total`. */
+export type StreamEnd = 'client' | 'upstream' | 'refused' | 'idle' | 'expired' | 'revoked' | 'stopping'
+
+export interface Streams {
+  /**
+   * @param end called at most once, when it must not go on
+   * @returns to be called when it is over, with who ended it
+   * @throws streams_exceeded
+   */
+  open(kind: StreamKind, exchange: Exchange, end: (reason: StreamEnd) => void): (reason: StreamEnd) => void
+  endAll(): void
+  stop(): void
+}
+
+export interface StreamsDeps {
+  revocations: Revocations
+  clock: Clock
+  metrics: Metrics
+  /** Of one user, or of one address without a token. */
+  maxOfOne: number
+}
+
+interface Open {
+  principal: Principal | null
+  end(reason: StreamEnd): void
+}
+
+const SWEEP_MS = 1000
+/** Revocations come in bursts: one look at all streams answers for many of them. */
+const REVOKED_SWEEP_MS = 50
+
+export function createStreams({ revocations, clock, metrics, maxOfOne }: StreamsDeps): Streams {
+  const streams = new Set<Open>()
+  const counts = new Map<string, number>()
+
+  function sweep(): void {
+    for (const { principal, end } of streams) {
+      if (!principal) continue
+      if (revocations.isRevoked(principal.sessionId, principal.id, principal.epoch)) end('revoked')
+      else if (principal.expiresAt * 1000 <= clock.now()) end('expired')
+    }
+  }
+  let soon: NodeJS.Timeout | undefined
+  revocations.onChange(() => {
+    if (streams.size)
+      soon ??= setTimeout(() => {
+        soon = undefined
+        sweep()
+      }, REVOKED_SWEEP_MS).unref()
+  })
+  const timer = setInterval(sweep, SWEEP_MS).unref()
+
+  return {
+    open(kind, { principal, client }, end) {
+      const holder = principal?.id ?? addressKey(client.address)
+      const held = counts.get(holder) ?? 0
+      if (held >= maxOfOne) throw problem('streams_exceeded', { cause: `${held} streams`, headers: { 'retry-after': '5' } })
+      counts.set(holder, held + 1)
+      metrics.streamsOpen.inc({ kind })
+      let isTold = false
+      const stream: Open = {
+        principal,
+        end(reason) {
+          if (isTold) return
+          isTold = true
+          end(reason)
+        },
+      }
+      streams.add(stream)
+      return (reason) => {
+        if (!streams.delete(stream)) return
+        const left = counts.get(holder)! - 1
+        if (left > 0) counts.set(holder, left)
+        else counts.delete(holder)
+        metrics.streamsOpen.dec({ kind })
+        metrics.streamsClosed.inc({ reason })
+      }
+    },
+    endAll() {
+      for (const { end } of streams) end('stopping')
+    },
+    stop() {
+      clearInterval(timer)
+      clearTimeout(soon)
+    },
+  }
+}

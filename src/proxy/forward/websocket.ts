@@ -1,0 +1,183 @@
+/**
+ * A WebSocket after everything that any other request has to pass. The upstream is asked first: the client gets its 101 only when the upstream
+ * has given one, with the upstream's choice of subprotocol and extensions. Then bytes pass as they are (tunnel.ts).
+ */
+import http, { type ClientRequest, type IncomingMessage } from 'node:http'
+import https from 'node:https'
+import type { Socket } from 'node:net'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { problem } from '../../platform/lib/errors.ts'
+import type { Exchange } from '../routing/exchange.ts'
+import { NO_EDITS, type Route, rewritePath } from '../routing/route-table.ts'
+import { isOutage, toProblem } from '../upstream/upstream-errors.ts'
+import { MAX_RESPONSE_HEADER_BYTES, type Place, type Upstreams } from '../upstream/upstreams.ts'
+import type { OwnFields } from './forward.ts'
+import { type HeaderRules, readResponse } from './headers.ts'
+import { tellLocations } from './location.ts'
+import type { StreamEnd, Streams } from './streams.ts'
+import { joinSockets } from './websocket-tunnel.ts'
+
+export interface BridgeDeps {
+  upstreams: Upstreams
+  headers: HeaderRules
+  streams: Streams
+}
+
+/** Resolves when the stream is over, or its refusal passed on; rejects with a Problem before anything was answered. */
+export type BridgeWebSocket = (
+  request: FastifyRequest,
+  reply: FastifyReply,
+  exchange: Exchange,
+  route: Route,
+  /** Fields of ours that go over those of a refusal. */
+  ownFields: OwnFields,
+) => Promise<void>
+
+/** What the upstream made of a handshake. */
+type Handshake =
+  | { isAccepted: true; response: IncomingMessage; socket: Socket; head: Buffer }
+  | { isAccepted: false; response: IncomingMessage; ask: ClientRequest }
+
+export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDeps): BridgeWebSocket {
+  return async ({ raw }, reply, exchange, route, ownFields) => {
+    const client = raw.socket
+    let reason: StreamEnd = 'refused'
+    let end = (why: StreamEnd) => {
+      reason = why
+      client.destroy()
+    }
+    // counted from here on: a handshake that hangs is held, too
+    const over = streams.open('websocket', exchange, (why) => end(why))
+    let place: Place | undefined
+    try {
+      place = await upstreams.enter(route, client)
+      const answer = await shakeHands(raw, exchange, route, place)
+      reply.hijack()
+      if (!answer.isAccepted) return await passRefusal(answer, reply, route, ownFields())
+      accept(client, answer, reply, exchange)
+      reason = await new Promise((resolve) => {
+        end = joinSockets(client, answer.socket, route.timeouts.idleMs, resolve)
+      })
+      // detached from its socket the response no longer hears that it is over
+      reply.raw.emit('close')
+    } catch (error) {
+      if (!client.destroyed) throw error
+      if (reason === 'refused') reason = 'client'
+      if (!reply.sent) reply.hijack()
+    } finally {
+      place?.leave()
+      over(reason)
+    }
+  }
+
+  async function shakeHands(raw: IncomingMessage, exchange: Exchange, route: Route, { upstream, report }: Place): Promise<Handshake> {
+    const fields = await headers.outgoing(raw, exchange, upstream)
+    // its end is heard from here on
+    if (raw.socket.destroyed) throw problem('request_malformed', { cause: 'the client left' })
+    exchange.upstream = { name: upstream.name, origin: upstream.origin, askedAt: performance.now() }
+    const { isTls, host, port } = upstream.address
+    return new Promise((resolve, reject) => {
+      const ask = (isTls ? https : http).request({
+        agent: false,
+        host,
+        port,
+        path: rewritePath(route, exchange.target!.path) + exchange.target!.query,
+        headers: [...fields, 'connection', 'Upgrade', 'upgrade', 'websocket'],
+        maxHeaderSize: MAX_RESPONSE_HEADER_BYTES,
+        ...upstream.connectOptions,
+      })
+      const { connectMs, headersMs } = route.timeouts
+      const unconnected = setTimeout(
+        () => ask.destroy(problem('upstream_timeout', { cause: `no connection within connectMs = ${connectMs}` })),
+        connectMs,
+      )
+      ask.once('socket', (socket) => socket.once(isTls ? 'secureConnect' : 'connect', () => clearTimeout(unconnected)))
+      const giveUp = () => ask.destroy(problem('upstream_timeout', { cause: `no answer to the handshake within headersMs = ${headersMs}` }))
+      const late = setTimeout(giveUp, headersMs)
+      const clientLeft = () => ask.destroy(new Error('the client left'))
+      raw.socket.once('close', clientLeft)
+      const settle = () => {
+        clearTimeout(late)
+        clearTimeout(unconnected)
+        raw.socket.off('close', clientLeft)
+      }
+      const refuse = (error: unknown) => {
+        settle()
+        const known = toProblem(error)
+        if (isOutage(known) && !raw.socket.destroyed) report(false)
+        reject(known)
+      }
+
+      ask.on('upgrade', (response, socket, head) => {
+        const isAccepted = response.headers.upgrade?.toLowerCase() === 'websocket'
+        socket.on('error', () => socket.destroy())
+        if (!isAccepted) {
+          socket.destroy()
+          return refuse(problem('upstream_invalid', { cause: `a switch to ${response.headers.upgrade}` }))
+        }
+        settle()
+        report(true)
+        resolve({ isAccepted, response, socket: socket as Socket, head })
+      })
+      ask.on('response', (response) => {
+        if (response.statusCode! < 200) {
+          ask.destroy()
+          return refuse(problem('upstream_invalid', { cause: `status ${response.statusCode}` }))
+        }
+        settle()
+        report(!route.breaker.statuses.has(response.statusCode!))
+        resolve({ isAccepted: false, response, ask })
+      })
+      ask.on('error', refuse)
+      ask.end()
+    })
+  }
+}
+
+/** 101 to the client, in the upstream's words; the socket is a WebSocket from here on. */
+function accept(
+  client: Socket,
+  { response, head, socket }: Handshake & { isAccepted: true },
+  reply: FastifyReply,
+  exchange: Exchange,
+): void {
+  reply.raw.detachSocket(client)
+  // silence is the tunnel's to judge
+  client.setTimeout(0)
+  reply.raw.statusCode = 101
+  const own = ['connection', 'Upgrade', 'upgrade', 'websocket', 'x-request-id', exchange.requestId]
+  const { fields } = readResponse(response.rawHeaders, own, NO_EDITS)
+  const lines = fields.flatMap((name, i) => (i % 2 === 0 ? [`${name}: ${fields[i + 1]}`] : []))
+  client.write(`${['HTTP/1.1 101 Switching Protocols', ...lines].join('\r\n')}\r\n\r\n`, 'latin1')
+  // frames that came with the upstream's 101 are its first
+  if (head.length) socket.unshift(head)
+}
+
+/** The upstream says no: its answer is the client's. */
+function passRefusal(
+  { response, ask }: Handshake & { isAccepted: false },
+  reply: FastifyReply,
+  route: Route,
+  own: string[],
+): Promise<void> {
+  const client = reply.request.raw.socket
+  if (!own.includes('connection')) own.push('connection', 'close')
+  const { fields } = readResponse(response.rawHeaders, own, route.responseHeaders)
+  tellLocations(fields, route)
+  return new Promise((resolve) => {
+    const late = route.timeouts.totalMs > 0 ? setTimeout(() => client.destroy(), route.timeouts.totalMs) : undefined
+    const over = () => {
+      clearTimeout(late)
+      ask.destroy()
+      resolve()
+    }
+    if (client.destroyed) return over()
+    client.once('close', over)
+    response.on('error', () => client.destroy())
+    ask.setTimeout(route.timeouts.idleMs, () => ask.destroy())
+    // once all of it has come, what the client does not read has this bound alone
+    client.setTimeout(route.timeouts.idleMs)
+    reply.raw.writeHead(response.statusCode!, fields)
+    response.pipe(reply.raw)
+  })
+}

@@ -1,0 +1,78 @@
+/** The limits of a route, and who is counted for each of them. */
+import type { Config, PolicyConfig } from '../platform/config/schema.ts'
+import { problem } from '../platform/lib/errors.ts'
+import type { Admission, Admit } from '../platform/limits/admission.ts'
+import { type Decision, limitHeaders } from '../platform/limits/limiter.ts'
+import type { Exchange } from './routing/exchange.ts'
+import type { Route } from './routing/route-table.ts'
+
+export interface RouteLimits {
+  /** By address, before anything is known of the caller. @throws rate_limited */
+  client(exchange: Exchange, hasCredential: boolean): Promise<void> | void
+  /** By caller, once it is known. @throws rate_limited */
+  principal(exchange: Exchange): Promise<void> | void
+}
+
+interface RoutePolicies {
+  client: Admit[]
+  /** For who sends no credential: nobody will be found, and the address answers for the request. */
+  anonymous: Admit[]
+  principal: Admit[]
+  apiKey: Admit[]
+}
+
+export function createRouteLimits(config: Config['limits'], routes: readonly Route[], admission: Admission): RouteLimits {
+  const policies = new Map(routes.map((route) => [route, compile(route)]))
+
+  function compile({ limits, onRedisDown }: Route): RoutePolicies {
+    const keyed = (...keys: PolicyConfig['key'][]) =>
+      limits
+        .map((name) => ({ name, scope: 'route' as const, ...config.policies[name]! }))
+        .filter((policy) => keys.includes(policy.key))
+        .map((policy) => admission.bind(policy, onRedisDown))
+    return {
+      client: keyed('client'),
+      anonymous: keyed('client', 'anonymous'),
+      principal: keyed('principal'),
+      apiKey: keyed('apiKey'),
+    }
+  }
+
+  return {
+    client(exchange, hasCredential) {
+      if (exchange.client.isExempt) return
+      const { client, anonymous } = policies.get(exchange.route!)!
+      return admit(ask(hasCredential ? client : anonymous, exchange.client.limitKey), exchange)
+    },
+    principal(exchange) {
+      const { principal, route } = exchange
+      if (!principal) return
+      const { principal: byOwner, apiKey } = policies.get(route!)!
+      const decisions = ask(byOwner, principal.id)
+      // a key counts against its own limit and its owner's
+      if (principal.kind === 'apiKey') decisions.push(...ask(apiKey, principal.sessionId))
+      return admit(decisions, exchange)
+    },
+  }
+}
+
+/** All are asked, also when the first refuses: each counts what came. */
+const ask = (admits: readonly Admit[], key: string) => admits.map((decide) => decide(key))
+
+function admit(decisions: (Decision | Promise<Decision>)[], exchange: Exchange): Promise<void> | void {
+  if (decisions.length === 0) return
+  if (areAllMade(decisions)) return demand(decisions, exchange)
+  return Promise.all(decisions).then((made) => demand(made, exchange))
+}
+
+const areAllMade = (decisions: (Decision | Promise<Decision>)[]): decisions is Decision[] => decisions.every((d) => !(d instanceof Promise))
+
+function demand(decisions: readonly Decision[], exchange: Exchange): void {
+  exchange.decisions.push(...decisions)
+  const refused = decisions.find((d) => !d.isAllowed)
+  if (!refused) return
+  const headers = limitHeaders(exchange.decisions)
+  if (refused.tier === 'closed')
+    throw problem('unavailable', { cause: `Redis is away and policy ${refused.policy} is closed then`, headers })
+  throw problem('rate_limited', { cause: `policy ${refused.policy}`, headers })
+}

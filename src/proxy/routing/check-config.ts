@@ -1,0 +1,324 @@
+/** What a schema cannot say: rules between settings. Problems stop the start; warnings are told. */
+import { BlockList, isIP } from 'node:net'
+import { createRoles } from '../../identity/users/roles.ts'
+import { nearest } from '../../platform/config/nearest.ts'
+import type { Config } from '../../platform/config/schema.ts'
+import { parseNetworks } from '../../platform/request/client-address.ts'
+import { readHost } from './request-target.ts'
+import { CONNECTION_FIELDS, foldName, isClaim } from './reserved-headers.ts'
+import { compileRoutes, OWN_EXACT, type Route, type RouteTable, rewritePath } from './route-table.ts'
+
+interface Finding {
+  path: (string | number)[]
+  message: string
+}
+
+export function checkConfig(config: Config): { problems: Finding[]; warnings: Finding[] } {
+  const problems: Finding[] = []
+  const warnings: Finding[] = []
+  checkAddresses(config, problems)
+  checkStores(config, problems)
+  checkNetworks(config, problems, warnings)
+  checkNames(config, problems, warnings)
+  checkTransport(config, problems, warnings)
+  checkHeaderEdits(config, problems)
+  checkMail(config, problems, warnings)
+  if (!problems.length) checkRoutes(config, problems, warnings)
+  return { problems, warnings }
+}
+
+function checkAddresses({ server, tokens, cors, headers }: Config, problems: Finding[]): void {
+  const urls = [
+    [['server', 'publicUrl'], server.publicUrl],
+    [['tokens', 'issuer'], tokens.issuer],
+  ] as const
+  for (const [path, url] of urls)
+    if (!URL.canParse(url))
+      problems.push({ path: [...path], message: `must be a URL such as https://api.example.com, not ${JSON.stringify(url)}` })
+  if (cors.credentials && cors.origins.includes('*'))
+    problems.push({ path: ['cors', 'credentials'], message: 'cannot be true for origin *: name the origins' })
+  const { unverifiedEmail: _, ...names } = headers.identity
+  for (const [key, name] of Object.entries(names)) {
+    const path = ['headers', 'identity', key]
+    if (RESERVED_NAMES.has(foldName(name.toLowerCase())))
+      problems.push({ path, message: `${name} is a header of HTTP itself: take a name such as X-Auth-User` })
+    const folded = foldName(name.toLowerCase())
+    if (Object.values(names).filter((n) => foldName(n.toLowerCase()) === folded).length > 1)
+      problems.push({ path, message: `${name} is used twice` })
+  }
+}
+
+/** Of the connection, and of the message on it. */
+const FRAMING_NAMES = new Set<string>([...CONNECTION_FIELDS, 'proxy-authorization', 'content-length', 'expect', 'host'])
+
+/** What upstreams get from us, whatever the client sent. */
+const SET_BY_US = new Set([
+  'x-auth-assertion',
+  'x-forwarded-for',
+  'x-forwarded-proto',
+  'x-forwarded-host',
+  'via',
+  'x-request-id',
+  'traceparent',
+])
+
+/** Names that mean something else already. */
+const RESERVED_NAMES = new Set([
+  ...FRAMING_NAMES,
+  ...SET_BY_US,
+  'authorization',
+  'cookie',
+  'cookie2',
+  'tracestate',
+  'range',
+  'accept',
+  'accept-encoding',
+  'accept-language',
+  'content-type',
+  'content-encoding',
+  'content-disposition',
+  'cache-control',
+  'if-match',
+  'if-none-match',
+  'if-modified-since',
+  'origin',
+  'referer',
+  'user-agent',
+])
+
+/** TLS, on both sides. */
+function checkTransport({ server, tokens, routes }: Config, problems: Finding[], warnings: Finding[]): void {
+  const isPublicHttps = server.publicUrl.startsWith('https:')
+  if (server.tls?.redirectPort !== undefined && !isPublicHttps)
+    problems.push({ path: ['server', 'tls', 'redirectPort'], message: 'needs a server.publicUrl of https, to which it sends clients' })
+  if (server.httpsOnly && !isPublicHttps)
+    problems.push({ path: ['server', 'httpsOnly'], message: 'needs a server.publicUrl of https, to which it sends clients' })
+  else if (server.httpsOnly && !server.tls && !server.trustedProxies.length)
+    problems.push({
+      path: ['server', 'httpsOnly'],
+      message: 'nothing would be https: set server.tls, or name the balancer in server.trustedProxies',
+    })
+  routes.forEach((route, i) => {
+    if (route.headers.assertion && tokens.algorithm === 'HS256')
+      problems.push({
+        path: ['routes', i, 'headers', 'assertion'],
+        message: 'an upstream cannot verify it under HS256, whose key is ours alone: set tokens.algorithm to EdDSA, ES256 or RS256',
+      })
+    route.upstream.forEach((upstream, j) => {
+      if (typeof upstream === 'string' || !upstream.tls) return
+      const path = ['routes', i, 'upstream', j, 'tls']
+      if (!upstream.url.startsWith('https:')) warnings.push({ path, message: `is of no use for ${upstream.url}` })
+      if ((upstream.tls.cert === undefined) !== (upstream.tls.key === undefined))
+        problems.push({ path, message: 'cert and key go together' })
+    })
+  })
+}
+
+function checkMail({ mail, auth }: Config, problems: Finding[], warnings: Finding[]): void {
+  const path = ['mail', 'url']
+  if (mail.url !== undefined && !isMailServer(mail.url))
+    problems.push({
+      path,
+      message: 'is no address of a mail server: what stands for user and password is percent-encoded, such as %40 for @',
+    })
+  if (mail.url === undefined && auth.emailVerification === 'required')
+    warnings.push({ path, message: 'is not set: links that prove an address are only written to files, in database.dataDir/outbox' })
+  if (mail.startTls !== undefined && mail.url?.startsWith('smtps:'))
+    warnings.push({ path: ['mail', 'startTls'], message: 'is of no use for smtps://, which is TLS from the start' })
+}
+
+function isMailServer(text: string): boolean {
+  try {
+    const { hostname, username, password } = new URL(text)
+    decodeURIComponent(username + password)
+    return hostname !== ''
+  } catch {
+    return false
+  }
+}
+
+/** What a route may not set or remove: the connection's own fields, and what the gateway vouches for. */
+function checkHeaderEdits({ headers, routes }: Config, problems: Finding[]): void {
+  const { unverifiedEmail: _, ...identity } = headers.identity
+  const vouched = new Set(Object.values(identity).map((name) => foldName(name.toLowerCase())))
+  routes.forEach((route, i) => {
+    for (const side of ['request', 'response'] as const) {
+      const { set, remove } = route.headers[side]
+      for (const [key, name] of [...Object.keys(set).map((n) => ['set', n] as const), ...remove.map((n) => ['remove', n] as const)]) {
+        const lower = name.toLowerCase()
+        const folded = foldName(lower)
+        const isHostOfRequest = side === 'request' && key === 'set' && lower === 'host'
+        const path = ['routes', i, 'headers', side, key]
+        const isFraming = FRAMING_NAMES.has(side === 'request' ? folded : lower)
+        if (isHostOfRequest && readHost(set[name]) === null)
+          problems.push({ path, message: `${JSON.stringify(set[name])} is no host, such as orders.internal or orders.internal:8080` })
+        else if ((isFraming && !isHostOfRequest) || (side === 'request' && (vouched.has(folded) || SET_BY_US.has(folded))))
+          problems.push({ path, message: `${name} is set by the gateway alone` })
+        else if (side === 'request' && key === 'remove' && isClaim(lower))
+          problems.push({ path, message: `${name} of a client never passes: there is nothing to remove` })
+      }
+    }
+  })
+}
+
+function checkStores({ server, database, redis }: Config, problems: Finding[]): void {
+  const local = [database.url === 'embedded' && 'database.url: embedded', redis.url === 'memory' && 'redis.url: memory']
+    .filter(Boolean)
+    .join(' and ')
+  if (!local) return
+  if (typeof server.workers === 'number' && server.workers > 1) {
+    problems.push({
+      path: ['server', 'workers'],
+      message: `${local} serve one process: set workers to 1 or auto, or give postgres:// and redis:// addresses`,
+    })
+  }
+  if (server.replicas > 1) {
+    problems.push({
+      path: ['server', 'replicas'],
+      message: `${local} are private to one process: set replicas to 1, or give postgres:// and redis:// addresses`,
+    })
+  }
+}
+
+function checkNetworks({ server, limits, routes }: Config, problems: Finding[], warnings: Finding[]): void {
+  const lists: [path: (string | number)[], networks: readonly string[]][] = [
+    [['server', 'trustedProxies'], server.trustedProxies],
+    [['limits', 'exempt'], limits.exempt],
+    ...routes.flatMap(({ networks }, i) =>
+      (['allow', 'deny'] as const).map((key): [(string | number)[], string[]] => [['routes', i, 'networks', key], networks[key]]),
+    ),
+  ]
+  for (const [path, list] of lists) {
+    list.forEach((text, i) => {
+      if (parseNetworks([text]) === null)
+        problems.push({ path: [...path, i], message: `must be a network such as 10.0.0.0/8 or fd00::/8, not ${JSON.stringify(text)}` })
+    })
+  }
+  server.trustedProxies.forEach((text, i) => {
+    if (/\/0+$/.test(text))
+      warnings.push({ path: ['server', 'trustedProxies', i], message: 'believes whatever any client says of its own address' })
+  })
+  if (server.trustedProxies.length || problems.length) return
+  const near = new BlockList()
+  for (const [net, bits] of [
+    ['127.0.0.0', 8],
+    ['10.0.0.0', 8],
+    ['172.16.0.0', 12],
+    ['192.168.0.0', 16],
+  ] as const)
+    near.addSubnet(net, bits)
+  limits.exempt.forEach((text, i) => {
+    const address = text.split('/')[0]!
+    const isPrivate = isIP(address) === 4 ? near.check(address) : /^(::1$|f[cd]|fe80)/i.test(address)
+    if (isPrivate)
+      warnings.push({
+        path: ['limits', 'exempt', i],
+        message: 'exempts a private network while trustedProxies is empty: behind a proxy there, every client would be exempt',
+      })
+  })
+}
+
+function checkNames(config: Config, problems: Finding[], warnings: Finding[]): void {
+  const policies = Object.keys(config.limits.policies)
+  const known = (name: string, path: (string | number)[]) => {
+    if (policies.includes(name)) return
+    const near = nearest(name, policies)
+    problems.push({ path, message: `no such policy${near ? `; did you mean ${near}?` : `; known: ${policies.join(', ')}`}` })
+  }
+  for (const [i, name] of config.limits.default.entries()) known(name, ['limits', 'default', i])
+
+  const roles = config.auth.roles
+  const defined = Object.keys(roles)
+  for (const [role, { inherits }] of Object.entries(roles)) {
+    inherits.forEach((parent, i) => {
+      const path = ['auth', 'roles', role, 'inherits', i]
+      if (!defined.includes(parent)) problems.push({ path, message: `no such role; known: ${defined.join(', ')}` })
+      else if (createRoles(roles)([parent]).roles.includes(role))
+        problems.push({
+          path,
+          message: parent === role ? 'is the role itself' : `${parent} inherits ${role} already: one of the two must not`,
+        })
+    })
+  }
+
+  const seen = new Map<string, number>()
+  config.routes.forEach((route, i) => {
+    const at = ['routes', i]
+    for (const [j, name] of (route.limits ?? []).entries()) known(name, [...at, 'limits', j])
+    if (seen.has(route.name))
+      problems.push({ path: [...at, 'name'], message: `${route.name} names routes[${seen.get(route.name)}] already` })
+    seen.set(route.name, i)
+    for (const [j, upstream] of route.upstream.entries()) {
+      const url = typeof upstream === 'string' ? upstream : upstream.url
+      if (!URL.canParse(url))
+        problems.push({ path: [...at, 'upstream', j], message: `must be an origin such as http://orders:3000, not ${JSON.stringify(url)}` })
+      else if (new URL(url).port === '0') problems.push({ path: [...at, 'upstream', j], message: 'port 0 is no place to connect to' })
+    }
+    if (AMBIGUOUS.test(route.match.path)) problems.push({ path: [...at, 'match', 'path'], message: 'must not hold // or dot segments' })
+    // it would be another path to the upstream than the one that is judged here
+    if (route.rewrite && AMBIGUOUS.test(route.rewrite.prefix))
+      problems.push({ path: [...at, 'rewrite', 'prefix'], message: 'must not hold // or dot segments' })
+    for (const method of route.match.methods ?? []) {
+      if (method === 'CONNECT' || method === 'TRACE')
+        problems.push({ path: [...at, 'match', 'methods'], message: `${method} is never proxied` })
+    }
+    if (typeof route.access === 'object') {
+      const used = [route.access, ...(route.access.anyOf ?? []), ...(route.access.allOf ?? [])].flatMap((r) => r.roles ?? [])
+      for (const role of used.filter((r) => !defined.includes(r))) {
+        const near = nearest(role, defined)
+        warnings.push({ path: [...at, 'access'], message: `role ${role} is not in auth.roles${near ? `; did you mean ${near}?` : ''}` })
+      }
+    }
+  })
+}
+
+const AMBIGUOUS = /\/\/|(^|\/)\.{1,2}(\/|$)/
+
+function checkRoutes(config: Config, problems: Finding[], warnings: Finding[]): void {
+  const table = compileRoutes(config)
+  const at = (route: Route) => ['routes', table.routes.indexOf(route), 'match']
+  for (const [i, route] of table.routes.entries()) {
+    const folded = route.path.toLowerCase()
+    const prefix = config.auth.prefix.toLowerCase()
+    if (folded === prefix || folded.startsWith(`${prefix}/`) || OWN_EXACT.includes(folded)) {
+      warnings.push({
+        path: [...at(route), 'path'],
+        message: `${route.path} is a path of our own, which wins: this route is never reached`,
+      })
+    }
+    for (const other of table.routes.slice(0, i)) {
+      const sameSpelling =
+        other.path === route.path || (!other.caseSensitive && !route.caseSensitive && other.path.toLowerCase() === folded)
+      if (sameSpelling && other.host === route.host && overlap(route.methods, other.methods)) {
+        problems.push({ path: at(route), message: `the same host, path and method as route ${other.name}` })
+      }
+    }
+    for (const strict of table.routes) {
+      const way = route.access.rank < strict.access.rank && backDoor(table, route, strict)
+      if (way)
+        problems.push({
+          path: at(route),
+          message: `${way} reaches what route ${strict.name} protects (${strict.access.label}) with ${route.access.label} access`,
+        })
+    }
+  }
+}
+
+const overlap = (a: Route['methods'], b: Route['methods']) => a === null || b === null || [...a].some((m) => b.has(m))
+
+/** A client path by which the laxer route reaches an upstream path that the stricter one guards, or null. */
+function backDoor(table: RouteTable, lax: Route, strict: Route): string | null {
+  const shares = lax.servers.some(({ origin }) => strict.servers.some((s) => s.origin === origin))
+  if (!shares || !overlap(lax.methods, strict.methods)) return null
+  const [open, guarded] = [rewritePath(lax, lax.path), rewritePath(strict, strict.path)].map((p) => p.replace(/\/$/, '').toLowerCase()) as [
+    string,
+    string,
+  ]
+  const under = (path: string, prefix: string) => path === prefix || path.startsWith(`${prefix}/`)
+  const shared = under(guarded, open) ? guarded : under(open, guarded) ? open : null
+  if (shared === null) return null
+  const through = (route: Route, base: string) => `${route.path === '/' ? '' : route.path}${shared.slice(base.length)}` || '/'
+  const reaches = (route: Route, path: string) => table.find(route.host ?? '', path.toLowerCase())?.routes.includes(route) ?? false
+  const [byLax, byStrict] = [through(lax, open), through(strict, guarded)]
+  return reaches(lax, byLax) && reaches(strict, byStrict) ? `${lax.host ?? ''}${byLax}` : null
+}

@@ -1,0 +1,195 @@
+/** YAML becomes `Route` objects once, at boot; per request they are only looked up and compared. */
+
+import { type Access, compileAccess } from '../../identity/access/access-policy.ts'
+import type { Config, RouteConfig } from '../../platform/config/schema.ts'
+import { parseNetworks } from '../../platform/request/client-address.ts'
+import { foldName } from './reserved-headers.ts'
+
+/** Forms of a path that are refused unless the route allows them by name. */
+export const FORMS = { encodedSlash: 1, doubleSlash: 2, semicolon: 4, percent: 8 } as const
+export const FORM_TEXTS = [
+  [FORMS.encodedSlash, '%2F'],
+  [FORMS.doubleSlash, '//'],
+  [FORMS.semicolon, ';'],
+  [FORMS.percent, '%25 before two hex digits'],
+] as const
+
+export interface Route {
+  name: string
+  host: string | null
+  path: string
+  /** Null: all methods. */
+  methods: ReadonlySet<string> | null
+  caseSensitive: boolean
+  access: Access
+  servers: readonly Server[]
+  /** Requests that each of them takes at a time, and those that may wait for a place. */
+  connections: { max: number; queue: number; waitMs: number }
+  breaker: { failures: number; openMs: number; statuses: ReadonlySet<number> }
+  /** What stands for `path` upstream; null: the path goes out as it came in. */
+  rewritePrefix: string | null
+  limits: readonly string[]
+  onRedisDown: 'local' | 'open' | 'closed'
+  timeouts: { connectMs: number; headersMs: number; idleMs: number; totalMs: number }
+  maxBodyBytes: number
+  /** Bits of FORMS that the path may show below the prefix. */
+  allowedForms: number
+  websocket: boolean
+  forwardAuthorization: boolean
+  /** A signed X-Auth-Assertion goes along. */
+  assertion: boolean
+  /** In place of the upstream's own authority. */
+  hostHeader: string | null
+  /** All by which its upstreams may call themselves, in lower case. */
+  upstreamHosts: ReadonlySet<string>
+  requestHeaders: HeaderEdits
+  responseHeaders: HeaderEdits
+  /** Null: from anywhere. */
+  networks: { allows(address: string): boolean } | null
+}
+
+/** One server behind a route. */
+export interface Server {
+  origin: string
+  weight: number
+  /** PEM files. */
+  tls: { ca?: string; cert?: string; key?: string } | null
+}
+
+/** What the operator changes of a header section. Names in lower case. */
+export interface HeaderEdits {
+  /** Whatever stands under these names is dropped: those of `remove`, and of `set`. Folded for requests (see claims.ts). */
+  dropped: ReadonlySet<string>
+  /** Name, value, name, value … */
+  set: readonly string[]
+}
+
+/** All routes of one host and path; or a path of our own. */
+export interface RouteNode {
+  folded: string
+  /** Our own endpoint: never forwarded. `exact` ones have nothing below them. */
+  own: boolean
+  exact: boolean
+  routes: Route[]
+}
+
+export interface RouteTable {
+  routes: readonly Route[]
+  /** Longest path first, on segment boundaries; our own paths, then the host's, then those of any host. */
+  find(host: string, folded: string): RouteNode | null
+}
+
+export const OWN_EXACT = ['/health', '/.well-known/jwks.json', '/.well-known/oauth-authorization-server']
+
+export function compileRoutes(config: Config): RouteTable {
+  const routes = config.routes.map((route) => compileRoute(route, config))
+  const own = [node(config.auth.prefix, true, false), ...OWN_EXACT.map((path) => node(path, true, true))]
+  const byHost = new Map<string | null, RouteNode[]>()
+  for (const route of routes) {
+    const nodes = byHost.get(route.host) ?? []
+    byHost.set(route.host, nodes)
+    const folded = fold(route.path)
+    const at = nodes.find((n) => n.folded === folded)
+    if (at) at.routes.push(route)
+    else nodes.push({ ...node(folded, false, false), routes: [route] })
+  }
+  for (const nodes of byHost.values()) nodes.sort((a, b) => b.folded.length - a.folded.length)
+  const anyHost = byHost.get(null) ?? []
+
+  return {
+    routes,
+    find: (host, folded) => longest(own, folded) ?? longest(byHost.get(host) ?? [], folded) ?? longest(anyHost, folded),
+  }
+}
+
+const node = (path: string, own: boolean, exact: boolean): RouteNode => ({ folded: fold(path), own, exact, routes: [] })
+
+/** `/api/` and `/API` are one prefix; `/` is the empty one. */
+const fold = (path: string): string => path.toLowerCase().replace(/\/+$/, '')
+
+function longest(nodes: readonly RouteNode[], folded: string): RouteNode | null {
+  for (const n of nodes) {
+    const { length } = n.folded
+    if (folded.length === length ? folded === n.folded : !n.exact && folded.charCodeAt(length) === 0x2f && folded.startsWith(n.folded))
+      return n
+  }
+  return null
+}
+
+/** The routes of a node that this spelling of the path belongs to: a case-sensitive one goes before the others. */
+export function routesFor(n: RouteNode, path: string): readonly Route[] {
+  if (!n.routes.some((r) => r.caseSensitive)) return n.routes
+  const exact = n.routes.filter((r) => r.caseSensitive && path.startsWith(r.path.replace(/\/+$/, '')))
+  return exact.length ? exact : n.routes.filter((r) => !r.caseSensitive)
+}
+
+/** The path that the upstream sees. The part below the prefix stays as it was sent. */
+export function rewritePath(route: Route, path: string): string {
+  if (route.rewritePrefix === null) return path
+  const below = path.slice(route.path === '/' ? 0 : route.path.length)
+  const joined = `${route.rewritePrefix === '/' ? '' : route.rewritePrefix}${below}`
+  return joined.startsWith('/') ? joined : `/${joined}`
+}
+
+function compileRoute(route: RouteConfig, config: Config): Route {
+  const trimmed = (path: string) => (path === '/' ? path : path.replace(/\/+$/, ''))
+  const servers = route.upstream.map((u) => {
+    const { url, weight = 1, tls = null } = typeof u === 'string' ? { url: u } : u
+    return { origin: new URL(url).origin, weight, tls }
+  })
+  const hostHeader = valueUnder(route.headers.request.set, 'host')
+  return {
+    name: route.name,
+    host: route.match.host?.toLowerCase() ?? null,
+    path: trimmed(route.match.path),
+    methods: route.match.methods ? new Set(withHead(route.match.methods)) : null,
+    caseSensitive: route.match.caseSensitive,
+    access: compileAccess(route.access),
+    servers,
+    connections: route.connections,
+    breaker: { ...route.breaker, statuses: new Set(route.breaker.statuses) },
+    rewritePrefix: route.rewrite ? trimmed(route.rewrite.prefix) : null,
+    limits: route.limits ?? config.limits.default,
+    onRedisDown: route.onRedisDown,
+    timeouts: route.timeouts,
+    maxBodyBytes: route.body.maxBytes,
+    allowedForms: route.allow.reduce((bits, form) => bits | FORMS[form], 0),
+    websocket: route.websocket,
+    forwardAuthorization: route.headers.forwardAuthorization,
+    assertion: route.headers.assertion,
+    hostHeader,
+    upstreamHosts: new Set([...servers.map(({ origin }) => new URL(origin).host), ...(hostHeader ? [hostHeader.toLowerCase()] : [])]),
+    requestHeaders: compileEdits(route.headers.request, foldName, 'host'),
+    responseHeaders: compileEdits(route.headers.response, (name) => name),
+    networks: compileNetworks(route.networks),
+  }
+}
+
+export const NO_EDITS: HeaderEdits = { dropped: new Set(), set: [] }
+
+const valueUnder = (fields: Record<string, string>, wanted: string): string | null =>
+  Object.entries(fields).find(([name]) => name.toLowerCase() === wanted)?.[1] ?? null
+
+function compileEdits(
+  { set, remove }: { set: Record<string, string>; remove: string[] },
+  fold: (name: string) => string,
+  besides?: string,
+): HeaderEdits {
+  const fields = Object.entries(set)
+    .map(([name, value]) => [name.toLowerCase(), value] as const)
+    .filter(([name]) => name !== besides)
+  const dropped = [...remove.map((name) => name.toLowerCase()), ...fields.map(([name]) => name)].map(fold)
+  return { dropped: new Set(dropped), set: fields.flat() }
+}
+
+/** `deny` goes first; an `allow` list denies everybody else. */
+function compileNetworks({ allow, deny }: { allow: string[]; deny: string[] }): Route['networks'] {
+  if (!allow.length && !deny.length) return null
+  const [allowed, denied] = [parseNetworks(allow), parseNetworks(deny)]
+  // judged by check.ts; whatever got past it lets nobody in
+  if (!allowed || !denied) return { allows: () => false }
+  return { allows: (address) => !denied.has(address) && (allowed.isEmpty || allowed.has(address)) }
+}
+
+/** RFC 9110 §9.3.2: where GET is served, HEAD is. */
+const withHead = (methods: string[]) => (methods.includes('GET') ? [...methods, 'HEAD'] : methods)

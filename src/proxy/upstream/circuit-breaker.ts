@@ -1,0 +1,82 @@
+/**
+ * Passive health of one upstream, learnt from the requests that it gets anyway: closed → open after so many failures in a row → half-open,
+ * one request at a time on trial → closed, or open again for longer.
+ */
+import type { Clock } from '../../platform/lib/clock.ts'
+
+export type BreakerState = 'closed' | 'half-open' | 'open'
+
+export interface Breaker {
+  state(): BreakerState
+  /** A request may be sent: always while closed, one at a time while half-open. */
+  permits(): boolean
+  /** A request is sent. @returns true when it is the one on trial: the caller must `report` or `release` it */
+  begin(): boolean
+  /** What was asked then was answered, or failed by the upstream's fault. */
+  report(isTrial: boolean, hasAnswered: boolean, askedAt: number): void
+  /** The request on trial told nothing: its client left. */
+  release(): void
+  /** Until a request may be sent again; 0 when one may. */
+  waitMs(): number
+}
+
+export interface BreakerOptions {
+  /** Failures in a row that open it; 0: it never opens. */
+  failures: number
+  /** How long it stays open; doubled by each trial that fails, up to 8 times as long. */
+  openMs: number
+}
+
+const LONGEST = 8
+
+export function createBreaker({ failures, openMs }: BreakerOptions, clock: Clock, onChange: (state: BreakerState) => void): Breaker {
+  let failed = 0
+  let answeredAt = 0
+  let openedAt = 0
+  /** 0: closed. */
+  let openForMs = 0
+  let isOnTrial = false
+
+  /** A wall clock that was set back must not keep it open. */
+  const leftMs = () => {
+    const passed = clock.now() - openedAt
+    return openForMs === 0 || passed < 0 ? 0 : Math.max(0, openForMs - passed)
+  }
+  const state = (): BreakerState => (openForMs === 0 ? 'closed' : leftMs() > 0 ? 'open' : 'half-open')
+
+  function open(forMs: number): void {
+    openForMs = forMs
+    openedAt = clock.now()
+    onChange('open')
+  }
+
+  return {
+    state,
+    permits: () => openForMs === 0 || (!isOnTrial && leftMs() === 0),
+    begin() {
+      if (openForMs === 0) return false
+      isOnTrial = true
+      return true
+    },
+    report(isTrial, hasAnswered, askedAt) {
+      if (hasAnswered) answeredAt = clock.now()
+      if (isTrial) {
+        isOnTrial = false
+        if (!hasAnswered) return open(Math.min(openForMs * 2, openMs * LONGEST))
+        openForMs = 0
+        failed = 0
+        return onChange('closed')
+      }
+      // what was sent before it opened says nothing new
+      if (openForMs > 0) return
+      // what others have been answered meanwhile tells that it was the request, and not the upstream
+      if (!hasAnswered && answeredAt > askedAt) return
+      failed = hasAnswered ? 0 : failed + 1
+      if (failures > 0 && failed >= failures) open(openMs)
+    },
+    release() {
+      isOnTrial = false
+    },
+    waitMs: leftMs,
+  }
+}

@@ -1,0 +1,33 @@
+/** What went wrong at an upstream, in the words of the catalogue. */
+import { errors as undici } from 'undici'
+import { Problem, problem } from '../../platform/lib/errors.ts'
+
+/** undici's words for answers that it takes for none. */
+const BAD_ANSWER = /^(bad (response|upgrade)|invalid status)/i
+const TIMEOUTS = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT', 'UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT'])
+const NO_CONNECTION = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT'])
+
+const codeOf = (error: unknown): string => (error as { code?: string }).code ?? ''
+
+/** Nothing was sent. */
+export const neverConnected = (error: unknown): boolean => NO_CONNECTION.has(codeOf(error))
+
+export const isTimeout = (error: unknown): boolean => TIMEOUTS.has(codeOf(error))
+
+/** The upstream is to blame for it, and may be ill. A malformed answer is one: a request that provokes it must not close the door to all. */
+export const isOutage = ({ code }: Problem): boolean => code === 'upstream_unreachable' || code === 'upstream_timeout'
+
+/** An error of undici or of Node's client. The cause is for the log: it may name an internal address. */
+export function toProblem(error: unknown): Problem {
+  if (error instanceof Problem) return error
+  if (isTimeout(error)) return problem('upstream_timeout', { cause: error })
+  const code = codeOf(error)
+  const isMalformed =
+    error instanceof undici.HTTPParserError ||
+    code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH' ||
+    BAD_ANSWER.test((error as Error).message) ||
+    code === 'UND_ERR_HEADERS_OVERFLOW' ||
+    code.startsWith('HPE_') ||
+    code === 'UND_ERR_INVALID_ARG'
+  return problem(isMalformed ? 'upstream_invalid' : 'upstream_unreachable', { cause: error })
+}
