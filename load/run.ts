@@ -46,7 +46,7 @@ const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 const say = (text: string) => void process.stdout.write(`${text}\n`)
 const complain = (text: string) => void process.stderr.write(`${text}\n`)
 
-interface Words {
+interface Args {
   scenario: string
   rate: string | undefined
   duration: string | undefined
@@ -56,7 +56,7 @@ interface Words {
 }
 
 /** Null: wrong usage. */
-function readWords(): Words | null {
+function readArgs(): Args | null {
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
@@ -92,7 +92,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   })
 }
 
-async function run(words: Words): Promise<number> {
+async function run(words: Args): Promise<number> {
   const command = findK6()
   const isPinned = !words.isFree && pinOthers()
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-load-'))
@@ -145,7 +145,7 @@ async function findMaximum(command: string, folder: string, upstream: Upstream, 
 }
 
 interface Measurement {
-  words: Words
+  words: Args
   command: string
   gateway: Gateway
   maximum: Maximum | null
@@ -225,7 +225,7 @@ function growthFigure(memory: Sample[]): Figure {
   )
 }
 
-const words = readWords()
+const words = readArgs()
 if (!words) complain(HELP)
 process.exitCode = !words
   ? 2

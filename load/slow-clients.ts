@@ -129,7 +129,7 @@ function readStatistics(file: string, areAllClosed: boolean): Slow {
   }
 }
 
-async function attack(gateway: GatewayProcess, kind: string, { clients, seconds, rate }: Words): Promise<[Measured, Slow]> {
+async function attack(gateway: GatewayProcess, kind: string, { clients, seconds, rate }: Args): Promise<[Measured, Slow]> {
   const dir = mkdtempSync(join(tmpdir(), 'portcullis-slow-'))
   try {
     const { path, args } = KINDS[kind]!
@@ -166,7 +166,7 @@ async function attack(gateway: GatewayProcess, kind: string, { clients, seconds,
   }
 }
 
-interface Words {
+interface Args {
   clients: number
   seconds: number
   rate: number
@@ -174,7 +174,7 @@ interface Words {
 }
 
 /** Null: wrong usage. */
-function readWords(): Words | null {
+function readArgs(): Args | null {
   try {
     const number = (text: string) => ({ type: 'string', default: text }) as const
     const { values } = parseArgs({
@@ -189,7 +189,7 @@ function readWords(): Words | null {
 }
 
 /** What is missing; null: nothing. */
-function missing({ clients }: Words): string | null {
+function missing({ clients }: Args): string | null {
   for (const command of ['slowhttptest', 'taskset']) if (!has(command)) return `${command} is missing`
   const descriptors = Number(/^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1])
   // the gateway has a connection to each client and one to the upstream
@@ -197,7 +197,7 @@ function missing({ clients }: Words): string | null {
   return descriptors < needed ? `ulimit -n is ${descriptors}, and ${needed} are needed` : null
 }
 
-async function main(words: Words): Promise<void> {
+async function main(words: Args): Promise<void> {
   const { clients, seconds, rate, only } = words
   execFileSync('taskset', ['-apc', String(OTHERS_CPU), String(process.pid)])
   const worker = new Worker(new URL(import.meta.url))
@@ -250,7 +250,7 @@ async function main(words: Words): Promise<void> {
 
 if (!isMainThread) serveUpstream()
 else {
-  const words = readWords()
+  const words = readArgs()
   const lack = words && missing(words)
   if (!words || lack) console.error(lack ?? HELP)
   process.exitCode = !words ? 2 : lack ? 1 : await main(words).then(() => 0)

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The commands, thin: read the words, call the story, print, exit. 0 done, 1 failed at run time, 2 wrong usage or configuration. */
+/** The commands, thin: read the args, call the story, print, exit. 0 done, 1 failed at run time, 2 wrong usage or configuration. */
 import { existsSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { ConfigError, type Loaded, loadConfig } from './app/load-config.ts'
@@ -78,7 +78,7 @@ Starts a small API (orders, an event feed, a WebSocket) behind the gateway, on a
   portcullis healthcheck        asks /readyz of the admin listener; for containers`,
 }
 
-interface Words {
+interface Args {
   values: {
     config?: string
     set?: string[]
@@ -107,7 +107,7 @@ interface Words {
   positionals: string[]
 }
 
-function readWords(argv: string[]): Words {
+function readArgs(argv: string[]): Args {
   try {
     return parseArgs({
       args: argv,
@@ -145,16 +145,16 @@ function readWords(argv: string[]): Words {
 
 const DEFAULT_CONFIG = 'portcullis.yaml'
 
-const flagsOf = ({ set = [], port }: Words['values']): string[] => [...set, ...(port ? [`server.port=${port}`] : [])]
+const flagsOf = ({ set = [], port }: Args['values']): string[] => [...set, ...(port ? [`server.port=${port}`] : [])]
 
-function load({ values }: Words, needSecrets = true): Loaded {
+function load({ values }: Args, needSecrets = true): Loaded {
   const file = values.config ?? (existsSync(DEFAULT_CONFIG) ? DEFAULT_CONFIG : undefined)
   return loadConfig({ file, flags: flagsOf(values), needSecrets })
 }
 
 /** Opens the stores for one command. Logs go nowhere: the command prints what it did. */
-async function withCore<T>(words: Words, work: (core: Core) => Promise<T>, { needsKeys = true } = {}): Promise<T> {
-  const { config, secrets } = load(words)
+async function withCore<T>(args: Args, work: (core: Core) => Promise<T>, { needsKeys = true } = {}): Promise<T> {
+  const { config, secrets } = load(args)
   const [{ buildCore }, { migrateUp }] = await Promise.all([import('./app/services.ts'), import('./platform/db/migrate.ts')])
   const core = await buildCore({ config, secrets, logger: createLogger('silent') })
   try {
@@ -168,9 +168,9 @@ async function withCore<T>(words: Words, work: (core: Core) => Promise<T>, { nee
   }
 }
 
-const commands: Record<string, (words: Words) => Promise<number>> = {
-  async serve(words) {
-    const { config, secrets, warnings } = load(words)
+const commands: Record<string, (args: Args) => Promise<number>> = {
+  async serve(args) {
+    const { config, secrets, warnings } = load(args)
     const { serve } = await import('./app/serve.ts') // heavy parts are loaded by the commands that need them: a health check is asked often
     const output = createLogOutput()
     const logger = createLogger(config.log.level, output)
@@ -184,16 +184,16 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
     return -1 // runs on
   },
 
-  async demo(words) {
+  async demo(args) {
     const { runDemo } = await import('./demo/demo.ts')
-    await runDemo({ file: words.values.config, flags: flagsOf(words.values) })
+    await runDemo({ file: args.values.config, flags: flagsOf(args.values) })
     return -1
   },
 
-  async check(words) {
-    const { json, print: shouldPrint } = words.values
+  async check(args) {
+    const { json, print: shouldPrint } = args.values
     try {
-      const { config, warnings } = load(words, false)
+      const { config, warnings } = load(args, false)
       for (const warning of warnings) if (!json) complain(`warning: ${formatProblem(warning)}`)
       if (json) print(JSON.stringify({ ok: true, problems: [], warnings: warnings.map(formatProblem) }))
       else if (shouldPrint) print((await import('yaml')).stringify(withoutSecrets(config)).trimEnd())
@@ -206,8 +206,8 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
     }
   },
 
-  async routes(words) {
-    const { config } = load(words, false)
+  async routes(args) {
+    const { config } = load(args, false)
     const rows = compileRoutes(config).routes.map((r) => ({
       name: r.name,
       host: r.host ?? '*',
@@ -219,16 +219,16 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
       websocket: r.websocket,
     }))
     rows.sort((a, b) => a.host.localeCompare(b.host) || b.path.length - a.path.length)
-    print(words.values.json ? JSON.stringify(rows) : table(rows))
+    print(args.values.json ? JSON.stringify(rows) : table(rows))
     return 0
   },
 
-  async migrate(words) {
-    const [action] = words.positionals
+  async migrate(args) {
+    const [action] = args.positionals
     if (!['up', 'down', 'status'].includes(action ?? '')) throw new UsageError('migrate takes up, down or status')
     const { migrateDown, migrateUp, migrationStatus } = await import('./platform/db/migrate.ts')
     return withCore(
-      words,
+      args,
       async ({ db }) => {
         if (action === 'status')
           print(table((await migrationStatus(db)).map((m) => ({ step: m.name, applied: m.executedAt?.toISOString() ?? 'no' }))))
@@ -242,13 +242,13 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
     )
   },
 
-  async keys(words) {
-    const [action] = words.positionals
+  async keys(args) {
+    const [action] = args.positionals
     if (action !== 'list' && action !== 'rotate') throw new UsageError('keys takes list or rotate')
-    return withCore(words, async ({ administration }) => {
+    return withCore(args, async ({ administration }) => {
       if (action === 'rotate') {
         const { BY_OPERATOR } = await import('./commands/users.ts')
-        const key = await administration.rotateKey({ now: words.values.now ?? false }, BY_OPERATOR)
+        const key = await administration.rotateKey({ now: args.values.now ?? false }, BY_OPERATOR)
         complain(
           key.state === 'current' ? `${key.kid} signs now` : `${key.kid} is published and will sign from ${key.activatesAt.toISOString()}`,
         )
@@ -261,42 +261,42 @@ const commands: Record<string, (words: Words) => Promise<number>> = {
         signs_from: k.activatesAt.toISOString(),
         retired: k.retiredAt?.toISOString() ?? '-',
       }))
-      print(words.values.json ? JSON.stringify(rows) : table(rows))
+      print(args.values.json ? JSON.stringify(rows) : table(rows))
       return 0
     })
   },
 
-  async users(words) {
+  async users(args) {
     const { readUsersCommand } = await import('./commands/users.ts')
-    const command = await readUsersCommand(words)
-    return withCore(words, command)
+    const command = await readUsersCommand(args)
+    return withCore(args, command)
   },
 
-  async clients(words) {
+  async clients(args) {
     const { readClientsCommand } = await import('./commands/clients.ts')
-    const command = readClientsCommand(words)
-    return withCore(words, async ({ clients }) => {
+    const command = readClientsCommand(args)
+    return withCore(args, async ({ clients }) => {
       await command(clients)
       return 0
     })
   },
 
-  async audit(words) {
+  async audit(args) {
     const { readAuditCommand } = await import('./commands/audit.ts')
     // it only reads: the database is left at its schema
-    return withCore(words, readAuditCommand(words), { needsKeys: false })
+    return withCore(args, readAuditCommand(args), { needsKeys: false })
   },
 
-  async cleanup(words) {
-    return withCore(words, async ({ cleanup }) => {
+  async cleanup(args) {
+    return withCore(args, async ({ cleanup }) => {
       const result = await cleanup()
       print(result ? JSON.stringify(result) : 'another gateway is cleaning up')
       return 0
     })
   },
 
-  async healthcheck(words) {
-    const { admin } = load(words, false).config
+  async healthcheck(args) {
+    const { admin } = load(args, false).config
     const host = admin.host === '0.0.0.0' || admin.host === '::' ? '127.0.0.1' : admin.host
     const status = await fetch(`http://${host}:${admin.port}/readyz`, { signal: AbortSignal.timeout(3000) }).then(
       (r) => r.status,
@@ -318,15 +318,15 @@ function misused(text: string): number {
 }
 
 async function run(argv: string[]): Promise<number> {
-  const words = readWords(argv)
-  const [name, ...positionals] = words.positionals
-  if (words.values.version) return done(VERSION)
-  if (!name) return words.values.help ? done(HELP) : misused(HELP)
+  const args = readArgs(argv)
+  const [name, ...positionals] = args.positionals
+  if (args.values.version) return done(VERSION)
+  if (!name) return args.values.help ? done(HELP) : misused(HELP)
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (!command) throw new UsageError(`no such command: ${name}`)
   const help = COMMAND_HELP[name]!
-  if (words.values.help) return done(typeof help === 'string' ? help : await help())
-  return command({ ...words, positionals })
+  if (args.values.help) return done(typeof help === 'string' ? help : await help())
+  return command({ ...args, positionals })
 }
 
 function exitCodeOf(error: unknown): number {

@@ -47,7 +47,7 @@ Exit code: 0; 99 a must was missed; 1 something that is here could not be measur
 
 const complain = (text: string) => void process.stderr.write(`${text}\n`)
 
-interface Words extends Options {
+interface Args extends Options {
   only: string[]
   bin: string
   install: boolean
@@ -57,7 +57,7 @@ interface Words extends Options {
 }
 
 /** Null: wrong usage. */
-function readWords(): Words | null {
+function readArgs(): Args | null {
   try {
     const number = (fallback: string) => ({ type: 'string', default: fallback }) as const
     const { values } = parseArgs({
@@ -82,7 +82,7 @@ function readWords(): Words | null {
   }
 }
 
-async function run({ only, bin, out, profile, runs, seconds, connections }: Words): Promise<number> {
+async function run({ only, bin, out, profile, runs, seconds, connections }: Args): Promise<number> {
   for (const { command, install } of [WRK, TASKSET]) if (!has(command)) throw new Error(`${command} is missing: ${install}`)
   const options = { runs, seconds, connections }
   const machine = machineFacts()
@@ -145,7 +145,7 @@ function install(bin: string): number {
 }
 
 async function main(): Promise<number> {
-  const words = readWords()
+  const words = readArgs()
   if (!words) complain(HELP)
   if (words?.help) console.log(HELP)
   if (!words || words.help) return words ? 0 : 2

@@ -83,7 +83,7 @@ export async function start(subject: Subject, parent: string, neighbours: Neighb
     await untilReady(child, launch.readyUrl, url)
     // a client sends its token whoever is in between: who does not read it still passes it on
     running.token = (await launch.token?.()) ?? neighbours.identity.tokens.EdDSA
-    await demandHonest(subject, running)
+    await assertHonest(subject, running)
     return running
   } catch (error) {
     const said = running.complaints()
@@ -114,7 +114,7 @@ async function untilIdle(pid: number): Promise<void> {
 }
 
 /** A gateway that lets everybody pass would be a fast one. */
-async function demandHonest({ checksTokens }: Subject, { url, token }: Running): Promise<void> {
+async function assertHonest({ checksTokens }: Subject, { url, token }: Running): Promise<void> {
   const get = async (bearer: string | null) => {
     const answer = await fetch(url, { headers: bearer === null ? {} : { authorization: `Bearer ${bearer}` }, redirect: 'manual' })
     return { status: answer.status, body: await answer.text() }

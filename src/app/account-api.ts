@@ -1,11 +1,11 @@
 import type { Authenticate } from '../identity/access/authenticate.ts'
 import { createPrincipalReader } from '../identity/access/authenticate.ts'
-import type { GuessLimit } from '../identity/access/invalid-token-limit.ts'
-import { createCaller } from '../identity/access/require-auth.ts'
+import type { InvalidTokenLimit } from '../identity/access/invalid-token-limit.ts'
+import { createRequireAuth } from '../identity/access/require-auth.ts'
 import { createAccountDeletion } from '../identity/accounts/account-deletion.service.ts'
 import { authRoutes } from '../identity/accounts/auth.routes.ts'
-import { createDeferred } from '../identity/accounts/background-queue.ts'
-import { createEntering } from '../identity/accounts/complete-login.ts'
+import { createBackgroundQueue } from '../identity/accounts/background-queue.ts'
+import { createLoginCompletion } from '../identity/accounts/complete-login.ts'
 import { emailRoutes } from '../identity/accounts/email.routes.ts'
 import { createEmailVerification } from '../identity/accounts/email-verification.service.ts'
 import { createLinks } from '../identity/accounts/links.ts'
@@ -30,7 +30,7 @@ import { createApiKeys } from '../identity/api-keys/api-keys.service.ts'
 import type { ApiKeyAuthentication } from '../identity/api-keys/authenticate-key.ts'
 import { createCredentialLimits } from '../identity/credentials/credential-limits.ts'
 import { createPasswordCheck } from '../identity/credentials/password-check.ts'
-import { createGuesses } from '../identity/factors/code-attempts.ts'
+import { createCodeAttempts } from '../identity/factors/code-attempts.ts'
 import { createEnrolment } from '../identity/factors/enrolment.service.ts'
 import { mfaRoutes } from '../identity/factors/mfa.routes.ts'
 import { createSecondFactor } from '../identity/factors/second-factor.ts'
@@ -41,7 +41,7 @@ import { createIntrospection } from '../identity/oauth/introspection.service.ts'
 import { oauthRoutes } from '../identity/oauth/oauth.routes.ts'
 import { createTokenGrant } from '../identity/oauth/token-grant.service.ts'
 import { createTokenRevocation } from '../identity/oauth/token-revocation.service.ts'
-import type { SessionOpening } from '../identity/sessions/open-session.ts'
+import type { SessionOpener } from '../identity/sessions/open-session.ts'
 import type { RefreshTokens } from '../identity/sessions/refresh-tokens.ts'
 import type { AccessTokens } from '../identity/tokens/access-tokens.ts'
 import { createMfaTokens } from '../identity/tokens/mfa-tokens.ts'
@@ -56,10 +56,10 @@ export interface EndpointsDeps {
   limiter: Limiter
   accessTokens: AccessTokens
   refreshTokens: RefreshTokens
-  opening: SessionOpening
+  sessionOpener: SessionOpener
   grantsOf: (roles: readonly string[]) => Grants
   keyAuthentication: ApiKeyAuthentication
-  tokenGuesses: GuessLimit
+  limitInvalidTokens: InvalidTokenLimit
   authenticate: Authenticate
   lastErrors: () => Promise<ErrorRecord[]>
 }
@@ -76,31 +76,32 @@ export function createEndpoints({
   limiter,
   accessTokens,
   refreshTokens,
-  opening,
+  sessionOpener,
   grantsOf,
   keyAuthentication,
-  tokenGuesses,
+  limitInvalidTokens,
   authenticate,
   lastErrors,
 }: EndpointsDeps): Endpoints {
-  const { config, logger, clock, metrics, db, secrets, keyring, revocations, ending, passwords, policy, audit, outbox, devices } = core
+  const { config, logger, clock, metrics, db, secrets, keyring, revocations, sessionRevoker, passwords, policy, audit, outbox, devices } =
+    core
 
   const limits = createCredentialLimits(limiter, secrets, config.limits.credentials)
   const passwordCheck = createPasswordCheck({ db, audit, passwords, limits })
-  const entering = createEntering({ opening, devices, audit })
+  const loginCompletion = createLoginCompletion({ sessionOpener, devices, audit })
   const mfaTokens = createMfaTokens({ keyring, issuer: config.tokens.issuer, clock })
   const factor = createSecondFactor({ secrets })
-  const guesses = createGuesses({ db, audit, limits, metrics })
-  const login = createLogin({ db, audit, passwords, limits, devices, entering, mfaTokens, metrics })
-  const loginMfa = createLoginMfa({ db, mfaTokens, factor, guesses, devices, entering, outbox, metrics })
-  const proving = { db, audit, outbox, passwordCheck, factor, guesses, ending, revocations, metrics }
-  const reauthenticate = createReauthentication({ ...proving, opening })
+  const codeAttempts = createCodeAttempts({ db, audit, limits, metrics })
+  const login = createLogin({ db, audit, passwords, limits, devices, loginCompletion, mfaTokens, metrics })
+  const loginMfa = createLoginMfa({ db, mfaTokens, factor, codeAttempts, devices, loginCompletion, outbox, metrics })
+  const proving = { db, audit, outbox, passwordCheck, factor, codeAttempts, sessionRevoker, revocations, metrics }
+  const reauthenticate = createReauthentication({ ...proving, sessionOpener })
   const enrolment = createEnrolment({ ...proving, clock, config })
-  const sessions = createSessions({ db, metrics, audit, ending, revocations })
-  const caller = createCaller(authenticate)
-  const deferred = createDeferred(logger)
+  const sessions = createSessions({ db, metrics, audit, sessionRevoker, revocations })
+  const requireAuth = createRequireAuth(authenticate)
+  const backgroundQueue = createBackgroundQueue(logger)
   const links = createLinks(config)
-  const pending = createPendingRegistrations({ db, audit, limits, links, outbox, deferred })
+  const pending = createPendingRegistrations({ db, audit, limits, links, outbox, backgroundQueue })
   const register = createRegister({
     db,
     audit,
@@ -108,18 +109,30 @@ export function createEndpoints({
     passwords,
     policy,
     limits,
-    opening,
-    entering,
+    sessionOpener,
+    loginCompletion,
     devices,
     links,
     outbox,
     pending,
     metrics,
   })
-  const verification = createEmailVerification({ db, audit, limits, links, outbox, pending, ending, revocations, metrics })
-  const refresh = createRefresh({ refreshTokens, opening, revocations, limits, metrics, logger })
-  const logout = createLogout({ db, metrics, audit, ending, revocations, refreshTokens })
-  const profile = createProfile({ db, clock, audit, auth: config.auth, limits, links, outbox, passwordCheck, ending, revocations, metrics })
+  const verification = createEmailVerification({ db, audit, limits, links, outbox, pending, sessionRevoker, revocations, metrics })
+  const refresh = createRefresh({ refreshTokens, sessionOpener, revocations, limits, metrics, logger })
+  const logout = createLogout({ db, metrics, audit, sessionRevoker, revocations, refreshTokens })
+  const profile = createProfile({
+    db,
+    clock,
+    audit,
+    auth: config.auth,
+    limits,
+    links,
+    outbox,
+    passwordCheck,
+    sessionRevoker,
+    revocations,
+    metrics,
+  })
   const changePassword = createPasswordChange({
     db,
     audit,
@@ -127,14 +140,26 @@ export function createEndpoints({
     passwords,
     policy,
     passwordCheck,
-    ending,
-    opening,
+    sessionRevoker,
+    sessionOpener,
     revocations,
     metrics,
   })
-  const recovery = createRecovery({ db, audit, outbox, links, passwords, policy, limits, ending, revocations, deferred, metrics })
+  const recovery = createRecovery({
+    db,
+    audit,
+    outbox,
+    links,
+    passwords,
+    policy,
+    limits,
+    sessionRevoker,
+    revocations,
+    backgroundQueue,
+    metrics,
+  })
 
-  const apiKeys = createApiKeys({ db, clock, audit, outbox, ending, revocations, grantsOf, config, metrics })
+  const apiKeys = createApiKeys({ db, clock, audit, outbox, sessionRevoker, revocations, grantsOf, config, metrics })
 
   const deleteAccount = createAccountDeletion({ db, audit, clock, passwordCheck, eraseAccount: core.eraseAccount, revocations, metrics })
   const assertions = createClientAssertions({ db, clock, config })
@@ -158,26 +183,26 @@ export function createEndpoints({
     refreshTokens,
     apiKeys,
     logout,
-    clientEnding: core.clientEnding,
+    clientRevoker: core.clientRevoker,
     revocations,
-    guesses: tokenGuesses,
+    limitInvalidTokens,
     metrics,
   })
 
   return {
     async register(auth) {
-      await auth.register(authRoutes({ register, login, loginMfa, reauthenticate, refresh, logout, caller }))
-      await auth.register(meRoutes({ profile, changePassword, deleteAccount, caller }))
-      await auth.register(mfaRoutes({ enrolment, caller }))
-      await auth.register(sessionRoutes({ sessions, caller }))
-      await auth.register(emailRoutes({ verification, caller }))
+      await auth.register(authRoutes({ register, login, loginMfa, reauthenticate, refresh, logout, requireAuth }))
+      await auth.register(meRoutes({ profile, changePassword, deleteAccount, requireAuth }))
+      await auth.register(mfaRoutes({ enrolment, requireAuth }))
+      await auth.register(sessionRoutes({ sessions, requireAuth }))
+      await auth.register(emailRoutes({ verification, requireAuth }))
       await auth.register(pageRoutes(config))
       await auth.register(recoveryRoutes(recovery))
-      await auth.register(apiKeyRoutes({ apiKeys, caller }))
+      await auth.register(apiKeyRoutes({ apiKeys, requireAuth }))
       await auth.register(oauthRoutes({ grantToken, introspect, revokeToken }))
-      await auth.register(clientRoutes({ clients: core.clients, caller }))
-      await auth.register(adminRoutes({ db, administration: core.administration, config, lastErrors, caller }))
+      await auth.register(clientRoutes({ clients: core.clients, requireAuth }))
+      await auth.register(adminRoutes({ db, administration: core.administration, config, lastErrors, requireAuth }))
     },
-    settled: deferred.settled,
+    settled: backgroundQueue.settled,
   }
 }

@@ -8,10 +8,10 @@ import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 import { createAuthenticate } from '../identity/access/authenticate.ts'
-import { createGuessLimit } from '../identity/access/invalid-token-limit.ts'
+import { createInvalidTokenLimit } from '../identity/access/invalid-token-limit.ts'
 import { createApiKeyAuthentication } from '../identity/api-keys/authenticate-key.ts'
 import { wellKnownRoutes } from '../identity/oauth/well-known.routes.ts'
-import { createSessionOpening } from '../identity/sessions/open-session.ts'
+import { createSessionOpener } from '../identity/sessions/open-session.ts'
 import { createRefreshTokens } from '../identity/sessions/refresh-tokens.ts'
 import { createAccessTokens } from '../identity/tokens/access-tokens.ts'
 import { createAssertions } from '../identity/tokens/assertions.ts'
@@ -63,24 +63,24 @@ export interface App {
 export async function buildApp(options: BuildOptions): Promise<App> {
   const { team } = options
   const core = await buildCore(options)
-  const { config, logger, clock, metrics, database, db, redis, secrets, keyring, revocations, ending, audit, outbox } = core
+  const { config, logger, clock, metrics, database, db, redis, secrets, keyring, revocations, sessionRevoker, audit, outbox } = core
 
   const guard = createRedisGuard(() => clock.steady())
   const shares = config.server.replicas * (team?.workers ?? 1)
   const limiter = createLimiter({ redis, guard, shares, counters: createCounterTable(db), metrics })
   const accessTokens = createAccessTokens({ keyring, tokens: config.tokens, clock })
-  const refreshTokens = createRefreshTokens({ db, audit, outbox, secrets, ending, tokens: config.tokens, auth: config.auth })
+  const refreshTokens = createRefreshTokens({ db, audit, outbox, secrets, sessionRevoker, tokens: config.tokens, auth: config.auth })
   const grantsOf = createRoles(config.auth.roles)
-  const opening = createSessionOpening({ accessTokens, refreshTokens, ending, revocations, grantsOf, config })
-  const tokenGuesses = createGuessLimit(limiter, config.limits.credentials)
-  const keyAuthentication = createApiKeyAuthentication({ db, revocations, guesses: tokenGuesses, grantsOf, config, metrics, clock })
+  const sessionOpener = createSessionOpener({ accessTokens, refreshTokens, sessionRevoker, revocations, grantsOf, config })
+  const limitInvalidTokens = createInvalidTokenLimit(limiter, config.limits.credentials)
+  const keyAuthentication = createApiKeyAuthentication({ db, revocations, limitInvalidTokens, grantsOf, config, metrics, clock })
   const { authenticate: authenticateKey } = keyAuthentication
   const authenticate = createAuthenticate({
     authenticateKey,
     accessTokens,
     keyring,
     revocations,
-    guesses: tokenGuesses,
+    limitInvalidTokens,
     config,
     metrics,
     clock,
@@ -117,10 +117,10 @@ export async function buildApp(options: BuildOptions): Promise<App> {
     limiter,
     accessTokens,
     refreshTokens,
-    opening,
+    sessionOpener,
     grantsOf,
     keyAuthentication,
-    tokenGuesses,
+    limitInvalidTokens,
     authenticate,
     lastErrors,
   })

@@ -28,5 +28,5 @@ export const portOf = (address: string): number => Number(new URL(address).port)
 /** How long a stop may take before it is cut short. */
 export const graceMs = ({ server: { shutdownDelayMs, shutdownTimeoutMs } }: Config): number => shutdownDelayMs + shutdownTimeoutMs + 5000
 
-export const tellOf = (error: Error, logger: Logger): void =>
+export const logUncaught = (error: Error, logger: Logger): void =>
   logger.fatal({ reason: 'internal', err: { type: error.name, message: error.message, stack: error.stack } }, 'an error that nobody caught')

@@ -6,7 +6,7 @@ import type { Config } from '../platform/config/schema.ts'
 import type { RefusalObserver } from '../platform/http/refuse.ts'
 import type { Clock } from '../platform/lib/clock.ts'
 import { causeText, problem } from '../platform/lib/errors.ts'
-import { remembering } from '../platform/lib/memoize.ts'
+import { memoize } from '../platform/lib/memoize.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import { createLineWriter, type Logger } from '../platform/telemetry/logger.ts'
 import { type Metrics, methodLabel } from '../platform/telemetry/metrics.ts'
@@ -43,11 +43,11 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
   metrics.inFlight.collectFrom(() => inFlight)
 
   /** Looked up by name, not by a hash of all labels. */
-  const seriesOf = remembering((route: string) => ({
+  const seriesOf = memoize((route: string) => ({
     overhead: metrics.overheadSeconds.bind({ route }),
-    ofMethod: remembering((method: string) => ({
+    ofMethod: memoize((method: string) => ({
       seconds: metrics.requestSeconds.bind({ route, method }),
-      ofStatus: remembering((status: number) => metrics.requests.bind({ method, route, status: String(status) })),
+      ofStatus: memoize((status: number) => metrics.requests.bind({ method, route, status: String(status) })),
     })),
   }))
   function count({ label, upstream, startedAt }: Exchange, method: string, status: number, seconds: number): void {

@@ -4,7 +4,7 @@ import closeWithGrace from 'close-with-grace'
 import type { Config } from '../platform/config/schema.ts'
 import { flushLogger } from '../platform/telemetry/logger.ts'
 import { buildApp } from './app.ts'
-import { graceMs, listen, portOf, type Running, type ServeOptions, tellOf } from './listen.ts'
+import { graceMs, listen, logUncaught, portOf, type Running, type ServeOptions } from './listen.ts'
 import { supervise } from './supervisor.ts'
 
 /** Starts the listeners: admin first, so that readiness can be asked while the rest starts. Ends the process on SIGTERM and SIGINT. */
@@ -13,7 +13,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
   announceStores(options)
   let running: Running | undefined
   closeWithGrace({ delay: graceMs(config) + 1000, logger: false }, async ({ signal, err }) => {
-    if (err) tellOf(err, logger)
+    if (err) logUncaught(err, logger)
     logger.info({ signal }, 'stopping: finishing what is in flight')
     await running?.stop()
     logger.info('stopped')

@@ -13,7 +13,7 @@ import type { Logger } from '../platform/telemetry/logger.ts'
 import type { Metrics } from '../platform/telemetry/metrics.ts'
 import { createCors } from '../proxy/cors.ts'
 import { createHttpsLocation, strictTransport } from '../proxy/https-only.ts'
-import { demandCanonical, type Pipeline, PROXIED_METHODS } from '../proxy/pipeline.ts'
+import { assertCanonical, type Pipeline, PROXIED_METHODS } from '../proxy/pipeline.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
 import { type Certificate, readCertificate, watchCertificate } from './certificate.ts'
 import { createErrorHandler } from './error-handler.ts'
@@ -103,7 +103,7 @@ export async function createServer({ config, clock, logger, pipeline, observer, 
     fields.push('x-request-id', exchange.requestId)
     if (isLastOf(request.raw.socket)) fields.push('connection', 'close')
     if (hsts && exchange.client.isSecure) fields.push('strict-transport-security', hsts)
-    demandCanonical(exchange)
+    assertCanonical(exchange)
     if (config.server.httpsOnly && !exchange.client.isSecure && exchange.target?.path !== '/health')
       return void setFields(reply, fields).code(308).header('location', httpsLocation(request.raw)).send()
     const isPreflight = addCors(request, fields)

@@ -7,9 +7,9 @@ import { createPasswordPolicy } from '../identity/credentials/password-policy.ts
 import { createPasswords } from '../identity/credentials/passwords.ts'
 import { resealFactors } from '../identity/factors/reseal-factors.ts'
 import { createClients } from '../identity/oauth/clients.service.ts'
-import { createClientEnding } from '../identity/oauth/revoke-client.ts'
+import { createClientRevoker } from '../identity/oauth/revoke-client.ts'
 import { createRevocations } from '../identity/sessions/revocations.ts'
-import { createSessionEnding } from '../identity/sessions/revoke-sessions.ts'
+import { createSessionRevoker } from '../identity/sessions/revoke-sessions.ts'
 import { createKeyring } from '../identity/tokens/keyring.ts'
 import { createLastAdmin } from '../identity/users/last-admin.ts'
 import { createAudit } from '../platform/audit/audit.ts'
@@ -72,7 +72,7 @@ export async function buildCore({ config, secrets: values, logger, clock = syste
     logger,
     broadcasts: [team?.siblings, redis?.broadcast].filter((b) => b !== undefined),
   })
-  const ending = createSessionEnding(revocations, config.tokens)
+  const sessionRevoker = createSessionRevoker(revocations, config.tokens)
   const passwords = await createPasswords(config.auth.password, metrics)
   const policy = createPasswordPolicy(config, metrics, logger)
   const audit = createAudit({ secrets })
@@ -81,7 +81,7 @@ export async function buildCore({ config, secrets: values, logger, clock = syste
   const mails = transport ?? openTransport(config, logger)
   const sender = createSender({ db, secrets, transport: mails, metrics, logger })
   const keepAdmin = createLastAdmin(config.auth.roles)
-  const eraseAccount = createAccountErasure({ audit, ending, keepAdmin })
+  const eraseAccount = createAccountErasure({ audit, sessionRevoker, keepAdmin })
   const administration = createAdministration({
     db,
     audit,
@@ -90,14 +90,14 @@ export async function buildCore({ config, secrets: values, logger, clock = syste
     policy,
     keyring,
     outbox,
-    ending,
+    sessionRevoker,
     revocations,
     keepAdmin,
     eraseAccount,
     metrics,
   })
-  const clientEnding = createClientEnding(revocations, config.tokens)
-  const clients = createClients({ db, audit, clientEnding, revocations, metrics })
+  const clientRevoker = createClientRevoker(revocations, config.tokens)
+  const clients = createClients({ db, audit, clientRevoker, revocations, metrics })
   const { sealSeconds, retentionDays } = config.auth.audit
   const sealer = createSealer({ db, secrets, audit, sealSeconds, metrics, logger })
   const removeOldAudit = createAuditRetention({ secrets, audit, retentionDays })
@@ -115,7 +115,7 @@ export async function buildCore({ config, secrets: values, logger, clock = syste
     secrets,
     keyring,
     revocations,
-    ending,
+    sessionRevoker,
     passwords,
     policy,
     audit,
@@ -126,7 +126,7 @@ export async function buildCore({ config, secrets: values, logger, clock = syste
     sender,
     administration,
     importUsers: createImport({ db, audit }),
-    clientEnding,
+    clientRevoker,
     clients,
     cleanup,
     async close() {

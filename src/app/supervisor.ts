@@ -8,7 +8,7 @@ import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Config } from '../platform/config/schema.ts'
 import { schedule } from '../platform/jobs/schedule.ts'
-import { type Channel, createChannel } from '../platform/lib/ipc-channel.ts'
+import { createIpcChannel, type IpcChannel } from '../platform/lib/ipc-channel.ts'
 import { collectLines } from '../platform/telemetry/logger.ts'
 import { createAdminServer } from './admin-server.ts'
 import { graceMs, portOf, type Running, type ServeOptions } from './listen.ts'
@@ -18,7 +18,7 @@ import { ASK_MS, type Assignment, type SupervisorAnswers, type WorkerAnswers } f
 
 interface Member {
   worker: Worker
-  channel: Channel<WorkerAnswers>
+  channel: IpcChannel<WorkerAnswers>
   startedAt: number
 }
 
@@ -62,7 +62,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       },
       lastErrors: async () => (await askAll(({ channel }) => channel.ask('lastErrors', null, ASK_MS))).flat(),
     }
-    const channel = createChannel<WorkerAnswers>(worker.process, answers)
+    const channel = createIpcChannel<WorkerAnswers>(worker.process, answers)
     const member: Member = { worker, channel, startedAt: performance.now() }
     members.add(member)
     // lines of several writers would run into each other in a pipe

@@ -1,10 +1,10 @@
 /** One of several processes that serve: it has the listener and everything behind it, and is told by the supervisor what to be. */
 import cluster from 'node:cluster'
 import closeWithGrace from 'close-with-grace'
-import { createChannel } from '../platform/lib/ipc-channel.ts'
+import { createIpcChannel } from '../platform/lib/ipc-channel.ts'
 import { createLogger, flushLogger } from '../platform/telemetry/logger.ts'
 import { type App, buildApp } from './app.ts'
-import { graceMs, listen, tellOf } from './listen.ts'
+import { graceMs, listen, logUncaught } from './listen.ts'
 import { ASK_MS, type Assignment, type SupervisorAnswers, type WorkerAnswers } from './worker-protocol.ts'
 
 let app: App | undefined
@@ -22,7 +22,7 @@ const answers: WorkerAnswers = {
     app = await buildApp({ config, secrets, logger, team: { workers, siblings } })
     const running = app
     const grace = closeWithGrace({ delay: graceMs(config), logger: false, skip: ['SIGINT'] }, async ({ err }) => {
-      if (err) tellOf(err, logger)
+      if (err) logUncaught(err, logger)
       await running.stop()
       await flushLogger(logger)
     })
@@ -38,7 +38,7 @@ const answers: WorkerAnswers = {
   },
   stop: () => stop(),
 }
-const supervisor = createChannel<SupervisorAnswers>(process, answers)
+const supervisor = createIpcChannel<SupervisorAnswers>(process, answers)
 
 // a terminal tells the whole group: the supervisor asks for the end, once it is time
 process.on('SIGINT', () => {})

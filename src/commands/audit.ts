@@ -8,7 +8,7 @@ import { verifyAudit } from '../platform/audit/verify.ts'
 import type { Db } from '../platform/db/database.ts'
 import { isId } from '../platform/lib/ids.ts'
 import { print, UsageError } from '../platform/lib/terminal.ts'
-import { isOfOurTime } from '../platform/lib/timestamps.ts'
+import { isStorable } from '../platform/lib/timestamps.ts'
 import type { Secrets } from '../platform/vault/secrets.ts'
 
 export const AUDIT_HELP = `portcullis audit verify|export --config FILE
@@ -20,7 +20,7 @@ export const AUDIT_HELP = `portcullis audit verify|export --config FILE
 
 A user who was deleted is named by id.`
 
-export interface AuditWords {
+export interface AuditArgs {
   values: { head?: string; user?: string; event?: string; since?: string; until?: string }
   positionals: string[]
 }
@@ -29,13 +29,13 @@ export interface AuditWords {
 type Run = (stores: { db: Db; secrets: Secrets }) => Promise<number>
 
 /** @throws UsageError */
-export function readAuditCommand({ values, positionals: [action] }: AuditWords): Run {
+export function readAuditCommand({ values, positionals: [action] }: AuditArgs): Run {
   if (action === 'verify') return readVerify(values)
   if (action === 'export') return readExport(values)
   throw new UsageError('audit takes verify or export')
 }
 
-function readVerify({ head: text }: AuditWords['values']): Run {
+function readVerify({ head: text }: AuditArgs['values']): Run {
   const known = text === undefined ? undefined : readHead(text)
   if (known === null) throw new UsageError('--head is <number>:<hash>, as in a log line audit_sealed')
   return async ({ db, secrets }) => {
@@ -50,7 +50,7 @@ function readVerify({ head: text }: AuditWords['values']): Run {
   }
 }
 
-function readExport({ user, event, since, until }: AuditWords['values']): Run {
+function readExport({ user, event, since, until }: AuditArgs['values']): Run {
   const filter = { event, since: instantOf('since', since), until: instantOf('until', until) }
   return async ({ db }) => {
     const userId = user && (await userIdOf(db, user))
@@ -76,7 +76,7 @@ async function userIdOf(db: Db, login: string): Promise<string> {
 function instantOf(flag: string, text: string | undefined): Date | undefined {
   if (text === undefined) return undefined
   const instant = new Date(text)
-  if (!/^\d{4}-\d\d-\d\d/.test(text) || !isOfOurTime(instant))
+  if (!/^\d{4}-\d\d-\d\d/.test(text) || !isStorable(instant))
     throw new UsageError(`--${flag} is a date or an instant: 2026-11-01, 2026-11-01T12:00:00Z`)
   return instant
 }

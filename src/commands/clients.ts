@@ -14,7 +14,7 @@ export const CLIENTS_HELP = `portcullis clients create|list|disable|enable|delet
   portcullis clients enable CLIENT
   portcullis clients delete CLIENT`
 
-export interface ClientsWords {
+export interface ClientsArgs {
   values: { json?: boolean; name?: string; role?: string[]; scope?: string[]; jwks?: string }
   positionals: string[]
 }
@@ -28,7 +28,7 @@ const CHANGES: Record<string, (clients: Clients, ref: string) => Promise<unknown
 }
 
 /** @throws UsageError */
-export function readClientsCommand({ values, positionals }: ClientsWords): Run {
+export function readClientsCommand({ values, positionals }: ClientsArgs): Run {
   const [action = '', ref = ''] = positionals
   if (action === 'create') return readCreate(values)
   if (action === 'list')
@@ -45,7 +45,7 @@ export function readClientsCommand({ values, positionals }: ClientsWords): Run {
   }
 }
 
-function readCreate({ name, role: roles = [], scope: scopes = [], jwks }: ClientsWords['values']): Run {
+function readCreate({ name, role: roles = [], scope: scopes = [], jwks }: ClientsArgs['values']): Run {
   if (!name) throw new UsageError('clients create needs --name')
   const input = { name, roles, scopes, ...(jwks === undefined ? {} : { jwks: readJson('jwks', jwks) }) }
   return async (clients) => print(JSON.stringify(await clients.create(input, BY_OPERATOR)))

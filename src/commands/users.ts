@@ -32,7 +32,7 @@ export const USERS_HELP = `portcullis users ACTION --config FILE
 
 Nothing takes away the last admin.`
 
-export interface UsersWords {
+export interface UsersArgs {
   values: {
     json?: boolean
     search?: string
@@ -46,13 +46,13 @@ export interface UsersWords {
   positionals: string[]
 }
 
-interface Stories {
+interface Services {
   administration: Administration
   importUsers: ImportUsers
 }
 
 /** @returns the exit code */
-type Run = (stories: Stories) => Promise<number>
+type Run = (services: Services) => Promise<number>
 
 export const BY_OPERATOR: Actor = { actor: 'command line', context: COMMAND_LINE }
 const DEFAULT_LIMIT = '1000'
@@ -73,15 +73,15 @@ const ROLE_CHANGES: Record<string, (administration: Administration, login: strin
 const ACTIONS = ['create', 'import', 'list', ...Object.keys(CHANGES), ...Object.keys(ROLE_CHANGES), 'delete']
 
 const done =
-  (work: (stories: Stories) => Promise<unknown>): Run =>
-  async (stories) => {
-    await work(stories)
+  (work: (services: Services) => Promise<unknown>): Run =>
+  async (services) => {
+    await work(services)
     return 0
   }
 const printUser = (user: User, more: object = {}) => print(JSON.stringify({ ...managedViewOf(user), ...more }))
 
 /** Reads the words, so that what is wrong with them is told before anything is opened. @throws UsageError */
-export async function readUsersCommand({ values, positionals }: UsersWords): Promise<Run> {
+export async function readUsersCommand({ values, positionals }: UsersArgs): Promise<Run> {
   const [action = '', login = '', role = ''] = positionals
   if (!ACTIONS.includes(action)) throw new UsageError(`users takes ${ACTIONS.slice(0, -1).join(', ')} or ${ACTIONS.at(-1)}`)
   if (action === 'create') return readCreate(values)
@@ -101,7 +101,7 @@ export async function readUsersCommand({ values, positionals }: UsersWords): Pro
   )
 }
 
-function readCreate({ email, username, role: roles = ['user'], 'password-stdin': isGiven }: UsersWords['values']): Run {
+function readCreate({ email, username, role: roles = ['user'], 'password-stdin': isGiven }: UsersArgs['values']): Run {
   if (!email || !username) throw new UsageError('users create needs --email and --username')
   return done(async ({ administration }) => {
     const given = isGiven ? await readLine() : undefined
@@ -112,7 +112,7 @@ function readCreate({ email, username, role: roles = ['user'], 'password-stdin':
   })
 }
 
-function readList({ search, role, limit = DEFAULT_LIMIT, json }: UsersWords['values']): Run {
+function readList({ search, role, limit = DEFAULT_LIMIT, json }: UsersArgs['values']): Run {
   if (!/^[1-9]\d{0,8}$/.test(limit)) throw new UsageError('--limit takes a number')
   if (role && role.length > 1) throw new UsageError('users list takes one --role')
   const filter: UserFilter = { search, role: role?.[0] }
@@ -131,7 +131,7 @@ function readList({ search, role, limit = DEFAULT_LIMIT, json }: UsersWords['val
   })
 }
 
-async function readImport({ 'dry-run': isDryRun = false }: UsersWords['values'], file: string): Promise<Run> {
+async function readImport({ 'dry-run': isDryRun = false }: UsersArgs['values'], file: string): Promise<Run> {
   if (!file) throw new UsageError('users import needs a FILE, or - for standard input')
   const input = file === '-' ? process.stdin : await openFile(file)
   return async ({ importUsers }) => {

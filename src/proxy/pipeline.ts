@@ -63,8 +63,8 @@ export function createPipeline({
       exchange.label = route.name
     },
     // CORS preflights have been answered by now                              (app/server.ts)
-    demandNetwork, //                                                         403
-    demandWebSocket, //                                                       400 426
+    assertNetwork, //                                                         403
+    assertWebSocket, //                                                       400 426
     (exchange, { headers }) => limits.client(exchange, hasCredential(headers)), // 429
     (exchange, { headers }) => {
       const principal = authenticate(headers, exchange.client) //               401 429 503
@@ -202,11 +202,11 @@ function match({ node, target }: Exchange, method: string, ownMethods: PipelineD
   return route
 }
 
-function demandNetwork({ route, client }: Exchange): void {
+function assertNetwork({ route, client }: Exchange): void {
   if (route!.networks && !route!.networks.allows(client.address)) throw problem('forbidden', { cause: 'the network of the client' })
 }
 
-function demandWebSocket({ isUpgrade, route }: Exchange, { headers, method }: IncomingMessage): void {
+function assertWebSocket({ isUpgrade, route }: Exchange, { headers, method }: IncomingMessage): void {
   if (!isUpgrade) return
   if (!route!.websocket) throw problem('upgrade_unsupported', { cause: `no upgrade to ${headers.upgrade} on this route` })
   if (headers.upgrade?.toLowerCase() !== 'websocket' || method !== 'GET')
@@ -219,6 +219,6 @@ function demandWebSocket({ isUpgrade, route }: Exchange, { headers, method }: In
 }
 
 /** For our own endpoints: the same refusal that `run` begins with. */
-export function demandCanonical(exchange: Exchange): void {
+export function assertCanonical(exchange: Exchange): void {
   if (exchange.refusal instanceof Problem) throw exchange.refusal
 }

@@ -61,13 +61,13 @@ const ask = (admits: readonly Admit[], key: string) => admits.map((decide) => de
 
 function admit(decisions: (Decision | Promise<Decision>)[], exchange: Exchange): Promise<void> | void {
   if (decisions.length === 0) return
-  if (areAllMade(decisions)) return demand(decisions, exchange)
-  return Promise.all(decisions).then((made) => demand(made, exchange))
+  if (areAllMade(decisions)) return assertAllowed(decisions, exchange)
+  return Promise.all(decisions).then((made) => assertAllowed(made, exchange))
 }
 
 const areAllMade = (decisions: (Decision | Promise<Decision>)[]): decisions is Decision[] => decisions.every((d) => !(d instanceof Promise))
 
-function demand(decisions: readonly Decision[], exchange: Exchange): void {
+function assertAllowed(decisions: readonly Decision[], exchange: Exchange): void {
   exchange.decisions.push(...decisions)
   const refused = decisions.find((d) => !d.isAllowed)
   if (!refused) return

@@ -80,7 +80,7 @@ const storms: Record<string, Storm> = {
   },
 }
 
-function readWords() {
+function readArgs() {
   try {
     const { values } = parseArgs({
       options: { only: { type: 'string' }, count: { type: 'string' }, seed: { type: 'string', default: '1' } },
@@ -152,7 +152,7 @@ async function run(name: string, count: number, place: Place): Promise<string[]>
 }
 
 async function main(): Promise<number> {
-  const words = readWords()
+  const words = readArgs()
   if (!words) {
     console.error(HELP)
     return 2

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createRevocations } from '../../src/identity/sessions/revocations.ts'
-import { createSessionEnding } from '../../src/identity/sessions/revoke-sessions.ts'
+import { createSessionRevoker } from '../../src/identity/sessions/revoke-sessions.ts'
 import { inTransaction } from '../../src/platform/db/database.ts'
 import { login, newUser } from '../support/client.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
@@ -18,7 +18,7 @@ describe('beyond maxSessions', () => {
     const { db, clock, logger, config } = gateway.app.core
     const revocations = createRevocations({ db, clock, logger, broadcasts: [], maxSessions: 1 })
     await revocations.poll()
-    const ending = createSessionEnding(revocations, config.tokens)
+    const ending = createSessionRevoker(revocations, config.tokens)
     const [first, second] = [await newUser(gateway), await newUser(gateway)]
     const elsewhere = await login(gateway, second)
     const end = async ({ id, token }: { id: string; token: string }) => {

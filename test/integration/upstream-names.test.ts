@@ -1,7 +1,7 @@
 import type { LookupAddress } from 'node:dns'
 import net from 'node:net'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { createNames } from '../../src/proxy/upstream/dns.ts'
+import { createDnsCache } from '../../src/proxy/upstream/dns.ts'
 import { call } from '../support/client.ts'
 import { startGateway } from '../support/gateway.ts'
 import { until } from '../support/processes.ts'
@@ -15,7 +15,7 @@ const at = (...addresses: string[]): LookupAddress[] => addresses.map((address) 
 
 describe('a name', () => {
   const create = (resolve: () => Promise<LookupAddress[]>) => {
-    const names = createNames(resolve, 5)
+    const names = createDnsCache(resolve, 5)
     closing.push(() => names.stop())
     return names
   }
@@ -58,7 +58,7 @@ describe('a name', () => {
 
   it('is one that an address is not: it is never looked up', async () => {
     const asked: string[] = []
-    const names = createNames(async (name) => {
+    const names = createDnsCache(async (name) => {
       asked.push(name)
       return at('192.0.2.1')
     }, 5)

@@ -7,7 +7,7 @@ import { inject } from 'vitest'
 import { type App, buildApp } from '../../src/app/app.ts'
 import { loadConfig } from '../../src/app/load-config.ts'
 import type { Clock } from '../../src/platform/lib/clock.ts'
-import type { Letter, Transport } from '../../src/platform/mail/message.ts'
+import type { Message, Transport } from '../../src/platform/mail/message.ts'
 import { createLogger } from '../../src/platform/telemetry/logger.ts'
 import type { Resolve } from '../../src/proxy/upstream/dns.ts'
 import { createRecorder } from './mails.ts'
@@ -57,7 +57,7 @@ export interface Gateway {
   clock: TestClock
   secretKey: string
   /** Mails that were handed over; see mails.ts. */
-  letters: readonly Letter[]
+  letters: readonly Message[]
   /** Every log line so far. */
   log(): Json[]
   close(): Promise<void>

@@ -1,7 +1,7 @@
 /** What the gateway has written to people: waiting in its outbox, or handed over. */
 import type { Config } from '../../src/platform/config/schema.ts'
-import { createComposer, type Letter, type Transport } from '../../src/platform/mail/message.ts'
-import { payloadPlace } from '../../src/platform/mail/outbox.ts'
+import { createComposer, type Message, type Transport } from '../../src/platform/mail/message.ts'
+import { payloadLocation } from '../../src/platform/mail/outbox.ts'
 import type { Gateway } from './gateway.ts'
 import { rows } from './rows.ts'
 
@@ -11,14 +11,14 @@ export interface PostedMail {
 }
 
 /** In place of a mail server: keeps what it is given, once it has shown to be a message. */
-export function createRecorder(config: Config): Transport & { letters: Letter[] } {
+export function createRecorder(config: Config): Transport & { letters: Message[] } {
   const compose = createComposer(config)
-  const letters: Letter[] = []
+  const letters: Message[] = []
   return {
     letters,
-    async deliver(letter) {
-      compose(letter)
-      letters.push(letter)
+    async deliver(message) {
+      compose(message)
+      letters.push(message)
     },
     close() {},
   }
@@ -31,7 +31,7 @@ export async function mailsTo({ app, letters }: Pick<Gateway, 'app' | 'letters'>
   const waiting = posted.map(({ id, user_id, template, payload_sealed }) => ({
     id,
     template,
-    ...JSON.parse(app.core.secrets.open(payloadPlace(id, user_id), payload_sealed).toString()),
+    ...JSON.parse(app.core.secrets.open(payloadLocation(id, user_id), payload_sealed).toString()),
   }))
   const mails = new Map([...waiting, ...letters].map((mail) => [mail.id, mail]))
   return [...mails.values()]

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { layOut } from '../../src/platform/mail/layout.ts'
-import { createComposer, type Letter } from '../../src/platform/mail/message.ts'
+import { createComposer, type Message } from '../../src/platform/mail/message.ts'
 import { waitSeconds } from '../../src/platform/mail/sender.ts'
 import { smtpOptions } from '../../src/platform/mail/smtp.ts'
 import { contentOf, type Templates } from '../../src/platform/mail/templates.ts'
@@ -110,9 +110,9 @@ This mail was sent by Example and needs no answer.
 })
 
 describe('the message of a mail', () => {
-  const letter = (to: string): Letter => ({ id: 'id-1', to, template: 'new_device', data: occasion, writtenAt: new Date(occasion.at) })
+  const message = (to: string): Message => ({ id: 'id-1', to, template: 'new_device', data: occasion, writtenAt: new Date(occasion.at) })
   const compose = (mail: object, to = 'ann@example.com') =>
-    createComposer(configWith({ server: { publicUrl: 'https://api.example.com:8443' }, mail }))(letter(to))
+    createComposer(configWith({ server: { publicUrl: 'https://api.example.com:8443' }, mail }))(message(to))
 
   it('has the same Message-ID and date however often it is made', () => {
     const [first, second] = [compose({}), compose({})]

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import { createSecrets, type Place, UnreadableSecret } from '../../src/platform/vault/secrets.ts'
+import { createSecrets, type SecretLocation, UnreadableSecret } from '../../src/platform/vault/secrets.ts'
 
 const [key, other] = [randomBytes(32), randomBytes(32)]
 const secrets = createSecrets(key)
-const place: Place = { table: 'signing_keys', row: 'k1', column: 'private_sealed', owner: 'ann' }
+const place: SecretLocation = { table: 'signing_keys', row: 'k1', column: 'private_sealed', owner: 'ann' }
 const plain = Buffer.from('a private key')
 
 describe('a sealed secret', () => {

@@ -58,7 +58,7 @@ export function authorize(access: Access, principal: Principal | null, now: () =
   if (access.rank === 0 && principal === null) return
   if (principal === null) throw problem('token_missing')
   if (principal.mustChangePassword) throw problem('password_change_required')
-  demandFactor(principal)
+  requireFactor(principal)
   if (!access.permits(principal)) throw insufficientScope(access.scopes, `needs ${access.label}`)
   if (access.needsFactor && !principal.hasFactor) throw problem('mfa_required')
   const { maxAuthAgeSeconds } = access
@@ -74,12 +74,12 @@ export const reauthenticationRequired = (maxAgeSeconds: number, { authenticatedA
   })
 
 /** @throws mfa_required when one of its roles demands a factor that was not shown */
-export function demandFactor({ owesFactor }: Principal): void {
+export function requireFactor({ owesFactor }: Principal): void {
   if (owesFactor) throw problem('mfa_required', { cause: 'a role demands it' })
 }
 
 /** @throws forbidden */
-export function demandRole({ roles }: Principal, role: string): void {
+export function requireRole({ roles }: Principal, role: string): void {
   if (!roles.has(role)) throw insufficientScope([], `needs role ${role}`)
 }
 

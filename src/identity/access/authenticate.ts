@@ -14,7 +14,7 @@ import type { Revocations } from '../sessions/revocations.ts'
 import type { AccessTokenClaims, AccessTokens } from '../tokens/access-tokens.ts'
 import type { Keyring, VerificationKey } from '../tokens/keyring.ts'
 import { createIdentityHeaders } from './identity-headers.ts'
-import type { GuessLimit } from './invalid-token-limit.ts'
+import type { InvalidTokenLimit } from './invalid-token-limit.ts'
 import type { Principal } from './principal.ts'
 import { apiKeyOf, bearerOf, isBearer } from './request-credentials.ts'
 
@@ -29,7 +29,7 @@ export interface AuthenticateDeps {
   accessTokens: AccessTokens
   keyring: Keyring
   revocations: Revocations
-  guesses: GuessLimit
+  limitInvalidTokens: InvalidTokenLimit
   config: Config
   metrics: Metrics
   clock: Clock
@@ -50,7 +50,7 @@ export function createAuthenticate({
   accessTokens,
   keyring,
   revocations,
-  guesses,
+  limitInvalidTokens,
   config,
   metrics,
   clock,
@@ -75,8 +75,8 @@ export function createAuthenticate({
   }
 
   async function verifyMiss(token: string, client: Client): Promise<Principal> {
-    revocations.demandLoaded()
-    return guesses(client, async () => {
+    revocations.assertLoaded()
+    return limitInvalidTokens(client, async () => {
       const pending = verifying.get(token) ?? prove(token).finally(() => verifying.delete(token))
       verifying.set(token, pending)
       const proof = await pending

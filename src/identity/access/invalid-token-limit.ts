@@ -4,11 +4,11 @@ import { type Limit, type Limiter, limitHeaders } from '../../platform/limits/li
 import type { Client } from '../../platform/request/client-address.ts'
 
 /** Tokens and keys that turn out to be none are counted by address; once there are too many, no more is verified. @throws rate_limited */
-export type GuessLimit = <T>(client: Client, verify: () => Promise<T>) => Promise<T>
+export type InvalidTokenLimit = <T>(client: Client, verify: () => Promise<T>) => Promise<T>
 
 const LOCAL = { kind: 'local' } as const
 
-export function createGuessLimit(limiter: Limiter, { token }: Config['limits']['credentials']): GuessLimit {
+export function createInvalidTokenLimit(limiter: Limiter, { token }: Config['limits']['credentials']): InvalidTokenLimit {
   const limit: Limit = { name: 'token', scope: 'credential', ...token }
   return async ({ isExempt, limitKey }, verify) => {
     if (isExempt) return verify()

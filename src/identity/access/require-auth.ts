@@ -3,7 +3,7 @@
 import type { FastifyRequest } from 'fastify'
 import { problem } from '../../platform/lib/errors.ts'
 import { contextOf, type RequestContext } from '../../platform/request/request-context.ts'
-import { demandFactor, demandRole } from './access-policy.ts'
+import { requireFactor, requireRole } from './access-policy.ts'
 import type { Authenticate } from './authenticate.ts'
 import type { Principal } from './principal.ts'
 
@@ -18,44 +18,44 @@ const identifiedContextOf = (request: FastifyRequest) => contextOf(request.raw) 
 /** Of an endpoint whose `onRequest` hook has required a principal. */
 export const principalOf = (request: FastifyRequest): Principal => identifiedContextOf(request).principal!
 
-export interface Demand {
-  /** The endpoint is one that leads out of a password that must be changed, or to a factor that is owed. */
-  isWayOut?: boolean
+export interface Requirement {
+  /** Also for a caller who must change the password first, or owes a second factor: the endpoint leads out of that. */
+  allowIncomplete?: boolean
   role?: string
-  /** API keys and machine clients may call, too; else only somebody with a session of their own. */
+  /** API keys and machine clients may call, too; else only a person with a session. */
   byKeys?: boolean
 }
 
-export interface Caller {
+export interface RequireAuth {
+  /** @throws token_missing, forbidden; password_change_required and mfa_required unless `allowIncomplete` */
+  (request: FastifyRequest, requirement?: Requirement): Promise<Principal>
   /** Null without a credential. */
-  find(request: FastifyRequest): Promise<Principal | null>
-  /** @throws token_missing, forbidden; password_change_required and mfa_required unless the endpoint leads out of it */
-  demand(request: FastifyRequest, demand?: Demand): Promise<Principal>
+  optional(request: FastifyRequest): Promise<Principal | null>
 }
 
 /** @throws forbidden for API keys and machine clients */
-export function demandSession({ kind }: Principal): void {
+export function requireSession({ kind }: Principal): void {
   if (kind !== 'user') throw problem('forbidden', { detail: 'This needs a session: log in.', cause: `a caller of kind ${kind} has none` })
 }
 
-export function createCaller(authenticate: Authenticate): Caller {
-  async function find(request: FastifyRequest): Promise<Principal | null> {
+export function createRequireAuth(authenticate: Authenticate): RequireAuth {
+  async function optional(request: FastifyRequest): Promise<Principal | null> {
     const context = identifiedContextOf(request)
     context.principal = await authenticate(request.headers, context.client)
     return context.principal
   }
-  return {
-    find,
-    async demand(request, { isWayOut = false, role, byKeys = false } = {}) {
-      const principal = await find(request)
-      if (!principal) throw problem('token_missing')
-      if (!byKeys) demandSession(principal)
-      if (!isWayOut) {
-        if (principal.mustChangePassword) throw problem('password_change_required')
-        demandFactor(principal)
-      }
-      if (role) demandRole(principal, role)
-      return principal
-    },
+
+  async function requireAuth(request: FastifyRequest, { allowIncomplete = false, role, byKeys = false }: Requirement = {}) {
+    const principal = await optional(request)
+    if (!principal) throw problem('token_missing')
+    if (!byKeys) requireSession(principal)
+    if (!allowIncomplete) {
+      if (principal.mustChangePassword) throw problem('password_change_required')
+      requireFactor(principal)
+    }
+    if (role) requireRole(principal, role)
+    return principal
   }
+
+  return Object.assign(requireAuth, { optional })
 }

@@ -5,7 +5,7 @@ import { type Db, inTransaction } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
-import { telling } from '../../platform/telemetry/count-outcome.ts'
+import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Principal } from '../access/principal.ts'
 import { isFresh } from '../credentials/freshness.ts'
@@ -43,5 +43,5 @@ export function createAccountDeletion({ db, audit, clock, passwordCheck, eraseAc
     await revocations.announce(revocation)
   }
 
-  return telling((outcome) => metrics.accountEvents.inc({ event: 'user_delete', outcome }), deleteOwn)
+  return countOutcome((outcome) => metrics.accountEvents.inc({ event: 'user_delete', outcome }), deleteOwn)
 }

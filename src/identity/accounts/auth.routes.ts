@@ -1,11 +1,12 @@
 /** register, login, refresh, logout, logout-all. Thin: the stories are in the services. */
 
+import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
-import { type Caller, demandSession, principalOf } from '../access/require-auth.ts'
+import { principalOf, type RequireAuth, requireSession } from '../access/require-auth.ts'
 import { Code, Password, Pending, Tokens } from '../users/schemas.ts'
 import type { createLogin } from './login.service.ts'
 import type { createLoginMfa } from './login-mfa.service.ts'
@@ -21,7 +22,7 @@ export interface AuthRoutesDeps {
   reauthenticate: ReturnType<typeof createReauthentication>
   refresh: ReturnType<typeof createRefresh>
   logout: ReturnType<typeof createLogout>
-  caller: Caller
+  requireAuth: RequireAuth
 }
 
 const DeviceToken = Type.String({ maxLength: 512 })
@@ -31,7 +32,7 @@ const RefreshToken = Type.String({ minLength: 1, maxLength: 4096 })
 const OptionalRefreshToken = strictBody({ refresh_token: Type.Optional(RefreshToken) })
 
 export const authRoutes =
-  ({ register, login, loginMfa, reauthenticate, refresh, logout, caller }: AuthRoutesDeps) =>
+  ({ register, login, loginMfa, reauthenticate, refresh, logout, requireAuth }: AuthRoutesDeps) =>
   async (app: FastifyTypeProviderTypebox) => {
     app.post(
       '/register',
@@ -93,7 +94,7 @@ export const authRoutes =
           body: strictBody({ password: Password, code: Type.Optional(Code) }),
           response: answers({ 200: Tokens }, [401, 422, 429, 503]),
         },
-        onRequest: async (request) => void (await caller.demand(request, { isWayOut: true })),
+        onRequest: async (request) => void (await requireAuth(request, { allowIncomplete: true })),
       },
       (request) => reauthenticate(principalOf(request), request.body, contextOf(request.raw)),
     )
@@ -137,14 +138,14 @@ export const authRoutes =
     }
 
     /** The bearer, when there is a good one, else the refresh token of the body. */
-    async function proofOf(request: Parameters<Caller['find']>[0]): Promise<SessionProof> {
+    async function proofOf(request: FastifyRequest): Promise<SessionProof> {
       const refreshToken = (request.body as { refresh_token?: string }).refresh_token
-      const principal = await caller.find(request).catch((error) => {
+      const principal = await requireAuth.optional(request).catch((error) => {
         if (refreshToken) return null
         throw error
       })
       if (principal) {
-        demandSession(principal)
+        requireSession(principal)
         return { sessionId: principal.sessionId, userId: principal.id }
       }
       if (refreshToken) return { refreshToken }

@@ -5,7 +5,7 @@
 import { causeText, Problem, problem } from '../../platform/lib/errors.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
 
-export interface Deferred {
+export interface BackgroundQueue {
   /** @param what for the log, if it fails. @throws overloaded */
   add(what: string, requestId: string | null, work: () => Promise<unknown>): void
   /** When all that was added is done. */
@@ -14,7 +14,7 @@ export interface Deferred {
 
 const RETRY_AFTER_SECONDS = 5
 
-export function createDeferred(logger: Logger, max = 256): Deferred {
+export function createBackgroundQueue(logger: Logger, max = 256): BackgroundQueue {
   let last: Promise<unknown> = Promise.resolve()
   let waiting = 0
   return {

@@ -6,7 +6,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { uuidv7 } from 'uuidv7'
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import { type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
-import { occasionOf } from '../../platform/mail/notice-context.ts'
+import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import { networkOf } from '../../platform/request/client-address.ts'
 import type { Known } from '../credentials/credential-limits.ts'
@@ -72,7 +72,7 @@ export function createDevices({ db, outbox }: { db: Db; outbox: Outbox }): Devic
     if (others.length > 0) {
       await outbox.post(trx, {
         template: 'new_device',
-        data: occasionOf(now, context),
+        data: noticeContextOf(now, context),
         to: user.email,
         userId: user.id,
         key: `new_device:${id}`,

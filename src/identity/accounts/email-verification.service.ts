@@ -3,10 +3,10 @@
 import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
 import { type Db, databaseNow, inTransaction, type Transaction } from '../../platform/db/database.ts'
 import { Problem, problem } from '../../platform/lib/errors.ts'
-import { occasionOf } from '../../platform/mail/notice-context.ts'
+import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
-import { telling } from '../../platform/telemetry/count-outcome.ts'
+import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Principal } from '../access/principal.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
@@ -14,7 +14,7 @@ import { lockCaller } from '../credentials/password-check.ts'
 import { field } from '../credentials/password-policy.ts'
 import type { Revocation } from '../sessions/revocations.repo.ts'
 import type { Revocations } from '../sessions/revocations.ts'
-import type { SessionEnding } from '../sessions/revoke-sessions.ts'
+import type { SessionRevoker } from '../sessions/revoke-sessions.ts'
 import { canonicalEmail, isEmail } from '../users/canonical-login.ts'
 import { type UserView, viewOf } from '../users/user-view.ts'
 import { findUserById, lockUser, type User, updateUser } from '../users/users.repo.ts'
@@ -29,7 +29,7 @@ export interface EmailVerificationDeps {
   links: Links
   outbox: Outbox
   pending: PendingRegistrations
-  ending: SessionEnding
+  sessionRevoker: SessionRevoker
   revocations: Revocations
   metrics: Metrics
 }
@@ -41,7 +41,7 @@ interface Proven {
 }
 
 export function createEmailVerification(deps: EmailVerificationDeps) {
-  const { db, audit, limits, links, outbox, pending, ending, revocations, metrics } = deps
+  const { db, audit, limits, links, outbox, pending, sessionRevoker, revocations, metrics } = deps
 
   async function verify(token: string, context: RequestContext): Promise<UserView> {
     await limits.recovery(context.client)
@@ -75,8 +75,8 @@ export function createEmailVerification(deps: EmailVerificationDeps) {
     if (!isNew && user.email_verified_at) return { user, what: 'address', revocation: null }
     const now = await databaseNow(trx)
     const proven = await updateUser(trx, user.id, { email, email_canonical: canonicalEmail(email), email_verified_at: now })
-    if (isNew) await outbox.post(trx, { template: 'email_changed', data: occasionOf(now, context), to: user.email, userId: user.id })
-    return { user: proven, what: isNew ? 'new address' : 'address', revocation: await ending.outdateTokens(trx, user.id) }
+    if (isNew) await outbox.post(trx, { template: 'email_changed', data: noticeContextOf(now, context), to: user.email, userId: user.id })
+    return { user: proven, what: isNew ? 'new address' : 'address', revocation: await sessionRevoker.outdateTokens(trx, user.id) }
   }
 
   /** Mails the caller a link, unless the address is proven already. */
@@ -103,8 +103,8 @@ export function createEmailVerification(deps: EmailVerificationDeps) {
 
   const counted = (event: string) => (outcome: string) => metrics.accountEvents.inc({ event, outcome })
   return {
-    verify: telling(counted('email_verify'), verify),
-    request: telling(counted('email_verify_request'), request),
-    requestByAddress: telling(counted('email_verify_request'), requestByAddress),
+    verify: countOutcome(counted('email_verify'), verify),
+    request: countOutcome(counted('email_verify_request'), request),
+    requestByAddress: countOutcome(counted('email_verify_request'), requestByAddress),
   }
 }

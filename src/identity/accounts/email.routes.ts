@@ -4,18 +4,18 @@ import { Type } from 'typebox'
 import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
-import type { Caller } from '../access/require-auth.ts'
+import type { RequireAuth } from '../access/require-auth.ts'
 import { Accepted } from '../users/schemas.ts'
 import { UserSchema } from '../users/user-view.ts'
 import type { createEmailVerification } from './email-verification.service.ts'
 
 export interface EmailRoutesDeps {
   verification: ReturnType<typeof createEmailVerification>
-  caller: Caller
+  requireAuth: RequireAuth
 }
 
 export const emailRoutes =
-  ({ verification, caller }: EmailRoutesDeps) =>
+  ({ verification, requireAuth }: EmailRoutesDeps) =>
   async (app: FastifyTypeProviderTypebox) => {
     app.post(
       '/email/verify',
@@ -48,7 +48,7 @@ export const emailRoutes =
       async (request, reply) => {
         const { email } = request.body
         if (email !== undefined) await verification.requestByAddress(email, contextOf(request.raw))
-        else await verification.request(await caller.demand(request, { isWayOut: true }), contextOf(request.raw))
+        else await verification.request(await requireAuth(request, { allowIncomplete: true }), contextOf(request.raw))
         return reply.code(202).send({ status: 'accepted' })
       },
     )

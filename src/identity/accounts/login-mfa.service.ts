@@ -3,24 +3,24 @@ import type { AuditContext } from '../../platform/audit/audit.ts'
 import { type Db, databaseNow, inTransaction } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
-import { telling } from '../../platform/telemetry/count-outcome.ts'
+import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
-import { tellOfBackupCode } from '../factors/backup-code-notice.ts'
-import { type Guesses, wrongCode } from '../factors/code-attempts.ts'
+import { notifyOfBackupCode } from '../factors/backup-code-notice.ts'
+import { type CodeAttempts, wrongCode } from '../factors/code-attempts.ts'
 import type { SecondFactor } from '../factors/second-factor.ts'
 import type { MfaTokens } from '../tokens/mfa-tokens.ts'
 import { markUsed } from '../tokens/used-tokens.repo.ts'
 import { findUserById, lockUser } from '../users/users.repo.ts'
-import type { Entering } from './complete-login.ts'
+import type { LoginCompletion } from './complete-login.ts'
 import type { Devices } from './devices.ts'
 
 export interface LoginMfaDeps {
   db: Db
   mfaTokens: MfaTokens
   factor: SecondFactor
-  guesses: Guesses
+  codeAttempts: CodeAttempts
   devices: Devices
-  entering: Entering
+  loginCompletion: LoginCompletion
   outbox: Outbox
   metrics: Metrics
 }
@@ -34,7 +34,7 @@ export interface LoginMfaInput {
 /** RFC 8176: a password and a code, which makes several factors. */
 export const WITH_FACTOR = ['pwd', 'otp', 'mfa']
 
-export function createLoginMfa({ db, mfaTokens, factor, guesses, devices, entering, outbox, metrics }: LoginMfaDeps) {
+export function createLoginMfa({ db, mfaTokens, factor, codeAttempts, devices, loginCompletion, outbox, metrics }: LoginMfaDeps) {
   async function finish(input: LoginMfaInput, context: AuditContext) {
     const claims = await mfaTokens.verify(input.mfa_token)
     const user = await findUserById(db, claims.userId)
@@ -43,7 +43,7 @@ export function createLoginMfa({ db, mfaTokens, factor, guesses, devices, enteri
     const known = await devices.recognise(user, presented, context.ip)
     const device = { token: input.device_token, device: presented }
 
-    const { entered } = await guesses.count({ user, known, event: 'login', context }, () =>
+    const { entered } = await codeAttempts.count({ user, known, event: 'login', context }, () =>
       inTransaction(db, async (trx) => {
         const locked = await lockUser(trx, user.id)
         if (!locked || locked.disabled_at || locked.session_epoch !== claims.sessionEpoch)
@@ -52,13 +52,13 @@ export function createLoginMfa({ db, mfaTokens, factor, guesses, devices, enteri
         const now = await databaseNow(trx)
         const shown = await factor.use(trx, user.id, input.code, now)
         if (!shown) throw wrongCode()
-        await tellOfBackupCode(trx, outbox, { user: locked, shown, now, context })
+        await notifyOfBackupCode(trx, outbox, { user: locked, shown, now, context })
         const entry = { amr: WITH_FACTOR, device, event: 'login', detail: shown.type, context }
-        return { shown, entered: await entering.enter(trx, locked, entry) }
+        return { shown, entered: await loginCompletion.enter(trx, locked, entry) }
       }),
     )
-    return entering.answer(entered)
+    return loginCompletion.answer(entered)
   }
 
-  return telling((outcome) => metrics.logins.inc({ outcome }), finish)
+  return countOutcome((outcome) => metrics.logins.inc({ outcome }), finish)
 }

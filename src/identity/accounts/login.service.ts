@@ -4,14 +4,14 @@ import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
 import { type Db, inTransaction } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
-import { telling } from '../../platform/telemetry/count-outcome.ts'
+import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { Lane, Passwords } from '../credentials/passwords.ts'
 import type { MfaTokens } from '../tokens/mfa-tokens.ts'
 import { canonicalLogin } from '../users/canonical-login.ts'
 import { findUserByLogin, lockUser, replaceHash, type User } from '../users/users.repo.ts'
-import type { Entering } from './complete-login.ts'
+import type { LoginCompletion } from './complete-login.ts'
 import type { Device } from './devices.repo.ts'
 import type { Devices } from './devices.ts'
 
@@ -21,7 +21,7 @@ export interface LoginDeps {
   passwords: Passwords
   limits: CredentialLimits
   devices: Devices
-  entering: Entering
+  loginCompletion: LoginCompletion
   mfaTokens: MfaTokens
   metrics: Metrics
 }
@@ -35,10 +35,10 @@ export interface LoginInput {
 /** Where nobody is called so, as much is looked up for this one. */
 const NOBODY = { id: '00000000-0000-0000-0000-000000000000' }
 
-export function createLogin({ db, audit, passwords, limits, devices, entering, mfaTokens, metrics }: LoginDeps) {
+export function createLogin({ db, audit, passwords, limits, devices, loginCompletion, mfaTokens, metrics }: LoginDeps) {
   async function login(input: LoginInput, context: RequestContext) {
     const presented = input.device_token === undefined ? null : await devices.find(input.device_token)
-    passwords.demandRoom(presented ? 'known' : 'stranger')
+    passwords.assertRoom(presented ? 'known' : 'stranger')
     const name = canonicalLogin(input.login)
     // who has registered and not proven the address is nobody yet: anybody may register any address, and must not learn by that whose it is.
     // Postgres holds no NUL, so nobody is called that
@@ -71,12 +71,12 @@ export function createLogin({ db, audit, passwords, limits, devices, entering, m
         locked && locked.password_hash === user.password_hash && locked.session_epoch === user.session_epoch && !locked.disabled_at
       if (!isSame) return 'changed'
       if (rehashed) await replaceHash(trx, user.id, user.password_hash, rehashed)
-      if (!locked.mfa_enabled) return entering.enter(trx, locked, { amr: ['pwd'], device, event: 'login', context })
+      if (!locked.mfa_enabled) return loginCompletion.enter(trx, locked, { amr: ['pwd'], device, event: 'login', context })
       await audit.record(trx, { event: 'login', outcome: 'mfa_required', userId: user.id, context })
       return null
     })
     if (entered === 'changed') throw await refusal(user, 'the account changed while the password was checked', context)
-    if (entered) return entering.answer(entered)
+    if (entered) return loginCompletion.answer(entered)
     const mfa_token = await mfaTokens.issue({ userId: user.id, sessionEpoch: user.session_epoch })
     return { mfa_required: true as const, mfa_token, methods: ['totp', 'backup_code'] }
   }
@@ -89,5 +89,5 @@ export function createLogin({ db, audit, passwords, limits, devices, entering, m
   }
 
   const outcomeOf = (answer: Awaited<ReturnType<typeof login>>) => ('mfa_required' in answer ? 'mfa_required' : 'success')
-  return telling((outcome) => metrics.logins.inc({ outcome }), login, outcomeOf)
+  return countOutcome((outcome) => metrics.logins.inc({ outcome }), login, outcomeOf)
 }

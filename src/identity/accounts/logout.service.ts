@@ -4,7 +4,7 @@ import { type Db, inTransaction } from '../../platform/db/database.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { RefreshTokens } from '../sessions/refresh-tokens.ts'
 import type { Revocations } from '../sessions/revocations.ts'
-import type { SessionEnding } from '../sessions/revoke-sessions.ts'
+import type { SessionRevoker } from '../sessions/revoke-sessions.ts'
 import { lockSession } from '../sessions/sessions.repo.ts'
 import { lockUser } from '../users/users.repo.ts'
 
@@ -15,12 +15,12 @@ export interface LogoutDeps {
   db: Db
   metrics: Metrics
   audit: Audit
-  ending: SessionEnding
+  sessionRevoker: SessionRevoker
   revocations: Revocations
   refreshTokens: RefreshTokens
 }
 
-export function createLogout({ db, metrics, audit, ending, revocations, refreshTokens }: LogoutDeps) {
+export function createLogout({ db, metrics, audit, sessionRevoker, revocations, refreshTokens }: LogoutDeps) {
   /** An unknown refresh token is no error: what the caller wants is so already. */
   return async (proof: SessionProof, scope: 'session' | 'all', context: AuditContext): Promise<void> => {
     const place = 'refreshToken' in proof ? await refreshTokens.locate(proof.refreshToken) : proof
@@ -32,7 +32,9 @@ export function createLogout({ db, metrics, audit, ending, revocations, refreshT
       // a dead session's refresh token proves nothing that could end the others
       if (!user || !session || ('refreshToken' in proof && session.revoked_at)) return null
       await audit.record(trx, { event: scope === 'all' ? 'logout_all' : 'logout', outcome: 'success', userId, sessionId, context })
-      return scope === 'all' ? ending.endAllSessions(trx, userId, 'logout_all') : ending.endSession(trx, userId, sessionId, 'logout')
+      return scope === 'all'
+        ? sessionRevoker.endAllSessions(trx, userId, 'logout_all')
+        : sessionRevoker.endSession(trx, userId, sessionId, 'logout')
     })
     if (revocation) await revocations.announce(revocation)
     metrics.accountEvents.inc({ event: scope === 'all' ? 'logout_all' : 'logout', outcome: 'success' })

@@ -4,7 +4,7 @@ import { Type } from 'typebox'
 import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
-import { type Caller, principalOf } from '../access/require-auth.ts'
+import { principalOf, type RequireAuth } from '../access/require-auth.ts'
 import { Password, Tokens } from '../users/schemas.ts'
 import { UserSchema } from '../users/user-view.ts'
 import type { createAccountDeletion } from './account-deletion.service.ts'
@@ -15,11 +15,11 @@ export interface MeRoutesDeps {
   profile: ReturnType<typeof createProfile>
   changePassword: ReturnType<typeof createPasswordChange>
   deleteAccount: ReturnType<typeof createAccountDeletion>
-  caller: Caller
+  requireAuth: RequireAuth
 }
 
 export const meRoutes =
-  ({ profile, changePassword, deleteAccount, caller }: MeRoutesDeps) =>
+  ({ profile, changePassword, deleteAccount, requireAuth }: MeRoutesDeps) =>
   async (app: FastifyTypeProviderTypebox) => {
     app.get(
       '/me',
@@ -27,7 +27,7 @@ export const meRoutes =
         config: { name: 'auth.me' },
         schema: { summary: 'The own account', security: BEARER, response: answers({ 200: UserSchema }, [401]) },
       },
-      async (request) => profile.get((await caller.demand(request, { isWayOut: true })).id),
+      async (request) => profile.get((await requireAuth(request, { allowIncomplete: true })).id),
     )
 
     app.patch(
@@ -48,7 +48,7 @@ export const meRoutes =
           response: answers({ 200: UserSchema }, [401, 403, 409, 422, 429]),
         },
         // before the body is looked at: who is not signed in learns nothing of its form
-        onRequest: async (request) => void (await caller.demand(request)),
+        onRequest: async (request) => void (await requireAuth(request)),
       },
       (request) => profile.change(principalOf(request), request.body, contextOf(request.raw)),
     )
@@ -64,7 +64,7 @@ export const meRoutes =
           body: strictBody({ current_password: Type.Optional(Password) }),
           response: answers({ 204: Type.Null() }, [401, 403, 409, 422, 429]),
         },
-        onRequest: async (request) => void (await caller.demand(request)),
+        onRequest: async (request) => void (await requireAuth(request)),
         // no body is an empty one
         preValidation: async (request) => {
           request.body ??= {}
@@ -86,7 +86,7 @@ export const meRoutes =
           body: strictBody({ current_password: Password, new_password: Password }),
           response: answers({ 200: Tokens }, [401, 422, 429, 503]),
         },
-        onRequest: async (request) => void (await caller.demand(request, { isWayOut: true })),
+        onRequest: async (request) => void (await requireAuth(request, { allowIncomplete: true })),
       },
       (request) => changePassword(principalOf(request), request.body, contextOf(request.raw)),
     )

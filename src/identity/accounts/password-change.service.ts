@@ -3,18 +3,18 @@
 import type { Audit } from '../../platform/audit/audit.ts'
 import { type Db, databaseNow, inTransaction } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
-import { occasionOf } from '../../platform/mail/notice-context.ts'
+import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
-import { telling } from '../../platform/telemetry/count-outcome.ts'
+import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Principal } from '../access/principal.ts'
 import { authenticationOf, lockCaller, type PasswordCheck } from '../credentials/password-check.ts'
 import { field, type PasswordPolicy } from '../credentials/password-policy.ts'
 import { normalPassword, type Passwords } from '../credentials/passwords.ts'
-import type { SessionOpening } from '../sessions/open-session.ts'
+import type { SessionOpener } from '../sessions/open-session.ts'
 import type { Revocations } from '../sessions/revocations.ts'
-import type { SessionEnding } from '../sessions/revoke-sessions.ts'
+import type { SessionRevoker } from '../sessions/revoke-sessions.ts'
 import { findUserById, updateUser } from '../users/users.repo.ts'
 
 export interface PasswordChangeDeps {
@@ -24,8 +24,8 @@ export interface PasswordChangeDeps {
   passwords: Passwords
   policy: PasswordPolicy
   passwordCheck: PasswordCheck
-  ending: SessionEnding
-  opening: SessionOpening
+  sessionRevoker: SessionRevoker
+  sessionOpener: SessionOpener
   revocations: Revocations
   metrics: Metrics
 }
@@ -42,8 +42,8 @@ export function createPasswordChange({
   passwords,
   policy,
   passwordCheck,
-  ending,
-  opening,
+  sessionRevoker,
+  sessionOpener,
   revocations,
   metrics,
 }: PasswordChangeDeps) {
@@ -57,16 +57,21 @@ export function createPasswordChange({
     const { revocation, ...opened } = await inTransaction(db, async (trx) => {
       const { id: userId } = await lockCaller(trx, principal, checked.password_hash)
       await updateUser(trx, userId, { password_hash, password_must_change: false })
-      const ended = await ending.endAllSessions(trx, userId, 'password_change')
+      const ended = await sessionRevoker.endAllSessions(trx, userId, 'password_change')
       const user = (await findUserById(trx, userId))!
-      const session = await opening.open(trx, user, await authenticationOf(trx, principal), context)
+      const session = await sessionOpener.open(trx, user, await authenticationOf(trx, principal), context)
       await audit.record(trx, { event: 'password_change', outcome: 'success', userId, sessionId: session.session.id, context })
-      await outbox.post(trx, { template: 'password_changed', data: occasionOf(await databaseNow(trx), context), to: user.email, userId })
+      await outbox.post(trx, {
+        template: 'password_changed',
+        data: noticeContextOf(await databaseNow(trx), context),
+        to: user.email,
+        userId,
+      })
       return { revocation: ended, ...session }
     })
     await revocations.announce(revocation)
-    return opening.answer(opened)
+    return sessionOpener.answer(opened)
   }
 
-  return telling((outcome) => metrics.accountEvents.inc({ event: 'password_change', outcome }), change)
+  return countOutcome((outcome) => metrics.accountEvents.inc({ event: 'password_change', outcome }), change)
 }

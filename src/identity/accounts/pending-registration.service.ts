@@ -10,7 +10,7 @@ import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import { canonicalEmail } from '../users/canonical-login.ts'
 import { FIRST_ROLES } from '../users/roles.ts'
 import { findUserByLogin, insertUser, type NewUser, type User, updateUser } from '../users/users.repo.ts'
-import type { Deferred } from './background-queue.ts'
+import type { BackgroundQueue } from './background-queue.ts'
 import { type Links, linkHash, PROOF_TTL_SECONDS } from './links.ts'
 import {
   deletePendingOf,
@@ -28,14 +28,14 @@ export interface PendingRegistrationDeps {
   limits: CredentialLimits
   links: Links
   outbox: Outbox
-  deferred: Deferred
+  backgroundQueue: BackgroundQueue
 }
 
 export type PendingAccount = Pick<NewUser, 'username' | 'email' | 'email_canonical' | 'password_hash'>
 
 export type PendingRegistrations = ReturnType<typeof createPendingRegistrations>
 
-export function createPendingRegistrations({ db, audit, limits, links, outbox, deferred }: PendingRegistrationDeps) {
+export function createPendingRegistrations({ db, audit, limits, links, outbox, backgroundQueue }: PendingRegistrationDeps) {
   const lifeOf = async (trx: Transaction) => {
     const now = await databaseNow(trx)
     return { created_at: now, expires_at: new Date(now.getTime() + PROOF_TTL_SECONDS * 1000) }
@@ -89,7 +89,7 @@ export function createPendingRegistrations({ db, audit, limits, links, outbox, d
 
     /** The link once more, for whoever waits under this address. It is looked for after the answer, which so takes as long if nobody does. */
     remind(email: string, context: AuditContext): void {
-      deferred.add('the mail for a registration', context.requestId, () => mailAgain(email, context))
+      backgroundQueue.add('the mail for a registration', context.requestId, () => mailAgain(email, context))
     },
 
     /**

@@ -5,18 +5,18 @@ import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow, inTransaction, type Transaction } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
-import { occasionOf } from '../../platform/mail/notice-context.ts'
+import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
-import { telling } from '../../platform/telemetry/count-outcome.ts'
+import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Principal } from '../access/principal.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
-import { demandFreshFactor } from '../credentials/freshness.ts'
+import { requireFreshFactor } from '../credentials/freshness.ts'
 import { lockCaller, type PasswordCheck } from '../credentials/password-check.ts'
 import { field } from '../credentials/password-policy.ts'
 import type { Revocations } from '../sessions/revocations.ts'
-import type { SessionEnding } from '../sessions/revoke-sessions.ts'
+import type { SessionRevoker } from '../sessions/revoke-sessions.ts'
 import { canonicalEmail, canonicalUsername, isEmail, isUsername } from '../users/canonical-login.ts'
 import { type UserView, viewOf } from '../users/user-view.ts'
 import { findUserById, findUserByLogin, type User, type UserChange, updateUser } from '../users/users.repo.ts'
@@ -40,12 +40,24 @@ export interface ProfileDeps {
   links: Links
   outbox: Outbox
   passwordCheck: PasswordCheck
-  ending: SessionEnding
+  sessionRevoker: SessionRevoker
   revocations: Revocations
   metrics: Metrics
 }
 
-export function createProfile({ db, clock, audit, auth, limits, links, outbox, passwordCheck, ending, revocations, metrics }: ProfileDeps) {
+export function createProfile({
+  db,
+  clock,
+  audit,
+  auth,
+  limits,
+  links,
+  outbox,
+  passwordCheck,
+  sessionRevoker,
+  revocations,
+  metrics,
+}: ProfileDeps) {
   async function get(userId: string): Promise<UserView> {
     const user = await findUserById(db, userId)
     if (!user) throw problem('token_revoked', { cause: 'the user is gone' })
@@ -67,7 +79,7 @@ export function createProfile({ db, clock, audit, auth, limits, links, outbox, p
     const mayMail = email !== undefined && (await limits.mail(email, 'verify_email'))
     const { user, revocation } = await inTransaction(db, async (trx) => {
       const locked = await lockCaller(trx, principal, checked?.password_hash)
-      if (email !== undefined) demandFreshFactor(principal, locked, clock.now())
+      if (email !== undefined) requireFreshFactor(principal, locked, clock.now())
       const detail = [names.username !== undefined && 'username', email !== undefined && 'email'].filter(Boolean).join(', ')
       await audit.record(trx, { event: 'profile_change', outcome: 'success', userId: locked.id, detail, context })
       const renamed = names.username === undefined ? locked : await updateUser(trx, locked.id, names)
@@ -80,9 +92,9 @@ export function createProfile({ db, clock, audit, auth, limits, links, outbox, p
       }
       const moved = await updateUser(trx, locked.id, { email, email_canonical: canonicalEmail(email), email_verified_at: null })
       if (mayMail) await mailLink(trx, moved, email)
-      const data = occasionOf(await databaseNow(trx), context)
+      const data = noticeContextOf(await databaseNow(trx), context)
       await outbox.post(trx, { template: 'email_changed', data, to: locked.email, userId: locked.id })
-      return { user: moved, revocation: await ending.outdateTokens(trx, locked.id) }
+      return { user: moved, revocation: await sessionRevoker.outdateTokens(trx, locked.id) }
     }).catch((error) => {
       throw asTaken(error)
     })
@@ -101,7 +113,7 @@ export function createProfile({ db, clock, audit, auth, limits, links, outbox, p
     await outbox.post(trx, { template: 'verify_email', data, to, userId: user.id, ttlSeconds: PROOF_TTL_SECONDS })
   }
 
-  return { get, change: telling((outcome) => metrics.accountEvents.inc({ event: 'profile_change', outcome }), change) }
+  return { get, change: countOutcome((outcome) => metrics.accountEvents.inc({ event: 'profile_change', outcome }), change) }
 }
 
 function readChange({ username, email, current_password }: ProfileChange): Pick<UserChange, 'username' | 'email'> {

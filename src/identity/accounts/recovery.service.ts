@@ -3,20 +3,20 @@
 import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
 import { type Db, databaseNow, inTransaction } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
-import { occasionOf } from '../../platform/mail/notice-context.ts'
+import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
-import { telling } from '../../platform/telemetry/count-outcome.ts'
+import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import { revokeApiKeysOf } from '../api-keys/api-keys.repo.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import { field, type PasswordPolicy } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
 import type { Revocations } from '../sessions/revocations.ts'
-import type { SessionEnding } from '../sessions/revoke-sessions.ts'
+import type { SessionRevoker } from '../sessions/revoke-sessions.ts'
 import { canonicalEmail } from '../users/canonical-login.ts'
 import { findUserById, findUserByLogin, lockUser, type User, updateUser } from '../users/users.repo.ts'
-import type { Deferred } from './background-queue.ts'
+import type { BackgroundQueue } from './background-queue.ts'
 import { findLink } from './links.repo.ts'
 import { type Links, linkHash } from './links.ts'
 
@@ -28,9 +28,9 @@ export interface RecoveryDeps {
   passwords: Passwords
   policy: PasswordPolicy
   limits: CredentialLimits
-  ending: SessionEnding
+  sessionRevoker: SessionRevoker
   revocations: Revocations
-  deferred: Deferred
+  backgroundQueue: BackgroundQueue
   metrics: Metrics
 }
 
@@ -38,13 +38,13 @@ const LINK_TTL_SECONDS = 1800
 const PURPOSE = 'reset_password'
 
 export function createRecovery(deps: RecoveryDeps) {
-  const { db, audit, outbox, links, passwords, policy, limits, ending, revocations, deferred, metrics } = deps
+  const { db, audit, outbox, links, passwords, policy, limits, sessionRevoker, revocations, backgroundQueue, metrics } = deps
   const tell = (event: string) => (outcome: string) => metrics.accountEvents.inc({ event, outcome })
 
   /** Answers before the account is looked for: neither what it says nor how long it takes depends on whether there is one. */
   async function forgot(email: string, context: RequestContext): Promise<void> {
     await limits.recovery(context.client)
-    deferred.add('the mail for a new password', context.requestId, () => sendLink(email, context))
+    backgroundQueue.add('the mail for a new password', context.requestId, () => sendLink(email, context))
   }
 
   async function sendLink(email: string, context: AuditContext): Promise<void> {
@@ -74,7 +74,7 @@ export function createRecovery(deps: RecoveryDeps) {
     await limits.recovery(context.client)
     const owner = await ownerOf(input.token, context)
     const { id: userId, username, email } = owner
-    passwords.demandRoom()
+    passwords.assertRoom()
     // before the link is used up: a password that is refused does not cost it
     // a password that has to be changed is not kept by way of a link
     const isSame = owner.password_must_change && (await passwords.verify(owner.password_hash, input.new_password))
@@ -96,8 +96,8 @@ export function createRecovery(deps: RecoveryDeps) {
       // whoever registered with an address that was not theirs keeps no way in
       const ended = user.email_verified_at ? [] : await revokeApiKeysOf(trx, userId, now)
       for (const { id } of ended) await audit.record(trx, { event: 'api_key_revoke', outcome: 'success', userId, detail: id, context })
-      await outbox.post(trx, { template: 'password_changed', data: occasionOf(now, context), to: user.email, userId })
-      return ending.endAllSessions(trx, userId, 'password_reset')
+      await outbox.post(trx, { template: 'password_changed', data: noticeContextOf(now, context), to: user.email, userId })
+      return sessionRevoker.endAllSessions(trx, userId, 'password_reset')
     })
     if (!revocation) throw problem('link_invalid', { cause: 'used, expired, or outdated' })
     await revocations.announce(revocation)
@@ -113,5 +113,5 @@ export function createRecovery(deps: RecoveryDeps) {
     throw problem('link_invalid', { cause: 'unknown or used' })
   }
 
-  return { forgot, reset: telling(tell('password_reset'), reset) }
+  return { forgot, reset: countOutcome(tell('password_reset'), reset) }
 }

@@ -6,13 +6,13 @@ import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
-import type { SessionOpening, TokenPair } from '../sessions/open-session.ts'
+import type { SessionOpener, TokenPair } from '../sessions/open-session.ts'
 import type { RefreshTokens } from '../sessions/refresh-tokens.ts'
 import type { Revocations } from '../sessions/revocations.ts'
 
 export interface RefreshDeps {
   refreshTokens: RefreshTokens
-  opening: SessionOpening
+  sessionOpener: SessionOpener
   revocations: Revocations
   limits: CredentialLimits
   metrics: Metrics
@@ -27,12 +27,12 @@ const REFUSAL = {
   reused: 'refresh_reused',
 } as const
 
-export function createRefresh({ refreshTokens, opening, revocations, limits, metrics, logger }: RefreshDeps) {
+export function createRefresh({ refreshTokens, sessionOpener, revocations, limits, metrics, logger }: RefreshDeps) {
   async function refresh(presented: string, context: AuditContext): Promise<TokenPair> {
     const result = await refreshTokens.rotate(presented, context)
     metrics.refreshes.inc({ outcome: result.outcome })
     if (result.outcome === 'rotated' || result.outcome === 'repeated') {
-      return opening.pair(result.user, result.session, result.refreshToken)
+      return sessionOpener.pair(result.user, result.session, result.refreshToken)
     }
     if (result.outcome === 'reused') {
       await revocations.announce(result.revocation)

@@ -10,17 +10,17 @@ import { brokenConstraint, type Db, inTransaction } from '../../platform/db/data
 import { type FieldError, problem } from '../../platform/lib/errors.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
-import { telling } from '../../platform/telemetry/count-outcome.ts'
+import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { PasswordPolicy } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
-import type { SessionOpening, TokenPair } from '../sessions/open-session.ts'
+import type { SessionOpener, TokenPair } from '../sessions/open-session.ts'
 import { canonicalEmail, canonicalUsername, isEmail, isUsername } from '../users/canonical-login.ts'
 import { FIRST_ROLES } from '../users/roles.ts'
 import type { UserView } from '../users/user-view.ts'
 import { findUserByLogin, insertUser } from '../users/users.repo.ts'
-import type { Entering } from './complete-login.ts'
+import type { LoginCompletion } from './complete-login.ts'
 import type { Devices } from './devices.ts'
 import { type Links, PROOF_TTL_SECONDS } from './links.ts'
 import type { PendingAccount, PendingRegistrations } from './pending-registration.service.ts'
@@ -39,8 +39,8 @@ export interface RegisterDeps {
   passwords: Passwords
   policy: PasswordPolicy
   limits: CredentialLimits
-  opening: SessionOpening
-  entering: Entering
+  sessionOpener: SessionOpener
+  loginCompletion: LoginCompletion
   devices: Devices
   links: Links
   outbox: Outbox
@@ -58,8 +58,8 @@ export function createRegister({
   passwords,
   policy,
   limits,
-  opening,
-  entering,
+  sessionOpener,
+  loginCompletion,
   devices,
   links,
   outbox,
@@ -70,7 +70,7 @@ export function createRegister({
 
   async function register(input: RegisterInput, context: RequestContext): Promise<Registered> {
     if (config.auth.registration === 'closed') throw problem('registration_closed')
-    passwords.demandRoom()
+    passwords.assertRoom()
     await limits.register(context.client)
     const account = await readAccount(input, policy)
     await refuseTaken(db, provesFirst ? { username: account.username } : account)
@@ -91,7 +91,7 @@ export function createRegister({
     const opened = await inTransaction(db, async (trx) => {
       const user = await insertUser(trx, { id: uuidv7(), ...account, roles: FIRST_ROLES, password_must_change: false })
       const { deviceId, deviceToken } = await devices.remember(trx, user, { token: undefined, device: null }, context)
-      const session = await opening.open(trx, user, { amr: ['pwd'], deviceId }, context)
+      const session = await sessionOpener.open(trx, user, { amr: ['pwd'], deviceId }, context)
       if (mayMail) {
         const data = await links.issue(trx, { user, purpose: 'verify_email', ttlSeconds: PROOF_TTL_SECONDS })
         await outbox.post(trx, { template: 'verify_email', data, to: user.email, userId: user.id, ttlSeconds: PROOF_TTL_SECONDS })
@@ -101,10 +101,10 @@ export function createRegister({
     }).catch((error) => {
       throw asTaken(error)
     })
-    return entering.answer(opened)
+    return loginCompletion.answer(opened)
   }
 
-  return telling((outcome) => metrics.registrations.inc({ outcome }), register)
+  return countOutcome((outcome) => metrics.registrations.inc({ outcome }), register)
 }
 
 /** Canonical names. @throws 422 naming every field that is wrong */

@@ -1,10 +1,10 @@
 /** The own sessions. */
 
 import { Type } from 'typebox'
-import { answers, BEARER, demandId } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, requireId } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
-import { type Caller, principalOf } from '../access/require-auth.ts'
+import { principalOf, type RequireAuth } from '../access/require-auth.ts'
 import type { Sessions } from './sessions.service.ts'
 
 export const SessionSchema = Type.Object({
@@ -18,7 +18,7 @@ export const SessionSchema = Type.Object({
 })
 
 export const sessionRoutes =
-  ({ sessions, caller }: { sessions: Sessions; caller: Caller }) =>
+  ({ sessions, requireAuth }: { sessions: Sessions; requireAuth: RequireAuth }) =>
   async (app: FastifyTypeProviderTypebox) => {
     app.get(
       '/sessions',
@@ -34,7 +34,7 @@ export const sessionRoutes =
         },
       },
       async (request) => {
-        const { id, sessionId } = await caller.demand(request)
+        const { id, sessionId } = await requireAuth(request)
         return { sessions: (await sessions.list(id)).map((session) => ({ ...session, current: session.id === sessionId })) }
       },
     )
@@ -46,7 +46,7 @@ export const sessionRoutes =
         schema: { summary: 'End every session but this one', security: BEARER, response: answers({ 204: Type.Null() }, [401]) },
       },
       async (request, reply) => {
-        await sessions.endOthers(await caller.demand(request), contextOf(request.raw))
+        await sessions.endOthers(await requireAuth(request), contextOf(request.raw))
         return reply.code(204).send(null)
       },
     )
@@ -61,10 +61,10 @@ export const sessionRoutes =
           params: Type.Object({ id: Type.String() }),
           response: answers({ 204: Type.Null() }, [401, 404]),
         },
-        onRequest: async (request) => void (await caller.demand(request)),
+        onRequest: async (request) => void (await requireAuth(request)),
       },
       async (request, reply) => {
-        await sessions.end(principalOf(request).id, demandId(request.params.id), { context: contextOf(request.raw) })
+        await sessions.end(principalOf(request).id, requireId(request.params.id), { context: contextOf(request.raw) })
         return reply.code(204).send(null)
       },
     )

@@ -3,11 +3,11 @@ import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
 import { type Db, databaseNow, inTransaction } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { deviceName } from '../../platform/request/device-name.ts'
-import { telling } from '../../platform/telemetry/count-outcome.ts'
+import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Principal } from '../access/principal.ts'
 import type { Revocations } from '../sessions/revocations.ts'
-import type { SessionEnding } from '../sessions/revoke-sessions.ts'
+import type { SessionRevoker } from '../sessions/revoke-sessions.ts'
 import { findUsableSessions, lockSession, type Session } from '../sessions/sessions.repo.ts'
 import { lockUser } from '../users/users.repo.ts'
 
@@ -37,11 +37,11 @@ export interface SessionsDeps {
   db: Db
   metrics: Metrics
   audit: Audit
-  ending: SessionEnding
+  sessionRevoker: SessionRevoker
   revocations: Revocations
 }
 
-export function createSessions({ db, metrics, audit, ending, revocations }: SessionsDeps) {
+export function createSessions({ db, metrics, audit, sessionRevoker, revocations }: SessionsDeps) {
   async function list(userId: string): Promise<SessionView[]> {
     return (await findUsableSessions(db, userId, await databaseNow(db))).map(viewOfSession)
   }
@@ -53,7 +53,7 @@ export function createSessions({ db, metrics, audit, ending, revocations }: Sess
       const session = await lockSession(trx, sessionId)
       if (session?.user_id !== userId || session.revoked_at) throw problem('not_found')
       await audit.record(trx, { event: 'session_end', outcome: 'success', userId, sessionId, ...by })
-      return ending.endSession(trx, userId, sessionId, 'ended')
+      return sessionRevoker.endSession(trx, userId, sessionId, 'ended')
     })
     await revocations.announce(revocation)
   }
@@ -62,13 +62,13 @@ export function createSessions({ db, metrics, audit, ending, revocations }: Sess
     const ended = await inTransaction(db, async (trx) => {
       await lockUser(trx, userId)
       await audit.record(trx, { event: 'sessions_end_others', outcome: 'success', userId, sessionId, context })
-      return ending.endOtherSessions(trx, userId, sessionId, 'ended')
+      return sessionRevoker.endOtherSessions(trx, userId, sessionId, 'ended')
     })
     await Promise.all(ended.map(revocations.announce))
   }
 
   const counted = <A extends unknown[], R>(event: string, work: (...args: A) => Promise<R>) =>
-    telling((outcome) => metrics.accountEvents.inc({ event, outcome }), work)
+    countOutcome((outcome) => metrics.accountEvents.inc({ event, outcome }), work)
   return { list, end: counted('session_end', end), endOthers: counted('sessions_end_others', endOthers) }
 }
 

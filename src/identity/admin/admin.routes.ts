@@ -8,7 +8,7 @@ import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provid
 import { problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import type { ErrorRecord } from '../../platform/telemetry/error-record.ts'
-import type { Caller } from '../access/require-auth.ts'
+import type { RequireAuth } from '../access/require-auth.ts'
 import type { Administration } from './administration.service.ts'
 import { auditRoutes } from './audit.routes.ts'
 import { actorOf, usersRoutes } from './users.routes.ts'
@@ -19,7 +19,7 @@ export interface AdminRoutesDeps {
   administration: Administration
   config: Config
   lastErrors: () => Promise<ErrorRecord[]>
-  caller: Caller
+  requireAuth: RequireAuth
 }
 
 const ErrorRecordSchema = Type.Object({
@@ -33,10 +33,10 @@ const ErrorRecordSchema = Type.Object({
 })
 
 export const adminRoutes =
-  ({ db, administration, config, lastErrors, caller }: AdminRoutesDeps) =>
+  ({ db, administration, config, lastErrors, requireAuth }: AdminRoutesDeps) =>
   async (app: FastifyTypeProviderTypebox) => {
     // before anything of the request is looked at: who is no admin learns nothing
-    app.addHook('onRequest', async (request) => void (await caller.demand(request, { role: 'admin' })))
+    app.addHook('onRequest', async (request) => void (await requireAuth(request, { role: 'admin' })))
     app.addHook('preValidation', async (request) => {
       const ids = Object.entries(request.params as Record<string, string>).filter(([name]) => /id$/i.test(name))
       if (!ids.every(([, id]) => isId(id))) throw problem('not_found')

@@ -15,13 +15,13 @@ import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import { type EraseAccount, namelessContext } from '../accounts/account-erasure.ts'
 import { asTaken, readAccount, refuseTaken } from '../accounts/register.service.ts'
 import { type ApiKey, findApiKeysOf, revokeApiKey } from '../api-keys/api-keys.repo.ts'
-import { demandStanding } from '../credentials/password-check.ts'
+import { assertStillValid } from '../credentials/password-check.ts'
 import { field, type PasswordPolicy } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
 import { deleteFactors } from '../factors/factors.repo.ts'
 import type { Revocation } from '../sessions/revocations.repo.ts'
 import type { Revocations } from '../sessions/revocations.ts'
-import type { SessionEnding } from '../sessions/revoke-sessions.ts'
+import type { SessionRevoker } from '../sessions/revoke-sessions.ts'
 import { findUsableSessions, lockSession, type Session } from '../sessions/sessions.repo.ts'
 import type { Keyring, KeyStatus } from '../tokens/keyring.ts'
 import { canonicalLogin } from '../users/canonical-login.ts'
@@ -39,7 +39,7 @@ import {
   type UserFilter,
   updateUser,
 } from '../users/users.repo.ts'
-import { type Actor, createActs, type Entry } from './audited-action.ts'
+import { type Actor, createAuditedActions, type Entry } from './audited-action.ts'
 
 export interface AdministrationDeps {
   db: Db
@@ -49,7 +49,7 @@ export interface AdministrationDeps {
   policy: PasswordPolicy
   keyring: Keyring
   outbox: Outbox
-  ending: SessionEnding
+  sessionRevoker: SessionRevoker
   revocations: Revocations
   keepAdmin: KeepAdmin
   eraseAccount: EraseAccount
@@ -84,14 +84,14 @@ export function createAdministration({
   policy,
   keyring,
   outbox,
-  ending,
+  sessionRevoker,
   revocations,
   keepAdmin,
   eraseAccount,
   metrics,
 }: AdministrationDeps) {
   const known = knownRoles(config.auth.roles)
-  const { act, write } = createActs({ db, audit, metrics })
+  const { act, write } = createAuditedActions({ db, audit, metrics })
 
   /** @param who an id, an e-mail address or a username: no two of them look alike. @throws not_found */
   async function find(who: string): Promise<User> {
@@ -100,12 +100,12 @@ export function createAdministration({
     return user
   }
 
-  /** Locks the account; and who acts, to whom that must still be allowed. In the order of ids: two admins may be at each other. */
+  /** Locks the account; and who auditedActions, to whom that must still be allowed. In the order of ids: two admins may be at each other. */
   async function lock(trx: Transaction, { principal }: Actor, id?: string): Promise<User | undefined> {
     const ids = [id, principal?.id].filter((one) => one !== undefined)
     const locked = new Map<string, User | undefined>()
     for (const one of [...new Set(ids)].sort()) locked.set(one, await (one === id ? lockUser : lockUserForShare)(trx, one))
-    if (principal) demandStanding(principal, locked.get(principal.id), await lockSession(trx, principal.sessionId))
+    if (principal) assertStillValid(principal, locked.get(principal.id), await lockSession(trx, principal.sessionId))
     return id === undefined ? undefined : locked.get(id)
   }
 
@@ -137,10 +137,10 @@ export function createAdministration({
     if (roles.length === user.roles.length) return null // nothing was added or taken away
     await keepAdmin(trx, user, { ...user, roles })
     await updateUser(trx, user.id, { roles: [...roles].sort() })
-    return ending.outdateTokens(trx, user.id)
+    return sessionRevoker.outdateTokens(trx, user.id)
   }
 
-  function demandKnown(role: string): void {
+  function assertKnown(role: string): void {
     if (!known.includes(role)) throw problem('validation_failed', { errors: field('role', `no such role; known: ${known.join(', ')}`) })
   }
 
@@ -156,7 +156,7 @@ export function createAdministration({
     /** @returns the password, too, when it was made up here */
     async create(input: NewAccount, by: Actor): Promise<{ user: User; password: string | null }> {
       const password = input.password ?? randomBytes(18).toString('base64url')
-      input.roles.forEach(demandKnown)
+      input.roles.forEach(assertKnown)
       const account = await readAccount({ ...input, password }, policy)
       const roles = [...new Set(input.roles)].sort()
       const entry = { event: 'user_create', detail: roles.join(' ') }
@@ -182,7 +182,7 @@ export function createAdministration({
     },
 
     async grant(who: string, role: string, by: Actor) {
-      demandKnown(role)
+      assertKnown(role)
       return changed(who, { event: 'role_grant', detail: role }, by, (trx, user) =>
         setRoles(trx, user, [...new Set([...user.roles, role])]),
       )
@@ -205,7 +205,7 @@ export function createAdministration({
         const disabled_at = user.disabled_at ?? (await databaseNow(trx))
         await keepAdmin(trx, user, { ...user, disabled_at })
         await updateUser(trx, user.id, { disabled_at })
-        return ending.endAllSessions(trx, user.id, 'disabled')
+        return sessionRevoker.endAllSessions(trx, user.id, 'disabled')
       }),
 
     enable: (who: string, by: Actor) =>
@@ -223,7 +223,7 @@ export function createAdministration({
     forcePasswordChange: (who: string, by: Actor) =>
       changed(who, { event: 'password_change_force' }, by, async (trx, user) => {
         await updateUser(trx, user.id, { password_must_change: true })
-        return ending.endAllSessions(trx, user.id, 'password_change_forced')
+        return sessionRevoker.endAllSessions(trx, user.id, 'password_change_forced')
       }),
 
     resetFactor: (who: string, by: Actor) =>
@@ -233,11 +233,11 @@ export function createAdministration({
         // where the administrator was is not for the user to know
         const data = { at: (await databaseNow(trx)).toISOString(), ip: null, device: null }
         if (hadFactor) await outbox.post(trx, { template: 'factor_disabled', data, to: user.email, userId: user.id })
-        return ending.endAllSessions(trx, user.id, 'factor_reset')
+        return sessionRevoker.endAllSessions(trx, user.id, 'factor_reset')
       }),
 
     endSessions: (who: string, by: Actor) =>
-      changed(who, { event: 'sessions_end' }, by, (trx, user) => ending.endAllSessions(trx, user.id, 'ended_by_admin')),
+      changed(who, { event: 'sessions_end' }, by, (trx, user) => sessionRevoker.endAllSessions(trx, user.id, 'ended_by_admin')),
 
     async remove(who: string, by: Actor): Promise<void> {
       await change(who, { event: 'user_delete' }, { ...by, context: namelessContext(by.context) }, eraseAccount)
@@ -253,7 +253,7 @@ export function createAdministration({
       await change(who, { event: 'session_end', sessionId }, by, async (trx, user) => {
         const session = await lockSession(trx, sessionId)
         if (session?.user_id !== user.id || session.revoked_at) throw problem('not_found')
-        return ending.endSession(trx, user.id, sessionId, 'ended_by_admin')
+        return sessionRevoker.endSession(trx, user.id, sessionId, 'ended_by_admin')
       })
     },
 
@@ -265,7 +265,7 @@ export function createAdministration({
     async revokeApiKey(who: string, keyId: string, by: Actor): Promise<void> {
       await change(who, { event: 'api_key_revoke', detail: keyId }, by, async (trx, user) => {
         if (!(await revokeApiKey(trx, user.id, keyId, await databaseNow(trx)))) throw problem('not_found')
-        return ending.recordEnd(trx, user.id, keyId)
+        return sessionRevoker.recordEnd(trx, user.id, keyId)
       })
     },
 

@@ -7,7 +7,7 @@ import { answers, BEARER, Limit, limitOf, strictBody, Term } from '../../platfor
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { ID_PATTERN } from '../../platform/lib/ids.ts'
-import { isOfOurTime } from '../../platform/lib/timestamps.ts'
+import { isStorable } from '../../platform/lib/timestamps.ts'
 
 const Text = Type.Union([Type.String(), Type.Null()])
 const EventSchema = Type.Object({
@@ -92,6 +92,6 @@ const filterOf = ({ user, event, outcome, actor, since, until }: Static<typeof F
 function instant(field: string, text: string | undefined): Date | undefined {
   if (text === undefined) return undefined
   const at = new Date(text)
-  if (!isOfOurTime(at)) throw problem('validation_failed', { errors: [{ field, detail: 'is no instant of our time' }] })
+  if (!isStorable(at)) throw problem('validation_failed', { errors: [{ field, detail: 'is no instant of our time' }] })
   return at
 }

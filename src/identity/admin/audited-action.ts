@@ -3,7 +3,7 @@
 import type { Audit, AuditContext, AuditEvent } from '../../platform/audit/audit.ts'
 import { type Db, inTransaction, type Transaction } from '../../platform/db/database.ts'
 import { Problem } from '../../platform/lib/errors.ts'
-import { telling } from '../../platform/telemetry/count-outcome.ts'
+import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Principal } from '../access/principal.ts'
 
@@ -17,20 +17,21 @@ export interface Actor {
 
 export type Entry = Omit<AuditEvent, 'outcome' | 'context' | 'actor'>
 
-export interface Acts {
+export interface AuditedActions {
   /** Counts how an act ends, and writes down a refusal: the transaction that would have told of a success is no more. */
   act<T>(entry: Entry, by: Actor, work: () => Promise<T>): Promise<T>
   /** The row of the act itself, in its transaction. */
   write(trx: Transaction, entry: Entry, outcome: string, by: Actor): Promise<void>
 }
 
-export function createActs({ db, audit, metrics }: { db: Db; audit: Audit; metrics: Metrics }): Acts {
-  const write: Acts['write'] = (trx, entry, outcome, { actor, context }) => audit.record(trx, { ...entry, outcome, actor, context })
+export function createAuditedActions({ db, audit, metrics }: { db: Db; audit: Audit; metrics: Metrics }): AuditedActions {
+  const write: AuditedActions['write'] = (trx, entry, outcome, { actor, context }) =>
+    audit.record(trx, { ...entry, outcome, actor, context })
 
   return {
     write,
     act: (entry, by, work) =>
-      telling((outcome) => metrics.accountEvents.inc({ event: entry.event, outcome }), work)().catch(async (error) => {
+      countOutcome((outcome) => metrics.accountEvents.inc({ event: entry.event, outcome }), work)().catch(async (error) => {
         if (error instanceof Problem && error.status < 500) await inTransaction(db, (trx) => write(trx, entry, error.code, by))
         throw error
       }),

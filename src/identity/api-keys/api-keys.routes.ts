@@ -4,7 +4,7 @@ import { Type } from 'typebox'
 import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
-import { type Caller, principalOf } from '../access/require-auth.ts'
+import { principalOf, type RequireAuth } from '../access/require-auth.ts'
 import type { ApiKeys } from './api-keys.service.ts'
 
 const Instant = Type.Union([Type.String(), Type.Null()])
@@ -21,7 +21,7 @@ export const ApiKeySchema = Type.Object({
 const Names = Type.Array(Type.String({ minLength: 1, maxLength: 200 }), { maxItems: 200, uniqueItems: true })
 
 export const apiKeyRoutes =
-  ({ apiKeys, caller }: { apiKeys: ApiKeys; caller: Caller }) =>
+  ({ apiKeys, requireAuth }: { apiKeys: ApiKeys; requireAuth: RequireAuth }) =>
   async (app: FastifyTypeProviderTypebox) => {
     app.get(
       '/api-keys',
@@ -33,7 +33,7 @@ export const apiKeyRoutes =
           response: answers({ 200: Type.Object({ api_keys: Type.Array(ApiKeySchema) }) }, [401, 403]),
         },
       },
-      async (request) => ({ api_keys: await apiKeys.list((await caller.demand(request)).id) }),
+      async (request) => ({ api_keys: await apiKeys.list((await requireAuth(request)).id) }),
     )
 
     app.post(
@@ -51,7 +51,7 @@ export const apiKeyRoutes =
           }),
           response: answers({ 201: Type.Interface([ApiKeySchema], { key: Type.String() }) }, [401, 403, 409, 422, 429]),
         },
-        onRequest: async (request) => void (await caller.demand(request)),
+        onRequest: async (request) => void (await requireAuth(request)),
       },
       async (request, reply) => reply.code(201).send(await apiKeys.create(principalOf(request), request.body, contextOf(request.raw))),
     )
@@ -66,7 +66,7 @@ export const apiKeyRoutes =
           params: Type.Object({ id: Type.String() }),
           response: answers({ 204: Type.Null() }, [401, 403, 404]),
         },
-        onRequest: async (request) => void (await caller.demand(request)),
+        onRequest: async (request) => void (await requireAuth(request)),
       },
       async (request, reply) => {
         await apiKeys.revoke(principalOf(request), request.params.id, contextOf(request.raw))

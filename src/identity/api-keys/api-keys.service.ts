@@ -7,19 +7,19 @@ import { type Db, databaseNow, inTransaction, type Transaction } from '../../pla
 import type { Clock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
-import { isOfOurTime } from '../../platform/lib/timestamps.ts'
-import { occasionOf } from '../../platform/mail/notice-context.ts'
+import { isStorable } from '../../platform/lib/timestamps.ts'
+import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import { digestOf, hintOf, isApiKey, makeApiKey } from '../../platform/request/api-key-format.ts'
-import { telling } from '../../platform/telemetry/count-outcome.ts'
+import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Principal } from '../access/principal.ts'
-import { demandFreshFactor } from '../credentials/freshness.ts'
+import { requireFreshFactor } from '../credentials/freshness.ts'
 import { lockCaller } from '../credentials/password-check.ts'
 import { field } from '../credentials/password-policy.ts'
 import type { Revocation } from '../sessions/revocations.repo.ts'
 import type { Revocations } from '../sessions/revocations.ts'
-import type { SessionEnding } from '../sessions/revoke-sessions.ts'
+import type { SessionRevoker } from '../sessions/revoke-sessions.ts'
 import type { Grants } from '../users/roles.ts'
 import { lockUser } from '../users/users.repo.ts'
 import {
@@ -58,7 +58,7 @@ export interface ApiKeysDeps {
   clock: Clock
   audit: Audit
   outbox: Outbox
-  ending: SessionEnding
+  sessionRevoker: SessionRevoker
   revocations: Revocations
   grantsOf: (roles: readonly string[]) => Grants
   config: Config
@@ -70,7 +70,7 @@ const DAY_MS = 86_400_000
 /** Each is a row and a mail: without a bound, making and revoking in turns would fill the table, and the mailbox of an unproven address. */
 const MIN_PER_DAY = 50
 
-export function createApiKeys({ db, clock, audit, outbox, ending, revocations, grantsOf, config, metrics }: ApiKeysDeps) {
+export function createApiKeys({ db, clock, audit, outbox, sessionRevoker, revocations, grantsOf, config, metrics }: ApiKeysDeps) {
   const { maxPerUser } = config.auth.apiKeys
   const maxPerDay = Math.max(maxPerUser, MIN_PER_DAY)
 
@@ -78,7 +78,7 @@ export function createApiKeys({ db, clock, audit, outbox, ending, revocations, g
     const key = makeApiKey()
     const made = await inTransaction(db, async (trx) => {
       const owner = await lockCaller(trx, caller)
-      demandFreshFactor(caller, owner, clock.now())
+      requireFreshFactor(caller, owner, clock.now())
       const now = await databaseNow(trx)
       const expires_at = input.expires_at === undefined ? null : readExpiry(input.expires_at, now)
       const carried = narrow(input, grantsOf(owner.roles))
@@ -95,7 +95,7 @@ export function createApiKeys({ db, clock, audit, outbox, ending, revocations, g
         created_at: now,
         expires_at,
       })
-      const data = { ...occasionOf(now, context), name: row.name }
+      const data = { ...noticeContextOf(now, context), name: row.name }
       await outbox.post(trx, { template: 'api_key_created', data, to: owner.email, userId: owner.id })
       const told = { event: 'api_key_create', outcome: 'success', userId: owner.id, sessionId: caller.sessionId, detail: row.id }
       await audit.record(trx, { ...told, context })
@@ -119,7 +119,7 @@ export function createApiKeys({ db, clock, audit, outbox, ending, revocations, g
     const revoked = await revokeApiKey(trx, userId, id, await databaseNow(trx))
     if (!revoked) return null
     await audit.record(trx, { event: 'api_key_revoke', outcome: 'success', userId, detail: id, ...by })
-    return ending.recordEnd(trx, userId, id)
+    return sessionRevoker.recordEnd(trx, userId, id)
   }
 
   async function announce(revocation: Revocation | null): Promise<boolean> {
@@ -138,8 +138,8 @@ export function createApiKeys({ db, clock, audit, outbox, ending, revocations, g
   const count = (event: string) => (outcome: string) => metrics.accountEvents.inc({ event, outcome })
 
   return {
-    create: telling(count('api_key_create'), create),
-    revoke: telling(count('api_key_revoke'), revoke),
+    create: countOutcome(count('api_key_create'), create),
+    revoke: countOutcome(count('api_key_revoke'), revoke),
 
     async list(userId: string): Promise<ApiKeyView[]> {
       return (await findApiKeysOf(db, userId, MAX_LISTED)).map(viewOfApiKey)
@@ -177,7 +177,7 @@ const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d
 
 function readExpiry(text: string, now: Date): Date {
   const at = new Date(text)
-  if (!INSTANT.test(text) || !isOfOurTime(at))
+  if (!INSTANT.test(text) || !isStorable(at))
     throw problem('validation_failed', { errors: field('expires_at', 'must be an instant such as 2030-01-31T12:00:00Z') })
   if (at <= now) throw problem('validation_failed', { errors: field('expires_at', 'must be in the future') })
   return at

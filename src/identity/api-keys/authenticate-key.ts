@@ -12,7 +12,7 @@ import { digestOf, isApiKey } from '../../platform/request/api-key-format.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { AuthenticateKey } from '../access/authenticate.ts'
 import { createIdentityHeaders } from '../access/identity-headers.ts'
-import type { GuessLimit } from '../access/invalid-token-limit.ts'
+import type { InvalidTokenLimit } from '../access/invalid-token-limit.ts'
 import type { Principal } from '../access/principal.ts'
 import type { Revocations } from '../sessions/revocations.ts'
 import type { Grants } from '../users/roles.ts'
@@ -28,7 +28,7 @@ export interface ApiKeyAuthentication {
 export interface ApiKeyAuthenticationDeps {
   db: Db
   revocations: Revocations
-  guesses: GuessLimit
+  limitInvalidTokens: InvalidTokenLimit
   grantsOf: (roles: readonly string[]) => Grants
   config: Config
   metrics: Metrics
@@ -60,7 +60,7 @@ const USE_MS = 60_000
 export function createApiKeyAuthentication({
   db,
   revocations,
-  guesses,
+  limitInvalidTokens,
   grantsOf,
   config,
   metrics,
@@ -174,7 +174,7 @@ export function createApiKeyAuthentication({
     }
   }
 
-  function demandWhole(key: string): void {
+  function assertWhole(key: string): void {
     if (!isApiKey(key)) throw problem('token_invalid', { cause: 'the checksum of the API key is wrong' })
   }
 
@@ -186,14 +186,14 @@ export function createApiKeyAuthentication({
         hits!.count++
         return principal
       }
-      revocations.demandLoaded()
-      return guesses(client, async () => {
-        demandWhole(key)
+      revocations.assertLoaded()
+      return limitInvalidTokens(client, async () => {
+        assertWhole(key)
         return lookUp(digest)
       })
     },
     async inspect(key) {
-      demandWhole(key)
+      assertWhole(key)
       const found = await findApiKey(db, digestOf(key))
       const code = refusalOf(found, clock.now())
       if (code !== null) throw problem(code)

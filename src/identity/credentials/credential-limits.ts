@@ -1,7 +1,7 @@
 /**
  * Limits of the endpoints that take a credential. Exact, and counted in Postgres while Redis is away.
  *
- * Guesses at an account are counted for the address and account, for the account over all addresses, and for the address over all accounts.
+ * CodeAttempts at an account are counted for the address and account, for the account over all addresses, and for the address over all accounts.
  * A known device counts for itself: no stranger can use up what it has left.
  */
 
@@ -27,15 +27,15 @@ export type LinkPurpose = LinkTable['purpose']
 
 export interface CredentialLimits {
   /** @throws 429 */
-  register(origin: Client): Promise<void>
+  register(client: Client): Promise<void>
   /** Runs `work` with its failure counted in advance, so that parallel guesses count too; taken back unless it ends so. @throws 429 */
-  login<T>(origin: Client, account: Account, known: Known | null, work: () => Promise<T>): Promise<T>
+  login<T>(client: Client, account: Account, known: Known | null, work: () => Promise<T>): Promise<T>
   /** The same for a second factor. @throws 429 */
   mfa<T>(account: Account, known: Known | null, work: () => Promise<T>): Promise<T>
   /** The same for the address; `refresh_superseded` is a client's own retry and no failure. @throws 429 */
-  refresh<T>(origin: Client, work: () => Promise<T>): Promise<T>
+  refresh<T>(client: Client, work: () => Promise<T>): Promise<T>
   /** For asking for, and for using, a mailed link. @throws 429 */
-  recovery(origin: Client): Promise<void>
+  recovery(client: Client): Promise<void>
   /**
    * Counts a mail that somebody asks for: those that prove an address for themselves, so that whoever gives the address of another away for
    * their own does not keep its owner from a new password. @returns false when this recipient has had enough of them: it is not sent, and
@@ -43,7 +43,7 @@ export interface CredentialLimits {
    */
   mail(address: string, purpose: LinkPurpose): Promise<boolean>
   /** Failures of machine clients, counted once they have failed: many good ones at a time are their daily work, and nobody guesses a secret. @throws 429 */
-  client<T>(origin: Client, work: () => Promise<T>): Promise<T>
+  client<T>(client: Client, work: () => Promise<T>): Promise<T>
 }
 
 type Counted = [limit: Limit, key: string]
@@ -83,7 +83,7 @@ export function createCredentialLimits(limiter: Limiter, secrets: Secrets, confi
     // a refund that is lost costs one of many failures, and is no reason to fail a good login
     const refund = () => Promise.all(counted.map(([limit, key], i) => limiter.refund(limit, key, decisions[i]!).catch(() => undefined)))
     try {
-      demand(decisions)
+      assertAllowed(decisions)
       const answer = await work()
       await refund()
       return answer
@@ -100,17 +100,17 @@ export function createCredentialLimits(limiter: Limiter, secrets: Secrets, confi
     'id' in account ? `${account.id}.${account.unlocks}` : hidden('unknown account', account.unknown)
 
   return {
-    async register(origin) {
-      if (!origin.isExempt) demand([await consume([limits.register, origin.limitKey])])
+    async register(client) {
+      if (!client.isExempt) assertAllowed([await consume([limits.register, client.limitKey])])
     },
-    async login(origin, account, known, work) {
+    async login(client, account, known, work) {
       const key = keyOf(account)
       // an address is finer than its network
-      const place = `${known && known.kind !== 'network' ? known.id : origin.limitKey}|${key}`
+      const place = `${known && known.kind !== 'network' ? known.id : client.limitKey}|${key}`
       // exemption is for addresses: an account's own budget holds for everybody
-      if (!origin.isExempt) demand([await consume([limits.attempts, place])])
-      const ofPlace = origin.isExempt ? [] : limits.waits.map((limit): Counted => [limit, place])
-      const ofAddress: Counted[] = origin.isExempt || known ? [] : [[limits.address, origin.limitKey]]
+      if (!client.isExempt) assertAllowed([await consume([limits.attempts, place])])
+      const ofPlace = client.isExempt ? [] : limits.waits.map((limit): Counted => [limit, place])
+      const ofAddress: Counted[] = client.isExempt || known ? [] : [[limits.address, client.limitKey]]
       const ofAccount: Counted = [limits.account, known ? `${known.id}|${key}` : key]
       // the address goes first: once it has had enough, no more names that it makes up are remembered
       return countingFailure(ofAddress, WRONG, () => countingFailure([...ofPlace, ofAccount], WRONG, work))
@@ -119,22 +119,22 @@ export function createCredentialLimits(limiter: Limiter, secrets: Secrets, confi
       const key = keyOf(account)
       return countingFailure([[limits.mfa, known ? `${known.id}|${key}` : key]], ['invalid_code'], work)
     },
-    refresh(origin, work) {
-      if (origin.isExempt) return work()
-      return countingFailure([[limits.refresh, origin.limitKey]], ['refresh_invalid', 'refresh_expired', 'refresh_reused'], work)
+    refresh(client, work) {
+      if (client.isExempt) return work()
+      return countingFailure([[limits.refresh, client.limitKey]], ['refresh_invalid', 'refresh_expired', 'refresh_reused'], work)
     },
-    async client(origin, work) {
-      if (origin.isExempt) return work()
-      demand([await limiter.peek(limits.client, origin.limitKey, DATABASE)])
+    async client(client, work) {
+      if (client.isExempt) return work()
+      assertAllowed([await limiter.peek(limits.client, client.limitKey, DATABASE)])
       try {
         return await work()
       } catch (error) {
-        if (error instanceof Problem && error.code === 'invalid_client') await consume([limits.client, origin.limitKey])
+        if (error instanceof Problem && error.code === 'invalid_client') await consume([limits.client, client.limitKey])
         throw error
       }
     },
-    async recovery(origin) {
-      if (!origin.isExempt) demand([await consume([limits.recovery, origin.limitKey])])
+    async recovery(client) {
+      if (!client.isExempt) assertAllowed([await consume([limits.recovery, client.limitKey])])
     },
     async mail(address, purpose) {
       return (await consume([limits.mail, hidden(`mail recipient ${purpose}`, canonicalEmail(address))])).isAllowed
@@ -142,7 +142,7 @@ export function createCredentialLimits(limiter: Limiter, secrets: Secrets, confi
   }
 }
 
-function demand(decisions: Decision[]): void {
+function assertAllowed(decisions: Decision[]): void {
   const refused = decisions.filter(({ isAllowed }) => !isAllowed)
   if (!refused.length) return
   const names = refused.map(({ policy }) => policy).join(', ')

@@ -9,6 +9,6 @@ export const FRESH_SECONDS = 300
 export const isFresh = ({ authenticatedAt }: Principal, now: number): boolean => now / 1000 - authenticatedAt <= FRESH_SECONDS
 
 /** ASVS 7.5.1: a password alone does not speak for who has a second factor. @throws reauthentication_required */
-export function demandFreshFactor(principal: Principal, user: User, now: number): void {
+export function requireFreshFactor(principal: Principal, user: User, now: number): void {
   if (user.mfa_enabled && !(principal.hasFactor && isFresh(principal, now))) throw reauthenticationRequired(FRESH_SECONDS, principal)
 }

@@ -2,7 +2,7 @@
 import { constants, setPriority } from 'node:os'
 import argon2 from 'argon2'
 import bcrypt from 'bcryptjs'
-import { createChannel } from '../../platform/lib/ipc-channel.ts'
+import { createIpcChannel } from '../../platform/lib/ipc-channel.ts'
 import { isBcrypt } from './password-hashes.ts'
 
 export type HasherAnswers = {
@@ -25,7 +25,7 @@ try {
 } catch {
   // where that is not allowed it hashes all the same
 }
-createChannel(process, answers)
+createIpcChannel(process, answers)
 // a terminal tells the whole group; whoever asked for hashes says when it is over
 process.on('SIGINT', () => {}).on('SIGTERM', () => {})
 process.on('disconnect', () => process.exit(0))

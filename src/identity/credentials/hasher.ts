@@ -6,7 +6,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { unavailable } from '../../platform/lib/errors.ts'
-import { type Channel, createChannel, Unanswered } from '../../platform/lib/ipc-channel.ts'
+import { createIpcChannel, type IpcChannel, Unanswered } from '../../platform/lib/ipc-channel.ts'
 import type { HasherAnswers } from './hasher.process.ts'
 
 export interface Argon2Parameters {
@@ -22,7 +22,7 @@ export interface Hasher {
 
 interface Helper {
   child: ChildProcess
-  channel: Channel<HasherAnswers>
+  channel: IpcChannel<HasherAnswers>
 }
 
 /** No hash takes so long: the process has stopped. */
@@ -45,7 +45,7 @@ export function createHasher({ memoryKiB, passes }: Argon2Parameters, threads: n
     // it holds nobody up: whoever waits for a hash has a timer that does
     child.unref()
     child.channel?.unref()
-    const started = { child, channel: createChannel<HasherAnswers>(child, {}) }
+    const started = { child, channel: createIpcChannel<HasherAnswers>(child, {}) }
     const gone = () => {
       started.channel.close()
       if (helper === started) helper = null

@@ -1,4 +1,4 @@
-/** Someone who is signed in shows the password again. Guesses count against the session, as those of a known device do at login. */
+/** Someone who is signed in shows the password again. CodeAttempts count against the session, as those of a known device do at login. */
 
 import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
 import { type Db, inTransaction, type Transaction } from '../../platform/db/database.ts'
@@ -44,7 +44,7 @@ export function createPasswordCheck({ db, audit, passwords, limits }: PasswordCh
  * @param checkedHash the password hash that the caller's password was compared with, if it was
  */
 export async function lockCaller(trx: Transaction, principal: Principal, checkedHash?: string): Promise<User> {
-  const user = demandStanding(principal, await lockUser(trx, principal.id), await lockSession(trx, principal.sessionId))
+  const user = assertStillValid(principal, await lockUser(trx, principal.id), await lockSession(trx, principal.sessionId))
   if (checkedHash !== undefined && user.password_hash !== checkedHash)
     throw problem('invalid_credentials', { cause: 'the password changed while it was checked' })
   return user
@@ -52,11 +52,11 @@ export async function lockCaller(trx: Transaction, principal: Principal, checked
 
 /** The same for who changes something else than the own account. */
 export async function lockActor(trx: Transaction, principal: Principal): Promise<void> {
-  demandStanding(principal, await lockUserForShare(trx, principal.id), await lockSession(trx, principal.sessionId))
+  assertStillValid(principal, await lockUserForShare(trx, principal.id), await lockSession(trx, principal.sessionId))
 }
 
 /** What the caller was let in by still holds. @param user of the caller, locked, as is the session. @throws token_revoked */
-export function demandStanding(principal: Principal, user: User | undefined, session: Session | undefined): User {
+export function assertStillValid(principal: Principal, user: User | undefined, session: Session | undefined): User {
   const holds = user && !user.disabled_at && user.token_epoch <= principal.epoch && session && !session.revoked_at
   if (!holds) throw problem('token_revoked', { cause: 'revoked while the request ran' })
   return user

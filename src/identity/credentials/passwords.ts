@@ -14,7 +14,7 @@ export type Lane = 'known' | 'stranger'
 
 export interface Passwords {
   /** Asked before anything else is done for a request that will need a hash: who would be turned away then is turned away now. @throws overloaded */
-  demandRoom(lane?: Lane): void
+  assertRoom(lane?: Lane): void
   hash(password: string): Promise<string>
   /**
    * The same work for a user who does not exist: pass null. A hash that was imported is computed as it was made, and takes no less.
@@ -40,7 +40,7 @@ export async function createPasswords(
   const dummy = await argon2.hash('nobody has this password', parameters)
 
   return {
-    demandRoom: gate.demandRoom,
+    assertRoom: gate.assertRoom,
     hash: (password) => gate.pass(() => hasher.hash(normalPassword(password))),
     async verify(hash, typed, lane) {
       const password = normalPassword(typed)
@@ -75,7 +75,7 @@ function createGate(concurrency: number, queue: number, metrics: Metrics) {
   const isFull = (lane: Lane) => running >= concurrency && waiting[lane].length >= queue
 
   return {
-    demandRoom(lane: Lane = 'stranger') {
+    assertRoom(lane: Lane = 'stranger') {
       if (isFull(lane)) throw refuse()
     },
     async pass<T>(work: () => Promise<T>, lane: Lane = 'stranger'): Promise<T> {

@@ -8,7 +8,7 @@ import type { CredentialLimits, Known } from '../credentials/credential-limits.t
 import type { User } from '../users/users.repo.ts'
 import type { Shown } from './second-factor.ts'
 
-export interface Guess {
+export interface CodeAttempt {
   user: User
   known: Known | null
   /** What it is shown for: the audit row's event. */
@@ -16,14 +16,14 @@ export interface Guess {
   context: AuditContext
 }
 
-export interface Guesses {
+export interface CodeAttempts {
   /** @throws rate_limited, and what `work` throws */
-  count<T extends { shown: Shown }>(guess: Guess, work: () => Promise<T>): Promise<T>
+  count<T extends { shown: Shown }>(guess: CodeAttempt, work: () => Promise<T>): Promise<T>
 }
 
 export const wrongCode = (): Problem => problem('invalid_code')
 
-export function createGuesses({
+export function createCodeAttempts({
   db,
   audit,
   limits,
@@ -33,7 +33,7 @@ export function createGuesses({
   audit: Audit
   limits: CredentialLimits
   metrics: Metrics
-}): Guesses {
+}): CodeAttempts {
   return {
     async count({ user, known, event, context }, work) {
       try {

@@ -6,22 +6,22 @@ import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow, inTransaction, type Transaction } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
-import { occasionOf } from '../../platform/mail/notice-context.ts'
+import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
-import { telling } from '../../platform/telemetry/count-outcome.ts'
+import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Principal } from '../access/principal.ts'
 import { isFresh } from '../credentials/freshness.ts'
 import { lockCaller, type PasswordCheck } from '../credentials/password-check.ts'
 import type { Revocation } from '../sessions/revocations.repo.ts'
 import type { Revocations } from '../sessions/revocations.ts'
-import type { SessionEnding } from '../sessions/revoke-sessions.ts'
+import type { SessionRevoker } from '../sessions/revoke-sessions.ts'
 import { updateAmr } from '../sessions/sessions.repo.ts'
 import { findUserById, type User, updateUser } from '../users/users.repo.ts'
-import { tellOfBackupCode } from './backup-code-notice.ts'
+import { notifyOfBackupCode } from './backup-code-notice.ts'
 import { BACKUP_CODES, backupCodeMac, newBackupCode } from './backup-codes.ts'
-import { type Guesses, wrongCode } from './code-attempts.ts'
+import { type CodeAttempts, wrongCode } from './code-attempts.ts'
 import {
   confirmFactor,
   deleteFactors,
@@ -44,8 +44,8 @@ export interface EnrolmentDeps {
   outbox: Outbox
   passwordCheck: PasswordCheck
   factor: SecondFactor
-  guesses: Guesses
-  ending: SessionEnding
+  codeAttempts: CodeAttempts
+  sessionRevoker: SessionRevoker
   revocations: Revocations
   metrics: Metrics
 }
@@ -60,10 +60,10 @@ export interface Proof {
 const CONFIRM_WITHIN_MS = 15 * 60_000
 
 export function createEnrolment(deps: EnrolmentDeps) {
-  const { db, clock, config, audit, outbox, passwordCheck, factor, guesses, ending, revocations, metrics } = deps
+  const { db, clock, config, audit, outbox, passwordCheck, factor, codeAttempts, sessionRevoker, revocations, metrics } = deps
   const issuer = config.auth.mfa.issuer ?? new URL(config.server.publicUrl).hostname
   const counted = <A extends unknown[], R>(event: string, work: (...args: A) => Promise<R>) =>
-    telling((outcome) => metrics.accountEvents.inc({ event, outcome }), work)
+    countOutcome((outcome) => metrics.accountEvents.inc({ event, outcome }), work)
 
   async function enrol(principal: Principal, password: string, context: RequestContext) {
     const checked = await passwordCheck(principal, password, context)
@@ -87,7 +87,7 @@ export function createEnrolment(deps: EnrolmentDeps) {
       event: 'mfa_confirm',
       context,
     }
-    const { codes, revoked } = await guesses.count(guess, () =>
+    const { codes, revoked } = await codeAttempts.count(guess, () =>
       inTransaction(db, async (trx) => {
         const user = await lockCaller(trx, principal)
         if (user.mfa_enabled) throw problem('mfa_already_enabled')
@@ -102,7 +102,7 @@ export function createEnrolment(deps: EnrolmentDeps) {
         await confirmFactor(trx, waiting.id, now)
         await updateUser(trx, user.id, { mfa_enabled: true })
         await updateAmr(trx, principal.sessionId, ['pwd', 'otp', 'mfa'])
-        const ended = await ending.endOtherSessions(trx, user.id, principal.sessionId, 'factor_enabled')
+        const ended = await sessionRevoker.endOtherSessions(trx, user.id, principal.sessionId, 'factor_enabled')
         await tell(trx, user, 'factor_enabled', now, context)
         await audit.record(trx, { event: 'mfa_confirm', outcome: 'success', userId: user.id, sessionId: principal.sessionId, context })
         return { shown: { type: 'totp' } as Shown, codes: await newCodes(trx, user.id, seed), revoked: ended }
@@ -117,9 +117,9 @@ export function createEnrolment(deps: EnrolmentDeps) {
       await deleteFactors(trx, user.id)
       await updateUser(trx, user.id, { mfa_enabled: false })
       await updateAmr(trx, principal.sessionId, ['pwd'])
-      const ended = await ending.endOtherSessions(trx, user.id, principal.sessionId, 'factor_disabled')
+      const ended = await sessionRevoker.endOtherSessions(trx, user.id, principal.sessionId, 'factor_disabled')
       // tokens that are out say that a factor was shown
-      ended.push(await ending.outdateTokens(trx, user.id))
+      ended.push(await sessionRevoker.outdateTokens(trx, user.id))
       await tell(trx, user, 'factor_disabled', now, context)
       return ended
     })
@@ -155,7 +155,7 @@ export function createEnrolment(deps: EnrolmentDeps) {
         const now = await databaseNow(trx)
         const shown = code === undefined ? null : await factor.use(trx, user.id, code, now)
         if (code !== undefined && !shown) throw wrongCode()
-        await tellOfBackupCode(trx, outbox, { user, shown, now, context })
+        await notifyOfBackupCode(trx, outbox, { user, shown, now, context })
         const done = await work(trx, user, now, confirmed)
         await audit.record(trx, { event, outcome: 'success', userId: user.id, sessionId: principal.sessionId, context })
         return { shown: shown!, done }
@@ -163,7 +163,7 @@ export function createEnrolment(deps: EnrolmentDeps) {
     if (password !== undefined) return (await change((await passwordCheck(principal, password, context)).password_hash)).done
     if (code !== undefined) {
       const guess = { user: await ownerOf(principal), known: { kind: 'session' as const, id: principal.sessionId }, event, context }
-      return (await guesses.count(guess, () => change())).done
+      return (await codeAttempts.count(guess, () => change())).done
     }
     if (principal.hasFactor && isFresh(principal, clock.now())) return (await change()).done
     throw problem('validation_failed', {
@@ -190,7 +190,7 @@ export function createEnrolment(deps: EnrolmentDeps) {
   const tell = (trx: Transaction, user: User, template: 'factor_enabled' | 'factor_disabled', now: Date, context: AuditContext) =>
     outbox.post(trx, {
       template,
-      data: occasionOf(now, context),
+      data: noticeContextOf(now, context),
       to: user.email,
       userId: user.id,
     })

@@ -1,11 +1,12 @@
 /** The own second factor. */
 
+import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
-import { type Caller, principalOf } from '../access/require-auth.ts'
+import { principalOf, type RequireAuth } from '../access/require-auth.ts'
 import { Code, Password } from '../users/schemas.ts'
 import type { createEnrolment } from './enrolment.service.ts'
 
@@ -13,11 +14,11 @@ const ProofBody = strictBody({ password: Type.Optional(Password), code: Type.Opt
 const BackupCodes = Type.Object({ backup_codes: Type.Array(Type.String()) })
 
 export const mfaRoutes =
-  ({ enrolment, caller }: { enrolment: ReturnType<typeof createEnrolment>; caller: Caller }) =>
+  ({ enrolment, requireAuth }: { enrolment: ReturnType<typeof createEnrolment>; requireAuth: RequireAuth }) =>
   async (app: FastifyTypeProviderTypebox) => {
     // who owes a factor gets here, and nowhere else
-    const admit = async (request: Parameters<Caller['demand']>[0]) => {
-      const principal = await caller.demand(request, { isWayOut: true })
+    const admit = async (request: FastifyRequest) => {
+      const principal = await requireAuth(request, { allowIncomplete: true })
       if (principal.mustChangePassword) throw problem('password_change_required')
     }
 

@@ -21,13 +21,13 @@ export interface SecondFactor {
 
 type Owned = Pick<TotpFactor, 'id' | 'user_id'>
 
-const placeOf = ({ id, user_id }: Owned) => ({ table: 'totp_factors', row: id, column: 'secret_sealed', owner: user_id })
+const locationOf = ({ id, user_id }: Owned) => ({ table: 'totp_factors', row: id, column: 'secret_sealed', owner: user_id })
 
-export const sealFactor = (secrets: Secrets, factor: Owned, seed: Buffer): string => secrets.seal(placeOf(factor), seed)
+export const sealFactor = (secrets: Secrets, factor: Owned, seed: Buffer): string => secrets.seal(locationOf(factor), seed)
 
 /** @throws UnreadableSecret */
 export const unsealFactor = (secrets: Secrets, factor: Owned & { secret_sealed: string }): Buffer =>
-  secrets.open(placeOf(factor), factor.secret_sealed)
+  secrets.open(locationOf(factor), factor.secret_sealed)
 
 export function createSecondFactor({ secrets }: { secrets: Secrets }): SecondFactor {
   function open(factor: Owned & { secret_sealed: string }): Buffer {

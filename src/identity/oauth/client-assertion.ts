@@ -9,7 +9,7 @@ import type { Clock } from '../../platform/lib/clock.ts'
 import { type Problem, problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import { hasForeignParameters } from '../tokens/access-tokens.ts'
-import { isSpelledOnce } from '../tokens/canonical-jwt.ts'
+import { isUnambiguousJwt } from '../tokens/canonical-jwt.ts'
 import { markUsed } from '../tokens/used-tokens.repo.ts'
 import { type AssertionAlgorithm, algorithmsOf, type ClientKey } from './client-keys.ts'
 import { findClientById, type OAuthClient } from './clients.repo.ts'
@@ -41,7 +41,7 @@ export function createClientAssertions({ db, clock, config }: ClientAssertionsDe
   const audiences = [config.tokens.issuer, `${config.server.publicUrl}${config.auth.prefix}/token`]
 
   /** One of the keys that its header allows. */
-  async function demandSignature(assertion: string, header: Header, keys: readonly ClientKey[], clientId: string): Promise<JWTPayload> {
+  async function assertSignature(assertion: string, header: Header, keys: readonly ClientKey[], clientId: string): Promise<JWTPayload> {
     const isNamed = ({ kid }: ClientKey) => header.kid === undefined || kid === undefined || kid === header.kid
     const fitting = keys.filter((key) => isNamed(key) && algorithmsOf(key).includes(header.alg))
     for (const key of fitting) {
@@ -63,7 +63,7 @@ export function createClientAssertions({ db, clock, config }: ClientAssertionsDe
     throw refusal('no registered key has signed it')
   }
 
-  function demandBounds({ aud, exp, iat, jti }: JWTPayload): void {
+  function assertBounds({ aud, exp, iat, jti }: JWTPayload): void {
     const now = clock.now() / 1000
     // for us alone: whoever else it is for could show it to us
     const [audience, ...others] = [aud].flat()
@@ -78,8 +78,8 @@ export function createClientAssertions({ db, clock, config }: ClientAssertionsDe
       const { header, clientId } = readParts(assertion)
       const client = await findClientById(db, clientId)
       if (!client?.jwks || client.disabled_at) throw refusal('an unknown or disabled client, or one without keys')
-      const payload = await demandSignature(assertion, header, JSON.parse(client.jwks).keys, clientId)
-      demandBounds(payload)
+      const payload = await assertSignature(assertion, header, JSON.parse(client.jwks).keys, clientId)
+      assertBounds(payload)
       // good for as long as it would be accepted
       const until = new Date((payload.exp! + CLOCK_TOLERANCE_SECONDS + MAX_ISSUED_AHEAD_SECONDS) * 1000)
       if (!(await markUsed(db, clientId, payload.jti!, until))) throw refusal('used before')
@@ -95,7 +95,7 @@ interface Header {
 
 /** What is read before anything is proven: it only says which keys to try. */
 function readParts(assertion: string): { header: Header; clientId: string } {
-  if (assertion.length > MAX_LENGTH || !isSpelledOnce(assertion)) throw refusal('not three base64url parts of JSON that has one reading')
+  if (assertion.length > MAX_LENGTH || !isUnambiguousJwt(assertion)) throw refusal('not three base64url parts of JSON that has one reading')
   try {
     const header = decodeProtectedHeader(assertion)
     const { iss, sub } = decodeJwt(assertion)

@@ -52,7 +52,7 @@ export function createClientAuthentication({ db, audit, limits, assertions, metr
     return client
   }
 
-  const tellRefusal = (shown: Shown, context: AuditContext) => {
+  const recordRefusal = (shown: Shown, context: AuditContext) => {
     metrics.accountEvents.inc({ event: 'client_authentication', outcome: 'invalid_client' })
     const actor = shown.clientId !== undefined && isId(shown.clientId) ? `client:${shown.clientId}` : null
     return inTransaction(db, (trx) => audit.record(trx, { event: 'client_authentication', outcome: 'invalid_client', actor, context }))
@@ -65,7 +65,7 @@ export function createClientAuthentication({ db, audit, limits, assertions, metr
       try {
         return await ('secret' in shown ? bySecret(shown.clientId, shown.secret) : byAssertion(shown.clientId, shown.assertion))
       } catch (error) {
-        if (error instanceof Problem && error.code === 'invalid_client') await tellRefusal(shown, context)
+        if (error instanceof Problem && error.code === 'invalid_client') await recordRefusal(shown, context)
         throw error
       }
     })

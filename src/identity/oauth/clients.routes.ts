@@ -2,7 +2,7 @@
 import { Type } from 'typebox'
 import { answers, BEARER } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
-import type { Caller } from '../access/require-auth.ts'
+import type { RequireAuth } from '../access/require-auth.ts'
 import { actorOf } from '../admin/users.routes.ts'
 import type { Clients } from './clients.service.ts'
 
@@ -29,12 +29,12 @@ const Fields = {
 }
 
 export const clientRoutes =
-  ({ clients, caller }: { clients: Clients; caller: Caller }) =>
+  ({ clients, requireAuth }: { clients: Clients; requireAuth: RequireAuth }) =>
   async (app: FastifyTypeProviderTypebox) => {
     const config = { name: 'auth.admin.clients' }
     const params = Type.Object({ id: Type.String() })
     // before the body is looked at
-    app.addHook('onRequest', async (request) => void (await caller.demand(request, { role: 'admin' })))
+    app.addHook('onRequest', async (request) => void (await requireAuth(request, { role: 'admin' })))
 
     app.get(
       '/admin/clients',

@@ -6,7 +6,7 @@ import { brokenConstraint, type Db, databaseNow, inTransaction, type Transaction
 import { type FieldError, problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
-import { type Actor, createActs } from '../admin/audited-action.ts'
+import { type Actor, createAuditedActions } from '../admin/audited-action.ts'
 import { lockActor } from '../credentials/password-check.ts'
 import { field } from '../credentials/password-policy.ts'
 import type { Revocation } from '../sessions/revocations.repo.ts'
@@ -24,7 +24,7 @@ import {
   type OAuthClient,
   updateClient,
 } from './clients.repo.ts'
-import type { ClientEnding } from './revoke-client.ts'
+import type { ClientRevoker } from './revoke-client.ts'
 
 export interface ClientInput {
   name: string
@@ -53,7 +53,7 @@ export type ClientWithSecret = { client: ClientView; client_secret?: string }
 export interface ClientsDeps {
   db: Db
   audit: Audit
-  clientEnding: ClientEnding
+  clientRevoker: ClientRevoker
   revocations: Revocations
   metrics: Metrics
 }
@@ -67,12 +67,12 @@ const ROLE = /^[a-z][a-z0-9_.:-]{0,62}$/
 /** RFC 6749 §3.3 */
 const SCOPE = /^[\x21\x23-\x5b\x5d-\x7e]{1,200}$/
 
-export function createClients({ db, audit, clientEnding, revocations, metrics }: ClientsDeps) {
-  const { act, write } = createActs({ db, audit, metrics })
+export function createClients({ db, audit, clientRevoker, revocations, metrics }: ClientsDeps) {
+  const { act, write } = createAuditedActions({ db, audit, metrics })
 
   async function create(input: ClientInput, by: Actor): Promise<ClientWithSecret> {
     const { name, roles = [], scopes = [] } = input
-    demandFields({ name, roles, scopes })
+    assertFields({ name, roles, scopes })
     const secret = input.jwks === undefined ? makeSecret() : null
     const credential = secret === null ? keysOf(input.jwks) : secretOf(secret)
     const work = async (trx: Transaction) => {
@@ -109,7 +109,7 @@ export function createClients({ db, audit, clientEnding, revocations, metrics }:
       if (!locked) throw problem('not_found')
       await write(trx, { event, detail: id }, 'success', by)
       const { result, epoch } = await work(trx, locked)
-      return { result, revocation: await clientEnding.outdate(trx, id, epoch) }
+      return { result, revocation: await clientRevoker.outdate(trx, id, epoch) }
     }).catch(throwTaken)
     await revocations.announce(revocation)
     return result
@@ -135,7 +135,7 @@ export function createClients({ db, audit, clientEnding, revocations, metrics }:
 
     /** New keys take the place of the old ones, and of a secret. */
     async update(ref: string, { jwks, ...fields }: Partial<ClientInput>, by: Actor): Promise<ClientView> {
-      demandFields(fields)
+      assertFields(fields)
       const keys = jwks === undefined ? {} : keysOf(jwks)
       return viewOf(await set(ref, 'client_update', by, () => ({ ...fields, ...keys })))
     },
@@ -166,7 +166,7 @@ const makeSecret = () => `pcs_${randomBytes(32).toString('base64url')}`
 const secretOf = (secret: string) => ({ secret_hash: secretHashOf(secret), jwks: null })
 const keysOf = (jwks: unknown) => ({ secret_hash: null, jwks: JSON.stringify(readClientKeys(jwks)) })
 
-function demandFields({ name, roles = [], scopes = [] }: Partial<ClientInput>): void {
+function assertFields({ name, roles = [], scopes = [] }: Partial<ClientInput>): void {
   const errors: FieldError[] = []
   if (name !== undefined && (!NAME.test(name) || isId(name))) errors.push(...field('name', 'must be 1 to 64 characters, and no id'))
   for (const role of roles)

@@ -11,7 +11,7 @@ import type { AccessTokenClaims, AccessTokens } from '../tokens/access-tokens.ts
 import type { Grants } from '../users/roles.ts'
 import type { AuthenticateClient, OAuthRequest } from './client-authentication.ts'
 import { grantsOfClient } from './client-grants.ts'
-import { isDeadToken } from './inactive-token.ts'
+import { isInactiveToken } from './inactive-token.ts'
 
 /** Who asks needs it. */
 export const INTROSPECT = 'introspect'
@@ -59,14 +59,14 @@ export function createIntrospection(deps: IntrospectionDeps) {
     const { claims } = await accessTokens.verify(token)
     const { sub, sid, ver, scope, roles, iat, exp, jti, client_id, preferred_username: username } = claims
     if (revocations.isRevoked(sid, sub, ver)) throw problem('token_revoked')
-    demandUsable(toPrincipal(claims))
+    assertUsable(toPrincipal(claims))
     const who = { ...(client_id === undefined ? {} : { client_id }), ...(username === undefined ? {} : { username }) }
     return { active: true, ...place, sub, sid, scope, roles, iat, exp, jti, ...who, token_type: 'Bearer' }
   }
 
   async function describeApiKey(token: string): Promise<ActiveToken> {
     const { principal, key, owner } = await keys.inspect(token)
-    demandUsable(principal)
+    assertUsable(principal)
     return {
       active: true,
       ...place,
@@ -109,13 +109,13 @@ export function createIntrospection(deps: IntrospectionDeps) {
     try {
       return await describe(token)
     } catch (error) {
-      if (isDeadToken(error)) return { active: false }
+      if (isInactiveToken(error)) return { active: false }
       throw error
     }
   }
 }
 
 /** Of a caller that no protected route lets in. */
-function demandUsable({ mustChangePassword, owesFactor }: Principal): void {
+function assertUsable({ mustChangePassword, owesFactor }: Principal): void {
   if (mustChangePassword || owesFactor) throw problem('token_invalid', { cause: 'a password or a factor is owed' })
 }

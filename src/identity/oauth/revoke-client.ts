@@ -6,14 +6,14 @@ import type { Revocations } from '../sessions/revocations.ts'
 import { revokedUntil } from '../sessions/revoke-sessions.ts'
 import { updateClient } from './clients.repo.ts'
 
-export interface ClientEnding {
+export interface ClientRevoker {
   /** All that were issued below this epoch. */
   outdate(trx: Transaction, clientId: string, epoch: number): Promise<Revocation>
   /** One. */
   endToken(trx: Transaction, clientId: string, tokenId: string): Promise<Revocation>
 }
 
-export function createClientEnding(revocations: Revocations, tokens: Config['tokens']): ClientEnding {
+export function createClientRevoker(revocations: Revocations, tokens: Config['tokens']): ClientRevoker {
   const until = async (trx: Transaction) => revokedUntil(await databaseNow(trx), tokens)
   // the revocation map knows people and machines by their ids alone
   const outdate = async (trx: Transaction, clientId: string, epoch: number) =>

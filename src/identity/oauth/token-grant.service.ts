@@ -3,7 +3,7 @@ import { uuidv7 } from 'uuidv7'
 import type { Audit } from '../../platform/audit/audit.ts'
 import { type Db, inTransaction } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
-import { telling } from '../../platform/telemetry/count-outcome.ts'
+import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { AccessTokens } from '../tokens/access-tokens.ts'
 import type { Grants } from '../users/roles.ts'
@@ -52,7 +52,7 @@ export function createTokenGrant({ db, audit, authenticateClient, accessTokens, 
     return { access_token: token, token_type: 'Bearer', expires_in: expiresInSeconds, scope: scopes.join(' ') }
   }
 
-  return telling((outcome) => metrics.accountEvents.inc({ event: 'client_token', outcome }), grant)
+  return countOutcome((outcome) => metrics.accountEvents.inc({ event: 'client_token', outcome }), grant)
 }
 
 /** RFC 6749 §3.3 */

@@ -8,7 +8,7 @@ import { type Db, inTransaction } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { looksLikeApiKey } from '../../platform/request/api-key-format.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
-import type { GuessLimit } from '../access/invalid-token-limit.ts'
+import type { InvalidTokenLimit } from '../access/invalid-token-limit.ts'
 import type { createLogout } from '../accounts/logout.service.ts'
 import type { ApiKeys } from '../api-keys/api-keys.service.ts'
 import { looksLikeRefreshToken, type RefreshTokens } from '../sessions/refresh-tokens.ts'
@@ -16,8 +16,8 @@ import type { Revocations } from '../sessions/revocations.ts'
 import type { AccessTokens } from '../tokens/access-tokens.ts'
 import type { AuthenticateClient, OAuthRequest } from './client-authentication.ts'
 import { lockClient, type OAuthClient } from './clients.repo.ts'
-import { isDeadToken } from './inactive-token.ts'
-import type { ClientEnding } from './revoke-client.ts'
+import { isInactiveToken } from './inactive-token.ts'
+import type { ClientRevoker } from './revoke-client.ts'
 
 export interface TokenRevocationDeps {
   db: Db
@@ -27,14 +27,26 @@ export interface TokenRevocationDeps {
   refreshTokens: RefreshTokens
   apiKeys: ApiKeys
   logout: ReturnType<typeof createLogout>
-  clientEnding: ClientEnding
+  clientRevoker: ClientRevoker
   revocations: Revocations
-  guesses: GuessLimit
+  limitInvalidTokens: InvalidTokenLimit
   metrics: Metrics
 }
 
 export function createTokenRevocation(deps: TokenRevocationDeps) {
-  const { db, audit, authenticateClient, accessTokens, refreshTokens, apiKeys, logout, clientEnding, revocations, guesses, metrics } = deps
+  const {
+    db,
+    audit,
+    authenticateClient,
+    accessTokens,
+    refreshTokens,
+    apiKeys,
+    logout,
+    clientRevoker,
+    revocations,
+    limitInvalidTokens,
+    metrics,
+  } = deps
 
   async function end(token: string, by: OAuthClient | null, context: AuditContext): Promise<void> {
     if (looksLikeApiKey(token)) {
@@ -61,7 +73,7 @@ export function createTokenRevocation(deps: TokenRevocationDeps) {
     const revocation = await inTransaction(db, async (trx) => {
       await lockClient(trx, clientId)
       await audit.record(trx, { event: 'client_token_revoke', outcome: 'success', actor: `client:${clientId}`, context })
-      return clientEnding.endToken(trx, clientId, tokenId)
+      return clientRevoker.endToken(trx, clientId, tokenId)
     })
     await revocations.announce(revocation)
     metrics.accountEvents.inc({ event: 'client_token_revoke', outcome: 'success' })
@@ -72,9 +84,9 @@ export function createTokenRevocation(deps: TokenRevocationDeps) {
     const { token } = request.form
     if (token === undefined) throw problem('invalid_request', { detail: 'token is missing.' })
     try {
-      await guesses(request.context.client, () => end(token, by, request.context))
+      await limitInvalidTokens(request.context.client, () => end(token, by, request.context))
     } catch (error) {
-      if (!isDeadToken(error)) throw error
+      if (!isInactiveToken(error)) throw error
     }
   }
 }

@@ -10,7 +10,7 @@ import type { User } from '../users/users.repo.ts'
 import type { RefreshTokens } from './refresh-tokens.ts'
 import type { Revocation } from './revocations.repo.ts'
 import type { Revocations } from './revocations.ts'
-import type { SessionEnding } from './revoke-sessions.ts'
+import type { SessionRevoker } from './revoke-sessions.ts'
 import { findLivingSessions, insertSession, type Session } from './sessions.repo.ts'
 
 export interface TokenPair {
@@ -38,17 +38,17 @@ export interface Opened {
   ended: Revocation[]
 }
 
-export interface SessionOpening {
+export interface SessionOpener {
   open(trx: Transaction, user: User, how: Authentication, context: AuditContext): Promise<Opened>
   /** After the commit: tells every gateway what ended, and makes the pair. */
   answer(opened: Opened): Promise<TokenPair & { user: UserView }>
   pair(user: User, session: Session, refreshToken: string): Promise<TokenPair>
 }
 
-export interface SessionOpeningDeps {
+export interface SessionOpenerDeps {
   accessTokens: AccessTokens
   refreshTokens: RefreshTokens
-  ending: SessionEnding
+  sessionRevoker: SessionRevoker
   revocations: Revocations
   grantsOf: (roles: readonly string[]) => Grants
   config: Config
@@ -56,21 +56,21 @@ export interface SessionOpeningDeps {
 
 const MAX_USER_AGENT = 256
 
-export function createSessionOpening({
+export function createSessionOpener({
   accessTokens,
   refreshTokens,
-  ending,
+  sessionRevoker,
   revocations,
   grantsOf,
   config,
-}: SessionOpeningDeps): SessionOpening {
+}: SessionOpenerDeps): SessionOpener {
   const { absoluteTtlSeconds, maxPerUser } = config.auth.sessions
 
   async function endSurplus(trx: Transaction, userId: string, now: Date): Promise<Revocation[]> {
     if (maxPerUser === 0) return []
     const surplus = (await findLivingSessions(trx, userId, now)).slice(maxPerUser)
     const ended: Revocation[] = []
-    for (const { id } of surplus) ended.push(await ending.endSession(trx, userId, id, 'surplus'))
+    for (const { id } of surplus) ended.push(await sessionRevoker.endSession(trx, userId, id, 'surplus'))
     return ended
   }
 

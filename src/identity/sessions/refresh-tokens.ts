@@ -9,7 +9,7 @@ import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow, inTransaction, isDatabaseAway, type Transaction } from '../../platform/db/database.ts'
 import { Problem } from '../../platform/lib/errors.ts'
-import { occasionOf } from '../../platform/mail/notice-context.ts'
+import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import { type Secrets, UnreadableSecret } from '../../platform/vault/secrets.ts'
 import { lockUser, lockUserForShare, type User } from '../users/users.repo.ts'
@@ -25,7 +25,7 @@ import {
   type UsableRefreshToken,
 } from './refresh-tokens.repo.ts'
 import type { Revocation } from './revocations.repo.ts'
-import type { SessionEnding } from './revoke-sessions.ts'
+import type { SessionRevoker } from './revoke-sessions.ts'
 import { lockSession, type Session, touchSession } from './sessions.repo.ts'
 
 /** Judged in this order: unknown → revoked → superseded | reused → expired → rotated. */
@@ -50,7 +50,7 @@ export interface RefreshTokensDeps {
   audit: Audit
   outbox: Outbox
   secrets: Secrets
-  ending: SessionEnding
+  sessionRevoker: SessionRevoker
   tokens: Config['tokens']
   auth: Pick<Config['auth'], 'refresh' | 'sessions'>
 }
@@ -60,14 +60,14 @@ const FORM = /^rt_[A-Za-z0-9_-]{43}$/
 export const looksLikeRefreshToken = (token: string): boolean => token.startsWith(PREFIX)
 const hashOf = (token: string) => createHash('sha256').update(token).digest()
 
-export function createRefreshTokens({ db, audit, outbox, secrets, ending, tokens, auth }: RefreshTokensDeps): RefreshTokens {
+export function createRefreshTokens({ db, audit, outbox, secrets, sessionRevoker, tokens, auth }: RefreshTokensDeps): RefreshTokens {
   const { refresh } = auth
   // a session is idle as long as its token is not exchanged
   const ttlSeconds = Math.min(tokens.refreshTtlSeconds, auth.sessions.idleTtlSeconds ?? Number.POSITIVE_INFINITY)
 
   /** Shared among refreshes; alone where a reuse would write to the user. */
   const lockOwner: typeof lockUser = (trx, id) =>
-    refresh.onReuse === 'revokeUser' || ending.writesUser() ? lockUser(trx, id) : lockUserForShare(trx, id)
+    refresh.onReuse === 'revokeUser' || sessionRevoker.writesUser() ? lockUser(trx, id) : lockUserForShare(trx, id)
 
   async function start(trx: Transaction, session: Session, now: Date): Promise<string> {
     const token = PREFIX + randomBytes(32).toString('base64url')
@@ -156,10 +156,10 @@ export function createRefreshTokens({ db, audit, outbox, secrets, ending, tokens
     }
     const whole = refresh.onReuse === 'revokeUser'
     const revocation = whole
-      ? await ending.endAllSessions(trx, user.id, 'reuse')
-      : await ending.endSession(trx, user.id, session.id, 'reuse')
+      ? await sessionRevoker.endAllSessions(trx, user.id, 'reuse')
+      : await sessionRevoker.endSession(trx, user.id, session.id, 'reuse')
     await audit.record(trx, { event: 'refresh', outcome: 'refresh_reused', userId: user.id, sessionId: session.id, context })
-    await outbox.post(trx, { template: 'refresh_reused', data: occasionOf(now, context), to: user.email, userId: user.id })
+    await outbox.post(trx, { template: 'refresh_reused', data: noticeContextOf(now, context), to: user.email, userId: user.id })
     return { outcome: 'reused', revocation }
   }
 

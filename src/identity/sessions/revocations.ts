@@ -18,12 +18,12 @@ export interface Revocations {
   /** One look at the database. Tests call it instead of waiting. */
   poll(): Promise<void>
   /** @throws 503 before the first snapshot: without one nobody can say that a token is good. */
-  demandLoaded(): void
-  /** @throws 503 as `demandLoaded` does */
+  assertLoaded(): void
+  /** @throws 503 as `assertLoaded` does */
   isRevoked(sessionId: string, userId: string, epoch: number): boolean
-  /** Of what is revoked by an id of its own. @throws 503 as `demandLoaded` does */
+  /** Of what is revoked by an id of its own. @throws 503 as `assertLoaded` does */
   isEnded(sessionId: string): boolean
-  /** Something that it is made of has changed since. @throws 503 as `demandLoaded` does */
+  /** Something that it is made of has changed since. @throws 503 as `assertLoaded` does */
   isOutdated(userId: string, epoch: number): boolean
   isLoaded(): boolean
   /** So many sessions are revoked that a further one should be told as its user's epoch. */
@@ -119,17 +119,17 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
     }, POLL_MS).unref()
   }
 
-  function demandLoaded(): void {
+  function assertLoaded(): void {
     if (loadedAt === null) throw unavailable('no revocation snapshot yet')
   }
 
   function isEnded(sessionId: string): boolean {
-    demandLoaded()
+    assertLoaded()
     return sessions.has(sessionId)
   }
 
   function isOutdated(userId: string, epoch: number): boolean {
-    demandLoaded()
+    assertLoaded()
     return (users.get(userId)?.minEpoch ?? 0) > epoch
   }
 
@@ -150,7 +150,7 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
       timer = null
     },
     poll,
-    demandLoaded,
+    assertLoaded,
     isRevoked(sessionId, userId, epoch) {
       return isEnded(sessionId) || isOutdated(userId, epoch)
     },

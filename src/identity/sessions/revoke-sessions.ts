@@ -7,7 +7,7 @@ import type { Revocation } from './revocations.repo.ts'
 import type { Revocations } from './revocations.ts'
 import { findLivingSessions, revokeSession, revokeSessionsOf } from './sessions.repo.ts'
 
-export interface SessionEnding {
+export interface SessionRevoker {
   /** Ending one session will also write to its user: the caller must not merely share that lock. */
   writesUser(): boolean
   /** Revokes one session and its access tokens. */
@@ -29,7 +29,7 @@ const MARGIN_SECONDS = 120
 export const revokedUntil = (now: Date, { accessTtlSeconds }: Config['tokens']): number =>
   now.getTime() + (accessTtlSeconds + MARGIN_SECONDS) * 1000
 
-export function createSessionEnding(revocations: Revocations, tokens: Config['tokens']): SessionEnding {
+export function createSessionRevoker(revocations: Revocations, tokens: Config['tokens']): SessionRevoker {
   const until = async (trx: Transaction) => revokedUntil(await databaseNow(trx), tokens)
   const outdate = async (trx: Transaction, userId: string, minEpoch: number) =>
     revocations.record(trx, { userId, minEpoch, until: await until(trx) })

@@ -4,7 +4,7 @@
 export const isCanonicalCompact = (token: string): boolean => everyPart(token, (json, text) => JSON.stringify(json) === text)
 
 /** Somebody else's: blanks and escapes as they like, yet no name twice. */
-export const isSpelledOnce = (token: string): boolean => everyPart(token, (json, text) => JSON.stringify(json) === tight(text))
+export const isUnambiguousJwt = (token: string): boolean => everyPart(token, (json, text) => JSON.stringify(json) === tight(text))
 
 function everyPart(token: string, isGood: (json: unknown, text: string) => boolean): boolean {
   const parts = token.split('.')

@@ -8,7 +8,7 @@ import type { Config } from '../../platform/config/schema.ts'
 import { asUnavailable, type Db, databaseNow, inTransaction, type Transaction } from '../../platform/db/database.ts'
 import { unavailable } from '../../platform/lib/errors.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
-import { type Place, type Secrets, UnreadableSecret, WrongSecretKey } from '../../platform/vault/secrets.ts'
+import { type SecretLocation, type Secrets, UnreadableSecret, WrongSecretKey } from '../../platform/vault/secrets.ts'
 import {
   deleteKeysRetiredBefore,
   deleteNextKey,
@@ -71,8 +71,8 @@ export interface KeyringDeps {
 }
 
 const UNKNOWN_KID_INTERVAL_MS = 1000
-const CANARY: Place = { table: 'secret_canary', row: '1', column: 'sealed', owner: '' }
-const placeOf = (kid: string): Place => ({ table: 'signing_keys', row: kid, column: 'private_sealed', owner: '' })
+const CANARY: SecretLocation = { table: 'secret_canary', row: '1', column: 'sealed', owner: '' }
+const locationOf = (kid: string): SecretLocation => ({ table: 'signing_keys', row: kid, column: 'private_sealed', owner: '' })
 const publicText = (row: Pick<KeyRow, 'kid' | 'algorithm' | 'public_jwk'>) => `${row.kid}|${row.algorithm}|${row.public_jwk}`
 
 export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps): Keyring {
@@ -116,7 +116,7 @@ export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps)
   async function sealAgain(trx: Transaction, row: KeyRow): Promise<void> {
     verifyPublic(row)
     if (!secrets.isStale(row.private_sealed)) return
-    const place = placeOf(row.kid)
+    const place = locationOf(row.kid)
     await updateSealed(trx, row.kid, {
       private_sealed: secrets.seal(place, secrets.open(place, row.private_sealed)),
       public_mac: secrets.mac('signing_keys', publicText(row)),
@@ -148,7 +148,7 @@ export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps)
     const { algorithm } = tokens
     const { privateBytes, publicJwk } = await generate(algorithm, kid)
     const row = { kid, algorithm, state, public_jwk: JSON.stringify(publicJwk), activates_at: activatesAt }
-    const private_sealed = secrets.seal(placeOf(kid), privateBytes)
+    const private_sealed = secrets.seal(locationOf(kid), privateBytes)
     await insertKey(trx, { ...row, public_mac: secrets.mac('signing_keys', publicText(row)), private_sealed })
     return kid
   }
@@ -212,7 +212,7 @@ export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps)
     try {
       verifyPublic(row)
       const algorithm = row.algorithm as Algorithm
-      const privateBytes = secrets.open(placeOf(row.kid), row.private_sealed)
+      const privateBytes = secrets.open(locationOf(row.kid), row.private_sealed)
       const entry = await importKey(row.kid, algorithm, privateBytes, JSON.parse(row.public_jwk))
       imported.set(row.kid, entry)
       unusable.delete(row.kid)

@@ -1,7 +1,7 @@
 /** The audit log as administrators read it: filtered, in pages, newest first, or whole, oldest first. */
 import type { Db } from '../db/database.ts'
 import { problem } from '../lib/errors.ts'
-import { isOfOurTime } from '../lib/timestamps.ts'
+import { isStorable } from '../lib/timestamps.ts'
 
 export interface AuditFilter {
   userId?: string | undefined
@@ -102,7 +102,7 @@ const cursorOf = ({ at, id }: Position): string => Buffer.from(`${at.toISOString
 
 function readCursor(cursor: string): Position {
   const [, at = '', id = ''] = CURSOR.exec(Buffer.from(cursor, 'base64url').toString()) ?? []
-  if (!UUID.test(id) || !isOfOurTime(new Date(at)))
+  if (!UUID.test(id) || !isStorable(new Date(at)))
     throw problem('validation_failed', { errors: [{ field: 'cursor', detail: 'is none that a page gave' }] })
   return { at: new Date(at), id }
 }

@@ -34,7 +34,7 @@ export const limitOf = ({ limit = '50' }: { limit?: string }): number => Number(
 export const Term = (maxLength: number, description = '') => Type.String({ maxLength, pattern: '^[^\\0]+$', description })
 
 /** An id out of a path. @throws not_found for what cannot be one */
-export function demandId(id: string): string {
+export function requireId(id: string): string {
   if (!isId(id)) throw problem('not_found')
   return id
 }

@@ -6,7 +6,7 @@ export type Answers = Record<string, (question: never) => unknown>
 /** The other side is gone, or does not answer. */
 export class Unanswered extends Error {}
 
-export interface Channel<Theirs extends Answers> {
+export interface IpcChannel<Theirs extends Answers> {
   /** Rejects as the other side does, or with Unanswered; that also when it takes longer than this. */
   ask<K extends keyof Theirs & string>(
     what: K,
@@ -28,7 +28,7 @@ type Message =
   | { kind: 'answer'; id: number; value: unknown }
   | { kind: 'failure'; id: number; cause: string }
 
-export function createChannel<Theirs extends Answers>(port: Port, mine: Answers): Channel<Theirs> {
+export function createIpcChannel<Theirs extends Answers>(port: Port, mine: Answers): IpcChannel<Theirs> {
   const asked = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>()
   let last = 0
   const send = (message: Message) =>

@@ -4,7 +4,7 @@
  */
 
 import type { RedisClient } from '../redis.ts'
-import type { Tally } from '../telemetry/fast-metrics.ts'
+import type { FastCounter } from '../telemetry/fast-metrics.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { createKeyTable } from './key-table.ts'
 import { type AskForLease, createLeaseScript } from './lease-script.ts'
@@ -131,8 +131,8 @@ type Tell = (isAllowed: boolean, remaining: number, freesInMs: number) => Decisi
 
 /** Counts what is told. */
 function createTeller({ name, limit, windowSeconds }: Limit, tier: Tier, metrics: Metrics): Tell {
-  const tallyOf = (decision: 'allowed' | 'limited'): Tally => metrics.limitDecisions.bind({ policy: name, decision, tier })
-  const [allowed, limited] = [tallyOf('allowed'), tallyOf('limited')]
+  const counterOf = (decision: 'allowed' | 'limited'): FastCounter => metrics.limitDecisions.bind({ policy: name, decision, tier })
+  const [allowed, limited] = [counterOf('allowed'), counterOf('limited')]
   return (isAllowed, remaining, freesInMs) => {
     const tally = isAllowed ? allowed : limited
     tally.count++

@@ -3,22 +3,26 @@ import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createTransport } from 'nodemailer'
 import type { Logger } from '../telemetry/logger.ts'
-import type { Letter, Message, Transport } from './message.ts'
+import type { Message, MimeMessage, Transport } from './message.ts'
 
 /** `20261121T134056Z-verify_email-<id>.eml`: in the order of writing, and the same however often it is tried. */
-const fileName = ({ writtenAt, template, id }: Letter) => `${writtenAt.toISOString().replace(/[-:]|\.\d+/g, '')}-${template}-${id}.eml`
+const fileName = ({ writtenAt, template, id }: Message) => `${writtenAt.toISOString().replace(/[-:]|\.\d+/g, '')}-${template}-${id}.eml`
 
-export function createFileTransport({ dataDir }: { dataDir: string }, compose: (letter: Letter) => Message, logger: Logger): Transport {
+export function createFileTransport(
+  { dataDir }: { dataDir: string },
+  compose: (message: Message) => MimeMessage,
+  logger: Logger,
+): Transport {
   const folder = join(dataDir, 'outbox')
   const printer = createTransport({ streamTransport: true, buffer: true })
   return {
-    async deliver(letter) {
-      const { message } = await printer.sendMail(compose(letter))
-      const file = join(folder, fileName(letter))
+    async deliver(message) {
+      const { message: mime } = await printer.sendMail(compose(message))
+      const file = join(folder, fileName(message))
       await mkdir(folder, { recursive: true, mode: 0o700 })
-      await writeFile(`${file}.part`, message as Buffer, { mode: 0o600, flush: true })
+      await writeFile(`${file}.part`, mime as Buffer, { mode: 0o600, flush: true })
       await rename(`${file}.part`, file)
-      logger.info({ template: letter.template, file }, 'a mail was written to a file, since mail.url is not set')
+      logger.info({ template: message.template, file }, 'a mail was written to a file, since mail.url is not set')
     },
     close() {},
   }

@@ -3,7 +3,7 @@ import type { Config } from '../config/schema.ts'
 import { layOut } from './layout.ts'
 import { contentOf, type Templates } from './templates.ts'
 
-export type Letter = { [T in keyof Templates]: { template: T; data: Templates[T] } }[keyof Templates] & {
+export type Message = { [T in keyof Templates]: { template: T; data: Templates[T] } }[keyof Templates] & {
   id: string
   to: string
   writtenAt: Date
@@ -12,7 +12,7 @@ export type Letter = { [T in keyof Templates]: { template: T; data: Templates[T]
 /** Brings mails to where they go. */
 export interface Transport {
   /** Resolves once somebody else answers for it. @throws RefusedMail when trying again is of no use; anything else is tried again */
-  deliver(letter: Letter, signal: AbortSignal): Promise<void>
+  deliver(message: Message, signal: AbortSignal): Promise<void>
   close(): void
 }
 
@@ -24,7 +24,7 @@ interface Address {
   address: string
 }
 
-export interface Message {
+export interface MimeMessage {
   messageId: string
   date: Date
   from: Address
@@ -44,8 +44,8 @@ function readAddress(text: string): Address {
   return { name, address: address.trim() }
 }
 
-/** @returns what makes the message of a letter: the same Message-ID and date however often it is tried */
-export function createComposer({ server, mail }: Pick<Config, 'server' | 'mail'>): (letter: Letter) => Message {
+/** @returns what makes the message of a message: the same Message-ID and date however often it is tried */
+export function createComposer({ server, mail }: Pick<Config, 'server' | 'mail'>): (message: Message) => MimeMessage {
   const { hostname } = new URL(server.publicUrl)
   const from = readAddress(mail.from ?? `no-reply@${hostname}`)
   const service = from.name || hostname

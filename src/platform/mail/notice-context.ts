@@ -1,9 +1,9 @@
 import type { AuditContext } from '../audit/audit.ts'
 import { deviceName } from '../request/device-name.ts'
-import type { Occasion } from './templates.ts'
+import type { NoticeContext } from './templates.ts'
 
 /** What a notice tells of the request that it is about. */
-export const occasionOf = (at: Date, { ip, userAgent }: AuditContext): Occasion => ({
+export const noticeContextOf = (at: Date, { ip, userAgent }: AuditContext): NoticeContext => ({
   at: at.toISOString(),
   ip,
   device: deviceName(userAgent),

@@ -27,7 +27,7 @@ export interface Payload {
   data: Record<string, unknown>
 }
 
-export const payloadPlace = (id: string, userId: string | null) => ({
+export const payloadLocation = (id: string, userId: string | null) => ({
   table: 'outbox',
   row: id,
   column: 'payload_sealed',
@@ -42,7 +42,7 @@ export function createOutbox({ secrets }: { secrets: Secrets }): Outbox {
       const id = uuidv7()
       const payload: Payload = { to, data: { ...data } }
       const expires_at = new Date((await databaseNow(trx)).getTime() + ttlSeconds * 1000)
-      const payload_sealed = secrets.seal(payloadPlace(id, userId), Buffer.from(JSON.stringify(payload)))
+      const payload_sealed = secrets.seal(payloadLocation(id, userId), Buffer.from(JSON.stringify(payload)))
       await insertMail(trx, {
         id,
         key: key ?? id,

@@ -8,9 +8,9 @@ import type { Job } from '../jobs/schedule.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Secrets } from '../vault/secrets.ts'
-import { type Letter, RefusedMail, type Transport } from './message.ts'
+import { type Message, RefusedMail, type Transport } from './message.ts'
 import { type ClaimedMail, claimMails, countWaitingMails, giveUpMail, markSent, postponeMail } from './outbox.repo.ts'
-import { type Payload, payloadPlace } from './outbox.ts'
+import { type Payload, payloadLocation } from './outbox.ts'
 
 export interface Sender {
   /** Sends what is due. @returns once nothing is, or the sender is to stop */
@@ -70,9 +70,9 @@ export function createSender({ db, secrets, transport, metrics, logger, random =
     tell('sent')
   }
 
-  function letterOf({ id, user_id, template, payload_sealed, created_at }: ClaimedMail): Letter {
-    const payload: Payload = JSON.parse(secrets.open(payloadPlace(id, user_id), payload_sealed).toString())
-    return { id, template, writtenAt: created_at, ...payload } as Letter
+  function letterOf({ id, user_id, template, payload_sealed, created_at }: ClaimedMail): Message {
+    const payload: Payload = JSON.parse(secrets.open(payloadLocation(id, user_id), payload_sealed).toString())
+    return { id, template, writtenAt: created_at, ...payload } as Message
   }
 
   return {

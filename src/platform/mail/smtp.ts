@@ -1,7 +1,7 @@
 /** Mails over SMTP: a small pool of connections, TLS unless the mail server is on this machine. */
 import { createTransport } from 'nodemailer'
 import type { Config } from '../config/schema.ts'
-import { type Letter, type Message, RefusedMail, type Transport } from './message.ts'
+import { type Message, type MimeMessage, RefusedMail, type Transport } from './message.ts'
 
 const CONNECTIONS = 5
 const CONNECT_MS = 10_000
@@ -57,14 +57,14 @@ function wordsOf({ code, responseCode, command }: SmtpError): string {
 
 export function createSmtpTransport(
   { url, startTls }: { url: string; startTls: Config['mail']['startTls'] },
-  compose: (letter: Letter) => Message,
+  compose: (message: Message) => MimeMessage,
 ): Transport {
   const pool = createTransport(smtpOptions(url, startTls))
   return {
-    async deliver(letter, signal) {
-      const message = compose(letter)
+    async deliver(message, signal) {
+      const mime = compose(message)
       try {
-        await pool.sendMail({ ...message, signal })
+        await pool.sendMail({ ...mime, signal })
       } catch (error) {
         const words = wordsOf(error as SmtpError)
         throw isFinal(error as SmtpError) ? new RefusedMail(words) : new Error(words)

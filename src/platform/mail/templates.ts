@@ -1,7 +1,7 @@
 /** What users are written: what each mail needs to be told, and what it says. */
 
 /** Where and when something was done to an account. */
-export interface Occasion {
+export interface NoticeContext {
   /** RFC 3339. */
   at: string
   ip: string | null
@@ -20,15 +20,15 @@ export interface Templates {
   /** Somebody registers with an address that has an account. */
   already_registered: Record<string, never>
   /** To the old address. */
-  email_changed: Occasion
-  password_changed: Occasion
-  factor_enabled: Occasion
-  factor_disabled: Occasion
-  backup_code_used: Occasion & { left: number }
-  new_device: Occasion
+  email_changed: NoticeContext
+  password_changed: NoticeContext
+  factor_enabled: NoticeContext
+  factor_disabled: NoticeContext
+  backup_code_used: NoticeContext & { left: number }
+  new_device: NoticeContext
   /** A refresh token was presented a second time: its session was ended. */
-  refresh_reused: Occasion
-  api_key_created: Occasion & { name: string }
+  refresh_reused: NoticeContext
+  api_key_created: NoticeContext & { name: string }
 }
 
 /** A mail before it is text or HTML: both are made of this. */
@@ -48,7 +48,7 @@ const life = (minutes: number): string => {
 
 const WHEN = new Intl.DateTimeFormat('en-GB', { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' })
 
-const factsOf = ({ at, ip, device }: Occasion, more: [string, string][] = []): Block => ({
+const factsOf = ({ at, ip, device }: NoticeContext, more: [string, string][] = []): Block => ({
   facts: [
     ...more,
     ['When', `${WHEN.format(new Date(at))} UTC`],
@@ -62,7 +62,7 @@ const NOT_YOU = 'If this was not you, set a new password at once: it ends every 
 /** Something was done to the account: what it was, where and when, and what to do if it was somebody else. */
 const notice =
   <T extends keyof Templates>(subject: string, sentence: (service: string, data: Templates[T]) => string, advice = NOT_YOU): Template<T> =>
-  (data, service) => ({ subject, blocks: [sentence(service, data), factsOf(data as Occasion), advice] })
+  (data, service) => ({ subject, blocks: [sentence(service, data), factsOf(data as NoticeContext), advice] })
 
 const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
   verify_email: ({ url, minutes }, service) => ({

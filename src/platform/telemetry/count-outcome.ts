@@ -1,7 +1,7 @@
 import { Problem } from '../lib/errors.ts'
 
 /** Tells how each call of `work` ends: `success`, or the code of its refusal. */
-export const telling =
+export const countOutcome =
   <A extends unknown[], R>(tell: (outcome: string) => void, work: (...args: A) => Promise<R>, outcomeOf = (_answer: R) => 'success') =>
   async (...args: A): Promise<R> => {
     try {

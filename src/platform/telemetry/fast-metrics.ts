@@ -4,11 +4,11 @@
  */
 import type { Metric, Registry } from 'prom-client'
 
-export interface Tally {
+export interface FastCounter {
   count: number
 }
 
-export interface Timing {
+export interface FastHistogram {
   /** @param value in the series' unit, seconds as a rule */
   observe(value: number): void
 }
@@ -24,14 +24,19 @@ interface Value {
   value: number
 }
 
-export function tallies<L extends string>(registry: Registry, name: string, help: string): Bindable<Tally, L> {
-  const bound = createBound<Tally>(() => ({ count: 0 }))
+export function fastCounter<L extends string>(registry: Registry, name: string, help: string): Bindable<FastCounter, L> {
+  const bound = createBound<FastCounter>(() => ({ count: 0 }))
   register(registry, { name, help, type: 'counter' }, () => bound.all().map(([labels, { count }]) => ({ labels, value: count })))
   return bound
 }
 
 /** @param buckets upper bounds, ascending */
-export function timings<L extends string>(registry: Registry, name: string, help: string, buckets: readonly number[]): Bindable<Timing, L> {
+export function fastHistogram<L extends string>(
+  registry: Registry,
+  name: string,
+  help: string,
+  buckets: readonly number[],
+): Bindable<FastHistogram, L> {
   const bound = createBound(() => {
     const counts = new Float64Array(buckets.length + 1)
     let sum = 0

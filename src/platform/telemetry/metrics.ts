@@ -9,7 +9,7 @@ import {
   type MetricValue,
   Registry,
 } from 'prom-client'
-import { tallies, timings } from './fast-metrics.ts'
+import { fastCounter, fastHistogram } from './fast-metrics.ts'
 
 export interface Metrics extends ReturnType<typeof createMetrics> {}
 
@@ -44,9 +44,10 @@ export function createMetrics(version: string) {
     new Gauge({ name: prefix + name, help, labelNames, registers, aggregator })
   const histogram = <L extends string>(name: string, help: string, labelNames: readonly L[], buckets = LATENCY) =>
     new Histogram({ name: prefix + name, help, labelNames, buckets, registers })
-  /** Counted on every request: see tallies.ts. */
-  const tally = <L extends string>(name: string, help: string) => tallies<L>(registry, prefix + name, help)
-  const timing = <L extends string>(name: string, help: string, buckets = LATENCY) => timings<L>(registry, prefix + name, help, buckets)
+  /** Counted on every request: see fastCounter.ts. */
+  const tally = <L extends string>(name: string, help: string) => fastCounter<L>(registry, prefix + name, help)
+  const timing = <L extends string>(name: string, help: string, buckets = LATENCY) =>
+    fastHistogram<L>(registry, prefix + name, help, buckets)
   const sampled = (name: string, help: string, aggregator: Aggregator = 'sum'): Sampled => {
     let read = () => 0
     new Gauge({

@@ -2,7 +2,7 @@
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
 
 /** Where a secret lives. It is authenticated with it: a value moved to another row does not open. */
-export interface Place {
+export interface SecretLocation {
   table: string
   row: string
   column: string
@@ -19,9 +19,9 @@ export interface Secrets {
   /** Names the current key; tells nothing about it. */
   keyId: string
   /** `v1.<key id>.<iv>.<ciphertext + tag>`, AES-256-GCM. */
-  seal(place: Place, plaintext: Uint8Array): string
+  seal(location: SecretLocation, plaintext: Uint8Array): string
   /** @throws UnreadableSecret */
-  open(place: Place, sealed: string): Buffer
+  open(location: SecretLocation, sealed: string): Buffer
   /** Sealed under the previous key: to be sealed again. */
   isStale(sealed: string): boolean
   /** `<key id>.<HMAC-SHA-256>`. */
@@ -50,27 +50,27 @@ export function createSecrets(current: Buffer, previous: Buffer | null = null): 
 
   const secrets: Secrets = {
     keyId: now.id,
-    seal(place, plaintext) {
+    seal(location, plaintext) {
       const iv = randomBytes(12)
-      const cipher = createCipheriv('aes-256-gcm', now.subkey(`seal|${place.table}|${place.column}`), iv).setAAD(aad(place))
+      const cipher = createCipheriv('aes-256-gcm', now.subkey(`seal|${location.table}|${location.column}`), iv).setAAD(aad(location))
       const body = Buffer.concat([cipher.update(plaintext), cipher.final(), cipher.getAuthTag()])
       return ['v1', now.id, iv.toString('base64url'), body.toString('base64url')].join('.')
     },
-    open(place, sealed) {
+    open(location, sealed) {
       const [version, id, iv = '', text = ''] = sealed.split('.')
       if (version !== 'v1') throw new UnreadableSecret('unknown form of sealed secret')
       const body = Buffer.from(text, 'base64url')
       try {
         const decipher = createDecipheriv(
           'aes-256-gcm',
-          find(id).subkey(`seal|${place.table}|${place.column}`),
+          find(id).subkey(`seal|${location.table}|${location.column}`),
           Buffer.from(iv, 'base64url'),
         )
-        decipher.setAAD(aad(place)).setAuthTag(body.subarray(-16))
+        decipher.setAAD(aad(location)).setAuthTag(body.subarray(-16))
         return Buffer.concat([decipher.update(body.subarray(0, -16)), decipher.final()])
       } catch (error) {
         if (error instanceof UnreadableSecret) throw error
-        throw new UnreadableSecret(`a sealed ${place.table}.${place.column} was changed or moved`)
+        throw new UnreadableSecret(`a sealed ${location.table}.${location.column} was changed or moved`)
       }
     },
     isStale: (sealed) => sealed.split('.')[1] !== now.id,
@@ -88,7 +88,7 @@ export function createSecrets(current: Buffer, previous: Buffer | null = null): 
 }
 
 const hmac = (key: KeySet, purpose: string, data: string | Uint8Array) => createHmac('sha256', key.subkey(purpose)).update(data).digest()
-const aad = ({ table, row, column, owner }: Place) => Buffer.from(JSON.stringify([table, row, column, owner]))
+const aad = ({ table, row, column, owner }: SecretLocation) => Buffer.from(JSON.stringify([table, row, column, owner]))
 
 /** HKDF-SHA-256 (RFC 5869), one subkey per purpose. */
 function keySet(key: Buffer): KeySet {

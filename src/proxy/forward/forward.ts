@@ -6,17 +6,17 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TLSSocket } from 'node:tls'
 import type { Dispatcher } from 'undici'
 import { type Problem, problem } from '../../platform/lib/errors.ts'
-import { remembering } from '../../platform/lib/memoize.ts'
+import { memoize } from '../../platform/lib/memoize.ts'
 import { drain } from '../../platform/request/drain.ts'
 import type { Exchange } from '../routing/exchange.ts'
 import { type Route, rewritePath } from '../routing/route-table.ts'
 import { createDeadlines, type Wait } from '../upstream/deadlines.ts'
 import { isBeingReset } from '../upstream/stale-connections.ts'
 import { isOutage, isTimeout, neverConnected, toProblem } from '../upstream/upstream-errors.ts'
-import type { Place, Upstreams } from '../upstream/upstreams.ts'
+import type { UpstreamSlot, Upstreams } from '../upstream/upstreams.ts'
 import { type Body, countBody, declaredLength } from './body.ts'
 import { type HeaderRules, readResponse, removeField } from './headers.ts'
-import { tellLocations } from './location.ts'
+import { rewriteLocations } from './location.ts'
 import type { StreamEnd } from './streams.ts'
 
 export interface ForwardDeps {
@@ -49,43 +49,43 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
   return (request, exchange, route, answer) => {
     const length = declaredLength(request)
     if (length !== null && length > route.maxBodyBytes) throw tooLarge(length)
-    const entering = upstreams.enter(route, answer.response)
-    if (entering instanceof Promise) entering.then((place) => send(request, exchange, route, answer, place), answer.fail)
-    else send(request, exchange, route, answer, entering)
+    const loginCompletion = upstreams.enter(route, answer.response)
+    if (loginCompletion instanceof Promise) loginCompletion.then((slot) => send(request, exchange, route, answer, slot), answer.fail)
+    else send(request, exchange, route, answer, loginCompletion)
   }
 
-  /** From a place at an upstream to its being given back, whatever happens. */
-  function send(request: IncomingMessage, exchange: Exchange, route: Route, answer: Answer, first: Place): void {
+  /** From a slot of an upstream to its release, whatever happens. */
+  function send(request: IncomingMessage, exchange: Exchange, route: Route, answer: Answer, first: UpstreamSlot): void {
     const { response } = answer
-    let place = first
+    let slot = first
     let body: Body | null = null
     let isSecond = false
     let isEnded = false
-    exchange.upstream = { name: place.upstream.name, origin: place.upstream.origin, askedAt: performance.now() }
+    exchange.upstream = { name: slot.upstream.name, origin: slot.upstream.origin, askedAt: performance.now() }
 
     const end = (error?: unknown) => {
       if (isEnded) return
       isEnded = true
       const known = error === undefined ? null : blame(error)
-      place.leave()
+      slot.leave()
       if (body) {
         body.letGo()
         // answered before the body had come: what is left of it is nobody's
         if (!request.complete) drain(request)
       }
-      place.upstream.observe((performance.now() - exchange.upstream!.askedAt) / 1000)
+      slot.upstream.observe((performance.now() - exchange.upstream!.askedAt) / 1000)
       if (known) answer.fail(known)
     }
     const blame = (error: unknown): Problem => {
       const known = toProblem(error)
       // who breaks off half an upload may have refused it, and its word was lost
       const isHalfSent = body !== null && !body.stream.readableEnded && !neverConnected(error)
-      if (isOutage(known) && !isHalfSent) place.report(false)
+      if (isOutage(known) && !isHalfSent) slot.report(false)
       return known
     }
     const ask = () =>
       whenMade(
-        () => headers.outgoing(request, exchange, place.upstream),
+        () => headers.outgoing(request, exchange, slot.upstream),
         (fields) => {
           if (response.destroyed) return end()
           if (exchange.expectsContinue) {
@@ -93,7 +93,7 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
             response.writeContinue()
           }
           if (declaredLength(request) !== 0) body ??= countBody(request, route)
-          passOn({ place, fields, body, request, exchange, route, answer }, (error) => {
+          dispatchOnce({ slot, fields, body, request, exchange, route, answer }, (error) => {
             if (error === undefined || !prepareAgain(error)) return end(error)
             ask()
           })
@@ -105,13 +105,13 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
     /** A connection that died of old age is no fault of its upstream; of one that cannot be reached another takes over. */
     function prepareAgain(error: unknown): boolean {
       if (isSecond || body || !REPEATABLE.has(request.method!) || response.destroyed) return false
-      const failed = place
+      const failed = slot
       if (neverConnected(error)) {
         failed.report(false)
         const second = upstreams.enterAgain(route, failed.upstream)
         if (!second) return false
         failed.leave()
-        place = second
+        slot = second
         exchange.upstream!.name = second.upstream.name
         exchange.upstream!.origin = second.upstream.origin
       } else if (!upstreams.diedUnused(error)) return false
@@ -134,7 +134,7 @@ function whenMade<T>(make: () => T | Promise<T>, then: (made: T) => void, fail: 
 }
 
 interface Sending {
-  place: Place
+  slot: UpstreamSlot
   /** Name, value, name, value … */
   fields: string[]
   body: Body | null
@@ -145,8 +145,8 @@ interface Sending {
 }
 
 /** Sends once. @param done called once; with undici's error, or a Problem, only while nothing has been answered */
-function passOn({ place, fields, body, request, exchange, route, answer }: Sending, done: (error?: unknown) => void): void {
-  const { upstream, report } = place
+function dispatchOnce({ slot, fields, body, request, exchange, route, answer }: Sending, done: (error?: unknown) => void): void {
+  const { upstream, report } = slot
   const { response } = answer
   const { totalMs, headersMs, idleMs } = route.timeouts
   const deadlines = deadlinesOf(headersMs)
@@ -275,7 +275,7 @@ function passOn({ place, fields, body, request, exchange, route, answer }: Sendi
     const { fields, coding, contentType, ...head } = readResponse(raw, answer.ownFields(), route.responseHeaders)
     if (coding !== '' && coding.trimEnd() !== 'chunked')
       return refuse(problem('upstream_invalid', { cause: `the transfer coding ${coding}, which nobody asked for` }))
-    tellLocations(fields, route)
+    rewriteLocations(fields, route)
     length = head.length
     // RFC 9110 §8.6
     if (status === 204) removeField(fields, 'content-length')
@@ -299,7 +299,7 @@ function passOn({ place, fields, body, request, exchange, route, answer }: Sendi
 }
 
 /** Routes with the same headersMs share them. */
-const deadlinesOf = remembering(createDeadlines)
+const deadlinesOf = memoize(createDeadlines)
 
 /** Once an answer has begun its only honest end is a broken one. To HTTP/1.0 without a length the end of the connection is a good end: it is reset. */
 function breakOff({ httpVersion, socket }: IncomingMessage, response: ServerResponse, hasLength: boolean): void {

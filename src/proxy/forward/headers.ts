@@ -6,10 +6,10 @@ import { randomFillSync } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Assertions } from '../../identity/tokens/assertions.ts'
 import type { Config } from '../../platform/config/schema.ts'
-import { remembering } from '../../platform/lib/memoize.ts'
+import { memoize } from '../../platform/lib/memoize.ts'
 import { holdsApiKey } from '../../platform/request/api-key-format.ts'
 import type { Exchange } from '../routing/exchange.ts'
-import { CONNECTION_FIELDS, foldName, isClaim } from '../routing/reserved-headers.ts'
+import { CONNECTION_FIELDS, foldName, isReservedHeader } from '../routing/reserved-headers.ts'
 import type { HeaderEdits } from '../routing/route-table.ts'
 import type { Upstream } from '../upstream/upstreams.ts'
 
@@ -28,11 +28,11 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
   const ours = new Set([identity.user, identity.email, identity.roles, identity.session].map((n) => foldName(n.toLowerCase())))
 
   /** By lower-case name; the few names that clients really send are judged once. */
-  const fateOf = remembering((name: string): 'dropped' | 'passed' | 'unless it holds a key' => {
+  const ruleFor = memoize((name: string): 'dropped' | 'passed' | 'unless it holds a key' => {
     const folded = foldName(name)
     // to CGI and WSGI Content_Length is Content-Length
     const isFraming = HOP_BY_HOP.has(folded) || (folded === 'content-length' && name !== folded)
-    if (isFraming || ours.has(folded) || isClaim(name)) return 'dropped'
+    if (isFraming || ours.has(folded) || isReservedHeader(name)) return 'dropped'
     return folded === 'x-api-key' ? 'unless it holds a key' : 'passed'
   }, MAX_REMEMBERED)
 
@@ -44,7 +44,7 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
     const out = ['host', authority]
     for (let i = 0; i < rawHeaders.length; i += 2) {
       const name = rawHeaders[i]!.toLowerCase()
-      const fate = fateOf(name)
+      const fate = ruleFor(name)
       if (
         fate === 'dropped' ||
         // one of ours is a credential, as Authorization is; any other is between client and upstream
@@ -183,7 +183,7 @@ export function removeField(fields: string[], name: string): void {
 }
 
 /** The few names that upstreams really send are turned once. */
-const lowered = remembering((name: string) => name.toLowerCase(), MAX_REMEMBERED)
+const lowered = memoize((name: string) => name.toLowerCase(), MAX_REMEMBERED)
 
 function hasField(fields: readonly string[], name: string): boolean {
   for (let i = 0; i < fields.length; i += 2) if (fields[i] === name) return true

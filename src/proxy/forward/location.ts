@@ -2,7 +2,7 @@
 import { type Route, rewritePath } from '../routing/route-table.ts'
 
 /** Location and Content-Location (RFC 9110 §10.2.2) among these fields, in place. */
-export function tellLocations(fields: string[], route: Route): void {
+export function rewriteLocations(fields: string[], route: Route): void {
   for (let i = 0; i < fields.length; i += 2)
     if (fields[i] === 'location' || fields[i] === 'content-location') fields[i + 1] = publicLocation(fields[i + 1]!, route)
 }

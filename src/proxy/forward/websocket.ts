@@ -10,10 +10,10 @@ import { problem } from '../../platform/lib/errors.ts'
 import type { Exchange } from '../routing/exchange.ts'
 import { NO_EDITS, type Route, rewritePath } from '../routing/route-table.ts'
 import { isOutage, toProblem } from '../upstream/upstream-errors.ts'
-import { MAX_RESPONSE_HEADER_BYTES, type Place, type Upstreams } from '../upstream/upstreams.ts'
+import { MAX_RESPONSE_HEADER_BYTES, type UpstreamSlot, type Upstreams } from '../upstream/upstreams.ts'
 import type { OwnFields } from './forward.ts'
 import { type HeaderRules, readResponse } from './headers.ts'
-import { tellLocations } from './location.ts'
+import { rewriteLocations } from './location.ts'
 import type { StreamEnd, Streams } from './streams.ts'
 import { joinSockets } from './websocket-tunnel.ts'
 
@@ -48,10 +48,10 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
     }
     // counted from here on: a handshake that hangs is held, too
     const over = streams.open('websocket', exchange, (why) => end(why))
-    let place: Place | undefined
+    let slot: UpstreamSlot | undefined
     try {
-      place = await upstreams.enter(route, client)
-      const answer = await shakeHands(raw, exchange, route, place)
+      slot = await upstreams.enter(route, client)
+      const answer = await shakeHands(raw, exchange, route, slot)
       reply.hijack()
       if (!answer.isAccepted) return await passRefusal(answer, reply, route, ownFields())
       accept(client, answer, reply, exchange)
@@ -65,12 +65,17 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
       if (reason === 'refused') reason = 'client'
       if (!reply.sent) reply.hijack()
     } finally {
-      place?.leave()
+      slot?.leave()
       over(reason)
     }
   }
 
-  async function shakeHands(raw: IncomingMessage, exchange: Exchange, route: Route, { upstream, report }: Place): Promise<Handshake> {
+  async function shakeHands(
+    raw: IncomingMessage,
+    exchange: Exchange,
+    route: Route,
+    { upstream, report }: UpstreamSlot,
+  ): Promise<Handshake> {
     const fields = await headers.outgoing(raw, exchange, upstream)
     // its end is heard from here on
     if (raw.socket.destroyed) throw problem('request_malformed', { cause: 'the client left' })
@@ -163,7 +168,7 @@ function passRefusal(
   const client = reply.request.raw.socket
   if (!own.includes('connection')) own.push('connection', 'close')
   const { fields } = readResponse(response.rawHeaders, own, route.responseHeaders)
-  tellLocations(fields, route)
+  rewriteLocations(fields, route)
   return new Promise((resolve) => {
     const late = route.timeouts.totalMs > 0 ? setTimeout(() => client.destroy(), route.timeouts.totalMs) : undefined
     const over = () => {

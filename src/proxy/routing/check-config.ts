@@ -5,7 +5,7 @@ import { nearest } from '../../platform/config/nearest.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
 import { readHost } from './request-target.ts'
-import { CONNECTION_FIELDS, foldName, isClaim } from './reserved-headers.ts'
+import { CONNECTION_FIELDS, foldName, isReservedHeader } from './reserved-headers.ts'
 import { compileRoutes, OWN_EXACT, type Route, type RouteTable, rewritePath } from './route-table.ts'
 
 interface Finding {
@@ -154,7 +154,7 @@ function checkHeaderEdits({ headers, routes }: Config, problems: Finding[]): voi
           problems.push({ path, message: `${JSON.stringify(set[name])} is no host, such as orders.internal or orders.internal:8080` })
         else if ((isFraming && !isHostOfRequest) || (side === 'request' && (vouched.has(folded) || SET_BY_US.has(folded))))
           problems.push({ path, message: `${name} is set by the gateway alone` })
-        else if (side === 'request' && key === 'remove' && isClaim(lower))
+        else if (side === 'request' && key === 'remove' && isReservedHeader(lower))
           problems.push({ path, message: `${name} of a client never passes: there is nothing to remove` })
       }
     }

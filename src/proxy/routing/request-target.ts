@@ -3,7 +3,7 @@
  * byte for byte, what is forwarded. A path that some kind of server could read in another way is refused, unless its route
  * opts in to that form and every other reading still leads to the same route.
  */
-import { remembering } from '../../platform/lib/memoize.ts'
+import { memoize } from '../../platform/lib/memoize.ts'
 import { FORMS, type RouteNode, type RouteTable } from './route-table.ts'
 
 export interface Target {
@@ -71,7 +71,7 @@ export function matchTarget(table: RouteTable, host: string, target: Target): Ro
     if (CONTROL.test(form)) return 'an encoded control in the path'
     if (DOT_SEGMENT.test(form)) return 'a dot segment in an encoded form of the path'
     if (table.find(host, form.toLowerCase()) !== node) return 'another reading of the path leads to another route'
-    // without the prefix it would be a host, as in the HABITS
+    // without the prefix it would be a host, as in the NORMALIZATIONS
     if (becomesRoot && form.startsWith('//', node!.folded.length)) return 'the path would begin with // once its prefix is rewritten'
   }
   return node
@@ -80,7 +80,7 @@ export function matchTarget(table: RouteTable, host: string, target: Target): Ro
 /** An ordinary path has two or three. Each costs time, so a path made to have many is refused. */
 const MAX_READINGS = 32
 
-/** The path decoded up to twice and, before, between and after that, changed by any of the HABITS in any order. Null: too many. */
+/** The path decoded up to twice and, before, between and after that, changed by any of the NORMALIZATIONS in any order. Null: too many. */
 function readings(path: string): Set<string> | null {
   const all = new Set<string>()
   let level = new Set([path])
@@ -89,8 +89,8 @@ function readings(path: string): Set<string> | null {
     for (const form of level) {
       all.add(form)
       if (all.size > MAX_READINGS) return null
-      for (const habit of HABITS) {
-        const changed = habit(form)
+      for (const normalize of NORMALIZATIONS) {
+        const changed = normalize(form)
         if (!all.has(changed)) level.add(changed)
       }
     }
@@ -101,7 +101,7 @@ function readings(path: string): Set<string> | null {
 }
 
 /** What servers do to a path. */
-const HABITS: ((path: string) => string)[] = [
+const NORMALIZATIONS: ((path: string) => string)[] = [
   // decode before they look for the query
   (p) => p.replace(/[?#].*$/s, ''),
   (p) => p.replaceAll('\\', '/'),
@@ -146,7 +146,7 @@ const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\]
 
 const MAX_HOSTS = 1000
 /** The few that clients really send are read once. */
-const hostOf = remembering(
+const hostOf = memoize(
   (value: string): string | null => (HOST.test(value) ? value.replace(/\.?(?::\d+)?$/, '').toLowerCase() : null),
   MAX_HOSTS,
 )

@@ -64,7 +64,7 @@ const CLAIM_PREFIXES = ['x-auth-', 'x-forwarded-', 'x-original-', 'x-rewrite-', 
 export const foldName = (name: string): string => name.replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '')
 
 /** @param name in lower case */
-export function isClaim(name: string): boolean {
+export function isReservedHeader(name: string): boolean {
   const folded = foldName(name)
   return CLAIMS.has(folded) || CLAIM_PREFIXES.some((prefix) => folded.startsWith(prefix))
 }

@@ -1,7 +1,7 @@
 /** How many requests an upstream has at a time, and who waits for one of them to end: both are bounded, and nobody waits long. */
 import { type Problem, problem } from '../../platform/lib/errors.ts'
 
-export interface SlotOptions {
+export interface BulkheadOptions {
   max: number
   /** That may wait for a place. */
   queue: number
@@ -9,21 +9,21 @@ export interface SlotOptions {
 }
 
 /** It leaves the queue when it closes. */
-export interface Client {
+export interface Waiter {
   once(event: 'close', listener: () => void): unknown
   off(event: 'close', listener: () => void): unknown
 }
 
-export interface Slots {
+export interface Bulkhead {
   hasFree(): boolean
   /** @returns false when all are taken */
   take(): boolean
   /** Resolves with a place taken, in the order of coming. @throws overloaded */
-  wait(client: Client, name: string): Promise<void>
+  wait(waiter: Waiter, name: string): Promise<void>
   giveBack(): void
 }
 
-export function createSlots({ max, queue, waitMs }: SlotOptions): Slots {
+export function createBulkhead({ max, queue, waitMs }: BulkheadOptions): Bulkhead {
   let taken = 0
   /** In the order of their coming; each is handed a place, or refused. */
   const waiting = new Set<() => void>()
@@ -35,20 +35,20 @@ export function createSlots({ max, queue, waitMs }: SlotOptions): Slots {
       taken++
       return true
     },
-    wait(client, name) {
+    wait(waiter, name) {
       const refuse = (cause: string): Problem => problem('overloaded', { cause: `${name}: ${cause}`, headers: { 'retry-after': '1' } })
       return new Promise((resolve, reject) => {
         if (waiting.size >= queue) return reject(refuse(`${taken} requests at a time, ${waiting.size} waiting`))
         const settle = (then: () => void) => {
           clearTimeout(late)
           waiting.delete(admit)
-          client.off('close', clientLeft)
+          waiter.off('close', clientLeft)
           then()
         }
         const admit = () => settle(resolve)
         const clientLeft = () => settle(() => reject(refuse('the client left the queue')))
         const late = setTimeout(() => settle(() => reject(refuse(`no place within ${waitMs} ms`))), waitMs)
-        client.once('close', clientLeft)
+        waiter.once('close', clientLeft)
         waiting.add(admit)
       })
     },

@@ -4,10 +4,10 @@
  */
 import type { Clock } from '../../platform/lib/clock.ts'
 
-export type BreakerState = 'closed' | 'half-open' | 'open'
+export type CircuitState = 'closed' | 'half-open' | 'open'
 
-export interface Breaker {
-  state(): BreakerState
+export interface CircuitBreaker {
+  state(): CircuitState
   /** A request may be sent: always while closed, one at a time while half-open. */
   permits(): boolean
   /** A request is sent. @returns true when it is the one on trial: the caller must `report` or `release` it */
@@ -20,7 +20,7 @@ export interface Breaker {
   waitMs(): number
 }
 
-export interface BreakerOptions {
+export interface CircuitBreakerOptions {
   /** Failures in a row that open it; 0: it never opens. */
   failures: number
   /** How long it stays open; doubled by each trial that fails, up to 8 times as long. */
@@ -29,7 +29,11 @@ export interface BreakerOptions {
 
 const LONGEST = 8
 
-export function createBreaker({ failures, openMs }: BreakerOptions, clock: Clock, onChange: (state: BreakerState) => void): Breaker {
+export function createCircuitBreaker(
+  { failures, openMs }: CircuitBreakerOptions,
+  clock: Clock,
+  onChange: (state: CircuitState) => void,
+): CircuitBreaker {
   let failed = 0
   let answeredAt = 0
   let openedAt = 0
@@ -42,7 +46,7 @@ export function createBreaker({ failures, openMs }: BreakerOptions, clock: Clock
     const passed = clock.now() - openedAt
     return openForMs === 0 || passed < 0 ? 0 : Math.max(0, openForMs - passed)
   }
-  const state = (): BreakerState => (openForMs === 0 ? 'closed' : leftMs() > 0 ? 'open' : 'half-open')
+  const state = (): CircuitState => (openForMs === 0 ? 'closed' : leftMs() > 0 ? 'open' : 'half-open')
 
   function open(forMs: number): void {
     openForMs = forMs

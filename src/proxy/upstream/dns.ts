@@ -9,7 +9,7 @@ import { isIP, type LookupFunction } from 'node:net'
 /** As the system resolves: hosts file, then DNS with its own cache and TTLs. */
 export type Resolve = (name: string) => Promise<LookupAddress[]>
 
-export interface Names {
+export interface DnsCache {
   /** For `net.connect`: the name's addresses, another one first each time. */
   lookupOf(name: string): LookupFunction
   /** Calls back when a name leads somewhere else. An address is no name. */
@@ -28,7 +28,7 @@ interface Known {
   watchers: (() => void)[]
 }
 
-export function createNames(resolve: Resolve = resolveBySystem, everyMs = EVERY_MS): Names {
+export function createDnsCache(resolve: Resolve = resolveBySystem, everyMs = EVERY_MS): DnsCache {
   const names = new Map<string, Known>()
 
   async function look(name: string, known: Known): Promise<void> {

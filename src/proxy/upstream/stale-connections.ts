@@ -13,7 +13,7 @@ let isResetting = false
 /** An error of a connection is being told right now: undici takes a reset for the good end of an answer that has no length. */
 export const isBeingReset = (): boolean => isResetting
 
-export function watchDeaths() {
+export function watchStaleConnections() {
   const bytesAtSend = new WeakMap<Socket, number>()
   const socketOf = new WeakMap<Error, Socket>()
   /** undici's errors tell of a socket by its two ends alone. */

@@ -7,10 +7,10 @@ import { type Problem, unavailable } from '../../platform/lib/errors.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Route, Server } from '../routing/route-table.ts'
-import { type Client, createSlots, type Slots } from './bulkhead.ts'
-import { type Breaker, type BreakerState, createBreaker } from './circuit-breaker.ts'
-import { createNames, type Resolve } from './dns.ts'
-import { watchDeaths } from './stale-connections.ts'
+import { type Bulkhead, createBulkhead, type Waiter } from './bulkhead.ts'
+import { type CircuitBreaker, type CircuitState, createCircuitBreaker } from './circuit-breaker.ts'
+import { createDnsCache, type Resolve } from './dns.ts'
+import { watchStaleConnections } from './stale-connections.ts'
 
 /** undici and Node would take 16 KiB of an upstream's. */
 export const MAX_RESPONSE_HEADER_BYTES = 65_536
@@ -32,7 +32,7 @@ export interface Upstream {
 }
 
 /** One request's place at an upstream. */
-export interface Place {
+export interface UpstreamSlot {
   upstream: Upstream
   /** The upstream answered, or failed by its own fault; what is said first counts. */
   report(hasAnswered: boolean): void
@@ -45,13 +45,13 @@ export interface Upstreams {
    * Weighted round robin over the servers of a route that are well, those with a free place first; else the queue of the one whose turn it is.
    * @throws unavailable while every breaker is open, overloaded when the queue is full or took too long
    */
-  enter(route: Route, client: Client): Place | Promise<Place>
+  enter(route: Route, client: Waiter): UpstreamSlot | Promise<UpstreamSlot>
   /** For the second try of a request. @param besides not this one @returns null when there is no other with a free place */
-  enterAgain(route: Route, besides: Upstream): Place | null
+  enterAgain(route: Route, besides: Upstream): UpstreamSlot | null
   /** The error is of a connection that had served before and brought no byte since our request: it was closed as we wrote. */
   diedUnused(error: unknown): boolean
   /** `<route>:<n>` and its breaker, for metrics. */
-  states(): Iterable<[name: string, state: BreakerState]>
+  states(): Iterable<[name: string, state: CircuitState]>
   close(): Promise<void>
 }
 
@@ -66,8 +66,8 @@ export interface UpstreamsDeps {
 
 interface Member {
   upstream: Upstream
-  breaker: Breaker
-  slots: Slots
+  breaker: CircuitBreaker
+  bulkhead: Bulkhead
   weight: number
   /** Smooth weighted round robin: grows by the weight each turn, the winner pays for all. */
   credit: number
@@ -75,8 +75,8 @@ interface Member {
 }
 
 export function createUpstreams({ routes, clock, logger, metrics, resolve }: UpstreamsDeps): Upstreams {
-  const deaths = watchDeaths()
-  const names = createNames(resolve)
+  const staleConnections = watchStaleConnections()
+  const dns = createDnsCache(resolve)
   const members = new Map<Route, Member[]>()
   for (const route of routes)
     members.set(
@@ -88,7 +88,7 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
     const { protocol, hostname, host, port } = new URL(server.origin)
     const isTls = protocol === 'https:'
     const address = { isTls, host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) || (isTls ? 443 : 80) }
-    const connectOptions = { lookup: names.lookupOf(address.host), ...readTls(server, `route ${route.name}`) }
+    const connectOptions = { lookup: dns.lookupOf(address.host), ...readTls(server, `route ${route.name}`) }
     const connector = buildConnector({ timeout: route.timeouts.connectMs, ...connectOptions } as buildConnector.BuildOptions)
     const createPool = () =>
       new Pool(server.origin, {
@@ -96,7 +96,7 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
         pipelining: 1,
         connect: (options, callback) =>
           connector(options, (...result) => {
-            if (result[1]) deaths.watch(result[1])
+            if (result[1]) staleConnections.watch(result[1])
             callback(...result)
           }),
         // below what servers use (Node 5 s), so that we do not send on a connection that is being closed
@@ -107,14 +107,14 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
         headersTimeout: 0,
       })
     let pool = createPool()
-    names.watch(address.host, () => {
+    dns.watch(address.host, () => {
       logger.info({ upstream: name }, 'the name of an upstream leads somewhere else: new connections')
       const left = pool
       pool = createPool()
       // what is in flight there ends as it would have
       left.close().catch(() => {})
     })
-    const breaker = createBreaker(route.breaker, clock, (state) => {
+    const breaker = createCircuitBreaker(route.breaker, clock, (state) => {
       if (state === 'open')
         logger.warn({ reason: 'upstream_breaker_open', upstream: name, retry_ms: breaker.waitMs() }, 'an upstream fails')
       else logger.info({ upstream: name }, 'an upstream answers again')
@@ -133,7 +133,7 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
     return {
       upstream,
       breaker,
-      slots: createSlots(route.connections),
+      bulkhead: createBulkhead(route.connections),
       weight: server.weight,
       credit: 0,
       close: () => pool.destroy(),
@@ -144,7 +144,7 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
   function choose(ring: readonly Member[], besides?: Upstream): Member | null {
     if (ring.length === 1) return ring[0]!.breaker.permits() && ring[0]!.upstream !== besides ? ring[0]! : null
     const able = ring.filter((m) => m.breaker.permits() && m.upstream !== besides)
-    const free = able.filter((m) => m.slots.hasFree())
+    const free = able.filter((m) => m.bulkhead.hasFree())
     const candidates = free.length ? free : able
     let total = 0
     let chosen: Member | null = null
@@ -157,7 +157,7 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
     return chosen
   }
 
-  const place = ({ upstream, breaker, slots }: Member): Place => {
+  const slotOf = ({ upstream, breaker, bulkhead }: Member): UpstreamSlot => {
     const isTrial = breaker.begin()
     const askedAt = clock.now()
     let isTold = false
@@ -169,21 +169,21 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
         breaker.report(isTrial, hasAnswered, askedAt)
       },
       leave() {
-        slots.giveBack()
+        bulkhead.giveBack()
         if (isTrial && !isTold) breaker.release()
       },
     }
   }
 
-  function enter(route: Route, client: Client): Place | Promise<Place> {
+  function enter(route: Route, client: Waiter): UpstreamSlot | Promise<UpstreamSlot> {
     const ring = members.get(route)!
     const member = choose(ring)
     if (!member) throw noneIsWell(route, ring)
-    if (member.slots.take()) return place(member)
-    return member.slots.wait(client, member.upstream.name).then(() => {
-      if (member.breaker.permits()) return place(member)
+    if (member.bulkhead.take()) return slotOf(member)
+    return member.bulkhead.wait(client, member.upstream.name).then(() => {
+      if (member.breaker.permits()) return slotOf(member)
       // it fell ill while we waited: another one, or nobody
-      member.slots.giveBack()
+      member.bulkhead.giveBack()
       return enter(route, client)
     })
   }
@@ -192,15 +192,15 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
     enter,
     enterAgain(route, besides) {
       const member = choose(members.get(route)!, besides)
-      return member?.slots.take() ? place(member) : null
+      return member?.bulkhead.take() ? slotOf(member) : null
     },
-    diedUnused: deaths.wereUnused,
+    diedUnused: staleConnections.wereUnused,
     *states() {
       for (const ring of members.values()) for (const { upstream, breaker } of ring) yield [upstream.name, breaker.state()]
     },
     close: async () => {
-      deaths.stop()
-      names.stop()
+      staleConnections.stop()
+      dns.stop()
       // what is in flight has had its time: the server closed before us
       await Promise.all([...members.values()].flat().map((member) => member.close()))
     },

@@ -1,11 +1,11 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { type Breaker, type BreakerState, createBreaker } from '../../src/proxy/upstream/circuit-breaker.ts'
+import { type CircuitBreaker, type CircuitState, createCircuitBreaker } from '../../src/proxy/upstream/circuit-breaker.ts'
 
 let now = 0
-let changes: BreakerState[] = []
-let breaker: Breaker
+let changes: CircuitState[] = []
+let breaker: CircuitBreaker
 const create = (failures = 3) => {
-  breaker = createBreaker({ failures, openMs: 1000 }, { now: () => now, steady: () => now }, (state) => changes.push(state))
+  breaker = createCircuitBreaker({ failures, openMs: 1000 }, { now: () => now, steady: () => now }, (state) => changes.push(state))
 }
 beforeEach(() => {
   now = 1_000_000
