@@ -1,9 +1,9 @@
 /** Composition root: every part is built here, once, and handed to those that need it. Nothing is listening yet. */
+
 import { createHash } from 'node:crypto'
 import type http from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import helmet from '@fastify/helmet'
-import httpProxy from '@fastify/http-proxy'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
@@ -14,7 +14,6 @@ import { wellKnownRoutes } from '../identity/oauth/well-known.routes.ts'
 import { createSessionOpener } from '../identity/sessions/open-session.ts'
 import { createRefreshTokens } from '../identity/sessions/refresh-tokens.ts'
 import { createAccessTokens } from '../identity/tokens/access-tokens.ts'
-import { createAssertions } from '../identity/tokens/assertions.ts'
 import { createRoles } from '../identity/users/roles.ts'
 import type { Config } from '../platform/config/schema.ts'
 import type { OpenDatabase } from '../platform/db/database.ts'
@@ -26,21 +25,13 @@ import { createAdmission } from '../platform/limits/admission.ts'
 import { createCounterTable } from '../platform/limits/counters.repo.ts'
 import { createLimiter } from '../platform/limits/limiter.ts'
 import { createRedisGuard } from '../platform/limits/redis-guard.ts'
-import { createClientReader, parseNetworks } from '../platform/request/client-address.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
-import { createForward } from '../proxy/forward/forward.ts'
-import { createHeaderRules } from '../proxy/forward/headers.ts'
-import { createStreams } from '../proxy/forward/streams.ts'
-import { createWebSocketBridge } from '../proxy/forward/websocket.ts'
 import { createRedirectServer } from '../proxy/https-only.ts'
-import { createPipeline, PROXIED_METHODS } from '../proxy/pipeline.ts'
-import { createRouteLimits } from '../proxy/rate-limit.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
-import { compileRoutes } from '../proxy/routing/route-table.ts'
-import { createUpstreams } from '../proxy/upstream/upstreams.ts'
 import { createEndpoints } from './account-api.ts'
 import { type CheckResult, createAdminServer } from './admin-server.ts'
 import { createObserver, newestErrors } from './observe.ts'
+import { createProxy } from './proxy.ts'
 import { createServer } from './server.ts'
 import { type BuildOptions, buildCore, type Core, jobsOf, prepare } from './services.ts'
 
@@ -86,30 +77,24 @@ export async function buildApp(options: BuildOptions): Promise<App> {
     clock,
   })
 
-  const table = compileRoutes(config)
   const admission = createAdmission({ redis: redis?.client ?? null, guard, shares, metrics, now: () => clock.steady() })
-  const upstreams = createUpstreams({ routes: table.routes, clock, logger, metrics, resolve: options.resolve })
-  const headers = createHeaderRules(config, createAssertions({ keyring, issuer: config.tokens.issuer, clock }))
-  const streams = createStreams({ revocations, clock, metrics, maxOfOne: config.limits.streams })
-  const { trustedProxies, forwardedBy } = config.server
-  const readClient = createClientReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy)
   let isStopping = false
-  const pipeline = createPipeline({
-    table,
-    readClient,
+  const proxy = createProxy({
+    config,
+    clock,
+    logger,
+    metrics,
+    keyring,
+    revocations,
     authenticate,
-    limits: createRouteLimits(config.limits, table.routes, admission),
-    forward: createForward({ upstreams, headers }),
-    bridge: createWebSocketBridge({ upstreams, headers, streams }),
-    now: () => clock.now(),
+    admission,
+    resolve: options.resolve,
     ownMethods: (path) => OWN_METHODS.filter((method): boolean => server.hasRoute({ method, url: path })),
     isStopping: () => isStopping,
-    streams,
-    maxHeaders: config.server.maxHeaders,
   })
   const observer = createObserver({ config: config.log, clock, logger, metrics })
   const lastErrors = async () => (team ? newestErrors(await team.siblings.lastErrors()) : observer.lastErrors())
-  const publicServer = await createServer({ config, clock, logger, pipeline, observer, metrics })
+  const publicServer = createServer({ config, clock, logger, pipeline: proxy.pipeline, observer, metrics })
   const server = publicServer.app
 
   const endpoints = createEndpoints({
@@ -152,20 +137,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
     )
   })
 
-  // everything else: one `/*`, mounted by http-proxy, with our stages as the hook before it. Requests leave in the hook: http-proxy's own
-  // handler re-parses URLs and retries on 503, and its WebSocket answers 101 before the upstream has, so neither is ever entered
-  await server.register(async (proxied) => {
-    proxied.addHook('onRequest', pipeline.run)
-    await proxied.register(httpProxy, {
-      upstream: '',
-      httpMethods: PROXIED_METHODS as never,
-      replyOptions: {
-        getUpstream: () => {
-          throw problem('internal', { cause: 'a request passed the pipeline without leaving it' })
-        },
-      },
-    })
-  })
+  await proxy.mount(server)
   server.setNotFoundHandler(() => {
     throw problem('route_not_found')
   })
@@ -182,9 +154,6 @@ export async function buildApp(options: BuildOptions): Promise<App> {
   const { registry } = metrics
   const admin = team ? null : createAdminServer({ metrics: () => registry.metrics(), contentType: registry.contentType, checks })
   if (!team) metrics.workers.collectFrom(() => 1)
-  metrics.upstreamBreakerState.collectFrom(function* () {
-    for (const [name, state] of upstreams.states()) yield [name, BREAKER_VALUES[state]]
-  })
   const stopSampling = sampleMetrics({ core, database, isRedisUp, breakerOpen: guard.isOpen })
 
   const ownJobs: Job[] = [{ name: 'signing keys', everySeconds: config.tokens.keyPollSeconds, run: () => keyring.reload() }]
@@ -208,13 +177,12 @@ export async function buildApp(options: BuildOptions): Promise<App> {
     async stop() {
       isStopping = true
       await pause(config.server.shutdownDelayMs)
-      streams.endAll()
+      proxy.endStreams()
       await publicServer.close(config.server.shutdownTimeoutMs)
       await endpoints.settled()
       await stopJobs()
       stopSampling()
-      streams.stop()
-      await upstreams.close()
+      await proxy.close()
       await admin?.close()
       redirect?.close().closeAllConnections()
       await core.close()
@@ -224,7 +192,6 @@ export async function buildApp(options: BuildOptions): Promise<App> {
 
 const OWN_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 const DB_LAG_SECONDS = 3
-const BREAKER_VALUES = { closed: 0, 'half-open': 1, open: 2 }
 
 async function registerDocs(auth: FastifyInstance, config: Config): Promise<void> {
   await auth.register(swagger, {

@@ -4,7 +4,7 @@ import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Config } from '../platform/config/schema.ts'
 import type { RefusalObserver } from '../platform/http/refuse.ts'
-import type { Clock } from '../platform/lib/clock.ts'
+import { type Clock, systemClock } from '../platform/lib/clock.ts'
 import { causeText, problem } from '../platform/lib/errors.ts'
 import { memoize } from '../platform/lib/memoize.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
@@ -68,7 +68,7 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
     inFlight--
     const isComplete = res.writableFinished || res.statusCode === 101
     const status = res.headersSent || res.statusCode === 101 ? res.statusCode : CLIENT_CLOSED
-    const seconds = (performance.now() - exchange.startedAt) / 1000
+    const seconds = (systemClock.steady() - exchange.startedAt) / 1000
     const method = methodLabel(req.method ?? '')
     const route = exchange.label
     count(exchange, method, status, seconds)

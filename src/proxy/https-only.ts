@@ -1,7 +1,10 @@
-/** For those who come without TLS: Strict-Transport-Security, and the way to https. */
+/** Requests without TLS: the redirect to https, and Strict-Transport-Security for those with it. */
 import http, { type IncomingMessage } from 'node:http'
 import type { Config } from '../platform/config/schema.ts'
+import { setFields } from '../platform/http/fields.ts'
+import type { Received } from './routing/exchange.ts'
 import { readHost, readTarget } from './routing/request-target.ts'
+import { ANSWERED, type Answered, type Call } from './stages.ts'
 
 /** RFC 6797. Null: not to be sent. */
 export function strictTransport({ publicUrl, hsts }: Config['server']): string | null {
@@ -13,7 +16,7 @@ export function strictTransport({ publicUrl, hsts }: Config['server']): string |
  * Where a request belongs that came without TLS. A Host of the routes is kept; any other is the client's claim, and gives way to publicUrl.
  * Null: the target cannot be repeated.
  */
-export function createHttpsLocation({ server, routes }: Config): (req: IncomingMessage) => string | null {
+function createHttpsLocation({ server, routes }: Config): (req: IncomingMessage) => string | null {
   const known = new Set(routes.flatMap(({ match }) => (match.host ? [match.host.toLowerCase()] : [])))
   const { host: publicHost, port } = new URL(server.publicUrl)
   return (req) => {
@@ -21,6 +24,20 @@ export function createHttpsLocation({ server, routes }: Config): (req: IncomingM
     if (typeof target === 'string') return null
     const host = readHost(req.headers.host) ?? ''
     return `https://${known.has(host) ? `${host}${port && `:${port}`}` : publicHost}${target.path}${target.query}`
+  }
+}
+
+/** A stage: answers 308 to a request without TLS. */
+export type RequireHttps = (exchange: Received, call: Call) => Answered | undefined
+
+/** Does nothing unless `server.httpsOnly` is set. `/health` is answered over plain HTTP, too: probes speak it. */
+export function createRequireHttps(config: Config): RequireHttps {
+  if (!config.server.httpsOnly) return () => undefined
+  const locationOf = createHttpsLocation(config)
+  return ({ client, target, fields }, { request, reply }) => {
+    if (client.isSecure || target.path === '/health') return undefined
+    setFields(reply, fields).code(308).header('location', locationOf(request.raw)).send()
+    return ANSWERED
   }
 }
 

@@ -3,14 +3,14 @@ import type { Config, PolicyConfig } from '../platform/config/schema.ts'
 import { problem } from '../platform/lib/errors.ts'
 import type { Admission, Admit } from '../platform/limits/admission.ts'
 import { type Decision, limitHeaders } from '../platform/limits/limiter.ts'
-import type { Exchange } from './routing/exchange.ts'
+import type { Authenticated, Exchange, Routed } from './routing/exchange.ts'
 import type { Route } from './routing/route-table.ts'
 
 export interface RouteLimits {
   /** By address, before anything is known of the caller. @throws rate_limited */
-  client(exchange: Exchange, hasCredential: boolean): Promise<void> | void
+  client(exchange: Routed, hasCredential: boolean): Promise<void> | void
   /** By caller, once it is known. @throws rate_limited */
-  principal(exchange: Exchange): Promise<void> | void
+  principal(exchange: Authenticated): Promise<void> | void
 }
 
 interface RoutePolicies {
@@ -41,13 +41,13 @@ export function createRouteLimits(config: Config['limits'], routes: readonly Rou
   return {
     client(exchange, hasCredential) {
       if (exchange.client.isExempt) return
-      const { client, anonymous } = policies.get(exchange.route!)!
+      const { client, anonymous } = policies.get(exchange.route)!
       return admit(ask(hasCredential ? client : anonymous, exchange.client.limitKey), exchange)
     },
     principal(exchange) {
       const { principal, route } = exchange
       if (!principal) return
-      const { principal: byOwner, apiKey } = policies.get(route!)!
+      const { principal: byOwner, apiKey } = policies.get(route)!
       const decisions = ask(byOwner, principal.id)
       // a key counts against its own limit and its owner's
       if (principal.kind === 'apiKey') decisions.push(...ask(apiKey, principal.sessionId))

@@ -5,7 +5,7 @@ import { encodeHeaderValue } from '../../src/identity/access/identity-headers.ts
 import type { Assertions } from '../../src/identity/tokens/assertions.ts'
 import { createClientReader, parseNetworks } from '../../src/platform/request/client-address.ts'
 import { createHeaderRules, readResponse } from '../../src/proxy/forward/headers.ts'
-import type { Exchange } from '../../src/proxy/routing/exchange.ts'
+import type { Authenticated } from '../../src/proxy/routing/exchange.ts'
 import { type HeaderEdits, NO_EDITS } from '../../src/proxy/routing/route-table.ts'
 import type { Upstream } from '../../src/proxy/upstream/upstreams.ts'
 import { configWith } from '../support/config.ts'
@@ -49,7 +49,7 @@ function outgoing(
     client: createClientReader(parseNetworks(viaTrustedProxy ? [peer] : [])!, parseNetworks([])!)(req),
     route: { forwardAuthorization, requestHeaders, assertion: false },
     principal: isAnonymous ? null : { identityHeaders: IDENTITY },
-  } as unknown as Exchange
+  } as unknown as Authenticated
   const upstream = { authority: 'orders:3000' } as Upstream
   const flat = createHeaderRules(configWith(config), {} as Assertions).outgoing(req, exchange, upstream) as string[]
   return Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i]!, flat[2 * i + 1]!] as [string, string])

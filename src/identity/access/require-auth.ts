@@ -7,9 +7,10 @@ import { requireFactor, requireRole } from './access-policy.ts'
 import type { Authenticate } from './authenticate.ts'
 import type { Principal } from './principal.ts'
 
-/** A request, and who it is from once that is known: null before, and for a request without a credential. */
+/** A request, and who sent it. */
 export interface IdentifiedContext extends RequestContext {
-  principal: Principal | null
+  /** Undefined until the credential was judged; null: the request brought none. */
+  principal: Principal | null | undefined
 }
 
 /** The server attaches one that has room for the principal (proxy/routing/exchange.ts). */

@@ -2,66 +2,53 @@
  * A request leaves for its upstream, and the answer comes back, as streams: back-pressure and abort both ways, counted bodies, deadlines, the
  * cause of a failure in the log and none of it in the answer.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { TLSSocket } from 'node:tls'
+import type { IncomingMessage } from 'node:http'
 import type { Dispatcher } from 'undici'
+import { systemClock } from '../../platform/lib/clock.ts'
 import { type Problem, problem } from '../../platform/lib/errors.ts'
-import { memoize } from '../../platform/lib/memoize.ts'
 import { drain } from '../../platform/request/drain.ts'
-import type { Exchange } from '../routing/exchange.ts'
-import { type Route, rewritePath } from '../routing/route-table.ts'
-import { createDeadlines, type Wait } from '../upstream/deadlines.ts'
+import type { AskedUpstream, Authenticated } from '../routing/exchange.ts'
+import { rewritePath } from '../routing/route-table.ts'
 import { isBeingReset } from '../upstream/stale-connections.ts'
 import { isOutage, isTimeout, neverConnected, toProblem } from '../upstream/upstream-errors.ts'
 import type { UpstreamSlot, Upstreams } from '../upstream/upstreams.ts'
 import { type Body, countBody, declaredLength } from './body.ts'
-import { type HeaderRules, readResponse, removeField } from './headers.ts'
-import { rewriteLocations } from './location.ts'
+import type { HeaderRules } from './headers.ts'
+import { type Answer, createResponseRelay } from './response-relay.ts'
 import type { StreamEnd } from './streams.ts'
+import { createWatchdog } from './watchdog.ts'
 
 export interface ForwardDeps {
   upstreams: Upstreams
   headers: HeaderRules
 }
 
-/** Fields of ours that go over the upstream's: lower-case name, value, name, value …; read when the answer begins. */
-export type OwnFields = () => string[]
-
-/** What the caller decides about the answer. */
-export interface Answer {
-  response: ServerResponse
-  ownFields: OwnFields
-  /** Called once, before the first byte: from here on the response is the upstream's. */
-  begin(): void
-  /** Called at most once, with a Problem, while that can still be the answer. */
-  fail(error: Error): void
-  /** The answer is an event stream. @param end it must not go on @returns called when it is over @throws streams_exceeded */
-  openStream(end: (reason: StreamEnd) => void): (reason: StreamEnd) => void
-}
-
 /** RFC 9110 §9.2.2, less those with side effects in practice: may be sent again when the first connection died unused. */
 const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS'])
 
 /** Passes the answer on, or breaks it off; fails, or throws, a Problem while that can still be the answer. Warm, it waits for the upstream alone. */
-export type Forward = (request: IncomingMessage, exchange: Exchange, route: Route, answer: Answer) => void
+export type Forward = (request: IncomingMessage, exchange: Authenticated, answer: Answer) => void
 
 export function createForward({ upstreams, headers }: ForwardDeps): Forward {
-  return (request, exchange, route, answer) => {
+  return (request, exchange, answer) => {
+    const { route } = exchange
     const length = declaredLength(request)
     if (length !== null && length > route.maxBodyBytes) throw tooLarge(length)
-    const loginCompletion = upstreams.enter(route, answer.response)
-    if (loginCompletion instanceof Promise) loginCompletion.then((slot) => send(request, exchange, route, answer, slot), answer.fail)
-    else send(request, exchange, route, answer, loginCompletion)
+    const entering = upstreams.enter(route, answer.response)
+    if (entering instanceof Promise) entering.then((slot) => send(request, exchange, answer, slot), answer.fail)
+    else send(request, exchange, answer, entering)
   }
 
   /** From a slot of an upstream to its release, whatever happens. */
-  function send(request: IncomingMessage, exchange: Exchange, route: Route, answer: Answer, first: UpstreamSlot): void {
+  function send(request: IncomingMessage, exchange: Authenticated, answer: Answer, first: UpstreamSlot): void {
+    const { route } = exchange
     const { response } = answer
     let slot = first
     let body: Body | null = null
     let isSecond = false
     let isEnded = false
-    exchange.upstream = { name: slot.upstream.name, origin: slot.upstream.origin, askedAt: performance.now() }
+    const asked: AskedUpstream = { name: slot.upstream.name, origin: slot.upstream.origin, askedAt: systemClock.steady() }
+    exchange.upstream = asked
 
     const end = (error?: unknown) => {
       if (isEnded) return
@@ -73,12 +60,12 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
         // answered before the body had come: what is left of it is nobody's
         if (!request.complete) drain(request)
       }
-      slot.upstream.observe((performance.now() - exchange.upstream!.askedAt) / 1000)
+      slot.upstream.observe((systemClock.steady() - asked.askedAt) / 1000)
       if (known) answer.fail(known)
     }
     const blame = (error: unknown): Problem => {
       const known = toProblem(error)
-      // who breaks off half an upload may have refused it, and its word was lost
+      // an upstream that breaks off half an upload may have refused it, and its answer was lost
       const isHalfSent = body !== null && !body.stream.readableEnded && !neverConnected(error)
       if (isOutage(known) && !isHalfSent) slot.report(false)
       return known
@@ -93,7 +80,7 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
             response.writeContinue()
           }
           if (declaredLength(request) !== 0) body ??= countBody(request, route)
-          dispatchOnce({ slot, fields, body, request, exchange, route, answer }, (error) => {
+          dispatchOnce({ slot, fields, body, request, exchange, answer }, (error) => {
             if (error === undefined || !prepareAgain(error)) return end(error)
             ask()
           })
@@ -102,7 +89,7 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
       )
     ask()
 
-    /** A connection that died of old age is no fault of its upstream; of one that cannot be reached another takes over. */
+    /** A connection that died of old age is no fault of its upstream. For an upstream that cannot be reached another takes over. */
     function prepareAgain(error: unknown): boolean {
       if (isSecond || body || !REPEATABLE.has(request.method!) || response.destroyed) return false
       const failed = slot
@@ -112,8 +99,8 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
         if (!second) return false
         failed.leave()
         slot = second
-        exchange.upstream!.name = second.upstream.name
-        exchange.upstream!.origin = second.upstream.origin
+        asked.name = second.upstream.name
+        asked.origin = second.upstream.origin
       } else if (!upstreams.diedUnused(error)) return false
       failed.upstream.countRetry()
       isSecond = true
@@ -139,185 +126,124 @@ interface Sending {
   fields: string[]
   body: Body | null
   request: IncomingMessage
-  exchange: Exchange
-  route: Route
+  exchange: Authenticated
   answer: Answer
 }
 
 /** Sends once. @param done called once; with undici's error, or a Problem, only while nothing has been answered */
-function dispatchOnce({ slot, fields, body, request, exchange, route, answer }: Sending, done: (error?: unknown) => void): void {
+function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending, done: (error?: unknown) => void): void {
   const { upstream, report } = slot
+  const { route, target } = exchange
   const { response } = answer
-  const { totalMs, headersMs, idleMs } = route.timeouts
-  const deadlines = deadlinesOf(headersMs)
+  const relay = createResponseRelay(request, route, answer)
+  const watchdog = createWatchdog(route.timeouts, giveUp)
   /** Undici's, once it has a connection. */
   let abort = (_cause: Error): void => {}
-  let resume = (): void => {}
-  let hasBegun = false
   let isOver = false
-  let stalled: NodeJS.Timeout | undefined
-  let silent: Wait | undefined
-  let closeStream: ((reason: StreamEnd) => void) | null = null
-  let length: number | null = null
-  let small: Buffer | null = null
-  let isWhole = false
-  let isDelimited = true
 
-  const over = (settle: () => void, reason: StreamEnd) => {
+  /** @param settle how it ends for the client and the caller; called only by the first end of several */
+  function over(settle: () => void, reason: StreamEnd): void {
     if (isOver) return
     isOver = true
-    clearTimeout(deadline)
-    clearTimeout(stalled)
-    if (silent) deadlines.end(silent)
-    closeStream?.(reason)
+    watchdog.end()
+    relay.close(reason)
     settle()
   }
-  const clientLeft = () => {
-    // also called after every answer
-    if (isOver) return
-    over(done, 'client')
-    abort(new Error('the client left'))
-  }
-  /** The upstream has done its part. `end` may call back late, or never: server.ts bounds what a client does not read. */
-  const finish = () => {
-    if (small) response.end(small.toString('latin1'), 'latin1')
-    else response.end()
+  function finish(): void {
+    relay.finish()
     done()
   }
-  const fail = (error: unknown, reason: StreamEnd = 'upstream') => {
-    if (!hasBegun) return over(() => done(error), reason)
+  function fail(error: unknown, reason: StreamEnd = 'upstream'): void {
     over(() => {
+      if (!relay.hasBegun()) return done(error)
       exchange.error = toProblem(error)
-      breakOff(request, response, length !== null)
+      relay.breakOff()
       done()
     }, reason)
   }
   /** The upstream is not to go on either. */
-  const refuse = (error: Error, reason?: StreamEnd) => {
+  function refuse(error: Error, reason?: StreamEnd): void {
     fail(error, reason)
     abort(error)
   }
-  const giveUp = (cause: string) => {
+  function giveUp(cause: string): void {
     // a client that is still sending says nothing of the upstream
-    const isClients = !hasBegun && body !== null && !request.complete && !body.isHeldUp()
+    const isClients = !relay.hasBegun() && body !== null && !request.complete && !body.isHeldUp()
     refuse(problem(isClients ? 'request_timeout' : 'upstream_timeout', { cause }), 'idle')
   }
-  /** An event stream that must not go on ends as if the upstream had ended it: its client comes back, and is judged anew. */
-  const endStream = (reason: StreamEnd) => {
+  function endStream(reason: StreamEnd): void {
     over(() => {
-      if (isWhole && length === null) return finish()
-      response.destroy()
+      relay.finishStream()
       done()
     }, reason)
     abort(new Error(`the stream was ended: ${reason}`))
   }
-  const expectHeaders = () => {
-    if (!hasBegun && !isOver) silent = deadlines.begin(() => giveUp(`no response headers within headersMs = ${headersMs}`))
-  }
-  const deadline = totalMs > 0 ? setTimeout(() => giveUp(`not done in totalMs = ${totalMs}`), totalMs) : undefined
-  // an upstream may wait for the whole body before it says anything
-  if (body) body.stream.once('end', expectHeaders)
-  else expectHeaders()
 
-  exchange.onClosed = clientLeft
+  // also called after every answer
+  exchange.onClosed = () => {
+    if (isOver) return
+    over(done, 'client')
+    abort(new Error('the client left'))
+  }
+  // an upstream may wait for the whole body before it answers
+  if (body) body.stream.once('end', watchdog.expectHeaders)
+  else watchdog.expectHeaders()
 
   upstream.pool().dispatch(
     {
-      path: rewritePath(route, exchange.target!.path) + exchange.target!.query,
+      path: rewritePath(route, target.path) + target.query,
       method: request.method as Dispatcher.HttpMethod,
       headers: fields,
       body: body?.stream ?? null,
-      bodyTimeout: idleMs,
+      bodyTimeout: route.timeouts.idleMs,
     },
-    // undici wraps its newer kind of handler in this one, and parses the headers for it
-    {
-      onConnect(giveUpRequest) {
+    createHandler(),
+  )
+
+  /** undici wraps its newer kind of handler in this one, and parses the headers for it. */
+  function createHandler(): Dispatcher.DispatchHandler {
+    let resume = (): void => {}
+    return {
+      onConnect(giveUpRequest: (cause: Error) => void) {
         abort = giveUpRequest
         if (isOver) abort(new Error('the client left'))
       },
-      onHeaders(status, raw, resumeAnswer, statusText) {
+      onHeaders(status: number, raw: Buffer[], resumeAnswer: () => void, statusText: string) {
         // interim answers (RFC 9110 §15.2): not passed on, since many clients of HTTP/1.1 take a 103 for the answer (RFC 8297 §3)
         if ((status >= 100 && status < 200) || isOver) return true
-        begin(status, raw, statusText)
+        if (status < 100) refuse(problem('upstream_invalid', { cause: 'a status line that is none' }))
+        else begin(status, raw, statusText)
         resume = () => {
-          clearTimeout(stalled)
+          watchdog.clientReads()
           resumeAnswer()
         }
         return true
       },
-      onData(chunk) {
-        if (isOver) return true
-        if (chunk.length === length && length <= SMALL_BYTES) {
-          small = chunk
-          return true
-        }
-        if (response.write(chunk)) return true
+      onData(chunk: Buffer) {
+        if (isOver || relay.write(chunk)) return true
         response.once('drain', resume)
-        // undici's own deadline rests while it is paused
-        stalled = setTimeout(() => giveUp(`the client has read nothing for idleMs = ${idleMs}`), idleMs)
+        watchdog.clientStalls()
         return false
       },
       onComplete() {
-        if (!isDelimited && isBeingReset()) fail(new Error('the connection was reset'))
+        if (!relay.isDelimited() && isBeingReset()) fail(new Error('the connection was reset'))
         else over(finish, 'upstream')
       },
-      onError(error) {
+      onError(error: Error) {
         fail(error, isTimeout(error) ? 'idle' : 'upstream')
       },
-    },
-  )
-
-  function begin(status: number, raw: Buffer[], statusText: string) {
-    if (status < 100) return refuse(problem('upstream_invalid', { cause: 'a status line that is none' }))
-    if (silent) deadlines.end(silent)
-    silent = undefined
-    report(!route.breaker.statuses.has(status))
-    const { fields, coding, contentType, ...head } = readResponse(raw, answer.ownFields(), route.responseHeaders)
-    if (coding !== '' && coding.trimEnd() !== 'chunked')
-      return refuse(problem('upstream_invalid', { cause: `the transfer coding ${coding}, which nobody asked for` }))
-    rewriteLocations(fields, route)
-    length = head.length
-    // RFC 9110 §8.6
-    if (status === 204) removeField(fields, 'content-length')
-    isDelimited = coding !== '' || length !== null
-    isWhole = EVENTS.test(contentType)
-    if (isWhole || ENDLESS.test(contentType)) {
-      try {
-        closeStream = answer.openStream(endStream)
-      } catch (tooMany) {
-        return refuse(tooMany as Error)
-      }
     }
-    hasBegun = true
-    answer.begin()
-    response.writeHead(status, PLAIN_REASON.test(statusText) ? statusText : '', fields)
-    // RFC 9110 §8.6: these may tell the length of a body that does not come
-    if (status === 304 || status === 204) return over(finish, 'upstream')
-    // an event stream's first byte may be long in coming; its headers are not to wait for it
-    if (length === null) response.write(NOTHING)
+  }
+
+  function begin(status: number, raw: Buffer[], statusText: string): void {
+    watchdog.headersCame()
+    report(!route.breaker.statuses.has(status))
+    try {
+      if (!relay.begin(status, raw, statusText, endStream)) over(finish, 'upstream')
+    } catch (error) {
+      refuse(error as Error)
+    }
   }
 }
-
-/** Routes with the same headersMs share them. */
-const deadlinesOf = memoize(createDeadlines)
-
-/** Once an answer has begun its only honest end is a broken one. To HTTP/1.0 without a length the end of the connection is a good end: it is reset. */
-function breakOff({ httpVersion, socket }: IncomingMessage, response: ServerResponse, hasLength: boolean): void {
-  if (httpVersion === '1.0' && !hasLength && !(socket as TLSSocket).encrypted) socket.resetAndDestroy()
-  else response.destroy()
-}
-
-/** A body that comes whole and is no longer than this leaves as text behind its headers, in one write instead of a vector of two. */
-const SMALL_BYTES = 4096
-
-/** Unlike flushHeaders it writes the header section as Latin-1. */
-const NOTHING = Buffer.alloc(0)
-
-/** Node refuses to write any other; RFC 9112 §4 lets a reason be dropped. */
-const PLAIN_REASON = /^[\t\x20-\x7e]*$/
-
-/** Answers without an end of their own. One of events is whole after each; of the others nobody could tell a cut from the end. */
-const EVENTS = /^text\/event-stream\b/i
-const ENDLESS = /^(multipart\/x-mixed-replace|application\/(x-)?(ndjson|jsonl|jsonlines|json-seq|stream\+json)|application\/grpc-web)/i
 
 const tooLarge = (length: number) => problem('body_too_large', { cause: `declared ${length} bytes` })

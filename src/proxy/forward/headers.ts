@@ -8,7 +8,7 @@ import type { Assertions } from '../../identity/tokens/assertions.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { memoize } from '../../platform/lib/memoize.ts'
 import { holdsApiKey } from '../../platform/request/api-key-format.ts'
-import type { Exchange } from '../routing/exchange.ts'
+import type { Authenticated, Exchange } from '../routing/exchange.ts'
 import { CONNECTION_FIELDS, foldName, isReservedHeader } from '../routing/reserved-headers.ts'
 import type { HeaderEdits } from '../routing/route-table.ts'
 import type { Upstream } from '../upstream/upstreams.ts'
@@ -18,7 +18,7 @@ const HOP_BY_HOP = new Set<string>([...CONNECTION_FIELDS, 'proxy-authorization',
 
 export interface HeaderRules {
   /** Flat name, value, name, value … for the upstream. A promise only while an assertion is made. */
-  outgoing(req: IncomingMessage, exchange: Exchange, upstream: Upstream): string[] | Promise<string[]>
+  outgoing(req: IncomingMessage, exchange: Authenticated, upstream: Upstream): string[] | Promise<string[]>
 }
 
 const MAX_REMEMBERED = 1000
@@ -36,9 +36,9 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
     return folded === 'x-api-key' ? 'unless it holds a key' : 'passed'
   }, MAX_REMEMBERED)
 
-  function build(req: IncomingMessage, exchange: Exchange, authority: string, assertion: string | null): string[] {
+  function build(req: IncomingMessage, exchange: Authenticated, authority: string, assertion: string | null): string[] {
     const { rawHeaders, headers } = req
-    const { forwardAuthorization, requestHeaders } = exchange.route!
+    const { forwardAuthorization, requestHeaders } = exchange.route
     const named = headers.connection === undefined ? null : connectionOptions(headers.connection)
     const trace = TRACEPARENT.exec(String(headers.traceparent ?? ''))
     const out = ['host', authority]
@@ -69,7 +69,7 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
   return {
     outgoing(req, exchange, { authority, origin }) {
       const { principal, route } = exchange
-      if (!route!.assertion || !principal) return build(req, exchange, authority, null)
+      if (!route.assertion || !principal) return build(req, exchange, authority, null)
       const assertion = assertions.of(principal, origin)
       if (typeof assertion === 'string') return build(req, exchange, authority, assertion)
       return assertion.then((made) => build(req, exchange, authority, made))

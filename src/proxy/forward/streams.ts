@@ -9,7 +9,7 @@ import type { Clock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { addressKey } from '../../platform/request/client-address.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
-import type { Exchange } from '../routing/exchange.ts'
+import type { Authenticated } from '../routing/exchange.ts'
 
 export type StreamKind = 'websocket' | 'sse'
 /** Why one ended; the label of `streams_closed_total`. */
@@ -21,7 +21,7 @@ export interface Streams {
    * @returns to be called when it is over, with who ended it
    * @throws streams_exceeded
    */
-  open(kind: StreamKind, exchange: Exchange, end: (reason: StreamEnd) => void): (reason: StreamEnd) => void
+  open(kind: StreamKind, exchange: Authenticated, end: (reason: StreamEnd) => void): (reason: StreamEnd) => void
   endAll(): void
   stop(): void
 }

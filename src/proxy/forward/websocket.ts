@@ -1,19 +1,20 @@
 /**
  * A WebSocket after everything that any other request has to pass. The upstream is asked first: the client gets its 101 only when the upstream
- * has given one, with the upstream's choice of subprotocol and extensions. Then bytes pass as they are (tunnel.ts).
+ * has given one, with the upstream's choice of subprotocol and extensions. Then bytes pass as they are (websocket-tunnel.ts).
  */
 import http, { type ClientRequest, type IncomingMessage } from 'node:http'
 import https from 'node:https'
 import type { Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { systemClock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
-import type { Exchange } from '../routing/exchange.ts'
+import type { Authenticated } from '../routing/exchange.ts'
 import { NO_EDITS, type Route, rewritePath } from '../routing/route-table.ts'
 import { isOutage, toProblem } from '../upstream/upstream-errors.ts'
 import { MAX_RESPONSE_HEADER_BYTES, type UpstreamSlot, type Upstreams } from '../upstream/upstreams.ts'
-import type { OwnFields } from './forward.ts'
 import { type HeaderRules, readResponse } from './headers.ts'
 import { rewriteLocations } from './location.ts'
+import type { OwnFields } from './response-relay.ts'
 import type { StreamEnd, Streams } from './streams.ts'
 import { joinSockets } from './websocket-tunnel.ts'
 
@@ -27,8 +28,7 @@ export interface BridgeDeps {
 export type BridgeWebSocket = (
   request: FastifyRequest,
   reply: FastifyReply,
-  exchange: Exchange,
-  route: Route,
+  exchange: Authenticated,
   /** Fields of ours that go over those of a refusal. */
   ownFields: OwnFields,
 ) => Promise<void>
@@ -39,7 +39,8 @@ type Handshake =
   | { isAccepted: false; response: IncomingMessage; ask: ClientRequest }
 
 export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDeps): BridgeWebSocket {
-  return async ({ raw }, reply, exchange, route, ownFields) => {
+  return async ({ raw }, reply, exchange, ownFields) => {
+    const { route } = exchange
     const client = raw.socket
     let reason: StreamEnd = 'refused'
     let end = (why: StreamEnd) => {
@@ -51,7 +52,7 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
     let slot: UpstreamSlot | undefined
     try {
       slot = await upstreams.enter(route, client)
-      const answer = await shakeHands(raw, exchange, route, slot)
+      const answer = await shakeHands(raw, exchange, slot)
       reply.hijack()
       if (!answer.isAccepted) return await passRefusal(answer, reply, route, ownFields())
       accept(client, answer, reply, exchange)
@@ -70,23 +71,19 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
     }
   }
 
-  async function shakeHands(
-    raw: IncomingMessage,
-    exchange: Exchange,
-    route: Route,
-    { upstream, report }: UpstreamSlot,
-  ): Promise<Handshake> {
+  async function shakeHands(raw: IncomingMessage, exchange: Authenticated, { upstream, report }: UpstreamSlot): Promise<Handshake> {
+    const { route, target } = exchange
     const fields = await headers.outgoing(raw, exchange, upstream)
     // its end is heard from here on
     if (raw.socket.destroyed) throw problem('request_malformed', { cause: 'the client left' })
-    exchange.upstream = { name: upstream.name, origin: upstream.origin, askedAt: performance.now() }
+    exchange.upstream = { name: upstream.name, origin: upstream.origin, askedAt: systemClock.steady() }
     const { isTls, host, port } = upstream.address
     return new Promise((resolve, reject) => {
       const ask = (isTls ? https : http).request({
         agent: false,
         host,
         port,
-        path: rewritePath(route, exchange.target!.path) + exchange.target!.query,
+        path: rewritePath(route, target.path) + target.query,
         headers: [...fields, 'connection', 'Upgrade', 'upgrade', 'websocket'],
         maxHeaderSize: MAX_RESPONSE_HEADER_BYTES,
         ...upstream.connectOptions,
@@ -144,7 +141,7 @@ function accept(
   client: Socket,
   { response, head, socket }: Handshake & { isAccepted: true },
   reply: FastifyReply,
-  exchange: Exchange,
+  exchange: Authenticated,
 ): void {
   reply.raw.detachSocket(client)
   // silence is the tunnel's to judge

@@ -1,3 +1,5 @@
+import { systemClock } from '../../platform/lib/clock.ts'
+
 /** Deadlines of one length for any number of waits: a timer of its own would cost a request more than most of its stages. */
 export interface Deadlines {
   /** @param onLate called once, unless the wait ended before */
@@ -25,11 +27,11 @@ export function createDeadlines(ms: number): Deadlines {
   function watch(): void {
     const first = ends.next!
     isWatching = first !== ends
-    if (isWatching) setTimeout(sweep, Math.max(1, first.dueAt - performance.now())).unref()
+    if (isWatching) setTimeout(sweep, Math.max(1, first.dueAt - systemClock.steady())).unref()
   }
 
   function sweep(): void {
-    const now = performance.now()
+    const now = systemClock.steady()
     try {
       while (ends.next !== ends && ends.next!.dueAt <= now) {
         const { onLate } = ends.next!
@@ -50,7 +52,7 @@ export function createDeadlines(ms: number): Deadlines {
 
   return {
     begin(onLate) {
-      const wait = { dueAt: performance.now() + ms, onLate, previous: ends.previous, next: ends }
+      const wait = { dueAt: systemClock.steady() + ms, onLate, previous: ends.previous, next: ends }
       ends.previous!.next = wait
       ends.previous = wait
       if (!isWatching) watch()

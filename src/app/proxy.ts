@@ -1,0 +1,106 @@
+/** The proxy: from the first look at a request to its upstream. */
+import httpProxy from '@fastify/http-proxy'
+import type { FastifyInstance, HTTPMethods } from 'fastify'
+import type { Authenticate } from '../identity/access/authenticate.ts'
+import type { Revocations } from '../identity/sessions/revocations.ts'
+import { createAssertions } from '../identity/tokens/assertions.ts'
+import type { Keyring } from '../identity/tokens/keyring.ts'
+import type { Config } from '../platform/config/schema.ts'
+import type { Clock } from '../platform/lib/clock.ts'
+import { problem } from '../platform/lib/errors.ts'
+import type { Admission } from '../platform/limits/admission.ts'
+import { createClientReader, parseNetworks } from '../platform/request/client-address.ts'
+import type { Logger } from '../platform/telemetry/logger.ts'
+import type { Metrics } from '../platform/telemetry/metrics.ts'
+import { createCors } from '../proxy/cors.ts'
+import { createForward } from '../proxy/forward/forward.ts'
+import { createHeaderRules } from '../proxy/forward/headers.ts'
+import { createStreams } from '../proxy/forward/streams.ts'
+import { createWebSocketBridge } from '../proxy/forward/websocket.ts'
+import { createRequireHttps } from '../proxy/https-only.ts'
+import { createPipeline, type Pipeline } from '../proxy/pipeline.ts'
+import { createRouteLimits } from '../proxy/rate-limit.ts'
+import { createReceive, PROXIED_METHODS } from '../proxy/routing/receive.ts'
+import { compileRoutes } from '../proxy/routing/route-table.ts'
+import type { Resolve } from '../proxy/upstream/dns.ts'
+import { createUpstreams } from '../proxy/upstream/upstreams.ts'
+
+export interface ProxyDeps {
+  config: Config
+  clock: Clock
+  logger: Logger
+  metrics: Metrics
+  keyring: Keyring
+  revocations: Revocations
+  authenticate: Authenticate
+  admission: Admission
+  /** How the names of upstreams are looked up; undefined: as the system does. */
+  resolve: Resolve | undefined
+  /** Methods of our own endpoint at a path; none where there is none. */
+  ownMethods(path: string): string[]
+  isStopping(): boolean
+}
+
+export interface Proxy {
+  pipeline: Pipeline
+  /** Mounts what takes every request that no endpoint of ours takes. */
+  mount(server: FastifyInstance): Promise<void>
+  /** Ends the streams, which have no end of their own. Requests in flight go on. */
+  endStreams(): void
+  /** Once nothing is in flight. */
+  close(): Promise<void>
+}
+
+export function createProxy(deps: ProxyDeps): Proxy {
+  const { config, clock, logger, metrics, keyring, revocations, authenticate, admission, resolve, ownMethods, isStopping } = deps
+  const { trustedProxies, forwardedBy, maxHeaders } = config.server
+  const table = compileRoutes(config)
+  const upstreams = createUpstreams({ routes: table.routes, clock, logger, metrics, resolve })
+  const streams = createStreams({ revocations, clock, metrics, maxOfOne: config.limits.streams })
+  const headers = createHeaderRules(config, createAssertions({ keyring, issuer: config.tokens.issuer, clock }))
+  const readClient = createClientReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy)
+  const pipeline = createPipeline({
+    receive: createReceive({ table, readClient, maxHeaders }),
+    now: () => clock.now(),
+    requireHttps: createRequireHttps(config),
+    addCors: createCors(config.cors),
+    authenticate,
+    limits: createRouteLimits(config.limits, table.routes, admission),
+    forward: createForward({ upstreams, headers }),
+    bridge: createWebSocketBridge({ upstreams, headers, streams }),
+    streams,
+    ownMethods,
+    isStopping,
+  })
+  metrics.upstreamBreakerState.collectFrom(function* () {
+    for (const [name, state] of upstreams.states()) yield [name, BREAKER_VALUES[state]]
+  })
+
+  return {
+    pipeline,
+    /**
+     * One `/*`, mounted by @fastify/http-proxy, with our stages as the hook before it. Requests leave in the hook. The package's own handler
+     * re-parses URLs and retries on 503, and its WebSocket answers 101 before the upstream has: neither is ever entered.
+     */
+    mount: async (server) =>
+      void (await server.register(async (proxied) => {
+        proxied.addHook('onRequest', pipeline.run)
+        await proxied.register(httpProxy, {
+          upstream: '',
+          httpMethods: [...PROXIED_METHODS] as HTTPMethods[],
+          replyOptions: {
+            getUpstream: (_request: unknown): string => {
+              throw problem('internal', { cause: 'a request passed the pipeline without leaving it' })
+            },
+          },
+        })
+      })),
+    endStreams: () => streams.endAll(),
+    async close() {
+      streams.stop()
+      await upstreams.close()
+    },
+  }
+}
+
+const BREAKER_VALUES = { closed: 0, 'half-open': 1, open: 2 }

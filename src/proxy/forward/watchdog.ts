@@ -1,0 +1,49 @@
+/** The deadlines of one exchange with an upstream: of its response headers, of the whole exchange, and of a client that reads nothing. */
+import { memoize } from '../../platform/lib/memoize.ts'
+import type { Route } from '../routing/route-table.ts'
+import { createDeadlines, type Wait } from '../upstream/deadlines.ts'
+
+export interface Watchdog {
+  /** The upstream has all that it may wait for: its headers are due from now on. */
+  expectHeaders(): void
+  headersCame(): void
+  /** The client takes nothing of the answer; undici's own deadline rests meanwhile. */
+  clientStalls(): void
+  clientReads(): void
+  /** Nothing is due any more. */
+  end(): void
+}
+
+/** @param giveUp called when a deadline has passed, with the reason for the log */
+export function createWatchdog({ totalMs, headersMs, idleMs }: Route['timeouts'], giveUp: (cause: string) => void): Watchdog {
+  const deadlines = deadlinesOf(headersMs)
+  const total = totalMs > 0 ? setTimeout(() => giveUp(`not done in totalMs = ${totalMs}`), totalMs) : undefined
+  let headers: Wait | null = null
+  let isExpecting = true
+  let stalled: NodeJS.Timeout | undefined
+
+  function headersCame(): void {
+    isExpecting = false
+    if (headers) deadlines.end(headers)
+    headers = null
+  }
+
+  return {
+    expectHeaders() {
+      if (isExpecting) headers = deadlines.begin(() => giveUp(`no response headers within headersMs = ${headersMs}`))
+    },
+    headersCame,
+    clientStalls() {
+      stalled = setTimeout(() => giveUp(`the client has read nothing for idleMs = ${idleMs}`), idleMs)
+    },
+    clientReads: () => clearTimeout(stalled),
+    end() {
+      headersCame()
+      clearTimeout(total)
+      clearTimeout(stalled)
+    },
+  }
+}
+
+/** Routes with the same headersMs share them. */
+const deadlinesOf = memoize(createDeadlines)

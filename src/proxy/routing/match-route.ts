@@ -1,0 +1,32 @@
+import { problem } from '../../platform/lib/errors.ts'
+import type { Received } from './exchange.ts'
+import { FORM_TEXTS, type Route, routesFor } from './route-table.ts'
+
+/**
+ * The longest path has won already. Its methods decide, never those of a shorter route.
+ * @param ownMethods methods of our own endpoint at a path; none where there is none
+ * @throws route_not_found, method_not_allowed, target_ambiguous
+ */
+export function matchRoute({ node, target }: Received, method: string, ownMethods: (path: string) => string[]): Route {
+  if (node?.own) {
+    // Fastify has what it serves; what comes here is another method, or nothing
+    const allow = ownMethods(target.path)
+    throw allow.length ? problem('method_not_allowed', { headers: { allow: allow.join(', ') } }) : problem('route_not_found')
+  }
+  if (!node) throw problem('route_not_found')
+  const candidates = routesFor(node, target.path)
+  if (!candidates.length) throw problem('route_not_found', { cause: 'the path differs in case' })
+  const route = candidates.find((r) => r.methods === null || r.methods.has(method))
+  if (!route) {
+    const allow = [...new Set(candidates.flatMap((r) => [...r.methods!]))].sort().join(', ')
+    throw problem('method_not_allowed', { headers: { allow } })
+  }
+  const refused = target.forms & ~route.allowedForms
+  if (refused !== 0) {
+    const forms = FORM_TEXTS.filter(([bit]) => (refused & bit) !== 0).map(([, text]) => text)
+    throw problem('target_ambiguous', {
+      detail: `The request target is refused: ${forms.join(' and ')} in the path, which this route does not allow.`,
+    })
+  }
+  return route
+}

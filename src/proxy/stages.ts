@@ -1,0 +1,54 @@
+/** A list of named stages whose order the compiler checks: a stage can stand only after those that learn what it needs. */
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Exchange } from './routing/exchange.ts'
+
+/** One request on its way through the stages. */
+export interface Call {
+  request: FastifyRequest
+  reply: FastifyReply
+  /** For a stage that has answered, or will, and fails later. */
+  fail(error: Error): void
+}
+
+/** Returned by a stage that has answered, or will: no stage follows. */
+export const ANSWERED = Symbol('answered')
+export type Answered = typeof ANSWERED
+
+type MaybePromise<T> = T | Promise<T>
+
+/** A stage refuses by throwing a Problem. Only a promise is awaited: a warm request passes without any. */
+export interface Stages<Start extends Exchange, Known extends Start> {
+  /** A stage that lets the request pass or refuses it. */
+  check(name: string, run: (exchange: Known, call: Call) => MaybePromise<void>): Stages<Start, Known>
+  /** A stage that answers some requests itself. */
+  answer(name: string, run: (exchange: Known, call: Call) => Answered | undefined): Stages<Start, Known>
+  /** A stage that learns something: it returns the same exchange under the narrower type. */
+  learn<Next extends Known>(name: string, run: (exchange: Known, call: Call) => MaybePromise<Next>): Stages<Start, Next>
+  names: readonly string[]
+  /** @returns ANSWERED, or a promise while a stage waits; anything else: every stage has passed */
+  pass(exchange: Start, call: Call): unknown
+}
+
+type Run = (exchange: never, call: Call) => unknown
+
+export const stagesFrom = <Start extends Exchange>(): Stages<Start, Start> => stagesOf([], [])
+
+function stagesOf<Start extends Exchange, Known extends Start>(names: readonly string[], runs: readonly Run[]): Stages<Start, Known> {
+  const added = <Next extends Start>(name: string, run: Run) => stagesOf<Start, Next>([...names, name], [...runs, run])
+
+  function passFrom(first: number, exchange: never, call: Call): unknown {
+    for (let i = first; i < runs.length; i++) {
+      const result = runs[i]!(exchange, call)
+      if (result === ANSWERED) return result
+      if (result instanceof Promise) return result.then((awaited) => (awaited === ANSWERED ? awaited : passFrom(i + 1, exchange, call)))
+    }
+  }
+
+  return {
+    check: (name, run) => added<Known>(name, run),
+    answer: (name, run) => added<Known>(name, run),
+    learn: (name, run) => added(name, run),
+    names,
+    pass: (exchange, call) => passFrom(0, exchange as never, call),
+  }
+}
