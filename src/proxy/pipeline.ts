@@ -52,7 +52,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   const { now, requireHttps, addCors, authenticate, limits, forward, bridge, streams, ownMethods, isStopping } = deps
 
   const entrance = stagesFrom<Exchange>()
-    .learn('canonical', assertCanonical) //                                         400 404 405 414 431
+    .learn('canonical', assertCanonical) //                                         400 405 414 417 431
     .answer('httpsOnly', requireHttps) //                                           308
     .answer('preflight', preflight) //                                              204
 

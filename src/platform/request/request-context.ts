@@ -1,16 +1,16 @@
 /** What is known of one request, whoever serves it: the proxy, or an endpoint of our own. */
 import type { IncomingMessage } from 'node:http'
-import type { AuditContext } from '../audit/audit.ts'
 import type { Problem } from '../lib/errors.ts'
 import type { Client } from './client-address.ts'
 
-/** Made before routing, so that every hook, handler and log line finds it. Services get it as their last argument. */
-export interface RequestContext extends AuditContext {
+/** Made before routing, so that every hook, handler and log line finds it. Services get it as their last argument; it is an AuditContext, too. */
+export interface RequestContext {
   requestId: string
   /** The HTTP client, as far as trusted proxies vouch for it. */
   client: Client
-  /** Of the client. */
+  /** The client's address. */
   ip: string
+  userAgent: string | null
   /** `performance.now()` at the first byte of the request's head that we saw. */
   startedAt: number
   /** The label of logs and metrics: a route's name, the name of one of our own endpoints, or `none`. */
