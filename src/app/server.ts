@@ -2,7 +2,7 @@
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Server } from 'node:https'
 import type { Socket } from 'node:net'
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import type { Config } from '../platform/config/schema.ts'
 import { setFields } from '../platform/http/fields.ts'
 import { busyWith, refuseConnection, writeRaw } from '../platform/http/refuse.ts'
@@ -25,6 +25,9 @@ const OWN_BODY_BYTES = 16_384
 /** How long a client may take next to nothing of what is written to it, unless a route's idleMs is longer. */
 const STALLED_MS = 30_000
 
+/** What makes functions of route schemas: Fastify's own unless told otherwise. */
+export type SchemaCompilers = NonNullable<NonNullable<FastifyServerOptions['schemaController']>['compilersFactory']>
+
 export interface ServerDeps {
   config: Config
   clock: Clock
@@ -32,6 +35,7 @@ export interface ServerDeps {
   pipeline: Pipeline
   observer: Observer
   metrics: Metrics
+  compilers?: SchemaCompilers | undefined
 }
 
 export interface PublicServer {
@@ -40,7 +44,7 @@ export interface PublicServer {
   close(timeoutMs: number): Promise<void>
 }
 
-export async function createServer({ config, clock, logger, pipeline, observer, metrics }: ServerDeps): Promise<PublicServer> {
+export async function createServer({ config, clock, logger, pipeline, observer, metrics, compilers }: ServerDeps): Promise<PublicServer> {
   const { tls, headersTimeoutMs, requestTimeoutMs, keepAliveTimeoutMs, maxRequestsPerSocket } = config.server
   const certificate = tls ? readCertificate(tls) : null
   const listening = {
@@ -68,6 +72,7 @@ export async function createServer({ config, clock, logger, pipeline, observer, 
     exposeHeadRoutes: true,
     genReqId: (req) => exchangeOf(req as IncomingMessage).requestId,
     ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: true, useDefaults: false } }, // defaults: drop and coerce
+    ...(compilers && { schemaController: { compilersFactory: compilers } }),
     // the exchange is made here because upgrades and bad targets pass nothing earlier
     rewriteUrl(raw) {
       const req = raw as IncomingMessage
