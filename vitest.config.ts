@@ -1,9 +1,20 @@
 import { defineConfig } from 'vitest/config'
 
+/** A project is a folder below test/. Those with neighbours share one Postgres and one Redis: test/support/global-setup.ts. */
+const project = (name: string, options: { globalSetup?: string[]; isolate?: boolean }) => ({
+  extends: true as const,
+  test: { name, include: [`test/${name}/**/*.test.ts`], ...options },
+})
+const globalSetup = ['test/support/global-setup.ts']
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
-    globalSetup: ['test/support/global-setup.ts'],
+    projects: [
+      project('unit', { isolate: false }),
+      project('integration', { globalSetup }),
+      project('security', { globalSetup }),
+      project('faults', { globalSetup }),
+    ],
     pool: 'forks',
     maxWorkers: 2,
     // a hang is a failure; no test waits on time

@@ -94,7 +94,7 @@ export async function buildApp(options: BuildOptions): Promise<App> {
   })
   const observer = createObserver({ config: config.log, clock, logger, metrics })
   const lastErrors = async () => (team ? newestErrors(await team.siblings.lastErrors()) : observer.lastErrors())
-  const publicServer = createServer({ config, clock, logger, pipeline: proxy.pipeline, observer, metrics })
+  const publicServer = createServer({ config, clock, logger, pipeline: proxy.pipeline, observer, metrics, compilers: options.compilers })
   const server = publicServer.app
 
   const endpoints = createEndpoints({

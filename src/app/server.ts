@@ -22,6 +22,9 @@ import type { Observer } from './observe.ts'
 /** Largest body of our own endpoints. Proxied bodies never pass Fastify's parsers. */
 const OWN_BODY_BYTES = 16_384
 
+/** What makes functions of route schemas: Fastify's own unless told otherwise. */
+export type SchemaCompilers = NonNullable<NonNullable<FastifyServerOptions['schemaController']>['compilersFactory']>
+
 export interface ServerDeps {
   config: Config
   clock: Clock
@@ -29,6 +32,7 @@ export interface ServerDeps {
   pipeline: Pipeline
   observer: Observer
   metrics: Metrics
+  compilers?: SchemaCompilers | undefined
 }
 
 export interface PublicServer {
@@ -37,13 +41,14 @@ export interface PublicServer {
   close(timeoutMs: number): Promise<void>
 }
 
-export function createServer({ config, clock, logger, pipeline, observer, metrics }: ServerDeps): PublicServer {
+export function createServer({ config, clock, logger, pipeline, observer, metrics, compilers }: ServerDeps): PublicServer {
   const { tls } = config.server
   const certificate = tls ? readCertificate(tls) : null
   const handleError = createErrorHandler({ clock, logger })
   const app = Fastify({
     ...listenerOptions(config.server, certificate),
     genReqId: (req) => exchangeOf(req as IncomingMessage).requestId,
+    ...(compilers && { schemaController: { compilersFactory: compilers } }),
     // the exchange is made here because upgrades and bad targets pass nothing earlier
     rewriteUrl: (req) => beginExchange(req as IncomingMessage),
     clientErrorHandler: (error, socket) => refuseConnection(error, socket as Socket, observer, clock),

@@ -3,6 +3,7 @@ import { createDevices } from '../identity/accounts/devices.ts'
 import { createAdministration } from '../identity/admin/administration.service.ts'
 import { bootstrapAdmin } from '../identity/admin/bootstrap.service.ts'
 import { createImport } from '../identity/admin/import.service.ts'
+import type { Hasher } from '../identity/credentials/hasher.ts'
 import { createPasswordPolicy } from '../identity/credentials/password-policy.ts'
 import { createPasswords } from '../identity/credentials/passwords.ts'
 import { resealFactors } from '../identity/factors/reseal-factors.ts'
@@ -32,6 +33,7 @@ import { createMetrics } from '../platform/telemetry/metrics.ts'
 import { createSecrets } from '../platform/vault/secrets.ts'
 import type { Resolve } from '../proxy/upstream/dns.ts'
 import { createCleanup, createRetryErasure } from './cleanup.ts'
+import type { SchemaCompilers } from './server.ts'
 
 export interface BuildOptions {
   config: Config
@@ -42,6 +44,10 @@ export interface BuildOptions {
   resolve?: Resolve | undefined
   /** How mails leave; as the configuration says unless told otherwise. */
   transport?: Transport | undefined
+  /** What hashes passwords; a process of its own unless told otherwise. */
+  hasher?: Hasher | undefined
+  /** What makes functions of route schemas; Fastify unless told otherwise. */
+  compilers?: SchemaCompilers | undefined
   /** The demo's admin may keep the generated password. */
   adminMustChangePassword?: boolean
   /** This process is one of several that serve. What is to be done once is done by their supervisor. */
@@ -56,7 +62,7 @@ export interface Team {
 /** What the commands of an operator work with: everything but the listeners. */
 export type Core = Awaited<ReturnType<typeof buildCore>>
 
-export async function buildCore({ config, secrets: values, logger, clock = systemClock, transport, team }: BuildOptions) {
+export async function buildCore({ config, secrets: values, logger, clock = systemClock, transport, hasher, team }: BuildOptions) {
   if (!values.secretKey) throw new Error('PORTCULLIS_SECRET_KEY is required')
   const metrics = createMetrics(VERSION)
   const database = await openDatabase(config.database, logger, (operation, seconds) =>
@@ -73,7 +79,7 @@ export async function buildCore({ config, secrets: values, logger, clock = syste
     broadcasts: [team?.siblings, redis?.broadcast].filter((b) => b !== undefined),
   })
   const sessionRevoker = createSessionRevoker(revocations, config.tokens)
-  const passwords = await createPasswords(config.auth.password, metrics)
+  const passwords = await createPasswords(config.auth.password, metrics, hasher)
   const policy = createPasswordPolicy(config, metrics, logger)
   const audit = createAudit({ secrets })
   const outbox = createOutbox({ secrets })

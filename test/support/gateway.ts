@@ -12,6 +12,7 @@ import { createLogger } from '../../src/platform/telemetry/logger.ts'
 import type { Resolve } from '../../src/proxy/upstream/dns.ts'
 import { createRecorder } from './mails.ts'
 import { createDatabase } from './postgres.ts'
+import { CHEAP, compilers, hasherFor } from './shared.ts'
 
 export interface TestClock extends Clock {
   advance(ms: number): void
@@ -68,7 +69,7 @@ const DEFAULTS: Json = {
   server: { host: '127.0.0.1', port: 0, publicUrl: 'http://gateway.test', shutdownTimeoutMs: 5000 },
   admin: { port: 0 },
   tokens: { keyPollSeconds: 1 },
-  auth: { password: { argon2: { memoryKiB: 1024, passes: 1, concurrency: 4, queue: 500 } } },
+  auth: { password: { argon2: { ...CHEAP, queue: 500 } } },
   limits: { default: [], exempt: ['127.0.0.1/32'] },
   docs: { enabled: false },
 }
@@ -94,7 +95,8 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   const logger = createLogger(config.log.level, { write: (line) => void lines.push(line) })
   const recorder = createRecorder(config)
   const transport = options.transport === 'configured' ? undefined : (options.transport ?? recorder)
-  const app = await buildApp({ config, secrets, logger, clock, resolve: options.resolve, transport })
+  const hasher = hasherFor(config.auth.password.argon2)
+  const app = await buildApp({ config, secrets, logger, clock, resolve: options.resolve, transport, hasher, compilers })
   try {
     await app.start()
   } catch (error) {

@@ -13,7 +13,31 @@ declare module 'vitest' {
   }
 }
 
+interface Neighbours {
+  postgresUrl: string
+  redisUrl: string
+  stop(): Promise<void>
+}
+
+/** Each project evaluates this file for itself: what they share hangs on the process. */
+const run = globalThis as { testNeighbours?: { started: Promise<Neighbours>; users: number } }
+
 export default async function setup(project: TestProject) {
+  run.testNeighbours ??= { started: startNeighbours(), users: 0 }
+  const shared = run.testNeighbours
+  shared.users++
+  const { postgresUrl, redisUrl, stop } = await shared.started
+  project.provide('postgresUrl', postgresUrl)
+  project.provide('redisUrl', redisUrl)
+  return async () => {
+    shared.users--
+    if (shared.users > 0) return
+    delete run.testNeighbours
+    await stop()
+  }
+}
+
+async function startNeighbours(): Promise<Neighbours> {
   const postgres = await startPostgres()
   const redis = await startRedis().catch(async (error) => {
     await postgres.stop()
@@ -26,9 +50,11 @@ export default async function setup(project: TestProject) {
   )
   await migrateUp(template.db)
   await template.close()
-  project.provide('postgresUrl', postgres.url)
-  project.provide('redisUrl', redis.url)
-  return async () => {
-    await Promise.all([postgres.stop(), redis.stop()])
+  return {
+    postgresUrl: postgres.url,
+    redisUrl: redis.url,
+    async stop() {
+      await Promise.all([postgres.stop(), redis.stop()])
+    },
   }
 }

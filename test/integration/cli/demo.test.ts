@@ -1,0 +1,171 @@
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { WebSocket } from 'ws'
+import { call } from '../../support/client.ts'
+import { freePort, type Running, start, until } from '../../support/processes.ts'
+
+// the embedded database takes its time to start on a busy machine
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
+
+const dir = mkdtempSync(join(tmpdir(), 'portcullis-demo-'))
+let port: number
+let adminPort: number
+let demo: Running
+
+const startDemo = (folder: string, settings: string[], ...more: string[]) => {
+  const set = [`database.dataDir=${join(dir, folder)}`, ...settings].flatMap((s) => ['--set', s])
+  return start(resolve('node_modules/.bin/node'), [resolve('src/cli.ts'), 'demo', ...set, ...more], {
+    cwd: dir,
+    env: { PATH: process.env.PATH, HOME: dir },
+  })
+}
+const introduced = (running: Running) =>
+  until(
+    () => {
+      if (running.child.exitCode !== null) throw new Error(running.output())
+      return running.output().includes('Ctrl-C stops it') && running.output()
+    },
+    'the introduction',
+    60_000,
+  )
+const passwordIn = (text: string) => /^ +an admin +admin@example\.com +password (\S+)$/m.exec(text)?.[1]
+
+let introduction: string
+beforeAll(async () => {
+  ;[port, adminPort] = [await freePort(), await freePort()]
+  demo = startDemo('data', [`server.port=${port}`, `admin.port=${adminPort}`])
+  introduction = await introduced(demo)
+})
+afterAll(async () => {
+  await demo.stop()
+  rmSync(dir, { recursive: true, force: true })
+})
+const url = () => ({ url: `http://127.0.0.1:${port}` })
+
+/** Runs lines as somebody would who pastes them into a shell; each command's output, between marks. */
+async function paste(lines: string[], variables: Record<string, string> = {}): Promise<string[]> {
+  const script = lines.map((line) => `${line}\necho; echo "@@"`).join('\n')
+  const { stdout } = await promisify(execFile)('bash', ['-c', script], { env: { PATH: process.env.PATH, ...variables } })
+  return stdout
+    .split('@@\n')
+    .slice(0, -1)
+    .map((s) => s.trim())
+}
+
+describe('the introduction', () => {
+  it('names the addresses and the admin, and what it names is there', async () => {
+    expect(introduction).toContain(`gateway    http://localhost:${port}\n`)
+    expect(introduction).toContain(`admin      http://localhost:${adminPort} `)
+    expect(passwordIn(introduction)).toMatch(/^\S{16,}$/)
+    expect((await call(url(), '/auth/docs')).status).toBe(200)
+    expect((await call({ url: `http://127.0.0.1:${adminPort}` }, '/readyz?verbose')).body.status).toBe('ready')
+  })
+
+  it('names the folder that holds everything', () => {
+    expect(introduction.trimEnd().split('\n').at(-1)).toContain(`Everything it keeps is in ${join(dir, 'data')}`)
+  })
+
+  it('has curl lines that do what it says, from the catalog to a token that is dead after logout', async () => {
+    const lines = introduction
+      .split('\n')
+      .map((l) => l.trim())
+      .filter((l) => /^(curl|TOKEN=|ADMIN=)/.test(l))
+    expect(lines).toHaveLength(12)
+    const feed = lines.findIndex((l) => l.includes('/shop/feed'))
+    const [before, after] = [lines.slice(0, feed), lines.slice(feed + 1)]
+
+    const told = await paste([...before, 'echo "$TOKEN"'])
+    const token = told.pop()!
+    expect(token.split('.')).toHaveLength(3)
+    const [catalog, refused, , , whoami, order, forbidden, , all] = told.map((text) => (text ? JSON.parse(text) : null))
+    expect(catalog[0]).toMatchObject({ item: 'drawbridge' })
+    expect(refused).toMatchObject({ status: 401, code: 'token_missing' })
+    expect(whoami).toMatchObject({ user: expect.stringMatching(/^[\da-f-]{36}$/), roles: 'user' })
+    expect(order).toMatchObject({ owner: whoami.user, item: 'drawbridge', status: 'open' })
+    expect(forbidden).toMatchObject({ status: 403, code: 'forbidden' })
+    expect(all).toContainEqual(order)
+
+    // the feed stays open: it is read until an order that is placed meanwhile shows up
+    const following = start('bash', ['-c', `exec ${lines[feed]}`], { env: { PATH: process.env.PATH, TOKEN: token } })
+    await until(() => following.output().includes(': every new and shipped order'), 'the feed')
+    const placed = await call(url(), '/shop/orders', { body: { item: 'portcullis' }, token })
+    await until(() => following.output().includes('event: order\n'), 'an event')
+    await until(() => following.output().includes(`data: {"id":${placed.body.id},"item":"portcullis","status":"open"}\n\n`), 'the order')
+    await following.stop()
+
+    const [loggedOut, dead] = await paste(after, { TOKEN: token })
+    expect(loggedOut).toBe('')
+    expect(JSON.parse(dead!)).toMatchObject({ status: 401, code: 'token_revoked' })
+  })
+})
+
+describe('the demo', () => {
+  const adminToken = async () => {
+    const { status, body } = await call(url(), '/auth/login', { body: { login: 'admin@example.com', password: passwordIn(introduction) } })
+    expect(status).toBe(200)
+    return body.access_token as string
+  }
+
+  it('greets over WebSocket by the id of the user, and echoes', async () => {
+    const token = await adminToken()
+    const { body } = await call(url(), '/auth/me', { token })
+    const socket = new WebSocket(`ws://127.0.0.1:${port}/shop/chat`, { headers: { authorization: `Bearer ${token}` } })
+    const messages: string[] = []
+    socket.on('message', (data) => messages.push(String(data)))
+    await until(() => messages.includes(`hello ${body.id}`), 'the greeting')
+    socket.send('knock')
+    await until(() => messages.includes('echo: knock'), 'the echo')
+    socket.close()
+  })
+
+  it('does not greet whoever has no token', async () => {
+    const socket = new WebSocket(`ws://127.0.0.1:${port}/shop/chat`)
+    const status = await new Promise((done) => {
+      socket.on('unexpected-response', (_request, response) => done(response.statusCode))
+      socket.on('open', () => done('open'))
+      socket.on('error', () => {})
+    })
+    socket.terminate()
+    expect(status).toBe(401)
+  })
+
+  it('lets the admin keep the password, and see and ship everything', async () => {
+    const token = await adminToken()
+    expect((await call(url(), '/auth/me', { token })).body).toMatchObject({ roles: ['admin'], password_must_change: false })
+    expect((await call(url(), '/shop/admin/orders/1/ship', { method: 'POST', token })).body).toMatchObject({ id: 1, status: 'shipped' })
+    expect((await call(url(), '/auth/admin/errors', { token })).status).toBe(200)
+  })
+
+  it('keeps its secrets for itself', () => {
+    const file = join(dir, 'data/demo-secrets.json')
+    expect(statSync(file).mode & 0o077).toBe(0)
+    expect(Object.keys(JSON.parse(readFileSync(file, 'utf8')))).toEqual(['secretKey', 'adminPassword'])
+  })
+})
+
+it('a second start keeps the password of the admin, the users and the keys; and listens where --port says', async () => {
+  const other = await freePort()
+  const first = () => startDemo('again', ['server.port=0', 'admin.port=0'])
+  const second = () => startDemo('again', ['server.port=0', 'admin.port=0'], '--port', String(other))
+  const gatewayIn = (text: string) => ({ url: /gateway +(http:\S+)/.exec(text)![1]! })
+  const [texts, keys]: [string[], unknown[]] = [[], []]
+  for (const begin of [first, second]) {
+    const running = begin()
+    try {
+      const text = await introduced(running)
+      texts.push(text)
+      keys.push((await call(gatewayIn(text), '/.well-known/jwks.json')).body)
+      const login = { login: 'admin@example.com', password: passwordIn(texts[0]!) }
+      expect((await call(gatewayIn(text), '/auth/login', { body: login })).status).toBe(200)
+    } finally {
+      await running.stop()
+    }
+  }
+  expect(passwordIn(texts[1]!)).toBe(passwordIn(texts[0]!))
+  expect(keys[1]).toEqual(keys[0])
+  expect(gatewayIn(texts[1]!)).toEqual({ url: `http://localhost:${other}` })
+})

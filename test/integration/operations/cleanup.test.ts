@@ -1,0 +1,147 @@
+import pg from 'pg'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createCleanup } from '../../../src/app/cleanup.ts'
+import { login, newUser, type TestUser } from '../../support/client.ts'
+import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
+import { newKey } from '../../support/keys.ts'
+import { until } from '../../support/processes.ts'
+import { rows } from '../../support/rows.ts'
+import { claimsOf, logout, refresh } from '../../support/session.ts'
+
+const sid = (session: { token: string }): string => claimsOf(session.token).sid
+const age = (gateway: Gateway, table: string, column: string, session: TestUser, by: string) =>
+  rows(gateway, `UPDATE ${table} SET ${column} = ${column} - interval '${by}' WHERE ${table === 'sessions' ? 'id' : 'session_id'} = $1`, [
+    sid(session),
+  ])
+const living = async (gateway: Gateway, sessions: TestUser[]) => {
+  const found = (await rows(gateway, 'SELECT id FROM sessions')).map((r) => r.id)
+  return sessions.map((s) => found.includes(sid(s)))
+}
+
+describe.each(['embedded', 'postgres'] as const)('cleanup on %s', (stores) => {
+  let gateway: Gateway
+  beforeAll(async () => {
+    gateway = await startGateway({ stores })
+  })
+  afterAll(() => gateway.close())
+
+  it('removes sessions that are expired, and those revoked for longer than they are kept, with their tokens; the living stay', async () => {
+    const user = await newUser(gateway)
+    const [expired, longGone, justGone] = [await login(gateway, user), await login(gateway, user), await login(gateway, user)]
+    await age(gateway, 'sessions', 'expires_at', expired, '31 days')
+    for (const session of [longGone, justGone]) await logout(gateway, session.token)
+    await age(gateway, 'sessions', 'revoked_at', longGone, '31 days')
+    await age(gateway, 'sessions', 'revoked_at', justGone, '29 days')
+
+    expect(await gateway.app.core.cleanup()).toMatchObject({ sessions: 2 })
+    expect(await living(gateway, [user, expired, longGone, justGone])).toEqual([true, false, false, true])
+    const tokens = await rows(gateway, 'SELECT session_id FROM refresh_tokens')
+    expect(tokens.map((t) => t.session_id).sort()).toEqual([sid(user), sid(justGone)].sort())
+    expect((await refresh(gateway, user.refreshToken)).status).toBe(200)
+    expect((await refresh(gateway, expired.refreshToken)).body.code).toBe('refresh_invalid')
+  })
+
+  it('removes expired tokens of a living session, and not their descendants', async () => {
+    const user = await newUser(gateway)
+    const { body: second } = await refresh(gateway, user.refreshToken)
+    const { body: third } = await refresh(gateway, second.refresh_token)
+    const spent = () => rows(gateway, 'SELECT id FROM refresh_tokens WHERE session_id = $1 AND rotated_at IS NOT NULL', [sid(user)])
+    await rows(gateway, `UPDATE refresh_tokens SET expires_at = now() - interval '1 s' WHERE session_id = $1 AND rotated_at IS NOT NULL`, [
+      sid(user),
+    ])
+    expect(await spent()).toHaveLength(2)
+    expect(await gateway.app.core.cleanup()).toEqual({ sessions: 0, refreshTokens: 2, auditRows: 0 })
+    expect(await spent()).toEqual([])
+    expect((await refresh(gateway, third.refresh_token)).status).toBe(200)
+  })
+
+  it('removes revocations and counters that are over, and no others', async () => {
+    const [old, young] = [await newUser(gateway), await newUser(gateway)]
+    for (const { token } of [old, young]) await logout(gateway, token)
+    await age(gateway, 'revocations', 'expires_at', old, '1 day')
+    await rows(gateway, `INSERT INTO limit_counters VALUES ('over', 1, now() - interval '1 s'), ('counting', 1, now() + interval '1 hour')`)
+    await gateway.app.core.cleanup()
+    const left = (await rows(gateway, 'SELECT session_id FROM revocations')).map((r) => r.session_id)
+    expect(left).toContain(sid(young))
+    expect(left).not.toContain(sid(old))
+    expect(await rows(gateway, 'SELECT key FROM limit_counters')).toEqual([{ key: 'counting' }])
+  })
+
+  it('removes API keys that are revoked or expired for longer than they are kept, and no others', async () => {
+    const user = await newUser(gateway)
+    const keys = []
+    for (let i = 0; i < 5; i++) keys.push(await newKey(gateway, user))
+    const [revoked, justRevoked, expired, justExpired, living] = keys.map((k) => k.id)
+    for (const [id, column, days] of [
+      [revoked, 'revoked_at', 31],
+      [justRevoked, 'revoked_at', 29],
+      [expired, 'expires_at', 31],
+      [justExpired, 'expires_at', 29],
+    ])
+      await rows(gateway, `UPDATE api_keys SET ${column} = now() - interval '${days} days' WHERE id = $1`, [id])
+    await gateway.app.core.cleanup()
+    const left = (await rows(gateway, 'SELECT id FROM api_keys WHERE user_id = $1', [user.id])).map((r) => r.id)
+    expect(left.sort()).toEqual([justRevoked, justExpired, living].sort())
+  })
+
+  it('works in batches until nothing is left', async () => {
+    const user = await newUser(gateway)
+    const sessions = []
+    for (let i = 0; i < 7; i++) sessions.push(await login(gateway, user))
+    for (const session of sessions) await age(gateway, 'sessions', 'expires_at', session, '31 days')
+    const { db, config, metrics, logger, database } = gateway.app.core
+    const needsLock = database.kind === 'postgres'
+    const cleanup = createCleanup({ db, needsLock, config: config.auth, removeOldAudit: async () => 0, metrics, logger, batch: 3 })
+    const deletions = () => metric(gateway, 'portcullis_db_query_duration_seconds_count', { operation: 'delete sessions' })
+    const before = await deletions()
+    expect(await cleanup()).toMatchObject({ sessions: 7 })
+    expect((await deletions()) - before).toBe(3)
+    expect(await living(gateway, [user, ...sessions])).toEqual([true, ...sessions.map(() => false)])
+  })
+
+  it('tells Prometheus how many it removed, how many tokens there are, and when it last succeeded', async () => {
+    const user = await newUser(gateway)
+    const old = await login(gateway, user)
+    await age(gateway, 'sessions', 'expires_at', old, '31 days')
+    const removed = () => metric(gateway, 'portcullis_cleanup_deleted_total', { kind: 'sessions' })
+    const before = await removed()
+    await gateway.app.core.cleanup()
+    expect(await removed()).toBe(before + 1)
+    const [{ n, now }] = await rows(
+      gateway,
+      'SELECT (SELECT count(*) FROM refresh_tokens)::int AS n, extract(epoch FROM now())::float8 AS now',
+    )
+    expect(await metric(gateway, 'portcullis_refresh_tokens_rows')).toBe(n)
+    const last = await metric(gateway, 'portcullis_cleanup_last_success_timestamp_seconds')
+    expect(Math.abs(Number(now) - last)).toBeLessThan(3600)
+  })
+})
+
+describe('cleanup of several replicas', () => {
+  it('is done by one at a time', async () => {
+    const gateway = await startGateway()
+    const old = await newUser(gateway)
+    await age(gateway, 'sessions', 'expires_at', old, '31 days')
+    const other = new pg.Client({ connectionString: gateway.databaseUrl })
+    await other.connect()
+    await other.query('SELECT pg_advisory_lock(7610003)')
+    expect(await gateway.app.core.cleanup()).toBeNull()
+    expect(await living(gateway, [old])).toEqual([true])
+    await other.end()
+    // the lock ends with its connection, which Postgres may notice a moment later
+    expect(await until(() => gateway.app.core.cleanup(), 'the lock')).toMatchObject({ sessions: 1 })
+    await gateway.close()
+  })
+
+  it('gives the lock back: the next run does its work', async () => {
+    const gateway = await startGateway()
+    for (let i = 0; i < 12; i++) expect(await gateway.app.core.cleanup()).toEqual({ sessions: 0, refreshTokens: 0, auditRows: 0 })
+    await gateway.close()
+  })
+
+  it('needs no more than the one connection of a pool of one', async () => {
+    const gateway = await startGateway({ config: { database: { poolSize: 1 } } })
+    expect(await gateway.app.core.cleanup()).toEqual({ sessions: 0, refreshTokens: 0, auditRows: 0 })
+    await gateway.close()
+  })
+})

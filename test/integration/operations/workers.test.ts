@@ -1,0 +1,219 @@
+/** Several processes that serve as one gateway. */
+import { once } from 'node:events'
+import http, { type IncomingMessage } from 'node:http'
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { type Answer, call, login, newUser } from '../../support/client.ts'
+import { type GatewayProcess, get, startGatewayProcess } from '../../support/gateway-process.ts'
+import { createDatabase, query } from '../../support/postgres.ts'
+import { until } from '../../support/processes.ts'
+import { startRelay } from '../../support/relay.ts'
+import { startUpstream, type Upstream } from '../../support/upstream.ts'
+import { connect } from '../../support/wire.ts'
+
+let upstream: Upstream
+let release: (() => void)[] = []
+let gateway: GatewayProcess
+let databaseUrl: string
+
+async function start(databaseUrl: string, server: object = {}): Promise<GatewayProcess> {
+  const started = await startGatewayProcess({
+    routes: [
+      { name: 'mine', match: { path: '/mine' }, upstream: [upstream.url], access: 'authenticated' },
+      { name: 'all', match: { path: '/' }, upstream: [upstream.url], access: 'public' },
+    ],
+    server: { workers: 3, shutdownDelayMs: 0, ...server },
+    stores: { databaseUrl, redisUrl: inject('redisUrl') },
+  })
+  await until(() => started.logLines().some((line) => line.includes('portcullis is listening')), 'all workers')
+  return started
+}
+
+beforeAll(async () => {
+  upstream = await startUpstream(async (req, res) => {
+    if (!req.url!.startsWith('/slow')) return false
+    res.write('first ')
+    await new Promise<void>((resolve) => release.push(resolve))
+    res.end('last')
+    return true
+  })
+  databaseUrl = await createDatabase(inject('postgresUrl'))
+  gateway = await start(databaseUrl)
+})
+afterAll(async () => {
+  await gateway.stop()
+  await upstream.close()
+})
+
+/** Each on a connection of its own: they come to all workers in turn. */
+async function ask(path: string, { token, method = 'GET' }: { token?: string; method?: string } = {}): Promise<number> {
+  const headers = token ? { authorization: `Bearer ${token}` } : {}
+  const request = http.request(gateway.url + path, { agent: false, method, headers }).end()
+  const [answer] = (await once(request, 'response')) as [IncomingMessage]
+  await answer.resume().toArray()
+  return answer.statusCode!
+}
+const times = <T>(n: number, make: () => Promise<T>) => Promise.all(Array.from({ length: n }, make))
+const metricsText = () => get(`${gateway.adminUrl}/metrics`)
+const sumOf = (text: string, series: string) =>
+  text
+    .split('\n')
+    .filter((line) => line.startsWith(series))
+    .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
+const readiness = async () => (await fetch(`${gateway.adminUrl}/readyz?verbose`)).json() as Promise<Answer['body']>
+it('all of them serve, and the admin listener speaks for all', async () => {
+  expect(gateway.children()).toHaveLength(3)
+  expect(await readiness()).toMatchObject({ status: 'ready', checks: [{ name: 'workers (3 of 3)', ok: true }, {}, {}, {}, {}, {}] })
+  const counted = (text: string) => sumOf(text, 'portcullis_http_requests_total{method="GET",route="all"')
+  const before = counted(await metricsText())
+  expect(new Set(await times(60, () => ask('/x')))).toEqual(new Set([200]))
+  const text = await metricsText()
+  expect(counted(text) - before).toBe(60)
+  expect(sumOf(text, 'portcullis_http_request_duration_seconds_count{route="all"') - before).toBe(60)
+  expect(text).toContain('\nportcullis_workers 3\n')
+  expect(text).toContain('\nportcullis_db_up 1\n')
+  expect(text).toContain('\nportcullis_redis_up 1\n')
+  expect(text.match(/^portcullis_build_info.* (\d+)$/m)?.[1]).toBe('1')
+  // each series once, as Prometheus demands
+  const lines = text.split('\n').filter((line) => line && !line.startsWith('#'))
+  const series = lines.map((line) => line.slice(0, line.lastIndexOf(' ')))
+  expect(new Set(series).size).toBe(series.length)
+})
+
+it('a logout on one of them is heard by all before it is answered', async () => {
+  for (let round = 0; round < 10; round++) {
+    const { token } = await newUser(gateway)
+    expect(await times(9, () => ask('/mine', { token }))).toEqual(Array(9).fill(200))
+    expect(await ask('/auth/logout', { token, method: 'POST' })).toBe(204)
+    expect(await times(9, () => ask('/mine', { token }))).toEqual(Array(9).fill(401))
+  }
+})
+
+it('one that dies is replaced; the others go on, and no counter falls', async () => {
+  await times(30, () => ask('/x'))
+  const total = (text: string) => sumOf(text, 'portcullis_http_requests_total')
+  const before = await metricsText()
+  const [victim, ...others] = gateway.children()
+  process.kill(victim!, 'SIGKILL')
+  await until(() => !gateway.children().includes(victim!), 'its end')
+  const statuses = await times(20, () => ask('/x').catch(() => 0))
+  expect(statuses.filter((status) => status === 200)).toHaveLength(20)
+  await until(async () => (await readiness()).checks[0].name === 'workers (3 of 3)' && gateway.children().length === 3, 'its successor')
+  expect(gateway.children()).toEqual(expect.arrayContaining(others))
+  const after = await metricsText()
+  expect(total(after)).toBeGreaterThanOrEqual(total(before) + 20)
+  expect(sumOf(after, 'portcullis_worker_exits_total')).toBe(sumOf(before, 'portcullis_worker_exits_total') + 1)
+  // the successor has what the others know: sessions, keys
+  const { token } = await newUser(gateway)
+  expect(await times(9, () => ask('/mine', { token }))).toEqual(Array(9).fill(200))
+})
+
+it('one that hangs holds up neither a scrape nor a logout, and its counts do not vanish meanwhile', async () => {
+  await until(async () => (await readiness()).checks[0].name === 'workers (3 of 3)', 'all of them')
+  const total = (text: string) => sumOf(text, 'portcullis_http_requests_total')
+  const { token } = await newUser(gateway)
+  const before = total(await metricsText())
+  const stuck = gateway.children()[0]!
+  process.kill(stuck, 'SIGSTOP')
+  try {
+    expect(total(await metricsText())).toBeGreaterThanOrEqual(before)
+    expect(await readiness()).toMatchObject({ status: 'ready', checks: [{ name: 'workers (2 of 3)', ok: true }, {}, {}, {}, {}, {}] })
+    const logouts = await times(3, () => Promise.race([ask('/auth/logout', { token, method: 'POST' }), hung()]))
+    expect(logouts).toContain(204)
+  } finally {
+    process.kill(stuck, 'SIGCONT')
+  }
+  await until(async () => (await readiness()).checks[0].name === 'workers (3 of 3)', 'it to go on')
+  // it read what it missed
+  await until(async () => (await times(9, () => ask('/mine', { token }))).every((status) => status === 401), 'the logout to be known')
+})
+/** Connections that were given to the stuck one. */
+const hung = () => new Promise<null>((resolve) => setTimeout(() => resolve(null), 4000))
+
+it('the last errors are those of all of them', async () => {
+  const user = await newUser(gateway)
+  await query(databaseUrl, `UPDATE users SET roles = '{user,admin}' WHERE id = $1`, [user.id])
+  const { token } = await login(gateway, user)
+  const paths = await times(12, () => ask('/mine'))
+  expect(paths).toEqual(Array(12).fill(401))
+  const { status, body } = await call(gateway, '/auth/admin/errors', { token })
+  expect(status).toBe(200)
+  expect(body.errors.filter((e: { route: string; code: string }) => e.route === 'mine' && e.code === 'token_missing')).toHaveLength(12)
+})
+
+it('every line of the log is whole, whoever wrote it', async () => {
+  await times(500, () => ask(`/${'x'.repeat(200)}`))
+  await until(() => gateway.logLines().filter((line) => line.includes('"route":"all"')).length >= 500, 'the lines')
+  for (const line of gateway.logLines().filter((text) => text.startsWith('{'))) expect(() => JSON.parse(line)).not.toThrow()
+})
+
+it('more connections than they have room for are closed at once, and counted', async () => {
+  const own = await start(await createDatabase(inject('postgresUrl')), { maxConnections: 6 })
+  // one after the other: they go round only while each worker has taken what it was given
+  for (let i = 0; i < 6; i++) {
+    const client = await connect(own.port)
+    client.write('GET /x HTTP/1.1\r\nHost: a\r\n\r\n')
+    await client.receives('HTTP/1.1 200 OK')
+  }
+  const refused = await connect(own.port)
+  expect(await refused.closes()).toBe('')
+  expect(sumOf(await get(`${own.adminUrl}/metrics`), 'portcullis_connections_refused_total')).toBe(1)
+  await own.stop()
+})
+
+describe('while the database is away', () => {
+  it('one that dies is not missed for ever: it is tried again until the database is back', async () => {
+    const url = await createDatabase(inject('postgresUrl'))
+    const relay = await startRelay(Number(new URL(url).port))
+    const own = await start(relay.through(url))
+    relay.cut()
+    for (const pid of own.children()) process.kill(pid, 'SIGKILL')
+    await until(() => own.logLines().some((line) => line.includes('a worker did not start')), 'a start that fails')
+    relay.mend()
+    await until(async () => (await fetch(`${own.url}/x`).catch(() => null))?.status === 200, 'somebody who serves', 40_000)
+    await own.stop()
+    await relay.close()
+  }, 90_000)
+})
+
+describe('the end', () => {
+  it('comes after what is in flight on any of them', async () => {
+    release = []
+    const own = await start(await createDatabase(inject('postgresUrl')))
+    const clients = await Promise.all(Array.from({ length: 6 }, () => connect(own.port)))
+    for (const client of clients) client.write('GET /slow HTTP/1.1\r\nHost: a\r\n\r\n')
+    await Promise.all(clients.map((client) => client.receives('first ')))
+    const workers = own.children()
+    process.kill(own.pid, 'SIGTERM')
+    await until(() => own.logLines().some((line) => line.includes('stopping')), 'the stop')
+    expect(release).toHaveLength(6)
+    for (const answer of release) answer()
+    for (const client of clients) expect(await client.closes()).toMatch(/last\r\n0\r\n\r\n$/)
+    await until(() => !own.isAlive(), 'the end')
+    expect(workers.filter(isAlive)).toEqual([])
+    expect(own.complaints()).toEqual([])
+    await own.stop()
+  })
+
+  it('of the supervisor is that of its workers, after what is in flight', async () => {
+    release = []
+    const own = await start(await createDatabase(inject('postgresUrl')))
+    const workers = own.children()
+    const client = await connect(own.port)
+    client.write('GET /slow HTTP/1.1\r\nHost: a\r\n\r\n')
+    await client.receives('first ')
+    process.kill(own.pid, 'SIGKILL')
+    await until(() => workers.filter(isAlive).length === 1, 'the end of those that are idle')
+    for (const answer of release) answer()
+    expect(await client.closes()).toMatch(/last\r\n0\r\n\r\n$/)
+    await until(() => workers.every((pid) => !isAlive(pid)), 'their end')
+    await own.stop()
+  })
+})
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,155 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { call, newUser, raw } from '../../support/client.ts'
+import { type Gateway, startGateway } from '../../support/gateway.ts'
+import { startUpstream, type Upstream } from '../../support/upstream.ts'
+
+let upstream: Upstream
+let gateway: Gateway
+beforeAll(async () => {
+  upstream = await startUpstream()
+  gateway = await startGateway({
+    routes: [{ name: 'public', match: { path: '/public', methods: ['GET'] }, upstream: [upstream.url], access: 'public' }],
+    config: { server: { publicUrl: 'https://gateway.test' } },
+  })
+})
+afterAll(async () => {
+  await gateway.close()
+  await upstream.close()
+})
+const login = (body: unknown, headers: Record<string, string> = {}) => call(gateway, '/auth/login', { body, headers })
+const person = { login: 'ann', password: 'correct horse battery' }
+
+describe('headers', () => {
+  const helmet = ['content-security-policy', 'x-content-type-options', 'x-frame-options', 'referrer-policy']
+
+  it.each(['/health', '/auth/me', '/.well-known/jwks.json'])('%s has those of helmet', async (path) => {
+    const { headers } = await call(gateway, path)
+    for (const name of helmet) expect(headers.has(name), name).toBe(true)
+    expect(headers.get('x-content-type-options')).toBe('nosniff')
+    expect(headers.has('x-powered-by')).toBe(false)
+  })
+
+  it('a proxied answer has none of them: those are for the upstream to choose', async () => {
+    const { headers } = await call(gateway, '/public')
+    for (const name of [...helmet, 'cache-control']) expect(headers.has(name), name).toBe(false)
+  })
+
+  it('credentials and errors are never stored', async () => {
+    const user = await newUser(gateway)
+    const answers = [
+      await login({ login: user.username, password: user.password }),
+      await call(gateway, '/auth/me', { token: user.token }),
+      await login(person),
+      await call(gateway, '/nowhere'),
+    ]
+    expect(answers.map((a) => [a.status, a.headers.get('cache-control')])).toEqual([
+      [200, 'no-store'],
+      [200, 'no-store'],
+      [401, 'no-store'],
+      [404, 'no-store'],
+    ])
+  })
+})
+
+describe('a problem', () => {
+  it('has the form of RFC 9457 with all its members', async () => {
+    const { status, headers, body } = await call(gateway, '/nowhere', { headers: { 'x-request-id': 'p-1' } })
+    expect(status).toBe(404)
+    expect(headers.get('content-type')).toMatch(/^application\/problem\+json/)
+    expect(headers.get('x-request-id')).toBe('p-1')
+    expect(body).toEqual({
+      type: 'about:blank',
+      title: 'Not Found',
+      status: 404,
+      code: 'route_not_found',
+      detail: 'No route matches this request.',
+      request_id: 'p-1',
+      timestamp: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
+    })
+  })
+
+  it('is the same word in the answer, the log and the metric', async () => {
+    await call(gateway, '/public', { method: 'POST', headers: { 'x-request-id': 'p-2' } })
+    expect(gateway.log().find((l) => l.request_id === 'p-2')).toMatchObject({ status: 405, outcome: 'method_not_allowed' })
+    const metrics = await (await fetch(`${gateway.adminUrl}/metrics`)).text()
+    expect(metrics).toMatch(/^portcullis_errors_total\{code="method_not_allowed",route="[\w.]+"\} [1-9]\d*$/m)
+  })
+})
+
+describe('what our endpoints do not take', () => {
+  it.each([
+    ['no JSON', '{"login":'],
+    ['an empty body', ''],
+    ['bytes that are no UTF-8 text', '\xff\xfe{'],
+  ])('%s is 400 json_invalid', async (_name, body) => {
+    expect((await login(body)).body).toMatchObject({ status: 400, code: 'json_invalid' })
+  })
+
+  it.each([['__proto__'], ['constructor']])('a body that would poison a prototype (%s) is refused', async (name) => {
+    const { status } = await login(`{"login":"a","password":"b","${name}":{"prototype":{"x":1}}}`)
+    expect([400, 422]).toContain(status)
+    expect(({} as any).x).toBeUndefined()
+  })
+
+  it.each([
+    'text/plain',
+    'application/x-www-form-urlencoded',
+    'multipart/form-data; boundary=x',
+    'application/xml',
+  ])('%s is 415', async (type) => {
+    expect((await login(JSON.stringify(person), { 'content-type': type })).body).toMatchObject({
+      status: 415,
+      code: 'content_type_unsupported',
+    })
+  })
+
+  it.each<[string, unknown, { field: string; detail: string }[]]>([
+    ['a missing field', { login: 'ann' }, [{ field: 'password', detail: 'is missing' }]],
+    ['an unknown field', { ...person, admin: true }, [{ field: 'admin', detail: 'is not known here' }]],
+    ['a number for a text: nothing is coerced', { ...person, login: 7 }, [{ field: 'login', detail: 'must be string' }]],
+    ['true for a text', { ...person, password: true }, [{ field: 'password', detail: 'must be string' }]],
+    ['null for a text', { ...person, password: null }, [{ field: 'password', detail: 'must be string' }]],
+    ['a list for a text', { ...person, login: ['ann'] }, [{ field: 'login', detail: 'must be string' }]],
+    ['a list for the whole', [person], [{ field: 'body', detail: 'must be object' }]],
+    ['a text for the whole', '"ann"', [{ field: 'body', detail: 'must be object' }]],
+    ['null for the whole', 'null', [{ field: 'body', detail: 'must be object' }]],
+    [
+      'two at a time',
+      { password: 7 },
+      [
+        { field: 'login', detail: 'is missing' },
+        { field: 'password', detail: 'must be string' },
+      ],
+    ],
+  ])('%s is 422 and names the field', async (_name, body, errors) => {
+    const answer = await login(body)
+    expect(answer.body).toMatchObject({ status: 422, code: 'validation_failed' })
+    expect(answer.body.errors).toHaveLength(errors.length)
+    expect(answer.body.errors).toEqual(expect.arrayContaining(errors))
+  })
+
+  it('a body of more than 16 KiB is 413, one of 16 KiB is read', async () => {
+    const body = (bytes: number) => `{"login":"${'a'.repeat(bytes - 12)}"}`
+    expect(body(16_384)).toHaveLength(16_384)
+    expect((await login(body(16_384))).status).toBe(422)
+    expect((await login(body(16_385))).body).toMatchObject({ status: 413, code: 'body_too_large' })
+  })
+
+  it('a chunked body of more than 16 KiB is 413, and the connection is closed', async () => {
+    const head = 'POST /auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n'
+    const answer = await raw(gateway.port, `${head}5000\r\n${'x'.repeat(0x5000)}\r\n`)
+    expect(answer).toMatch(/^HTTP\/1\.1 413/)
+    expect(answer).toMatch(/^connection: close\r$/im)
+  })
+
+  it('a path that is none of ours below the prefix is 404', async () => {
+    for (const path of ['/auth', '/auth/', '/auth/nothing', '/auth/login/x', '/auth/LOGIN/x'])
+      expect((await call(gateway, path, { body: {} })).body).toMatchObject({ status: 404, code: 'route_not_found' })
+  })
+
+  it('a method that an endpoint does not have is 405 with Allow', async () => {
+    const { body, headers } = await call(gateway, '/auth/login', { method: 'DELETE' })
+    expect(body).toMatchObject({ status: 405, code: 'method_not_allowed' })
+    expect(headers.get('allow')).toBe('POST')
+  })
+})

@@ -1,0 +1,96 @@
+import { randomBytes } from 'node:crypto'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createRetryErasure } from '../../../src/app/cleanup.ts'
+import { newUser } from '../../support/client.ts'
+import { type Gateway, startGateway } from '../../support/gateway.ts'
+import { rows } from '../../support/rows.ts'
+import { claimsOf, endGrace, me, refresh } from '../../support/session.ts'
+
+const config = { auth: { refresh: { onRetry: 'repeat' } } }
+
+describe.each(['embedded', 'postgres+redis'] as const)('with onRetry: repeat on %s', (stores) => {
+  let gateway: Gateway
+  beforeAll(async () => {
+    gateway = await startGateway({ stores, config })
+  })
+  afterAll(() => gateway.close())
+
+  const nonces = async (token: string) =>
+    (await rows(gateway, 'SELECT 1 AS one FROM refresh_tokens WHERE session_id = $1 AND retry_nonce IS NOT NULL', [claimsOf(token).sid]))
+      .length
+
+  it('a repeat within grace gets the same successor and a good access token', async () => {
+    const user = await newUser(gateway)
+    const { body: first } = await refresh(gateway, user.refreshToken)
+    for (let i = 0; i < 2; i++) {
+      const again = await refresh(gateway, user.refreshToken)
+      expect(again.status).toBe(200)
+      expect(again.body.refresh_token).toBe(first.refresh_token)
+      expect(await me(gateway, again.body.access_token)).toBe(200)
+    }
+    expect(await rows(gateway, 'SELECT id FROM refresh_tokens WHERE session_id = $1', [claimsOf(user.token).sid])).toHaveLength(2)
+    expect((await refresh(gateway, first.refresh_token)).status).toBe(200)
+  })
+
+  it('what a repeat is made from is erased once the successor is used: then it is theft', async () => {
+    const user = await newUser(gateway)
+    const { body: second } = await refresh(gateway, user.refreshToken)
+    expect(await nonces(user.token)).toBe(1)
+    await refresh(gateway, second.refresh_token)
+    const [parent] = await rows(
+      gateway,
+      'SELECT retry_nonce, retry_key_id FROM refresh_tokens WHERE session_id = $1 AND parent_id IS NULL',
+      [claimsOf(user.token).sid],
+    )
+    expect(parent).toEqual({ retry_nonce: null, retry_key_id: null })
+    expect((await refresh(gateway, user.refreshToken)).body.code).toBe('refresh_reused')
+    expect((await refresh(gateway, second.refresh_token)).body.code).toBe('refresh_invalid')
+  })
+
+  it('after grace a repeat is theft, and what it was made from is erased', async () => {
+    const [user, other] = [await newUser(gateway), await newUser(gateway)]
+    for (const { refreshToken } of [user, other]) await refresh(gateway, refreshToken)
+    await endGrace(gateway, claimsOf(user.token).sid)
+    await createRetryErasure(gateway.app.core.db, gateway.app.core.config.auth.refresh)()
+    expect([await nonces(user.token), await nonces(other.token)]).toEqual([0, 1])
+    expect((await refresh(gateway, user.refreshToken)).body.code).toBe('refresh_reused')
+    expect((await refresh(gateway, other.refreshToken)).status).toBe(200)
+  })
+
+  it('a session that has reached its absolute lifetime is not repeated into a new access token', async () => {
+    const user = await newUser(gateway)
+    await refresh(gateway, user.refreshToken)
+    await rows(gateway, `UPDATE sessions SET expires_at = clock_timestamp() - interval '1 s' WHERE id = $1`, [claimsOf(user.token).sid])
+    expect((await refresh(gateway, user.refreshToken)).status).toBe(401)
+  })
+})
+
+describe('with onRetry: repeat and a new secret key', () => {
+  it('a repeat under the previous key gets the same successor; without that key it is superseded', async () => {
+    const old = await startGateway({ config })
+    const user = await newUser(old)
+    const { body: first } = await refresh(old, user.refreshToken)
+    const secretKey = randomBytes(32).toString('base64')
+    const shared = { config, databaseUrl: old.databaseUrl, secretKey }
+    await old.close()
+
+    const rotated = await startGateway({ ...shared, env: { PORTCULLIS_SECRET_KEY_PREVIOUS: old.secretKey } })
+    expect((await refresh(rotated, user.refreshToken)).body.refresh_token).toBe(first.refresh_token)
+    await rotated.close()
+
+    const later = await startGateway(shared)
+    // a slow machine is no thief
+    await rows(later, 'UPDATE refresh_tokens SET rotated_at = clock_timestamp() WHERE rotated_at IS NOT NULL')
+    expect((await refresh(later, user.refreshToken)).body.code).toBe('refresh_superseded')
+    expect((await refresh(later, first.refresh_token)).status).toBe(200)
+    await later.close()
+  })
+
+  it('no nonce is kept with onRetry: reject', async () => {
+    const gateway = await startGateway()
+    const user = await newUser(gateway)
+    await refresh(gateway, user.refreshToken)
+    expect(await rows(gateway, 'SELECT 1 FROM refresh_tokens WHERE retry_nonce IS NOT NULL OR retry_key_id IS NOT NULL')).toEqual([])
+    await gateway.close()
+  })
+})

@@ -1,0 +1,48 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createRevocations } from '../../../src/identity/sessions/revocations.ts'
+import { createSessionRevoker } from '../../../src/identity/sessions/revoke-sessions.ts'
+import { inTransaction } from '../../../src/platform/db/database.ts'
+import { login, newUser } from '../../support/client.ts'
+import { type Gateway, startGateway } from '../../support/gateway.ts'
+import { rows } from '../../support/rows.ts'
+import { claimsOf, me, pollRevocations, refresh } from '../../support/session.ts'
+
+describe('beyond maxSessions', () => {
+  let gateway: Gateway
+  beforeAll(async () => {
+    gateway = await startGateway()
+  })
+  afterAll(() => gateway.close())
+
+  it("the end of a session is told as its user's epoch: the map does not grow by sessions", async () => {
+    const { db, clock, logger, config } = gateway.app.core
+    const revocations = createRevocations({ db, clock, logger, broadcasts: [], maxSessions: 1 })
+    await revocations.poll()
+    const ending = createSessionRevoker(revocations, config.tokens)
+    const [first, second] = [await newUser(gateway), await newUser(gateway)]
+    const elsewhere = await login(gateway, second)
+    const end = async ({ id, token }: { id: string; token: string }) => {
+      const revocation = await inTransaction(db, (trx) => ending.endSession(trx, id, claimsOf(token).sid, 'test'))
+      await revocations.announce(revocation)
+      return revocation
+    }
+
+    expect(revocations.isFull()).toBe(false)
+    expect(await end(first)).toMatchObject({ sessionId: claimsOf(first.token).sid })
+    expect(revocations.isFull()).toBe(true)
+    expect(await end(second)).toMatchObject({ userId: second.id, minEpoch: 2 })
+
+    const judge = (token: string) => revocations.isRevoked(claimsOf(token).sid, claimsOf(token).sub, claimsOf(token).ver)
+    expect([first, second, elsewhere].map((s) => judge(s.token))).toEqual([true, true, true])
+    // what was not ended refreshes into a token of the new epoch; what was ended does not
+    await pollRevocations(gateway)
+    const { body } = await refresh(gateway, elsewhere.refreshToken)
+    expect(judge(body.access_token)).toBe(false)
+    expect(await me(gateway, body.access_token)).toBe(200)
+    expect((await refresh(gateway, second.refreshToken)).body.code).toBe('refresh_invalid')
+    expect(await rows(gateway, 'SELECT session_id, user_id FROM revocations ORDER BY id')).toEqual([
+      { session_id: claimsOf(first.token).sid, user_id: null },
+      { session_id: null, user_id: second.id },
+    ])
+  })
+})

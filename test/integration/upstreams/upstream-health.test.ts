@@ -1,0 +1,262 @@
+import type { Socket } from 'node:net'
+import { afterEach, describe, expect, it } from 'vitest'
+import { call, raw, statusOf } from '../../support/client.ts'
+import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
+import { freePort, until } from '../../support/processes.ts'
+import { type RawUpstream, startRawUpstream } from '../../support/raw-upstream.ts'
+import { connect } from '../../support/wire.ts'
+
+const opened: { close(): Promise<unknown> }[] = []
+afterEach(async () => {
+  for (const it of opened.splice(0).reverse()) await it.close()
+})
+async function keep<T extends { close(): Promise<unknown> }>(starting: Promise<T>): Promise<T> {
+  const it = await starting
+  opened.push(it)
+  return it
+}
+const gatewayTo = (upstream: unknown[], part: object = {}) =>
+  keep(startGateway({ routes: [{ name: 'it', match: { path: '/it' }, upstream, access: 'public', ...part }] }))
+const answering = (word: string) => `HTTP/1.1 200 OK\r\nContent-Length: ${word.length}\r\n\r\n${word}`
+const refusing = async () => `http://127.0.0.1:${await freePort()}`
+const breakerState = (gateway: Gateway, name = 'it:0') => metric(gateway, 'portcullis_upstream_breaker_state', { upstream: name })
+const statuses = async (gateway: Gateway, times: number) => {
+  const seen: number[] = []
+  for (let i = 0; i < times; i++) seen.push((await call(gateway, '/it')).status)
+  return seen
+}
+
+it('a request is sent a second time, never a third, however often it finds nobody', async () => {
+  const gateway = await gatewayTo([await refusing(), await refusing()], { breaker: { failures: 0 } })
+  const { status, body } = await call(gateway, '/it')
+  expect([status, body.code]).toEqual([502, 'upstream_unreachable'])
+  const retries = await Promise.all([0, 1].map((n) => metric(gateway, 'portcullis_upstream_retries_total', { upstream: `it:${n}` })))
+  expect(retries.reduce((sum, n) => sum + n, 0)).toBe(1)
+})
+
+describe('an upstream that fails again and again', () => {
+  /** Dies without a word until it is told to be well. */
+  async function startIll(): Promise<[RawUpstream, () => void]> {
+    let isWell = false
+    const upstream = await keep(startRawUpstream((socket) => (isWell ? socket.write(answering('ok')) : socket.destroy())))
+    return [
+      upstream,
+      () => {
+        isWell = true
+      },
+    ]
+  }
+
+  it('is left alone: 503 at once with Retry-After, and not one more connection', async () => {
+    const [upstream] = await startIll()
+    const gateway = await gatewayTo([upstream.url], { breaker: { failures: 3, openMs: 60_000 } })
+    expect(await statuses(gateway, 3)).toEqual([502, 502, 502])
+    expect(await breakerState(gateway)).toBe(2)
+    const { status, body, headers } = await call(gateway, '/it')
+    expect([status, body.code]).toEqual([503, 'unavailable'])
+    expect(Number(headers.get('retry-after'))).toBeGreaterThan(30)
+    expect(upstream.connections()).toBe(3)
+    expect(gateway.log().filter((l) => l.reason === 'upstream_breaker_open')).toMatchObject([{ level: 'warn', upstream: 'it:0' }])
+  })
+
+  it('gets one request on trial when the time is over, and all of them once that is answered', async () => {
+    const [upstream, recover] = await startIll()
+    const gateway = await gatewayTo([upstream.url], { breaker: { failures: 1, openMs: 60_000 } })
+    await statuses(gateway, 1)
+    gateway.clock.advance(60_000)
+    expect(await breakerState(gateway)).toBe(1)
+    expect(await statuses(gateway, 2)).toEqual([502, 503])
+    gateway.clock.advance(60_000)
+    expect(await statuses(gateway, 1)).toEqual([503])
+    gateway.clock.advance(60_000)
+    recover()
+    expect(await statuses(gateway, 3)).toEqual([200, 200, 200])
+    expect(await breakerState(gateway)).toBe(0)
+  })
+
+  it.each([
+    ['no answer in time', () => {}, { headersMs: 50 }, {}, 504],
+    [
+      'a status that the route counts',
+      (socket: Socket) => socket.write('HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n'),
+      {},
+      { statuses: [503] },
+      503,
+    ],
+  ])('is known by %s, too', async (_, answer, timeouts, breaker, status) => {
+    const upstream = await keep(startRawUpstream(answer))
+    const gateway = await gatewayTo([upstream.url], { timeouts, breaker: { failures: 2, openMs: 60_000, ...breaker } })
+    expect(await statuses(gateway, 2)).toEqual([status, status])
+    expect(await breakerState(gateway)).toBe(2)
+  })
+
+  it.each([
+    ['an answer of its own, even 500', 'HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n', 500],
+    ['an answer that is none: one request may cause it, and must not close the door to all', 'HTTP/1.1 200 OK\r\nnonsense\r\n\r\n', 502],
+  ])('is not to be seen in %s', async (_, bytes, status) => {
+    const upstream = await keep(startRawUpstream((socket) => socket.end(bytes)))
+    const gateway = await gatewayTo([upstream.url], { breaker: { failures: 1 } })
+    expect(await statuses(gateway, 3)).toEqual([status, status, status])
+    expect(await breakerState(gateway)).toBe(0)
+  })
+
+  it('is not to be seen in an upload that it breaks off: its refusal may have been lost on the way', async () => {
+    const upstream = await keep(startRawUpstream((socket) => socket.resetAndDestroy()))
+    const gateway = await gatewayTo([upstream.url], { breaker: { failures: 1 }, body: { maxBytes: 1e9 } })
+    for (let i = 0; i < 3; i++) {
+      const wire = await connect(gateway.port)
+      wire.write('POST /it HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nhalf')
+      expect(statusOf(await wire.receives('"code":'))).toBe(502)
+      wire.destroy()
+    }
+    expect(await breakerState(gateway)).toBe(0)
+  })
+
+  it('is not to be seen in a client that takes all of totalMs to send: that is 408', async () => {
+    const upstream = await keep(startRawUpstream(() => {}))
+    const gateway = await gatewayTo([upstream.url], { timeouts: { totalMs: 300 }, breaker: { failures: 1 } })
+    const wire = await connect(gateway.port)
+    wire.write('POST /it HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n')
+    expect(await wire.receives('"code":')).toContain('"request_timeout"')
+    expect(await breakerState(gateway)).toBe(0)
+    wire.destroy()
+  })
+
+  it('is not to be seen in one path that hangs while others are answered', async () => {
+    const upstream = await keep(startRawUpstream((socket, request) => void (request.includes('/hangs') || socket.write(answering('ok')))))
+    const gateway = await gatewayTo([upstream.url], { timeouts: { headersMs: 500 }, breaker: { failures: 3 } })
+    const hanging = Array.from({ length: 8 }, () => call(gateway, '/it/hangs'))
+    await until(() => (upstream.received().match(/hangs/g)?.length ?? 0) === 8, 'eight requests at the upstream')
+    await call(gateway, '/it')
+    expect((await Promise.all(hanging)).map((a) => a.status)).toEqual(Array(8).fill(504))
+    expect((await call(gateway, '/it')).status).toBe(200)
+  })
+
+  it('is not to be seen in clients that leave, or send too much', async () => {
+    const upstream = await keep(startRawUpstream(() => {}))
+    const gateway = await gatewayTo([upstream.url], { breaker: { failures: 1 }, body: { maxBytes: 10 } })
+    const leaving = await connect(gateway.port)
+    leaving.write('GET /it HTTP/1.1\r\nHost: a\r\n\r\n')
+    await until(() => upstream.received() !== '', 'the request at the upstream')
+    leaving.destroy()
+    const half = await connect(gateway.port)
+    half.write('POST /it HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf')
+    await until(() => upstream.received().includes('half'), 'half a body at the upstream')
+    half.destroy()
+    const tooMuch = await raw(gateway.port, `POST /it HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n${'x'.repeat(11)}\r\n`)
+    expect(statusOf(tooMuch)).toBe(413)
+    await until(async () => (await metric(gateway, 'portcullis_http_requests_in_flight')) === 0, 'no request in flight')
+    expect(await breakerState(gateway)).toBe(0)
+  })
+})
+
+describe('of several upstreams', () => {
+  it('the one that cannot be reached is passed over: no client hears of it', async () => {
+    const one = await keep(startRawUpstream((socket) => socket.write(answering('one'))))
+    const two = await keep(startRawUpstream((socket) => socket.write(answering('two'))))
+    const gateway = await gatewayTo([one.url, await refusing(), two.url], { breaker: { failures: 2, openMs: 60_000 } })
+    const bodies: string[] = []
+    for (let i = 0; i < 20; i++) bodies.push((await call(gateway, '/it')).body)
+    expect([...new Set(bodies)].sort()).toEqual(['one', 'two'])
+    expect(await breakerState(gateway, 'it:1')).toBe(2)
+    // two were tried there and sent on; then it was left alone
+    expect(await metric(gateway, 'portcullis_upstream_retries_total', { upstream: 'it:1' })).toBe(2)
+    const next: string[] = []
+    for (let i = 0; i < 10; i++) next.push((await call(gateway, '/it')).body)
+    expect(next.filter((b) => b === 'one')).toHaveLength(5)
+  })
+
+  it('a POST that could not be sent is not sent elsewhere', async () => {
+    const other = await keep(startRawUpstream((socket) => socket.write(answering('ok'))))
+    const gateway = await gatewayTo([await refusing(), other.url])
+    const answers = await Promise.all([call(gateway, '/it', { body: { a: 1 } }), call(gateway, '/it', { body: { a: 1 } })])
+    expect(answers.map((a) => a.status).sort()).toEqual([200, 502])
+  })
+
+  it('with none that can be reached, the answer is that of the first', async () => {
+    const gateway = await gatewayTo([await refusing(), await refusing()])
+    expect((await call(gateway, '/it')).body.code).toBe('upstream_unreachable')
+  })
+})
+
+describe('an upstream that takes no more', () => {
+  /** Holds every answer until it is told to give them. */
+  async function startHolding(): Promise<[RawUpstream, () => void]> {
+    let waiting: Socket[] = []
+    const upstream = await keep(startRawUpstream((socket) => waiting.push(socket)))
+    return [
+      upstream,
+      () => {
+        for (const socket of waiting) socket.write(answering('ok'))
+        waiting = []
+      },
+    ]
+  }
+  const requestsAt = (upstream: RawUpstream) => upstream.received().match(/^GET /gm)?.length ?? 0
+
+  it('has a queue: who waits there is answered in turn, over connections that there are', async () => {
+    const [upstream, release] = await startHolding()
+    const gateway = await gatewayTo([upstream.url], { connections: { max: 2, queue: 10, waitMs: 20_000 } })
+    const answers = Array.from({ length: 5 }, () => call(gateway, '/it'))
+    for (const wave of [2, 4, 5]) {
+      await until(() => requestsAt(upstream) === wave, `${wave} requests at the upstream`)
+      release()
+    }
+    expect((await Promise.all(answers)).map((a) => a.status)).toEqual([200, 200, 200, 200, 200])
+    expect(upstream.connections()).toBe(2)
+  })
+
+  it('answers 503 overloaded to those for whom the queue has no room, and to those who waited too long', async () => {
+    const [upstream, release] = await startHolding()
+    const gateway = await gatewayTo([upstream.url], { connections: { max: 1, queue: 1, waitMs: 1000 } })
+    const first = call(gateway, '/it')
+    await until(() => requestsAt(upstream) === 1, 'a request at the upstream')
+    const others = await Promise.all([call(gateway, '/it'), call(gateway, '/it')])
+    expect(others.map((a) => [a.status, a.body.code, a.headers.get('retry-after')])).toEqual([
+      [503, 'overloaded', '1'],
+      [503, 'overloaded', '1'],
+    ])
+    expect(gateway.log().map((l) => l.cause)).toEqual(
+      expect.arrayContaining([expect.stringContaining('1 waiting'), expect.stringContaining('no place within 1000 ms')]),
+    )
+    release()
+    expect((await first).status).toBe(200)
+    const next = call(gateway, '/it')
+    await until(() => requestsAt(upstream) === 2, 'the place given back')
+    release()
+    expect((await next).status).toBe(200)
+  })
+
+  it('sends nobody of the queue to it once it is left alone', async () => {
+    const waiting: Socket[] = []
+    const upstream = await keep(startRawUpstream((socket) => waiting.push(socket)))
+    const gateway = await gatewayTo([upstream.url], {
+      connections: { max: 1, queue: 10, waitMs: 20_000 },
+      breaker: { failures: 1, openMs: 60_000 },
+    })
+    const answers = Array.from({ length: 4 }, () => call(gateway, '/it'))
+    await until(async () => (await metric(gateway, 'portcullis_http_requests_in_flight')) === 4, 'four requests')
+    for (const socket of waiting) socket.destroy()
+    expect((await Promise.all(answers)).map((a) => a.status).sort()).toEqual([502, 503, 503, 503])
+    expect(upstream.connections()).toBe(1)
+  })
+
+  it('forgets a client that leaves the queue', async () => {
+    const [upstream, release] = await startHolding()
+    const gateway = await gatewayTo([upstream.url], { connections: { max: 1, queue: 1, waitMs: 20_000 } })
+    const first = call(gateway, '/it')
+    await until(() => requestsAt(upstream) === 1, 'a request at the upstream')
+    const leaving = await connect(gateway.port)
+    leaving.write('GET /it?leaving HTTP/1.1\r\nHost: a\r\n\r\n')
+    await until(async () => (await metric(gateway, 'portcullis_http_requests_in_flight')) === 2, 'two requests')
+    leaving.destroy()
+    await until(async () => (await metric(gateway, 'portcullis_http_requests_in_flight')) === 1, 'one request')
+    const third = call(gateway, '/it')
+    await until(async () => (await metric(gateway, 'portcullis_http_requests_in_flight')) === 2, 'another in its place')
+    release()
+    await until(() => requestsAt(upstream) === 2, 'the third at the upstream')
+    release()
+    expect([(await first).status, (await third).status]).toEqual([200, 200])
+    expect(upstream.received()).not.toContain('leaving')
+  })
+})

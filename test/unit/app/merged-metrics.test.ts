@@ -1,0 +1,71 @@
+import { expect, it } from 'vitest'
+import { createMerger } from '../../../src/app/merged-metrics.ts'
+import { createMetrics, type Metrics } from '../../../src/platform/telemetry/metrics.ts'
+
+const requests = (metrics: Metrics, count: number) => {
+  metrics.requests.bind({ method: 'GET', route: 'it', status: '200' }).count = count
+  metrics.requestSeconds.bind({ route: 'it', method: 'GET' }).observe(0.02)
+  return metrics.registry.getMetricsAsJSON()
+}
+const line = (text: string, series: string) =>
+  Number(
+    text
+      .split('\n')
+      .find((l) => l.startsWith(`${series} `) || l.startsWith(`${series}{`))
+      ?.split(' ')
+      .at(-1),
+  )
+
+it('counts are added up, states are those of the worst', async () => {
+  const merged = createMerger(createMetrics('supervisor'))
+  const [one, other] = [createMetrics('one'), createMetrics('other')]
+  for (const [metrics, isUp, lag, inFlight] of [
+    [one, 1, 2, 3],
+    [other, 0, 5, 4],
+  ] as const) {
+    metrics.dbUp.collectFrom(() => isUp)
+    metrics.revocationLag.collectFrom(() => lag)
+    metrics.inFlight.collectFrom(() => inFlight)
+  }
+  merged.hear(1, await requests(one, 100))
+  merged.hear(2, await requests(other, 11))
+  const text = await merged.text()
+  expect(line(text, 'portcullis_http_requests_total')).toBe(111)
+  expect(line(text, 'portcullis_http_request_duration_seconds_count')).toBe(2)
+  expect(line(text, 'portcullis_db_up')).toBe(0)
+  expect(line(text, 'portcullis_revocation_lag_seconds')).toBe(5)
+  expect(line(text, 'portcullis_http_requests_in_flight')).toBe(7)
+})
+
+it('what the dead have counted stays, once; their states go', async () => {
+  const merged = createMerger(createMetrics('supervisor'))
+  const dead = createMetrics('dead')
+  dead.inFlight.collectFrom(() => 7)
+  merged.hear(1, await requests(dead, 100))
+  merged.retire(1)
+  merged.retire(2) // never heard of
+  merged.hear(3, await requests(createMetrics('successor'), 1))
+  for (let scrape = 0; scrape < 2; scrape++) {
+    const text = await merged.text()
+    expect(line(text, 'portcullis_http_requests_total')).toBe(101)
+    expect(line(text, 'portcullis_http_requests_in_flight')).toBe(0)
+  }
+  merged.retire(3)
+  expect(line(await merged.text(), 'portcullis_http_requests_total')).toBe(101)
+})
+
+it('what the jobs of the supervisor know is told, beside workers that know nothing of it', async () => {
+  const supervisor = createMetrics('supervisor')
+  const ofJobs = {
+    portcullis_outbox_waiting: supervisor.outboxWaiting,
+    portcullis_audit_unsealed_rows: supervisor.auditUnsealed,
+    portcullis_audit_last_sealed_timestamp_seconds: supervisor.auditLastSealed,
+    portcullis_refresh_tokens_rows: supervisor.refreshTokenRows,
+    portcullis_cleanup_last_success_timestamp_seconds: supervisor.cleanupLastSuccess,
+  }
+  for (const gauge of Object.values(ofJobs)) gauge.set(42)
+  const merged = createMerger(supervisor)
+  merged.hear(1, await requests(createMetrics('worker'), 1))
+  const text = await merged.text()
+  expect(Object.keys(ofJobs).map((name) => [name, line(text, name)])).toEqual(Object.keys(ofJobs).map((name) => [name, 42]))
+})

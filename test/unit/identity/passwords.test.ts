@@ -1,0 +1,112 @@
+import { afterAll, describe, expect, it } from 'vitest'
+import { createHasher, type Hasher } from '../../../src/identity/credentials/hasher.ts'
+import { createPasswords, type Passwords } from '../../../src/identity/credentials/passwords.ts'
+import type { Problem } from '../../../src/platform/lib/errors.ts'
+import { createMetrics } from '../../../src/platform/telemetry/metrics.ts'
+
+const options = (over: object) => ({
+  minLength: 12,
+  breachCheck: { enabled: false, url: '', timeoutMs: 1 },
+  argon2: { memoryKiB: 1024, passes: 1, concurrency: 2, queue: 3, ...over },
+})
+const opened: Passwords[] = []
+async function make(over: object = {}, hasher?: Hasher): Promise<Passwords> {
+  const passwords = await createPasswords(options(over), createMetrics('test'), hasher)
+  opened.push(passwords)
+  return passwords
+}
+afterAll(() => {
+  for (const { close } of opened) close()
+})
+const outcomes = async (work: Promise<unknown>[]) =>
+  (await Promise.allSettled(work)).map((r) => (r.status === 'fulfilled' ? 'done' : ((r.reason as Problem).code ?? String(r.reason))))
+const times = <T>(n: number, work: () => T): T[] => Array.from({ length: n }, work)
+
+/** Knows what is really being computed. */
+function watched(over: object): Hasher & { peak(): number; hashes: string[] } {
+  const real = createHasher(options(over).argon2, 2)
+  let [peak, running] = [0, 0]
+  const count = <T>(work: Promise<T>): Promise<T> => {
+    peak = Math.max(peak, ++running)
+    return work.finally(() => running--)
+  }
+  const hashes: string[] = []
+  return {
+    hash: (password) => count(real.hash(password)),
+    verify(hash, password) {
+      hashes.push(hash)
+      return count(real.verify(hash, password))
+    },
+    close: real.close,
+    peak: () => peak,
+    hashes,
+  }
+}
+
+describe('the gate before argon2', () => {
+  it.each([1, 2, 3])('lets never more than concurrency through at a time (%i)', async (concurrency) => {
+    const hasher = watched({})
+    const passwords = await make({ concurrency, queue: 100 }, hasher)
+    const hash = await passwords.hash('correct horse battery')
+    await Promise.all([...times(6, () => passwords.hash('x'.repeat(20))), ...times(6, () => passwords.verify(hash, 'wrong'))])
+    expect(hasher.peak()).toBe(concurrency)
+  })
+
+  it('turns away who finds the queue full: overloaded, with Retry-After; those who wait are served', async () => {
+    const passwords = await make()
+    expect(await outcomes(times(8, () => passwords.hash('correct horse battery')))).toEqual([
+      ...times(5, () => 'done'),
+      ...times(3, () => 'overloaded'),
+    ])
+    const work = times(6, () => passwords.verify(null, 'correct horse battery'))
+    const refusal = (await Promise.allSettled(work)).find((r) => r.status === 'rejected')!.reason as Problem
+    expect(refusal.status).toBe(503)
+    expect(refusal.headers['retry-after']).toMatch(/^[1-4]$/)
+  })
+
+  it('is the same for a user who does not exist', async () => {
+    const passwords = await make({ concurrency: 1, queue: 0 })
+    const hash = await passwords.hash('correct horse battery')
+    expect(await outcomes([passwords.verify(null, 'x'), passwords.verify(hash, 'x')])).toEqual(['done', 'overloaded'])
+  })
+
+  it('is open again after work that failed', async () => {
+    const passwords = await make({ concurrency: 1, queue: 1 })
+    const broken = () => passwords.verify('this is no hash', 'x')
+    for (let i = 0; i < 3; i++) await expect(broken()).rejects.toThrow()
+    expect(await outcomes([broken(), passwords.hash('correct horse battery')])).toEqual([expect.any(String), 'done'])
+    expect(await outcomes(times(2, () => passwords.hash('correct horse battery')))).toEqual(['done', 'done'])
+  })
+})
+
+describe('a password', () => {
+  it('matches its own hash and no other, and a user who does not exist has none', async () => {
+    const passwords = await make()
+    const hash = await passwords.hash('correct horse battery')
+    expect(hash).toMatch(/^\$argon2id\$v=19\$/)
+    expect(await passwords.verify(hash, 'correct horse battery')).toBe(true)
+    expect(await passwords.verify(hash, 'correct horse batterY')).toBe(false)
+    expect(await passwords.verify(null, 'nobody has this password')).toBe(false)
+    expect(await passwords.hash('correct horse battery')).not.toBe(hash)
+  })
+
+  it('is computed for a user who does not exist at the same cost', async () => {
+    const hasher = watched({ memoryKiB: 2048, passes: 3 })
+    const passwords = await make({ memoryKiB: 2048, passes: 3 }, hasher)
+    await passwords.verify(null, 'x')
+    expect(passwords.needsRehash(hasher.hashes[0]!)).toBe(false)
+  })
+
+  it('is the same however its accents were typed', async () => {
+    const passwords = await make()
+    const composed = 'caf\u00e9 cr\u00e8me'
+    expect(await passwords.verify(await passwords.hash(composed.normalize('NFD')), composed)).toBe(true)
+  })
+
+  it('needs a new hash when any cost has changed', async () => {
+    const hash = await (await make()).hash('correct horse battery')
+    expect((await make()).needsRehash(hash)).toBe(false)
+    expect((await make({ passes: 2 })).needsRehash(hash)).toBe(true)
+    expect((await make({ memoryKiB: 2048 })).needsRehash(hash)).toBe(true)
+  })
+})

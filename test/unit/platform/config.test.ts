@@ -1,0 +1,573 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import { afterAll, describe, expect, it } from 'vitest'
+import { ConfigError, type Loaded, loadConfig } from '../../../src/app/load-config.ts'
+import { formatProblem } from '../../../src/platform/config/source.ts'
+
+const dir = mkdtempSync(join(tmpdir(), 'portcullis-config-'))
+afterAll(() => rmSync(dir, { recursive: true, force: true }))
+
+const KEY = Buffer.from(Array.from({ length: 32 }, (_, i) => (i * 7) % 256)).toString('base64')
+let written = 0
+const fileWith = (text: string) => {
+  const file = join(dir, `${written++}.txt`)
+  writeFileSync(file, text)
+  return file
+}
+
+interface Given {
+  env?: NodeJS.ProcessEnv
+  flags?: string[]
+}
+const load = (yaml: string, { env = {}, flags = [] }: Given = {}): Loaded =>
+  loadConfig({ file: fileWith(yaml), env: { PORTCULLIS_SECRET_KEY: KEY, ...env }, flags })
+
+/** Every problem as it is printed, with `f:` in place of the file's name. */
+function problems(yaml: string, given?: Given): string[] {
+  try {
+    load(yaml, given)
+    return []
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    expect(error.message).toBe(error.problems.map(formatProblem).join('\n'))
+    return error.problems.map((p) => formatProblem(p).replace(/^\/\S*?\.txt/, 'f'))
+  }
+}
+
+const warnings = (yaml: string) => load(yaml).warnings.map((p) => formatProblem(p).replace(/^\/\S*?\.txt/, 'f'))
+
+const GOOD = `server: { host: 127.0.0.1, port: 8080, trustedProxies: [10.0.0.0/8] }
+database: { url: "postgres://u@h/db" }
+redis: { url: "redis://h" }
+limits:
+  policies:
+    perUser: { limit: 600, windowSeconds: 60, key: principal }
+routes:
+  - name: orders
+    match: { path: /orders, methods: [GET, POST] }
+    upstream: ["http://orders:3000", { url: "http://orders-2:3000", weight: 2 }]
+    access: { roles: [admin] }
+    limits: [perUser]
+    rewrite: { prefix: / }
+  - name: catalog
+    match: { path: /catalog }
+    upstream: ["http://catalog:3000"]
+    access: public
+`
+const route = (over: string, name = 'a') => `  - name: ${name}\n    upstream: ["http://h"]\n${over}\n`
+const PUBLIC = '    match: { path: /a }\n    access: public'
+
+describe('a good configuration', () => {
+  it('is read with every default filled in', () => {
+    const { config, warnings: told } = load(GOOD)
+    expect(told).toEqual([])
+    expect(config.server).toMatchObject({ publicUrl: 'http://localhost:8080', workers: 'auto', replicas: 1, port: 8080 })
+    expect(config.tokens).toMatchObject({ issuer: 'http://localhost:8080', algorithm: 'EdDSA', accessTtlSeconds: 900 })
+    expect(config.limits.credentials).toMatchObject({
+      register: { limit: 3, windowSeconds: 60 },
+      login: { limit: 5, windowSeconds: 60 },
+      account: { limit: 30, windowSeconds: 3600 },
+      refresh: { limit: 10, windowSeconds: 60 },
+    })
+    expect(config.limits).toMatchObject({ default: ['perIp'], exempt: [], policies: { perIp: { limit: 60, windowSeconds: 60 } } })
+    expect(config.routes[1]).toMatchObject({ onRedisDown: 'local', websocket: false, body: { maxBytes: 1_048_576 } })
+  })
+
+  it('may be an empty file, and an upstream may leave its weight out', () => {
+    expect(problems('')).toEqual([])
+    expect(problems(`routes:\n  - { name: a, match: { path: /a }, upstream: [{ url: "http://h" }], access: public }\n`)).toEqual([])
+  })
+})
+
+describe('a problem is told as file:line:col: path: message', () => {
+  const cases: [what: string, yaml: string, told: string | RegExp][] = [
+    ['an unknown key, with the right spelling', 'server:\n  prot: 1\n', 'f:2:3: server.prot: unknown key; did you mean port?'],
+    ['an unknown section', 'srever: {}\n', 'f:1:1: srever: unknown key; did you mean server?'],
+    [
+      'an unknown key that resembles nothing, with those that are known',
+      'redis: { qqqqqq: 1 }\n',
+      /^f:1:10: redis\.qqqqqq: .*known here: url$/,
+    ],
+    ['a value of the wrong type', 'server:\n  host: 5\n', 'f:2:3: server.host: must be a string, not 5'],
+    ['a section that is no mapping', 'admin: 5\n', 'f:1:1: admin: must be a mapping, not 5'],
+    ['a number out of range', 'server:\n  host: h\n  port: 99999\n', 'f:3:3: server.port: must be <= 65535, not 99999'],
+    ['a word that is none of the known ones', 'log: { level: loud }\n', /^f:1:8: log\.level: must be trace \| debug \| .*not "loud"$/],
+    [
+      'a route without access',
+      `routes:\n${route('    match: { path: /a }')}`,
+      'f:2:5: routes[0]: access is missing: public, authenticated, or { roles: […] } / { scopes: […] }',
+    ],
+    [
+      'an access that is nearly right',
+      `routes:\n${route(PUBLIC.replace('public', 'publc'))}`,
+      /^f:5:5: routes\[0\]\.access: .*did you mean public\?/,
+    ],
+    ['an access that asks for nothing', `routes:\n${route(PUBLIC.replace('public', '{}'))}`, /^f:5:5: routes\[0\]\.access: must say who/],
+    [
+      'an access with empty roles',
+      `routes:\n${route(PUBLIC.replace('public', '{ roles: [] }'))}`,
+      'f:5:15: routes[0].access.roles: must hold at least 1',
+    ],
+    [
+      'a misspelt key in an access',
+      `routes:\n${route(PUBLIC.replace('public', '{ role: [admin] }'))}`,
+      'f:5:15: routes[0].access.role: unknown key; did you mean roles?',
+    ],
+    [
+      'a network that is none',
+      'server:\n  trustedProxies: [10.0.0.0/8, 10.0.0.0/99]\n',
+      'f:2:32: server.trustedProxies[1]: must be a network such as 10.0.0.0/8 or fd00::/8, not "10.0.0.0/99"',
+    ],
+    [
+      'an exemption that is no network',
+      'limits:\n  exempt: [localhost]\n',
+      /^f:2:12: limits\.exempt\[0\]: must be a network .*"localhost"$/,
+    ],
+    [
+      'a policy that a route names and nobody defines',
+      `limits:\n  policies: { perUser: { limit: 1, windowSeconds: 1, key: principal } }\nroutes:\n${route(`${PUBLIC}\n    limits: [perUsr]`)}`,
+      'f:8:14: routes[0].limits[0]: no such policy; did you mean perUser?',
+    ],
+    ['a default policy that nobody defines', 'limits:\n  default: [zzz]\n', /^f:2:13: limits\.default\[0\]: no such policy; known: /],
+    [
+      'a policy with an unknown key',
+      'limits: { policies: { p: { limit: 1, windowSeconds: 1, key: everybody } } }\n',
+      /^f:1:56: limits\.policies\.p\.key: must be client \|/,
+    ],
+    [
+      'two routes of one name',
+      `routes:\n${route(PUBLIC)}${route('    match: { path: /b }\n    access: public')}`,
+      'f:6:5: routes[1].name: a names routes[0] already',
+    ],
+    [
+      'two routes of one host, path and method',
+      `routes:\n${route(PUBLIC)}${route('    match: { path: /A/, methods: [GET] }\n    access: public', 'b')}`,
+      'f:8:5: routes[1].match: the same host, path and method as route a',
+    ],
+    [
+      'an upstream with a path',
+      'routes:\n  - { name: a, match: { path: /a }, upstream: ["http://h/x"], access: public }\n',
+      /^f:2:48: routes\[0\]\.upstream\[0\]: has the wrong form, not "http:\/\/h\/x"; Origin/,
+    ],
+    [
+      'no upstream',
+      'routes:\n  - { name: a, match: { path: /a }, upstream: [], access: public }\n',
+      'f:2:37: routes[0].upstream: must hold at least 1',
+    ],
+    [
+      'an upstream with an impossible port',
+      'routes:\n  - { name: a, match: { path: /a }, upstream: ["http://h:99999"], access: public }\n',
+      /^f:2:48: routes\[0\]\.upstream\[0\]: /,
+    ],
+    [
+      'a path with dot segments',
+      `routes:\n${route(PUBLIC.replace('/a', '/a/../b'))}`,
+      'f:4:14: routes[0].match.path: must not hold // or dot segments',
+    ],
+    [
+      'a rewritten path with dot segments',
+      `routes:\n${route(`${PUBLIC}\n    rewrite: { prefix: /v1/../admin }`)}`,
+      'f:6:16: routes[0].rewrite.prefix: must not hold // or dot segments',
+    ],
+    [
+      'a method that is never proxied',
+      `routes:\n${route(PUBLIC.replace('/a', '/a, methods: [TRACE]'))}`,
+      'f:4:24: routes[0].match.methods: TRACE is never proxied',
+    ],
+    [
+      'a role that inherits from nobody',
+      'auth: { roles: { admin: { inherits: [usr] } } }\n',
+      'f:1:38: auth.roles.admin.inherits[0]: no such role; known: admin',
+    ],
+    [
+      'a role that inherits what every object has',
+      'auth: { roles: { admin: { inherits: [constructor] } } }\n',
+      'f:1:38: auth.roles.admin.inherits[0]: no such role; known: admin',
+    ],
+    [
+      'a role that inherits itself',
+      'auth: { roles: { admin: { inherits: [admin] } } }\n',
+      'f:1:38: auth.roles.admin.inherits[0]: is the role itself',
+    ],
+    [
+      'embedded stores and two workers',
+      'server:\n  workers: 2\n',
+      /^f:2:3: server\.workers: database\.url: embedded and redis\.url: memory /,
+    ],
+    ['embedded stores and two replicas', 'server:\n  replicas: 2\n', /^f:2:3: server\.replicas: .*set replicas to 1/],
+    [
+      'memory limits and two replicas, although the database is shared',
+      'database: { url: "postgres://h/d" }\nserver: { replicas: 2 }\n',
+      /^f:2:11: server\.replicas: redis\.url: memory /,
+    ],
+    [
+      'https alone, to a public address of http',
+      'server: { httpsOnly: true }\n',
+      /^f:1:11: server\.httpsOnly: needs a server\.publicUrl of https/,
+    ],
+    [
+      'https alone, with nobody who speaks it',
+      'server: { publicUrl: "https://a.test", httpsOnly: true }\n',
+      /^f:1:40: server\.httpsOnly: nothing would be https/,
+    ],
+    [
+      'a way to https where the public address is none',
+      'server: { publicUrl: "http://a.test", tls: { cert: a, key: b, redirectPort: 80 } }\n',
+      /^f:1:63: server\.tls\.redirectPort: needs a server\.publicUrl of https/,
+    ],
+    [
+      'an assertion that an upstream cannot verify',
+      `tokens: { algorithm: HS256 }\nroutes:\n${route(`${PUBLIC}\n    headers: { assertion: true }`)}`,
+      /^f:7:16: routes\[0\]\.headers\.assertion: an upstream cannot verify it under HS256/,
+    ],
+    [
+      'half a client certificate',
+      'routes:\n  - { name: a, match: { path: /a }, upstream: [{ url: "https://h", tls: { cert: c } }], access: public }\n',
+      'f:2:68: routes[0].upstream[0].tls: cert and key go together',
+    ],
+    [
+      'a network that is none',
+      `routes:\n${route(`${PUBLIC}\n    networks: { deny: [10.0.0.0/33] }`)}`,
+      /^f:6:24: routes\[0\]\.networks\.deny\[0\]: must be a network such as/,
+    ],
+    ...[
+      ['request: { set: { X_Auth.User: a } }', 'request.set: X_Auth.User'],
+      ['request: { set: { Transfer-Encoding: a } }', 'request.set: Transfer-Encoding'],
+      ['request: { remove: [X-Forwarded-For] }', 'request.remove: X-Forwarded-For'],
+      ['request: { set: { transfer_encoding: a } }', 'request.set: transfer_encoding'],
+      ['request: { remove: [Host] }', 'request.remove: Host'],
+      ['response: { remove: [Content-Length] }', 'response.remove: Content-Length'],
+    ].map(([edit, told]): [string, string, RegExp] => [
+      `${edit}, which is the gateway’s own`,
+      `routes:\n${route(`${PUBLIC}\n    headers: { ${edit} }`)}`,
+      new RegExp(`^f:6:\\d+: routes\\[0\\]\\.headers\\.${told} is set by the gateway alone`),
+    ]),
+    [
+      'a header value of two lines',
+      `routes:\n${route(`${PUBLIC}\n    headers: { response: { set: { A: "b\\nc" } } }`)}`,
+      /^f:6:\d+: routes\[0\]\.headers\.response\.set\.A: has the wrong form/,
+    ],
+    ['a flow mapping that does not end', 'server: { port: 1\nroutes: []\n', /^f:2:1: /],
+    ['a tab as indentation', 'server:\n\tport: 1\n', /^f:2:1: Tabs are not allowed/],
+    ['the same key twice', 'server: {}\nserver: {}\n', /^f:2:1: Map keys must be unique/],
+    ['an alias of nothing', 'log: {}\nserver: *nobody\n', /^f:2:9: .*nobody/],
+    ['a list in place of sections', '- a\n', 'f:1:1: the file must hold a mapping of sections such as server: and routes:'],
+    ['a text in place of sections', 'hello\n', 'f:1:1: the file must hold a mapping of sections such as server: and routes:'],
+  ]
+  it.each(cases)('%s', (_, yaml, told) => {
+    expect(problems(yaml)).toEqual([typeof told === 'string' ? told : expect.stringMatching(told)])
+  })
+
+  it('roles that inherit each other by way of a third are told at each', () => {
+    expect(problems('auth:\n  roles:\n    a: { inherits: [b] }\n    b: { inherits: [c] }\n    c: { inherits: [a] }\n')).toEqual([
+      'f:3:21: auth.roles.a.inherits[0]: b inherits a already: one of the two must not',
+      'f:4:21: auth.roles.b.inherits[0]: c inherits b already: one of the two must not',
+      'f:5:21: auth.roles.c.inherits[0]: a inherits c already: one of the two must not',
+    ])
+  })
+
+  it('names a file that is missing', () => {
+    expect(() => loadConfig({ file: '/nowhere/p.yaml', env: {} })).toThrow('/nowhere/p.yaml: cannot read it: ENOENT')
+  })
+})
+
+describe('all problems are told at once', () => {
+  it('in the order of the file, whatever their kind', () => {
+    const yaml = `log: { levle: info }
+server: { workers: 2, replicas: 2, trustedProxies: [nowhere] }
+limits:
+  default: [perUsr]
+auth: { refresh: { graceSeconds: -1 } }
+routes:
+  - name: a
+    match: { path: /a }
+    upstream: ["http://h"]
+  - name: b
+    match: { path: /b }
+    upstream: ["http://h"]
+    access: public
+  - name: b
+    match: { path: /c }
+    upstream: ["http://h"]
+    access: public
+`
+    const told = problems(yaml, { env: { PORTCULLIS_SECRET_KEY: 'short', PORTCULLIS_LOG__LEVLE: 'x' } })
+    const at = (text: string) => told.filter((t) => t.startsWith(text))
+    for (const text of ['PORTCULLIS_SECRET_KEY: ', 'PORTCULLIS_LOG__LEVLE: ']) expect(at(text)).toHaveLength(1)
+    expect(told.filter((t) => t.startsWith('f:')).map((t) => t.split(': ').slice(0, 2).join(' '))).toEqual([
+      'f:1:8 log.levle',
+      'f:2:11 server.workers',
+      'f:2:23 server.replicas',
+      'f:2:53 server.trustedProxies[0]',
+      'f:4:13 limits.default[0]',
+      'f:5:20 auth.refresh.graceSeconds',
+      'f:7:5 routes[0]',
+      'f:14:5 routes[2].name',
+    ])
+  })
+
+  it('also the rules between settings of a section that holds a misspelt key', () => {
+    const told = problems('server:\n  prot: 1\n  replicas: 2\n  trustedProxies: [nowhere]\nlimits:\n  exmept: []\n  default: [zzz]\n')
+    expect(told.map((t) => t.split(': ').slice(0, 2).join(' '))).toEqual([
+      'f:2:3 server.prot',
+      'f:3:3 server.replicas',
+      'f:4:20 server.trustedProxies[0]',
+      'f:6:3 limits.exmept',
+      'f:7:13 limits.default[0]',
+    ])
+  })
+})
+
+describe('the environment', () => {
+  it('overrides any key: __ nests, camelCase is SNAKE_CASE, lists are split by comma', () => {
+    const { config } = load(GOOD, {
+      env: {
+        PORTCULLIS_SERVER__HOST: '::1',
+        PORTCULLIS_SERVER__TRUSTED_PROXIES: '10.0.0.0/8, fd00::/8',
+        PORTCULLIS_SERVER__WORKERS: '2',
+        PORTCULLIS_TOKENS__ACCESS_TTL_SECONDS: '60',
+        PORTCULLIS_TOKENS__EMAIL_CLAIMS: 'false',
+        PORTCULLIS_LOG__SAMPLE: '0.5',
+        PORTCULLIS_AUTH__PASSWORD__ARGON2__MEMORY_KI_B: '2048',
+        PORTCULLIS_LIMITS__POLICIES__PER_USER__LIMIT: '7',
+      },
+    })
+    expect(config.server).toMatchObject({ host: '::1', trustedProxies: ['10.0.0.0/8', 'fd00::/8'], workers: 2 })
+    expect(config.tokens).toMatchObject({ accessTtlSeconds: 60, emailClaims: false })
+    expect(config.log.sample).toBe(0.5)
+    expect(config.auth.password.argon2.memoryKiB).toBe(2048)
+    expect(config.limits.policies.perUser).toEqual({ limit: 7, windowSeconds: 60, key: 'principal' })
+  })
+
+  it('has short names for the usual three, and the long ones win over them', () => {
+    const short = { DATABASE_URL: 'postgres://short/d', REDIS_URL: 'redis://short', PORT: '1234' }
+    const { config } = load(GOOD, { env: short })
+    expect([config.database.url, config.redis.url, config.server.port]).toEqual(['postgres://short/d', 'redis://short', 1234])
+    expect(load(GOOD, { env: { ...short, PORTCULLIS_DATABASE__URL: 'postgres://long/d' } }).config.database.url).toBe('postgres://long/d')
+  })
+
+  it('may name a file that holds the value: …_FILE', () => {
+    const env = {
+      DATABASE_URL_FILE: fileWith('postgres://from-file/d\n'),
+      PORTCULLIS_LOG__LEVEL_FILE: fileWith('debug'),
+      PORTCULLIS_SECRET_KEY: undefined,
+      PORTCULLIS_SECRET_KEY_FILE: fileWith(`${KEY}\n`),
+    }
+    const { config, secrets } = load(GOOD, { env })
+    expect([config.database.url, config.log.level]).toEqual(['postgres://from-file/d', 'debug'])
+    expect(secrets.secretKey?.toString('base64')).toBe(KEY)
+    expect(problems(GOOD, { env: { DATABASE_URL_FILE: '/nowhere/x' } })).toEqual(['DATABASE_URL_FILE: cannot read /nowhere/x: ENOENT'])
+  })
+
+  it('that is not ours is left alone; an empty value is none', () => {
+    expect(load(GOOD, { env: { HOST: 'x', SERVER__PORT: '1', PORTCULLIS_SERVER__HOST: '' } }).config.server.host).toBe('127.0.0.1')
+  })
+
+  it.each([
+    ['PORTCULLIS_SERVER__PROT', 'PORTCULLIS_SERVER__PORT'],
+    ['PORTCULLIS_SERVR__PORT', 'PORTCULLIS_SERVER__PORT'],
+    ['PORTCULLIS_DATABASE__POOLSIZE', 'PORTCULLIS_DATABASE__POOL_SIZE'],
+    ['PORTCULLIS_SECRET_KEYY', 'PORTCULLIS_SECRET_KEY'],
+  ])('with an unknown %s is fatal, and the right spelling is told', (name, right) => {
+    expect(problems(GOOD, { env: { [name]: '1' } })).toEqual([expect.stringMatching(new RegExp(`^${name}: no such setting.*${right}\\b`))])
+  })
+
+  it('is named as the place of a value that is wrong, also of one in a list', () => {
+    expect(problems(GOOD, { env: { PORT: 'eighty' } })).toEqual(['PORT: server.port: must be an integer, not "eighty"'])
+    expect(problems(GOOD, { env: { PORTCULLIS_SERVER__TRUSTED_PROXIES: '10.0.0.0/8,nowhere' } })).toEqual([
+      expect.stringMatching(/^PORTCULLIS_SERVER__TRUSTED_PROXIES: server\.trustedProxies\[1\]: must be a network/),
+    ])
+  })
+
+  it('alone is a configuration, too', () => {
+    const { config } = loadConfig({ env: { PORTCULLIS_SECRET_KEY: KEY, PORT: '99' } })
+    expect(config.server.port).toBe(99)
+  })
+})
+
+describe('flags', () => {
+  it('win over the environment, which wins over the file', () => {
+    const env = { PORT: '1111', PORTCULLIS_SERVER__HOST: 'from-env' }
+    const { server } = load(GOOD, { env, flags: ['server.port=2222'] }).config
+    expect([server.host, server.port, server.trustedProxies]).toEqual(['from-env', 2222, ['10.0.0.0/8']])
+  })
+
+  it('are named as the place of what is wrong with them', () => {
+    expect(problems(GOOD, { flags: ['server.port=-1', 'log.level'] })).toEqual([
+      '--set log.level: write it as --set section.key=value',
+      '--set server.port: server.port: must be >= 0, not -1',
+    ])
+  })
+
+  it('that name no setting are told with the right spelling', () => {
+    expect(problems(GOOD, { flags: ['server.prot=1'] })).toEqual([
+      expect.stringMatching(/^--set server\.prot: no such setting.*server\.port/),
+    ])
+  })
+})
+
+describe('secrets', () => {
+  it('are required, but not by whoever only judges', () => {
+    const file = fileWith(GOOD)
+    expect(() => loadConfig({ file, env: {} })).toThrow(/^PORTCULLIS_SECRET_KEY: required: 32 random bytes in base64/)
+    expect(loadConfig({ file, env: {}, needSecrets: false }).secrets.secretKey).toBeNull()
+  })
+
+  it('of the wrong length or without randomness are refused and never repeated', () => {
+    const wrong = {
+      'must be 32 bytes in base64 (it holds 16)': Buffer.from('0123456789abcdef').toString('base64'),
+      'must be 32 bytes in base64 (it holds 33)': Buffer.from('0123456789abcdef0123456789abcdefX').toString('base64'),
+      'is not random': Buffer.alloc(32, 'ab').toString('base64'),
+    }
+    for (const [message, value] of Object.entries(wrong)) {
+      for (const name of ['PORTCULLIS_SECRET_KEY', 'PORTCULLIS_SECRET_KEY_PREVIOUS']) {
+        const told = problems(GOOD, { env: { [name]: value } })
+        expect(told).toEqual([expect.stringContaining(`${name}: ${message}`)])
+        expect(told.join()).not.toContain(value)
+      }
+    }
+  })
+
+  it('in an address that is wrong are not repeated either', () => {
+    const told = problems(GOOD, { env: { DATABASE_URL: 'mysql://gate:s3cr3t-pw@h/db', REDIS_URL: 'rediss//:s3cr3t-pw@h' } })
+    expect(told).toHaveLength(2)
+    expect(told.join()).not.toContain('s3cr3t-pw')
+  })
+})
+
+describe('a warning is told, and stops nothing', () => {
+  it.each([
+    '127.0.0.1/32',
+    '10.1.0.0/16',
+    '172.20.0.0/16',
+    '192.168.1.7',
+    '::1',
+    'fd00::/8',
+  ])('%s exempt without trusted proxies', (net) => {
+    expect(warnings(`limits:\n  exempt: ["${net}"]\n`)).toEqual([
+      expect.stringMatching(/^f:2:12: limits\.exempt\[0\]: exempts a private network/),
+    ])
+    expect(warnings(`server: { trustedProxies: [10.0.0.0/8] }\nlimits:\n  exempt: ["${net}"]\n`)).toEqual([])
+  })
+
+  it('for TLS files of an upstream that is asked without TLS', () => {
+    const upstream = '{ url: "http://h", tls: { ca: f } }'
+    expect(warnings(`routes:\n  - { name: a, match: { path: /a }, upstream: [${upstream}], access: public }\n`)).toEqual([
+      'f:2:67: routes[0].upstream[0].tls: is of no use for http://h',
+    ])
+  })
+
+  it('not for a public network', () => {
+    expect(warnings('limits:\n  exempt: [203.0.113.0/24]\n')).toEqual([])
+  })
+
+  it('for a role that auth.roles does not know, with the right spelling', () => {
+    expect(warnings(`routes:\n${route(PUBLIC.replace('public', '{ anyOf: [{ roles: [admn] }, { roles: [user] }] }'))}`)).toEqual([
+      'f:5:5: routes[0].access: role admn is not in auth.roles; did you mean admin?',
+    ])
+  })
+
+  it.each(['/auth', '/Auth/x', '/health', '/.well-known/jwks.json'])('for a route on our own path %s', (path) => {
+    expect(warnings(`routes:\n${route(PUBLIC.replace('/a', path))}`)).toEqual([
+      expect.stringMatching(/^f:4:14: routes\[0\]\.match\.path: .*never reached/),
+    ])
+  })
+})
+
+describe('a laxer route', () => {
+  const two = (lax: string, strict: string, laxUpstream = 'http://api:3000') => `routes:
+  - { name: lax, upstream: ["${laxUpstream}"], access: public, ${lax} }
+  - { name: strict, upstream: ["http://api:3000"], access: { roles: [admin] }, ${strict} }
+`
+  const admin = 'match: { path: /admin }'
+  it.each([
+    [
+      'by another host',
+      'match: { path: /, host: old.example.com }',
+      'match: { path: /admin, host: api.example.com }',
+      'old.example.com/admin',
+    ],
+    ['after its rewrite', 'match: { path: /open }, rewrite: { prefix: / }', admin, '/open/admin'],
+    ['after a rewrite below it', 'match: { path: /open }, rewrite: { prefix: /admin/reports }', admin, '/open'],
+    [
+      'after a rewrite of the stricter one',
+      'match: { path: /internal }',
+      'match: { path: /admin }, rewrite: { prefix: /internal/x }',
+      '/internal/x',
+    ],
+    [
+      'by host and in another case',
+      'match: { path: /ADMIN, host: old.example.com }',
+      'match: { path: /admin, host: api.example.com }',
+      'old.example.com/',
+    ],
+  ])("that reaches a stricter one's paths %s is a problem", (_, lax, strict, way) => {
+    const told = problems(two(lax, strict))
+    expect(told).toEqual([
+      expect.stringMatching(/^f:2:\d+: routes\[0\]\.match: .*reaches what route strict protects \(role admin\) with public access$/),
+    ])
+    expect(told[0]!.toLowerCase()).toContain(way)
+  })
+
+  it.each([
+    ['a short public path beside a longer protected one', 'match: { path: / }', admin, 'http://api:3000'],
+    ['a longer public path below a protected one', 'match: { path: /admin/login }', admin, 'http://api:3000'],
+    [
+      'another upstream',
+      'match: { path: /, host: old.example.com }',
+      'match: { path: /admin, host: api.example.com }',
+      'http://other:3000',
+    ],
+    ['a rewrite to somewhere else', 'match: { path: /open }, rewrite: { prefix: /public }', admin, 'http://api:3000'],
+    ['a path that only begins alike', 'match: { path: /open }, rewrite: { prefix: /administration }', admin, 'http://api:3000'],
+  ])('is no problem: %s', (_, lax, strict, upstream) => {
+    expect(problems(two(lax, strict, upstream))).toEqual([])
+  })
+})
+
+describe('any text whatever', () => {
+  const bits = [
+    '',
+    ' ',
+    '\n',
+    '\t',
+    '{',
+    '}',
+    '[',
+    ']',
+    ':',
+    ': ',
+    '- ',
+    '*a',
+    '&a ',
+    '!!',
+    '"',
+    "'",
+    '#',
+    '0',
+    '9',
+    '-1',
+    'null',
+    '~',
+    '__proto__: ',
+    '/',
+    '%',
+    '<<: ',
+    '? ',
+  ]
+  const change = fc.record({
+    at: fc.nat(GOOD.length),
+    cut: fc.nat(12),
+    put: fc.oneof(fc.constantFrom(...bits), fc.string({ maxLength: 5 })),
+  })
+
+  it('is either a configuration or a ConfigError with places in it', () => {
+    const property = fc.property(fc.array(change, { minLength: 1, maxLength: 4 }), (changes) => {
+      const text = changes.reduce((t, { at, cut, put }) => t.slice(0, at) + put + t.slice(at + cut), GOOD)
+      for (const told of problems(text)) expect(told).toMatch(/^(f:\d+:\d+|f): ./)
+    })
+    fc.assert(property, { numRuns: Number(process.env.FUZZ_RUNS ?? 500), seed: 20_261_101 })
+  }, 120_000)
+})

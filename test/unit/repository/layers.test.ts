@@ -1,0 +1,46 @@
+/** The house of docs/architecture.md, held by reading the imports: five storeys, and no arrow between them or their folders that points up. */
+import { expect, it } from 'vitest'
+import { circlesOf, folderGraph, readImports, STOREYS, storeyOf } from '../../support/imports.ts'
+
+const imports = await readImports()
+const show = ({ from, to }: { from: string; to: string }) => `${from} → ${to}`
+
+it('reads the imports', () => {
+  expect(imports.length).toBeGreaterThan(1000)
+  expect(imports.map(show)).toContain('src/proxy/pipeline.ts → src/proxy/routing/match-route.ts')
+})
+
+it('every file stands in a storey', () => {
+  const files = new Set(imports.map(({ from }) => from))
+  expect([...files].filter((file) => storeyOf(file) === null)).toEqual([])
+})
+
+it('no file imports from a higher storey', () => {
+  const rank = (file: string) => STOREYS.indexOf(storeyOf(file)!)
+  expect(imports.filter(({ from, to }) => storeyOf(to) && rank(to) < rank(from)).map(show)).toEqual([])
+})
+
+it('no folder imports itself through others', () => {
+  expect(circlesOf(folderGraph(imports))).toEqual([])
+})
+
+it('no file imports itself through others at run time', () => {
+  const atRunTime = imports.filter(({ isType, to }) => !isType && to.endsWith('.ts'))
+  const next = Map.groupBy(atRunTime, ({ from }) => from)
+  expect(circlesOf(new Map([...next].map(([from, all]) => [from, new Set(all.map(({ to }) => to))])))).toEqual([])
+})
+
+it.each<[string, RegExp, RegExp]>([
+  [
+    'fastify stays at the edge',
+    /^(fastify$|@fastify\/)/,
+    /^src\/(app\/|platform\/http\/|identity\/access\/require-auth|proxy\/(pipeline|stages|cors|forward\/websocket)\.ts|.*\.routes\.ts)/,
+  ],
+  ['kysely stays in the database folder and the repos', /^kysely/, /^(src\/platform\/db\/|migrations\/|.*\.repo\.ts$)/],
+  ['ioredis stays in one file', /^ioredis/, /^src\/platform\/redis\.ts$/],
+  ['only routes and what mounts them know routes', /\.routes\.ts$/, /^(src\/app\/|.*\.routes\.ts$)/],
+])('%s', (_name, what, where) => {
+  const found = imports.filter(({ to }) => what.test(to))
+  expect(found.length).toBeGreaterThan(0)
+  expect(found.filter(({ from }) => !where.test(from)).map(show)).toEqual([])
+})
