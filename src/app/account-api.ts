@@ -83,88 +83,35 @@ export function createEndpoints({
   authenticate,
   lastErrors,
 }: EndpointsDeps): Endpoints {
-  const { config, logger, clock, metrics, db, secrets, keyring, revocations, sessionRevoker, passwords, policy, audit, outbox, devices } =
-    core
+  const { config, logger, clock, metrics, db, secrets, keyring, revocations, accounts, passwords, policy, outbox, devices } = core
 
   const limits = createCredentialLimits(limiter, secrets, config.limits.credentials)
-  const passwordCheck = createPasswordCheck({ db, audit, passwords, limits })
-  const loginCompletion = createLoginCompletion({ sessionOpener, devices, audit })
+  const passwordCheck = createPasswordCheck({ db, accounts, passwords, limits })
+  const loginCompletion = createLoginCompletion({ sessionOpener, devices })
   const mfaTokens = createMfaTokens({ keyring, issuer: config.tokens.issuer, clock })
   const factor = createSecondFactor({ secrets })
-  const codeAttempts = createCodeAttempts({ db, audit, limits, metrics })
-  const login = createLogin({ db, audit, passwords, limits, devices, loginCompletion, mfaTokens, metrics })
-  const loginMfa = createLoginMfa({ db, mfaTokens, factor, codeAttempts, devices, loginCompletion, outbox, metrics })
-  const proving = { db, audit, outbox, passwordCheck, factor, codeAttempts, sessionRevoker, revocations, metrics }
-  const reauthenticate = createReauthentication({ ...proving, sessionOpener })
-  const enrolment = createEnrolment({ ...proving, clock, config })
-  const sessions = createSessions({ db, metrics, audit, sessionRevoker, revocations })
+  const codeAttempts = createCodeAttempts({ accounts, limits, metrics })
+  const login = createLogin({ db, accounts, passwords, limits, devices, loginCompletion, mfaTokens })
+  const loginMfa = createLoginMfa({ db, accounts, mfaTokens, factor, codeAttempts, devices, loginCompletion, outbox })
+  const reauthenticate = createReauthentication({ accounts, outbox, passwordCheck, factor, codeAttempts, sessionOpener })
+  const enrolment = createEnrolment({ db, clock, config, accounts, outbox, passwordCheck, factor, codeAttempts })
+  const sessions = createSessions({ db, accounts })
   const requireAuth = createRequireAuth(authenticate)
   const backgroundQueue = createBackgroundQueue(logger)
   const links = createLinks(config)
-  const pending = createPendingRegistrations({ db, audit, limits, links, outbox, backgroundQueue })
-  const register = createRegister({
-    db,
-    audit,
-    config,
-    passwords,
-    policy,
-    limits,
-    sessionOpener,
-    loginCompletion,
-    devices,
-    links,
-    outbox,
-    pending,
-    metrics,
-  })
-  const verification = createEmailVerification({ db, audit, limits, links, outbox, pending, sessionRevoker, revocations, metrics })
-  const refresh = createRefresh({ refreshTokens, sessionOpener, revocations, limits, metrics, logger })
-  const logout = createLogout({ db, metrics, audit, sessionRevoker, revocations, refreshTokens })
-  const profile = createProfile({
-    db,
-    clock,
-    audit,
-    auth: config.auth,
-    limits,
-    links,
-    outbox,
-    passwordCheck,
-    sessionRevoker,
-    revocations,
-    metrics,
-  })
-  const changePassword = createPasswordChange({
-    db,
-    audit,
-    outbox,
-    passwords,
-    policy,
-    passwordCheck,
-    sessionRevoker,
-    sessionOpener,
-    revocations,
-    metrics,
-  })
-  const recovery = createRecovery({
-    db,
-    audit,
-    outbox,
-    links,
-    passwords,
-    policy,
-    limits,
-    sessionRevoker,
-    revocations,
-    backgroundQueue,
-    metrics,
-  })
-
-  const apiKeys = createApiKeys({ db, clock, audit, outbox, sessionRevoker, revocations, grantsOf, config, metrics })
-
-  const deleteAccount = createAccountDeletion({ db, audit, clock, passwordCheck, eraseAccount: core.eraseAccount, revocations, metrics })
+  const pending = createPendingRegistrations({ accounts, limits, links, outbox, backgroundQueue })
+  const register = createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, links, outbox, pending })
+  const verification = createEmailVerification({ db, accounts, limits, links, outbox, pending })
+  const refresh = createRefresh({ refreshTokens, sessionOpener, limits, metrics, logger })
+  const logout = createLogout({ accounts, refreshTokens })
+  const profile = createProfile({ db, clock, accounts, auth: config.auth, limits, links, outbox, passwordCheck })
+  const changePassword = createPasswordChange({ accounts, outbox, passwords, policy, passwordCheck, sessionOpener })
+  const recovery = createRecovery({ db, accounts, outbox, links, passwords, policy, limits, backgroundQueue })
+  const apiKeys = createApiKeys({ db, clock, accounts, outbox, grantsOf, config })
+  const deleteAccount = createAccountDeletion({ accounts, clock, passwordCheck, eraseAccount: core.eraseAccount })
   const assertions = createClientAssertions({ db, clock, config })
-  const authenticateClient = createClientAuthentication({ db, audit, limits, assertions, metrics })
-  const grantToken = createTokenGrant({ db, audit, authenticateClient, accessTokens, grantsOf, metrics })
+  const authenticateClient = createClientAuthentication({ db, accounts, limits, assertions })
+  const grantToken = createTokenGrant({ accounts, authenticateClient, accessTokens, grantsOf })
   const introspect = createIntrospection({
     authenticateClient,
     accessTokens,
@@ -176,17 +123,14 @@ export function createEndpoints({
     tokens: config.tokens,
   })
   const revokeToken = createTokenRevocation({
-    db,
-    audit,
+    accounts,
     authenticateClient,
     accessTokens,
     refreshTokens,
     apiKeys,
     logout,
-    clientRevoker: core.clientRevoker,
     revocations,
     limitInvalidTokens,
-    metrics,
   })
 
   return {

@@ -54,15 +54,15 @@ export interface App {
 export async function buildApp(options: BuildOptions): Promise<App> {
   const { team } = options
   const core = await buildCore(options)
-  const { config, logger, clock, metrics, database, db, redis, secrets, keyring, revocations, sessionRevoker, audit, outbox } = core
+  const { config, logger, clock, metrics, database, db, redis, secrets, keyring, revocations, accounts, outbox } = core
 
   const guard = createRedisGuard(() => clock.steady())
   const shares = config.server.replicas * (team?.workers ?? 1)
   const limiter = createLimiter({ redis, guard, shares, counters: createCounterTable(db), metrics })
   const accessTokens = createAccessTokens({ keyring, tokens: config.tokens, clock })
-  const refreshTokens = createRefreshTokens({ db, audit, outbox, secrets, sessionRevoker, tokens: config.tokens, auth: config.auth })
+  const refreshTokens = createRefreshTokens({ db, accounts, outbox, secrets, tokens: config.tokens, auth: config.auth })
   const grantsOf = createRoles(config.auth.roles)
-  const sessionOpener = createSessionOpener({ accessTokens, refreshTokens, sessionRevoker, revocations, grantsOf, config })
+  const sessionOpener = createSessionOpener({ accessTokens, refreshTokens, grantsOf, config })
   const limitInvalidTokens = createInvalidTokenLimit(limiter, config.limits.credentials)
   const keyAuthentication = createApiKeyAuthentication({ db, revocations, limitInvalidTokens, grantsOf, config, metrics, clock })
   const { authenticate: authenticateKey } = keyAuthentication

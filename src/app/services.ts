@@ -8,9 +8,8 @@ import { createPasswordPolicy } from '../identity/credentials/password-policy.ts
 import { createPasswords } from '../identity/credentials/passwords.ts'
 import { resealFactors } from '../identity/factors/reseal-factors.ts'
 import { createClients } from '../identity/oauth/clients.service.ts'
-import { createClientRevoker } from '../identity/oauth/revoke-client.ts'
+import { createAccounts } from '../identity/sessions/account-transaction.ts'
 import { createRevocations } from '../identity/sessions/revocations.ts'
-import { createSessionRevoker } from '../identity/sessions/revoke-sessions.ts'
 import { createKeyring } from '../identity/tokens/keyring.ts'
 import { createLastAdmin } from '../identity/users/last-admin.ts'
 import { createAudit } from '../platform/audit/audit.ts'
@@ -78,32 +77,29 @@ export async function buildCore({ config, secrets: values, logger, clock = syste
     logger,
     broadcasts: [team?.siblings, redis?.broadcast].filter((b) => b !== undefined),
   })
-  const sessionRevoker = createSessionRevoker(revocations, config.tokens)
   const passwords = await createPasswords(config.auth.password, metrics, hasher)
   const policy = createPasswordPolicy(config, metrics, logger)
   const audit = createAudit({ secrets })
+  const accounts = createAccounts({ db, audit, revocations, metrics, tokens: config.tokens })
   const outbox = createOutbox({ secrets })
   const devices = createDevices({ db, outbox })
   const mails = transport ?? openTransport(config, logger)
   const sender = createSender({ db, secrets, transport: mails, metrics, logger })
   const keepAdmin = createLastAdmin(config.auth.roles)
-  const eraseAccount = createAccountErasure({ audit, sessionRevoker, keepAdmin })
+  const eraseAccount = createAccountErasure({ audit, keepAdmin })
   const administration = createAdministration({
     db,
+    accounts,
     audit,
     config,
     passwords,
     policy,
     keyring,
     outbox,
-    sessionRevoker,
-    revocations,
     keepAdmin,
     eraseAccount,
-    metrics,
   })
-  const clientRevoker = createClientRevoker(revocations, config.tokens)
-  const clients = createClients({ db, audit, clientRevoker, revocations, metrics })
+  const clients = createClients({ db, accounts })
   const { sealSeconds, retentionDays } = config.auth.audit
   const sealer = createSealer({ db, secrets, audit, sealSeconds, metrics, logger })
   const removeOldAudit = createAuditRetention({ secrets, audit, retentionDays })
@@ -121,7 +117,7 @@ export async function buildCore({ config, secrets: values, logger, clock = syste
     secrets,
     keyring,
     revocations,
-    sessionRevoker,
+    accounts,
     passwords,
     policy,
     audit,
@@ -131,8 +127,7 @@ export async function buildCore({ config, secrets: values, logger, clock = syste
     devices,
     sender,
     administration,
-    importUsers: createImport({ db, audit }),
-    clientRevoker,
+    importUsers: createImport({ db, accounts }),
     clients,
     cleanup,
     async close() {
@@ -147,14 +142,14 @@ export async function buildCore({ config, secrets: values, logger, clock = syste
 
 /** The database as this version needs it, with a signing key and the first admin. */
 export async function prepare(core: Core, { adminMustChangePassword = true }: BuildOptions): Promise<void> {
-  const { db, audit, config, passwords, policy, logger, keyring } = core
+  const { db, accounts, config, passwords, policy, logger, keyring } = core
   for (const name of await migrateUp(db)) logger.info({ migration: name }, 'migrated')
   await keyring.load()
   await resealFactors(core)
   const { adminEmail, adminPassword } = core.values
   if (!adminEmail || !adminPassword) return
   const admin = { email: adminEmail, password: adminPassword, mustChangePassword: adminMustChangePassword }
-  await bootstrapAdmin(admin, { db, audit, config, passwords, policy, logger })
+  await bootstrapAdmin(admin, { db, accounts, config, passwords, policy, logger })
 }
 
 /** What is done once, however many processes serve. */

@@ -138,7 +138,7 @@ async function readImport({ 'dry-run': isDryRun = false }: UsersArgs['values'], 
     const summary = await importUsers(input, {
       isDryRun,
       by: BY_OPERATOR,
-      tell: (line, text) => complain(`line ${line}: ${text}`),
+      report: (line, text) => complain(`line ${line}: ${text}`),
       progress: (lines) => process.stderr.isTTY && complain(`${lines} lines`),
     })
     print(JSON.stringify(summary))

@@ -29,15 +29,21 @@ export function storeyOf(file: string): Storey | null {
 const STATEMENT = /^(?:import|export)\s+(type\s+)?(?:[^'"]*?\sfrom\s+)?'([^']+)'/gm
 const CALL = /\bimport\('([^']+)'\)/g
 
+/** Path from the root of the repository → text, for every file of the product. */
+export async function readSources(): Promise<Map<string, string>> {
+  const sources = new Map<string, string>()
+  for (const pattern of ['src/**/*.ts', 'migrations/*.ts'])
+    for await (const file of glob(pattern, { cwd: ROOT })) sources.set(file, readFileSync(join(ROOT, file), 'utf8'))
+  return sources
+}
+
 export async function readImports(): Promise<Import[]> {
   const found: Import[] = []
-  for (const pattern of ['src/**/*.ts', 'migrations/*.ts'])
-    for await (const from of glob(pattern, { cwd: ROOT })) {
-      const text = readFileSync(join(ROOT, from), 'utf8')
-      const resolved = (name: string) => (name.startsWith('.') ? join(dirname(from), name) : name)
-      for (const [, type, name] of text.matchAll(STATEMENT)) found.push({ from, to: resolved(name!), isType: type !== undefined })
-      for (const [, name] of text.matchAll(CALL)) found.push({ from, to: resolved(name!), isType: false })
-    }
+  for (const [from, text] of await readSources()) {
+    const resolved = (name: string) => (name.startsWith('.') ? join(dirname(from), name) : name)
+    for (const [, type, name] of text.matchAll(STATEMENT)) found.push({ from, to: resolved(name!), isType: type !== undefined })
+    for (const [, name] of text.matchAll(CALL)) found.push({ from, to: resolved(name!), isType: false })
+  }
   return found
 }
 

@@ -1,6 +1,7 @@
-/** Somebody has shown all that is asked of them: the session opens, and the device is remembered. */
-import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
-import { databaseNow, type Transaction } from '../../platform/db/database.ts'
+/** The end of a login or registration: the device is remembered, and the session opens. */
+import type { AuditContext } from '../../platform/audit/audit.ts'
+import { databaseNow } from '../../platform/db/database.ts'
+import type { AccountTransaction } from '../sessions/account-transaction.ts'
 import type { Opened, SessionOpener, TokenPair } from '../sessions/open-session.ts'
 import type { UserView } from '../users/user-view.ts'
 import { type User, updateUser } from '../users/users.repo.ts'
@@ -8,38 +9,35 @@ import type { Device } from './devices.repo.ts'
 import type { Devices } from './devices.ts'
 
 export interface Entry {
-  /** RFC 8176: by what. */
+  /** RFC 8176: how the user has authenticated. */
   amr: string[]
   device: { token: string | undefined; device: Device | null }
-  /** The audit row's. */
-  event: string
-  detail?: string
-  context: AuditContext
 }
+
+export type Entered = Opened & { deviceToken: string }
 
 export interface LoginCompletion {
-  /** In the caller's transaction, which holds the user's lock. */
-  enter(trx: Transaction, user: User, entry: Entry): Promise<Opened & { deviceToken: string }>
+  /** The first session of a new user. */
+  open(tx: AccountTransaction, user: User, entry: Entry, context: AuditContext): Promise<Entered>
+  /** The session of a login, with its audit row. @param user locked by this transaction */
+  enter(tx: AccountTransaction, user: User, entry: Entry & { detail?: string }, context: AuditContext): Promise<Entered>
   /** After the commit. */
-  answer(entered: Opened & { deviceToken: string }): Promise<TokenPair & { user: UserView; device_token: string }>
+  answer(entered: Entered): Promise<TokenPair & { user: UserView; device_token: string }>
 }
 
-export function createLoginCompletion({
-  sessionOpener,
-  devices,
-  audit,
-}: {
-  sessionOpener: SessionOpener
-  devices: Devices
-  audit: Audit
-}): LoginCompletion {
+export function createLoginCompletion({ sessionOpener, devices }: { sessionOpener: SessionOpener; devices: Devices }): LoginCompletion {
+  const open: LoginCompletion['open'] = async (tx, user, { amr, device }, context) => {
+    const { deviceId, deviceToken } = await devices.remember(tx.trx, user, device, context)
+    return { ...(await sessionOpener.open(tx, user, { amr, deviceId }, context)), deviceToken }
+  }
+
   return {
-    async enter(trx, user, { amr, device, event, detail, context }) {
-      const current = await updateUser(trx, user.id, { last_login_at: await databaseNow(trx) })
-      const { deviceId, deviceToken } = await devices.remember(trx, current, device, context)
-      const opened = await sessionOpener.open(trx, current, { amr, deviceId }, context)
-      await audit.record(trx, { event, outcome: 'success', userId: user.id, sessionId: opened.session.id, detail: detail ?? null, context })
-      return { ...opened, deviceToken }
+    open,
+    async enter(tx, user, { detail, ...entry }, context) {
+      const current = await updateUser(tx.trx, user.id, { last_login_at: await databaseNow(tx.trx) })
+      const entered = await open(tx, current, entry, context)
+      await tx.record({ userId: user.id, sessionId: entered.session.id, detail: detail ?? null })
+      return entered
     },
     async answer({ deviceToken, ...opened }) {
       return { ...(await sessionOpener.answer(opened)), device_token: deviceToken }

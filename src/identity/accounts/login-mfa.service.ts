@@ -1,13 +1,12 @@
-/** The second half of a login: the code, for the token that the password was answered with. */
+/** The second step of a login: the code, with the token from the first step. */
 import type { AuditContext } from '../../platform/audit/audit.ts'
-import { type Db, databaseNow, inTransaction } from '../../platform/db/database.ts'
+import { type Db, databaseNow } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
-import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
-import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import { notifyOfBackupCode } from '../factors/backup-code-notice.ts'
 import { type CodeAttempts, wrongCode } from '../factors/code-attempts.ts'
 import type { SecondFactor } from '../factors/second-factor.ts'
+import type { Accounts } from '../sessions/account-transaction.ts'
 import type { MfaTokens } from '../tokens/mfa-tokens.ts'
 import { markUsed } from '../tokens/used-tokens.repo.ts'
 import { findUserById, lockUser } from '../users/users.repo.ts'
@@ -16,13 +15,13 @@ import type { Devices } from './devices.ts'
 
 export interface LoginMfaDeps {
   db: Db
+  accounts: Accounts
   mfaTokens: MfaTokens
   factor: SecondFactor
   codeAttempts: CodeAttempts
   devices: Devices
   loginCompletion: LoginCompletion
   outbox: Outbox
-  metrics: Metrics
 }
 
 export interface LoginMfaInput {
@@ -31,10 +30,10 @@ export interface LoginMfaInput {
   device_token?: string
 }
 
-/** RFC 8176: a password and a code, which makes several factors. */
+/** RFC 8176: a password and a code are several factors. */
 export const WITH_FACTOR = ['pwd', 'otp', 'mfa']
 
-export function createLoginMfa({ db, mfaTokens, factor, codeAttempts, devices, loginCompletion, outbox, metrics }: LoginMfaDeps) {
+export function createLoginMfa({ db, accounts, mfaTokens, factor, codeAttempts, devices, loginCompletion, outbox }: LoginMfaDeps) {
   async function finish(input: LoginMfaInput, context: AuditContext) {
     const claims = await mfaTokens.verify(input.mfa_token)
     const user = await findUserById(db, claims.userId)
@@ -44,7 +43,8 @@ export function createLoginMfa({ db, mfaTokens, factor, codeAttempts, devices, l
     const device = { token: input.device_token, device: presented }
 
     const { entered } = await codeAttempts.count({ user, known, event: 'login', context }, () =>
-      inTransaction(db, async (trx) => {
+      accounts.transaction('login', context, async (tx) => {
+        const { trx } = tx
         const locked = await lockUser(trx, user.id)
         if (!locked || locked.disabled_at || locked.session_epoch !== claims.sessionEpoch)
           throw problem('mfa_token_invalid', { cause: 'the account changed since the password was checked' })
@@ -53,12 +53,12 @@ export function createLoginMfa({ db, mfaTokens, factor, codeAttempts, devices, l
         const shown = await factor.use(trx, user.id, input.code, now)
         if (!shown) throw wrongCode()
         await notifyOfBackupCode(trx, outbox, { user: locked, shown, now, context })
-        const entry = { amr: WITH_FACTOR, device, event: 'login', detail: shown.type, context }
-        return { shown, entered: await loginCompletion.enter(trx, locked, entry) }
+        const entry = { amr: WITH_FACTOR, device, detail: shown.type }
+        return { shown, entered: await loginCompletion.enter(tx, locked, entry, context) }
       }),
     )
     return loginCompletion.answer(entered)
   }
 
-  return countOutcome((outcome) => metrics.logins.inc({ outcome }), finish)
+  return accounts.counted('login', finish)
 }

@@ -1,13 +1,12 @@
-/** Find the user, check the password with equal work for everybody, ask for the second factor where there is one, open the session. */
+/** Finds the user, checks the password with equal work for every name, asks for the second factor if there is one, and opens the session. */
 
-import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
-import { type Db, inTransaction } from '../../platform/db/database.ts'
+import type { AuditContext } from '../../platform/audit/audit.ts'
+import type { Db } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
-import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
-import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { Lane, Passwords } from '../credentials/passwords.ts'
+import type { Accounts } from '../sessions/account-transaction.ts'
 import type { MfaTokens } from '../tokens/mfa-tokens.ts'
 import { canonicalLogin } from '../users/canonical-login.ts'
 import { findUserByLogin, lockUser, replaceHash, type User } from '../users/users.repo.ts'
@@ -17,13 +16,12 @@ import type { Devices } from './devices.ts'
 
 export interface LoginDeps {
   db: Db
-  audit: Audit
+  accounts: Accounts
   passwords: Passwords
   limits: CredentialLimits
   devices: Devices
   loginCompletion: LoginCompletion
   mfaTokens: MfaTokens
-  metrics: Metrics
 }
 
 export interface LoginInput {
@@ -32,16 +30,16 @@ export interface LoginInput {
   device_token?: string
 }
 
-/** Where nobody is called so, as much is looked up for this one. */
+/** For an unknown name the devices of this user are looked up, so that the work is equal. */
 const NOBODY = { id: '00000000-0000-0000-0000-000000000000' }
 
-export function createLogin({ db, audit, passwords, limits, devices, loginCompletion, mfaTokens, metrics }: LoginDeps) {
+export function createLogin({ db, accounts, passwords, limits, devices, loginCompletion, mfaTokens }: LoginDeps) {
   async function login(input: LoginInput, context: RequestContext) {
     const presented = input.device_token === undefined ? null : await devices.find(input.device_token)
     passwords.assertRoom(presented ? 'known' : 'stranger')
     const name = canonicalLogin(input.login)
-    // who has registered and not proven the address is nobody yet: anybody may register any address, and must not learn by that whose it is.
-    // Postgres holds no NUL, so nobody is called that
+    // a registration with an unproven address is no user yet: anybody can register any address, and must not learn whether it has an account.
+    // Postgres stores no NUL, so no user has it in a name
     const user = name.includes('\0') ? null : ((await findUserByLogin(db, name)) ?? null)
     const known = await devices.recognise(user ?? NOBODY, presented, context.ip)
     const device = { token: input.device_token, device: presented }
@@ -64,15 +62,16 @@ export function createLogin({ db, audit, passwords, limits, devices, loginComple
     }
     const rehashed = passwords.needsRehash(user.password_hash) ? await passwords.hash(password) : null
 
-    const entered = await inTransaction(db, async (trx) => {
+    const entered = await accounts.transaction('login', context, async (tx) => {
+      const { trx } = tx
       const locked = await lockUser(trx, user.id)
-      // the password was checked without a lock: what it was checked against must still hold
+      // the password was checked without a lock: the account must not have changed since
       const isSame =
         locked && locked.password_hash === user.password_hash && locked.session_epoch === user.session_epoch && !locked.disabled_at
       if (!isSame) return 'changed'
       if (rehashed) await replaceHash(trx, user.id, user.password_hash, rehashed)
-      if (!locked.mfa_enabled) return loginCompletion.enter(trx, locked, { amr: ['pwd'], device, event: 'login', context })
-      await audit.record(trx, { event: 'login', outcome: 'mfa_required', userId: user.id, context })
+      if (!locked.mfa_enabled) return loginCompletion.enter(tx, locked, { amr: ['pwd'], device }, context)
+      await tx.record({ outcome: 'mfa_required', userId: user.id })
       return null
     })
     if (entered === 'changed') throw await refusal(user, 'the account changed while the password was checked', context)
@@ -81,13 +80,13 @@ export function createLogin({ db, audit, passwords, limits, devices, loginComple
     return { mfa_required: true as const, mfa_token, methods: ['totp', 'backup_code'] }
   }
 
-  /** Why, for the log and the audit log alone. */
+  /** @param cause for the log and the audit log alone: the client gets one answer for every cause */
   async function refusal(user: User | null, cause: string, context: AuditContext) {
     const outcome = 'invalid_credentials'
-    await inTransaction(db, (trx) => audit.record(trx, { event: 'login', outcome, userId: user?.id ?? null, detail: cause, context }))
+    await accounts.record('login', { outcome, userId: user?.id ?? null, detail: cause }, context)
     return problem(outcome, { cause })
   }
 
   const outcomeOf = (answer: Awaited<ReturnType<typeof login>>) => ('mfa_required' in answer ? 'mfa_required' : 'success')
-  return countOutcome((outcome) => metrics.logins.inc({ outcome }), login, outcomeOf)
+  return accounts.counted('login', login, outcomeOf)
 }

@@ -1,12 +1,13 @@
 /**
- * Someone new whose address is to be proven: the name is kept and a link is mailed; who opens it is a user. An address that has an account is
- * treated alike, in answer and in work, and only its owner is told.
+ * A registration whose address must be proven first. The username is kept, and a link is mailed; opening the link makes the user. An address
+ * that has an account gets the same answer after the same work, and only its owner gets a mail about it.
  */
 import { uuidv7 } from 'uuidv7'
-import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
-import { type Db, databaseNow, inTransaction, type Transaction } from '../../platform/db/database.ts'
+import type { AuditContext } from '../../platform/audit/audit.ts'
+import { databaseNow, type Transaction } from '../../platform/db/database.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
+import type { Accounts } from '../sessions/account-transaction.ts'
 import { canonicalEmail } from '../users/canonical-login.ts'
 import { FIRST_ROLES } from '../users/roles.ts'
 import { findUserByLogin, insertUser, type NewUser, type User, updateUser } from '../users/users.repo.ts'
@@ -23,8 +24,7 @@ import {
 } from './pending-registrations.repo.ts'
 
 export interface PendingRegistrationDeps {
-  db: Db
-  audit: Audit
+  accounts: Accounts
   limits: CredentialLimits
   links: Links
   outbox: Outbox
@@ -35,7 +35,7 @@ export type PendingAccount = Pick<NewUser, 'username' | 'email' | 'email_canonic
 
 export type PendingRegistrations = ReturnType<typeof createPendingRegistrations>
 
-export function createPendingRegistrations({ db, audit, limits, links, outbox, backgroundQueue }: PendingRegistrationDeps) {
+export function createPendingRegistrations({ accounts, limits, links, outbox, backgroundQueue }: PendingRegistrationDeps) {
   const lifeOf = async (trx: Transaction) => {
     const now = await databaseNow(trx)
     return { created_at: now, expires_at: new Date(now.getTime() + PROOF_TTL_SECONDS * 1000) }
@@ -43,10 +43,10 @@ export function createPendingRegistrations({ db, audit, limits, links, outbox, b
 
   async function mailAgain(email: string, context: AuditContext): Promise<void> {
     const mayMail = await limits.mail(email, 'verify_email')
-    await inTransaction(db, async (trx) => {
+    await accounts.transaction('email_verify_request', context, async ({ trx, record }) => {
       const waiting = await findPendingByLogin(trx, canonicalEmail(email))
       const outcome = !mayMail ? 'rate_limited' : waiting ? 'success' : 'not_found'
-      await audit.record(trx, { event: 'email_verify_request', outcome, context })
+      await record({ outcome })
       if (!mayMail || !waiting) return
       const { tokenHash, url } = links.mint('verify_email')
       const { expires_at } = await lifeOf(trx)
@@ -65,10 +65,10 @@ export function createPendingRegistrations({ db, audit, limits, links, outbox, b
     })
 
   return {
-    /** @throws a broken constraint when somebody else has just taken the name */
+    /** @throws a broken constraint when the name has just been taken */
     async begin({ password_hash, ...account }: PendingAccount, context: AuditContext): Promise<void> {
       const mayMail = await limits.mail(account.email, 'verify_email')
-      await inTransaction(db, async (trx) => {
+      await accounts.transaction('register', context, async ({ trx, record }) => {
         const owner = await findUserByLogin(trx, account.email_canonical)
         const { tokenHash, url } = links.mint('verify_email')
         await dropExpiredPending(trx, account.username)
@@ -82,19 +82,19 @@ export function createPendingRegistrations({ db, audit, limits, links, outbox, b
         if (mayMail && owner) await outbox.post(trx, { template: 'already_registered', data: {}, to: owner.email, userId: owner.id })
         else if (mayMail) await postLink(trx, account.email, url)
         const detail = owner ? 'pending: the address has an account' : 'pending'
-        // whoever asks is not the owner, as far as anybody knows
-        await audit.record(trx, { event: 'register', outcome: 'success', detail, context })
+        // without the owner's id: the caller may be somebody else
+        await record({ detail })
       })
     },
 
-    /** The link once more, for whoever waits under this address. It is looked for after the answer, which so takes as long if nobody does. */
+    /** Mails the link again. The registration is looked up after the answer, so the time of the answer does not depend on it. */
     remind(email: string, context: AuditContext): void {
       backgroundQueue.add('the mail for a registration', context.requestId, () => mailAgain(email, context))
     },
 
     /**
-     * Makes a user of whom a link was mailed to; whoever else waits for the address has lost it.
-     * @returns undefined when the link is none of a registration. @throws a broken constraint when name or address were taken meanwhile
+     * Makes a user of the registration that this link belongs to. Other registrations with the same address are deleted.
+     * @returns undefined when the link belongs to no registration. @throws a broken constraint when name or address were taken meanwhile
      */
     async complete(trx: Transaction, token: string): Promise<User | undefined> {
       const hash = linkHash(token)

@@ -1,22 +1,18 @@
-/** What a user may see and change of the own account. Roles are not part of it. */
+/** What users see and change of their own account. Roles are not part of it. */
 
-import type { Audit } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
-import { type Db, databaseNow, inTransaction, type Transaction } from '../../platform/db/database.ts'
+import { type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
-import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
-import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Principal } from '../access/principal.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import { requireFreshFactor } from '../credentials/freshness.ts'
-import { lockCaller, type PasswordCheck } from '../credentials/password-check.ts'
+import type { PasswordCheck } from '../credentials/password-check.ts'
 import { field } from '../credentials/password-policy.ts'
-import type { Revocations } from '../sessions/revocations.ts'
-import type { SessionRevoker } from '../sessions/revoke-sessions.ts'
+import type { Accounts } from '../sessions/account-transaction.ts'
 import { canonicalEmail, canonicalUsername, isEmail, isUsername } from '../users/canonical-login.ts'
 import { type UserView, viewOf } from '../users/user-view.ts'
 import { findUserById, findUserByLogin, type User, type UserChange, updateUser } from '../users/users.repo.ts'
@@ -34,30 +30,15 @@ export interface ProfileChange {
 export interface ProfileDeps {
   db: Db
   clock: Clock
-  audit: Audit
+  accounts: Accounts
   auth: Pick<Config['auth'], 'emailVerification'>
   limits: CredentialLimits
   links: Links
   outbox: Outbox
   passwordCheck: PasswordCheck
-  sessionRevoker: SessionRevoker
-  revocations: Revocations
-  metrics: Metrics
 }
 
-export function createProfile({
-  db,
-  clock,
-  audit,
-  auth,
-  limits,
-  links,
-  outbox,
-  passwordCheck,
-  sessionRevoker,
-  revocations,
-  metrics,
-}: ProfileDeps) {
+export function createProfile({ db, clock, accounts, auth, limits, links, outbox, passwordCheck }: ProfileDeps) {
   async function get(userId: string): Promise<UserView> {
     const user = await findUserById(db, userId)
     if (!user) throw problem('token_revoked', { cause: 'the user is gone' })
@@ -65,40 +46,43 @@ export function createProfile({
   }
 
   /**
-   * A new e-mail address needs the password, and a second factor of just now where there is one. Where addresses are proven first, it is the account's once its link was opened, and until then
-   * the answer is the same if it is somebody else's; else at once, unproven, and every access token is outdated: they carry the old one.
+   * A new e-mail address needs the password, and a fresh second factor if there is one.
+   *
+   * Where addresses are proven first, the address changes when its link is opened. Until then the answer does not depend on whether the address
+   * has an account. Elsewhere the address changes at once, unproven, and access tokens are outdated, since they carry the old address.
    */
   async function change(principal: Principal, input: ProfileChange, context: RequestContext): Promise<UserView> {
     const { email, ...names } = readChange(input)
     if (names.username !== undefined) {
-      // whoever asks which names are taken may do so no faster than by registering
+      // the answer shows whether a name is taken: the limit is that of registrations
       await limits.register(context.client)
       if (await isPendingName(db, names.username)) throw problem('username_taken')
     }
     const checked = email === undefined ? undefined : await passwordCheck(principal, input.current_password!, context)
     const mayMail = email !== undefined && (await limits.mail(email, 'verify_email'))
-    const { user, revocation } = await inTransaction(db, async (trx) => {
-      const locked = await lockCaller(trx, principal, checked?.password_hash)
+    const changed = accounts.transaction('profile_change', context, async ({ trx, lockCaller, record, revoke }) => {
+      const locked = await lockCaller(principal, checked?.password_hash)
       if (email !== undefined) requireFreshFactor(principal, locked, clock.now())
       const detail = [names.username !== undefined && 'username', email !== undefined && 'email'].filter(Boolean).join(', ')
-      await audit.record(trx, { event: 'profile_change', outcome: 'success', userId: locked.id, detail, context })
+      await record({ userId: locked.id, detail })
       const renamed = names.username === undefined ? locked : await updateUser(trx, locked.id, names)
-      // an address that was asked for before is given up, whether or not this one is free, and whether or not it gets a mail
+      // an earlier new address is dropped, also when this one is taken or gets no mail
       if (email !== undefined) await deleteLinksOf(trx, locked.id, 'verify_email')
-      if (email === undefined || email === locked.email) return { user: renamed, revocation: null }
+      if (email === undefined || email === locked.email) return renamed
       if (auth.emailVerification === 'required') {
         if (mayMail) await askForProof(trx, renamed, email)
-        return { user: renamed, revocation: null }
+        return renamed
       }
       const moved = await updateUser(trx, locked.id, { email, email_canonical: canonicalEmail(email), email_verified_at: null })
       if (mayMail) await mailLink(trx, moved, email)
       const data = noticeContextOf(await databaseNow(trx), context)
       await outbox.post(trx, { template: 'email_changed', data, to: locked.email, userId: locked.id })
-      return { user: moved, revocation: await sessionRevoker.outdateTokens(trx, locked.id) }
-    }).catch((error) => {
+      await revoke.outdateTokens(locked.id)
+      return moved
+    })
+    const user = await changed.catch((error) => {
       throw asTaken(error)
     })
-    if (revocation) await revocations.announce(revocation)
     return viewOf(user)
   }
 
@@ -113,7 +97,7 @@ export function createProfile({
     await outbox.post(trx, { template: 'verify_email', data, to, userId: user.id, ttlSeconds: PROOF_TTL_SECONDS })
   }
 
-  return { get, change: countOutcome((outcome) => metrics.accountEvents.inc({ event: 'profile_change', outcome }), change) }
+  return { get, change: accounts.counted('profile_change', change) }
 }
 
 function readChange({ username, email, current_password }: ProfileChange): Pick<UserChange, 'username' | 'email'> {

@@ -1,19 +1,16 @@
-/** A forgotten password: a link goes to the address of the account, and whoever opens it sets a new one. */
+/** A forgotten password: a link goes to the address of the account, and sets a new password. */
 
-import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
-import { type Db, databaseNow, inTransaction } from '../../platform/db/database.ts'
+import type { AuditContext } from '../../platform/audit/audit.ts'
+import { type Db, databaseNow } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
-import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
-import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import { revokeApiKeysOf } from '../api-keys/api-keys.repo.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import { field, type PasswordPolicy } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
-import type { Revocations } from '../sessions/revocations.ts'
-import type { SessionRevoker } from '../sessions/revoke-sessions.ts'
+import type { Accounts } from '../sessions/account-transaction.ts'
 import { canonicalEmail } from '../users/canonical-login.ts'
 import { findUserById, findUserByLogin, lockUser, type User, updateUser } from '../users/users.repo.ts'
 import type { BackgroundQueue } from './background-queue.ts'
@@ -22,26 +19,20 @@ import { type Links, linkHash } from './links.ts'
 
 export interface RecoveryDeps {
   db: Db
-  audit: Audit
+  accounts: Accounts
   outbox: Outbox
   links: Links
   passwords: Passwords
   policy: PasswordPolicy
   limits: CredentialLimits
-  sessionRevoker: SessionRevoker
-  revocations: Revocations
   backgroundQueue: BackgroundQueue
-  metrics: Metrics
 }
 
 const LINK_TTL_SECONDS = 1800
 const PURPOSE = 'reset_password'
 
-export function createRecovery(deps: RecoveryDeps) {
-  const { db, audit, outbox, links, passwords, policy, limits, sessionRevoker, revocations, backgroundQueue, metrics } = deps
-  const tell = (event: string) => (outcome: string) => metrics.accountEvents.inc({ event, outcome })
-
-  /** Answers before the account is looked for: neither what it says nor how long it takes depends on whether there is one. */
+export function createRecovery({ db, accounts, outbox, links, passwords, policy, limits, backgroundQueue }: RecoveryDeps) {
+  /** Answers before the account is looked up: neither the answer nor its time depends on whether there is an account. */
   async function forgot(email: string, context: RequestContext): Promise<void> {
     await limits.recovery(context.client)
     backgroundQueue.add('the mail for a new password', context.requestId, () => sendLink(email, context))
@@ -50,15 +41,15 @@ export function createRecovery(deps: RecoveryDeps) {
   async function sendLink(email: string, context: AuditContext): Promise<void> {
     const address = canonicalEmail(email.trim())
     const maySend = await limits.mail(address, PURPOSE)
-    // Postgres holds no NUL; and a username is no address
+    // Postgres stores no NUL, and a username is no address
     const isAddress = address.includes('@') && !address.includes('\0')
     const user = isAddress ? await findUserByLogin(db, address) : undefined
-    const outcome = await inTransaction(db, async (trx) => {
+    const outcome = await accounts.transaction('password_forgot', context, async ({ trx, record }) => {
       const reached = user && (await lockUser(trx, user.id))
       const isOpen = reached?.email_canonical === address && !reached.disabled_at
       const result = !maySend ? 'rate_limited' : isOpen ? 'success' : 'not_found'
       if (result === 'success') await postLink(reached!)
-      await audit.record(trx, { event: 'password_forgot', outcome: result, userId: user?.id ?? null, context })
+      await record({ outcome: result, userId: user?.id ?? null })
       return result
 
       async function postLink({ id, email: to }: User) {
@@ -66,52 +57,52 @@ export function createRecovery(deps: RecoveryDeps) {
         await outbox.post(trx, { template: PURPOSE, data, to, userId: id, ttlSeconds: LINK_TTL_SECONDS })
       }
     })
-    tell('password_forgot')(outcome)
+    accounts.count('password_forgot', outcome)
   }
 
-  /** Opens no session: who has a second factor is asked for it at the login that follows. */
+  /** Opens no session: the login that follows asks for the second factor. */
   async function reset(input: { token: string; new_password: string }, context: RequestContext): Promise<void> {
     await limits.recovery(context.client)
     const owner = await ownerOf(input.token, context)
     const { id: userId, username, email } = owner
     passwords.assertRoom()
-    // before the link is used up: a password that is refused does not cost it
-    // a password that has to be changed is not kept by way of a link
+    // the password is checked before the link is used up, so that a refused password does not cost the link.
+    // a password that must be changed cannot be kept by a reset
     const isSame = owner.password_must_change && (await passwords.verify(owner.password_hash, input.new_password))
     const fault = isSame ? 'must differ from the current one' : await policy(input.new_password, [username, email])
     if (fault) throw problem('validation_failed', { errors: field('new_password', fault) })
     const password_hash = await passwords.hash(input.new_password)
 
-    const revocation = await inTransaction(db, async (trx) => {
+    const isReset = await accounts.transaction('password_reset', context, async ({ trx, record, revoke }) => {
       const link = await links.redeem(trx, input.token, PURPOSE)
       const linked = link && (await findUserById(trx, link.user_id))
-      // a mailbox that is no longer the account's opens it no longer
+      // the address of the account may have changed since the mail
       const user = linked && canonicalEmail(link.email) === linked.email_canonical ? linked : null
-      await audit.record(trx, { event: 'password_reset', outcome: user ? 'success' : 'link_invalid', userId, context })
-      if (!user) return null
+      await record({ outcome: user ? 'success' : 'link_invalid', userId })
+      if (!user) return false
       const now = await databaseNow(trx)
-      // who opens a mailed link has its address
+      // the mailed link proves the address
       const email_verified_at = user.email_verified_at ?? now
       await updateUser(trx, userId, { password_hash, password_must_change: false, email_verified_at })
-      // whoever registered with an address that was not theirs keeps no way in
+      // if the address was never proven, somebody else may have registered with it: their API keys end
       const ended = user.email_verified_at ? [] : await revokeApiKeysOf(trx, userId, now)
-      for (const { id } of ended) await audit.record(trx, { event: 'api_key_revoke', outcome: 'success', userId, detail: id, context })
+      for (const { id } of ended) await record({ event: 'api_key_revoke', userId, detail: id })
       await outbox.post(trx, { template: 'password_changed', data: noticeContextOf(now, context), to: user.email, userId })
-      return sessionRevoker.endAllSessions(trx, userId, 'password_reset')
+      await revoke.allSessions(userId, 'password_reset')
+      return true
     })
-    if (!revocation) throw problem('link_invalid', { cause: 'used, expired, or outdated' })
-    await revocations.announce(revocation)
+    if (!isReset) throw problem('link_invalid', { cause: 'used, expired, or outdated' })
   }
 
-  /** Whose link it is, good or not. @throws link_invalid */
+  /** The user that a link was mailed to, also when the link has expired. @throws link_invalid */
   async function ownerOf(token: string, context: AuditContext): Promise<User> {
     const hash = linkHash(token)
     const link = hash && (await findLink(db, hash, PURPOSE))
     const owner = link && (await findUserById(db, link.user_id))
     if (owner) return owner
-    await inTransaction(db, (trx) => audit.record(trx, { event: 'password_reset', outcome: 'link_invalid', context }))
+    await accounts.record('password_reset', { outcome: 'link_invalid' }, context)
     throw problem('link_invalid', { cause: 'unknown or used' })
   }
 
-  return { forgot, reset: countOutcome(tell('password_reset'), reset) }
+  return { forgot, reset: accounts.counted('password_reset', reset) }
 }

@@ -1,4 +1,4 @@
-/** Exchange a refresh token for its successor and a fresh access token. */
+/** Exchanges a refresh token for its successor and a new access token. */
 
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import { Problem, problem } from '../../platform/lib/errors.ts'
@@ -8,12 +8,10 @@ import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { SessionOpener, TokenPair } from '../sessions/open-session.ts'
 import type { RefreshTokens } from '../sessions/refresh-tokens.ts'
-import type { Revocations } from '../sessions/revocations.ts'
 
 export interface RefreshDeps {
   refreshTokens: RefreshTokens
   sessionOpener: SessionOpener
-  revocations: Revocations
   limits: CredentialLimits
   metrics: Metrics
   logger: Logger
@@ -27,7 +25,7 @@ const REFUSAL = {
   reused: 'refresh_reused',
 } as const
 
-export function createRefresh({ refreshTokens, sessionOpener, revocations, limits, metrics, logger }: RefreshDeps) {
+export function createRefresh({ refreshTokens, sessionOpener, limits, metrics, logger }: RefreshDeps) {
   async function refresh(presented: string, context: AuditContext): Promise<TokenPair> {
     const result = await refreshTokens.rotate(presented, context)
     metrics.refreshes.inc({ outcome: result.outcome })
@@ -35,7 +33,6 @@ export function createRefresh({ refreshTokens, sessionOpener, revocations, limit
       return sessionOpener.pair(result.user, result.session, result.refreshToken)
     }
     if (result.outcome === 'reused') {
-      await revocations.announce(result.revocation)
       const line = { reason: 'refresh_reused', request_id: context.requestId }
       logger.warn(line, 'a used refresh token was presented again: its session is ended')
     }

@@ -1,27 +1,25 @@
 /**
- * Someone new: check the names, hash the password, write user, session and audit row, hand out the pair; or, where addresses are proven
- * first, leave it with `pending-registration.service.ts`.
+ * A new user: checks the names, hashes the password, writes user, session and audit row, and answers with the token pair. Where addresses are
+ * proven first, `pending-registration.service.ts` does the rest.
  */
 
 import { uuidv7 } from 'uuidv7'
-import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
+import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
-import { brokenConstraint, type Db, inTransaction } from '../../platform/db/database.ts'
+import { brokenConstraint, type Db } from '../../platform/db/database.ts'
 import { type FieldError, problem } from '../../platform/lib/errors.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
-import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
-import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { PasswordPolicy } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
-import type { SessionOpener, TokenPair } from '../sessions/open-session.ts'
+import type { Accounts } from '../sessions/account-transaction.ts'
+import type { TokenPair } from '../sessions/open-session.ts'
 import { canonicalEmail, canonicalUsername, isEmail, isUsername } from '../users/canonical-login.ts'
 import { FIRST_ROLES } from '../users/roles.ts'
 import type { UserView } from '../users/user-view.ts'
 import { findUserByLogin, insertUser } from '../users/users.repo.ts'
 import type { LoginCompletion } from './complete-login.ts'
-import type { Devices } from './devices.ts'
 import { type Links, PROOF_TTL_SECONDS } from './links.ts'
 import type { PendingAccount, PendingRegistrations } from './pending-registration.service.ts'
 import { isPendingName } from './pending-registrations.repo.ts'
@@ -34,38 +32,21 @@ export interface RegisterInput {
 
 export interface RegisterDeps {
   db: Db
-  audit: Audit
+  accounts: Accounts
   config: Config
   passwords: Passwords
   policy: PasswordPolicy
   limits: CredentialLimits
-  sessionOpener: SessionOpener
   loginCompletion: LoginCompletion
-  devices: Devices
   links: Links
   outbox: Outbox
   pending: PendingRegistrations
-  metrics: Metrics
 }
 
-/** Of an address that is to be proven first, nothing tells whether it has an account. */
+/** `pending` where addresses are proven first, whether or not the address has an account. */
 export type Registered = (TokenPair & { user: UserView; device_token: string }) | { status: 'pending' }
 
-export function createRegister({
-  db,
-  audit,
-  config,
-  passwords,
-  policy,
-  limits,
-  sessionOpener,
-  loginCompletion,
-  devices,
-  links,
-  outbox,
-  pending,
-  metrics,
-}: RegisterDeps) {
+export function createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, links, outbox, pending }: RegisterDeps) {
   const provesFirst = config.auth.emailVerification === 'required'
 
   async function register(input: RegisterInput, context: RequestContext): Promise<Registered> {
@@ -88,26 +69,27 @@ export function createRegister({
 
   async function admit(account: PendingAccount, context: AuditContext): Promise<Registered> {
     const mayMail = await limits.mail(account.email, 'verify_email')
-    const opened = await inTransaction(db, async (trx) => {
+    const registered = accounts.transaction('register', context, async (tx) => {
+      const { trx } = tx
       const user = await insertUser(trx, { id: uuidv7(), ...account, roles: FIRST_ROLES, password_must_change: false })
-      const { deviceId, deviceToken } = await devices.remember(trx, user, { token: undefined, device: null }, context)
-      const session = await sessionOpener.open(trx, user, { amr: ['pwd'], deviceId }, context)
+      const entered = await loginCompletion.open(tx, user, { amr: ['pwd'], device: { token: undefined, device: null } }, context)
       if (mayMail) {
         const data = await links.issue(trx, { user, purpose: 'verify_email', ttlSeconds: PROOF_TTL_SECONDS })
         await outbox.post(trx, { template: 'verify_email', data, to: user.email, userId: user.id, ttlSeconds: PROOF_TTL_SECONDS })
       }
-      await audit.record(trx, { event: 'register', outcome: 'success', userId: user.id, sessionId: session.session.id, context })
-      return { ...session, deviceToken }
-    }).catch((error) => {
+      await tx.record({ userId: user.id, sessionId: entered.session.id })
+      return entered
+    })
+    const entered = await registered.catch((error) => {
       throw asTaken(error)
     })
-    return loginCompletion.answer(opened)
+    return loginCompletion.answer(entered)
   }
 
-  return countOutcome((outcome) => metrics.registrations.inc({ outcome }), register)
+  return accounts.counted('register', register)
 }
 
-/** Canonical names. @throws 422 naming every field that is wrong */
+/** @returns canonical names. @throws 422 with every field that is wrong */
 export async function readAccount({ username, email, password }: RegisterInput, policy: PasswordPolicy) {
   const account = { username: canonicalUsername(username), email, email_canonical: canonicalEmail(email) }
   const fault = await policy(password, [username, email])
@@ -122,13 +104,13 @@ export async function readAccount({ username, email, password }: RegisterInput, 
   return account
 }
 
-/** @throws 409. Two at the same moment are told apart by the unique index, see `asTaken`. */
+/** @throws 409. Of two registrations at the same moment, the unique index refuses one: see `asTaken`. */
 export async function refuseTaken(db: Db, { username, email_canonical }: { username?: string; email_canonical?: string }): Promise<void> {
   if (username && (await findUserByLogin(db, username))) throw problem('username_taken')
   if (email_canonical && (await findUserByLogin(db, email_canonical))) throw problem('email_taken')
 }
 
-/** A unique index of `users` that an insert or update ran into, as its 409. */
+/** The 409 for a broken unique index of `users`. @returns any other error as it is */
 export function asTaken(error: unknown): unknown {
   const constraint = brokenConstraint(error)
   if (constraint === null) return error

@@ -1,4 +1,4 @@
-/** The own sessions. */
+/** The caller's own sessions. */
 
 import { Type } from 'typebox'
 import { answers, BEARER, requireId } from '../../platform/http/endpoint.ts'
@@ -64,7 +64,7 @@ export const sessionRoutes =
         onRequest: async (request) => void (await requireAuth(request)),
       },
       async (request, reply) => {
-        await sessions.end(principalOf(request).id, requireId(request.params.id), { context: contextOf(request.raw) })
+        await sessions.end(principalOf(request).id, requireId(request.params.id), contextOf(request.raw))
         return reply.code(204).send(null)
       },
     )

@@ -1,14 +1,11 @@
-/** What a user sees of the own sessions, and can end of them. */
-import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
-import { type Db, databaseNow, inTransaction } from '../../platform/db/database.ts'
+/** Users list and end their own sessions. */
+import type { AuditContext } from '../../platform/audit/audit.ts'
+import { type Db, databaseNow } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { deviceName } from '../../platform/request/device-name.ts'
-import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
-import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Principal } from '../access/principal.ts'
-import type { Revocations } from '../sessions/revocations.ts'
-import type { SessionRevoker } from '../sessions/revoke-sessions.ts'
-import { findUsableSessions, lockSession, type Session } from '../sessions/sessions.repo.ts'
+import type { Accounts } from '../sessions/account-transaction.ts'
+import { findUsableSessions, type Session } from '../sessions/sessions.repo.ts'
 import { lockUser } from '../users/users.repo.ts'
 
 export interface SessionView {
@@ -33,43 +30,30 @@ export const viewOfSession = (session: Session): SessionView => ({
   mfa: session.amr.includes('otp'),
 })
 
-export interface SessionsDeps {
-  db: Db
-  metrics: Metrics
-  audit: Audit
-  sessionRevoker: SessionRevoker
-  revocations: Revocations
-}
-
-export function createSessions({ db, metrics, audit, sessionRevoker, revocations }: SessionsDeps) {
+export function createSessions({ db, accounts }: { db: Db; accounts: Accounts }) {
   async function list(userId: string): Promise<SessionView[]> {
     return (await findUsableSessions(db, userId, await databaseNow(db))).map(viewOfSession)
   }
 
-  /** @throws not_found, alike for one that is somebody else's, and one that has ended */
-  async function end(userId: string, sessionId: string, by: { actor?: string; context: AuditContext }): Promise<void> {
-    const revocation = await inTransaction(db, async (trx) => {
-      await lockUser(trx, userId)
-      const session = await lockSession(trx, sessionId)
+  /** @throws not_found, also when the session is another user's, or has ended */
+  async function end(userId: string, sessionId: string, context: AuditContext): Promise<void> {
+    await accounts.transaction('session_end', context, async ({ lockUserAndSession, record, revoke }) => {
+      const { session } = await lockUserAndSession(userId, sessionId)
       if (session?.user_id !== userId || session.revoked_at) throw problem('not_found')
-      await audit.record(trx, { event: 'session_end', outcome: 'success', userId, sessionId, ...by })
-      return sessionRevoker.endSession(trx, userId, sessionId, 'ended')
+      await record({ userId, sessionId })
+      await revoke.session(userId, sessionId, 'ended')
     })
-    await revocations.announce(revocation)
   }
 
   async function endOthers({ id: userId, sessionId }: Principal, context: AuditContext): Promise<void> {
-    const ended = await inTransaction(db, async (trx) => {
+    await accounts.transaction('sessions_end_others', context, async ({ trx, record, revoke }) => {
       await lockUser(trx, userId)
-      await audit.record(trx, { event: 'sessions_end_others', outcome: 'success', userId, sessionId, context })
-      return sessionRevoker.endOtherSessions(trx, userId, sessionId, 'ended')
+      await record({ userId, sessionId })
+      await revoke.otherSessions(userId, sessionId, 'ended')
     })
-    await Promise.all(ended.map(revocations.announce))
   }
 
-  const counted = <A extends unknown[], R>(event: string, work: (...args: A) => Promise<R>) =>
-    countOutcome((outcome) => metrics.accountEvents.inc({ event, outcome }), work)
-  return { list, end: counted('session_end', end), endOthers: counted('sessions_end_others', endOthers) }
+  return { list, end: accounts.counted('session_end', end), endOthers: accounts.counted('sessions_end_others', endOthers) }
 }
 
 export type Sessions = ReturnType<typeof createSessions>

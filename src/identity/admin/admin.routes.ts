@@ -1,4 +1,4 @@
-/** What the role `admin` may see and do. The role is demanded here, once, of everything below. */
+/** The endpoints of administrators. The role `admin` is required here, once, for all of them. */
 import { Type } from 'typebox'
 import type { Config } from '../../platform/config/schema.ts'
 import { withoutSecrets } from '../../platform/config/shown.ts'
@@ -35,12 +35,12 @@ const ErrorRecordSchema = Type.Object({
 export const adminRoutes =
   ({ db, administration, config, lastErrors, requireAuth }: AdminRoutesDeps) =>
   async (app: FastifyTypeProviderTypebox) => {
-    // before anything of the request is looked at: who is no admin learns nothing
+    // before anything else of the request is read: only an admin learns whether it is valid
     app.addHook('onRequest', async (request) => void (await requireAuth(request, { role: 'admin' })))
     app.addHook('preValidation', async (request) => {
       const ids = Object.entries(request.params as Record<string, string>).filter(([name]) => /id$/i.test(name))
       if (!ids.every(([, id]) => isId(id))) throw problem('not_found')
-      // no body is an empty one
+      // a missing body counts as an empty one
       request.body ??= {}
     })
 

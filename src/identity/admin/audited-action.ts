@@ -1,39 +1,32 @@
-/** What an operator does, however it ends: counted, and written down. */
+/** An action of an operator. Its outcome is counted, and a refusal gets an audit row. */
 
-import type { Audit, AuditContext, AuditEvent } from '../../platform/audit/audit.ts'
-import { type Db, inTransaction, type Transaction } from '../../platform/db/database.ts'
+import type { AuditContext, AuditEvent } from '../../platform/audit/audit.ts'
 import { Problem } from '../../platform/lib/errors.ts'
-import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
-import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Principal } from '../access/principal.ts'
+import type { Accounts } from '../sessions/account-transaction.ts'
 
 export interface Actor {
   /** For the audit row: `user:<id>`, `command line`. */
   actor: string
   context: AuditContext
-  /** Of the request, when it was one: an admin who was demoted or logged out while it ran changes nothing. */
+  /** Of the request, if there is one. The action is refused when it was revoked meanwhile. */
   principal?: Principal
 }
 
+/** The audit row of an action, without what is known of its actor. */
 export type Entry = Omit<AuditEvent, 'outcome' | 'context' | 'actor'>
 
-export interface AuditedActions {
-  /** Counts how an act ends, and writes down a refusal: the transaction that would have told of a success is no more. */
-  act<T>(entry: Entry, by: Actor, work: () => Promise<T>): Promise<T>
-  /** The row of the act itself, in its transaction. */
-  write(trx: Transaction, entry: Entry, outcome: string, by: Actor): Promise<void>
-}
+/** Runs an action. The transaction of `work` writes the row of a success; it was rolled back when the row of a refusal is written. */
+export type AuditedAction = <T>(entry: Entry, by: Actor, work: () => Promise<T>) => Promise<T>
 
-export function createAuditedActions({ db, audit, metrics }: { db: Db; audit: Audit; metrics: Metrics }): AuditedActions {
-  const write: AuditedActions['write'] = (trx, entry, outcome, { actor, context }) =>
-    audit.record(trx, { ...entry, outcome, actor, context })
-
-  return {
-    write,
-    act: (entry, by, work) =>
-      countOutcome((outcome) => metrics.accountEvents.inc({ event: entry.event, outcome }), work)().catch(async (error) => {
-        if (error instanceof Problem && error.status < 500) await inTransaction(db, (trx) => write(trx, entry, error.code, by))
-        throw error
-      }),
+export function createAuditedAction(accounts: Accounts): AuditedAction {
+  return async (entry, { actor, context }, work) => {
+    try {
+      return await accounts.counted(entry.event, work)()
+    } catch (error) {
+      if (error instanceof Problem && error.status < 500)
+        await accounts.record(entry.event, { ...entry, outcome: error.code, actor }, context)
+      throw error
+    }
   }
 }

@@ -1,13 +1,14 @@
-/** The first admin, made once before anybody can reach the gateway, and never by promoting somebody who is there already. */
+/** Creates the first admin, before the gateway listens. An existing user is never promoted. */
 
 import { uuidv7 } from 'uuidv7'
-import { type Audit, COMMAND_LINE } from '../../platform/audit/audit.ts'
+import { COMMAND_LINE } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
-import { type Db, inTransaction } from '../../platform/db/database.ts'
+import type { Db } from '../../platform/db/database.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
 import { readAccount } from '../accounts/register.service.ts'
 import type { PasswordPolicy } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
+import type { Accounts } from '../sessions/account-transaction.ts'
 import { canonicalEmail, canonicalUsername, isUsername } from '../users/canonical-login.ts'
 import { adminRoles } from '../users/roles.ts'
 import { findAdmin, findUserByLogin, insertUser, lockAdmins } from '../users/users.repo.ts'
@@ -19,16 +20,18 @@ export interface BootstrapInput {
   mustChangePassword: boolean
 }
 
+export interface BootstrapDeps {
+  db: Db
+  accounts: Accounts
+  config: Config
+  passwords: Passwords
+  policy: PasswordPolicy
+  logger: Logger
+}
+
 export async function bootstrapAdmin(
   { email, password, mustChangePassword }: BootstrapInput,
-  {
-    db,
-    audit,
-    config,
-    passwords,
-    policy,
-    logger,
-  }: { db: Db; audit: Audit; config: Config; passwords: Passwords; policy: PasswordPolicy; logger: Logger },
+  { db, accounts, config, passwords, policy, logger }: BootstrapDeps,
 ): Promise<void> {
   const roles = adminRoles(config.auth.roles)
   if (await findAdmin(db, roles)) return
@@ -36,7 +39,7 @@ export async function bootstrapAdmin(
   const username = isUsername(local) ? local : 'admin'
   const account = await readAccount({ username, email, password }, policy)
   const password_hash = await passwords.hash(password)
-  await inTransaction(db, async (trx) => {
+  await accounts.transaction('admin_bootstrap', COMMAND_LINE, async ({ trx, record }) => {
     await lockAdmins(trx)
     if (await findAdmin(trx, roles)) return
     if (await findUserByLogin(trx, canonicalEmail(email))) {
@@ -55,7 +58,7 @@ export async function bootstrapAdmin(
       roles: ['admin'],
       password_must_change: mustChangePassword,
     })
-    await audit.record(trx, { event: 'admin_bootstrap', outcome: 'success', userId: user.id, actor: 'environment', context: COMMAND_LINE })
+    await record({ userId: user.id, actor: 'environment' })
     logger.info({ user: user.id }, 'the first admin was created')
   })
 }

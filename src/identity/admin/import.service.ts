@@ -1,12 +1,12 @@
-/** Users from elsewhere, one JSON object a line. Can be done again: who is there already is left alone. */
+/** Imports users, one JSON object a line. An import can be repeated: existing users are skipped. */
 import { Ajv, type ErrorObject } from 'ajv'
 import { type Static, Type } from 'typebox'
 import { uuidv7 } from 'uuidv7'
-import type { Audit } from '../../platform/audit/audit.ts'
 import { ROLE_NAME } from '../../platform/config/schema.ts'
-import { type Db, databaseNow, inTransaction } from '../../platform/db/database.ts'
+import { type Db, databaseNow } from '../../platform/db/database.ts'
 import type { FieldError } from '../../platform/lib/errors.ts'
 import { hashFault, NO_PASSWORD } from '../credentials/password-hashes.ts'
+import type { Accounts } from '../sessions/account-transaction.ts'
 import { canonicalEmail, canonicalUsername, isEmail, isUsername } from '../users/canonical-login.ts'
 import { FIRST_ROLES } from '../users/roles.ts'
 import { findTaken, type ImportedUser, insertImported } from '../users/users.repo.ts'
@@ -39,12 +39,12 @@ export interface ImportSummary {
 }
 
 export interface ImportOptions {
-  /** Everything but the writing. */
+  /** Checks everything, and writes nothing. */
   isDryRun: boolean
   by: Actor
-  /** Takes a line's number, and what is wrong or why it was skipped. */
-  tell(line: number, text: string): void
-  /** Takes how many lines are done. */
+  /** Gets the number of a line, and its fault or the reason why it was skipped. */
+  report(line: number, text: string): void
+  /** Gets the number of lines that are done. */
   progress?(lines: number): void
   batch?: number
 }
@@ -56,11 +56,14 @@ interface Read {
   user: ImportedUser
 }
 
-export function createImport({ db, audit }: { db: Db; audit: Audit }) {
-  return async (input: AsyncIterable<Uint8Array>, { isDryRun, by, tell, progress, batch = 500 }: ImportOptions): Promise<ImportSummary> => {
+export function createImport({ db, accounts }: { db: Db; accounts: Accounts }) {
+  return async (
+    input: AsyncIterable<Uint8Array>,
+    { isDryRun, by, report, progress, batch = 500 }: ImportOptions,
+  ): Promise<ImportSummary> => {
     const isLine = new Ajv({ allErrors: true, strict: false }).compile<Line>(Line)
     const now = await databaseNow(db)
-    /** Names in this file, and the line that they are in. */
+    /** The names in this file, each with the number of its line. */
     const seen = new Map<string, number>()
     const summary = { created: 0, skipped: 0, failed: 0 }
     let read: Read[] = []
@@ -72,7 +75,7 @@ export function createImport({ db, audit }: { db: Db; audit: Audit }) {
       const found = readLine(text)
       if ('faults' in found) {
         summary.failed++
-        for (const { field, detail } of found.faults) tell(number, field ? `${field}: ${detail}` : detail)
+        for (const { field, detail } of found.faults) report(number, field ? `${field}: ${detail}` : detail)
       } else read.push({ line: number, user: found.user })
       if (read.length >= batch) await finish()
     }
@@ -104,19 +107,19 @@ export function createImport({ db, audit }: { db: Db; audit: Audit }) {
 
     async function finish(): Promise<void> {
       const skipped = await (isDryRun ? look(read) : write(read))
-      for (const { line, why } of skipped) tell(line, `skipped: ${why}`)
+      for (const { line, why } of skipped) report(line, `skipped: ${why}`)
       summary.created += read.length - skipped.length
       summary.skipped += skipped.length
       read = []
       progress?.(number)
     }
 
-    /** Tried again as a whole: it tells nobody before it is done. */
+    /** Reports nothing, since a transaction may run again. */
     function write(users: Read[]): Promise<Skipped[]> {
-      return inTransaction(db, async (trx) => {
+      return accounts.transaction('user_import', by.context, async ({ trx, record }) => {
         const skipped: Skipped[] = []
         for (const { line, user } of users) {
-          if (await insertImported(trx, user)) await audit.record(trx, { event: 'user_import', outcome: 'success', userId: user.id, ...by })
+          if (await insertImported(trx, user)) await record({ userId: user.id, actor: by.actor })
           else skipped.push({ line, why: whyTaken(user, await findTaken(trx, user)) })
         }
         return skipped
@@ -145,7 +148,7 @@ function whyTaken({ username, email_canonical }: ImportedUser, taken: Awaited<Re
   return 'the id is there already'
 }
 
-/** Of a line that is too long only so much that this can be seen. */
+/** A line that is too long is cut, just long enough to be seen as too long. */
 async function* linesOf(input: AsyncIterable<Uint8Array>): AsyncIterable<string> {
   const decoder = new TextDecoder()
   let rest = ''
@@ -173,7 +176,7 @@ function userOf(line: Line, now: Date): ImportedUser {
   }
 }
 
-/** What a schema cannot say. */
+/** Faults that a schema cannot express. */
 function faultsOf(line: Line, user: ImportedUser, now: Date): FieldError[] {
   const hash = line.password_hash === undefined ? null : hashFault(line.password_hash)
   return [
@@ -188,7 +191,7 @@ function faultsOf(line: Line, user: ImportedUser, now: Date): FieldError[] {
   ]
 }
 
-/** Names the field, never what is in it. */
+/** Names the field, never its value. */
 function faultOf({ keyword, instancePath, params, message = 'is not valid' }: ErrorObject): FieldError {
   if (keyword === 'additionalProperties') return { field: params.additionalProperty, detail: 'is not known here' }
   if (keyword === 'required') return { field: params.missingProperty, detail: 'is missing' }

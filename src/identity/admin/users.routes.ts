@@ -1,4 +1,4 @@
-/** Users, for administrators. Thin: the acts are in administration.service.ts, and the role was demanded by admin.routes.ts. */
+/** Users, for administrators. The actions are in administration.service.ts, and admin.routes.ts requires the role. */
 
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
@@ -21,7 +21,7 @@ const NOTHING = strictBody({})
 const ofUser = Type.Object({ id: Type.String() })
 const Role = Type.String({ maxLength: 63 })
 
-/** Who was let in by admin.routes.ts. */
+/** The administrator of this request. */
 export function actorOf(request: FastifyRequest): Actor {
   const principal = principalOf(request)
   return { actor: `user:${principal.id}`, context: contextOf(request.raw), principal }

@@ -1,9 +1,9 @@
-/** API keys of people: made in a session, shown once, with no more than their owner has; ended by the owner, or by whoever holds one. */
+/** API keys of users. A session makes a key, which is shown once and carries no more than its owner has. The owner or any holder ends it. */
 import { uuidv7 } from 'uuidv7'
-import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
+import type { AuditContext } from '../../platform/audit/audit.ts'
 import { BY_KEY } from '../../platform/audit/row.ts'
 import type { Config } from '../../platform/config/schema.ts'
-import { type Db, databaseNow, inTransaction, type Transaction } from '../../platform/db/database.ts'
+import { type Db, databaseNow } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
@@ -11,15 +11,10 @@ import { isStorable } from '../../platform/lib/timestamps.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import { digestOf, hintOf, isApiKey, makeApiKey } from '../../platform/request/api-key-format.ts'
-import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
-import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Principal } from '../access/principal.ts'
 import { requireFreshFactor } from '../credentials/freshness.ts'
-import { lockCaller } from '../credentials/password-check.ts'
 import { field } from '../credentials/password-policy.ts'
-import type { Revocation } from '../sessions/revocations.repo.ts'
-import type { Revocations } from '../sessions/revocations.ts'
-import type { SessionRevoker } from '../sessions/revoke-sessions.ts'
+import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
 import type { Grants } from '../users/roles.ts'
 import { lockUser } from '../users/users.repo.ts'
 import {
@@ -34,9 +29,9 @@ import {
 
 export interface ApiKeyInput {
   name: string
-  /** None, and no scopes either: all that the owner has. */
+  /** Without roles and scopes, the key carries all that the owner has. */
   roles?: string[]
-  /** None: what the roles give. */
+  /** Without scopes, the key carries those of its roles. */
   scopes?: string[]
   /** RFC 3339. */
   expires_at?: string
@@ -56,28 +51,25 @@ export interface ApiKeyView {
 export interface ApiKeysDeps {
   db: Db
   clock: Clock
-  audit: Audit
+  accounts: Accounts
   outbox: Outbox
-  sessionRevoker: SessionRevoker
-  revocations: Revocations
   grantsOf: (roles: readonly string[]) => Grants
   config: Config
-  metrics: Metrics
 }
 
 const MAX_LISTED = 1000
 const DAY_MS = 86_400_000
-/** Each is a row and a mail: without a bound, making and revoking in turns would fill the table, and the mailbox of an unproven address. */
+/** Each key is a row and a mail. Without a bound, making and revoking keys would fill the table, and the mailbox of an unproven address. */
 const MIN_PER_DAY = 50
 
-export function createApiKeys({ db, clock, audit, outbox, sessionRevoker, revocations, grantsOf, config, metrics }: ApiKeysDeps) {
+export function createApiKeys({ db, clock, accounts, outbox, grantsOf, config }: ApiKeysDeps) {
   const { maxPerUser } = config.auth.apiKeys
   const maxPerDay = Math.max(maxPerUser, MIN_PER_DAY)
 
   async function create(caller: Principal, input: ApiKeyInput, context: AuditContext): Promise<ApiKeyView & { key: string }> {
     const key = makeApiKey()
-    const made = await inTransaction(db, async (trx) => {
-      const owner = await lockCaller(trx, caller)
+    const made = await accounts.transaction('api_key_create', context, async ({ trx, lockCaller, record }) => {
+      const owner = await lockCaller(caller)
       requireFreshFactor(caller, owner, clock.now())
       const now = await databaseNow(trx)
       const expires_at = input.expires_at === undefined ? null : readExpiry(input.expires_at, now)
@@ -97,8 +89,7 @@ export function createApiKeys({ db, clock, audit, outbox, sessionRevoker, revoca
       })
       const data = { ...noticeContextOf(now, context), name: row.name }
       await outbox.post(trx, { template: 'api_key_created', data, to: owner.email, userId: owner.id })
-      const told = { event: 'api_key_create', outcome: 'success', userId: owner.id, sessionId: caller.sessionId, detail: row.id }
-      await audit.record(trx, { ...told, context })
+      await record({ userId: owner.id, sessionId: caller.sessionId, detail: row.id })
       return row
     })
     return { ...viewOfApiKey(made), key }
@@ -115,47 +106,47 @@ export function createApiKeys({ db, clock, audit, outbox, sessionRevoker, revoca
     return carried
   }
 
-  async function end(trx: Transaction, userId: string, id: string, by: { sessionId?: string; actor?: string; context: AuditContext }) {
+  /** Under the lock of the owner. @returns false when the key is another user's, or was revoked before */
+  async function end(
+    { trx, record, revoke }: AccountTransaction,
+    userId: string,
+    id: string,
+    by: { sessionId?: string; actor?: string },
+  ): Promise<boolean> {
     const revoked = await revokeApiKey(trx, userId, id, await databaseNow(trx))
-    if (!revoked) return null
-    await audit.record(trx, { event: 'api_key_revoke', outcome: 'success', userId, detail: id, ...by })
-    return sessionRevoker.recordEnd(trx, userId, id)
-  }
-
-  async function announce(revocation: Revocation | null): Promise<boolean> {
-    if (revocation) await revocations.announce(revocation)
-    return revocation !== null
+    if (!revoked) return false
+    await record({ userId, detail: id, ...by })
+    await revoke.credential(userId, id)
+    return true
   }
 
   async function revoke(caller: Principal, id: string, context: AuditContext): Promise<void> {
-    const ended = await inTransaction(db, async (trx) => {
-      await lockCaller(trx, caller)
-      return isId(id) ? end(trx, caller.id, id, { sessionId: caller.sessionId, context }) : null
+    const isEnded = await accounts.transaction('api_key_revoke', context, async (tx) => {
+      await tx.lockCaller(caller)
+      return isId(id) && end(tx, caller.id, id, { sessionId: caller.sessionId })
     })
-    if (!(await announce(ended))) throw problem('not_found')
+    if (!isEnded) throw problem('not_found')
   }
 
-  const count = (event: string) => (outcome: string) => metrics.accountEvents.inc({ event, outcome })
-
   return {
-    create: countOutcome(count('api_key_create'), create),
-    revoke: countOutcome(count('api_key_revoke'), revoke),
+    create: accounts.counted('api_key_create', create),
+    revoke: accounts.counted('api_key_revoke', revoke),
 
     async list(userId: string): Promise<ApiKeyView[]> {
       return (await findApiKeysOf(db, userId, MAX_LISTED)).map(viewOfApiKey)
     },
 
-    /** By holding it: whoever finds a key that has leaked can end it. @returns false for one that is unknown, or over */
+    /** For any holder of the key, such as the finder of a leaked one. @returns false when the key is unknown or has ended */
     async revokeHeld(key: string, context: AuditContext): Promise<boolean> {
       const found = isApiKey(key) ? await findApiKey(db, digestOf(key)) : undefined
       if (!found) return false
       const { id, user_id } = found.key
-      const ended = await inTransaction(db, async (trx) => {
-        await lockUser(trx, user_id)
-        return end(trx, user_id, id, { actor: BY_KEY + id, context })
+      const isEnded = await accounts.transaction('api_key_revoke', context, async (tx) => {
+        await lockUser(tx.trx, user_id)
+        return end(tx, user_id, id, { actor: BY_KEY + id })
       })
-      if (ended) count('api_key_revoke')('success')
-      return announce(ended)
+      if (isEnded) accounts.count('api_key_revoke', 'success')
+      return isEnded
     },
   }
 }

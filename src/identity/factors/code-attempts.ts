@@ -1,39 +1,35 @@
-/** Every code that is shown is counted before it is looked at; a wrong one is written down. */
+/** Counts every code before it is checked, and writes an audit row for a wrong code. */
 
-import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
-import { type Db, inTransaction } from '../../platform/db/database.ts'
+import type { AuditContext } from '../../platform/audit/audit.ts'
 import { Problem, problem } from '../../platform/lib/errors.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { CredentialLimits, Known } from '../credentials/credential-limits.ts'
+import type { Accounts } from '../sessions/account-transaction.ts'
 import type { User } from '../users/users.repo.ts'
 import type { Shown } from './second-factor.ts'
 
 export interface CodeAttempt {
   user: User
   known: Known | null
-  /** What it is shown for: the audit row's event. */
+  /** The event of the audit row. */
   event: string
   context: AuditContext
 }
 
 export interface CodeAttempts {
   /** @throws rate_limited, and what `work` throws */
-  count<T extends { shown: Shown }>(guess: CodeAttempt, work: () => Promise<T>): Promise<T>
+  count<T extends { shown: Shown }>(attempt: CodeAttempt, work: () => Promise<T>): Promise<T>
+}
+
+export interface CodeAttemptsDeps {
+  accounts: Accounts
+  limits: CredentialLimits
+  metrics: Metrics
 }
 
 export const wrongCode = (): Problem => problem('invalid_code')
 
-export function createCodeAttempts({
-  db,
-  audit,
-  limits,
-  metrics,
-}: {
-  db: Db
-  audit: Audit
-  limits: CredentialLimits
-  metrics: Metrics
-}): CodeAttempts {
+export function createCodeAttempts({ accounts, limits, metrics }: CodeAttemptsDeps): CodeAttempts {
   return {
     async count({ user, known, event, context }, work) {
       try {
@@ -43,7 +39,7 @@ export function createCodeAttempts({
       } catch (error) {
         metrics.mfa.inc({ type: 'any', outcome: error instanceof Problem ? error.code : 'internal' })
         if (error instanceof Problem && error.code === 'invalid_code')
-          await inTransaction(db, (trx) => audit.record(trx, { event, outcome: error.code, userId: user.id, context }))
+          await accounts.record(event, { outcome: error.code, userId: user.id }, context)
         throw error
       }
     },

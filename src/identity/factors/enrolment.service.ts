@@ -1,7 +1,7 @@
-/** A second factor is set up, confirmed by its first code, and taken away; its backup codes are made anew. */
+/** Sets up a second factor, confirms it by its first code, removes it, and renews its backup codes. */
 
 import { uuidv7 } from 'uuidv7'
-import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
+import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow, inTransaction, type Transaction } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
@@ -9,14 +9,10 @@ import { problem } from '../../platform/lib/errors.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
-import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
-import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Principal } from '../access/principal.ts'
 import { isFresh } from '../credentials/freshness.ts'
-import { lockCaller, type PasswordCheck } from '../credentials/password-check.ts'
-import type { Revocation } from '../sessions/revocations.repo.ts'
-import type { Revocations } from '../sessions/revocations.ts'
-import type { SessionRevoker } from '../sessions/revoke-sessions.ts'
+import type { PasswordCheck } from '../credentials/password-check.ts'
+import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
 import { updateAmr } from '../sessions/sessions.repo.ts'
 import { findUserById, type User, updateUser } from '../users/users.repo.ts'
 import { notifyOfBackupCode } from './backup-code-notice.ts'
@@ -40,46 +36,47 @@ export interface EnrolmentDeps {
   db: Db
   clock: Clock
   config: Config
-  audit: Audit
+  accounts: Accounts
   outbox: Outbox
   passwordCheck: PasswordCheck
   factor: SecondFactor
   codeAttempts: CodeAttempts
-  sessionRevoker: SessionRevoker
-  revocations: Revocations
-  metrics: Metrics
 }
 
-/** That it is still the same person: the password, a code, or a login with a factor just now. */
+/** Shows that it is still the same user: the password, a code, or neither just after a login with a factor. */
 export interface Proof {
   password?: string
   code?: string
 }
 
-/** An enrolment that was not confirmed by then begins anew. */
+/** Later, the enrolment must begin again. */
 const CONFIRM_WITHIN_MS = 15 * 60_000
 
+interface Proven {
+  user: User
+  now: Date
+  confirmed: TotpFactor
+}
+
 export function createEnrolment(deps: EnrolmentDeps) {
-  const { db, clock, config, audit, outbox, passwordCheck, factor, codeAttempts, sessionRevoker, revocations, metrics } = deps
+  const { db, clock, config, accounts, outbox, passwordCheck, factor, codeAttempts } = deps
   const issuer = config.auth.mfa.issuer ?? new URL(config.server.publicUrl).hostname
-  const counted = <A extends unknown[], R>(event: string, work: (...args: A) => Promise<R>) =>
-    countOutcome((outcome) => metrics.accountEvents.inc({ event, outcome }), work)
 
   async function enrol(principal: Principal, password: string, context: RequestContext) {
     const checked = await passwordCheck(principal, password, context)
     const seed = newSeed()
-    return inTransaction(db, async (trx) => {
-      const user = await lockCaller(trx, principal, checked.password_hash)
+    return accounts.transaction('mfa_enrol', context, async ({ trx, lockCaller, record }) => {
+      const user = await lockCaller(principal, checked.password_hash)
       if (user.mfa_enabled) throw problem('mfa_already_enabled')
       const row = { id: uuidv7(), user_id: user.id, created_at: await databaseNow(trx) }
       await replaceWaitingFactor(trx, { ...row, secret_sealed: factor.seal(row, seed) })
-      await audit.record(trx, { event: 'mfa_enrol', outcome: 'success', userId: user.id, sessionId: principal.sessionId, context })
+      await record({ userId: user.id, sessionId: principal.sessionId })
       const { secret, otpauthUri, qrSvg } = enrolmentOf(seed, issuer, user.username)
       return { secret, otpauth_uri: otpauthUri, qr_svg: qrSvg }
     })
   }
 
-  /** The session that confirms has shown the factor by that; the others have not, and end. */
+  /** The confirmation shows the factor for its own session. Every other session ends. */
   async function confirm(principal: Principal, code: string, context: AuditContext) {
     const guess = {
       user: await ownerOf(principal),
@@ -87,9 +84,9 @@ export function createEnrolment(deps: EnrolmentDeps) {
       event: 'mfa_confirm',
       context,
     }
-    const { codes, revoked } = await codeAttempts.count(guess, () =>
-      inTransaction(db, async (trx) => {
-        const user = await lockCaller(trx, principal)
+    const { codes } = await codeAttempts.count(guess, () =>
+      accounts.transaction('mfa_confirm', context, async ({ trx, lockCaller, record, revoke }) => {
+        const user = await lockCaller(principal)
         if (user.mfa_enabled) throw problem('mfa_already_enabled')
         const waiting = await findWaitingFactor(trx, user.id)
         const now = await databaseNow(trx)
@@ -97,38 +94,40 @@ export function createEnrolment(deps: EnrolmentDeps) {
           throw problem('mfa_not_enabled', { detail: 'Begin with POST /mfa/totp, and confirm within 15 minutes.' })
         const seed = factor.open(waiting)
         const step = stepOf(code, seed, now)
-        // the code of the confirmation is used up by it
+        // the confirmation uses up its code
         if (step === null || !(await useStep(trx, waiting.id, step))) throw wrongCode()
         await confirmFactor(trx, waiting.id, now)
         await updateUser(trx, user.id, { mfa_enabled: true })
         await updateAmr(trx, principal.sessionId, ['pwd', 'otp', 'mfa'])
-        const ended = await sessionRevoker.endOtherSessions(trx, user.id, principal.sessionId, 'factor_enabled')
-        await tell(trx, user, 'factor_enabled', now, context)
-        await audit.record(trx, { event: 'mfa_confirm', outcome: 'success', userId: user.id, sessionId: principal.sessionId, context })
-        return { shown: { type: 'totp' } as Shown, codes: await newCodes(trx, user.id, seed), revoked: ended }
+        await revoke.otherSessions(user.id, principal.sessionId, 'factor_enabled')
+        await notify(trx, user, 'factor_enabled', now, context)
+        await record({ userId: user.id, sessionId: principal.sessionId })
+        return { shown: { type: 'totp' } as Shown, codes: await newCodes(trx, user.id, seed) }
       }),
     )
-    await announce(revoked)
     return { backup_codes: codes }
   }
 
   async function disable(principal: Principal, proof: Proof, context: RequestContext): Promise<void> {
-    const revoked = await proven(principal, proof, 'mfa_disable', context, async (trx, user, now) => {
+    const disableFor = async ({ trx, revoke }: AccountTransaction, { user, now }: Proven): Promise<void> => {
       await deleteFactors(trx, user.id)
       await updateUser(trx, user.id, { mfa_enabled: false })
       await updateAmr(trx, principal.sessionId, ['pwd'])
-      const ended = await sessionRevoker.endOtherSessions(trx, user.id, principal.sessionId, 'factor_disabled')
-      // tokens that are out say that a factor was shown
-      ended.push(await sessionRevoker.outdateTokens(trx, user.id))
-      await tell(trx, user, 'factor_disabled', now, context)
-      return ended
-    })
-    await announce(revoked)
+      await revoke.otherSessions(user.id, principal.sessionId, 'factor_disabled')
+      // issued access tokens say that a factor was shown
+      await revoke.outdateTokens(user.id)
+      await notify(trx, user, 'factor_disabled', now, context)
+    }
+    await proven(principal, proof, 'mfa_disable', disableFor, context)
   }
 
   const renewCodes = async (principal: Principal, proof: Proof, context: RequestContext) => ({
-    backup_codes: await proven(principal, proof, 'backup_codes_renew', context, (trx, user, _now, confirmed) =>
-      newCodes(trx, user.id, factor.open(confirmed)),
+    backup_codes: await proven(
+      principal,
+      proof,
+      'backup_codes_renew',
+      ({ trx }, { user, confirmed }) => newCodes(trx, user.id, factor.open(confirmed)),
+      context,
     ),
   })
 
@@ -139,25 +138,26 @@ export function createEnrolment(deps: EnrolmentDeps) {
       return { totp: confirmed !== undefined, backup_codes_left: left }
     })
 
-  /** Runs `work` for the locked user, who has shown again that it is them, and has a factor. */
+  /** Runs `work` for the locked user, after the proof was checked. The user has a confirmed factor. */
   async function proven<T>(
     principal: Principal,
     { password, code }: Proof,
     event: string,
+    work: (tx: AccountTransaction, proven: Proven) => Promise<T>,
     context: RequestContext,
-    work: (trx: Transaction, user: User, now: Date, confirmed: TotpFactor) => Promise<T>,
   ): Promise<T> {
     const change = (checkedHash?: string) =>
-      inTransaction(db, async (trx) => {
-        const user = await lockCaller(trx, principal, checkedHash)
+      accounts.transaction(event, context, async (tx) => {
+        const { trx } = tx
+        const user = await tx.lockCaller(principal, checkedHash)
         const confirmed = await findConfirmedFactor(trx, user.id)
         if (!confirmed) throw problem('mfa_not_enabled')
         const now = await databaseNow(trx)
         const shown = code === undefined ? null : await factor.use(trx, user.id, code, now)
         if (code !== undefined && !shown) throw wrongCode()
         await notifyOfBackupCode(trx, outbox, { user, shown, now, context })
-        const done = await work(trx, user, now, confirmed)
-        await audit.record(trx, { event, outcome: 'success', userId: user.id, sessionId: principal.sessionId, context })
+        const done = await work(tx, { user, now, confirmed })
+        await tx.record({ userId: user.id, sessionId: principal.sessionId })
         return { shown: shown!, done }
       })
     if (password !== undefined) return (await change((await passwordCheck(principal, password, context)).password_hash)).done
@@ -187,7 +187,7 @@ export function createEnrolment(deps: EnrolmentDeps) {
     return user
   }
 
-  const tell = (trx: Transaction, user: User, template: 'factor_enabled' | 'factor_disabled', now: Date, context: AuditContext) =>
+  const notify = (trx: Transaction, user: User, template: 'factor_enabled' | 'factor_disabled', now: Date, context: AuditContext) =>
     outbox.post(trx, {
       template,
       data: noticeContextOf(now, context),
@@ -195,13 +195,11 @@ export function createEnrolment(deps: EnrolmentDeps) {
       userId: user.id,
     })
 
-  const announce = (revoked: Revocation[]) => Promise.all(revoked.map(revocations.announce))
-
   return {
     status,
-    enrol: counted('mfa_enrol', enrol),
-    confirm: counted('mfa_confirm', confirm),
-    disable: counted('mfa_disable', disable),
-    renewCodes: counted('backup_codes_renew', renewCodes),
+    enrol: accounts.counted('mfa_enrol', enrol),
+    confirm: accounts.counted('mfa_confirm', confirm),
+    disable: accounts.counted('mfa_disable', disable),
+    renewCodes: accounts.counted('backup_codes_renew', renewCodes),
   }
 }

@@ -1,18 +1,18 @@
-/** Which machine client asks (RFC 6749 §2.3, RFC 7523): by one method of three, and refused in one way whatever is wrong. */
+/** Authenticates a machine client (RFC 6749 §2.3, RFC 7523) by one of three methods. Every refusal gets the same answer. */
 
 import { hash, timingSafeEqual } from 'node:crypto'
-import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
-import { type Db, inTransaction } from '../../platform/db/database.ts'
+import type { AuditContext } from '../../platform/audit/audit.ts'
+import type { Db } from '../../platform/db/database.ts'
 import { decodePart, type Form } from '../../platform/http/form.ts'
 import { Problem, problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
-import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
+import type { Accounts } from '../sessions/account-transaction.ts'
 import { ASSERTION_TYPE, type ClientAssertions } from './client-assertion.ts'
 import { findClientById, type OAuthClient } from './clients.repo.ts'
 
-/** What was asked at an endpoint of OAuth, and from where. */
+/** A request to an OAuth endpoint. */
 export interface OAuthRequest {
   authorization: string | undefined
   form: Form
@@ -24,19 +24,18 @@ export type AuthenticateClient = (request: OAuthRequest) => Promise<OAuthClient 
 
 export interface ClientAuthenticationDeps {
   db: Db
-  audit: Audit
+  accounts: Accounts
   limits: CredentialLimits
   assertions: ClientAssertions
-  metrics: Metrics
 }
 
 type Shown = { clientId: string; secret: string } | { clientId: string | undefined; assertion: string }
 
 export const secretHashOf = (secret: string): Buffer => hash('sha256', secret, 'buffer')
-/** Of no secret: an unknown client is compared with it. */
+/** The hash of no secret, for the comparison with an unknown client. */
 const NOBODYS = Buffer.alloc(32)
 
-export function createClientAuthentication({ db, audit, limits, assertions, metrics }: ClientAuthenticationDeps): AuthenticateClient {
+export function createClientAuthentication({ db, accounts, limits, assertions }: ClientAuthenticationDeps): AuthenticateClient {
   async function bySecret(clientId: string, secret: string): Promise<OAuthClient> {
     const client = isId(clientId) ? await findClientById(db, clientId) : undefined
     const isSame = timingSafeEqual(secretHashOf(secret), client?.secret_hash ?? NOBODYS)
@@ -53,9 +52,10 @@ export function createClientAuthentication({ db, audit, limits, assertions, metr
   }
 
   const recordRefusal = (shown: Shown, context: AuditContext) => {
-    metrics.accountEvents.inc({ event: 'client_authentication', outcome: 'invalid_client' })
+    const [event, outcome] = ['client_authentication', 'invalid_client']
+    accounts.count(event, outcome)
     const actor = shown.clientId !== undefined && isId(shown.clientId) ? `client:${shown.clientId}` : null
-    return inTransaction(db, (trx) => audit.record(trx, { event: 'client_authentication', outcome: 'invalid_client', actor, context }))
+    return accounts.record(event, { outcome, actor }, context)
   }
 
   return async ({ authorization, form, context }) => {
@@ -93,7 +93,7 @@ function readShown(authorization: string | undefined, form: Form): Shown | null 
   return { clientId, assertion }
 }
 
-/** RFC 7617, with what RFC 6749 §2.3.1 adds: both parts are encoded as in a form. */
+/** RFC 7617. RFC 6749 §2.3.1 adds that both parts are form-encoded. */
 function readBasic(authorization: string): { clientId: string; secret: string } {
   const [, text = ''] = /^basic +([A-Za-z0-9+/]+=*)$/i.exec(authorization) ?? []
   const [, id, secret] = /^([^:]*):(.*)$/s.exec(Buffer.from(text, 'base64').toString()) ?? []

@@ -1,16 +1,12 @@
-/** Machines that may call: made, changed and ended by operators. Any change ends every token that was issued before. */
+/** Operators create, change and delete machine clients. Every change ends the tokens that were issued before it. */
 import { randomBytes } from 'node:crypto'
 import { uuidv7 } from 'uuidv7'
-import type { Audit } from '../../platform/audit/audit.ts'
-import { brokenConstraint, type Db, databaseNow, inTransaction, type Transaction } from '../../platform/db/database.ts'
+import { brokenConstraint, type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
 import { type FieldError, problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
-import type { Metrics } from '../../platform/telemetry/metrics.ts'
-import { type Actor, createAuditedActions } from '../admin/audited-action.ts'
-import { lockActor } from '../credentials/password-check.ts'
+import { type Actor, createAuditedAction } from '../admin/audited-action.ts'
 import { field } from '../credentials/password-policy.ts'
-import type { Revocation } from '../sessions/revocations.repo.ts'
-import type { Revocations } from '../sessions/revocations.ts'
+import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
 import { secretHashOf } from './client-authentication.ts'
 import { type ClientKey, readClientKeys } from './client-keys.ts'
 import {
@@ -24,13 +20,12 @@ import {
   type OAuthClient,
   updateClient,
 } from './clients.repo.ts'
-import type { ClientRevoker } from './revoke-client.ts'
 
 export interface ClientInput {
   name: string
   roles?: string[]
   scopes?: string[]
-  /** RFC 7517 set of public keys. With it the client signs assertions and has no secret. */
+  /** Public keys (RFC 7517). A client with keys signs assertions and has no secret. */
   jwks?: unknown
 }
 
@@ -47,18 +42,10 @@ export interface ClientView {
   last_used_at: string | null
 }
 
-/** A secret is shown once. */
+/** The secret is shown once. */
 export type ClientWithSecret = { client: ClientView; client_secret?: string }
 
-export interface ClientsDeps {
-  db: Db
-  audit: Audit
-  clientRevoker: ClientRevoker
-  revocations: Revocations
-  metrics: Metrics
-}
-
-/** What is told of a locked client: tokens below `epoch` end. */
+/** A change of a locked client, and the epoch below which its tokens end. */
 type Change<T> = (trx: Transaction, client: OAuthClient) => Promise<{ result: T; epoch: number }>
 
 const MAX_LISTED = 1000
@@ -67,16 +54,16 @@ const ROLE = /^[a-z][a-z0-9_.:-]{0,62}$/
 /** RFC 6749 §3.3 */
 const SCOPE = /^[\x21\x23-\x5b\x5d-\x7e]{1,200}$/
 
-export function createClients({ db, audit, clientRevoker, revocations, metrics }: ClientsDeps) {
-  const { act, write } = createAuditedActions({ db, audit, metrics })
+export function createClients({ db, accounts }: { db: Db; accounts: Accounts }) {
+  const audited = createAuditedAction(accounts)
 
   async function create(input: ClientInput, by: Actor): Promise<ClientWithSecret> {
     const { name, roles = [], scopes = [] } = input
     assertFields({ name, roles, scopes })
     const secret = input.jwks === undefined ? makeSecret() : null
     const credential = secret === null ? keysOf(input.jwks) : secretOf(secret)
-    const work = async (trx: Transaction) => {
-      if (by.principal) await lockActor(trx, by.principal)
+    const work = async ({ trx, lockActor, record }: AccountTransaction) => {
+      if (by.principal) await lockActor(by.principal)
       const created_at = await databaseNow(trx)
       const made = await insertClient(trx, {
         id: uuidv7(),
@@ -88,43 +75,44 @@ export function createClients({ db, audit, clientRevoker, revocations, metrics }
         disabled_at: null,
         last_used_at: null,
       })
-      await write(trx, { event: 'client_create', detail: made.id }, 'success', by)
+      await record({ detail: made.id, actor: by.actor })
       return made
     }
-    const client = await act({ event: 'client_create' }, by, () => inTransaction(db, work).catch(throwTaken))
+    const event = 'client_create'
+    const client = await audited({ event }, by, () => accounts.transaction(event, by.context, work).catch(throwTaken))
     return withSecret(client, secret)
   }
 
-  /** Changes a locked client in one transaction with its audit row; tells every gateway afterwards. @param ref an id, or a name */
-  async function change<T>(ref: string, event: string, by: Actor, work: Change<T>): Promise<T> {
+  /** Changes a locked client in one transaction with its audit row, and ends its older tokens. @param ref an id, or a name */
+  async function change<T>(ref: string, event: string, work: Change<T>, by: Actor): Promise<T> {
     const found = isId(ref) ? await findClientById(db, ref) : NAME.test(ref) ? await findClientByName(db, ref) : undefined
     if (!found) throw problem('not_found')
-    return act({ event, detail: found.id }, by, () => commit(found.id, event, by, work))
+    return audited({ event, detail: found.id }, by, () => commit(found.id, event, work, by).catch(throwTaken))
   }
 
-  async function commit<T>(id: string, event: string, by: Actor, work: Change<T>): Promise<T> {
-    const { result, revocation } = await inTransaction(db, async (trx): Promise<{ result: T; revocation: Revocation }> => {
-      if (by.principal) await lockActor(trx, by.principal)
+  const commit = <T>(id: string, event: string, work: Change<T>, by: Actor): Promise<T> =>
+    accounts.transaction(event, by.context, async ({ trx, lockActor, record, revoke }) => {
+      if (by.principal) await lockActor(by.principal)
       const locked = await lockClient(trx, id)
       if (!locked) throw problem('not_found')
-      await write(trx, { event, detail: id }, 'success', by)
+      await record({ detail: id, actor: by.actor })
       const { result, epoch } = await work(trx, locked)
-      return { result, revocation: await clientRevoker.outdate(trx, id, epoch) }
-    }).catch(throwTaken)
-    await revocations.announce(revocation)
-    return result
-  }
+      await revoke.tokensBelow(id, epoch)
+      return result
+    })
 
   const set = (
     ref: string,
     event: string,
-    by: Actor,
     values: (trx: Transaction) => ClientChange | Promise<ClientChange>,
-  ): Promise<OAuthClient> =>
-    change(ref, event, by, async (trx, { id }) => {
+    by: Actor,
+  ): Promise<OAuthClient> => {
+    const update: Change<OAuthClient> = async (trx, { id }) => {
       const client = await updateClient(trx, id, await values(trx))
       return { result: client, epoch: client.token_epoch }
-    })
+    }
+    return change(ref, event, update, by)
+  }
 
   return {
     create,
@@ -133,35 +121,37 @@ export function createClients({ db, audit, clientRevoker, revocations, metrics }
       return (await listClients(db, MAX_LISTED)).map(viewOf)
     },
 
-    /** New keys take the place of the old ones, and of a secret. */
+    /** New keys replace the old keys, or the secret. */
     async update(ref: string, { jwks, ...fields }: Partial<ClientInput>, by: Actor): Promise<ClientView> {
       assertFields(fields)
       const keys = jwks === undefined ? {} : keysOf(jwks)
-      return viewOf(await set(ref, 'client_update', by, () => ({ ...fields, ...keys })))
+      return viewOf(await set(ref, 'client_update', () => ({ ...fields, ...keys }), by))
     },
 
-    /** A new secret takes the place of the old one, and of keys. */
+    /** A new secret replaces the old secret, or the keys. */
     async rotateSecret(ref: string, by: Actor): Promise<ClientWithSecret> {
       const secret = makeSecret()
-      return withSecret(await set(ref, 'client_secret_rotate', by, () => secretOf(secret)), secret)
+      return withSecret(await set(ref, 'client_secret_rotate', () => secretOf(secret), by), secret)
     },
 
     disable: async (ref: string, by: Actor) =>
-      viewOf(await set(ref, 'client_disable', by, async (trx) => ({ disabled_at: await databaseNow(trx) }))),
+      viewOf(await set(ref, 'client_disable', async (trx) => ({ disabled_at: await databaseNow(trx) }), by)),
 
-    enable: async (ref: string, by: Actor) => viewOf(await set(ref, 'client_enable', by, () => ({ disabled_at: null }))),
+    enable: async (ref: string, by: Actor) => viewOf(await set(ref, 'client_enable', () => ({ disabled_at: null }), by)),
 
-    remove: (ref: string, by: Actor): Promise<void> =>
-      change(ref, 'client_delete', by, async (trx, { id, token_epoch }) => {
+    remove(ref: string, by: Actor): Promise<void> {
+      const erase: Change<void> = async (trx, { id, token_epoch }) => {
         await deleteClient(trx, id)
         return { result: undefined, epoch: token_epoch + 1 }
-      }),
+      }
+      return change(ref, 'client_delete', erase, by)
+    },
   }
 }
 
 export type Clients = ReturnType<typeof createClients>
 
-/** 256 bits: a plain hash of it cannot be searched. */
+/** 256 random bits, so that its plain hash cannot be searched. */
 const makeSecret = () => `pcs_${randomBytes(32).toString('base64url')}`
 const secretOf = (secret: string) => ({ secret_hash: secretHashOf(secret), jwks: null })
 const keysOf = (jwks: unknown) => ({ secret_hash: null, jwks: JSON.stringify(readClientKeys(jwks)) })

@@ -1,10 +1,7 @@
-/** RFC 6749 §4.4: a machine shows its credential and gets an access token, without a refresh token: it can ask again. */
+/** RFC 6749 §4.4: a machine client gets an access token for its credential. It gets no refresh token, since it can ask again. */
 import { uuidv7 } from 'uuidv7'
-import type { Audit } from '../../platform/audit/audit.ts'
-import { type Db, inTransaction } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
-import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
-import type { Metrics } from '../../platform/telemetry/metrics.ts'
+import type { Accounts } from '../sessions/account-transaction.ts'
 import type { AccessTokens } from '../tokens/access-tokens.ts'
 import type { Grants } from '../users/roles.ts'
 import type { AuthenticateClient, OAuthRequest } from './client-authentication.ts'
@@ -20,15 +17,13 @@ export interface TokenAnswer {
 }
 
 export interface TokenGrantDeps {
-  db: Db
-  audit: Audit
+  accounts: Accounts
   authenticateClient: AuthenticateClient
   accessTokens: AccessTokens
   grantsOf: (roles: readonly string[]) => Grants
-  metrics: Metrics
 }
 
-export function createTokenGrant({ db, audit, authenticateClient, accessTokens, grantsOf, metrics }: TokenGrantDeps) {
+export function createTokenGrant({ accounts, authenticateClient, accessTokens, grantsOf }: TokenGrantDeps) {
   async function grant(request: OAuthRequest): Promise<TokenAnswer> {
     const { grant_type, scope } = request.form
     if (grant_type === undefined) throw problem('invalid_request', { detail: 'grant_type is missing.' })
@@ -37,7 +32,7 @@ export function createTokenGrant({ db, audit, authenticateClient, accessTokens, 
     if (!client) throw problem('invalid_client', { cause: 'no credential' })
     const { roles, scopes: own } = grantsOfClient(client, grantsOf)
     const scopes = scope === undefined ? own : narrow(own, scope)
-    // a client that is disabled meanwhile has outdated this epoch
+    // a client that is disabled meanwhile has a higher epoch, so this token is outdated
     const { token, expiresInSeconds } = await accessTokens.issue({
       clientId: client.id,
       sessionId: uuidv7(),
@@ -45,14 +40,14 @@ export function createTokenGrant({ db, audit, authenticateClient, accessTokens, 
       roles,
       scopes,
     })
-    await inTransaction(db, async (trx) => {
+    await accounts.transaction('client_token', request.context, async ({ trx, record }) => {
       await touchClient(trx, client.id)
-      await audit.record(trx, { event: 'client_token', outcome: 'success', actor: `client:${client.id}`, context: request.context })
+      await record({ actor: `client:${client.id}` })
     })
     return { access_token: token, token_type: 'Bearer', expires_in: expiresInSeconds, scope: scopes.join(' ') }
   }
 
-  return countOutcome((outcome) => metrics.accountEvents.inc({ event: 'client_token', outcome }), grant)
+  return accounts.counted('client_token', grant)
 }
 
 /** RFC 6749 §3.3 */

@@ -1,52 +1,35 @@
 /**
- * RFC 7009: a token that is not needed any more. Whoever holds a person's token or key may end it; a machine's is ended by its client. A token
- * that is unknown or over is answered alike: what is wanted is so already.
+ * Token revocation (RFC 7009). Any holder may end a user's token or key, and only its client ends a machine token. An unknown or ended token
+ * gets the same answer, since it is not valid either way.
  */
 
-import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
-import { type Db, inTransaction } from '../../platform/db/database.ts'
+import type { AuditContext } from '../../platform/audit/audit.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { looksLikeApiKey } from '../../platform/request/api-key-format.ts'
-import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { InvalidTokenLimit } from '../access/invalid-token-limit.ts'
 import type { createLogout } from '../accounts/logout.service.ts'
 import type { ApiKeys } from '../api-keys/api-keys.service.ts'
+import type { Accounts } from '../sessions/account-transaction.ts'
 import { looksLikeRefreshToken, type RefreshTokens } from '../sessions/refresh-tokens.ts'
 import type { Revocations } from '../sessions/revocations.ts'
 import type { AccessTokens } from '../tokens/access-tokens.ts'
 import type { AuthenticateClient, OAuthRequest } from './client-authentication.ts'
-import { lockClient, type OAuthClient } from './clients.repo.ts'
+import { lockClient, type OAuthClient, updateClient } from './clients.repo.ts'
 import { isInactiveToken } from './inactive-token.ts'
-import type { ClientRevoker } from './revoke-client.ts'
 
 export interface TokenRevocationDeps {
-  db: Db
-  audit: Audit
+  accounts: Accounts
   authenticateClient: AuthenticateClient
   accessTokens: AccessTokens
   refreshTokens: RefreshTokens
   apiKeys: ApiKeys
   logout: ReturnType<typeof createLogout>
-  clientRevoker: ClientRevoker
   revocations: Revocations
   limitInvalidTokens: InvalidTokenLimit
-  metrics: Metrics
 }
 
 export function createTokenRevocation(deps: TokenRevocationDeps) {
-  const {
-    db,
-    audit,
-    authenticateClient,
-    accessTokens,
-    refreshTokens,
-    apiKeys,
-    logout,
-    clientRevoker,
-    revocations,
-    limitInvalidTokens,
-    metrics,
-  } = deps
+  const { accounts, authenticateClient, accessTokens, refreshTokens, apiKeys, logout, revocations, limitInvalidTokens } = deps
 
   async function end(token: string, by: OAuthClient | null, context: AuditContext): Promise<void> {
     if (looksLikeApiKey(token)) {
@@ -70,13 +53,12 @@ export function createTokenRevocation(deps: TokenRevocationDeps) {
   }
 
   async function endMachineToken(clientId: string, tokenId: string, context: AuditContext): Promise<void> {
-    const revocation = await inTransaction(db, async (trx) => {
+    await accounts.transaction('client_token_revoke', context, async ({ trx, record, revoke }) => {
       await lockClient(trx, clientId)
-      await audit.record(trx, { event: 'client_token_revoke', outcome: 'success', actor: `client:${clientId}`, context })
-      return clientRevoker.endToken(trx, clientId, tokenId)
+      await record({ actor: `client:${clientId}` })
+      await revoke.credential(clientId, tokenId, async () => (await updateClient(trx, clientId, {})).token_epoch)
     })
-    await revocations.announce(revocation)
-    metrics.accountEvents.inc({ event: 'client_token_revoke', outcome: 'success' })
+    accounts.count('client_token_revoke', 'success')
   }
 
   return async (request: OAuthRequest): Promise<void> => {

@@ -1,16 +1,14 @@
-/** A session opens: its row, its first refresh token, and the pair that the client gets. */
+/** Opens a session: its row, its first refresh token, and the token pair for the client. */
 import { uuidv7 } from 'uuidv7'
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
-import { databaseNow, type Transaction } from '../../platform/db/database.ts'
+import { databaseNow } from '../../platform/db/database.ts'
 import type { AccessTokens } from '../tokens/access-tokens.ts'
 import type { Grants } from '../users/roles.ts'
 import { type UserView, viewOf } from '../users/user-view.ts'
 import type { User } from '../users/users.repo.ts'
+import type { AccountTransaction } from './account-transaction.ts'
 import type { RefreshTokens } from './refresh-tokens.ts'
-import type { Revocation } from './revocations.repo.ts'
-import type { Revocations } from './revocations.ts'
-import type { SessionRevoker } from './revoke-sessions.ts'
 import { findLivingSessions, insertSession, type Session } from './sessions.repo.ts'
 
 export interface TokenPair {
@@ -21,12 +19,12 @@ export interface TokenPair {
   expires_in: number
 }
 
-/** How somebody has shown who they are. */
+/** How a user has authenticated. */
 export interface Authentication {
-  /** RFC 8176: `pwd`, and `otp`, `mfa` with a second factor. */
+  /** RFC 8176: `pwd`; with a second factor also `otp` and `mfa`. */
   amr: string[]
   deviceId: string | null
-  /** When, if that was before. */
+  /** Now, unless it is given. */
   authTime?: Date
 }
 
@@ -34,13 +32,12 @@ export interface Opened {
   user: User
   session: Session
   refreshToken: string
-  /** Sessions that had to make room. */
-  ended: Revocation[]
 }
 
 export interface SessionOpener {
-  open(trx: Transaction, user: User, how: Authentication, context: AuditContext): Promise<Opened>
-  /** After the commit: tells every gateway what ended, and makes the pair. */
+  /** Ends the oldest sessions beyond `maxPerUser`. */
+  open(tx: AccountTransaction, user: User, how: Authentication, context: AuditContext): Promise<Opened>
+  /** After the commit: issues the access token. */
   answer(opened: Opened): Promise<TokenPair & { user: UserView }>
   pair(user: User, session: Session, refreshToken: string): Promise<TokenPair>
 }
@@ -48,30 +45,19 @@ export interface SessionOpener {
 export interface SessionOpenerDeps {
   accessTokens: AccessTokens
   refreshTokens: RefreshTokens
-  sessionRevoker: SessionRevoker
-  revocations: Revocations
   grantsOf: (roles: readonly string[]) => Grants
   config: Config
 }
 
 const MAX_USER_AGENT = 256
 
-export function createSessionOpener({
-  accessTokens,
-  refreshTokens,
-  sessionRevoker,
-  revocations,
-  grantsOf,
-  config,
-}: SessionOpenerDeps): SessionOpener {
+export function createSessionOpener({ accessTokens, refreshTokens, grantsOf, config }: SessionOpenerDeps): SessionOpener {
   const { absoluteTtlSeconds, maxPerUser } = config.auth.sessions
 
-  async function endSurplus(trx: Transaction, userId: string, now: Date): Promise<Revocation[]> {
-    if (maxPerUser === 0) return []
+  async function endSurplus({ trx, revoke }: AccountTransaction, userId: string, now: Date): Promise<void> {
+    if (maxPerUser === 0) return
     const surplus = (await findLivingSessions(trx, userId, now)).slice(maxPerUser)
-    const ended: Revocation[] = []
-    for (const { id } of surplus) ended.push(await sessionRevoker.endSession(trx, userId, id, 'surplus'))
-    return ended
+    for (const { id } of surplus) await revoke.session(userId, id, 'surplus')
   }
 
   async function pair(user: User, session: Session, refreshToken: string): Promise<TokenPair> {
@@ -92,9 +78,9 @@ export function createSessionOpener({
   }
 
   return {
-    async open(trx, user, { amr, deviceId, authTime }, context) {
-      const now = await databaseNow(trx)
-      const session = await insertSession(trx, {
+    async open(tx, user, { amr, deviceId, authTime }, context) {
+      const now = await databaseNow(tx.trx)
+      const session = await insertSession(tx.trx, {
         id: uuidv7(),
         user_id: user.id,
         amr,
@@ -106,10 +92,11 @@ export function createSessionOpener({
         last_used_at: now,
         expires_at: new Date(now.getTime() + absoluteTtlSeconds * 1000),
       })
-      return { user, session, refreshToken: await refreshTokens.start(trx, session, now), ended: await endSurplus(trx, user.id, now) }
+      const refreshToken = await refreshTokens.start(tx.trx, session, now)
+      await endSurplus(tx, user.id, now)
+      return { user, session, refreshToken }
     },
-    async answer({ user, session, refreshToken, ended }) {
-      await Promise.all(ended.map(revocations.announce))
+    async answer({ user, session, refreshToken }) {
       return { user: viewOf(user), ...(await pair(user, session, refreshToken)) }
     },
     pair,

@@ -1,11 +1,13 @@
 /**
- * Refresh tokens: opaque, only their SHA-256 at rest, exchanged for a successor at each use. A session is a family of them, of which one
- * lives. Every transaction locks in the same order, each lock a statement of its own: user → session → token; what is decided is read after
- * the wait, and only then is the time taken, from the database's clock.
+ * Refresh tokens are opaque, and the database holds only their SHA-256. Each use exchanges a token for its successor. The tokens of a session
+ * are a family, of which one is valid.
+ *
+ * Every transaction locks in the same order: user → session → token. Each lock is a statement of its own, so that it returns the row as it is
+ * after the wait. The time is read after the last lock, from the database's clock.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { uuidv7 } from 'uuidv7'
-import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
+import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow, inTransaction, isDatabaseAway, type Transaction } from '../../platform/db/database.ts'
 import { Problem } from '../../platform/lib/errors.ts'
@@ -13,6 +15,7 @@ import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import { type Secrets, UnreadableSecret } from '../../platform/vault/secrets.ts'
 import { lockUser, lockUserForShare, type User } from '../users/users.repo.ts'
+import type { Accounts, AccountTransaction } from './account-transaction.ts'
 import {
   findChild,
   findRefreshToken,
@@ -24,33 +27,29 @@ import {
   type RefreshToken,
   type UsableRefreshToken,
 } from './refresh-tokens.repo.ts'
-import type { Revocation } from './revocations.repo.ts'
-import type { SessionRevoker } from './revoke-sessions.ts'
 import { lockSession, type Session, touchSession } from './sessions.repo.ts'
 
-/** Judged in this order: unknown → revoked → superseded | reused → expired → rotated. */
+/** In the order of the checks: unknown → revoked → superseded | reused → expired → rotated. */
 export type RefreshOutcome =
   | { outcome: 'rotated' | 'repeated'; user: User; session: Session; refreshToken: string }
-  | { outcome: 'reused'; revocation: Revocation }
-  | { outcome: 'unknown' | 'revoked' | 'superseded' | 'expired' }
+  | { outcome: 'unknown' | 'revoked' | 'superseded' | 'reused' | 'expired' }
 
 export interface RefreshTokens {
   /** The first token of a new session. */
   start(trx: Transaction, session: Session, now: Date): Promise<string>
   /** Exchanges a token for its one successor. */
   rotate(presented: string, context: AuditContext): Promise<RefreshOutcome>
-  /** The session that a token belongs to, whatever its state. */
+  /** The session of a token, valid or not. */
   locate(presented: string): Promise<{ sessionId: string; userId: string } | null>
-  /** One that could be exchanged now, looked at without doing it. */
+  /** Reads a token that could be exchanged now, and does not exchange it. */
   inspect(presented: string): Promise<UsableRefreshToken | null>
 }
 
 export interface RefreshTokensDeps {
   db: Db
-  audit: Audit
+  accounts: Accounts
   outbox: Outbox
   secrets: Secrets
-  sessionRevoker: SessionRevoker
   tokens: Config['tokens']
   auth: Pick<Config['auth'], 'refresh' | 'sessions'>
 }
@@ -60,14 +59,14 @@ const FORM = /^rt_[A-Za-z0-9_-]{43}$/
 export const looksLikeRefreshToken = (token: string): boolean => token.startsWith(PREFIX)
 const hashOf = (token: string) => createHash('sha256').update(token).digest()
 
-export function createRefreshTokens({ db, audit, outbox, secrets, sessionRevoker, tokens, auth }: RefreshTokensDeps): RefreshTokens {
+export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, auth }: RefreshTokensDeps): RefreshTokens {
   const { refresh } = auth
-  // a session is idle as long as its token is not exchanged
+  // a session is idle while its token is not exchanged
   const ttlSeconds = Math.min(tokens.refreshTtlSeconds, auth.sessions.idleTtlSeconds ?? Number.POSITIVE_INFINITY)
 
-  /** Shared among refreshes; alone where a reuse would write to the user. */
-  const lockOwner: typeof lockUser = (trx, id) =>
-    refresh.onReuse === 'revokeUser' || sessionRevoker.writesUser() ? lockUser(trx, id) : lockUserForShare(trx, id)
+  /** Refreshes share the lock of the user, unless a reuse would write to the user. */
+  const lockOwner = ({ trx, revoke }: AccountTransaction, id: string): Promise<User | undefined> =>
+    refresh.onReuse === 'revokeUser' || revoke.writesUser() ? lockUser(trx, id) : lockUserForShare(trx, id)
 
   async function start(trx: Transaction, session: Session, now: Date): Promise<string> {
     const token = PREFIX + randomBytes(32).toString('base64url')
@@ -82,18 +81,18 @@ export function createRefreshTokens({ db, audit, outbox, secrets, sessionRevoker
     expires_at: new Date(Math.min(now.getTime() + ttlSeconds * 1000, session.expires_at.getTime())),
   })
 
-  /** A function of the parent: to repeat an answer nothing reversible need be stored. */
+  /** Derived from the parent: a retry gets the same token, and nothing reversible is stored for it. */
   const childOf = (sessionId: string, parent: string, nonce: Buffer, keyId?: string) =>
     PREFIX + secrets.derive('refresh token', Buffer.concat([Buffer.from(`${sessionId}|${parent}|`), nonce]), keyId).toString('base64url')
 
   async function rotate(presented: string, context: AuditContext): Promise<RefreshOutcome> {
     const place = FORM.test(presented) ? await findRefreshToken(db, hashOf(presented)) : undefined
     if (!place) return { outcome: 'unknown' }
-    // derived before the transaction, so that a connection lost around COMMIT is answered by looking, not by guessing
+    // derived before the transaction: when the connection is lost around COMMIT, the token shows whether the commit has happened
     const nonce = randomBytes(16)
     const child = childOf(place.session_id, presented, nonce)
     try {
-      return await inTransaction(db, (trx) => judge(trx, { ...place, presented, child, nonce, context }))
+      return await accounts.transaction('refresh', context, (tx) => judge(tx, { ...place, presented, child, nonce, context }))
     } catch (error) {
       const isAway = error instanceof Problem ? error.code === 'unavailable' : isDatabaseAway(error)
       const committed = isAway ? await lookFor(place, child).catch(() => null) : null
@@ -102,7 +101,7 @@ export function createRefreshTokens({ db, audit, outbox, secrets, sessionRevoker
     }
   }
 
-  /** The locks wait for a transaction whose end we have not heard of: then it has happened, or it has not. */
+  /** For a commit without an answer. The locks wait until that transaction has ended; then the child exists, or it does not. */
   const lookFor = (place: { id: string; session_id: string; user_id: string }, child: string): Promise<RefreshOutcome | null> =>
     inTransaction(db, async (trx) => {
       const user = await lockUserForShare(trx, place.user_id)
@@ -122,14 +121,15 @@ export function createRefreshTokens({ db, audit, outbox, secrets, sessionRevoker
     context: AuditContext
   }
 
-  async function judge(trx: Transaction, attempt: Attempt): Promise<RefreshOutcome> {
-    const user = await lockOwner(trx, attempt.user_id)
+  async function judge(tx: AccountTransaction, attempt: Attempt): Promise<RefreshOutcome> {
+    const { trx } = tx
+    const user = await lockOwner(tx, attempt.user_id)
     const session = await lockSession(trx, attempt.session_id)
     const token = await lockRefreshToken(trx, attempt.id)
     const now = await databaseNow(trx)
     if (!user || !session || !token) return { outcome: 'unknown' }
     if (session.revoked_at || user.disabled_at) return { outcome: 'revoked' }
-    if (token.rotated_at) return judgeRotated(trx, { ...attempt, user, session, token, now })
+    if (token.rotated_at) return judgeRotated(tx, { ...attempt, user, session, token, now })
     if (token.expires_at <= now || session.expires_at <= now) return { outcome: 'expired' }
 
     const retry = refresh.onRetry === 'repeat' ? { nonce: attempt.nonce, keyId: secrets.keyId } : null
@@ -140,9 +140,9 @@ export function createRefreshTokens({ db, audit, outbox, secrets, sessionRevoker
     return { outcome: 'rotated', user, session, refreshToken: attempt.child }
   }
 
-  /** A token that has a child: within grace, and while the child was never used, a retry of the client's own; anything else is theft. */
+  /** A token with a child. Within the grace time, and while the child is unused, it is the client's own retry. Otherwise it is theft. */
   async function judgeRotated(
-    trx: Transaction,
+    { trx, revoke, record }: AccountTransaction,
     attempt: Attempt & { user: User; session: Session; token: RefreshToken; now: Date },
   ): Promise<RefreshOutcome> {
     const { user, session, token, now, presented, context } = attempt
@@ -154,20 +154,18 @@ export function createRefreshTokens({ db, audit, outbox, secrets, sessionRevoker
       if (successor && hashOf(successor).equals(child.token_hash)) return { outcome: 'repeated', user, session, refreshToken: successor }
       return { outcome: 'superseded' }
     }
-    const whole = refresh.onReuse === 'revokeUser'
-    const revocation = whole
-      ? await sessionRevoker.endAllSessions(trx, user.id, 'reuse')
-      : await sessionRevoker.endSession(trx, user.id, session.id, 'reuse')
-    await audit.record(trx, { event: 'refresh', outcome: 'refresh_reused', userId: user.id, sessionId: session.id, context })
+    if (refresh.onReuse === 'revokeUser') await revoke.allSessions(user.id, 'reuse')
+    else await revoke.session(user.id, session.id, 'reuse')
+    await record({ outcome: 'refresh_reused', userId: user.id, sessionId: session.id })
     await outbox.post(trx, { template: 'refresh_reused', data: noticeContextOf(now, context), to: user.email, userId: user.id })
-    return { outcome: 'reused', revocation }
+    return { outcome: 'reused' }
   }
 
   function repeatChild(sessionId: string, presented: string, token: RefreshToken): string | null {
     try {
       return childOf(sessionId, presented, token.retry_nonce!, token.retry_key_id ?? undefined)
     } catch (error) {
-      if (error instanceof UnreadableSecret) return null // the secret key was rotated away meanwhile
+      if (error instanceof UnreadableSecret) return null // the secret key was replaced meanwhile
       throw error
     }
   }

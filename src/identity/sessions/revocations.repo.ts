@@ -1,12 +1,14 @@
 import { sql } from 'kysely'
 import { uuidv7 } from 'uuidv7'
-import type { Db, Transaction } from '../../platform/db/database.ts'
+import type { Db } from '../../platform/db/database.ts'
+import type { AccountTransaction } from './account-transaction.ts'
 
-/** A session that is over, or a user whose tokens below an epoch are. `until`: milliseconds; later every such token has expired. */
+/** The end of a session or key, or of a user's tokens below an epoch. `until`, in milliseconds: every such token has expired by then. */
 export type Revocation = { until: number } & ({ sessionId: string } | { userId: string; minEpoch: number })
 
-export const insertRevocation = (trx: Transaction, revocation: Revocation) =>
-  trx
+/** Writes a revocation. Its transaction announces it after the commit. */
+export async function insertRevocation({ trx, revocations }: AccountTransaction, revocation: Revocation): Promise<void> {
+  await trx
     .insertInto('revocations')
     .values({
       id: uuidv7(),
@@ -16,14 +18,16 @@ export const insertRevocation = (trx: Transaction, revocation: Revocation) =>
       expires_at: new Date(revocation.until),
     })
     .execute()
+  revocations.push(revocation)
+}
 
 export interface RevocationPage {
   revocations: Revocation[]
-  /** What the next call asks for: the oldest transaction that had not ended when this one looked. */
+  /** For the next call: the oldest transaction that had not ended at this one. */
   low: string
 }
 
-/** Everything written by transaction `low` or a later one. An id cursor would miss a transaction that commits late. */
+/** What transaction `low` and later ones have written. A cursor by id would miss a transaction that commits late. */
 export async function findRevocationsSince(db: Db, low: string): Promise<RevocationPage> {
   const { rows } = await sql<{
     low: string

@@ -1,40 +1,38 @@
 /**
- * Revocation at once, without a lookup per request. Postgres is the truth; this process holds it as two maps that it reads on every request.
- * Fed by a poll each second, by our own writes and those of the processes beside us, and, only to be faster, by Redis. A feed can add, never
- * take away.
+ * Revocation at once, without a database lookup per request. Postgres is the truth, and this process keeps a copy in two maps. Three feeds
+ * fill the maps: a poll each second, the announcements of this process and of its sibling processes, and Redis. Redis only makes it faster.
+ * A feed can add a revocation and never remove one.
  */
 
-import { type Db, isDatabaseAway, type Transaction } from '../../platform/db/database.ts'
+import { type Db, isDatabaseAway } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { unavailable } from '../../platform/lib/errors.ts'
 import type { Broadcast } from '../../platform/redis.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
-import { findRevocationsSince, insertRevocation, type Revocation } from './revocations.repo.ts'
+import { findRevocationsSince, type Revocation } from './revocations.repo.ts'
 
 export interface Revocations {
-  /** Subscribes, loads the snapshot, then polls. Resolves once loaded, or at the first failure; polling goes on either way. */
+  /** Subscribes, loads the snapshot, then polls. Resolves after the first load, also when it failed: the polling goes on. */
   start(): Promise<void>
   stop(): void
-  /** One look at the database. Tests call it instead of waiting. */
+  /** Reads the database once. Tests call it instead of waiting. */
   poll(): Promise<void>
-  /** @throws 503 before the first snapshot: without one nobody can say that a token is good. */
+  /** @throws 503 before the first snapshot, since no token can be judged without it */
   assertLoaded(): void
   /** @throws 503 as `assertLoaded` does */
   isRevoked(sessionId: string, userId: string, epoch: number): boolean
-  /** Of what is revoked by an id of its own. @throws 503 as `assertLoaded` does */
+  /** A session, API key or machine token was revoked by its own id. @throws 503 as `assertLoaded` does */
   isEnded(sessionId: string): boolean
-  /** Something that it is made of has changed since. @throws 503 as `assertLoaded` does */
+  /** The user has changed since this epoch. @throws 503 as `assertLoaded` does */
   isOutdated(userId: string, epoch: number): boolean
   isLoaded(): boolean
-  /** So many sessions are revoked that a further one should be told as its user's epoch. */
+  /** The map of sessions is full: a further session should be revoked by its user's epoch. */
   isFull(): boolean
-  /** Written in the transaction of what it tells. Hand the result to `announce` after the commit. */
-  record(trx: Transaction, revocation: Revocation): Promise<Revocation>
-  /** After the commit, before the answer: own map, then the others. */
+  /** For `account-transaction.ts` alone, after the commit: adds to this process's maps, then broadcasts. Never rejects. */
   announce(revocation: Revocation): Promise<void>
-  /** Calls back after something was added. */
+  /** Calls the listener after each revocation that is added. */
   onChange(listener: () => void): void
-  /** Why the last look at the database failed; null when it did not. */
+  /** The error of the last read of the database, or null. */
   lastError(): unknown
   /** Seconds since the database was last read. */
   lagSeconds(): number
@@ -45,13 +43,13 @@ export interface RevocationsDeps {
   db: Db
   clock: Clock
   logger: Logger
-  /** To the processes beside this one, and to other gateways. */
+  /** To sibling processes, and to other gateways. */
   broadcasts: readonly Broadcast[]
   maxSessions?: number
 }
 
 const POLL_MS = 1000
-/** Too many to walk through each second. */
+/** From this size on, expired entries are removed only after a full reload. */
 const MANY = 10_000
 const FULL_RELOAD_EVERY = 60
 
@@ -60,7 +58,7 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
   const users = new Map<string, { minEpoch: number; until: number }>()
   let low = '0'
   let polls = 0
-  /** Monotonic: a lag is a duration, whatever the wall clock does. */
+  /** Monotonic, since a lag must not depend on the wall clock. */
   let loadedAt: number | null = null
   let failure: unknown = null
   let timer: NodeJS.Timeout | null = null
@@ -80,7 +78,7 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
   }
 
   async function read(): Promise<void> {
-    // after an outage, and now and then, everything: what a bug or a restore has slipped past the cursor comes back
+    // after an outage, and at times, everything is read: a bug or a restore may have hidden rows from the cursor
     const from = failure || polls++ % FULL_RELOAD_EVERY === 0 ? '0' : low
     try {
       const page = await findRevocationsSince(db, from)
@@ -135,7 +133,7 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
 
   return {
     async start() {
-      // subscribed first: what is published while the snapshot loads is applied beside it
+      // subscribed before the load: a message that comes during the load is not lost
       const hear = (message: string) => {
         const revocation = parse(message)
         if (revocation) apply(revocation)
@@ -158,14 +156,11 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
     isOutdated,
     isLoaded: () => loadedAt !== null,
     isFull: () => sessions.size >= maxSessions,
-    async record(trx, revocation) {
-      await insertRevocation(trx, revocation)
-      return revocation
-    },
     async announce(revocation) {
       apply(revocation)
       const message = JSON.stringify(revocation)
-      await Promise.all(broadcasts.map((broadcast) => broadcast.publish(message)))
+      // the revocation is committed: whoever misses the broadcast reads it at the next poll
+      await Promise.all(broadcasts.map((broadcast) => broadcast.publish(message).catch(() => undefined)))
     },
     onChange: (listener) => void listeners.push(listener),
     lastError: () => failure,
@@ -174,7 +169,7 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
   }
 }
 
-/** A message from Redis can only add, so a forged one is a denial of service at most; it is still read strictly. */
+/** Strict, although a forged message can only revoke: a denial of service at most. */
 function parse(message: string): Revocation | null {
   try {
     const { sessionId, userId, minEpoch, until } = JSON.parse(message)

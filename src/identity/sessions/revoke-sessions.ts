@@ -1,64 +1,72 @@
-/** The ways in which sessions end, each as part of the caller's transaction, which holds the user's lock. */
+/** How sessions and tokens end. The caller's transaction holds the lock of their user, or of their machine client. */
 
 import type { Config } from '../../platform/config/schema.ts'
 import { databaseNow, type Transaction } from '../../platform/db/database.ts'
 import { raiseBothEpochs, raiseSessionEpoch, raiseTokenEpoch } from '../users/users.repo.ts'
 import type { Revocation } from './revocations.repo.ts'
-import type { Revocations } from './revocations.ts'
 import { findLivingSessions, revokeSession, revokeSessionsOf } from './sessions.repo.ts'
 
-export interface SessionRevoker {
-  /** Ending one session will also write to its user: the caller must not merely share that lock. */
+export interface Revoke {
+  /** Ends one session and its access tokens. */
+  session(userId: string, sessionId: string, reason: string): Promise<void>
+  /** Ends every session but one. Logins that have begun open no session. */
+  otherSessions(userId: string, keptId: string, reason: string): Promise<void>
+  /** Ends every session and every access token. Logins that have begun open no session. */
+  allSessions(userId: string, reason: string): Promise<void>
+  /** Ends the access tokens that were issued so far. The sessions stay, and refresh into new tokens. */
+  outdateTokens(userId: string): Promise<void>
+  /**
+   * Ends what carries this id: an API key, or one token of a machine client.
+   * @param raiseEpoch raises the token epoch of the owner, which is a user unless it is given
+   */
+  credential(ownerId: string, id: string, raiseEpoch?: () => Promise<number>): Promise<void>
+  /** Ends every token of a user or machine client that was issued below this epoch. */
+  tokensBelow(ownerId: string, minEpoch: number): Promise<void>
+  /** True when the end of one session also writes to its user. Then a shared lock of the user is not enough. */
   writesUser(): boolean
-  /** Revokes one session and its access tokens. */
-  endSession(trx: Transaction, userId: string, sessionId: string, reason: string): Promise<Revocation>
-  /** Tells that what goes by this id is over: a session's access tokens, or an API key. */
-  recordEnd(trx: Transaction, userId: string, id: string): Promise<Revocation>
-  /** Revokes every session and every access token, and lets no login that has begun open another. */
-  endAllSessions(trx: Transaction, userId: string, reason: string): Promise<Revocation>
-  /** Every session but one; logins that have begun open none. */
-  endOtherSessions(trx: Transaction, userId: string, keptId: string, reason: string): Promise<Revocation[]>
-  /** Older access tokens are refused; sessions live on and refresh into new ones. */
-  outdateTokens(trx: Transaction, userId: string): Promise<Revocation>
 }
 
-/** An access token issued just before, on a clock that is ahead, is dead by then. */
+export interface RevokeDeps {
+  trx: Transaction
+  write: (revocation: Revocation) => Promise<void>
+  isFull: () => boolean
+  tokens: Config['tokens']
+}
+
+/** For an access token that a gateway with a fast clock issued just before. */
 const MARGIN_SECONDS = 120
 
-/** When nothing is in use any more that a revocation of now ends. Milliseconds. */
-export const revokedUntil = (now: Date, { accessTtlSeconds }: Config['tokens']): number =>
-  now.getTime() + (accessTtlSeconds + MARGIN_SECONDS) * 1000
+export function createRevoke({ trx, write, isFull, tokens }: RevokeDeps): Revoke {
+  /** Milliseconds. By then every token that is valid now has expired. */
+  const until = async () => (await databaseNow(trx)).getTime() + (tokens.accessTtlSeconds + MARGIN_SECONDS) * 1000
 
-export function createSessionRevoker(revocations: Revocations, tokens: Config['tokens']): SessionRevoker {
-  const until = async (trx: Transaction) => revokedUntil(await databaseNow(trx), tokens)
-  const outdate = async (trx: Transaction, userId: string, minEpoch: number) =>
-    revocations.record(trx, { userId, minEpoch, until: await until(trx) })
+  // the revocation map knows users and machine clients by their ids alone
+  const tokensBelow = async (ownerId: string, minEpoch: number) => write({ userId: ownerId, minEpoch, until: await until() })
 
-  async function recordEnd(trx: Transaction, userId: string, id: string): Promise<Revocation> {
-    if (revocations.isFull()) return outdate(trx, userId, await raiseTokenEpoch(trx, userId))
-    return revocations.record(trx, { sessionId: id, until: await until(trx) })
+  async function credential(ownerId: string, id: string, raiseEpoch = () => raiseTokenEpoch(trx, ownerId)): Promise<void> {
+    if (isFull()) await tokensBelow(ownerId, await raiseEpoch())
+    else await write({ sessionId: id, until: await until() })
   }
 
-  async function endSession(trx: Transaction, userId: string, sessionId: string, reason: string): Promise<Revocation> {
+  async function session(userId: string, sessionId: string, reason: string): Promise<void> {
     await revokeSession(trx, sessionId, await databaseNow(trx), reason)
-    return recordEnd(trx, userId, sessionId)
+    await credential(userId, sessionId)
   }
 
   return {
-    writesUser: () => revocations.isFull(),
-    endSession,
-    recordEnd,
-    async endOtherSessions(trx, userId, keptId, reason) {
+    session,
+    credential,
+    tokensBelow,
+    async otherSessions(userId, keptId, reason) {
       await raiseSessionEpoch(trx, userId)
-      const ended: Revocation[] = []
-      for (const { id } of await findLivingSessions(trx, userId, await databaseNow(trx)))
-        if (id !== keptId) ended.push(await endSession(trx, userId, id, reason))
-      return ended
+      const living = await findLivingSessions(trx, userId, await databaseNow(trx))
+      for (const { id } of living) if (id !== keptId) await session(userId, id, reason)
     },
-    async endAllSessions(trx, userId, reason) {
+    async allSessions(userId, reason) {
       await revokeSessionsOf(trx, userId, await databaseNow(trx), reason)
-      return outdate(trx, userId, await raiseBothEpochs(trx, userId))
+      await tokensBelow(userId, await raiseBothEpochs(trx, userId))
     },
-    outdateTokens: async (trx, userId) => outdate(trx, userId, await raiseTokenEpoch(trx, userId)),
+    outdateTokens: async (userId) => tokensBelow(userId, await raiseTokenEpoch(trx, userId)),
+    writesUser: isFull,
   }
 }

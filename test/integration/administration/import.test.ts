@@ -22,7 +22,7 @@ describe.each(['embedded', 'postgres'] as const)('an import on %s', (stores) => 
       isDryRun,
       batch,
       by: { actor: 'test', context: COMMAND_LINE },
-      tell: (line: number, why: string) => void told.push(`${line}: ${why}`),
+      report: (line: number, why: string) => void told.push(`${line}: ${why}`),
     }
     const input = Array.isArray(lines) ? chunks(Buffer.from(text)) : lines
     return { ...(await gateway.app.core.importUsers(input, options)), told }

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createAccounts } from '../../../src/identity/sessions/account-transaction.ts'
+import type { Revocation } from '../../../src/identity/sessions/revocations.repo.ts'
 import { createRevocations } from '../../../src/identity/sessions/revocations.ts'
-import { createSessionRevoker } from '../../../src/identity/sessions/revoke-sessions.ts'
-import { inTransaction } from '../../../src/platform/db/database.ts'
+import { COMMAND_LINE } from '../../../src/platform/audit/audit.ts'
 import { login, newUser } from '../../support/client.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
 import { rows } from '../../support/rows.ts'
@@ -15,16 +16,20 @@ describe('beyond maxSessions', () => {
   afterAll(() => gateway.close())
 
   it("the end of a session is told as its user's epoch: the map does not grow by sessions", async () => {
-    const { db, clock, logger, config } = gateway.app.core
+    const { db, clock, logger, audit, metrics, config } = gateway.app.core
     const revocations = createRevocations({ db, clock, logger, broadcasts: [], maxSessions: 1 })
     await revocations.poll()
-    const ending = createSessionRevoker(revocations, config.tokens)
+    const announced: Revocation[] = []
+    const announce = (revocation: Revocation) => {
+      announced.push(revocation)
+      return revocations.announce(revocation)
+    }
+    const accounts = createAccounts({ db, audit, revocations: { ...revocations, announce }, metrics, tokens: config.tokens })
     const [first, second] = [await newUser(gateway), await newUser(gateway)]
     const elsewhere = await login(gateway, second)
     const end = async ({ id, token }: { id: string; token: string }) => {
-      const revocation = await inTransaction(db, (trx) => ending.endSession(trx, id, claimsOf(token).sid, 'test'))
-      await revocations.announce(revocation)
-      return revocation
+      await accounts.transaction('test', COMMAND_LINE, ({ revoke }) => revoke.session(id, claimsOf(token).sid, 'test'))
+      return announced.at(-1)
     }
 
     expect(revocations.isFull()).toBe(false)

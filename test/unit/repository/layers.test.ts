@@ -1,6 +1,6 @@
 /** The house of docs/architecture.md, held by reading the imports: five storeys, and no arrow between them or their folders that points up. */
 import { expect, it } from 'vitest'
-import { circlesOf, folderGraph, readImports, STOREYS, storeyOf } from '../../support/imports.ts'
+import { circlesOf, folderGraph, readImports, readSources, STOREYS, storeyOf } from '../../support/imports.ts'
 
 const imports = await readImports()
 const show = ({ from, to }: { from: string; to: string }) => `${from} → ${to}`
@@ -43,4 +43,17 @@ it.each<[string, RegExp, RegExp]>([
   const found = imports.filter(({ to }) => what.test(to))
   expect(found.length).toBeGreaterThan(0)
   expect(found.filter(({ from }) => !where.test(from)).map(show)).toEqual([])
+})
+
+/** The rule behind both: what is revoked is announced after the commit, before the answer. */
+it.each<[string, RegExp, string[]]>([
+  ['only the account transaction announces a revocation', /\bannounce\b/, ['sessions/account-transaction.ts', 'sessions/revocations.ts']],
+  [
+    'only the account transaction writes a revocation',
+    /insertRevocation|insertInto\('revocations'\)/,
+    ['sessions/account-transaction.ts', 'sessions/revocations.repo.ts'],
+  ],
+])('%s', async (_name, what, where) => {
+  const found = [...(await readSources())].filter(([, text]) => what.test(text)).map(([file]) => file)
+  expect(found.sort()).toEqual(where.map((file) => `src/identity/${file}`))
 })

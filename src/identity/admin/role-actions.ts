@@ -1,0 +1,48 @@
+/** Operators grant and revoke roles. Access tokens that carry the old roles are outdated. */
+
+import { ROLE_NAME } from '../../platform/config/schema.ts'
+import { problem } from '../../platform/lib/errors.ts'
+import { field } from '../credentials/password-policy.ts'
+import type { AccountTransaction } from '../sessions/account-transaction.ts'
+import type { KeepAdmin } from '../users/last-admin.ts'
+import { type User, updateUser } from '../users/users.repo.ts'
+import type { Actor } from './audited-action.ts'
+import type { ChangeUser } from './change-user.ts'
+
+export interface RoleActionsDeps {
+  update: ChangeUser['update']
+  keepAdmin: KeepAdmin
+  assertKnownRole: (role: string) => void
+}
+
+const ROLE = new RegExp(ROLE_NAME)
+
+/** @throws validation_failed for a role that the configuration does not define */
+export const createAssertKnownRole = (known: readonly string[]) => (role: string) => {
+  if (!known.includes(role)) throw problem('validation_failed', { errors: field('role', `no such role; known: ${known.join(', ')}`) })
+}
+
+export function createRoleActions({ update, keepAdmin, assertKnownRole }: RoleActionsDeps) {
+  async function setRoles({ trx, revoke }: AccountTransaction, user: User, roles: string[]): Promise<void> {
+    // a grant only adds a role, and a revocation only removes one
+    if (roles.length === user.roles.length) return
+    await keepAdmin(trx, user, { ...user, roles })
+    await updateUser(trx, user.id, { roles: [...roles].sort() })
+    await revoke.outdateTokens(user.id)
+  }
+
+  return {
+    async grant(who: string, role: string, by: Actor): Promise<User> {
+      assertKnownRole(role)
+      const entry = { event: 'role_grant', detail: role }
+      return update(who, entry, (tx, user) => setRoles(tx, user, [...new Set([...user.roles, role])]), by)
+    },
+
+    /** The configuration may no longer know the role. */
+    async revoke(who: string, role: string, by: Actor): Promise<User> {
+      if (!ROLE.test(role)) throw problem('validation_failed', { errors: field('role', 'is not the name of a role: a-z, digits, _ . : -') })
+      const without = (user: User) => user.roles.filter((r) => r !== role)
+      return update(who, { event: 'role_revoke', detail: role }, (tx, user) => setRoles(tx, user, without(user)), by)
+    },
+  }
+}

@@ -1,0 +1,51 @@
+/** What operators read of users. */
+
+import { type Db, databaseNow } from '../../platform/db/database.ts'
+import { problem } from '../../platform/lib/errors.ts'
+import { isId } from '../../platform/lib/ids.ts'
+import { type ApiKey, findApiKeysOf } from '../api-keys/api-keys.repo.ts'
+import { findUsableSessions, type Session } from '../sessions/sessions.repo.ts'
+import { canonicalLogin } from '../users/canonical-login.ts'
+import { findUserById, findUserByLogin, findUserPage, type User, type UserFilter } from '../users/users.repo.ts'
+
+export interface UserPage {
+  users: User[]
+  /** The cursor of the next page; null after the last page. */
+  nextCursor: string | null
+}
+
+/** @param who an id, an e-mail address or a username: their forms differ. @throws not_found */
+export type FindUser = (who: string) => Promise<User>
+
+const MAX_LISTED = 1000
+
+export const createFindUser =
+  (db: Db): FindUser =>
+  async (who) => {
+    const user = isId(who) ? await findUserById(db, who) : await findUserByLogin(db, canonicalLogin(who))
+    if (!user) throw problem('not_found', { detail: `There is no user ${who}.` })
+    return user
+  }
+
+export function createUserQueries(db: Db, find: FindUser) {
+  return {
+    find,
+
+    async list(filter: UserFilter, limit: number, cursor?: string): Promise<UserPage> {
+      const users = await findUserPage(db, filter, limit + 1, cursor)
+      const page = users.slice(0, limit)
+      return { users: page, nextCursor: users.length > limit ? page.at(-1)!.id : null }
+    },
+
+    /** Sessions that can still be refreshed, the last used first. */
+    async sessionsOf(who: string): Promise<Session[]> {
+      const { id } = await find(who)
+      return findUsableSessions(db, id, await databaseNow(db))
+    },
+
+    async apiKeysOf(who: string): Promise<ApiKey[]> {
+      const { id } = await find(who)
+      return findApiKeysOf(db, id, MAX_LISTED)
+    },
+  }
+}

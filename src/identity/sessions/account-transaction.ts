@@ -1,0 +1,105 @@
+/**
+ * Every change of an account runs in an account transaction. It writes the audit row, revokes what the change ends, and announces the
+ * revocations once they are committed. Nothing else can write or announce a revocation, so no service can forget the announcement.
+ */
+import type { Audit, AuditContext, AuditEvent } from '../../platform/audit/audit.ts'
+import type { Config } from '../../platform/config/schema.ts'
+import { type Db, inTransaction, type Transaction } from '../../platform/db/database.ts'
+import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
+import type { Metrics } from '../../platform/telemetry/metrics.ts'
+import { lockUser, type User } from '../users/users.repo.ts'
+import { type Caller, lockActor, lockCaller } from './lock-caller.ts'
+import { insertRevocation, type Revocation } from './revocations.repo.ts'
+import type { Revocations } from './revocations.ts'
+import { createRevoke, type Revoke } from './revoke-sessions.ts'
+import { lockSession, type Session } from './sessions.repo.ts'
+
+/** Not exported: no other file can make an `AccountTransaction`. */
+const OPENED_HERE = Symbol('account transaction')
+
+export interface AccountTransaction {
+  readonly [OPENED_HERE]: true
+  readonly trx: Transaction
+  /** Ends sessions and tokens. Every gateway hears of it after the commit, before the caller gets the answer. */
+  readonly revoke: Revoke
+  /** The revocations of this transaction so far. `insertRevocation` adds to them. */
+  readonly revocations: Revocation[]
+  /** Writes an audit row in this transaction: of its event, and with the outcome `success`, unless the row says otherwise. */
+  record(row: AuditRow): Promise<void>
+  /** Locks the user, then the session: the lock order of every transaction. */
+  lockUserAndSession(userId: string, sessionId: string): Promise<{ user: User | undefined; session: Session | undefined }>
+  /** See `lock-caller.ts`. @throws token_revoked, invalid_credentials */
+  lockCaller(caller: Caller, checkedHash?: string): Promise<User>
+  /** See `lock-caller.ts`. @throws token_revoked */
+  lockActor(actor: Caller): Promise<void>
+}
+
+export type AuditRow = Partial<Omit<AuditEvent, 'context'>>
+
+export interface Accounts {
+  /**
+   * Runs `work` in one transaction. `work` runs again after a deadlock, so it must have no effect outside the transaction.
+   * Announces what it revoked after the commit. @returns once every gateway in reach has heard of it
+   */
+  transaction<T>(event: string, context: AuditContext, work: (tx: AccountTransaction) => Promise<T>): Promise<T>
+  /** Writes one audit row in a transaction of its own, such as the row of a refusal. */
+  record(event: string, row: AuditRow & { outcome: string }, context: AuditContext): Promise<void>
+  /** Makes `work` count how each call ends: `success`, or the code of its error. */
+  counted<A extends unknown[], R>(
+    event: string,
+    work: (...args: A) => Promise<R>,
+    outcomeOf?: (answer: R) => string,
+  ): (...args: A) => Promise<R>
+  /** Counts one outcome, where not every call is counted. */
+  count(event: string, outcome: string): void
+}
+
+export interface AccountsDeps {
+  db: Db
+  audit: Audit
+  revocations: Revocations
+  metrics: Pick<Metrics, 'accountEvents' | 'logins' | 'registrations'>
+  tokens: Config['tokens']
+}
+
+export function createAccounts({ db, audit, revocations, metrics, tokens }: AccountsDeps): Accounts {
+  function open(trx: Transaction, event: string, context: AuditContext): AccountTransaction {
+    const tx: AccountTransaction = {
+      [OPENED_HERE]: true,
+      trx,
+      revocations: [],
+      revoke: createRevoke({ trx, write: (revocation) => insertRevocation(tx, revocation), isFull: () => revocations.isFull(), tokens }),
+      record: (row) => audit.record(trx, { event, outcome: 'success', ...row, context }),
+      async lockUserAndSession(userId, sessionId) {
+        const user = await lockUser(trx, userId)
+        return { user, session: await lockSession(trx, sessionId) }
+      },
+      lockCaller: (caller, checkedHash) => lockCaller(trx, caller, checkedHash),
+      lockActor: (actor) => lockActor(trx, actor),
+    }
+    return tx
+  }
+
+  async function transaction<T>(event: string, context: AuditContext, work: (tx: AccountTransaction) => Promise<T>): Promise<T> {
+    const { answer, committed } = await inTransaction(db, async (trx) => {
+      // a new one for each attempt: what a failed attempt revoked was rolled back
+      const tx = open(trx, event, context)
+      return { answer: await work(tx), committed: tx.revocations }
+    })
+    await Promise.all(committed.map((revocation) => revocations.announce(revocation)))
+    return answer
+  }
+
+  function count(event: string, outcome: string): void {
+    if (event === 'login') metrics.logins.inc({ outcome })
+    else if (event === 'register') metrics.registrations.inc({ outcome })
+    else metrics.accountEvents.inc({ event, outcome })
+  }
+
+  return {
+    transaction,
+    record: (event, row, context) => transaction(event, context, (tx) => tx.record(row)),
+    counted: (event, work, outcomeOf) => countOutcome((outcome) => count(event, outcome), work, outcomeOf),
+    count,
+  }
+}

@@ -1,0 +1,48 @@
+/** Locks the user and the session of a caller, and checks that the request may still go on. */
+
+import type { Transaction } from '../../platform/db/database.ts'
+import { problem } from '../../platform/lib/errors.ts'
+import { lockUser, lockUserForShare, type User } from '../users/users.repo.ts'
+import type { Authentication } from './open-session.ts'
+import { lockSession, type Session } from './sessions.repo.ts'
+
+/** The part of a `Principal` that tells which rows must still be valid. */
+export interface Caller {
+  id: string
+  sessionId: string
+  epoch: number
+}
+
+/**
+ * For a change of the caller's own account. A change that was checked before a logout, a disabling or another change must not be committed
+ * after it.
+ * @param checkedHash the password hash that the caller's password was compared with
+ * @throws token_revoked, invalid_credentials
+ */
+export async function lockCaller(trx: Transaction, caller: Caller, checkedHash?: string): Promise<User> {
+  const user = assertStillValid(caller, await lockUser(trx, caller.id), await lockSession(trx, caller.sessionId))
+  if (checkedHash !== undefined && user.password_hash !== checkedHash)
+    throw problem('invalid_credentials', { cause: 'the password changed while it was checked' })
+  return user
+}
+
+/** For a change of something else, such as a machine client. @throws token_revoked */
+export async function lockActor(trx: Transaction, actor: Caller): Promise<void> {
+  assertStillValid(actor, await lockUserForShare(trx, actor.id), await lockSession(trx, actor.sessionId))
+}
+
+/** @param user of the caller, locked, as is the session. @throws token_revoked */
+export function assertStillValid(caller: Caller, user: User | undefined, session: Session | undefined): User {
+  const isValid = user && !user.disabled_at && user.token_epoch <= caller.epoch && session && !session.revoked_at
+  if (!isValid) throw problem('token_revoked', { cause: 'revoked while the request ran' })
+  return user
+}
+
+/**
+ * The authentication of the caller's session, for the session that replaces it. The time of a second factor is kept, since a password alone
+ * does not renew it.
+ */
+export async function authenticationOf(trx: Transaction, caller: Caller): Promise<Authentication> {
+  const { amr, device_id, auth_time } = (await lockSession(trx, caller.sessionId))!
+  return { amr, deviceId: device_id, ...(amr.includes('otp') ? { authTime: auth_time } : {}) }
+}
