@@ -16,7 +16,7 @@ export function createLogger(level: string, output: DestinationStream = createLo
   return pino(
     {
       level,
-      base: undefined,
+      base: null,
       timestamp: createTimestamp(),
       formatters: { level: (label) => ({ level: label }) },
     },
