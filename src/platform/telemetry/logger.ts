@@ -52,6 +52,9 @@ function createTimestamp(): () => string {
   }
 }
 
+/** The types of sonic-boom know strings alone; with `contentMode: 'buffer'` it takes buffers alone. */
+const asContent = (lines: string): string => Buffer.from(lines) as unknown as string
+
 const BATCH_LENGTH = 65_536
 const FLUSH_MS = 100
 
@@ -66,7 +69,7 @@ export function createLogOutput(): LogOutput {
   function handOver(): void {
     if (timer) clearTimeout(timer)
     timer = null
-    if (lines) output.write(Buffer.from(lines) as never)
+    if (lines) output.write(asContent(lines))
     lines = ''
   }
 
