@@ -63,7 +63,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       lastErrors: async () => (await askAll(({ channel }) => channel.ask('lastErrors', null, ASK_MS))).flat(),
     }
     const channel = createIpcChannel<WorkerAnswers>(worker.process, answers)
-    const member: Member = { worker, channel, startedAt: performance.now() }
+    const member: Member = { worker, channel, startedAt: core.clock.steady() }
     members.add(member)
     // lines of several writers would run into each other in a pipe
     collectLines(worker.process.stdout!, output)
@@ -84,7 +84,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
 
   function replace({ worker, startedAt }: Member, cause: string | number): void {
     core.metrics.workerExits.inc()
-    earlyDeaths = performance.now() - startedAt < HEALTHY_MS ? earlyDeaths + 1 : 0
+    earlyDeaths = core.clock.steady() - startedAt < HEALTHY_MS ? earlyDeaths + 1 : 0
     const waitMs = earlyDeaths < 2 ? 0 : Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (earlyDeaths - 2))
     logger.error(
       { reason: 'worker_exit', pid: worker.process.pid, cause, retry_ms: waitMs },

@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream'
 import { type DestinationStream, destination, type Logger, pino } from 'pino'
+import { systemClock } from '../lib/clock.ts'
 
 export type { Logger } from 'pino'
 
@@ -43,7 +44,7 @@ function createTimestamp(): () => string {
   let at = 0
   let text = ''
   return () => {
-    const now = Date.now()
+    const now = systemClock.now()
     if (now !== at) {
       at = now
       text = `,"time":"${new Date(now).toISOString()}"`
