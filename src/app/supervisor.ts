@@ -9,7 +9,6 @@ import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Config } from '../platform/config/schema.ts'
 import { schedule } from '../platform/jobs/schedule.ts'
-import { systemClock } from '../platform/lib/clock.ts'
 import { createIpcChannel, type IpcChannel } from '../platform/lib/ipc-channel.ts'
 import { collectLines } from '../platform/telemetry/logger.ts'
 import { createAdminServer } from './admin-server.ts'
@@ -65,7 +64,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       lastErrors: async () => (await askAll(({ channel }) => channel.ask('lastErrors', null, ASK_MS))).flat(),
     }
     const channel = createIpcChannel<WorkerAnswers>(worker.process, answers)
-    const member: Member = { worker, channel, startedAt: systemClock.steady() }
+    const member: Member = { worker, channel, startedAt: core.clock.steady() }
     members.add(member)
     // lines of several writers would run into each other in a pipe
     collectLines(worker.process.stdout!, output)
@@ -86,7 +85,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
 
   function replace({ worker, startedAt }: Member, cause: string | number): void {
     core.metrics.workerExits.inc()
-    earlyDeaths = systemClock.steady() - startedAt < HEALTHY_MS ? earlyDeaths + 1 : 0
+    earlyDeaths = core.clock.steady() - startedAt < HEALTHY_MS ? earlyDeaths + 1 : 0
     const waitMs = earlyDeaths < 2 ? 0 : Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (earlyDeaths - 2))
     logger.error(
       { reason: 'worker_exit', pid: worker.process.pid, cause, retry_ms: waitMs },

@@ -60,8 +60,11 @@ export function openRedis(url: string, logger: Logger): RedisConnections {
   }
 }
 
-function connect(url: string, more: RedisOptions): RedisClient {
-  const options: RedisOptions = {
+/** Not `replyMapping`, which would change the types of replies. */
+type ConnectionOptions = Omit<RedisOptions, 'replyMapping'>
+
+function connect(url: string, more: ConnectionOptions): RedisClient {
+  const options: ConnectionOptions = {
     // ioredis would keep commands until the server is back, for ever
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,

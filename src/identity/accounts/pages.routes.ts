@@ -148,7 +148,7 @@ export const pageRoutes =
       const path = LINK_PATHS[purpose as LinkPurpose]
       const text = html(page)
       const name = `auth${path.replaceAll('/', '.')}.page`
-      app.get(path, { config: { name }, schema: { hide: true } as never, helmet: POLICY }, async (_request, reply) =>
+      app.get(path, { config: { name }, schema: { hide: true }, helmet: POLICY }, async (_request, reply) =>
         reply.type('text/html; charset=utf-8').send(text),
       )
     }

@@ -84,7 +84,7 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
       const page = await findRevocationsSince(db, from)
       for (const revocation of page.revocations) apply(revocation)
       low = page.low
-      loadedAt = performance.now()
+      loadedAt = clock.steady()
       failure = null
       if (from === '0' || sessions.size < MANY) forgetExpired()
     } catch (error) {
@@ -164,7 +164,7 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
     },
     onChange: (listener) => void listeners.push(listener),
     lastError: () => failure,
-    lagSeconds: () => (loadedAt === null ? Number.POSITIVE_INFINITY : (performance.now() - loadedAt) / 1000),
+    lagSeconds: () => (loadedAt === null ? Number.POSITIVE_INFINITY : (clock.steady() - loadedAt) / 1000),
     size: () => sessions.size + users.size,
   }
 }

@@ -25,16 +25,16 @@ const root = JSON.parse(JSON.stringify(ConfigSchema)) as Schema
 
 /** What has a default may be left out of the file; TypeBox demands it, because defaults are filled in before it looks. */
 function forFiles({ required, properties, patternProperties, items, anyOf, ...rest }: Schema): Schema {
-  const each = (schemas: Record<string, Schema> | undefined) =>
-    schemas && Object.fromEntries(Object.entries(schemas).map(([key, schema]) => [key, forFiles(schema)]))
+  const each = (schemas: Record<string, Schema>) =>
+    Object.fromEntries(Object.entries(schemas).map(([key, schema]) => [key, forFiles(schema)]))
   const needed = required?.filter((key) => properties?.[key]?.default === undefined)
   return {
     ...rest,
     ...(needed?.length ? { required: needed } : {}),
-    properties: each(properties),
-    patternProperties: each(patternProperties),
-    items: items && forFiles(items),
-    anyOf: anyOf?.map(forFiles),
+    ...(properties && { properties: each(properties) }),
+    ...(patternProperties && { patternProperties: each(patternProperties) }),
+    ...(items && { items: forFiles(items) }),
+    ...(anyOf && { anyOf: anyOf.map(forFiles) }),
   }
 }
 

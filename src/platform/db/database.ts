@@ -26,10 +26,10 @@ export async function openDatabase(
   logger: Logger,
   observe?: QueryObserver,
 ): Promise<OpenDatabase> {
-  const log = observe && ((event: LogEvent) => observe(operationOf(event), event.queryDurationMillis / 1000))
+  const logging = observe && { log: (event: LogEvent) => observe(operationOf(event), event.queryDurationMillis / 1000) }
   if (url === 'embedded') {
     const embedded = await openPGlite(dataDir)
-    const db = new Kysely<Database>({ dialect: new PGliteDialect({ pglite: embedded.pglite }), log })
+    const db = new Kysely<Database>({ dialect: new PGliteDialect({ pglite: embedded.pglite }), ...logging })
     return {
       db,
       kind: 'embedded',
@@ -54,7 +54,7 @@ export async function openDatabase(
   pool.on('error', (error) => logger.warn({ reason: 'db_connection_lost', cause: error.message }, 'a database connection was lost'))
   // … and one that is in use is not the pool's to watch
   pool.on('connect', (client) => client.on('error', () => {}))
-  const db = new Kysely<Database>({ dialect: new PostgresDialect({ pool }), log })
+  const db = new Kysely<Database>({ dialect: new PostgresDialect({ pool }), ...logging })
   return { db, kind: 'postgres', pool, close: () => db.destroy() }
 }
 

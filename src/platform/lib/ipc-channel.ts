@@ -44,8 +44,10 @@ export function createIpcChannel<Theirs extends Answers>(port: Port, mine: Answe
   })
 
   async function answer({ id, what, question }: Message & { kind: 'question' }): Promise<void> {
+    // both sides are of one version: `ask` has checked what is asked and with which question
+    const answering = mine[what] as (question: unknown) => unknown
     try {
-      send({ kind: 'answer', id, value: await mine[what]!(question as never) })
+      send({ kind: 'answer', id, value: await answering(question) })
     } catch (error) {
       send({ kind: 'failure', id, cause: error instanceof Error ? error.message : String(error) })
     }

@@ -1,9 +1,11 @@
 /**
  * Limits that are exact and few: those of credentials, each counted where it is decided. (Routes are admitted by leases: admission.ts.)
  * rate-limiter-flexible counts; it rejects with a result when a limit is reached and with an Error when its store fails, and the two are
- * told apart here, once.
+ * told apart here, once. Redis, Postgres and RateLimiterMemory each end a window by a clock that is not ours to move: what is remembered
+ * of a window is compared with the system's.
  */
 import { type RateLimiterAbstract, RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible'
+import { systemClock } from '../lib/clock.ts'
 import type { RedisConnections } from '../redis.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { createKeyTable } from './key-table.ts'
@@ -44,7 +46,7 @@ export interface Decision {
 
 /** What was counted, so that it can be given back. */
 export interface CountedDecision extends Decision {
-  /** Of the window, by `performance.now()`. */
+  /** Of the window, by `systemClock.steady()`. */
   endsAt: number
 }
 
@@ -163,7 +165,7 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
   }
 
   function decision({ name, limit, windowSeconds }: Limit, { count: used, msLeft }: Counted, points: 0 | 1, tier: Tier): CountedDecision {
-    const endsAt = performance.now() + msLeft
+    const endsAt = systemClock.steady() + msLeft
     const isAllowed = points === 1 ? used <= limit : used < limit
     const resetSeconds = Math.max(1, Math.ceil(msLeft / 1000))
     return { isAllowed, policy: name, limit, windowSeconds, remaining: Math.max(0, limit - used), resetSeconds, tier, endsAt }
@@ -178,19 +180,19 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
     consume,
     peek: (limit, key, fallback) => decide(limit, key, 0, fallback),
     async refund(limit, key, { tier, endsAt }) {
-      if (performance.now() >= endsAt) return
+      if (systemClock.steady() >= endsAt) return
       if (tier === 'database') await counters.add(`${nameOf(limit)}:${key}`, -1, limit.windowSeconds)
       else await sharedLimiter(limit).reward(boundKey(sharedLimiter(limit), key), 1)
     },
   }
 }
 
-/** The key, or the bucket that it shares once there are too many. By the clock of RateLimiterMemory, which is not ours to move. */
+/** The key, or the bucket that it shares once there are too many. By the wall clock, as RateLimiterMemory does. */
 function createKeyBound(windowMs: number): (key: string) => string {
-  const stateOf = createKeyTable({ make: (name) => ({ name, endsAt: 0 }), isOver: ({ endsAt }) => Date.now() >= endsAt })
+  const stateOf = createKeyTable({ make: (name) => ({ name, endsAt: 0 }), isOver: ({ endsAt }) => systemClock.now() >= endsAt })
   return (key) => {
     const state = stateOf(key)
-    if (Date.now() >= state.endsAt) state.endsAt = Date.now() + windowMs
+    if (systemClock.now() >= state.endsAt) state.endsAt = systemClock.now() + windowMs
     return state.name
   }
 }

@@ -1,9 +1,9 @@
 /** A mail on its way: what it is, and the message that is made of it. */
 import type { Config } from '../config/schema.ts'
 import { layOut } from './layout.ts'
-import { contentOf, type Templates } from './templates.ts'
+import { contentOf, type Filled } from './templates.ts'
 
-export type Message = { [T in keyof Templates]: { template: T; data: Templates[T] } }[keyof Templates] & {
+export type Message = Filled & {
   id: string
   to: string
   writtenAt: Date
@@ -50,8 +50,9 @@ export function createComposer({ server, mail }: Pick<Config, 'server' | 'mail'>
   const from = readAddress(mail.from ?? `no-reply@${hostname}`)
   const service = from.name || hostname
   const domain = from.address.slice(from.address.lastIndexOf('@') + 1)
-  return ({ id, to, template, data, writtenAt }) => {
-    const content = contentOf(template, data as never, service)
+  return (message) => {
+    const { id, to, writtenAt } = message
+    const content = contentOf(message, service)
     return {
       messageId: `<${id}@${domain}>`,
       date: writtenAt,

@@ -127,8 +127,11 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
   }),
 }
 
+/** A template with its data. */
+export type Filled<T extends keyof Templates = keyof Templates> = { [K in T]: { template: K; data: Templates[K] } }[T]
+
 /** @throws for a name that this version does not know: a newer one may have written it */
-export function contentOf<T extends keyof Templates>(template: T, data: Templates[T], service: string): Content {
+export function contentOf<T extends keyof Templates>({ template, data }: Filled<T>, service: string): Content {
   if (!Object.hasOwn(TEMPLATES, template)) throw new Error(`there is no template ${template}`)
   return TEMPLATES[template](data, service)
 }

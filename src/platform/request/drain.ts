@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Transform } from 'node:stream'
+import { systemClock } from '../lib/clock.ts'
 import { problem } from '../lib/errors.ts'
 
 const MAX_BYTES = 64 * 1024 * 1024
@@ -46,9 +47,9 @@ export function linger(socket: Socket): void {
 /** @returns stops watching */
 function bound(socket: Socket): () => void {
   const { bytesRead } = socket
-  const started = performance.now()
+  const started = systemClock.steady()
   const watch = setInterval(() => {
-    if (socket.bytesRead - bytesRead > MAX_BYTES || performance.now() - started > MAX_MS) socket.destroy()
+    if (socket.bytesRead - bytesRead > MAX_BYTES || systemClock.steady() - started > MAX_MS) socket.destroy()
   }, 100).unref()
   const stop = () => {
     clearInterval(watch)

@@ -11,7 +11,7 @@ export interface RequestContext {
   /** The client's address. */
   ip: string
   userAgent: string | null
-  /** `performance.now()` at the first byte of the request's head that we saw. */
+  /** `systemClock.steady()` at the first byte of the request's head that we saw. */
   startedAt: number
   /** The label of logs and metrics: a route's name, the name of one of our own endpoints, or `none`. */
   label: string

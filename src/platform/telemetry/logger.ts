@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream'
 import { type DestinationStream, destination, type Logger, pino } from 'pino'
+import { systemClock } from '../lib/clock.ts'
 
 export type { Logger } from 'pino'
 
@@ -16,7 +17,7 @@ export function createLogger(level: string, output: DestinationStream = createLo
   return pino(
     {
       level,
-      base: undefined,
+      base: null,
       timestamp: createTimestamp(),
       formatters: { level: (label) => ({ level: label }) },
     },
@@ -43,7 +44,7 @@ function createTimestamp(): () => string {
   let at = 0
   let text = ''
   return () => {
-    const now = Date.now()
+    const now = systemClock.now()
     if (now !== at) {
       at = now
       text = `,"time":"${new Date(now).toISOString()}"`
@@ -51,6 +52,9 @@ function createTimestamp(): () => string {
     return text
   }
 }
+
+/** The types of sonic-boom know strings alone; with `contentMode: 'buffer'` it takes buffers alone. */
+const asContent = (lines: string): string => Buffer.from(lines) as unknown as string
 
 const BATCH_LENGTH = 65_536
 const FLUSH_MS = 100
@@ -66,7 +70,7 @@ export function createLogOutput(): LogOutput {
   function handOver(): void {
     if (timer) clearTimeout(timer)
     timer = null
-    if (lines) output.write(Buffer.from(lines) as never)
+    if (lines) output.write(asContent(lines))
     lines = ''
   }
 

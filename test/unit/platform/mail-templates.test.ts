@@ -23,7 +23,8 @@ const DATA: Templates = {
   api_key_created: { ...occasion, name: HOSTILE },
 }
 const NAMES = Object.keys(DATA) as (keyof Templates)[]
-const made = <T extends keyof Templates>(name: T, data: Templates[T] = DATA[name]) => layOut(contentOf(name, data, 'Example'), 'Example')
+const made = <T extends keyof Templates>(template: T, data: Templates[T] = DATA[template]) =>
+  layOut(contentOf<T>({ template, data }, 'Example'), 'Example')
 
 /** What a person reads of it. */
 const readable = (html: string) =>
@@ -105,7 +106,7 @@ This mail was sent by Example and needs no answer.
   })
 
   it('of a template that this version does not know is not made', () => {
-    expect(() => contentOf('toString' as 'new_device', occasion, 'Example')).toThrow('there is no template toString')
+    expect(() => contentOf({ template: 'toString' as 'new_device', data: occasion }, 'Example')).toThrow('there is no template toString')
   })
 })
 
