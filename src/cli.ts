@@ -3,7 +3,7 @@
 import { existsSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { ConfigError, type Loaded, loadConfig } from './app/load-config.ts'
-import type { Core } from './app/services.ts'
+import type { Services } from './app/services.ts'
 import { withoutSecrets } from './platform/config/shown.ts'
 import { formatProblem } from './platform/config/source.ts'
 import { causeText, Problem } from './platform/lib/errors.ts'
@@ -153,18 +153,18 @@ function load({ values }: Args, needSecrets = true): Loaded {
 }
 
 /** Opens the stores for one command. Logs go nowhere: the command prints what it did. */
-async function withCore<T>(args: Args, work: (core: Core) => Promise<T>, { needsKeys = true } = {}): Promise<T> {
+async function withCore<T>(args: Args, work: (services: Services) => Promise<T>, { needsKeys = true } = {}): Promise<T> {
   const { config, secrets } = load(args)
-  const [{ buildCore }, { migrateUp }] = await Promise.all([import('./app/services.ts'), import('./platform/db/migrate.ts')])
-  const core = await buildCore({ config, secrets, logger: createLogger('silent') })
+  const [{ openServices }, { migrateUp }] = await Promise.all([import('./app/services.ts'), import('./platform/db/migrate.ts')])
+  const services = await openServices({ config, secrets, logger: createLogger('silent') })
   try {
     if (needsKeys) {
-      await migrateUp(core.db)
-      await core.keyring.load()
+      await migrateUp(services.platform.db)
+      await services.identity.keyring.load()
     }
-    return await work(core)
+    return await work(services)
   } finally {
-    await core.close()
+    await services.close()
   }
 }
 
@@ -229,7 +229,7 @@ const commands: Record<string, (args: Args) => Promise<number>> = {
     const { migrateDown, migrateUp, migrationStatus } = await import('./platform/db/migrate.ts')
     return withCore(
       args,
-      async ({ db }) => {
+      async ({ platform: { db } }) => {
         if (action === 'status')
           print(table((await migrationStatus(db)).map((m) => ({ step: m.name, applied: m.executedAt?.toISOString() ?? 'no' }))))
         else {
@@ -245,7 +245,7 @@ const commands: Record<string, (args: Args) => Promise<number>> = {
   async keys(args) {
     const [action] = args.positionals
     if (action !== 'list' && action !== 'rotate') throw new UsageError('keys takes list or rotate')
-    return withCore(args, async ({ administration }) => {
+    return withCore(args, async ({ identity: { administration } }) => {
       if (action === 'rotate') {
         const { BY_OPERATOR } = await import('./commands/users.ts')
         const key = await administration.rotateKey({ now: args.values.now ?? false }, BY_OPERATOR)
@@ -269,13 +269,13 @@ const commands: Record<string, (args: Args) => Promise<number>> = {
   async users(args) {
     const { readUsersCommand } = await import('./commands/users.ts')
     const command = await readUsersCommand(args)
-    return withCore(args, command)
+    return withCore(args, ({ identity }) => command(identity))
   },
 
   async clients(args) {
     const { readClientsCommand } = await import('./commands/clients.ts')
     const command = readClientsCommand(args)
-    return withCore(args, async ({ clients }) => {
+    return withCore(args, async ({ identity: { clients } }) => {
       await command(clients)
       return 0
     })
@@ -284,11 +284,12 @@ const commands: Record<string, (args: Args) => Promise<number>> = {
   async audit(args) {
     const { readAuditCommand } = await import('./commands/audit.ts')
     // it only reads: the database is left at its schema
-    return withCore(args, readAuditCommand(args), { needsKeys: false })
+    const command = readAuditCommand(args)
+    return withCore(args, ({ platform }) => command(platform), { needsKeys: false })
   },
 
   async cleanup(args) {
-    return withCore(args, async ({ cleanup }) => {
+    return withCore(args, async ({ identity: { cleanup } }) => {
       const result = await cleanup()
       print(result ? JSON.stringify(result) : 'another gateway is cleaning up')
       return 0

@@ -1,7 +1,4 @@
-import type { Authenticate } from '../identity/access/authenticate.ts'
 import { createPrincipalReader } from '../identity/access/authenticate.ts'
-import type { InvalidTokenLimit } from '../identity/access/invalid-token-limit.ts'
-import { createRequireAuth } from '../identity/access/require-auth.ts'
 import { createAccountDeletion } from '../identity/accounts/account-deletion.service.ts'
 import { authRoutes } from '../identity/accounts/auth.routes.ts'
 import { createBackgroundQueue } from '../identity/accounts/background-queue.ts'
@@ -27,7 +24,6 @@ import { createSessions } from '../identity/accounts/sessions.service.ts'
 import { adminRoutes } from '../identity/admin/admin.routes.ts'
 import { apiKeyRoutes } from '../identity/api-keys/api-keys.routes.ts'
 import { createApiKeys } from '../identity/api-keys/api-keys.service.ts'
-import type { ApiKeyAuthentication } from '../identity/api-keys/authenticate-key.ts'
 import { createCredentialLimits } from '../identity/credentials/credential-limits.ts'
 import { createPasswordCheck } from '../identity/credentials/password-check.ts'
 import { createCodeAttempts } from '../identity/factors/code-attempts.ts'
@@ -41,49 +37,34 @@ import { createIntrospection } from '../identity/oauth/introspection.service.ts'
 import { oauthRoutes } from '../identity/oauth/oauth.routes.ts'
 import { createTokenGrant } from '../identity/oauth/token-grant.service.ts'
 import { createTokenRevocation } from '../identity/oauth/token-revocation.service.ts'
-import type { SessionOpener } from '../identity/sessions/open-session.ts'
-import type { RefreshTokens } from '../identity/sessions/refresh-tokens.ts'
-import type { AccessTokens } from '../identity/tokens/access-tokens.ts'
 import { createMfaTokens } from '../identity/tokens/mfa-tokens.ts'
-import type { Grants } from '../identity/users/roles.ts'
 import type { FastifyTypeProviderTypebox } from '../platform/http/type-provider.ts'
-import type { Limiter } from '../platform/limits/limiter.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
-import type { Core } from './services.ts'
+import type { Access } from './access.ts'
+import type { Identity } from './identity.ts'
+import type { Limits } from './limits.ts'
+import type { Platform } from './platform.ts'
 
-export interface EndpointsDeps {
-  core: Core
-  limiter: Limiter
-  accessTokens: AccessTokens
-  refreshTokens: RefreshTokens
-  sessionOpener: SessionOpener
-  grantsOf: (roles: readonly string[]) => Grants
-  keyAuthentication: ApiKeyAuthentication
-  limitInvalidTokens: InvalidTokenLimit
-  authenticate: Authenticate
+export interface AccountApiDeps {
+  platform: Platform
+  identity: Identity
+  access: Access
+  limits: Pick<Limits, 'limiter'>
+  /** Of the gateway, newest first. */
   lastErrors: () => Promise<ErrorRecord[]>
 }
 
-export interface Endpoints {
-  /** Registers them below `auth.prefix`. */
+export interface AccountApi {
+  /** Registers the endpoints below `auth.prefix`. */
   register(auth: FastifyTypeProviderTypebox): Promise<void>
-  /** When all is done that is done after its answer. */
+  /** When all work is done that was left for after its answer. */
   settled(): Promise<unknown>
 }
 
-export function createEndpoints({
-  core,
-  limiter,
-  accessTokens,
-  refreshTokens,
-  sessionOpener,
-  grantsOf,
-  keyAuthentication,
-  limitInvalidTokens,
-  authenticate,
-  lastErrors,
-}: EndpointsDeps): Endpoints {
-  const { config, logger, clock, metrics, db, secrets, keyring, revocations, accounts, passwords, policy, outbox, devices } = core
+export function createAccountApi({ platform, identity, access, limits: { limiter }, lastErrors }: AccountApiDeps): AccountApi {
+  const { config, logger, clock, metrics, db, secrets, outbox } = platform
+  const { keyring, revocations, accounts, passwords, policy, devices } = identity
+  const { accessTokens, refreshTokens, sessionOpener, grantsOf, keyAuthentication, limitInvalidTokens, requireAuth } = access
 
   const limits = createCredentialLimits(limiter, secrets, config.limits.credentials)
   const passwordCheck = createPasswordCheck({ db, accounts, passwords, limits })
@@ -96,7 +77,6 @@ export function createEndpoints({
   const reauthenticate = createReauthentication({ accounts, outbox, passwordCheck, factor, codeAttempts, sessionOpener })
   const enrolment = createEnrolment({ db, clock, config, accounts, outbox, passwordCheck, factor, codeAttempts })
   const sessions = createSessions({ db, accounts })
-  const requireAuth = createRequireAuth(authenticate)
   const backgroundQueue = createBackgroundQueue(logger)
   const links = createLinks(config)
   const pending = createPendingRegistrations({ accounts, limits, links, outbox, backgroundQueue })
@@ -108,7 +88,7 @@ export function createEndpoints({
   const changePassword = createPasswordChange({ accounts, outbox, passwords, policy, passwordCheck, sessionOpener })
   const recovery = createRecovery({ db, accounts, outbox, links, passwords, policy, limits, backgroundQueue })
   const apiKeys = createApiKeys({ db, clock, accounts, outbox, grantsOf, config })
-  const deleteAccount = createAccountDeletion({ accounts, clock, passwordCheck, eraseAccount: core.eraseAccount })
+  const deleteAccount = createAccountDeletion({ accounts, clock, passwordCheck, eraseAccount: identity.eraseAccount })
   const assertions = createClientAssertions({ db, clock, config })
   const authenticateClient = createClientAuthentication({ db, accounts, limits, assertions })
   const grantToken = createTokenGrant({ accounts, authenticateClient, accessTokens, grantsOf })
@@ -144,8 +124,8 @@ export function createEndpoints({
       await auth.register(recoveryRoutes(recovery))
       await auth.register(apiKeyRoutes({ apiKeys, requireAuth }))
       await auth.register(oauthRoutes({ grantToken, introspect, revokeToken }))
-      await auth.register(clientRoutes({ clients: core.clients, requireAuth }))
-      await auth.register(adminRoutes({ db, administration: core.administration, config, lastErrors, requireAuth }))
+      await auth.register(clientRoutes({ clients: identity.clients, requireAuth }))
+      await auth.register(adminRoutes({ db, administration: identity.administration, config, lastErrors, requireAuth }))
     },
     settled: backgroundQueue.settled,
   }

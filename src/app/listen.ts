@@ -2,10 +2,9 @@
 import { once } from 'node:events'
 import type { Config } from '../platform/config/schema.ts'
 import type { Logger, LogOutput } from '../platform/telemetry/logger.ts'
-import type { App } from './app.ts'
-import type { BuildOptions } from './services.ts'
+import type { App, GatewayOptions } from './app.ts'
 
-export interface ServeOptions extends BuildOptions {
+export interface ServeOptions extends GatewayOptions {
   /** Where the logger writes. */
   output: LogOutput
 }

@@ -1,17 +1,11 @@
 /** The proxy: from the first look at a request to its upstream. */
+
 import httpProxy from '@fastify/http-proxy'
 import type { FastifyInstance, HTTPMethods } from 'fastify'
 import type { Authenticate } from '../identity/access/authenticate.ts'
-import type { Revocations } from '../identity/sessions/revocations.ts'
 import { createAssertions } from '../identity/tokens/assertions.ts'
-import type { Keyring } from '../identity/tokens/keyring.ts'
-import type { Config } from '../platform/config/schema.ts'
-import type { Clock } from '../platform/lib/clock.ts'
 import { problem } from '../platform/lib/errors.ts'
-import type { Admission } from '../platform/limits/admission.ts'
 import { createClientReader, parseNetworks } from '../platform/request/client-address.ts'
-import type { Logger } from '../platform/telemetry/logger.ts'
-import type { Metrics } from '../platform/telemetry/metrics.ts'
 import { createCors } from '../proxy/cors.ts'
 import { createForward } from '../proxy/forward/forward.ts'
 import { createHeaderRules } from '../proxy/forward/headers.ts'
@@ -24,16 +18,15 @@ import { createReceive, PROXIED_METHODS } from '../proxy/routing/receive.ts'
 import { compileRoutes } from '../proxy/routing/route-table.ts'
 import type { Resolve } from '../proxy/upstream/dns.ts'
 import { createUpstreams } from '../proxy/upstream/upstreams.ts'
+import type { Identity } from './identity.ts'
+import type { Limits } from './limits.ts'
+import type { Platform } from './platform.ts'
 
 export interface ProxyDeps {
-  config: Config
-  clock: Clock
-  logger: Logger
-  metrics: Metrics
-  keyring: Keyring
-  revocations: Revocations
+  platform: Platform
+  identity: Pick<Identity, 'keyring' | 'revocations'>
+  limits: Pick<Limits, 'admission'>
   authenticate: Authenticate
-  admission: Admission
   /** How the names of upstreams are looked up; undefined: as the system does. */
   resolve: Resolve | undefined
   /** Methods of our own endpoint at a path; none where there is none. */
@@ -51,8 +44,9 @@ export interface Proxy {
   close(): Promise<void>
 }
 
-export function createProxy(deps: ProxyDeps): Proxy {
-  const { config, clock, logger, metrics, keyring, revocations, authenticate, admission, resolve, ownMethods, isStopping } = deps
+export function createProxy({ platform, identity, limits, authenticate, resolve, ownMethods, isStopping }: ProxyDeps): Proxy {
+  const { config, clock, logger, metrics } = platform
+  const { keyring, revocations } = identity
   const { trustedProxies, forwardedBy, maxHeaders } = config.server
   const table = compileRoutes(config)
   const upstreams = createUpstreams({ routes: table.routes, clock, logger, metrics, resolve })
@@ -65,7 +59,7 @@ export function createProxy(deps: ProxyDeps): Proxy {
     requireHttps: createRequireHttps(config),
     addCors: createCors(config.cors),
     authenticate,
-    limits: createRouteLimits(config.limits, table.routes, admission),
+    limits: createRouteLimits(config.limits, table.routes, limits.admission),
     forward: createForward({ upstreams, headers }),
     bridge: createWebSocketBridge({ upstreams, headers, streams }),
     streams,

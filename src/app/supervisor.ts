@@ -14,7 +14,7 @@ import { collectLines } from '../platform/telemetry/logger.ts'
 import { createAdminServer } from './admin-server.ts'
 import { graceMs, portOf, type Running, type ServeOptions } from './listen.ts'
 import { createMerger } from './merged-metrics.ts'
-import { buildCore, jobsOf, prepare } from './services.ts'
+import { openServices } from './services.ts'
 import { ASK_MS, type Assignment, type SupervisorAnswers, type WorkerAnswers } from './worker-protocol.ts'
 
 interface Member {
@@ -33,13 +33,14 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   const { config, logger, output } = options
   const assignment: Assignment = { config: shareOf(config, workers), secrets: options.secrets, workers }
   // it limits nobody, and tells nobody: Redis is the workers'
-  const core = await buildCore({ ...options, config: { ...assignment.config, redis: { url: 'memory' } } })
+  const services = await openServices({ ...options, config: { ...assignment.config, redis: { url: 'memory' } } })
+  const { metrics, clock } = services.platform
   const members = new Set<Member>()
-  const merged = createMerger(core.metrics)
+  const merged = createMerger(metrics)
   const waits = new Set<NodeJS.Timeout>()
   let earlyDeaths = 0
   let isStopping = false
-  core.metrics.workers.collectFrom(() => members.size)
+  metrics.workers.collectFrom(() => members.size)
 
   cluster.setupPrimary({
     exec: fileURLToPath(new URL(`./worker${extname(import.meta.url)}`, import.meta.url)),
@@ -64,7 +65,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       lastErrors: async () => (await askAll(({ channel }) => channel.ask('lastErrors', null, ASK_MS))).flat(),
     }
     const channel = createIpcChannel<WorkerAnswers>(worker.process, answers)
-    const member: Member = { worker, channel, startedAt: core.clock.steady() }
+    const member: Member = { worker, channel, startedAt: clock.steady() }
     members.add(member)
     // lines of several writers would run into each other in a pipe
     collectLines(worker.process.stdout!, output)
@@ -84,8 +85,8 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   }
 
   function replace({ worker, startedAt }: Member, cause: string | number): void {
-    core.metrics.workerExits.inc()
-    earlyDeaths = core.clock.steady() - startedAt < HEALTHY_MS ? earlyDeaths + 1 : 0
+    metrics.workerExits.inc()
+    earlyDeaths = clock.steady() - startedAt < HEALTHY_MS ? earlyDeaths + 1 : 0
     const waitMs = earlyDeaths < 2 ? 0 : Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (earlyDeaths - 2))
     logger.error(
       { reason: 'worker_exit', pid: worker.process.pid, cause, retry_ms: waitMs },
@@ -108,7 +109,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       })
       return merged.text()
     },
-    contentType: core.metrics.registry.contentType,
+    contentType: metrics.registry.contentType,
     // as ready as the readiest: nobody else is given connections
     checks: async () => {
       const answers = await askAll(({ channel }) => channel.ask('checks', null, ASK_MS))
@@ -129,13 +130,13 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     })
     await Promise.all([...left, stopJobs()])
     await admin.close()
-    await core.close()
+    await services.close()
   }
 
   try {
     const adminPort = portOf(await admin.listen({ host: config.admin.host, port: config.admin.port }))
-    await prepare(core, options)
-    stopJobs = schedule(jobsOf(core), logger)
+    await services.identity.prepare({ ...options.secrets, mustChangePassword: options.adminMustChangePassword })
+    stopJobs = schedule(services.jobs, logger)
     const [port = 0] = await Promise.all(Array.from({ length: workers }, launch))
     return { port, adminPort, stop }
   } catch (error) {

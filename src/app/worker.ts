@@ -30,7 +30,7 @@ const answers: WorkerAnswers = {
     await running.start()
     return listen(running, config)
   },
-  metrics: async () => app?.core.metrics.registry.getMetricsAsJSON() ?? [],
+  metrics: async () => app?.platform.metrics.registry.getMetricsAsJSON() ?? [],
   checks: () => app?.checks() ?? [{ name: 'listening', ok: false, required: true }],
   lastErrors: () => app?.lastErrors() ?? [],
   revoke(message) {

@@ -35,14 +35,17 @@ describe('what a login tells about accounts', () => {
 
   it('a disabled account is answered so, too, even with the right password', async () => {
     const gone = await newUser(gateway)
-    await gateway.app.core.administration.disable(gone.username, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } })
+    await gateway.app.identity.administration.disable(gone.username, {
+      actor: 'test',
+      context: { ip: null, userAgent: null, requestId: null },
+    })
     const unknown = await logIn('nobody-here')
     expect(await logIn(gone.username, gone.password)).toEqual(unknown)
     expect(await logIn(gone.username)).toEqual(unknown)
   })
 
   it('a hash is computed for everybody: once, with no word about the account', async () => {
-    const verify = vi.spyOn(gateway.app.core.passwords, 'verify')
+    const verify = vi.spyOn(gateway.app.identity.passwords, 'verify')
     await logIn('nobody-here')
     await logIn(user.username)
     expect(verify.mock.calls.map(([hash]) => hash === null)).toEqual([true, false])
@@ -142,7 +145,7 @@ describe('what a registration tells about accounts, where addresses are proven f
     const other = { ...OWNER, password: 'quite another zebra' }
     await rows(gateway, 'UPDATE users SET password_hash = $2 WHERE username = $1', [
       OWNER.username,
-      await gateway.app.core.passwords.hash(other.password),
+      await gateway.app.identity.passwords.hash(other.password),
     ])
     const [taken, free] = [await logIns(OWNER.email), await logIns(newAddress())]
     expect(taken).toEqual(free)
@@ -150,7 +153,7 @@ describe('what a registration tells about accounts, where addresses are proven f
   })
 
   it('the same work is done for all of them: a hash, and the same statements', async () => {
-    const hash = vi.spyOn(gateway.app.core.passwords, 'hash')
+    const hash = vi.spyOn(gateway.app.identity.passwords, 'hash')
     const statements = async (email: string) => {
       const before = await counts()
       expect((await register(email)).status).toBe(202)

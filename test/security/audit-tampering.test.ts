@@ -40,7 +40,7 @@ describe('audit verify', () => {
   })
 
   const record = (event: string, more: object = {}) => {
-    const { db, audit } = gateway.app.core
+    const { db, audit } = gateway.app.platform
     const context = { ip: '192.0.2.7', userAgent: 'Camel/1.0', requestId: 'r-1' }
     return inTransaction(db, (trx) => audit.record(trx, { event, outcome: 'success', context, ...more }))
   }
@@ -240,7 +240,7 @@ describe('audit verify', () => {
     })
 
     it('an address that was removed after the erasure that is to excuse it', async () => {
-      const { db, audit } = gateway.app.core
+      const { db, audit } = gateway.app.platform
       await inTransaction(db, (trx) => audit.erase(trx, user.id))
       expect(await faults()).toEqual([])
       await record('afterwards', { userId: user.id })
@@ -253,13 +253,13 @@ describe('audit verify', () => {
   it('is not deceived by hashes that are computed anew, and MACs under another key', async () => {
     // the attacker has our code: every row and batch is made again, with a key of the attacker's own and the name of the real one
     const { keyId, ...forger } = createSecrets(randomBytes(32))
-    const real = gateway.app.core.secrets
+    const real = gateway.app.platform.secrets
     const mac = (purpose: string, data: string) => forger.mac(purpose, data).replace(keyId, real.keyId)
     const wrong = { ...forger, keyId: real.keyId, mac, verifyMac: () => true, knows: () => true }
     await sql(`UPDATE audit_log SET outcome = 'failed', batch = NULL WHERE event = 'b0'`)
     await sql(`UPDATE audit_log SET batch = NULL`)
     await sql('DELETE FROM audit_batches')
-    const sealer = createSealer({ ...gateway.app.core, secrets: wrong, sealSeconds: 60 })
+    const sealer = createSealer({ ...gateway.app.platform, secrets: wrong, sealSeconds: 60 })
     const head = await sealer.seal()
     expect((await verify(gateway, { secrets: wrong })).faults).toEqual([])
 
@@ -270,12 +270,12 @@ describe('audit verify', () => {
   })
 
   it('is not deceived by a gateway that goes on after the end was cut off: it had seen the head', async () => {
-    const core = gateway.app.core
-    const lost = await core.sealer.seal()
+    const { platform } = gateway.app
+    const lost = await platform.sealer.seal()
     await sql('DELETE FROM audit_log WHERE batch >= $1', [numberOf(2)])
     await sql('DELETE FROM audit_batches WHERE number >= $1', [numberOf(2)])
     expect(await faults()).toEqual([])
-    await core.sealer.seal()
+    await platform.sealer.seal()
     expect(gateway.log().filter((l) => l.reason === 'audit_head_lost')).toMatchObject([{ level: 'error', head: lost }])
     expect(await faults()).toEqual([expect.stringMatching(`^cut off end: at .* a gateway found head ${lost} gone$`)])
   })
@@ -284,9 +284,9 @@ describe('audit verify', () => {
     const errors = () => gateway.log().filter((l) => l.reason === 'audit_chain_broken').length
     const before = errors()
     await sql(`UPDATE audit_batches SET size = 3, mac = 'ffffffffffff.AAAA' WHERE number = $1`, [numberOf(2)])
-    expect(await createSealer({ ...gateway.app.core, sealSeconds: 60 }).seal()).toBeNull()
+    expect(await createSealer({ ...gateway.app.platform, sealSeconds: 60 }).seal()).toBeNull()
     expect(errors()).toBe(before + 1)
-    await expect(createAuditRetention({ ...gateway.app.core, retentionDays: 1e-9 })(gateway.app.core.db, 10)).rejects.toThrow(
+    await expect(createAuditRetention({ ...gateway.app.platform, retentionDays: 1e-9 })(gateway.app.platform.db, 10)).rejects.toThrow(
       'audit verify',
     )
     expect((await sql('SELECT max(number) AS n FROM audit_batches'))[0].n).toBe(numberOf(2))

@@ -154,7 +154,7 @@ describe('an assertion is refused', () => {
 
   it('of a client that is disabled, or that has no keys', async () => {
     const gone = await newKeyClient(gateway, 'ES256')
-    await gateway.app.core.clients.disable(gone.id, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } })
+    await gateway.app.identity.clients.disable(gone.id, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } })
     await refused(await assertionOf(gone))
     const { id } = await newClient(gateway)
     await refused(await assertionOf({ ...machine, id }))
@@ -206,7 +206,7 @@ it('the jti of one client is not that of another, and is forgotten once the asse
   await taken(await assertionOf(machine, { jti }))
   await taken(await assertionOf(other, { jti }))
   await rows(gateway, `UPDATE used_tokens SET expires_at = clock_timestamp() - interval '1 second' WHERE jti = $1`, [jti])
-  await gateway.app.core.cleanup()
+  await gateway.app.identity.cleanup()
   expect(await rows(gateway, 'SELECT 1 AS one FROM used_tokens WHERE jti = $1', [jti])).toEqual([])
 })
 
@@ -227,7 +227,7 @@ describe('client authentication', () => {
   it('tells nothing of a client: unknown, disabled, without a secret, wrong secret and odd ones are answered alike', async () => {
     const client = await newClient(gateway)
     const off = await newClient(gateway)
-    await gateway.app.core.clients.disable(off.id, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } })
+    await gateway.app.identity.clients.disable(off.id, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } })
     const tries = [
       { ...client, secret: 'pcs_wrong' },
       { ...client, secret: client.secret.slice(0, -1) },
@@ -306,7 +306,7 @@ describe('client authentication', () => {
 it('a token of a machine that says it is a person, or the other way about, is no token', async () => {
   const machineToken = claimsOf(await tokenOf(gateway, await newClient(gateway)))
   const personal = claimsOf((await newUser(gateway)).token)
-  const { privateKey, algorithm, kid } = gateway.app.core.keyring.signing()
+  const { privateKey, algorithm, kid } = gateway.app.identity.keyring.signing()
   const verify = async (claims: object) => {
     const token = await new SignJWT({ ...claims }).setProtectedHeader({ alg: algorithm, kid, typ: 'at+jwt' }).sign(privateKey)
     return (await call(gateway, '/auth/me', { token })).status

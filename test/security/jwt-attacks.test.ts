@@ -49,7 +49,7 @@ describe.each(['EdDSA', 'RS256', 'ES256', 'HS256'] as const)('attacks on %s toke
     signedBytes(JSON.stringify(change(claims)), JSON.stringify(changeHeader(header)))
   async function signedBytes(claimsBytes: string | Buffer, headerBytes: string | Buffer = JSON.stringify(header)): Promise<string> {
     const input = [headerBytes, claimsBytes].map((part) => Buffer.from(part as string).toString('base64url')).join('.')
-    const { privateKey } = gateway.app.core.keyring.signing()
+    const { privateKey } = gateway.app.identity.keyring.signing()
     const signature = await crypto.subtle.sign(SUBTLE[algorithm], privateKey, Buffer.from(input))
     return `${input}.${Buffer.from(signature).toString('base64url')}`
   }

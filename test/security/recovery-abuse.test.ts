@@ -27,7 +27,7 @@ describe('asking for a link', () => {
     gateway = await startGateway({ config: { limits: { credentials: { mail: { limit: 4, windowSeconds: 600 } } } } })
     user = await newUser(gateway)
     disabled = await newUser(gateway)
-    await gateway.app.core.administration.disable(disabled.username, BY)
+    await gateway.app.identity.administration.disable(disabled.username, BY)
   })
   afterAll(() => gateway.close())
 
@@ -64,7 +64,7 @@ describe('asking for a link', () => {
   })
 
   it('that cannot be done is in the log, with its request and without the address', async () => {
-    const transaction = vi.spyOn(gateway.app.core.db, 'transaction').mockImplementation(() => {
+    const transaction = vi.spyOn(gateway.app.platform.db, 'transaction').mockImplementation(() => {
       throw new Error('no such luck')
     })
     const { headers } = await forgot(gateway, 'somebody@mail.test')
@@ -137,7 +137,7 @@ describe('a link', () => {
   })
 
   it('that is none costs no hash', async () => {
-    const hash = vi.spyOn(gateway.app.core.passwords, 'hash')
+    const hash = vi.spyOn(gateway.app.identity.passwords, 'hash')
     expect((await reset(gateway, 'x'.repeat(43), PASSWORD)).body.code).toBe('link_invalid')
     expect(hash).not.toHaveBeenCalled()
     hash.mockRestore()

@@ -93,7 +93,7 @@ describe.each(['EdDSA', 'ES256', 'RS256', 'HS256'])('beside a cached %s token', 
 
   it('the same claims under another typ, signed with the same key, are refused', async () => {
     await warm(user.token)
-    const { privateKey } = gateway.app.core.keyring.signing()
+    const { privateKey } = gateway.app.identity.keyring.signing()
     const header = headerOf(user.token)
     await isRefused(await new SignJWT(claimsOf(user.token)).setProtectedHeader({ ...header, typ: 'mfa+jwt' }).sign(privateKey))
   })
@@ -121,7 +121,8 @@ describe.each(['EdDSA', 'ES256', 'RS256', 'HS256'])('beside a cached %s token', 
 
   // last: it takes the key away
   it('the token itself is refused once its key is gone, or another key has its name', async () => {
-    const { keyring, secrets } = gateway.app.core
+    const { secrets } = gateway.app.platform
+    const { keyring } = gateway.app.identity
     const { token } = await newUser(gateway)
     const { kid } = headerOf(token)
     await warm(token)

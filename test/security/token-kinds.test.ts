@@ -45,14 +45,14 @@ type Make = (user: TestUser) => string | Promise<string>
 const signed =
   (typ: string | undefined, claims: Record<string, unknown> = {}): Make =>
   ({ token }) => {
-    const { privateKey, algorithm, kid } = gateway.app.core.keyring.signing()
+    const { privateKey, algorithm, kid } = gateway.app.identity.keyring.signing()
     return new SignJWT({ ...claimsOf(token), ...claims })
       .setProtectedHeader({ alg: algorithm, kid, ...(typ === undefined ? {} : { typ }) })
       .sign(privateKey)
   }
 
 const resetLink: Make = async (user) => {
-  const { db, config } = gateway.app.core
+  const { db, config } = gateway.app.platform
   const links = createLinks(config)
   const { url } = await inTransaction(db, (trx) => links.issue(trx, { user, purpose: 'reset_password', ttlSeconds: 600 }))
   return url.split('#token=')[1]!

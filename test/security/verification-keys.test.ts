@@ -53,12 +53,12 @@ describe.each([
   let publicKeys: JWK[]
   beforeAll(async () => {
     const first = await startGateway({ config: { tokens: { ...QUIET, algorithm: before } } })
-    old = first.app.core.keyring.signing()
+    old = first.app.identity.keyring.signing()
     await first.close()
     const { databaseUrl, secretKey } = first
     gateway = await startGateway({ databaseUrl, secretKey, config: { tokens: { ...QUIET, algorithm: after } }, routes: routes() })
-    await gateway.app.core.keyring.rotate({ now: true })
-    current = gateway.app.core.keyring.signing()
+    await gateway.app.identity.keyring.rotate({ now: true })
+    current = gateway.app.identity.keyring.signing()
     publicKeys = (await call(gateway, '/.well-known/jwks.json')).body.keys
     user = await newUser(gateway)
   })
@@ -103,7 +103,7 @@ describe.each([
     const cached = await signedBy(user.token, old)
     expect(await ask(gateway, cached)).toBe(200)
     await rows(gateway, `UPDATE signing_keys SET retired_at = retired_at - interval '1 day' WHERE kid = $1`, [old.kid])
-    await gateway.app.core.keyring.reload()
+    await gateway.app.identity.keyring.reload()
     for (const token of [cached, await signedBy(user.token, old, { x: 1 }), await signedBy(user.token, old, { kid: current.kid })])
       expect(await ask(gateway, token)).toBe('token_invalid')
   })
@@ -119,14 +119,14 @@ describe('a key that somebody has put into the database', () => {
   afterAll(() => gateway.close())
   afterEach(async () => {
     await rows(gateway, `DELETE FROM signing_keys WHERE kid = 'evil'`)
-    await gateway.app.core.keyring.reload()
+    await gateway.app.identity.keyring.reload()
   })
 
   const point = (hex: string) => Buffer.from(hex, 'hex').toString('base64url')
   const evil = (jwk: JWK, alg: string) => ({ ...jwk, kid: 'evil', alg, use: 'sig' })
   /** Vouched for: with the MAC and the seal that only the secret key makes. What is refused then, is refused for the key itself. */
   async function insert(algorithm: 'EdDSA' | 'ES256', jwk: JWK, { mac }: { mac?: string } = {}): Promise<void> {
-    const { secrets } = gateway.app.core
+    const { secrets } = gateway.app.platform
     const text = JSON.stringify(jwk)
     const own = await exportJWK((await generateKeyPair(algorithm, { extractable: true })).privateKey)
     const place = { table: 'signing_keys', row: 'evil', column: 'private_sealed', owner: '' }
@@ -145,15 +145,15 @@ describe('a key that somebody has put into the database', () => {
   /** It is no key of ours, and those that were there before go on. */
   async function isUnknown(token: string): Promise<void> {
     const told = gateway.log().length
-    await gateway.app.core.keyring.reload()
-    await gateway.app.core.keyring.reload()
+    await gateway.app.identity.keyring.reload()
+    await gateway.app.identity.keyring.reload()
     expect(
       gateway
         .log()
         .slice(told)
         .filter((l) => l.reason === 'signing_key_unusable').length,
     ).toBeLessThan(2)
-    expect(gateway.app.core.keyring.known('evil')).toBeUndefined()
+    expect(gateway.app.identity.keyring.known('evil')).toBeUndefined()
     gateway.clock.advance(1000)
     // it may be one that another gateway can read
     expect(await ask(gateway, token)).toBe('unavailable')
@@ -167,10 +167,10 @@ describe('a key that somebody has put into the database', () => {
     const jwk = evil(await exportJWK(publicKey), 'EdDSA')
     const token = await forged(user.token, { kid: 'evil' }, (input) => crypto.subtle.sign('Ed25519', privateKey, new Uint8Array(input)))
     await insert('EdDSA', jwk)
-    await gateway.app.core.keyring.reload()
+    await gateway.app.identity.keyring.reload()
     expect(await ask(gateway, token)).toBe(200)
     await rows(gateway, `DELETE FROM signing_keys WHERE kid = 'evil'`)
-    await gateway.app.core.keyring.reload()
+    await gateway.app.identity.keyring.reload()
 
     const [{ public_mac: ours }] = (await rows<any>(gateway, 'SELECT public_mac FROM signing_keys')) as [any]
     for (const mac of ['', 'x', ours, `${ours.split('.')[0]}.${Buffer.alloc(32).toString('base64url')}`]) {
@@ -199,7 +199,7 @@ describe('a key that somebody has put into the database', () => {
     ['a point of order 8', '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05'],
   ])('verifies nothing, even vouched for, when it is %s of Ed25519', async (_, x) => {
     await insert('EdDSA', evil({ kty: 'OKP', crv: 'Ed25519', x: point(x) }, 'EdDSA'))
-    await gateway.app.core.keyring.reload().catch(() => {})
+    await gateway.app.identity.keyring.reload().catch(() => {})
     const signature = Buffer.concat([Buffer.from(NEUTRAL, 'hex'), Buffer.alloc(32)])
     for (let jti = 0; jti < 16; jti++)
       expect(await ask(gateway, await forged(user.token, { kid: 'evil', jti }, () => signature))).not.toBe(200)
@@ -212,7 +212,10 @@ it('the secret of an HMAC is 256 random bits of our own making, never the same t
   for (let i = 0; i < 2; i++) {
     const gateway = await startGateway({ config: { tokens: { algorithm: 'HS256' } } })
     const [{ kid, private_sealed }] = (await rows<any>(gateway, 'SELECT kid, private_sealed FROM signing_keys')) as [any]
-    const secret = gateway.app.core.secrets.open({ table: 'signing_keys', row: kid, column: 'private_sealed', owner: '' }, private_sealed)
+    const secret = gateway.app.platform.secrets.open(
+      { table: 'signing_keys', row: kid, column: 'private_sealed', owner: '' },
+      private_sealed,
+    )
     expect(secret).toHaveLength(32)
     expect(new Set(secret).size).toBeGreaterThan(16)
     seen.add(secret.toString('hex'))
@@ -242,7 +245,7 @@ it.each([
   ['HS256', { name: 'HMAC', length: 256 }],
 ])('a %s key is as strong as its algorithm asks, and no script can read its private part', async (algorithm, strength) => {
   const gateway = await startGateway({ config: { tokens: { algorithm } } })
-  const { privateKey } = gateway.app.core.keyring.signing()
+  const { privateKey } = gateway.app.identity.keyring.signing()
   expect(privateKey.algorithm).toMatchObject(strength)
   expect(privateKey.extractable).toBe(false)
   await gateway.close()

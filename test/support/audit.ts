@@ -13,14 +13,14 @@ const UNSETTLED = `SELECT id FROM audit_log WHERE batch IS NULL
 /** Seals all that is there, as a gateway would that has just started. Transactions of other tests may hold rows back for a moment. @returns the head */
 export async function sealAll(gateway: Gateway): Promise<string> {
   await until(async () => (await rows(gateway, UNSETTLED)).length === 0, 'the end of older transactions')
-  const head = await createSealer({ ...gateway.app.core, sealSeconds: 60 }).seal()
+  const head = await createSealer({ ...gateway.app.platform, sealSeconds: 60 }).seal()
   if (!head) throw new Error('the chain is broken')
   return head
 }
 
 /** Makes batches older than they are, up to the one of this head: as if the gateway had sealed them then. */
 export async function age(gateway: Gateway, upTo: string, days: number): Promise<void> {
-  const { secrets } = gateway.app.core
+  const { secrets } = gateway.app.platform
   let previous: string | null = null
   for (const batch of await rows<Batch>(gateway, 'SELECT * FROM audit_batches ORDER BY number')) {
     const aged = { ...batch, previous: previous ?? batch.previous }
@@ -46,13 +46,13 @@ export async function verify(
   gateway: Gateway,
   {
     head,
-    secrets = gateway.app.core.secrets,
+    secrets = gateway.app.platform.secrets,
     pageSize = 3,
-  }: { head?: string; secrets?: Gateway['app']['core']['secrets']; pageSize?: number } = {},
+  }: { head?: string; secrets?: Gateway['app']['platform']['secrets']; pageSize?: number } = {},
 ): Promise<Verdict> {
   const faults: Fault[] = []
   const known = head === undefined ? undefined : readHead(head)!
-  const found = await verifyAudit(gateway.app.core.db, secrets, { head: known, pageSize, tell: (fault) => void faults.push(fault) })
+  const found = await verifyAudit(gateway.app.platform.db, secrets, { head: known, pageSize, tell: (fault) => void faults.push(fault) })
   if (found.faults !== faults.length) throw new Error(`${found.faults} faults were counted, ${faults.length} told`)
   return { ...found, faults: faults.map(({ kind, detail }) => `${kind}: ${detail}`) }
 }

@@ -67,7 +67,8 @@ export async function newUser(gateway: { url: string }): Promise<TestUser> {
 /** Somebody with these roles, who has logged in; also with such as the configuration does not name, or not any more. */
 export async function newUserWithRoles(gateway: Gateway, roles: string[]): Promise<TestUser> {
   const user = await newUser(gateway)
-  const { administration, config } = gateway.app.core
+  const { config } = gateway.app.platform
+  const { administration } = gateway.app.identity
   for (const role of roles)
     if (role in config.auth.roles)
       await administration.grant(user.id, role, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } })

@@ -15,7 +15,7 @@ export interface TestClient {
 
 let count = 0
 export async function newClient(gateway: Pick<Gateway, 'app'>, input: Partial<ClientInput> = {}): Promise<TestClient> {
-  const made = await gateway.app.core.clients.create({ name: `client ${count++}`, roles: ['service'], ...input }, OPERATOR)
+  const made = await gateway.app.identity.clients.create({ name: `client ${count++}`, roles: ['service'], ...input }, OPERATOR)
   return { id: made.client.id, secret: made.client_secret ?? '' }
 }
 

@@ -31,7 +31,7 @@ export async function mailsTo({ app, letters }: Pick<Gateway, 'app' | 'letters'>
   const waiting = posted.map(({ id, user_id, template, payload_sealed }) => ({
     id,
     template,
-    ...JSON.parse(app.core.secrets.open(payloadLocation(id, user_id), payload_sealed).toString()),
+    ...JSON.parse(app.platform.secrets.open(payloadLocation(id, user_id), payload_sealed).toString()),
   }))
   const mails = new Map([...waiting, ...letters].map((mail) => [mail.id, mail]))
   return [...mails.values()]

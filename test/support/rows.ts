@@ -3,7 +3,7 @@ import { CompiledQuery } from 'kysely'
 import type { Gateway } from './gateway.ts'
 
 export async function rows<R extends object = any>(gateway: Pick<Gateway, 'app'>, text: string, values: unknown[] = []): Promise<R[]> {
-  return (await gateway.app.core.db.executeQuery<R>(CompiledQuery.raw(text, values))).rows
+  return (await gateway.app.platform.db.executeQuery<R>(CompiledQuery.raw(text, values))).rows
 }
 
 /** Every row of every table, as text: what somebody who has copied the database could read. */

@@ -24,6 +24,6 @@ export const endGrace = (gateway: Pick<Gateway, 'app'>, sessionId: string) =>
 
 /** A look at the revocations that began after this call: one that is under way may have read before it. */
 export async function pollRevocations(gateway: Pick<Gateway, 'app'>): Promise<void> {
-  await gateway.app.core.revocations.poll()
-  await gateway.app.core.revocations.poll()
+  await gateway.app.identity.revocations.poll()
+  await gateway.app.identity.revocations.poll()
 }

@@ -48,7 +48,7 @@ describe.each(['embedded', 'postgres'] as const)('a deleted account on %s', (sto
     await until(async () => (await rows(gateway, forgot, [id])).length > 0, 'what is done after the answer')
     const { key } = await newKey(gateway, { token: entered.body.access_token })
     await post(gateway, '/auth/revoke', { token: key }, AS_PERSON)
-    const { db, outbox } = gateway.app.core
+    const { db, outbox } = gateway.app.platform
     await inTransaction(db, (trx) =>
       outbox.post(trx, { template: 'new_device', data: { at: '', ip: ADDRESS, device: AGENT }, to: person.email, userId: id }),
     )
@@ -85,7 +85,7 @@ describe.each(['embedded', 'postgres'] as const)('a deleted account on %s', (sto
     'by its owner': ({ token, password }) =>
       call(gateway, '/auth/me', { method: 'DELETE', token, headers: AS_PERSON, body: { current_password: password } }),
     'by an administrator': ({ id }) => call(gateway, `/auth/admin/users/${id}`, { method: 'DELETE', token: admin.token }),
-    'by command': async ({ email }) => void (await gateway.app.core.administration.remove(email, BY_OPERATOR)),
+    'by command': async ({ email }) => void (await gateway.app.identity.administration.remove(email, BY_OPERATOR)),
   }
   const events = (id: string) => rows(gateway, 'SELECT * FROM audit_log WHERE user_id = $1 ORDER BY at, id', [id])
 

@@ -103,7 +103,7 @@ describe.each(['postgres', 'embedded'] as const)('an address that need not be pr
     await rows(gateway, `UPDATE links SET expires_at = now() WHERE user_id = $1`, [user.id])
     await rows(gateway, `UPDATE outbox SET created_at = created_at - interval '31 days' WHERE user_id = $1`, [user.id])
     const young = await newUser(gateway)
-    await gateway.app.core.cleanup()
+    await gateway.app.identity.cleanup()
     const left = async (table: string, { id }: TestUser) => (await rows(gateway, `SELECT 1 FROM ${table} WHERE user_id = $1`, [id])).length
     for (const table of ['links', 'outbox']) expect([await left(table, user), await left(table, young)]).toEqual([0, 1])
   })
@@ -131,7 +131,7 @@ describe.each(['postgres', 'embedded'] as const)('where addresses are proven fir
     expect(await register(person)).toMatchObject({ status: 202, body: { status: 'pending' } })
     expect(await rows(gateway, 'SELECT 1 FROM users WHERE username = $1', [person.username])).toEqual([])
     for (const name of [person.username, person.email])
-      expect(await findPendingByLogin(gateway.app.core.db, name)).toMatchObject({ username: person.username })
+      expect(await findPendingByLogin(gateway.app.platform.db, name)).toMatchObject({ username: person.username })
 
     const mail = await linkTo(person.email)
     const answer = await verify(tokenOf(mail))
@@ -143,7 +143,7 @@ describe.each(['postgres', 'embedded'] as const)('where addresses are proven fir
     expect((await call(gateway, '/auth/login', { body: { login: person.email, password: person.password } })).body.user.id).toBe(
       answer.body.id,
     )
-    expect(await findPendingByLogin(gateway.app.core.db, person.email)).toBeUndefined()
+    expect(await findPendingByLogin(gateway.app.platform.db, person.email)).toBeUndefined()
     expect(await audited('email_verify', answer.body.id)).toEqual([{ outcome: 'success' }])
   })
 
@@ -157,7 +157,7 @@ describe.each(['postgres', 'embedded'] as const)('where addresses are proven fir
     expect(codeOf(await verify(tokenOf(await linkTo(person.email))))).toBe('400 link_invalid')
     expect(codeOf(await register(person))).toBe(202)
     await rows(gateway, 'UPDATE pending_registrations SET expires_at = now() WHERE username = $1', [person.username])
-    await gateway.app.core.cleanup()
+    await gateway.app.identity.cleanup()
     expect(await rows(gateway, 'SELECT 1 FROM pending_registrations WHERE username = $1', [person.username])).toEqual([])
   })
 
@@ -170,7 +170,7 @@ describe.each(['postgres', 'embedded'] as const)('where addresses are proven fir
     expect(await rows(gateway, 'SELECT password_hash FROM pending_registrations WHERE username = $1', [person.username])).toEqual([
       { password_hash: null },
     ])
-    expect(await findPendingByLogin(gateway.app.core.db, person.username)).toBeUndefined()
+    expect(await findPendingByLogin(gateway.app.platform.db, person.username)).toBeUndefined()
   })
 
   it('of several for one address the first to open its link has it, the others lose theirs', async () => {
@@ -193,7 +193,7 @@ describe.each(['postgres', 'embedded'] as const)('where addresses are proven fir
     // a name that is kept for somebody is not to be had by a change of one's own; an operator may give it away
     expect(codeOf(await patch(member, { username: byName.username }))).toBe('409 username_taken')
     for (const taken of [{ username: byName.username }, { email: byEmail.email }])
-      await gateway.app.core.administration.create(
+      await gateway.app.identity.administration.create(
         { ...newPerson(), ...taken, roles: ['user'], mustChangePassword: false },
         { actor: 'test', context: { ip: null, userAgent: null, requestId: null } },
       )
@@ -280,10 +280,10 @@ describe.each(['postgres', 'embedded'] as const)('where addresses are proven fir
 
   it('a link for a password is of no use once its address is given up, nor one purpose’s token for the other', async () => {
     const member = await newMember()
-    const { db } = gateway.app.core
+    const { db } = gateway.app.platform
     const { createLinks } = await import('../../../src/identity/accounts/links.ts')
     const { inTransaction } = await import('../../../src/platform/db/database.ts')
-    const links = createLinks(gateway.app.core.config)
+    const links = createLinks(gateway.app.platform.config)
     const { url } = await inTransaction(db, (trx) => links.issue(trx, { user: member, purpose: 'reset_password', ttlSeconds: 600 }))
     const token = tokenOf({ template: '', data: { url } })
     expect(url).toBe(`http://gateway.test/auth/password/reset#token=${token}`)

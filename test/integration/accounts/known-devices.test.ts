@@ -91,7 +91,10 @@ describe('while strangers guess at an account', () => {
   it('an operator unlocks it', async () => {
     const user = await newUser()
     await lockOut(user)
-    await gateway.app.core.administration.unlock(user.username, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } })
+    await gateway.app.identity.administration.unlock(user.username, {
+      actor: 'test',
+      context: { ip: null, userAgent: null, requestId: null },
+    })
     expect((await logIn(user, newAddress())).status).toBe(200)
   })
 })
@@ -165,7 +168,7 @@ describe('devices', () => {
     const tokens: string[] = []
     for (let i = 0; i < 21; i++) tokens.push((await logIn(user, newAddress())).body.device_token)
     expect(await devicesOf(user)).toHaveLength(20)
-    const known = async (token: string) => (await gateway.app.core.devices.find(token)) !== null
+    const known = async (token: string) => (await gateway.app.identity.devices.find(token)) !== null
     expect([await known(tokens[0]!), await known(tokens[1]!), await known(tokens[20]!)]).toEqual([false, true, true])
   })
 

@@ -14,7 +14,7 @@ const endings: [string, (gateway: Gateway, user: TestUser) => Promise<unknown>][
   [
     'disabling',
     (gateway, { username }) =>
-      gateway.app.core.administration.disable(username, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } }),
+      gateway.app.identity.administration.disable(username, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } }),
   ],
 ]
 
@@ -27,7 +27,7 @@ describe('a login that has checked its password', () => {
 
   /** The first check of a password from now on ends, but its caller does not hear of it before `release`. */
   function holdNextCheck() {
-    const { passwords } = gateway.app.core
+    const { passwords } = gateway.app.identity
     const { verify } = passwords
     let release = () => {}
     const released = new Promise<void>((resolve) => {

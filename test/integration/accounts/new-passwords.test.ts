@@ -44,7 +44,7 @@ const PLACES: Record<string, Place> = {
   'users create': {
     field: 'password',
     set: (password) =>
-      gateway.app.core.administration
+      gateway.app.identity.administration
         .create({ ...names(), password, roles: ['user'], mustChangePassword: false }, { actor: 'test', context: COMMAND_LINE })
         .then(
           (user) => ({ status: 201, body: user }),

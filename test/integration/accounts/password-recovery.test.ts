@@ -131,7 +131,7 @@ describe.each(['embedded', 'postgres+redis'] as const)('a forgotten password on 
       ({ token, password, email }) =>
         call(gateway, '/auth/me', { method: 'PATCH', token, body: { email: `new.${email}`, current_password: password } }),
     ],
-    ['the user was disabled', ({ username }) => gateway.app.core.administration.disable(username, BY)],
+    ['the user was disabled', ({ username }) => gateway.app.identity.administration.disable(username, BY)],
   ])('a link from before %s is dead', async (_, happens) => {
     const user = await newUser(gateway)
     const token = await resetToken(gateway, user.email)
@@ -157,7 +157,7 @@ describe.each(['embedded', 'postgres+redis'] as const)('a forgotten password on 
 
   it('a disabled user gets no link', async () => {
     const user = await newUser(gateway)
-    await gateway.app.core.administration.disable(user.username, BY)
+    await gateway.app.identity.administration.disable(user.username, BY)
     expect((await forgot(gateway, user.email)).status).toBe(202)
     // the work for one address follows that for another
     await resetToken(gateway, (await newUser(gateway)).email)
@@ -192,7 +192,7 @@ describe.each(['embedded', 'postgres+redis'] as const)('a forgotten password on 
   it('a login that was under way with the old password opens no session after it', async () => {
     const user = await newUser(gateway)
     const token = await resetToken(gateway, user.email)
-    const { passwords } = gateway.app.core
+    const { passwords } = gateway.app.identity
     const { verify } = passwords
     passwords.verify = async (...args) => {
       passwords.verify = verify

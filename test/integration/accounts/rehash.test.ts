@@ -40,7 +40,7 @@ describe('a login after the cost of hashes was raised', () => {
 
   it('does not undo a password change that came in between', async () => {
     const user = users[2]!
-    const { passwords } = gateway.app.core
+    const { passwords } = gateway.app.identity
     const { hash } = passwords
     // the login hashes anew; before it writes, the password is changed
     passwords.hash = async (password) => {

@@ -351,7 +351,7 @@ describe('at rest', () => {
     const next = randomBytes(32).toString('base64')
     const second = await startGateway({ databaseUrl, secretKey: next, env: { PORTCULLIS_SECRET_KEY_PREVIOUS: old } })
     const [row] = await rows<{ secret_sealed: string }>(second, 'SELECT secret_sealed FROM totp_factors')
-    expect(second.app.core.secrets.isStale(row!.secret_sealed)).toBe(false)
+    expect(second.app.platform.secrets.isStale(row!.secret_sealed)).toBe(false)
     await second.close()
     const third = await startGateway({ databaseUrl, secretKey: next })
     const enter = async (code: string) => call(third, '/auth/login/mfa', { body: { mfa_token: await mfaToken(third, user), code } })

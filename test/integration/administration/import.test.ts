@@ -25,7 +25,7 @@ describe.each(['embedded', 'postgres'] as const)('an import on %s', (stores) => 
       report: (line: number, why: string) => void told.push(`${line}: ${why}`),
     }
     const input = Array.isArray(lines) ? chunks(Buffer.from(text)) : lines
-    return { ...(await gateway.app.core.importUsers(input, options)), told }
+    return { ...(await gateway.app.identity.importUsers(input, options)), told }
   }
   /** Cut anywhere, as a pipe may. */
   async function* chunks(bytes: Buffer, size = 7) {
@@ -214,7 +214,7 @@ describe.each(['embedded', 'postgres'] as const)('an import on %s', (stores) => 
 
   it('a batch that fails leaves those before it, and nothing of itself', async () => {
     const people = Array.from({ length: 6 }, () => person())
-    const { audit } = gateway.app.core
+    const { audit } = gateway.app.platform
     const { record } = audit
     let rowsLeft = 4
     audit.record = (...args) => (rowsLeft-- > 0 ? record(...args) : Promise.reject(new Error('no such luck')))

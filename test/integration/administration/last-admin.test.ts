@@ -19,7 +19,7 @@ describe.each(['embedded', 'postgres'] as const)('the last admin on %s', (stores
 
   const asked = (by: TestUser, method: string, path: string) =>
     call(gateway, `/auth/admin/users/${path}`, { method, token: by.token, body: {} })
-  const administration = () => gateway.app.core.administration
+  const administration = () => gateway.app.identity.administration
   const admins = async () =>
     (await rows(gateway, `SELECT id FROM users WHERE disabled_at IS NULL AND roles && '{admin,owner}'::text[]`)).map((r) => r.id)
 
@@ -110,7 +110,7 @@ describe('admins who remove each other at the same moment', () => {
   })
 
   it('leave one: two operators by command, any mixture of ways', async () => {
-    const { administration } = gateway.app.core
+    const { administration } = gateway.app.identity
     const acts = [
       (id: string) => administration.revoke(id, 'admin', BY),
       (id: string) => administration.disable(id, BY),
@@ -132,8 +132,8 @@ it('the first admin is not made again from the environment where a role that inh
   const env = { PORTCULLIS_ADMIN_EMAIL: 'root@example.com', PORTCULLIS_ADMIN_PASSWORD: 'correct horse battery' }
   const first = await startGateway({ env, config: { auth: { roles } } })
   const owner = await newUser(first)
-  await first.app.core.administration.grant(owner.id, 'owner', BY)
-  await first.app.core.administration.remove('root@example.com', BY)
+  await first.app.identity.administration.grant(owner.id, 'owner', BY)
+  await first.app.identity.administration.remove('root@example.com', BY)
   const { databaseUrl, secretKey } = first
   await first.close()
   const again = await startGateway({ env, databaseUrl, secretKey, config: { auth: { roles } } })

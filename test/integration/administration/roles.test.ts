@@ -41,10 +41,10 @@ describe('roles', () => {
     await gateway.close()
     await upstream.close()
   })
-  const grant = ({ username }: TestUser, role: string) => gateway.app.core.administration.grant(username, role, BY)
-  const revoke = ({ username }: TestUser, role: string) => gateway.app.core.administration.revoke(username, role, BY)
-  const disable = ({ username }: TestUser) => gateway.app.core.administration.disable(username, BY)
-  const enable = ({ username }: TestUser) => gateway.app.core.administration.enable(username, BY)
+  const grant = ({ username }: TestUser, role: string) => gateway.app.identity.administration.grant(username, role, BY)
+  const revoke = ({ username }: TestUser, role: string) => gateway.app.identity.administration.revoke(username, role, BY)
+  const disable = ({ username }: TestUser) => gateway.app.identity.administration.disable(username, BY)
+  const enable = ({ username }: TestUser) => gateway.app.identity.administration.enable(username, BY)
   const ask = async (path: string, token: string) => {
     const { status, body } = await call(gateway, path, { token })
     return status === 200 ? 200 : `${status} ${body.code}`

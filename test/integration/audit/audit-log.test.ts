@@ -16,10 +16,10 @@ describe.each(['embedded', 'postgres'] as const)('the audit log on %s', (stores)
   afterAll(() => gateway.close())
 
   const record = (event: string, more: object = {}) =>
-    inTransaction(gateway.app.core.db, (trx) =>
-      gateway.app.core.audit.record(trx, { event, outcome: 'success', context: CONTEXT, ...more }),
+    inTransaction(gateway.app.platform.db, (trx) =>
+      gateway.app.platform.audit.record(trx, { event, outcome: 'success', context: CONTEXT, ...more }),
     )
-  const page = (filter: object) => findAuditPage(gateway.app.core.db, { limit: 50, ...filter })
+  const page = (filter: object) => findAuditPage(gateway.app.platform.db, { limit: 50, ...filter })
 
   it('tells of a login who, when, from where, with what, and the request id', async () => {
     const user = await newUser(gateway)
@@ -47,8 +47,8 @@ describe.each(['embedded', 'postgres'] as const)('the audit log on %s', (stores)
   })
 
   it('is rolled back with what it tells', async () => {
-    const undone = inTransaction(gateway.app.core.db, async (trx) => {
-      await gateway.app.core.audit.record(trx, { event: 'undone', outcome: 'success', context: CONTEXT })
+    const undone = inTransaction(gateway.app.platform.db, async (trx) => {
+      await gateway.app.platform.audit.record(trx, { event: 'undone', outcome: 'success', context: CONTEXT })
       throw new Error('no')
     })
     await expect(undone).rejects.toThrow('no')
@@ -112,13 +112,13 @@ describe.each(['embedded', 'postgres'] as const)('the audit log on %s', (stores)
     for (let i = 0; i < 5; i++) await record('exported', { detail: String(i) })
     for (const pageSize of [1, 2, 5, 500]) {
       const seen: (string | null)[] = []
-      for await (const { detail } of exportAudit(gateway.app.core.db, { event: 'exported' }, pageSize)) seen.push(detail)
+      for await (const { detail } of exportAudit(gateway.app.platform.db, { event: 'exported' }, pageSize)) seen.push(detail)
       expect(seen).toEqual(['0', '1', '2', '3', '4'])
     }
   })
 
   it('forgets addresses and devices of a user who is erased, and of nobody else', async () => {
-    const { audit, db } = gateway.app.core
+    const { audit, db } = gateway.app.platform
     const [user, other] = [await newUser(gateway), await newUser(gateway)]
     await login(gateway, user)
     await record('as admin', { userId: other.id, actor: `user:${user.id}` })

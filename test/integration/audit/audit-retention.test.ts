@@ -13,7 +13,7 @@ const start = async (options: GatewayOptions = {}) => {
 }
 const sql = (text: string, values?: unknown[]) => rows(gateway, text, values)
 const events = async () =>
-  (await findAuditPage(gateway.app.core.db, { limit: 100 })).events.map((e) => `${e.event} ${e.detail ?? ''}`.trim())
+  (await findAuditPage(gateway.app.platform.db, { limit: 100 })).events.map((e) => `${e.event} ${e.detail ?? ''}`.trim())
 const numbers = async () => (await sql('SELECT number FROM audit_batches ORDER BY number')).map((b) => b.number)
 
 /** Batches with a registration in the first one, a login in each of the others, the first `old` of which are older than rows are kept. */
@@ -33,7 +33,7 @@ describe.each(['embedded', 'postgres'] as const)('cleanup of the audit log on %s
 
   it('removes old batches with their rows and what lies beside them, says so, and the rest is intact', async () => {
     const heads = await log(4, 2)
-    expect(await gateway.app.core.cleanup()).toMatchObject({ auditRows: 2 })
+    expect(await gateway.app.identity.cleanup()).toMatchObject({ auditRows: 2 })
     expect(await events()).toEqual(['audit_retention 2 rows, up to batch 2', 'login', 'login'])
     expect(await sql('SELECT event_id FROM audit_personal')).toHaveLength(2)
     expect(await numbers()).toEqual([3, 4, 5])
@@ -44,25 +44,25 @@ describe.each(['embedded', 'postgres'] as const)('cleanup of the audit log on %s
     expect(await metric(gateway, 'portcullis_cleanup_deleted_total', { kind: 'audit_rows' })).toBe(2)
 
     await age(gateway, await sealAll(gateway), 31)
-    expect(await gateway.app.core.cleanup()).toMatchObject({ auditRows: 3 })
+    expect(await gateway.app.identity.cleanup()).toMatchObject({ auditRows: 3 })
     expect(await events()).toEqual(['audit_retention 3 rows, up to batch 6'])
     expect((await verify(gateway)).faults).toEqual([])
   })
 
   it('goes on with the chain when everything is old', async () => {
     const heads = await log(3, 3)
-    expect(await gateway.app.core.cleanup()).toMatchObject({ auditRows: 3 })
+    expect(await gateway.app.identity.cleanup()).toMatchObject({ auditRows: 3 })
     expect(await verify(gateway, { head: heads[2]! })).toMatchObject({ faults: [], removedThrough: 3 })
-    expect(await gateway.app.core.cleanup()).toMatchObject({ auditRows: 0 })
+    expect(await gateway.app.identity.cleanup()).toMatchObject({ auditRows: 0 })
     await sealAll(gateway)
     expect((await verify(gateway)).faults).toEqual([])
   })
 
   it('works in batches until nothing is left', async () => {
-    const { core } = gateway.app
-    const remove = createAuditRetention({ ...core, retentionDays: 30 })
+    const { platform } = gateway.app
+    const remove = createAuditRetention({ ...platform, retentionDays: 30 })
     await log(9, 8)
-    expect(await remove(core.db, 3)).toBe(8)
+    expect(await remove(platform.db, 3)).toBe(8)
     expect(await events()).toEqual(
       ['2 rows, up to batch 8', '3 rows, up to batch 6', '3 rows, up to batch 3'].map((d) => `audit_retention ${d}`).concat('login'),
     )
@@ -73,11 +73,11 @@ describe.each(['embedded', 'postgres'] as const)('cleanup of the audit log on %s
     await log(4, 2)
     const before = [await events(), await numbers()]
     await sql('ALTER TABLE audit_batches ADD CONSTRAINT full_disk CHECK (removed_through = 0)')
-    await expect(gateway.app.core.cleanup()).rejects.toThrow('full_disk')
+    await expect(gateway.app.identity.cleanup()).rejects.toThrow('full_disk')
     expect([await events(), await numbers()]).toEqual(before)
     expect((await verify(gateway)).faults).toEqual([])
     await sql('ALTER TABLE audit_batches DROP CONSTRAINT full_disk')
-    expect(await gateway.app.core.cleanup()).toMatchObject({ auditRows: 2 })
+    expect(await gateway.app.identity.cleanup()).toMatchObject({ auditRows: 2 })
   })
 })
 
@@ -85,7 +85,7 @@ describe('after a lawful removal', () => {
   beforeEach(async () => {
     await start()
     await log(5, 2)
-    await gateway.app.core.cleanup()
+    await gateway.app.identity.cleanup()
     await sealAll(gateway)
     expect((await verify(gateway)).faults).toEqual([])
   })
@@ -119,7 +119,7 @@ describe('with retentionDays: 0', () => {
   it('rows are kept for ever', async () => {
     await start({ config: { auth: { audit: { retentionDays: 0 } } } })
     await age(gateway, (await log(2, 0)).at(-1)!, 36_000)
-    expect(await gateway.app.core.cleanup()).toMatchObject({ auditRows: 0 })
+    expect(await gateway.app.identity.cleanup()).toMatchObject({ auditRows: 0 })
     expect(await events()).toEqual(['login', 'register'])
   })
 })

@@ -17,11 +17,13 @@ import { rows } from '../../support/rows.ts'
 
 const CONTEXT = { ip: '192.0.2.7', userAgent: 'Camel/1.0', requestId: 'r-1' }
 const recordTo = (gateway: Gateway, event: string, more: object = {}) =>
-  inTransaction(gateway.app.core.db, (trx) => gateway.app.core.audit.record(trx, { event, outcome: 'success', context: CONTEXT, ...more }))
+  inTransaction(gateway.app.platform.db, (trx) =>
+    gateway.app.platform.audit.record(trx, { event, outcome: 'success', context: CONTEXT, ...more }),
+  )
 const batchesOf = (gateway: Gateway) => rows(gateway, 'SELECT number, size, is_adopted, removed_through FROM audit_batches ORDER BY number')
 const unsealed = async (gateway: Gateway) =>
   (await rows(gateway, 'SELECT event FROM audit_log WHERE batch IS NULL ORDER BY id')).map((r) => r.event)
-const anotherSealer = ({ app: { core } }: Gateway, more: object = {}): Sealer => createSealer({ ...core, sealSeconds: 60, ...more })
+const anotherSealer = ({ app: { platform } }: Gateway, more: object = {}): Sealer => createSealer({ ...platform, sealSeconds: 60, ...more })
 const numberOf = (head: string | null) => readHead(head!)!.number
 
 describe.each(['embedded', 'postgres'] as const)('sealing on %s', (stores) => {
@@ -52,7 +54,7 @@ describe.each(['embedded', 'postgres'] as const)('sealing on %s', (stores) => {
 
   it('seals an empty batch when nothing happened, so that the head is never old', async () => {
     const before = await sealAll(gateway)
-    const after = await gateway.app.core.sealer.seal()
+    const after = await gateway.app.platform.sealer.seal()
     expect(numberOf(after)).toBe(numberOf(before) + 1)
     expect((await batchesOf(gateway)).at(-1)).toMatchObject({ size: 0 })
     expect(await verify(gateway, { head: before })).toMatchObject({ faults: [], head: after })
@@ -90,7 +92,7 @@ describe.each(['embedded', 'postgres'] as const)('sealing on %s', (stores) => {
     await rows(gateway, `ALTER TABLE audit_log ADD CONSTRAINT broken_disk CHECK (event <> 'survives' OR batch IS NULL)`)
     await until(
       () =>
-        gateway.app.core.sealer.seal().then(
+        gateway.app.platform.sealer.seal().then(
           () => false,
           () => true,
         ),
@@ -105,7 +107,7 @@ describe.each(['embedded', 'postgres'] as const)('sealing on %s', (stores) => {
   })
 
   it('is not undone by erasing a user: addresses go, the rows stay whole', async () => {
-    const { audit, db } = gateway.app.core
+    const { audit, db } = gateway.app.platform
     const user = await newUser(gateway)
     await login(gateway, user)
     await sealAll(gateway)
@@ -131,7 +133,7 @@ describe('sealing beside logins', () => {
 
   /** A transaction that has written its row and is not over. */
   async function unfinished(event: string) {
-    const { db, audit } = gateway.app.core
+    const { db, audit } = gateway.app.platform
     const written = Promise.withResolvers<void>()
     const end = Promise.withResolvers<void>()
     const done = inTransaction(db, async (trx) => {
@@ -150,7 +152,7 @@ describe('sealing beside logins', () => {
     await sealAll(gateway)
     const finish = await unfinished('late')
     await recordTo(gateway, 'early')
-    const head = await gateway.app.core.sealer.seal()
+    const head = await gateway.app.platform.sealer.seal()
     expect(await rows(gateway, `SELECT event FROM audit_log WHERE event IN ('late', 'early') AND batch IS NOT NULL`)).toEqual([])
     await finish()
     await sealAll(gateway)
@@ -162,7 +164,7 @@ describe('sealing beside logins', () => {
     const user = await newUser(gateway)
     await sealAll(gateway)
     const finish = await unfinished('slow login')
-    const { db } = gateway.app.core
+    const { db } = gateway.app.platform
     // as the sealer does: its lock, the rows, the batch; and there it stays
     const sealing = Promise.withResolvers<void>()
     const isSealing = Promise.withResolvers<void>()
@@ -199,14 +201,14 @@ describe('sealing beside logins', () => {
   })
 
   it('verification sees one instant, while rows are written, sealed and removed', async () => {
-    const { core } = gateway.app
-    const remove = createAuditRetention({ ...core, retentionDays: 1e-9 })
+    const { platform } = gateway.app
+    const remove = createAuditRetention({ ...platform, retentionDays: 1e-9 })
     let isOver = false
     const busy = (async () => {
       for (let i = 0; !isOver; i++) {
         await recordTo(gateway, 'busy')
-        await core.sealer.seal()
-        if (i % 3 === 0) await remove(core.db, 2)
+        await platform.sealer.seal()
+        if (i % 3 === 0) await remove(platform.db, 2)
       }
     })()
     for (let i = 0; i < 10; i++) expect((await verify(gateway, { pageSize: 2 })).faults).toEqual([])
@@ -327,7 +329,7 @@ describe('rows from before there were MACs', () => {
     await sealAll(gateway)
     await rows(gateway, `INSERT INTO audit_log (id, at, event, outcome) VALUES (gen_random_uuid(), now(), 'slipped in', 'success')`)
     await until(async () => {
-      await gateway.app.core.sealer.seal()
+      await gateway.app.platform.sealer.seal()
       return gateway.log().find((l) => l.reason === 'audit_row_forged')
     }, 'the refusal')
     expect(await unsealed(gateway)).toEqual(['slipped in'])

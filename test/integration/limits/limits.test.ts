@@ -73,7 +73,7 @@ describe.each(['memory', 'redis'] as const)('limits counted in %s', (tier) => {
   beforeAll(async () => {
     redis = tier === 'redis' ? await startRedis() : null
     gateway = await startGateway({ config, routes: routesTo(upstream), redisUrl: redis?.url ?? 'memory' })
-    await until(() => gateway.app.core.redis?.isUp() ?? true, 'Redis')
+    await until(() => gateway.app.platform.redis?.isUp() ?? true, 'Redis')
   })
   afterAll(async () => {
     await gateway.close()
@@ -349,7 +349,7 @@ describe('two gateways on one Redis', () => {
     gateway = await startGateway({ config, routes: routesTo(upstream), redisUrl: redis.url })
     const { databaseUrl, secretKey } = gateway
     second = await startGateway({ config, routes: routesTo(upstream), redisUrl: redis.url, databaseUrl, secretKey })
-    await until(() => [gateway, second].every((g) => g.app.core.redis!.isUp()), 'Redis')
+    await until(() => [gateway, second].every((g) => g.app.platform.redis!.isUp()), 'Redis')
   })
   afterAll(async () => {
     client.disconnect()

@@ -66,7 +66,7 @@ describe.each(['postgres', 'embedded'] as const)('API keys on %s', (stores) => {
     await upstream.close()
   })
   const list = async ({ token }: TestUser) => (await call(gateway, '/auth/api-keys', { token })).body.api_keys
-  const change = (login: string, what: 'grant' | 'revoke', role: string) => gateway.app.core.administration[what](login, role, CI)
+  const change = (login: string, what: 'grant' | 'revoke', role: string) => gateway.app.identity.administration[what](login, role, CI)
 
   it('a key is shown once, told by mail, written down, and stands in the database as a hash alone', async () => {
     const user = await newUser(gateway)
@@ -179,9 +179,9 @@ describe.each(['postgres', 'embedded'] as const)('API keys on %s', (stores) => {
     await withKey(gateway, '/users', key)
     await call(gateway, '/auth/logout-all', { method: 'POST', token: user.token })
     expect(await withKey(gateway, '/users', key)).toBe(200)
-    await gateway.app.core.administration.disable(user.username, CI)
+    await gateway.app.identity.administration.disable(user.username, CI)
     expect(await withKey(gateway, '/users', key)).toBe('token_revoked')
-    await gateway.app.core.administration.enable(user.username, CI)
+    await gateway.app.identity.administration.enable(user.username, CI)
     gateway.clock.advance(11_000)
     expect(await withKey(gateway, '/users', key)).toBe(200)
   })
@@ -342,10 +342,10 @@ describe('two gateways on one Postgres and one Redis', () => {
     const options = { routes: routesTo(upstream), config: { auth: { roles: ROLES }, limits } }
     const a = await startGateway({ stores: 'postgres+redis', ...options })
     const b = await startGateway({ ...options, databaseUrl: a.databaseUrl, secretKey: a.secretKey, redisUrl: inject('redisUrl') })
-    b.app.core.revocations.stop()
+    b.app.identity.revocations.stop()
     await until(async () => {
-      await a.app.core.redis!.broadcast.publish(JSON.stringify({ sessionId: 'a session to try with', until: Date.now() + 60_000 }))
-      return b.app.core.revocations.isEnded('a session to try with')
+      await a.app.platform.redis!.broadcast.publish(JSON.stringify({ sessionId: 'a session to try with', until: Date.now() + 60_000 }))
+      return b.app.identity.revocations.isEnded('a session to try with')
     }, 'the subscription')
     const user = await newUserWithRoles(a, ['editor'])
     const [revoked, kept] = [await newKey(a, user), await newKey(a, user)]
@@ -353,7 +353,7 @@ describe('two gateways on one Postgres and one Redis', () => {
     await revokeKey(a, user, revoked.id)
     await until(async () => (await withKey(b, '/editors', revoked.key)) === 'token_revoked', 'the message from Redis')
     expect(await withKey(b, '/editors', kept.key)).toBe(200)
-    await a.app.core.administration.revoke(user.username, 'editor', CI)
+    await a.app.identity.administration.revoke(user.username, 'editor', CI)
     await until(async () => (await withKey(b, '/editors', kept.key)) === 'forbidden', 'the role that is gone')
     await Promise.all([a.close(), b.close(), upstream.close()])
   })
@@ -362,7 +362,7 @@ describe('two gateways on one Postgres and one Redis', () => {
     const upstream = await startUpstream()
     const a = await startGateway({ routes: routesTo(upstream), config: { limits } })
     const b = await startGateway({ routes: routesTo(upstream), config: { limits }, databaseUrl: a.databaseUrl, secretKey: a.secretKey })
-    b.app.core.revocations.stop()
+    b.app.identity.revocations.stop()
     const user = await newUser(a)
     const { key, id } = await newKey(a, user)
     expect(await withKey(b, '/users', key)).toBe(200)

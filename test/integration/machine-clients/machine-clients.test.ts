@@ -135,10 +135,10 @@ describe.each(['postgres', 'embedded'] as const)('a machine client on %s', (stor
   })
 
   it.each<[string, (ref: string) => Promise<unknown>]>([
-    ['disabled', (ref) => gateway.app.core.clients.disable(ref, OPERATOR)],
-    ['removed', (ref) => gateway.app.core.clients.remove(ref, OPERATOR)],
-    ['given a new secret', (ref) => gateway.app.core.clients.rotateSecret(ref, OPERATOR)],
-    ['changed', (ref) => gateway.app.core.clients.update(ref, { roles: [] }, OPERATOR)],
+    ['disabled', (ref) => gateway.app.identity.clients.disable(ref, OPERATOR)],
+    ['removed', (ref) => gateway.app.identity.clients.remove(ref, OPERATOR)],
+    ['given a new secret', (ref) => gateway.app.identity.clients.rotateSecret(ref, OPERATOR)],
+    ['changed', (ref) => gateway.app.identity.clients.update(ref, { roles: [] }, OPERATOR)],
   ])('%s, all its tokens end at once; those of others go on', async (_, change) => {
     const [client, other] = [await newClient(gateway), await newClient(gateway)]
     const tokens = [await tokenOf(gateway, client), await tokenOf(gateway, client)]
@@ -441,15 +441,15 @@ it('a client that is disabled on one gateway is refused by another, at every end
     secretKey: a.secretKey,
     redisUrl: inject('redisUrl'),
   })
-  b.app.core.revocations.stop()
+  b.app.identity.revocations.stop()
   await until(async () => {
-    await a.app.core.redis!.broadcast.publish(JSON.stringify({ sessionId: 'a session to try with', until: Date.now() + 60_000 }))
-    return b.app.core.revocations.isEnded('a session to try with')
+    await a.app.platform.redis!.broadcast.publish(JSON.stringify({ sessionId: 'a session to try with', until: Date.now() + 60_000 }))
+    return b.app.identity.revocations.isEnded('a session to try with')
   }, 'the subscription')
   const client = await newClient(a)
   const token = await tokenOf(b, client)
   expect((await call(b, '/users', { token })).status).toBe(200)
-  await a.app.core.clients.disable(client.id, OPERATOR)
+  await a.app.identity.clients.disable(client.id, OPERATOR)
   await until(async () => (await call(b, '/users', { token })).body.code === 'token_revoked', 'the message from Redis')
   expect((await askForToken(b, client)).body.error).toBe('invalid_client')
   await Promise.all([a.close(), b.close(), upstream.close()])

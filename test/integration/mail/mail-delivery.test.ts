@@ -24,7 +24,7 @@ const linkMail = (to: string, more: Partial<Mail> = {}): Mail =>
     ...more,
   }) as Mail
 const post = (gateway: Gateway, mail: Mail) => {
-  const { db, outbox } = gateway.app.core
+  const { db, outbox } = gateway.app.platform
   return inTransaction(db, (trx) => outbox.post(trx, mail))
 }
 const outboxOf = (gateway: Gateway) => rows(gateway, 'SELECT * FROM outbox ORDER BY id')
@@ -34,19 +34,19 @@ const makeDue = (gateway: Gateway) =>
   rows(gateway, 'UPDATE outbox SET next_attempt_at = now(), last_error = NULL WHERE payload_sealed IS NOT NULL')
 const settled = (gateway: Gateway) =>
   until(async () => {
-    await gateway.app.core.sender.run()
+    await gateway.app.platform.sender.run()
     const [row] = await outboxOf(gateway)
     return row && row.payload_sealed === null && row
   }, 'the end of the mail')
 const deferred = (gateway: Gateway, attempts = 1) =>
   until(async () => {
-    await gateway.app.core.sender.run()
+    await gateway.app.platform.sender.run()
     const row = await theOne(gateway)
     return row.attempts >= attempts && row.last_error && row
   }, 'a try that failed')
 /** A sender beside the gateway's own, as another process has one. */
-const anotherSender = (gateway: Gateway, transport = openTransport(gateway.app.core.config, gateway.app.core.logger)): Sender => {
-  const { db, secrets, metrics, logger } = gateway.app.core
+const anotherSender = (gateway: Gateway, transport = openTransport(gateway.app.platform.config, gateway.app.platform.logger)): Sender => {
+  const { db, secrets, metrics, logger } = gateway.app.platform
   return createSender({ db, secrets, metrics, logger, transport })
 }
 
@@ -101,7 +101,7 @@ describe.each(['postgres', 'embedded'] as const)('a mail on %s', (stores) => {
   })
 
   it('of a transaction that is rolled back is never sent; two under one key are one', async () => {
-    const { db, outbox, sender } = shared.app.core
+    const { db, outbox, sender } = shared.app.platform
     const lost = inTransaction(db, async (trx) => {
       await outbox.post(trx, linkMail('lost@example.com'))
       throw new Error('rolled back')
@@ -213,7 +213,7 @@ describe('a mail that is refused for good', () => {
 
   it('costs the others nothing', async () => {
     gateway = await start({ url: server.url })
-    const { db, outbox } = gateway.app.core
+    const { db, outbox } = gateway.app.platform
     const good = Array.from({ length: 12 }, newAddress)
     await inTransaction(db, async (trx) => {
       for (const to of good) await outbox.post(trx, linkMail(to))
@@ -228,7 +228,7 @@ describe('a mail that is refused for good', () => {
 describe('several senders', () => {
   it('at once send each mail once', async () => {
     gateway = await start({ url: server.url })
-    const { db, outbox } = gateway.app.core
+    const { db, outbox } = gateway.app.platform
     const addresses = Array.from({ length: 60 }, newAddress)
     await inTransaction(db, async (trx) => {
       for (const to of addresses) await outbox.post(trx, linkMail(to))
@@ -244,7 +244,7 @@ describe('several senders', () => {
       transport: { deliver: async () => expect.fail('it is somebody else’s'), close() {} },
       config: { mail: { url } },
     })
-    const { config, logger, db } = gateway.app.core
+    const { config, logger, db } = gateway.app.platform
     const smtp = openTransport(config, logger)
     let wasSent = () => {}
     const sent = new Promise<void>((resolve) => {
@@ -259,9 +259,9 @@ describe('several senders', () => {
       close() {},
     })
     // claimed before the gateway's own sender can look
-    await inTransaction(db, async (trx) => gateway.app.core.outbox.post(trx, linkMail(newAddress())))
+    await inTransaction(db, async (trx) => gateway.app.platform.outbox.post(trx, linkMail(newAddress())))
     await rows(gateway, "UPDATE outbox SET next_attempt_at = now() + interval '1 hour'")
-    gateway.app.core.sender.stop()
+    gateway.app.platform.sender.stop()
     await makeDue(gateway)
     void dying.run()
     await sent
@@ -282,7 +282,7 @@ describe('several senders', () => {
 
   it('of which one is late do not disturb what the other has done', async () => {
     gateway = await start({ url: server.url })
-    gateway.app.core.sender.stop()
+    gateway.app.platform.sender.stop()
     let fail = (_: Error) => {}
     const lasting = new Promise<void>((_, reject) => {
       fail = reject
@@ -405,7 +405,7 @@ describe('without a mail server', () => {
     const to = newAddress()
     await post(gateway, linkMail(to))
     const row = await settled(gateway)
-    const folder = join(gateway.app.core.config.database.dataDir, 'outbox')
+    const folder = join(gateway.app.platform.config.database.dataDir, 'outbox')
     const time = row.created_at.toISOString().replace(/[-:]|\.\d+/g, '')
     const name = `${time}-reset_password-${row.id}.eml`
     expect(readdirSync(folder)).toEqual([name])

@@ -33,7 +33,7 @@ describe.each(['embedded', 'postgres'] as const)('cleanup on %s', (stores) => {
     await age(gateway, 'sessions', 'revoked_at', longGone, '31 days')
     await age(gateway, 'sessions', 'revoked_at', justGone, '29 days')
 
-    expect(await gateway.app.core.cleanup()).toMatchObject({ sessions: 2 })
+    expect(await gateway.app.identity.cleanup()).toMatchObject({ sessions: 2 })
     expect(await living(gateway, [user, expired, longGone, justGone])).toEqual([true, false, false, true])
     const tokens = await rows(gateway, 'SELECT session_id FROM refresh_tokens')
     expect(tokens.map((t) => t.session_id).sort()).toEqual([sid(user), sid(justGone)].sort())
@@ -50,7 +50,7 @@ describe.each(['embedded', 'postgres'] as const)('cleanup on %s', (stores) => {
       sid(user),
     ])
     expect(await spent()).toHaveLength(2)
-    expect(await gateway.app.core.cleanup()).toEqual({ sessions: 0, refreshTokens: 2, auditRows: 0 })
+    expect(await gateway.app.identity.cleanup()).toEqual({ sessions: 0, refreshTokens: 2, auditRows: 0 })
     expect(await spent()).toEqual([])
     expect((await refresh(gateway, third.refresh_token)).status).toBe(200)
   })
@@ -60,7 +60,7 @@ describe.each(['embedded', 'postgres'] as const)('cleanup on %s', (stores) => {
     for (const { token } of [old, young]) await logout(gateway, token)
     await age(gateway, 'revocations', 'expires_at', old, '1 day')
     await rows(gateway, `INSERT INTO limit_counters VALUES ('over', 1, now() - interval '1 s'), ('counting', 1, now() + interval '1 hour')`)
-    await gateway.app.core.cleanup()
+    await gateway.app.identity.cleanup()
     const left = (await rows(gateway, 'SELECT session_id FROM revocations')).map((r) => r.session_id)
     expect(left).toContain(sid(young))
     expect(left).not.toContain(sid(old))
@@ -79,7 +79,7 @@ describe.each(['embedded', 'postgres'] as const)('cleanup on %s', (stores) => {
       [justExpired, 'expires_at', 29],
     ])
       await rows(gateway, `UPDATE api_keys SET ${column} = now() - interval '${days} days' WHERE id = $1`, [id])
-    await gateway.app.core.cleanup()
+    await gateway.app.identity.cleanup()
     const left = (await rows(gateway, 'SELECT id FROM api_keys WHERE user_id = $1', [user.id])).map((r) => r.id)
     expect(left.sort()).toEqual([justRevoked, justExpired, living].sort())
   })
@@ -89,7 +89,7 @@ describe.each(['embedded', 'postgres'] as const)('cleanup on %s', (stores) => {
     const sessions = []
     for (let i = 0; i < 7; i++) sessions.push(await login(gateway, user))
     for (const session of sessions) await age(gateway, 'sessions', 'expires_at', session, '31 days')
-    const { db, config, metrics, logger, database } = gateway.app.core
+    const { db, config, metrics, logger, database } = gateway.app.platform
     const needsLock = database.kind === 'postgres'
     const cleanup = createCleanup({ db, needsLock, config: config.auth, removeOldAudit: async () => 0, metrics, logger, batch: 3 })
     const deletions = () => metric(gateway, 'portcullis_db_query_duration_seconds_count', { operation: 'delete sessions' })
@@ -105,7 +105,7 @@ describe.each(['embedded', 'postgres'] as const)('cleanup on %s', (stores) => {
     await age(gateway, 'sessions', 'expires_at', old, '31 days')
     const removed = () => metric(gateway, 'portcullis_cleanup_deleted_total', { kind: 'sessions' })
     const before = await removed()
-    await gateway.app.core.cleanup()
+    await gateway.app.identity.cleanup()
     expect(await removed()).toBe(before + 1)
     const [{ n, now }] = await rows(
       gateway,
@@ -125,23 +125,23 @@ describe('cleanup of several replicas', () => {
     const other = new pg.Client({ connectionString: gateway.databaseUrl })
     await other.connect()
     await other.query('SELECT pg_advisory_lock(7610003)')
-    expect(await gateway.app.core.cleanup()).toBeNull()
+    expect(await gateway.app.identity.cleanup()).toBeNull()
     expect(await living(gateway, [old])).toEqual([true])
     await other.end()
     // the lock ends with its connection, which Postgres may notice a moment later
-    expect(await until(() => gateway.app.core.cleanup(), 'the lock')).toMatchObject({ sessions: 1 })
+    expect(await until(() => gateway.app.identity.cleanup(), 'the lock')).toMatchObject({ sessions: 1 })
     await gateway.close()
   })
 
   it('gives the lock back: the next run does its work', async () => {
     const gateway = await startGateway()
-    for (let i = 0; i < 12; i++) expect(await gateway.app.core.cleanup()).toEqual({ sessions: 0, refreshTokens: 0, auditRows: 0 })
+    for (let i = 0; i < 12; i++) expect(await gateway.app.identity.cleanup()).toEqual({ sessions: 0, refreshTokens: 0, auditRows: 0 })
     await gateway.close()
   })
 
   it('needs no more than the one connection of a pool of one', async () => {
     const gateway = await startGateway({ config: { database: { poolSize: 1 } } })
-    expect(await gateway.app.core.cleanup()).toEqual({ sessions: 0, refreshTokens: 0, auditRows: 0 })
+    expect(await gateway.app.identity.cleanup()).toEqual({ sessions: 0, refreshTokens: 0, auditRows: 0 })
     await gateway.close()
   })
 })

@@ -141,7 +141,7 @@ describe('/metrics', () => {
       call(gateway, '/api/x', { token: user.token }),
       call(gateway, '/auth/refresh', { body: { refresh_token: 'rt_x' } }),
       call(gateway, '/nowhere'),
-      gateway.app.core.cleanup(),
+      gateway.app.identity.cleanup(),
     ])
     const text = await until(async () => {
       const found = await scrape()

@@ -79,7 +79,7 @@ describe('while Redis is gone', () => {
       databaseUrl: gateway.databaseUrl,
       secretKey: gateway.secretKey,
     })
-    await until(() => [gateway, second].every((g) => g.app.core.redis!.isUp()), 'Redis')
+    await until(() => [gateway, second].every((g) => g.app.platform.redis!.isUp()), 'Redis')
     user = await newUserFrom(gateway)
   })
   afterAll(async () => {
@@ -196,7 +196,7 @@ describe('while Redis is frozen', () => {
   beforeAll(async () => {
     redis = await startRedis()
     gateway = await startGateway({ config, routes: routes(), redisUrl: redis.url })
-    await until(() => gateway.app.core.redis!.isUp(), 'Redis')
+    await until(() => gateway.app.platform.redis!.isUp(), 'Redis')
     user = await newUserFrom(gateway)
   })
   beforeEach(() => redis.freeze())

@@ -14,7 +14,7 @@ describe('the secret key of a database', () => {
   beforeAll(async () => {
     first = await startGateway()
     token = (await newUser(first)).token
-    await first.app.core.keyring.rotate()
+    await first.app.identity.keyring.rotate()
     await first.close()
   })
   const sealed = async () =>
@@ -87,7 +87,7 @@ describe('two gateways that start at the same moment', () => {
     const gateways = await Promise.all([startGateway(shared), startGateway(shared), startGateway(shared)])
     const [current, ...more] = await currentKeys(shared.databaseUrl)
     expect(more).toEqual([])
-    for (const { app } of gateways) expect(app.core.keyring.signing().kid).toBe(current!.kid)
+    for (const { app } of gateways) expect(app.identity.keyring.signing().kid).toBe(current!.kid)
     const { token } = await newUser(gateways[0])
     for (const gateway of gateways) expect(await me(gateway, token)).toBe(200)
     await Promise.all(gateways.map((g) => g.close()))

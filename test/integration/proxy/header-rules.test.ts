@@ -192,7 +192,7 @@ describe('an identity that would not fit the headers of an upstream', () => {
     })
     const few = await newUserWithRoles(gateway, ['department.number-1'])
     expect((await call(gateway, '/', { token: few.token })).status).toBe(200)
-    await gateway.app.core.administration.grant(few.username, 'everything', {
+    await gateway.app.identity.administration.grant(few.username, 'everything', {
       actor: 'test',
       context: { ip: null, userAgent: null, requestId: null },
     })

@@ -27,7 +27,8 @@ describe.each(['embedded', 'postgres'] as const)('an account transaction on %s',
 
   /** The gateway's own parts, with an ear at the announcements. */
   function accountsWith(announce: (revocation: Revocation) => Promise<void> = async () => {}): Accounts {
-    const { db, audit, metrics, config, revocations } = gateway.app.core
+    const { db, audit, metrics, config } = gateway.app.platform
+    const { revocations } = gateway.app.identity
     const listening = {
       ...revocations,
       async announce(revocation: Revocation) {
@@ -41,7 +42,7 @@ describe.each(['embedded', 'postgres'] as const)('an account transaction on %s',
 
   const sidOf = ({ token }: { token: string }): string => claimsOf(token).sid
   const written = async (sid: string) => (await rows(gateway, 'SELECT session_id FROM revocations WHERE session_id = $1', [sid])).length
-  const isEnded = (sid: string) => gateway.app.core.revocations.isEnded(sid)
+  const isEnded = (sid: string) => gateway.app.identity.revocations.isEnded(sid)
   const aborted = (code: string) => Object.assign(new Error('as Postgres would'), { code })
 
   it('announces what it revoked after the commit, and before the answer', async () => {
@@ -128,7 +129,7 @@ describe.each(['embedded', 'postgres'] as const)('an account transaction on %s',
   })
 
   it('a broadcast that fails is no error: this process refuses the token, and the others hear of it', async () => {
-    const { db, audit, metrics, config, clock, logger } = gateway.app.core
+    const { db, audit, metrics, config, clock, logger } = gateway.app.platform
     const messages: string[] = []
     const broken: Broadcast = { publish: () => Promise.reject(new Error('away')), subscribe: async () => {} }
     const working: Broadcast = { publish: async (message) => void messages.push(message), subscribe: async () => {} }
@@ -172,7 +173,7 @@ describe.each(['embedded', 'postgres'] as const)('an account transaction on %s',
     expect(await counted('success')).toBe('success')
     await expect(counted('refusal')).rejects.toMatchObject({ code: 'invalid_credentials' })
     await expect(counted('fault')).rejects.toThrow('a fault')
-    const text = await gateway.app.core.metrics.registry.metrics()
+    const text = await gateway.app.platform.metrics.registry.metrics()
     const counts = [...text.matchAll(/account_events_total\{event="test_counted",outcome="(\w+)"\} (\d+)/g)].map(([, ...found]) => found)
     expect(Object.fromEntries(counts)).toEqual({ success: '1', invalid_credentials: '1', internal: '1' })
   })
@@ -201,6 +202,6 @@ describe.each(['embedded', 'postgres'] as const)('an account transaction on %s',
     const lookAlike = (trx: Transaction) => insertRevocation({ trx, revocations: [] }, revocation)
     expect([plain, lookAlike]).toHaveLength(2)
     // and a plain transaction has nothing that revokes
-    await inTransaction(gateway.app.core.db, async (trx) => expect('revoke' in trx).toBe(false))
+    await inTransaction(gateway.app.platform.db, async (trx) => expect('revoke' in trx).toBe(false))
   })
 })

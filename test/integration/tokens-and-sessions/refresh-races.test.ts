@@ -56,7 +56,7 @@ describe('fifty refreshes of one token at the same moment', () => {
 describe.each(['revokeSession', 'revokeUser'])('with onReuse: %s', (onReuse) => {
   it.each([false, true])('parallel replays of used tokens end each session once (revocation map full: %s)', async (isFull) => {
     const gateway = await startGateway(withRefresh({ onReuse }))
-    gateway.app.core.revocations.isFull = () => isFull
+    gateway.app.identity.revocations.isFull = () => isFull
     const user = await newUser(gateway)
     const sessions = [user, await login(gateway, user), await login(gateway, user)]
     for (const { token, refreshToken } of sessions) {

@@ -51,7 +51,7 @@ describe.each(['embedded', 'postgres+redis'] as const)('with onRetry: repeat on 
     const [user, other] = [await newUser(gateway), await newUser(gateway)]
     for (const { refreshToken } of [user, other]) await refresh(gateway, refreshToken)
     await endGrace(gateway, claimsOf(user.token).sid)
-    await createRetryErasure(gateway.app.core.db, gateway.app.core.config.auth.refresh)()
+    await createRetryErasure(gateway.app.platform.db, gateway.app.platform.config.auth.refresh)()
     expect([await nonces(user.token), await nonces(other.token)]).toEqual([0, 1])
     expect((await refresh(gateway, user.refreshToken)).body.code).toBe('refresh_reused')
     expect((await refresh(gateway, other.refreshToken)).status).toBe(200)

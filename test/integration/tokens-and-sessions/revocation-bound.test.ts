@@ -16,7 +16,7 @@ describe('beyond maxSessions', () => {
   afterAll(() => gateway.close())
 
   it("the end of a session is told as its user's epoch: the map does not grow by sessions", async () => {
-    const { db, clock, logger, audit, metrics, config } = gateway.app.core
+    const { db, clock, logger, audit, metrics, config } = gateway.app.platform
     const revocations = createRevocations({ db, clock, logger, broadcasts: [], maxSessions: 1 })
     await revocations.poll()
     const announced: Revocation[] = []

@@ -63,7 +63,7 @@ describe('two gateways on one Postgres', () => {
     a = await startGateway()
     b = await startGateway({ databaseUrl: a.databaseUrl, secretKey: a.secretKey })
     // so that b reads when the test says so, and not a second later
-    b.app.core.revocations.stop()
+    b.app.identity.revocations.stop()
   })
   afterAll(() => Promise.all([a.close(), b.close()]))
 
@@ -108,7 +108,7 @@ describe('two gateways on one Postgres', () => {
 describe('an entry in the revocation map', () => {
   it('is forgotten once every token that it was for has expired', async () => {
     const gateway = await startGateway()
-    const { revocations } = gateway.app.core
+    const { revocations } = gateway.app.identity
     const [one, all] = [await newUser(gateway), await newUser(gateway)]
     await logout(gateway, one.token)
     await call(gateway, '/auth/logout-all', { method: 'POST', token: all.token })
@@ -128,10 +128,10 @@ describe('two gateways on one Postgres and one Redis', () => {
   it('a logout on one reaches the other without a poll', async () => {
     const a = await startGateway({ stores: 'postgres+redis' })
     const b = await startGateway({ databaseUrl: a.databaseUrl, secretKey: a.secretKey, redisUrl: inject('redisUrl') })
-    b.app.core.revocations.stop()
-    const isHeard = () => b.app.core.revocations.isRevoked('a session to try with', '', 0)
+    b.app.identity.revocations.stop()
+    const isHeard = () => b.app.identity.revocations.isRevoked('a session to try with', '', 0)
     await until(async () => {
-      await a.app.core.redis!.broadcast.publish(JSON.stringify({ sessionId: 'a session to try with', until: Date.now() + 60_000 }))
+      await a.app.platform.redis!.broadcast.publish(JSON.stringify({ sessionId: 'a session to try with', until: Date.now() + 60_000 }))
       return isHeard()
     }, 'the subscription')
     const [one, all] = [await newUser(a), await newUser(a)]
@@ -147,10 +147,12 @@ describe('a gateway that has no revocation snapshot yet', () => {
     const upstream = await startUpstream()
     const whole = await startGateway({ routes: [route(upstream, 'public', 'public'), route(upstream, 'users', 'authenticated')] })
     const { token } = await newUser(whole)
-    const { config, values: secrets, logger, keyring } = whole.app.core
+    const { config, logger } = whole.app.platform
+    const { keyring } = whole.app.identity
+    const secrets = { secretKey: Buffer.from(whole.secretKey, 'base64'), previousSecretKey: null, adminEmail: null, adminPassword: null }
     await keyring.reload()
     const fresh = await buildApp({ config, secrets, logger })
-    await fresh.core.keyring.load()
+    await fresh.identity.keyring.load()
     const [url, adminUrl] = [
       await fresh.server.listen({ host: '127.0.0.1', port: 0 }),
       await fresh.admin!.listen({ host: '127.0.0.1', port: 0 }),
@@ -164,7 +166,7 @@ describe('a gateway that has no revocation snapshot yet', () => {
     expect((await call({ url: adminUrl }, '/readyz')).status).toBe(503)
     expect((await call({ url }, '/public')).status).toBe(200)
 
-    await fresh.core.revocations.start()
+    await fresh.identity.revocations.start()
     expect((await call({ url }, '/users', { token })).status).toBe(200)
     expect((await call({ url: adminUrl }, '/readyz')).status).toBe(200)
     await fresh.stop()

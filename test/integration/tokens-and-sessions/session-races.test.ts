@@ -72,7 +72,7 @@ async function race(random: Random): Promise<string[]> {
   const changingRoles = async () => {
     await aWhile()
     const before = held.map(({ token }) => token)
-    await gateway.app.core.administration.grant(user.username, 'editor', BY)
+    await gateway.app.identity.administration.grant(user.username, 'editor', BY)
     for (const token of before)
       if ((await me(gateway, token)) === 200) faults.push('an access token from before a change of roles works after it')
   }

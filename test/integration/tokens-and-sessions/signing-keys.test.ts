@@ -24,7 +24,7 @@ describe.each(['EdDSA', 'ES256', 'RS256', 'HS256'])('a token signed with %s', (a
 
   it('says so and works', async () => {
     const { token } = await newUser(gateway)
-    expect(headerOf(token)).toEqual({ alg: algorithm, typ: 'at+jwt', kid: gateway.app.core.keyring.signing().kid })
+    expect(headerOf(token)).toEqual({ alg: algorithm, typ: 'at+jwt', kid: gateway.app.identity.keyring.signing().kid })
     expect(await me(gateway, token)).toBe(200)
   })
 
@@ -32,7 +32,7 @@ describe.each(['EdDSA', 'ES256', 'RS256', 'HS256'])('a token signed with %s', (a
     const keys = await jwks(gateway)
     if (algorithm === 'HS256') return expect(keys).toEqual([])
     expect(keys).toHaveLength(1)
-    expect(keys[0]).toMatchObject({ alg: algorithm, use: 'sig', kid: gateway.app.core.keyring.signing().kid })
+    expect(keys[0]).toMatchObject({ alg: algorithm, use: 'sig', kid: gateway.app.identity.keyring.signing().kid })
     const publicParts = { EdDSA: ['crv', 'kty', 'x'], ES256: ['crv', 'kty', 'x', 'y'], RS256: ['e', 'kty', 'n'] }[algorithm]!
     expect(Object.keys(keys[0]).sort()).toEqual(['alg', 'kid', 'use', ...publicParts].sort())
   })
@@ -48,36 +48,36 @@ describe('rotation, seen by two gateways', () => {
   afterAll(() => Promise.all([a.close(), b.close()]))
 
   it('publishes the next key before it signs, keeps the old one until its tokens are gone', async () => {
-    const signer = (gateway: Gateway) => gateway.app.core.keyring.signing().kid
+    const signer = (gateway: Gateway) => gateway.app.identity.keyring.signing().kid
     const old = await newUser(a)
     const oldKid = headerOf(old.token).kid
 
-    const next = await a.app.core.keyring.rotate()
+    const next = await a.app.identity.keyring.rotate()
     expect(next.state).toBe('next')
     // 2 × the key poll + the JWKS max-age, less the moment that writing it took
     expect(next.activatesAt.getTime() - next.createdAt.getTime()).toBeGreaterThan((2 * 3600 + 300 - 60) * 1000)
     expect(await kids(a)).toEqual([oldKid, next.kid])
-    await b.app.core.keyring.reload()
+    await b.app.identity.keyring.reload()
     expect(await kids(b)).toEqual([oldKid, next.kid])
     expect([signer(a), signer(b)]).toEqual([oldKid, oldKid])
 
     await activate(a)
-    await b.app.core.keyring.reload()
+    await b.app.identity.keyring.reload()
     expect([signer(a), signer(b)]).toEqual([oldKid, next.kid])
     const [fromA, fromB] = [await newUser(a), await newUser(b)]
     expect([fromA, fromB].map((u) => headerOf(u.token).kid)).toEqual([oldKid, next.kid])
     // neither has to look anything up for the other's tokens
     for (const gateway of [a, b]) for (const { token } of [old, fromA, fromB]) expect(await me(gateway, token)).toBe(200)
 
-    await a.app.core.keyring.reload()
+    await a.app.identity.keyring.reload()
     expect(signer(a)).toBe(next.kid)
-    expect((await a.app.core.keyring.list()).map((k) => k.state)).toEqual(['retired', 'current'])
+    expect((await a.app.identity.keyring.list()).map((k) => k.state)).toEqual(['retired', 'current'])
     expect(await kids(a)).toEqual([oldKid, next.kid])
     expect(await me(a, old.token)).toBe(200)
 
     await rows(a, `UPDATE signing_keys SET retired_at = retired_at - interval '1 day' WHERE state = 'retired'`)
     for (const gateway of [a, b]) {
-      await gateway.app.core.keyring.reload()
+      await gateway.app.identity.keyring.reload()
       expect(await kids(gateway)).toEqual([next.kid])
       expect(await me(gateway, old.token)).toBe('token_invalid')
       expect(await me(gateway, fromB.token)).toBe(200)
@@ -86,7 +86,7 @@ describe('rotation, seen by two gateways', () => {
 
   it('at once signs with the new key at once; another gateway looks it up when it meets it', async () => {
     const old = await newUser(a)
-    const made = await a.app.core.keyring.rotate({ now: true })
+    const made = await a.app.identity.keyring.rotate({ now: true })
     expect(made.state).toBe('current')
     const fresh = await newUser(a)
     expect(headerOf(fresh.token).kid).toBe(made.kid)
@@ -98,7 +98,7 @@ describe('rotation, seen by two gateways', () => {
   })
 
   it('replaces a next key that has not signed yet', async () => {
-    const [first, second] = [await a.app.core.keyring.rotate(), await a.app.core.keyring.rotate()]
+    const [first, second] = [await a.app.identity.keyring.rotate(), await a.app.identity.keyring.rotate()]
     expect(await kids(a)).toContain(second.kid)
     expect(await kids(a)).not.toContain(first.kid)
   })
@@ -106,7 +106,7 @@ describe('rotation, seen by two gateways', () => {
 
 describe('a token with an unknown kid', () => {
   const forge = (gateway: Gateway, kid: string) => {
-    const { privateKey, algorithm } = gateway.app.core.keyring.signing()
+    const { privateKey, algorithm } = gateway.app.identity.keyring.signing()
     return new SignJWT({ sid: 's', ver: 1, roles: [] }).setProtectedHeader({ alg: algorithm, typ: 'at+jwt', kid }).sign(privateKey)
   }
 
@@ -173,7 +173,7 @@ describe('another algorithm in the configuration', () => {
     expect((await jwks(gateway)).map((k) => k.alg)).toEqual(['EdDSA', 'ES256'])
     expect(headerOf((await newUser(gateway)).token).alg).toBe('EdDSA')
     await activate(gateway)
-    await gateway.app.core.keyring.reload()
+    await gateway.app.identity.keyring.reload()
     const fresh = await newUser(gateway)
     expect(headerOf(fresh.token).alg).toBe('ES256')
     for (const { token } of [old, fresh]) expect(await me(gateway, token)).toBe(200)

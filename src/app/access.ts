@@ -1,0 +1,53 @@
+/** Tokens and keys: how they are issued, and who sent a request that carries one. */
+import { type Authenticate, createAuthenticate } from '../identity/access/authenticate.ts'
+import { createInvalidTokenLimit, type InvalidTokenLimit } from '../identity/access/invalid-token-limit.ts'
+import { createRequireAuth, type RequireAuth } from '../identity/access/require-auth.ts'
+import { type ApiKeyAuthentication, createApiKeyAuthentication } from '../identity/api-keys/authenticate-key.ts'
+import { createSessionOpener, type SessionOpener } from '../identity/sessions/open-session.ts'
+import { createRefreshTokens, type RefreshTokens } from '../identity/sessions/refresh-tokens.ts'
+import { type AccessTokens, createAccessTokens } from '../identity/tokens/access-tokens.ts'
+import { createRoles, type Grants } from '../identity/users/roles.ts'
+import type { Identity } from './identity.ts'
+import type { Limits } from './limits.ts'
+import type { Platform } from './platform.ts'
+
+export interface Access {
+  accessTokens: AccessTokens
+  refreshTokens: RefreshTokens
+  sessionOpener: SessionOpener
+  grantsOf: (roles: readonly string[]) => Grants
+  limitInvalidTokens: InvalidTokenLimit
+  keyAuthentication: ApiKeyAuthentication
+  authenticate: Authenticate
+  requireAuth: RequireAuth
+}
+
+export function createAccess(platform: Platform, { keyring, revocations, accounts }: Identity, { limiter }: Limits): Access {
+  const { config, clock, metrics, db, secrets, outbox } = platform
+  const { tokens, auth } = config
+  const accessTokens = createAccessTokens({ keyring, tokens, clock })
+  const refreshTokens = createRefreshTokens({ db, accounts, outbox, secrets, tokens, auth })
+  const grantsOf = createRoles(auth.roles)
+  const limitInvalidTokens = createInvalidTokenLimit(limiter, config.limits.credentials)
+  const keyAuthentication = createApiKeyAuthentication({ db, revocations, limitInvalidTokens, grantsOf, config, metrics, clock })
+  const authenticate = createAuthenticate({
+    authenticateKey: keyAuthentication.authenticate,
+    accessTokens,
+    keyring,
+    revocations,
+    limitInvalidTokens,
+    config,
+    metrics,
+    clock,
+  })
+  return {
+    accessTokens,
+    refreshTokens,
+    sessionOpener: createSessionOpener({ accessTokens, refreshTokens, grantsOf, config }),
+    grantsOf,
+    limitInvalidTokens,
+    keyAuthentication,
+    authenticate,
+    requireAuth: createRequireAuth(authenticate),
+  }
+}

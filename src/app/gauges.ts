@@ -1,0 +1,34 @@
+/** Gauges of a process that serves: some are read when Prometheus asks, others are set every few seconds. */
+import { createHash } from 'node:crypto'
+import type { Identity } from './identity.ts'
+import type { Limits } from './limits.ts'
+import type { Platform } from './platform.ts'
+
+/** Revocations that were read longer ago than this say that the database is away. */
+export const DB_LAG_SECONDS = 3
+
+const SAMPLE_MS = 5000
+
+/** @returns stops the sampling */
+export function showGauges({ config, clock, metrics, database }: Platform, { revocations, keyring }: Identity, limits: Limits): () => void {
+  metrics.dbUp.collectFrom(() => Number(revocations.lagSeconds() < DB_LAG_SECONDS))
+  metrics.redisUp.collectFrom(() => Number(limits.isRedisUp()))
+  metrics.redisBreakerOpen.collectFrom(() => Number(limits.isBreakerOpen()))
+  metrics.revocationLag.collectFrom(() => revocations.lagSeconds())
+  metrics.revokedEntries.collectFrom(() => revocations.size())
+  metrics.configReloadSuccess.set(1)
+  metrics.configInfo.set({ sha: createHash('sha256').update(JSON.stringify(config)).digest('hex').slice(0, 12) }, 1)
+
+  const sample = () => {
+    metrics.signingKeyAge.reset()
+    for (const { kid, state, createdAt } of keyring.status())
+      metrics.signingKeyAge.set({ kid, state }, (clock.now() - createdAt.getTime()) / 1000)
+    const { pool } = database
+    if (!pool) return
+    metrics.dbPool.set({ state: 'idle' }, pool.idleCount)
+    metrics.dbPool.set({ state: 'busy' }, pool.totalCount - pool.idleCount)
+    metrics.dbPool.set({ state: 'waiting' }, pool.waitingCount)
+  }
+  const timer = setInterval(sample, SAMPLE_MS).unref()
+  return () => clearInterval(timer)
+}

@@ -1,0 +1,110 @@
+/** Users, their sessions and tokens, and what operators do to them. */
+import { createAccountErasure, type EraseAccount } from '../identity/accounts/account-erasure.ts'
+import { createDevices, type Devices } from '../identity/accounts/devices.ts'
+import { type Administration, createAdministration } from '../identity/admin/administration.service.ts'
+import { bootstrapAdmin } from '../identity/admin/bootstrap.service.ts'
+import { createImport, type ImportUsers } from '../identity/admin/import.service.ts'
+import type { Hasher } from '../identity/credentials/hasher.ts'
+import { createPasswordPolicy, type PasswordPolicy } from '../identity/credentials/password-policy.ts'
+import { createPasswords, type Passwords } from '../identity/credentials/passwords.ts'
+import { resealFactors } from '../identity/factors/reseal-factors.ts'
+import { type Clients, createClients } from '../identity/oauth/clients.service.ts'
+import { type Accounts, createAccounts } from '../identity/sessions/account-transaction.ts'
+import { createRevocations, type Revocations } from '../identity/sessions/revocations.ts'
+import { createKeyring, type Keyring } from '../identity/tokens/keyring.ts'
+import { createLastAdmin } from '../identity/users/last-admin.ts'
+import type { Secrets as SecretValues } from '../platform/config/schema.ts'
+import { migrateUp } from '../platform/db/migrate.ts'
+import type { Job } from '../platform/jobs/schedule.ts'
+import type { Broadcast } from '../platform/redis.ts'
+import { type CleanupResult, createCleanup, createRetryErasure } from './cleanup.ts'
+import type { Platform } from './platform.ts'
+
+export interface IdentityOptions {
+  /** The processes beside this one. They hear of revocations, beside what Redis carries. */
+  siblings?: Broadcast | undefined
+  /** What computes password hashes. Default: a process of its own. */
+  hasher?: Hasher | undefined
+}
+
+export interface Identity {
+  keyring: Keyring
+  revocations: Revocations
+  accounts: Accounts
+  passwords: Passwords
+  policy: PasswordPolicy
+  devices: Devices
+  eraseAccount: EraseAccount
+  administration: Administration
+  clients: Clients
+  importUsers: ImportUsers
+  /** Null: another replica is cleaning up. */
+  cleanup(): Promise<CleanupResult | null>
+  /** Brings the database to this version, with a signing key and, where the environment names one, the first admin. */
+  prepare(admin: FirstAdmin): Promise<void>
+  /** Run once for the gateway, however many processes serve. */
+  jobs: Job[]
+  close(): void
+}
+
+export interface FirstAdmin extends Pick<SecretValues, 'adminEmail' | 'adminPassword'> {
+  /** The demo's admin may keep the generated password. Default: true. */
+  mustChangePassword?: boolean | undefined
+}
+
+export async function createIdentity(platform: Platform, { siblings, hasher }: IdentityOptions = {}): Promise<Identity> {
+  const { config, logger, clock, metrics, database, db, redis, secrets, audit, removeOldAudit, outbox } = platform
+  const keyring = createKeyring({ db, secrets, tokens: config.tokens, logger, now: () => clock.now() })
+  const broadcasts = [siblings, redis?.broadcast].filter((broadcast) => broadcast !== undefined)
+  const revocations = createRevocations({ db, clock, logger, broadcasts })
+  const accounts = createAccounts({ db, audit, revocations, metrics, tokens: config.tokens })
+  const passwords = await createPasswords(config.auth.password, metrics, hasher)
+  const policy = createPasswordPolicy(config, metrics, logger)
+  const keepAdmin = createLastAdmin(config.auth.roles)
+  const eraseAccount = createAccountErasure({ audit, keepAdmin })
+  const cleanup = createCleanup({ db, needsLock: database.kind === 'postgres', config: config.auth, removeOldAudit, metrics, logger })
+
+  return {
+    keyring,
+    revocations,
+    accounts,
+    passwords,
+    policy,
+    devices: createDevices({ db, outbox }),
+    eraseAccount,
+    administration: createAdministration({
+      db,
+      accounts,
+      audit,
+      config,
+      passwords,
+      policy,
+      keyring,
+      outbox,
+      keepAdmin,
+      eraseAccount,
+    }),
+    clients: createClients({ db, accounts }),
+    importUsers: createImport({ db, accounts }),
+    cleanup,
+    async prepare({ adminEmail, adminPassword, mustChangePassword = true }) {
+      for (const name of await migrateUp(db)) logger.info({ migration: name }, 'migrated')
+      await keyring.load()
+      await resealFactors({ db, secrets, logger })
+      if (!adminEmail || !adminPassword) return
+      const admin = { email: adminEmail, password: adminPassword, mustChangePassword }
+      await bootstrapAdmin(admin, { db, accounts, config, passwords, policy, logger })
+    },
+    jobs: [
+      { name: 'cleanup', everySeconds: config.auth.cleanup.intervalSeconds, firstAfterSeconds: CLEANUP_AFTER_SECONDS, run: cleanup },
+      { name: 'retry erasure', everySeconds: 60, run: createRetryErasure(db, config.auth.refresh) },
+    ],
+    close() {
+      revocations.stop()
+      passwords.close()
+    },
+  }
+}
+
+/** A gateway that is restarted more often than the interval cleans up, too. */
+const CLEANUP_AFTER_SECONDS = 300

@@ -1,0 +1,25 @@
+/** Limits: those of credentials, counted exactly, and those of routes, counted by leases. */
+import { type Admission, createAdmission } from '../platform/limits/admission.ts'
+import { createCounterTable } from '../platform/limits/counters.repo.ts'
+import { createLimiter, type Limiter } from '../platform/limits/limiter.ts'
+import { createRedisGuard } from '../platform/limits/redis-guard.ts'
+import type { Platform } from './platform.ts'
+
+export interface Limits {
+  limiter: Limiter
+  admission: Admission
+  /** A connection that stands and does not answer is no Redis. */
+  isRedisUp(): boolean
+  isBreakerOpen(): boolean
+}
+
+/** @param processes all that share the limits while Redis is away */
+export function createLimits({ redis, db, metrics, clock }: Platform, processes: number): Limits {
+  const guard = createRedisGuard(() => clock.steady())
+  return {
+    limiter: createLimiter({ redis, guard, shares: processes, counters: createCounterTable(db), metrics }),
+    admission: createAdmission({ redis: redis?.client ?? null, guard, shares: processes, metrics, now: () => clock.steady() }),
+    isRedisUp: () => redis === null || (redis.isUp() && !guard.isOpen()),
+    isBreakerOpen: () => guard.isOpen(),
+  }
+}

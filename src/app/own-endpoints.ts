@@ -1,0 +1,75 @@
+/** The scope of our own endpoints: helmet's headers, JSON only, never stored. */
+import helmet from '@fastify/helmet'
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import type { FastifyInstance } from 'fastify'
+import { wellKnownRoutes } from '../identity/oauth/well-known.routes.ts'
+import type { Config } from '../platform/config/schema.ts'
+import { boundBody } from '../platform/http/slow-body.ts'
+import { unavailable } from '../platform/lib/errors.ts'
+import { VERSION } from '../platform/lib/version.ts'
+import { contextOf } from '../platform/request/request-context.ts'
+import type { AccountApi } from './account-api.ts'
+import { DB_LAG_SECONDS } from './gauges.ts'
+import type { Identity } from './identity.ts'
+
+const OWN_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
+
+/** The methods of our own endpoint at a path; none where there is none. */
+export const ownMethodsOf = (server: FastifyInstance, path: string): string[] =>
+  OWN_METHODS.filter((method): boolean => server.hasRoute({ method, url: path }))
+
+export interface OwnEndpointsDeps {
+  config: Config
+  identity: Pick<Identity, 'keyring' | 'revocations'>
+  accountApi: AccountApi
+  isStopping(): boolean
+}
+
+export async function mountOwnEndpoints(
+  server: FastifyInstance,
+  { config, identity, accountApi, isStopping }: OwnEndpointsDeps,
+): Promise<void> {
+  const { keyring, revocations } = identity
+  await server.register(async (own) => {
+    own.addHook('onSend', async (_request, reply) => void (isStopping() && reply.header('connection', 'close')))
+    // server.ts sets HSTS, for the answers of upstreams, too
+    await own.register(helmet, { hsts: false })
+    own.removeContentTypeParser('text/plain')
+    own.addHook('preParsing', boundBody(config.server.headersTimeoutMs))
+    own.addHook('onRequest', async (request, reply) => {
+      contextOf(request.raw).label = (request.routeOptions.config as { name?: string }).name ?? 'auth.docs'
+      reply.header('cache-control', 'no-store')
+    })
+    own.get('/health', { config: { name: 'health' }, schema: { hide: true } }, async () => ({ status: 'healthy' }))
+    await own.register(wellKnownRoutes({ keyring, config }))
+    await own.register(
+      async (auth) => {
+        // when the database hangs, the poll of revocations knows it: the answer is 503 at once, not after a time-out of each request
+        auth.addHook('onRequest', async () => {
+          if (revocations.isLoaded() && revocations.lagSeconds() > DB_LAG_SECONDS)
+            throw unavailable(revocations.lastError() ?? 'the database does not answer')
+        })
+        if (config.docs.enabled) await registerDocs(auth, config)
+        await accountApi.register(auth)
+      },
+      { prefix: config.auth.prefix },
+    )
+  })
+}
+
+async function registerDocs(auth: FastifyInstance, config: Config): Promise<void> {
+  await auth.register(swagger, {
+    openapi: {
+      info: {
+        title: 'Portcullis accounts',
+        version: VERSION,
+        description: 'Register, log in, refresh, log out. Errors are RFC 9457 problem documents.',
+      },
+      servers: [{ url: config.server.publicUrl }],
+      components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } },
+    },
+  })
+  await auth.register(swaggerUi, { routePrefix: '/docs', staticCSP: true })
+  auth.get('/openapi.json', { config: { name: 'auth.openapi' }, schema: { hide: true } }, async () => auth.swagger())
+}

@@ -1,0 +1,90 @@
+/** What any server needs: its stores, its secrets, its audit log and its mail. */
+import { type Audit, createAudit } from '../platform/audit/audit.ts'
+import { type AuditRetention, createAuditRetention } from '../platform/audit/retention.ts'
+import { createSealer, type Sealer } from '../platform/audit/sealer.ts'
+import type { Config, Secrets as SecretValues } from '../platform/config/schema.ts'
+import { type Db, type OpenDatabase, openDatabase } from '../platform/db/database.ts'
+import type { Job } from '../platform/jobs/schedule.ts'
+import { type Clock, systemClock } from '../platform/lib/clock.ts'
+import { VERSION } from '../platform/lib/version.ts'
+import type { Transport } from '../platform/mail/message.ts'
+import { createOutbox, type Outbox } from '../platform/mail/outbox.ts'
+import { createSender, mailJobs, type Sender } from '../platform/mail/sender.ts'
+import { openTransport } from '../platform/mail/transport.ts'
+import { openRedis, type RedisConnections } from '../platform/redis.ts'
+import type { Logger } from '../platform/telemetry/logger.ts'
+import { createMetrics, type Metrics } from '../platform/telemetry/metrics.ts'
+import { createSecrets, type Secrets } from '../platform/vault/secrets.ts'
+
+export interface PlatformOptions {
+  config: Config
+  secrets: SecretValues
+  logger: Logger
+  clock?: Clock
+  /** How mails leave. Default: as the configuration says. */
+  transport?: Transport | undefined
+}
+
+export interface Platform {
+  config: Config
+  logger: Logger
+  clock: Clock
+  metrics: Metrics
+  database: OpenDatabase
+  db: Db
+  /** Null: limits are counted in this process. */
+  redis: RedisConnections | null
+  secrets: Secrets
+  audit: Audit
+  sealer: Sealer
+  removeOldAudit: AuditRetention
+  outbox: Outbox
+  sender: Sender
+  /** Run once for the gateway, however many processes serve. */
+  jobs: Job[]
+  close(): Promise<void>
+}
+
+/** @throws when PORTCULLIS_SECRET_KEY is missing, or the folder of an embedded database is in use */
+export async function openPlatform({
+  config,
+  secrets: values,
+  logger,
+  clock = systemClock,
+  transport,
+}: PlatformOptions): Promise<Platform> {
+  if (!values.secretKey) throw new Error('PORTCULLIS_SECRET_KEY is required')
+  const metrics = createMetrics(VERSION)
+  const observeQuery = (operation: string, seconds: number) => metrics.dbQuerySeconds.observe({ operation }, seconds)
+  const database = await openDatabase(config.database, logger, observeQuery)
+  const { db } = database
+  const redis = config.redis.url === 'memory' ? null : openRedis(config.redis.url, logger)
+  const secrets = createSecrets(values.secretKey, values.previousSecretKey)
+  const audit = createAudit({ secrets })
+  const { sealSeconds, retentionDays } = config.auth.audit
+  const sealer = createSealer({ db, secrets, audit, sealSeconds, metrics, logger })
+  const mails = transport ?? openTransport(config, logger)
+  const sender = createSender({ db, secrets, transport: mails, metrics, logger })
+
+  return {
+    config,
+    logger,
+    clock,
+    metrics,
+    database,
+    db,
+    redis,
+    secrets,
+    audit,
+    sealer,
+    removeOldAudit: createAuditRetention({ secrets, audit, retentionDays }),
+    outbox: createOutbox({ secrets }),
+    sender,
+    jobs: [{ name: 'audit seal', everySeconds: sealSeconds, run: sealer.sealWhenDue }, ...mailJobs(db, sender, metrics)],
+    async close() {
+      mails.close()
+      redis?.close()
+      await database.close()
+    },
+  }
+}
