@@ -1,4 +1,4 @@
-/** `portcullis users …`: the acts of the administration, by command. */
+/** `portcullis users …`: the actions of the administration, by command. */
 import { open } from 'node:fs/promises'
 import { createInterface } from 'node:readline/promises'
 import type { Administration } from '../identity/admin/administration.service.ts'
@@ -80,7 +80,7 @@ const done =
   }
 const printUser = (user: User, more: object = {}) => print(JSON.stringify({ ...managedViewOf(user), ...more }))
 
-/** Reads the words, so that what is wrong with them is told before anything is opened. @throws UsageError */
+/** Reads the arguments. A fault in them is reported before the stores are opened. @throws UsageError */
 export async function readUsersCommand({ values, positionals }: UsersArgs): Promise<Run> {
   const [action = '', login = '', role = ''] = positionals
   if (!ACTIONS.includes(action)) throw new UsageError(`users takes ${ACTIONS.slice(0, -1).join(', ')} or ${ACTIONS.at(-1)}`)

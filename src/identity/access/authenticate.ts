@@ -1,6 +1,6 @@
 /**
- * Bearer or API key → Principal. The cache holds proofs (signature, kind, issuer), never decisions: lifetime and revocation are judged on every
- * hit. Warm, this is synchronous.
+ * Bearer token or API key → Principal. The cache holds proofs (signature, kind, issuer), never decisions: every hit checks lifetime and
+ * revocation again. A cache hit is synchronous.
  */
 import type { IncomingHttpHeaders } from 'node:http'
 import { LRUCache } from 'lru-cache'
@@ -18,7 +18,7 @@ import type { InvalidTokenLimit } from './invalid-token-limit.ts'
 import type { Principal } from './principal.ts'
 import { apiKeyOf, bearerOf, isBearer } from './request-credentials.ts'
 
-/** Null: no credential of ours was sent. @throws token_invalid, token_expired, token_revoked, rate_limited, unavailable */
+/** @returns null when the request has no credential of this gateway. @throws token_invalid, token_expired, token_revoked, rate_limited, unavailable */
 export type Authenticate = (headers: IncomingHttpHeaders, client: Client) => Principal | null | Promise<Principal | null>
 
 /** The same for an API key that was sent. */
@@ -37,7 +37,7 @@ export interface AuthenticateDeps {
 
 interface Proof {
   principal: Principal
-  /** The proof dies with its key. */
+  /** The proof is void once the key is gone. */
   key: VerificationKey
 }
 
@@ -55,7 +55,7 @@ export function createAuthenticate({
   metrics,
   clock,
 }: AuthenticateDeps): Authenticate {
-  /** By the header in its usual spelling, since reading a token out of it costs more than looking it up. One entry a token, however it is spelled. */
+  /** By the header in its usual spelling, since parsing the header costs more than the lookup. A token has one entry in every spelling. */
   const cache = new LRUCache<string, Proof>({ maxSize: CACHE_BYTES, sizeCalculation: (_, header) => header.length * 2 + PROOF_BYTES })
   /** Concurrent misses of one token share one verification. */
   const verifying = new Map<string, Promise<Proof>>()
@@ -85,7 +85,7 @@ export function createAuthenticate({
     })
   }
 
-  /** Null: it has to be verified. */
+  /** @returns null when the token must be verified */
   function recall(header: string): Principal | null {
     const proof = cache.get(header)
     if (!proof || keyring.known(proof.key.kid) !== proof.key) return null
@@ -96,7 +96,7 @@ export function createAuthenticate({
   return (headers, client) => {
     const { authorization } = headers
     if (!isBearer(authorization)) {
-      // another scheme, or another kind of key, is not ours to judge: it is no credential here
+      // another scheme or another kind of key is no credential of this gateway
       const key = apiKeyOf(headers)
       return key === null ? null : authenticateKey(key, client)
     }
@@ -116,7 +116,7 @@ const usually = (token: string): string => `Bearer ${token}`
 
 export function createPrincipalReader(config: Config): (claims: AccessTokenClaims) => Principal {
   const identityHeaders = createIdentityHeaders(config.headers)
-  const demanding = config.auth.mfa.requiredForRoles
+  const rolesWithFactor = config.auth.mfa.requiredForRoles
   return (claims) => {
     const { sub: id, sid, roles, email = null } = claims
     const isMachine = claims.client_id !== undefined
@@ -132,8 +132,8 @@ export function createPrincipalReader(config: Config): (claims: AccessTokenClaim
       expiresAt: claims.exp,
       mustChangePassword: claims.password_must_change ?? false,
       hasFactor,
-      // a machine has no second factor to show: its credential is an operator's doing
-      owesFactor: !isMachine && !hasFactor && demanding.some((role) => roles.includes(role)),
+      // a machine has no second factor: an operator has made its credential
+      owesFactor: !isMachine && !hasFactor && rolesWithFactor.some((role) => roles.includes(role)),
       authenticatedAt: claims.auth_time,
       identityHeaders: identityHeaders({
         id,

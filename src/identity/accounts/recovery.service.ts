@@ -66,8 +66,8 @@ export function createRecovery({ db, accounts, outbox, links, passwords, policy,
     const owner = await ownerOf(input.token, context)
     const { id: userId, username, email } = owner
     passwords.assertRoom()
-    // the password is checked before the link is used up, so that a refused password does not cost the link.
-    // a password that must be changed cannot be kept by a reset
+    // checked before the link is used up, so that a refused password does not cost the link;
+    // a reset must not keep a password that has to be changed
     const isSame = owner.password_must_change && (await passwords.verify(owner.password_hash, input.new_password))
     const fault = isSame ? 'must differ from the current one' : await policy(input.new_password, [username, email])
     if (fault) throw problem('validation_failed', { errors: field('new_password', fault) })

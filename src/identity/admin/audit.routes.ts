@@ -1,4 +1,4 @@
-/** The audit log, for administrators; the role was demanded by admin.routes.ts. */
+/** The audit log, for administrators; admin.routes.ts requires the role. */
 import { Readable } from 'node:stream'
 import { type Static, Type } from 'typebox'
 import { type AuditFilter, type AuditView, exportAudit, findAuditPage } from '../../platform/audit/pages.repo.ts'
@@ -59,7 +59,7 @@ export const auditRoutes =
       '/admin/audit/export',
       {
         config: { name: 'auth.admin.audit.export' },
-        exposeHeadRoute: false, // it would read the whole log to send nothing of it
+        exposeHeadRoute: false, // HEAD would read the whole log and send nothing
         schema: {
           summary: 'The same as NDJSON, oldest first, all of it',
           security: BEARER,
@@ -68,7 +68,7 @@ export const auditRoutes =
         },
       },
       (request, reply) => {
-        // read no faster than the client takes it
+        // the log is read no faster than the client receives it
         const lines = Readable.from(linesOf(exportAudit(db, filterOf(request.query))), { objectMode: false })
         return reply.type('application/x-ndjson').send(lines)
       },
@@ -88,7 +88,7 @@ const filterOf = ({ user, event, outcome, actor, since, until }: Static<typeof F
   until: instant('until', until),
 })
 
-/** A date that the schema lets pass may be none that a calendar has, such as a leap second. */
+/** The schema accepts dates that no calendar has, such as a leap second. */
 function instant(field: string, text: string | undefined): Date | undefined {
   if (text === undefined) return undefined
   const at = new Date(text)

@@ -1,7 +1,7 @@
 /**
- * API key → Principal, without a look-up per request. What the database said is kept for as long as an access token lives, and judged on every
- * hit by the same revocations as tokens are: a key that is revoked is refused at once, one whose owner has changed is looked up anew. It is
- * looked up behind a request, too, when half of that time is over: the other half is for when the database is away.
+ * API key → Principal, without a database lookup per request. The cache keeps a key for the lifetime of an access token. Every hit checks the
+ * revocations, as for tokens: a revoked key is refused at once, and a key whose owner has changed is looked up again. After half of its time
+ * a key is looked up in the background, so that the other half is left for an outage of the database.
  */
 import { LRUCache } from 'lru-cache'
 import type { Config } from '../../platform/config/schema.ts'
@@ -21,7 +21,7 @@ import { type ApiKey, findApiKey, type KeyOwner, touchApiKey } from './api-keys.
 export interface ApiKeyAuthentication {
   /** @throws token_invalid, token_expired, token_revoked, rate_limited, unavailable */
   authenticate: AuthenticateKey
-  /** The same, from the database and without a limit: for whoever asks about somebody else's key. */
+  /** The same from the database and without a limit, for the introspection of another caller's key. */
   inspect(key: string): Promise<{ principal: Principal; key: ApiKey; owner: KeyOwner }>
 }
 
@@ -35,14 +35,14 @@ export interface ApiKeyAuthenticationDeps {
   clock: Clock
 }
 
-/** Times in milliseconds; those of `clock.steady()` unless something else is said. */
+/** Times are in milliseconds, and of `clock.steady()` unless a comment says otherwise. */
 interface Known {
   principal: Principal
-  /** By `clock.now()`: of the key itself. */
+  /** The expiry of the key itself, by `clock.now()`. */
   keyExpiresAt: number
   reloadAt: number
   until: number
-  toldUseAt: number
+  useWrittenAt: number
 }
 
 interface Refused {
@@ -66,16 +66,16 @@ export function createApiKeyAuthentication({
   metrics,
   clock,
 }: ApiKeyAuthenticationDeps): ApiKeyAuthentication {
-  /** By digest. What is refused has a map of its own: guesses push nobody out. */
+  /** By digest. Refused keys have a map of their own, so that guesses evict no good key. */
   const known = new LRUCache<string, Known>({ max: MAX_KNOWN })
   const refused = new LRUCache<string, Refused>({ max: MAX_REFUSED })
-  /** Concurrent misses of one key share one look-up. */
+  /** Concurrent misses of one key share one lookup. */
   const loading = new Map<string, Promise<Known>>()
   const lifeMs = config.tokens.accessTtlSeconds * 1000
   const identityHeaders = createIdentityHeaders(config.headers)
   const [hits, misses, negatives] = (['hit', 'miss', 'negative'] as const).map((result) => metrics.apiKeyCache.bind({ result }))
 
-  /** @returns false when it has to be looked up anew */
+  /** @returns false when the key must be looked up again */
   function judge({ principal, keyExpiresAt }: Known): boolean {
     if (revocations.isEnded(principal.sessionId)) throw problem('token_revoked')
     if (keyExpiresAt <= clock.now()) throw problem('token_expired')
@@ -94,9 +94,9 @@ export function createApiKeyAuthentication({
   }
 
   function use(entry: Known, now: number): Principal {
-    if (now >= entry.toldUseAt + USE_MS) {
-      entry.toldUseAt = now
-      // nobody waits for it, and one that is lost is made up for by the next
+    if (now >= entry.useWrittenAt + USE_MS) {
+      entry.useWrittenAt = now
+      // not awaited: when this write is lost, the next one makes up for it
       touchApiKey(db, entry.principal.sessionId).catch(() => {})
     }
     return entry.principal
@@ -106,8 +106,8 @@ export function createApiKeyAuthentication({
     for (let attempt = 1; ; attempt++) {
       const entry = await load(digest)
       if (judge(entry)) return use(entry, clock.steady())
-      // a look-up that others had begun before the change: the next one begins after it
-      if (attempt === 2) throw problem('token_revoked', { cause: 'the database knows nothing of the change that was told' })
+      // another request may have begun this lookup before the change: the second lookup begins after it
+      if (attempt === 2) throw problem('token_revoked', { cause: 'the database does not show the announced change' })
     }
   }
 
@@ -137,7 +137,7 @@ export function createApiKeyAuthentication({
       keyExpiresAt: found!.key.expires_at?.getTime() ?? Number.POSITIVE_INFINITY,
       reloadAt: now + lifeMs / 2,
       until: now + lifeMs,
-      toldUseAt: known.get(digest)?.toldUseAt ?? Number.NEGATIVE_INFINITY,
+      useWrittenAt: known.get(digest)?.useWrittenAt ?? Number.NEGATIVE_INFINITY,
     }
     known.set(digest, entry)
     return entry
@@ -146,7 +146,7 @@ export function createApiKeyAuthentication({
   function toPrincipal({ key, owner }: Found): Principal {
     const owned = grantsOf(owner.roles)
     const carried = grantsOf(key.roles)
-    // what the owner has lost since, the key has lost
+    // the key loses what its owner has lost
     const roles = carried.roles.filter((role) => owned.roles.includes(role))
     const scopes = key.scopes.filter((scope) => owned.scopes.includes(scope))
     const horizon = clock.now() + lifeMs
@@ -161,7 +161,7 @@ export function createApiKeyAuthentication({
       expiresAt: Math.floor(Math.min(horizon, key.expires_at?.getTime() ?? horizon) / 1000),
       mustChangePassword: owner.password_must_change,
       hasFactor: false,
-      // who had one when the key was made was asked for it then
+      // an owner with a factor has shown it when the key was made
       owesFactor: !owner.mfa_enabled && config.auth.mfa.requiredForRoles.some((role) => roles.includes(role)),
       authenticatedAt: 0,
       identityHeaders: identityHeaders({
