@@ -29,19 +29,24 @@ export interface Stages<Start extends Exchange, Known extends Start> {
   pass(exchange: Start, call: Call): unknown
 }
 
-type Run = (exchange: never, call: Call) => unknown
+type Run<Start> = (exchange: Start, call: Call) => unknown
 
 export const stagesFrom = <Start extends Exchange>(): Stages<Start, Start> => stagesOf([], [])
 
-function stagesOf<Start extends Exchange, Known extends Start>(names: readonly string[], runs: readonly Run[]): Stages<Start, Known> {
-  const added = <Next extends Start>(name: string, run: Run) => stagesOf<Start, Next>([...names, name], [...runs, run])
+function stagesOf<Start extends Exchange, Known extends Start>(
+  names: readonly string[],
+  runs: readonly Run<Start>[],
+): Stages<Start, Known> {
+  /** By its turn the exchange is what `run` asks for: the stages before it have seen to that. */
+  const added = <Next extends Start>(name: string, run: Run<Known>) => stagesOf<Start, Next>([...names, name], [...runs, run as Run<Start>])
 
-  function passFrom(first: number, exchange: never, call: Call): unknown {
+  function passFrom(first: number, exchange: Start, call: Call): unknown {
     for (let i = first; i < runs.length; i++) {
       const result = runs[i]!(exchange, call)
       if (result === ANSWERED) return result
-      if (result instanceof Promise) return result.then((awaited) => (awaited === ANSWERED ? awaited : passFrom(i + 1, exchange, call)))
+      if (result instanceof Promise) return result.then(() => passFrom(i + 1, exchange, call))
     }
+    return undefined
   }
 
   return {
@@ -49,6 +54,6 @@ function stagesOf<Start extends Exchange, Known extends Start>(names: readonly s
     answer: (name, run) => added<Known>(name, run),
     learn: (name, run) => added(name, run),
     names,
-    pass: (exchange, call) => passFrom(0, exchange as never, call),
+    pass: (exchange, call) => passFrom(0, exchange, call),
   }
 }
