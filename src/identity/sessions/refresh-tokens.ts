@@ -8,7 +8,6 @@ import { uuidv7 } from 'uuidv7'
 import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow, inTransaction, isDatabaseAway, type Transaction } from '../../platform/db/database.ts'
-import { Problem } from '../../platform/lib/errors.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import { type Secrets, UnreadableSecret } from '../../platform/vault/secrets.ts'
@@ -95,8 +94,7 @@ export function createRefreshTokens({ db, audit, outbox, secrets, sessionRevoker
     try {
       return await inTransaction(db, (trx) => judge(trx, { ...place, presented, child, nonce, context }))
     } catch (error) {
-      const isAway = error instanceof Problem ? error.code === 'unavailable' : isDatabaseAway(error)
-      const committed = isAway ? await lookFor(place, child).catch(() => null) : null
+      const committed = isDatabaseAway(error) ? await lookFor(place, child).catch(() => null) : null
       if (committed) return committed
       throw error
     }

@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import { type CryptoKey, exportJWK, generateKeyPair, importJWK, type JWK } from 'jose'
 import type { Config } from '../../platform/config/schema.ts'
-import { asUnavailable, type Db, databaseNow, inTransaction, type Transaction } from '../../platform/db/database.ts'
+import { type Db, databaseNow, inTransaction, type Transaction } from '../../platform/db/database.ts'
 import { unavailable } from '../../platform/lib/errors.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
 import { type SecretLocation, type Secrets, UnreadableSecret, WrongSecretKey } from '../../platform/vault/secrets.ts'
@@ -160,8 +160,8 @@ export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps)
           failure = null
         },
         (error) => {
-          failure = asUnavailable(error)
-          throw failure
+          failure = error
+          throw error
         },
       )
       .finally(() => {
