@@ -5,7 +5,7 @@ import { availableParallelism, cpus, loadavg } from 'node:os'
 
 /** The subject has one CPU for itself; the load, the upstream and the stores share the other. */
 export const SUBJECT_CPU = '0'
-export const OTHERS_CPU = '1'
+const OTHERS_CPU = '1'
 export const BOTH_CPUS = '0,1'
 
 /** What is started from here on stays there as well, unless told otherwise. */

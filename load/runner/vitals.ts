@@ -53,7 +53,7 @@ export const cpuSecondsOf = (pid: number): number =>
   ) / TICKS_PER_SECOND
 
 /** Pages that workers share count once for each of them. */
-export const rssMiBOf = (pid: number): number => sum(processTree(pid).map((member) => Number(statOf(member)?.[21] ?? 0))) * PAGE_MIB
+const rssMiBOf = (pid: number): number => sum(processTree(pid).map((member) => Number(statOf(member)?.[21] ?? 0))) * PAGE_MIB
 
 const sum = (numbers: number[]) => numbers.reduce((total, n) => total + n, 0)
 

@@ -1,10 +1,9 @@
 /** Any throw → one problem document, or one error of OAuth. The only place where an error becomes an answer. */
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
-import { isDatabaseAway } from '../platform/db/database.ts'
 import { setFields } from '../platform/http/fields.ts'
 import { oauthError } from '../platform/http/oauth-error.ts'
 import type { Clock } from '../platform/lib/clock.ts'
-import { type ErrorCode, type FieldError, Problem, problem, problemBody, unavailable } from '../platform/lib/errors.ts'
+import { type ErrorCode, type FieldError, Problem, problem, problemBody } from '../platform/lib/errors.ts'
 import { limitHeaders } from '../platform/limits/limiter.ts'
 import { linger } from '../platform/request/drain.ts'
 import type { Logger } from '../platform/telemetry/logger.ts'
@@ -19,13 +18,12 @@ const FASTIFY_CODES: Record<string, ErrorCode> = {
   FST_ERR_NOT_FOUND: 'route_not_found',
   FST_ERR_BAD_URL: 'target_ambiguous',
   FST_ERR_MAX_PARAM_LENGTH: 'target_too_long',
-  ECONNRESET: 'request_malformed',
 }
 
 export function createErrorHandler({ clock, logger }: { clock: Clock; logger: Logger }) {
   return (error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply) => {
     const exchange = exchangeOf(request.raw)
-    const known = toProblem(error)
+    const known = toProblem(error, request)
     if (known.code === 'internal')
       logger.error(
         { reason: 'internal', request_id: exchange.requestId, err: { type: error.name, message: error.message, stack: error.stack } },
@@ -58,14 +56,15 @@ export function createErrorHandler({ clock, logger }: { clock: Clock; logger: Lo
 const isOAuth = ({ routeOptions }: FastifyRequest): boolean =>
   (routeOptions?.config as { errors?: 'oauth' } | undefined)?.errors === 'oauth'
 
-function toProblem(error: FastifyError | Error): Problem {
+function toProblem(error: FastifyError | Error, request: FastifyRequest): Problem {
   if (error instanceof Problem) return error
   const { validation, code = '', statusCode } = error as FastifyError
   if (validation) return problem('validation_failed', { errors: validation.map(toFieldError) })
   const named = FASTIFY_CODES[code]
   if (named) return problem(named, { cause: error })
   if (statusCode === 400 && error instanceof SyntaxError) return problem('json_invalid', { cause: error })
-  if (isDatabaseAway(error)) return unavailable(error)
+  // the client's connection broke, not another
+  if (error === request.raw.errored) return problem('request_malformed', { cause: error })
   return problem('internal', { cause: error })
 }
 

@@ -18,7 +18,7 @@ export interface RedisConnections {
 }
 
 /** A limit that takes longer is not waited for. */
-export const COMMAND_TIMEOUT_MS = 50
+const COMMAND_TIMEOUT_MS = 50
 const CHANNEL = 'portcullis:revocations'
 
 /** Connects in the background; a Redis that is away is no reason not to start. */

@@ -19,7 +19,7 @@ export interface TestClock extends Clock {
 }
 
 /** Real time plus what was added: a database has a clock of its own, and stays near. */
-export function movableClock(): TestClock {
+function movableClock(): TestClock {
   let offset = 0
   return {
     now: () => Date.now() + offset,

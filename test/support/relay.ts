@@ -15,6 +15,8 @@ export interface Relay {
    * `arrives`: Postgres has committed by then. `delayed`: Postgres gets it with the returned `deliver`.
    */
   loseCommit(statement: RegExp, fate: 'arrives' | 'delayed'): Promise<{ deliver(): void }>
+  /** Resets the next connection that sends `statement`, before Postgres hears of it. */
+  resetAt(statement: RegExp): Promise<void>
   close(): Promise<void>
 }
 
@@ -28,6 +30,7 @@ export async function startRelay(targetPort = 0): Promise<Relay> {
   let to = targetPort
   let isCut = false
   let loss: Loss | null = null
+  let reset: { statement: RegExp; happened(): void } | null = null
   const sockets = new Set<Socket>()
 
   function join(client: Socket): void {
@@ -47,6 +50,12 @@ export async function startRelay(targetPort = 0): Promise<Relay> {
     let said = ''
     let isLost = false
     client.on('data', (chunk) => {
+      if (reset?.statement.test(chunk.toString('latin1'))) {
+        client.resetAndDestroy()
+        reset.happened()
+        reset = null
+        return
+      }
       said = (said + chunk.toString('latin1')).slice(-20_000)
       if (!loss?.statement.test(said) || !/commit\0/i.test(chunk.toString('latin1'))) return void server.write(chunk)
       const { fate, happened } = loss
@@ -90,6 +99,10 @@ export async function startRelay(targetPort = 0): Promise<Relay> {
     loseCommit: (statement, fate) =>
       new Promise((happened) => {
         loss = { statement, fate, happened }
+      }),
+    resetAt: (statement) =>
+      new Promise((happened) => {
+        reset = { statement, happened }
       }),
     close: () =>
       new Promise((resolve) => {

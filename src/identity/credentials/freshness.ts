@@ -3,7 +3,7 @@ import { reauthenticationRequired } from '../access/access-policy.ts'
 import type { Principal } from '../access/principal.ts'
 import type { User } from '../users/users.repo.ts'
 
-export const FRESH_SECONDS = 300
+const FRESH_SECONDS = 300
 
 /** @param now milliseconds */
 export const isFresh = ({ authenticatedAt }: Principal, now: number): boolean => now / 1000 - authenticatedAt <= FRESH_SECONDS

@@ -14,7 +14,7 @@ import { grantsOfClient } from './client-grants.ts'
 import { isInactiveToken } from './inactive-token.ts'
 
 /** Who asks needs it. */
-export const INTROSPECT = 'introspect'
+const INTROSPECT = 'introspect'
 
 export interface ActiveToken {
   active: true

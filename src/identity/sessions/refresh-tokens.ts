@@ -10,7 +10,6 @@ import { uuidv7 } from 'uuidv7'
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow, inTransaction, isDatabaseAway, type Transaction } from '../../platform/db/database.ts'
-import { Problem } from '../../platform/lib/errors.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import { type Secrets, UnreadableSecret } from '../../platform/vault/secrets.ts'
@@ -94,8 +93,7 @@ export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, aut
     try {
       return await accounts.transaction('refresh', context, (tx) => judge(tx, { ...place, presented, child, nonce, context }))
     } catch (error) {
-      const isAway = error instanceof Problem ? error.code === 'unavailable' : isDatabaseAway(error)
-      const committed = isAway ? await lookFor(place, child).catch(() => null) : null
+      const committed = isDatabaseAway(error) ? await lookFor(place, child).catch(() => null) : null
       if (committed) return committed
       throw error
     }

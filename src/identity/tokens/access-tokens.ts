@@ -7,9 +7,9 @@ import { problem } from '../../platform/lib/errors.ts'
 import { isCanonicalCompact } from './canonical-jwt.ts'
 import type { Keyring, VerificationKey } from './keyring.ts'
 
-export const ACCESS_TOKEN_TYPE = 'at+jwt'
+const ACCESS_TOKEN_TYPE = 'at+jwt'
 /** Longer ones are none of ours: we refuse to issue them. */
-export const MAX_TOKEN_LENGTH = 4096
+const MAX_TOKEN_LENGTH = 4096
 const CLOCK_TOLERANCE_SECONDS = 5
 /** The clocks of several gateways may differ by this much. */
 const MAX_ISSUED_AHEAD_SECONDS = 60

@@ -6,7 +6,7 @@ import type { Clock } from '../../platform/lib/clock.ts'
 import { unavailable } from '../../platform/lib/errors.ts'
 import type { Keyring } from './keyring.ts'
 
-export const ASSERTION_TYPE = 'assertion+jwt'
+const ASSERTION_TYPE = 'assertion+jwt'
 const LIFE_SECONDS = 60
 /** One that has less left is not sent: it would be dead before the upstream has looked. */
 const FRESH_SECONDS = 20

@@ -5,7 +5,7 @@ import type { Clock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { Keyring } from './keyring.ts'
 
-export const MFA_TOKEN_TYPE = 'mfa+jwt'
+const MFA_TOKEN_TYPE = 'mfa+jwt'
 const LIFE_SECONDS = 300
 
 export interface MfaClaims {

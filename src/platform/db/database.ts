@@ -2,10 +2,10 @@
 import { CompiledQuery, Kysely, type LogEvent, PGliteDialect, PostgresDialect, sql, type Transaction as Trx } from 'kysely'
 import pg from 'pg'
 import type { Config } from '../config/schema.ts'
-import { unavailable } from '../lib/errors.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import { openPGlite } from './pglite.ts'
 import type { Database } from './tables.ts'
+import { DatabaseUnavailable, judging, sqlState } from './unavailable.ts'
 
 export type Db = Kysely<Database>
 export type Transaction = Trx<Database>
@@ -29,16 +29,12 @@ export async function openDatabase(
   const logging = observe && { log: (event: LogEvent) => observe(operationOf(event), event.queryDurationMillis / 1000) }
   if (url === 'embedded') {
     const embedded = await openPGlite(dataDir)
-    const db = new Kysely<Database>({ dialect: new PGliteDialect({ pglite: embedded.pglite }), ...logging })
-    return {
-      db,
-      kind: 'embedded',
-      pool: null,
-      close: async () => {
-        await db.destroy()
-        await embedded.release()
-      },
-    }
+    const { isClosed, close } = closeOnce(async () => {
+      await embedded.pglite.close()
+      await embedded.release()
+    })
+    const db = new Kysely<Database>({ dialect: judging(new PGliteDialect({ pglite: embedded.pglite }), isClosed), ...logging })
+    return { db, kind: 'embedded', pool: null, close }
   }
   const pool = new pg.Pool({
     connectionString: url,
@@ -54,8 +50,21 @@ export async function openDatabase(
   pool.on('error', (error) => logger.warn({ reason: 'db_connection_lost', cause: error.message }, 'a database connection was lost'))
   // … and one that is in use is not the pool's to watch
   pool.on('connect', (client) => client.on('error', () => {}))
-  const db = new Kysely<Database>({ dialect: new PostgresDialect({ pool }), ...logging })
-  return { db, kind: 'postgres', pool, close: () => db.destroy() }
+  const { isClosed, close } = closeOnce(() => pool.end())
+  const db = new Kysely<Database>({ dialect: judging(new PostgresDialect({ pool }), isClosed), ...logging })
+  return { db, kind: 'postgres', pool, close }
+}
+
+/** Once, and below Kysely: a `destroy` of its own would have it throw before a driver is asked, an error that nobody has judged. */
+function closeOnce(close: () => Promise<void>) {
+  let closing: Promise<void> | null = null
+  return {
+    isClosed: () => closing !== null,
+    close() {
+      closing ??= close()
+      return closing
+    },
+  }
 }
 
 /** `select users`, `insert sessions` …: the statement's kind and first table, never its values. */
@@ -77,9 +86,8 @@ export async function inTransaction<T>(db: Db, work: (trx: Transaction) => Promi
     try {
       return await db.transaction().setIsolationLevel('read committed').execute(work)
     } catch (error) {
-      const isRetryable = RETRYABLE.has(sqlState(error))
-      if (isRetryable && attempt >= 3) throw unavailable(error)
-      if (!isRetryable) throw asUnavailable(error)
+      if (!RETRYABLE.has(sqlState(error))) throw error
+      if (attempt >= 3) throw new DatabaseUnavailable(error)
     }
   }
 }
@@ -107,22 +115,8 @@ export async function withAdvisoryLock<T>(db: Db, lock: number, work: (connectio
   })
 }
 
-const sqlState = (error: unknown): string => String((error as { code?: unknown } | null)?.code ?? '')
-
-/** 08 connection, 53 resources, 57P admin shutdown, 25006 read-only, 55P03 lock and 57014 statement timeout. */
-const UNAVAILABLE_STATE = /^(08|53|57P|25006|55P03|57014)/
-const UNAVAILABLE_TEXT =
-  /timeout exceeded|Query read timeout|Connection terminated|connection error|Client has encountered|PGlite is closed|is closing|driver has already been destroyed/i
-const UNAVAILABLE_SYSTEM = /^(ECONNREFUSED|ECONNRESET|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|EHOSTUNREACH|ENETUNREACH|ENOENT)$/
-
-export function isDatabaseAway(error: unknown): boolean {
-  const code = sqlState(error)
-  if (UNAVAILABLE_STATE.test(code) || UNAVAILABLE_SYSTEM.test(code)) return true
-  return error instanceof Error && UNAVAILABLE_TEXT.test(error.message)
-}
-
-/** A lost database becomes 503 with Retry-After; anything else stays what it is. */
-export const asUnavailable = (error: unknown): unknown => (isDatabaseAway(error) ? unavailable(error) : error)
+/** The database cannot be asked at the moment, or not in time. */
+export const isDatabaseAway = (error: unknown): boolean => error instanceof DatabaseUnavailable
 
 /** The constraint that an insert or update broke, or null. */
 export function brokenConstraint(error: unknown): string | null {

@@ -152,7 +152,8 @@ export function causeText(error: unknown): string {
     }
     const code = 'code' in e && typeof e.code === 'string' && !(e instanceof Problem) ? `${e.code} ` : ''
     const inner = e instanceof AggregateError ? e.errors.map((x) => (x instanceof Error ? x.message : String(x))).join('; ') : ''
-    parts.push(`${code}${e.message || inner || e.name}`)
+    const part = `${code}${e.message || inner || e.name}`
+    if (!parts.includes(part)) parts.push(part)
     e = e.cause
   }
   return parts.join(': ')

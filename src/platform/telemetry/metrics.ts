@@ -25,7 +25,7 @@ interface SampledEach {
   collectFrom(read: () => Iterable<[label: string, value: number]>): void
 }
 
-export const KNOWN_METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
+const KNOWN_METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
 /** A method as a label: clients may invent any number of them. */
 export const methodLabel = (method: string): string => (KNOWN_METHODS.has(method) ? method : 'OTHER')
 

@@ -164,7 +164,7 @@ const KINDS: Record<string, Make> = {
 }
 const NAMES = Object.keys(KINDS)
 
-export function badAnswer(seed: number, index: number): BadAnswer {
+function badAnswer(seed: number, index: number): BadAnswer {
   const kind = NAMES[index % NAMES.length]!
   return { kind, ...KINDS[kind]!(randomOf(seed, index)) }
 }

@@ -289,7 +289,7 @@ const KINDS: Record<string, (r: Random, mark: string) => string> = {
 }
 const NAMES = Object.keys(KINDS)
 
-export function malformedRequest(seed: number, index: number): MalformedRequest {
+function malformedRequest(seed: number, index: number): MalformedRequest {
   const r = randomOf(seed, index)
   const kind = NAMES[index % NAMES.length]!
   const bytes = KINDS[kind]!(r, markOf(index))

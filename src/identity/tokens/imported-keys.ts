@@ -1,0 +1,42 @@
+/** Keys that this process has imported: jose and WebCrypto would import again on each call. */
+import type { Logger } from '../../platform/telemetry/logger.ts'
+import { type Algorithm, importKey, type KeyMaterial } from './key-material.ts'
+import type { KeySealing } from './key-sealing.ts'
+import type { KeyRow } from './keyring.repo.ts'
+
+export interface ImportedKeys {
+  /** Null: somebody else put or changed it, or sealed it under a key that we do not have. The others are none the worse for it. */
+  from(row: KeyRow): Promise<KeyMaterial | null>
+  isUnusable(kid: string): boolean
+  forgetAllBut(rows: readonly KeyRow[]): void
+}
+
+export function createImportedKeys(sealing: KeySealing, logger: Logger): ImportedKeys {
+  const imported = new Map<string, KeyMaterial>()
+  /** Told once each. */
+  const unusable = new Set<string>()
+
+  return {
+    async from(row) {
+      const known = imported.get(row.kid)
+      if (known) return known
+      try {
+        const entry = await importKey(row.kid, row.algorithm as Algorithm, sealing.open(row), JSON.parse(row.public_jwk))
+        imported.set(row.kid, entry)
+        unusable.delete(row.kid)
+        return entry
+      } catch (error) {
+        if (!unusable.has(row.kid))
+          logger.error({ reason: 'signing_key_unusable', kid: row.kid, cause: String(error) }, 'a signing key cannot be used')
+        unusable.add(row.kid)
+        return null
+      }
+    },
+    isUnusable: (kid) => unusable.has(kid),
+    forgetAllBut(rows) {
+      const kids = new Set(rows.map(({ kid }) => kid))
+      for (const kid of imported.keys()) if (!kids.has(kid)) imported.delete(kid)
+      for (const kid of unusable) if (!kids.has(kid)) unusable.delete(kid)
+    },
+  }
+}
