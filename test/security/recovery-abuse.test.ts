@@ -1,6 +1,7 @@
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type Answer, call, newUser, raw, statusOf, type TestUser } from '../support/client.ts'
+import { useGateway } from '../support/fixtures.ts'
 import { type Gateway, metric, startGateway } from '../support/gateway.ts'
 import { until } from '../support/processes.ts'
 import { forgot, reset, resetMail, resetMails, resetToken } from '../support/recovery.ts'
@@ -77,11 +78,7 @@ describe('asking for a link', () => {
 })
 
 describe('a link', () => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway({ config: { server: { publicUrl: 'https://api.example.com', trustedProxies: ['127.0.0.1/32'] } } })
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway(() => ({ config: { server: { publicUrl: 'https://api.example.com', trustedProxies: ['127.0.0.1/32'] } } }))
 
   it.each<[string, Record<string, string>]>([
     ['Host', { host: 'evil.test' }],

@@ -1,6 +1,7 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { call, login, newUser, type TestUser } from '../../support/client.ts'
-import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
+import { useGateway } from '../../support/fixtures.ts'
+import { metric, startGateway } from '../../support/gateway.ts'
 import { mailsTo, tokenOf } from '../../support/mails.ts'
 import { forgot, reset, resetMail, resetMails, resetToken } from '../../support/recovery.ts'
 import { rows } from '../../support/rows.ts'
@@ -11,11 +12,7 @@ const BY = { actor: 'test', context: { ip: null, userAgent: null, requestId: nul
 const INVALID = { status: 400, body: { code: 'link_invalid' } }
 
 describe.each(['embedded', 'postgres+redis'] as const)('a forgotten password on %s', (stores) => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway({ stores })
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway({ stores })
   const account = async ({ id }: TestUser) => (await rows(gateway, 'SELECT * FROM users WHERE id = $1', [id]))[0]
   const audited = (event: string) =>
     rows(

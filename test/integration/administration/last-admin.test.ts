@@ -1,19 +1,16 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import { type Answer, call, login, newUser, newUserWithRoles, type TestUser } from '../../support/client.ts'
-import { type Gateway, startGateway } from '../../support/gateway.ts'
+import { useGateway } from '../../support/fixtures.ts'
+import { startGateway } from '../../support/gateway.ts'
 import { rows } from '../../support/rows.ts'
 
 const BY = { actor: 'command line', context: { ip: null, userAgent: null, requestId: null } }
 
 describe.each(['embedded', 'postgres'] as const)('the last admin on %s', (stores) => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway({
-      stores,
-      config: { auth: { roles: { user: {}, admin: { inherits: ['user'] }, owner: { inherits: ['admin'] } } } },
-    })
+  const gateway = useGateway({
+    stores,
+    config: { auth: { roles: { user: {}, admin: { inherits: ['user'] }, owner: { inherits: ['admin'] } } } },
   })
-  afterAll(() => gateway.close())
   /** Nobody is an admin: each test begins anew. */
   beforeEach(() => rows(gateway, `UPDATE users SET roles = '{user}'`))
 
@@ -79,11 +76,7 @@ describe.each(['embedded', 'postgres'] as const)('the last admin on %s', (stores
 })
 
 describe('admins who remove each other at the same moment', () => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway()
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway()
 
   const ways: Record<string, (admin: TestUser, victim: TestUser) => Promise<Answer>> = {
     'demote each other': (a, b) => call(gateway, `/auth/admin/users/${b.id}/roles/admin`, { method: 'DELETE', token: a.token, body: {} }),

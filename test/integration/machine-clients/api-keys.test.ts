@@ -1,7 +1,8 @@
 import { once } from 'node:events'
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { describe, expect, inject, it } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { call, newUser, newUserWithRoles, type TestUser } from '../../support/client.ts'
+import { useGateway, useUpstream } from '../../support/fixtures.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { newKey, revokeKey, withKey } from '../../support/keys.ts'
 import { mailsTo } from '../../support/mails.ts'
@@ -51,20 +52,12 @@ const limits = {
 const queries = (gateway: Gateway) => metric(gateway, 'portcullis_db_query_duration_seconds_count', { operation: 'select api_keys' })
 
 describe.each(['postgres', 'embedded'] as const)('API keys on %s', (stores) => {
-  let upstream: Upstream
-  let gateway: Gateway
-  beforeAll(async () => {
-    upstream = await startUpstream()
-    gateway = await startGateway({
-      stores,
-      routes: routesTo(upstream),
-      config: { auth: { roles: ROLES, apiKeys: { maxPerUser: 3 } }, limits },
-    })
-  })
-  afterAll(async () => {
-    await gateway.close()
-    await upstream.close()
-  })
+  const upstream = useUpstream()
+  const gateway = useGateway(() => ({
+    stores,
+    routes: routesTo(upstream),
+    config: { auth: { roles: ROLES, apiKeys: { maxPerUser: 3 } }, limits },
+  }))
   const list = async ({ token }: TestUser) => (await call(gateway, '/auth/api-keys', { token })).body.api_keys
   const change = (login: string, what: 'grant' | 'revoke', role: string) => gateway.app.core.administration[what](login, role, CI)
 

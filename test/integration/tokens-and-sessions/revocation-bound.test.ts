@@ -1,18 +1,14 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { createRevocations } from '../../../src/identity/sessions/revocations.ts'
 import { createSessionRevoker } from '../../../src/identity/sessions/revoke-sessions.ts'
 import { inTransaction } from '../../../src/platform/db/database.ts'
 import { login, newUser } from '../../support/client.ts'
-import { type Gateway, startGateway } from '../../support/gateway.ts'
+import { useGateway } from '../../support/fixtures.ts'
 import { rows } from '../../support/rows.ts'
 import { claimsOf, me, pollRevocations, refresh } from '../../support/session.ts'
 
 describe('beyond maxSessions', () => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway()
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway()
 
   it("the end of a session is told as its user's epoch: the map does not grow by sessions", async () => {
     const { db, clock, logger, config } = gateway.app.core

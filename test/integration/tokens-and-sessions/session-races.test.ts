@@ -3,10 +3,10 @@
  * `npm run races` plays a thousand; RACES=N and RACE_SEED=S play others.
  */
 import { setImmediate as tick } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { inParallel, type Random, randomOf } from '../../faults/storms/random.ts'
 import { type Answer, call, login, newUser, type TestUser } from '../../support/client.ts'
-import { type Gateway, startGateway } from '../../support/gateway.ts'
+import { useGateway } from '../../support/fixtures.ts'
 import { claimsOf, me, refresh } from '../../support/session.ts'
 
 const RACES = Number(process.env.RACES ?? 200)
@@ -14,11 +14,7 @@ const SEED = Number(process.env.RACE_SEED ?? Date.now() % 1_000_000)
 const AT_ONCE = 10
 const BY = { actor: 'test', context: { ip: null, userAgent: null, requestId: null } }
 
-let gateway: Gateway
-beforeAll(async () => {
-  gateway = await startGateway({ config: { database: { poolSize: 60 }, auth: { roles: { user: {}, editor: {} } } } })
-})
-afterAll(() => gateway.close())
+const gateway = useGateway({ config: { database: { poolSize: 60 }, auth: { roles: { user: {}, editor: {} } } } })
 
 /** As a client does that is told 503 and Retry-After. */
 async function patiently(ask: () => Promise<Answer>): Promise<Answer> {
