@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { type Answer, call, newUser, type TestUser } from '../support/client.ts'
+import { type Answer, call, newUser, OPERATOR, type TestUser } from '../support/client.ts'
 import { useGateway } from '../support/fixtures.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
 import { mailsTo, tokenOf } from '../support/mails.ts'
@@ -36,7 +36,7 @@ describe('what a login tells about accounts', () => {
 
   it('a disabled account is answered so, too, even with the right password', async () => {
     const gone = await newUser(gateway)
-    await gateway.app.core.administration.disable(gone.username, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } })
+    await gateway.app.core.administration.disable(gone.username, OPERATOR)
     const unknown = await logIn('nobody-here')
     expect(await logIn(gone.username, gone.password)).toEqual(unknown)
     expect(await logIn(gone.username)).toEqual(unknown)

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { call, type TestUser } from '../../support/client.ts'
+import { call, OPERATOR, type TestUser } from '../../support/client.ts'
 import { useGateway } from '../../support/fixtures.ts'
 import { startGateway } from '../../support/gateway.ts'
 import { mailsTo } from '../../support/mails.ts'
@@ -88,7 +88,7 @@ describe('while strangers guess at an account', () => {
   it('an operator unlocks it', async () => {
     const user = await newUser()
     await lockOut(user)
-    await gateway.app.core.administration.unlock(user.username, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } })
+    await gateway.app.core.administration.unlock(user.username, OPERATOR)
     expect((await logIn(user, newAddress())).status).toBe(200)
   })
 })

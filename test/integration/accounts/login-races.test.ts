@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { call, newUser, type TestUser } from '../../support/client.ts'
+import { call, newUser, OPERATOR, type TestUser } from '../../support/client.ts'
 import { useGateway } from '../../support/fixtures.ts'
 import type { Gateway } from '../../support/gateway.ts'
 import { rows } from '../../support/rows.ts'
@@ -12,11 +12,7 @@ const endings: [string, (gateway: Gateway, user: TestUser) => Promise<unknown>][
       call(gateway, '/auth/password/change', { token, body: { current_password: password, new_password: `${password} again` } }),
   ],
   ['logout-all', (gateway, { token }) => call(gateway, '/auth/logout-all', { method: 'POST', token })],
-  [
-    'disabling',
-    (gateway, { username }) =>
-      gateway.app.core.administration.disable(username, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } }),
-  ],
+  ['disabling', (gateway, { username }) => gateway.app.core.administration.disable(username, OPERATOR)],
 ]
 
 describe('a login that has checked its password', () => {

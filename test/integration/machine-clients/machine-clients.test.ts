@@ -1,16 +1,6 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
-import { call, newUser, newUserWithRoles, type TestUser } from '../../support/client.ts'
-import {
-  askForToken,
-  askWithAssertion,
-  assertionOf,
-  basic,
-  newClient,
-  newKeyClient,
-  OPERATOR,
-  post,
-  tokenOf,
-} from '../../support/clients.ts'
+import { call, newUser, newUserWithRoles, OPERATOR, type TestUser } from '../../support/client.ts'
+import { askForToken, askWithAssertion, assertionOf, basic, newClient, newKeyClient, post, tokenOf } from '../../support/clients.ts'
 import { useGateway, useUpstream } from '../../support/fixtures.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { until } from '../../support/processes.ts'

@@ -5,12 +5,12 @@ import { useGateway } from '../../support/fixtures.ts'
 import { type GatewayOptions, startGateway } from '../../support/gateway.ts'
 import { rows } from '../../support/rows.ts'
 import { claimsOf, endGrace, logout, me, refresh } from '../../support/session.ts'
+import { times } from '../../support/times.ts'
 
 // as many connections as requests at a time: what is raced for are rows, not connections
 const database = { poolSize: 60 }
 const withRefresh = (over: object): GatewayOptions => ({ config: { database, auth: { refresh: { graceSeconds: 300, ...over } } } })
 
-const times = <T>(n: number, make: (i: number) => T): T[] => Array.from({ length: n }, (_, i) => make(i))
 const tally = (answers: Answer[]) => {
   const counts: Record<string, number> = {}
   for (const { status, body } of answers) {
