@@ -1,7 +1,8 @@
+import { resolve } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
 /** A project is a folder below test/. Those with neighbours share one Postgres and one Redis: test/support/global-setup.ts. */
-const project = (name: string, options: { globalSetup?: string[]; isolate?: boolean }) => ({
+const project = (name: string, options: { globalSetup?: string[] } = {}) => ({
   extends: true as const,
   test: { name, include: [`test/${name}/**/*.test.ts`], ...options },
 })
@@ -10,13 +11,17 @@ const globalSetup = ['test/support/global-setup.ts']
 export default defineConfig({
   test: {
     projects: [
-      project('unit', { isolate: false }),
+      project('unit'),
       project('integration', { globalSetup }),
       project('security', { globalSetup }),
       project('faults', { globalSetup }),
     ],
     pool: 'forks',
     maxWorkers: 2,
+    // a worker loads the product once, not once a file: whatever a file changes in its process it has to undo
+    isolate: false,
+    // for the processes that tests start
+    env: { NODE_COMPILE_CACHE: resolve('node_modules/.cache/node') },
     // a hang is a failure; no test waits on time
     testTimeout: 30_000,
     hookTimeout: 60_000,

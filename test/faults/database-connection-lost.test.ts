@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 import { call } from '../support/client.ts'
 import { createDatabase } from '../support/postgres.ts'
-import { freePort, type Running, start, until } from '../support/processes.ts'
+import { bare, freePort, type Running, start, until } from '../support/processes.ts'
 import { type Relay, startRelay } from '../support/relay.ts'
 
 let dir: string
@@ -28,7 +28,7 @@ beforeAll(async () => {
   }
   const file = join(dir, 'portcullis.json')
   writeFileSync(file, JSON.stringify(config))
-  const env = { PATH: process.env.PATH, PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64') }
+  const env = { ...bare(), PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64') }
   gateway = start(process.execPath, ['src/cli.ts', 'serve', '--config', file], { env })
   await until(async () => (await fetch(`${url}/health`)).ok, 'the gateway', 50_000)
 })

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { type Answer, call, newUser, type TestUser } from '../support/client.ts'
+import { type Answer, call, newUser, OPERATOR, type TestUser } from '../support/client.ts'
+import { useGateway } from '../support/fixtures.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
 import { mailsTo, tokenOf } from '../support/mails.ts'
 import { rows } from '../support/rows.ts'
@@ -35,10 +36,7 @@ describe('what a login tells about accounts', () => {
 
   it('a disabled account is answered so, too, even with the right password', async () => {
     const gone = await newUser(gateway)
-    await gateway.app.identity.administration.disable(gone.username, {
-      actor: 'test',
-      context: { ip: null, userAgent: null, requestId: null },
-    })
+    await gateway.app.identity.administration.disable(gone.username, OPERATOR)
     const unknown = await logIn('nobody-here')
     expect(await logIn(gone.username, gone.password)).toEqual(unknown)
     expect(await logIn(gone.username)).toEqual(unknown)
@@ -67,11 +65,7 @@ describe.each([
   ['per address and account', { login: { limit: 5, windowSeconds: 600 } }, 'login'],
   ['per account', { login: { limit: 1000, windowSeconds: 600 }, account: { limit: 5, windowSeconds: 3600 } }, 'account'],
 ])('the limit %s', (_, credentials, policy) => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway({ config: { limits: { exempt: [], credentials } } })
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway({ config: { limits: { exempt: [], credentials } } })
 
   it('is reached after as many attempts by an unknown account as by a known one, with the same answers', async () => {
     const user = await newUser(gateway)

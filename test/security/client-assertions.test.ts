@@ -3,7 +3,7 @@ import { createHmac, randomUUID } from 'node:crypto'
 import { base64url, exportJWK, exportSPKI, generateKeyPair, importJWK, SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { from, newAddress } from '../support/addresses.ts'
-import { call, newUser } from '../support/client.ts'
+import { call, newUser, OPERATOR } from '../support/client.ts'
 import {
   ASSERTION_TYPE,
   askForToken,
@@ -154,7 +154,7 @@ describe('an assertion is refused', () => {
 
   it('of a client that is disabled, or that has no keys', async () => {
     const gone = await newKeyClient(gateway, 'ES256')
-    await gateway.app.identity.clients.disable(gone.id, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } })
+    await gateway.app.identity.clients.disable(gone.id, OPERATOR)
     await refused(await assertionOf(gone))
     const { id } = await newClient(gateway)
     await refused(await assertionOf({ ...machine, id }))
@@ -227,7 +227,7 @@ describe('client authentication', () => {
   it('tells nothing of a client: unknown, disabled, without a secret, wrong secret and odd ones are answered alike', async () => {
     const client = await newClient(gateway)
     const off = await newClient(gateway)
-    await gateway.app.identity.clients.disable(off.id, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } })
+    await gateway.app.identity.clients.disable(off.id, OPERATOR)
     const tries = [
       { ...client, secret: 'pcs_wrong' },
       { ...client, secret: client.secret.slice(0, -1) },

@@ -1,23 +1,20 @@
 /** A link that is mailed opens an account: where it leads, who may read it, and what opens it. */
 import { createHash } from 'node:crypto'
 import { runInNewContext } from 'node:vm'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { call, newUser, raw, statusOf } from '../support/client.ts'
-import { type Gateway, startGateway } from '../support/gateway.ts'
+import { useGateway } from '../support/fixtures.ts'
+import { startGateway } from '../support/gateway.ts'
 import { mailsTo, tokenOf } from '../support/mails.ts'
 import { dump } from '../support/rows.ts'
 
-let gateway: Gateway
-beforeAll(async () => {
-  gateway = await startGateway({
-    config: {
-      server: { publicUrl: 'https://api.example.com', trustedProxies: ['127.0.0.1/32'] },
-      auth: { prefix: '/api/v1/auth' },
-      log: { level: 'trace', skip: [] },
-    },
-  })
-})
-afterAll(() => gateway.close())
+const gateway = useGateway(() => ({
+  config: {
+    server: { publicUrl: 'https://api.example.com', trustedProxies: ['127.0.0.1/32'] },
+    auth: { prefix: '/api/v1/auth' },
+    log: { level: 'trace', skip: [] },
+  },
+}))
 
 const linkTo = async (address: string) => (await mailsTo(gateway, address)).at(-1)!
 

@@ -1,14 +1,10 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { call, newUser } from '../support/client.ts'
-import { type Gateway, startGateway } from '../support/gateway.ts'
+import { useGateway } from '../support/fixtures.ts'
 import { rows } from '../support/rows.ts'
 import { claimsOf } from '../support/session.ts'
 
-let gateway: Gateway
-beforeAll(async () => {
-  gateway = await startGateway()
-})
-afterAll(() => gateway.close())
+const gateway = useGateway()
 
 const EXTRA: [string, unknown][] = [
   ['roles', ['admin']],

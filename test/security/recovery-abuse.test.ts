@@ -1,12 +1,12 @@
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { type Answer, call, newUser, raw, statusOf, type TestUser } from '../support/client.ts'
+import { type Answer, call, newUser, OPERATOR, raw, statusOf, type TestUser } from '../support/client.ts'
+import { useGateway } from '../support/fixtures.ts'
 import { type Gateway, metric, startGateway } from '../support/gateway.ts'
 import { until } from '../support/processes.ts'
 import { forgot, reset, resetMail, resetMails, resetToken } from '../support/recovery.ts'
 import { dump, rows } from '../support/rows.ts'
 
-const BY = { actor: 'test', context: { ip: null, userAgent: null, requestId: null } }
 const PASSWORD = 'tulips by the river'
 const CLIENT = '203.0.113.9'
 const events = (gateway: Gateway, outcome: string) =>
@@ -27,7 +27,7 @@ describe('asking for a link', () => {
     gateway = await startGateway({ config: { limits: { credentials: { mail: { limit: 4, windowSeconds: 600 } } } } })
     user = await newUser(gateway)
     disabled = await newUser(gateway)
-    await gateway.app.identity.administration.disable(disabled.username, BY)
+    await gateway.app.identity.administration.disable(disabled.username, OPERATOR)
   })
   afterAll(() => gateway.close())
 
@@ -77,11 +77,7 @@ describe('asking for a link', () => {
 })
 
 describe('a link', () => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway({ config: { server: { publicUrl: 'https://api.example.com', trustedProxies: ['127.0.0.1/32'] } } })
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway(() => ({ config: { server: { publicUrl: 'https://api.example.com', trustedProxies: ['127.0.0.1/32'] } } }))
 
   it.each<[string, Record<string, string>]>([
     ['Host', { host: 'evil.test' }],

@@ -1,24 +1,15 @@
 /** The upstream never sees a request that the gateway did not see: what is framed in two ways is refused, and nothing of a body becomes a head. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { raw, statusOf } from '../support/client.ts'
-import { type Gateway, startGateway } from '../support/gateway.ts'
-import { startUpstream, type Upstream } from '../support/upstream.ts'
+import { useGateway, useUpstream } from '../support/fixtures.ts'
 
-let upstream: Upstream
-let gateway: Gateway
-beforeAll(async () => {
-  upstream = await startUpstream()
-  gateway = await startGateway({
-    routes: [
-      { name: 'public', match: { path: '/' }, upstream: [upstream.url], access: 'public' },
-      { name: 'admin', match: { path: '/admin' }, upstream: [upstream.url], access: { roles: ['admin'] } },
-    ],
-  })
-})
-afterAll(async () => {
-  await gateway.close()
-  await upstream.close()
-})
+const upstream = useUpstream()
+const gateway = useGateway(() => ({
+  routes: [
+    { name: 'public', match: { path: '/' }, upstream: [upstream.url], access: 'public' },
+    { name: 'admin', match: { path: '/admin' }, upstream: [upstream.url], access: { roles: ['admin'] } },
+  ],
+}))
 
 const INNER = 'GET /admin HTTP/1.1\r\nHost: a\r\nX-Auth-Roles: admin\r\n\r\n'
 const post = (fields: string[], body: string) => ['POST /x HTTP/1.1', 'Host: gateway.test', ...fields, '', body].join('\r\n')

@@ -54,6 +54,9 @@ export interface TestUser {
   refreshToken: string
 }
 
+/** Who acts where a test calls a service itself. */
+export const OPERATOR = { actor: 'test', context: { ip: null, userAgent: null, requestId: null } }
+
 let count = 0
 /** Registers somebody new. */
 export async function newUser(gateway: { url: string }): Promise<TestUser> {
@@ -70,8 +73,7 @@ export async function newUserWithRoles(gateway: Gateway, roles: string[]): Promi
   const { config } = gateway.app.platform
   const { administration } = gateway.app.identity
   for (const role of roles)
-    if (role in config.auth.roles)
-      await administration.grant(user.id, role, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } })
+    if (role in config.auth.roles) await administration.grant(user.id, role, OPERATOR)
     else
       await rows(gateway, 'UPDATE users SET roles = array_append(roles, $2), token_epoch = token_epoch + 1 WHERE id = $1', [user.id, role])
   return login(gateway, user)

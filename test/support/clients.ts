@@ -2,10 +2,9 @@
 import { randomUUID } from 'node:crypto'
 import { type CryptoKey, exportJWK, generateKeyPair, type JWK, type JWTHeaderParameters, SignJWT } from 'jose'
 import type { ClientInput } from '../../src/identity/oauth/clients.service.ts'
-import { type Answer, call } from './client.ts'
+import { type Answer, call, OPERATOR } from './client.ts'
 import type { Gateway } from './gateway.ts'
 
-export const OPERATOR = { actor: 'test', context: { ip: null, userAgent: null, requestId: null } }
 export const ASSERTION_TYPE = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer'
 
 export interface TestClient {

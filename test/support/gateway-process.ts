@@ -7,7 +7,7 @@ import http, { type IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { freePort, until } from './processes.ts'
+import { bare, freePort, until } from './processes.ts'
 
 export interface Vitals {
   rssMiB: number
@@ -79,7 +79,11 @@ export async function startGatewayProcess({
   const command = [...(cpu === undefined ? [] : ['taskset', '-c', String(cpu)]), process.execPath]
   command.push(`--inspect=127.0.0.1:${inspectorPort}`, CLI, 'serve', '--config', file)
   const child = spawn(command[0]!, command.slice(1), {
-    env: { PATH: process.env.PATH, NODE_ENV: 'production', PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64') },
+    env: {
+      ...bare(),
+      NODE_ENV: 'production',
+      PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64'),
+    },
     stdio: ['ignore', log, log],
   })
   const pid = child.pid!

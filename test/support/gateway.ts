@@ -1,6 +1,6 @@
 /** A gateway in this process, with real stores and listeners on free ports; its log is kept, its clock can be moved. */
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inject } from 'vitest'
@@ -10,6 +10,7 @@ import type { Clock } from '../../src/platform/lib/clock.ts'
 import type { Message, Transport } from '../../src/platform/mail/message.ts'
 import { createLogger } from '../../src/platform/telemetry/logger.ts'
 import type { Resolve } from '../../src/proxy/upstream/dns.ts'
+import { createDataDir } from './embedded.ts'
 import { createRecorder } from './mails.ts'
 import { createDatabase } from './postgres.ts'
 import { CHEAP, compilers, hasherFor } from './shared.ts'
@@ -86,7 +87,9 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   const dir = mkdtempSync(join(tmpdir(), 'portcullis-test-'))
   const databaseUrl = options.databaseUrl ?? (stores === 'embedded' ? 'embedded' : await createDatabase(inject('postgresUrl')))
   const redisUrl = options.redisUrl ?? (stores === 'postgres+redis' ? inject('redisUrl') : 'memory')
-  const stored: Json = { database: { url: databaseUrl, dataDir: options.dataDir ?? join(dir, 'data') }, redis: { url: redisUrl } }
+  const dataDir = options.dataDir ?? join(dir, 'data')
+  if (databaseUrl === 'embedded' && !existsSync(join(dataDir, 'pglite'))) await createDataDir(dataDir)
+  const stored: Json = { database: { url: databaseUrl, dataDir }, redis: { url: redisUrl } }
   const file = join(dir, 'config.json')
   // JSON is YAML: the real loader reads it
   writeFileSync(file, JSON.stringify(merge(merge(merge(DEFAULTS, stored), { routes: options.routes ?? [] }), options.config ?? {})))

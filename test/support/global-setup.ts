@@ -1,4 +1,7 @@
 /** One Postgres and one Redis for the whole run, ended with it. Tests that kill a neighbour start one of their own. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import type { TestProject } from 'vitest/node'
 import { openDatabase } from '../../src/platform/db/database.ts'
 import { migrateUp } from '../../src/platform/db/migrate.ts'
@@ -10,12 +13,15 @@ declare module 'vitest' {
   interface ProvidedContext {
     postgresUrl: string
     redisUrl: string
+    /** A migrated data folder, once somebody has needed it: see embedded.ts. */
+    embeddedTemplate: string
   }
 }
 
 interface Neighbours {
   postgresUrl: string
   redisUrl: string
+  embeddedTemplate: string
   stop(): Promise<void>
 }
 
@@ -26,9 +32,10 @@ export default async function setup(project: TestProject) {
   run.testNeighbours ??= { started: startNeighbours(), users: 0 }
   const shared = run.testNeighbours
   shared.users++
-  const { postgresUrl, redisUrl, stop } = await shared.started
+  const { postgresUrl, redisUrl, embeddedTemplate, stop } = await shared.started
   project.provide('postgresUrl', postgresUrl)
   project.provide('redisUrl', redisUrl)
+  project.provide('embeddedTemplate', embeddedTemplate)
   return async () => {
     shared.users--
     if (shared.users > 0) return
@@ -50,11 +57,14 @@ async function startNeighbours(): Promise<Neighbours> {
   )
   await migrateUp(template.db)
   await template.close()
+  const dir = mkdtempSync(join(tmpdir(), 'portcullis-embedded-'))
   return {
     postgresUrl: postgres.url,
     redisUrl: redis.url,
+    embeddedTemplate: join(dir, 'template'),
     async stop() {
       await Promise.all([postgres.stop(), redis.stop()])
+      rmSync(dir, { recursive: true, force: true })
     },
   }
 }

@@ -39,6 +39,11 @@ export async function startPostgres(): Promise<TestPostgres> {
       'listen_addresses=127.0.0.1',
       `unix_socket_directories=${home}`,
       'fsync=off',
+      'full_page_writes=off',
+      // hundreds of small databases that nobody needs tidied
+      'autovacuum=off',
+      'wal_level=minimal',
+      'max_wal_senders=0',
       'max_connections=200',
       'shared_buffers=64MB',
     ]

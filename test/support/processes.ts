@@ -15,6 +15,9 @@ export async function freePort(): Promise<number> {
 /** True when a command is on PATH. */
 export const has = (command: string): boolean => spawnSync('sh', ['-c', `command -v ${command}`]).status === 0
 
+/** An environment without anything that configures a gateway. Node keeps what it has compiled: of the product, too, which spares half a second a start. */
+export const bare = (): NodeJS.ProcessEnv => ({ PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE })
+
 export interface Running {
   child: ChildProcess
   output(): string

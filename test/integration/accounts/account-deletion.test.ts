@@ -3,6 +3,7 @@ import { inTransaction } from '../../../src/platform/db/database.ts'
 import { sealAll, verify } from '../../support/audit.ts'
 import { type Answer, call, login, newUser, newUserWithRoles, type TestUser } from '../../support/client.ts'
 import { post } from '../../support/clients.ts'
+import { useGateway } from '../../support/fixtures.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { newKey, withKey } from '../../support/keys.ts'
 import { mailsTo } from '../../support/mails.ts'
@@ -164,11 +165,7 @@ describe.each(['embedded', 'postgres'] as const)('a deleted account on %s', (sto
 })
 
 describe('DELETE /me', () => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway()
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway()
   const remove = (user: TestUser, body?: unknown) =>
     call(gateway, '/auth/me', { method: 'DELETE', token: user.token, ...(body === undefined ? {} : { body }) })
   /** The session was opened so long ago. */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { findPendingByLogin } from '../../../src/identity/accounts/pending-registrations.repo.ts'
-import { type Answer, call, login, newUser, type TestUser } from '../../support/client.ts'
+import { type Answer, call, login, newUser, OPERATOR, type TestUser } from '../../support/client.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { mailsTo, type PostedMail, tokenOf } from '../../support/mails.ts'
 import { until } from '../../support/processes.ts'
@@ -193,10 +193,7 @@ describe.each(['postgres', 'embedded'] as const)('where addresses are proven fir
     // a name that is kept for somebody is not to be had by a change of one's own; an operator may give it away
     expect(codeOf(await patch(member, { username: byName.username }))).toBe('409 username_taken')
     for (const taken of [{ username: byName.username }, { email: byEmail.email }])
-      await gateway.app.identity.administration.create(
-        { ...newPerson(), ...taken, roles: ['user'], mustChangePassword: false },
-        { actor: 'test', context: { ip: null, userAgent: null, requestId: null } },
-      )
+      await gateway.app.identity.administration.create({ ...newPerson(), ...taken, roles: ['user'], mustChangePassword: false }, OPERATOR)
     const before = (await audited('email_verify', null)).length
     expect(codeOf(await verify(tokenOf(await linkTo(byName.email))))).toBe('409 username_taken')
     expect(codeOf(await verify(tokenOf(await linkTo(byEmail.email))))).toBe('409 email_taken')

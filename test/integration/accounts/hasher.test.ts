@@ -1,14 +1,16 @@
 /** Passwords are hashed by a process of its own. */
 import { readdirSync, readFileSync } from 'node:fs'
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 import { call, login, newUser, type TestUser } from '../../support/client.ts'
 import { type GatewayProcess, startGatewayProcess } from '../../support/gateway-process.ts'
+import { createDatabase } from '../../support/postgres.ts'
 import { until } from '../../support/processes.ts'
 
 let gateway: GatewayProcess
 let user: TestUser
 beforeAll(async () => {
-  gateway = await startGatewayProcess({ routes: [] })
+  const databaseUrl = await createDatabase(inject('postgresUrl'))
+  gateway = await startGatewayProcess({ routes: [], stores: { databaseUrl, redisUrl: 'memory' } })
   user = await newUser(gateway)
 })
 afterAll(() => gateway.stop())

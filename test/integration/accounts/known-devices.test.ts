@@ -1,6 +1,7 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { call, type TestUser } from '../../support/client.ts'
-import { type Gateway, startGateway } from '../../support/gateway.ts'
+import { describe, expect, it } from 'vitest'
+import { call, OPERATOR, type TestUser } from '../../support/client.ts'
+import { useGateway } from '../../support/fixtures.ts'
+import { startGateway } from '../../support/gateway.ts'
 import { mailsTo } from '../../support/mails.ts'
 import { freePort } from '../../support/processes.ts'
 import { rows } from '../../support/rows.ts'
@@ -11,16 +12,12 @@ const LIMITS = {
   address: { limit: 30, windowSeconds: 3600 },
 }
 
-let gateway: Gateway
-beforeAll(async () => {
-  gateway = await startGateway({
-    config: {
-      server: { trustedProxies: ['127.0.0.1/32'] },
-      limits: { exempt: [], credentials: { ...LIMITS, register: { limit: 1000, windowSeconds: 60 } } },
-    },
-  })
-})
-afterAll(() => gateway.close())
+const gateway = useGateway(() => ({
+  config: {
+    server: { trustedProxies: ['127.0.0.1/32'] },
+    limits: { exempt: [], credentials: { ...LIMITS, register: { limit: 1000, windowSeconds: 60 } } },
+  },
+}))
 
 let networks = 0
 /** An address in a network that nobody else is in. */
@@ -91,10 +88,7 @@ describe('while strangers guess at an account', () => {
   it('an operator unlocks it', async () => {
     const user = await newUser()
     await lockOut(user)
-    await gateway.app.identity.administration.unlock(user.username, {
-      actor: 'test',
-      context: { ip: null, userAgent: null, requestId: null },
-    })
+    await gateway.app.identity.administration.unlock(user.username, OPERATOR)
     expect((await logIn(user, newAddress())).status).toBe(200)
   })
 })

@@ -1,6 +1,7 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { call, newUser, type TestUser } from '../../support/client.ts'
-import { type Gateway, startGateway } from '../../support/gateway.ts'
+import { describe, expect, it } from 'vitest'
+import { call, newUser, OPERATOR, type TestUser } from '../../support/client.ts'
+import { useGateway } from '../../support/fixtures.ts'
+import type { Gateway } from '../../support/gateway.ts'
 import { rows } from '../../support/rows.ts'
 
 /** What ends every session, while a login has checked its password and has not opened its session yet. */
@@ -11,19 +12,11 @@ const endings: [string, (gateway: Gateway, user: TestUser) => Promise<unknown>][
       call(gateway, '/auth/password/change', { token, body: { current_password: password, new_password: `${password} again` } }),
   ],
   ['logout-all', (gateway, { token }) => call(gateway, '/auth/logout-all', { method: 'POST', token })],
-  [
-    'disabling',
-    (gateway, { username }) =>
-      gateway.app.identity.administration.disable(username, { actor: 'test', context: { ip: null, userAgent: null, requestId: null } }),
-  ],
+  ['disabling', (gateway, { username }) => gateway.app.identity.administration.disable(username, OPERATOR)],
 ]
 
 describe('a login that has checked its password', () => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway()
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway()
 
   /** The first check of a password from now on ends, but its caller does not hear of it before `release`. */
   function holdNextCheck() {

@@ -1,21 +1,17 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { call, login, newUser, type TestUser } from '../../support/client.ts'
-import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
+import { describe, expect, it } from 'vitest'
+import { call, login, newUser, OPERATOR, type TestUser } from '../../support/client.ts'
+import { useGateway } from '../../support/fixtures.ts'
+import { metric, startGateway } from '../../support/gateway.ts'
 import { mailsTo, tokenOf } from '../../support/mails.ts'
 import { forgot, reset, resetMail, resetMails, resetToken } from '../../support/recovery.ts'
 import { rows } from '../../support/rows.ts'
 import { me, refresh } from '../../support/session.ts'
 
 const NEW_PASSWORD = 'tulips by the river'
-const BY = { actor: 'test', context: { ip: null, userAgent: null, requestId: null } }
 const INVALID = { status: 400, body: { code: 'link_invalid' } }
 
 describe.each(['embedded', 'postgres+redis'] as const)('a forgotten password on %s', (stores) => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway({ stores })
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway({ stores })
   const account = async ({ id }: TestUser) => (await rows(gateway, 'SELECT * FROM users WHERE id = $1', [id]))[0]
   const audited = (event: string) =>
     rows(
@@ -131,7 +127,7 @@ describe.each(['embedded', 'postgres+redis'] as const)('a forgotten password on 
       ({ token, password, email }) =>
         call(gateway, '/auth/me', { method: 'PATCH', token, body: { email: `new.${email}`, current_password: password } }),
     ],
-    ['the user was disabled', ({ username }) => gateway.app.identity.administration.disable(username, BY)],
+    ['the user was disabled', ({ username }) => gateway.app.identity.administration.disable(username, OPERATOR)],
   ])('a link from before %s is dead', async (_, happens) => {
     const user = await newUser(gateway)
     const token = await resetToken(gateway, user.email)
@@ -157,7 +153,7 @@ describe.each(['embedded', 'postgres+redis'] as const)('a forgotten password on 
 
   it('a disabled user gets no link', async () => {
     const user = await newUser(gateway)
-    await gateway.app.identity.administration.disable(user.username, BY)
+    await gateway.app.identity.administration.disable(user.username, OPERATOR)
     expect((await forgot(gateway, user.email)).status).toBe(202)
     // the work for one address follows that for another
     await resetToken(gateway, (await newUser(gateway)).email)

@@ -1,15 +1,11 @@
 import pg from 'pg'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { type Answer, call, newUser, type TestUser } from '../../support/client.ts'
-import { type Gateway, startGateway } from '../../support/gateway.ts'
+import { useGateway } from '../../support/fixtures.ts'
 import { query } from '../../support/postgres.ts'
 import { until } from '../../support/processes.ts'
 
-let gateway: Gateway
-beforeAll(async () => {
-  gateway = await startGateway()
-})
-afterAll(() => gateway.close())
+const gateway = useGateway()
 
 const NEXT = 'another horse battery'
 const changes: Record<string, (user: TestUser) => Promise<Answer>> = {

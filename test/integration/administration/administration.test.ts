@@ -3,6 +3,7 @@ import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Answer, call, login, newUser, newUserWithRoles, type TestUser } from '../../support/client.ts'
 import { askForToken, newClient } from '../../support/clients.ts'
+import { useGateway } from '../../support/fixtures.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { newKey, withKey } from '../../support/keys.ts'
 import { mailsTo } from '../../support/mails.ts'
@@ -283,11 +284,7 @@ describe.each(['embedded', 'postgres'] as const)('administration on %s', (stores
 })
 
 describe('a change that an administrator began', () => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway()
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway()
 
   /** Lets the request pass all its checks, and `meanwhile` happen to the admin before it gets its locks. */
   async function overtake(admin: TestUser, work: () => Promise<Answer>, meanwhile: string): Promise<Answer> {

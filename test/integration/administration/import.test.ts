@@ -1,19 +1,15 @@
 /** `users import`: people who have a password already. */
 import { randomBytes } from 'node:crypto'
 import bcrypt from 'bcryptjs'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { COMMAND_LINE } from '../../../src/platform/audit/audit.ts'
 import { call, newUser } from '../../support/client.ts'
-import { type Gateway, startGateway } from '../../support/gateway.ts'
+import { useGateway } from '../../support/fixtures.ts'
 import { reset, resetToken } from '../../support/recovery.ts'
 import { rows } from '../../support/rows.ts'
 
 describe.each(['embedded', 'postgres'] as const)('an import on %s', (stores) => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway({ stores })
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway({ stores })
 
   async function run(lines: (object | string)[] | AsyncIterable<Uint8Array>, { isDryRun = false, batch = 500 } = {}) {
     const text = Array.isArray(lines) ? lines.map((line) => (typeof line === 'string' ? line : JSON.stringify(line))).join('\n') : ''

@@ -1,19 +1,17 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it } from 'vitest'
 import { type Answer, call, login, newUser, newUserWithRoles, type TestUser } from '../../support/client.ts'
-import { type Gateway, startGateway } from '../../support/gateway.ts'
+import { useGateway } from '../../support/fixtures.ts'
+import { startGateway } from '../../support/gateway.ts'
 import { rows } from '../../support/rows.ts'
+import { times } from '../../support/times.ts'
 
 const BY = { actor: 'command line', context: { ip: null, userAgent: null, requestId: null } }
 
 describe.each(['embedded', 'postgres'] as const)('the last admin on %s', (stores) => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway({
-      stores,
-      config: { auth: { roles: { user: {}, admin: { inherits: ['user'] }, owner: { inherits: ['admin'] } } } },
-    })
+  const gateway = useGateway({
+    stores,
+    config: { auth: { roles: { user: {}, admin: { inherits: ['user'] }, owner: { inherits: ['admin'] } } } },
   })
-  afterAll(() => gateway.close())
   /** Nobody is an admin: each test begins anew. */
   beforeEach(() => rows(gateway, `UPDATE users SET roles = '{user}'`))
 
@@ -79,11 +77,7 @@ describe.each(['embedded', 'postgres'] as const)('the last admin on %s', (stores
 })
 
 describe('admins who remove each other at the same moment', () => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway()
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway()
 
   const ways: Record<string, (admin: TestUser, victim: TestUser) => Promise<Answer>> = {
     'demote each other': (a, b) => call(gateway, `/auth/admin/users/${b.id}/roles/admin`, { method: 'DELETE', token: a.token, body: {} }),
@@ -95,11 +89,7 @@ describe('admins who remove each other at the same moment', () => {
   it.each(Object.entries(ways))('leave one: %s', async (_, remove) => {
     for (let round = 0; round < 8; round++) {
       await rows(gateway, `UPDATE users SET roles = '{user}'`)
-      const three = [
-        await newUserWithRoles(gateway, ['admin']),
-        await newUserWithRoles(gateway, ['admin']),
-        await newUserWithRoles(gateway, ['admin']),
-      ]
+      const three = await Promise.all(times(3, () => newUserWithRoles(gateway, ['admin'])))
       const answers = await Promise.all(three.map((admin, i) => remove(admin, three[(i + 1) % 3]!)))
       const left = await rows(gateway, `SELECT id FROM users WHERE disabled_at IS NULL AND 'admin' = ANY(roles)`)
       expect(left.length).toBeGreaterThan(0)
@@ -119,7 +109,7 @@ describe('admins who remove each other at the same moment', () => {
     for (const one of acts)
       for (const other of acts) {
         await rows(gateway, `UPDATE users SET roles = '{user}'`)
-        const [a, b] = [await newUserWithRoles(gateway, ['admin']), await newUserWithRoles(gateway, ['admin'])]
+        const [a, b] = await Promise.all([newUserWithRoles(gateway, ['admin']), newUserWithRoles(gateway, ['admin'])])
         const told = await Promise.allSettled([one(a.id), other(b.id)])
         expect(told.filter((t) => t.status === 'fulfilled')).toHaveLength(1)
         expect(told.find((t) => t.status === 'rejected')!.reason.code).toBe('last_admin')

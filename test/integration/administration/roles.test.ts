@@ -1,11 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { call, login, newUser, newUserWithRoles, type TestUser } from '../../support/client.ts'
+import { call, login, newUser, newUserWithRoles, OPERATOR, type TestUser } from '../../support/client.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
 import { rows } from '../../support/rows.ts'
 import { claimsOf, me, refresh } from '../../support/session.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
-
-const BY = { actor: 'test', context: { ip: null, userAgent: null, requestId: null } }
 
 describe('roles', () => {
   let upstream: Upstream
@@ -41,10 +39,10 @@ describe('roles', () => {
     await gateway.close()
     await upstream.close()
   })
-  const grant = ({ username }: TestUser, role: string) => gateway.app.identity.administration.grant(username, role, BY)
-  const revoke = ({ username }: TestUser, role: string) => gateway.app.identity.administration.revoke(username, role, BY)
-  const disable = ({ username }: TestUser) => gateway.app.identity.administration.disable(username, BY)
-  const enable = ({ username }: TestUser) => gateway.app.identity.administration.enable(username, BY)
+  const grant = ({ username }: TestUser, role: string) => gateway.app.identity.administration.grant(username, role, OPERATOR)
+  const revoke = ({ username }: TestUser, role: string) => gateway.app.identity.administration.revoke(username, role, OPERATOR)
+  const disable = ({ username }: TestUser) => gateway.app.identity.administration.disable(username, OPERATOR)
+  const enable = ({ username }: TestUser) => gateway.app.identity.administration.enable(username, OPERATOR)
   const ask = async (path: string, token: string) => {
     const { status, body } = await call(gateway, path, { token })
     return status === 200 ? 200 : `${status} ${body.code}`

@@ -1,19 +1,15 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { type AuditContext, COMMAND_LINE } from '../../../src/platform/audit/audit.ts'
 import { exportAudit, findAuditPage } from '../../../src/platform/audit/pages.repo.ts'
 import { inTransaction } from '../../../src/platform/db/database.ts'
 import { call, login, newUser, newUserWithRoles } from '../../support/client.ts'
-import { type Gateway, startGateway } from '../../support/gateway.ts'
+import { useGateway } from '../../support/fixtures.ts'
 import { rows } from '../../support/rows.ts'
 
 const CONTEXT: AuditContext = { ip: '192.0.2.7', userAgent: 'Camel/1.0', requestId: 'r-1' }
 
 describe.each(['embedded', 'postgres'] as const)('the audit log on %s', (stores) => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway({ stores })
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway({ stores })
 
   const record = (event: string, more: object = {}) =>
     inTransaction(gateway.app.platform.db, (trx) =>

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { CompiledQuery } from 'kysely'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { readHead } from '../../../src/platform/audit/chain.ts'
 import { createAuditRetention } from '../../../src/platform/audit/retention.ts'
 import { createSealer, type Sealer } from '../../../src/platform/audit/sealer.ts'
@@ -10,6 +10,7 @@ import { createLogger } from '../../../src/platform/telemetry/logger.ts'
 import { createSecrets } from '../../../src/platform/vault/secrets.ts'
 import { sealAll, verify } from '../../support/audit.ts'
 import { login, newUser } from '../../support/client.ts'
+import { useGateway } from '../../support/fixtures.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { query } from '../../support/postgres.ts'
 import { until } from '../../support/processes.ts'
@@ -27,11 +28,7 @@ const anotherSealer = ({ app: { platform } }: Gateway, more: object = {}): Seale
 const numberOf = (head: string | null) => readHead(head!)!.number
 
 describe.each(['embedded', 'postgres'] as const)('sealing on %s', (stores) => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway({ stores })
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway({ stores })
   const record = (event: string, more: object = {}) => recordTo(gateway, event, more)
 
   it('of a new log is intact from the first row on', async () => {
@@ -125,11 +122,7 @@ describe.each(['embedded', 'postgres'] as const)('sealing on %s', (stores) => {
 })
 
 describe('sealing beside logins', () => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway()
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway()
 
   /** A transaction that has written its row and is not over. */
   async function unfinished(event: string) {
@@ -227,11 +220,7 @@ describe('sealing beside logins', () => {
 })
 
 describe.each(['embedded', 'postgres'] as const)('a gateway on %s', (stores) => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway({ stores, config: { auth: { audit: { sealSeconds: 1 } } } })
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway({ stores, config: { auth: { audit: { sealSeconds: 1 } } } })
 
   it('seals by itself', async () => {
     await newUser(gateway)

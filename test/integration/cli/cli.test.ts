@@ -1,23 +1,21 @@
 import { generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
-import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest'
 import { parse } from 'yaml'
 import { sealAll } from '../../support/audit.ts'
+import { type Ran, runAlone, spawnCli, startCliHost } from '../../support/cli.ts'
 import { call } from '../../support/client.ts'
 import { basic, post } from '../../support/clients.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
 import { createDatabase, query } from '../../support/postgres.ts'
-import { freePort, type Running, start, until } from '../../support/processes.ts'
+import { freePort, type Running, until } from '../../support/processes.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
 // a process each: on a busy machine that is slow, and no reason to fail
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
 
-const NODE = resolve('node_modules/.bin/node')
-const CLI = resolve('src/cli.ts')
 const KEY = randomBytes(32).toString('base64')
 const dir = mkdtempSync(join(tmpdir(), 'portcullis-cli-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
@@ -29,32 +27,19 @@ const fileWith = (text: string) => {
   return file
 }
 
-interface Ran {
-  code: number | null
-  stdout: string
-  stderr: string
-}
-const spawnCli = (args: string[], env: NodeJS.ProcessEnv = {}, cwd = dir) =>
-  start(NODE, [CLI, ...args], { cwd, env: { PATH: process.env.PATH, HOME: dir, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
+const host = startCliHost()
+afterAll(() => host.close())
 
 /** Runs one command to its end, in a folder without a configuration, with nothing but `env` in its environment. */
-async function run(args: string[], env: NodeJS.ProcessEnv = {}, input = '', cwd = dir): Promise<Ran> {
-  const { child } = spawnCli(args, env, cwd)
-  const out = { stdout: '', stderr: '' }
-  for (const name of ['stdout', 'stderr'] as const)
-    child[name]!.on('data', (chunk) => {
-      out[name] += chunk
-    })
-  child.stdin!.on('error', () => {}).end(input)
-  const [code] = await once(child, 'close')
-  return { code, ...out }
-}
+const run = (args: string[], env: NodeJS.ProcessEnv = {}, input = '', cwd = dir): Promise<Ran> => host.run(args, env, input, cwd)
+/** The same in a process of its own: of each kind of command at least once. */
+const alone = (args: string[], env: NodeJS.ProcessEnv = {}, input = '', cwd = dir): Promise<Ran> => runAlone(args, env, input, cwd)
 
 describe('the command line', () => {
   const commands = ['serve', 'demo', 'check', 'routes', 'migrate', 'keys', 'users', 'clients', 'audit', 'cleanup', 'healthcheck']
 
   it('tells every command in --help', async () => {
-    const { code, stdout } = await run(['--help'])
+    const { code, stdout } = await alone(['--help'])
     expect(code).toBe(0)
     for (const command of commands) expect(stdout).toContain(`portcullis ${command}`)
     expect(stdout).toContain('Exit codes: 0 done, 1 failed at run time, 2 wrong usage or configuration')
@@ -70,7 +55,7 @@ describe('the command line', () => {
 
   it('tells its version', async () => {
     const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
-    expect(await run(['--version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
+    expect(await alone(['--version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
   })
 
   it.each([
@@ -107,14 +92,14 @@ describe('check', () => {
   const bad = 'server: { prot: 1 }\nlog: { level: loud }\nroutes:\n  - { name: a, match: { path: /a }, upstream: ["http://h"] }\n'
 
   it('exits 0 for a valid file, and needs no secrets', async () => {
-    const { code, stdout } = await run(['check', '--config', fileWith(ROUTES)])
+    const { code, stdout } = await alone(['check', '--config', fileWith(ROUTES)])
     expect([code, stdout]).toEqual([0, 'the configuration is valid\n'])
     expect((await run(['check', '-c', fileWith(ROUTES), '--json'])).stdout).toBe('{"ok":true,"problems":[],"warnings":[]}\n')
   })
 
   it('exits 2 for an invalid one, with every problem and its place', async () => {
     const file = fileWith(bad)
-    const { code, stdout, stderr } = await run(['check', '--config', file])
+    const { code, stdout, stderr } = await alone(['check', '--config', file])
     expect([code, stdout]).toEqual([2, ''])
     expect(
       stderr
@@ -146,7 +131,7 @@ describe('check', () => {
   })
 
   it('--print shows all defaults, as a file that is valid again', async () => {
-    const { code, stdout } = await run(['check', '--config', fileWith(ROUTES), '--print', '--port', '1234'])
+    const { code, stdout } = await alone(['check', '--config', fileWith(ROUTES), '--print', '--port', '1234'])
     expect(code).toBe(0)
     expect(parse(stdout)).toMatchObject({
       server: { port: 1234, workers: 'auto' },
@@ -189,7 +174,7 @@ describe('check', () => {
 
 describe('routes', () => {
   it('shows a table, in the order in which they are matched', async () => {
-    const { code, stdout } = await run(['routes', '--config', fileWith(ROUTES)])
+    const { code, stdout } = await alone(['routes', '--config', fileWith(ROUTES)])
     expect(code).toBe(0)
     expect(
       stdout
@@ -217,7 +202,7 @@ describe('migrate', () => {
     await query(inject('postgresUrl'), `CREATE DATABASE ${name}`)
     const env = { PORTCULLIS_SECRET_KEY: KEY, DATABASE_URL: inject('postgresUrl').replace(/\/postgres$/, `/${name}`) }
     const status = async () => {
-      const { code, stdout } = await run(['migrate', 'status'], env)
+      const { code, stdout } = await alone(['migrate', 'status'], env)
       expect(code).toBe(0)
       return stdout
         .trim()
@@ -229,7 +214,7 @@ describe('migrate', () => {
     expect(fresh.length).toBeGreaterThan(3)
     expect(new Set(fresh.map(([, applied]) => applied))).toEqual(new Set(['no']))
     const steps = fresh.map(([step]) => step)
-    expect((await run(['migrate', 'up'], env)).stdout).toBe(`up: ${steps.join(', ')}\n`)
+    expect((await alone(['migrate', 'up'], env)).stdout).toBe(`up: ${steps.join(', ')}\n`)
     expect((await status()).every(([, applied]) => /^\d{4}-/.test(applied!))).toBe(true)
     expect(await run(['migrate', 'up'], env)).toEqual({ code: 0, stdout: 'nothing to do\n', stderr: '' })
     expect((await run(['migrate', 'down'], env)).stdout).toBe(`down: ${steps.at(-1)}\n`)
@@ -260,6 +245,11 @@ describe('beside a running gateway', () => {
     expect([code, stderr]).toEqual([0, stderr])
     return stdout
   }
+  const doneAlone = async (args: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await alone(args, env)
+    expect([code, stderr]).toEqual([0, stderr])
+    return stdout
+  }
   let people = 0
   /** Made by the command, with a password from standard input. */
   async function newPerson(...more: string[]) {
@@ -274,7 +264,7 @@ describe('beside a running gateway', () => {
 
   describe('users create', () => {
     it('prints a generated password, which logs in and must be changed first', async () => {
-      const made = JSON.parse(await done(['users', 'create', '--username', 'Gen', '--email', 'gen@example.com']))
+      const made = JSON.parse(await doneAlone(['users', 'create', '--username', 'Gen', '--email', 'gen@example.com']))
       expect(made).toMatchObject({ username: 'gen', email: 'gen@example.com', roles: ['user'], password_must_change: true })
       const { status, body } = await login('gen', made.password)
       expect([status, body.user.password_must_change]).toEqual([200, true])
@@ -429,8 +419,8 @@ describe('beside a running gateway', () => {
       const told = 'line 2: is not valid JSON\nline 3: role: is not known here\n'
       const dry = await run(['users', 'import', file, '--dry-run'], env)
       expect(dry).toEqual({ code: 1, stdout: '{"created":2,"skipped":0,"failed":2}\n', stderr: told })
-      expect(await run(['users', 'import', file], env)).toEqual(dry)
-      const again = await run(['users', 'import', '-'], env, `${line('imported-1')}\n${line('imported-4')}\n`)
+      expect(await alone(['users', 'import', file], env)).toEqual(dry)
+      const again = await alone(['users', 'import', '-'], env, `${line('imported-1')}\n${line('imported-4')}\n`)
       expect(again).toEqual({
         code: 0,
         stdout: '{"created":1,"skipped":1,"failed":0}\n',
@@ -458,7 +448,9 @@ describe('beside a running gateway', () => {
       (await post(gateway, '/auth/token', { grant_type: 'client_credentials' }, basic({ id, secret }))).body
 
     it('makes, lists, disables, enables and removes one, and gives it a new secret', async () => {
-      const made = JSON.parse(await done(['clients', 'create', '--name', 'billing', '--role', 'service', '--scope', 'a', '--scope', 'b']))
+      const made = JSON.parse(
+        await doneAlone(['clients', 'create', '--name', 'billing', '--role', 'service', '--scope', 'a', '--scope', 'b']),
+      )
       const { id } = made.client
       expect(made.client).toMatchObject({ name: 'billing', roles: ['service'], scopes: ['a', 'b'], auth_method: 'client_secret' })
       const { access_token } = await ask(made.client_secret, id)
@@ -504,7 +496,7 @@ describe('beside a running gateway', () => {
       const { body } = await login(person.username, person.password)
       expect(kidOf(body.access_token)).toBe(old!.kid)
 
-      const rotated = await run(['keys', 'rotate'], env)
+      const rotated = await alone(['keys', 'rotate'], env)
       expect([rotated.code, rotated.stderr]).toEqual([0, expect.stringMatching(/is published and will sign from \d{4}-/)])
       const next = (await list()).find((k) => k.state === 'next')!
       await until(async () => (await published()).includes(next.kid), 'the next key in the JWKS')
@@ -524,7 +516,7 @@ describe('beside a running gateway', () => {
   })
 
   describe('audit', () => {
-    const verify = (...more: string[]) => run(['audit', 'verify', ...more], env)
+    const verify = (...more: string[]) => alone(['audit', 'verify', ...more], env)
 
     it('verify exits 0 and tells the head while the log is whole, 1 and what is wrong when it is not', async () => {
       await newPerson()
@@ -550,14 +542,13 @@ describe('beside a running gateway', () => {
     it('export writes a line of JSON for each event, filtered by user, event and time', async () => {
       const person = await newPerson()
       const { body } = await login(person.username, person.password)
-      const list = async (...more: string[]) => {
-        const text = await done(['audit', 'export', ...more])
-        return text
+      const listed = (text: string) =>
+        text
           .split('\n')
           .slice(0, -1)
           .map((line) => JSON.parse(line))
-      }
-      const [made, entered] = await list('--user', person.email.toUpperCase())
+      const list = async (...more: string[]) => listed(await done(['audit', 'export', ...more]))
+      const [made, entered] = listed(await doneAlone(['audit', 'export', '--user', person.email.toUpperCase()]))
       expect(made).toMatchObject({ event: 'user_create', actor: 'command line', ip: null })
       expect(entered).toMatchObject({ event: 'login', outcome: 'success', user_id: body.user.id, ip: '127.0.0.1' })
       expect(await list('--user', body.user.id, '--event', 'login')).toEqual([entered])
@@ -584,19 +575,19 @@ describe('beside a running gateway', () => {
     await login(person.username, person.password)
     const { sid } = JSON.parse(Buffer.from(body.access_token.split('.')[1], 'base64url').toString())
     await query(gateway.databaseUrl, `UPDATE sessions SET expires_at = now() - interval '1 day' WHERE id = $1`, [sid])
-    expect(JSON.parse(await done(['cleanup'])).sessions).toBe(1)
+    expect(JSON.parse(await doneAlone(['cleanup'])).sessions).toBe(1)
     expect(await query(gateway.databaseUrl, 'SELECT 1 FROM sessions WHERE id = $1', [sid])).toEqual([])
     expect(JSON.parse(await done(['cleanup']))).toEqual({ sessions: 0, refreshTokens: 0, auditRows: 0 })
   })
 
   it('healthcheck exits 0 while the gateway is ready, and 1 when nobody answers', async () => {
-    const ask = (port: number | string) => run(['healthcheck', '--set', `admin.port=${port}`])
+    const ask = (port: number | string) => alone(['healthcheck', '--set', `admin.port=${port}`])
     expect(await ask(new URL(gateway.adminUrl).port)).toEqual({ code: 0, stdout: 'ready\n', stderr: '' })
     expect(await ask(await freePort())).toEqual({ code: 1, stdout: 'no answer\n', stderr: '' })
   })
 
   it('a command with another secret key exits 2 and changes nothing', async () => {
-    const { code, stdout, stderr } = await run(['keys', 'rotate', '--now'], {
+    const { code, stdout, stderr } = await alone(['keys', 'rotate', '--now'], {
       ...env,
       PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64'),
     })
@@ -610,7 +601,7 @@ describe('serve', () => {
   beforeAll(async () => {
     env = { PORTCULLIS_SECRET_KEY: KEY, DATABASE_URL: await createDatabase(inject('postgresUrl')) }
   })
-  const serve = (...more: string[]) => spawnCli(['serve', '--set', 'server.host=127.0.0.1', '--set', 'admin.port=0', ...more], env)
+  const serve = (...more: string[]) => spawnCli(['serve', '--set', 'server.host=127.0.0.1', '--set', 'admin.port=0', ...more], env, dir)
   const lines = (of: Running) =>
     of
       .output()
@@ -660,12 +651,12 @@ describe('serve', () => {
   })
 
   it('exits 2 without a secret key, and with another one than the database was set up with', async () => {
-    const without = await run(['serve'], { DATABASE_URL: env.DATABASE_URL })
+    const without = await alone(['serve'], { DATABASE_URL: env.DATABASE_URL })
     expect([without.code, without.stderr]).toEqual([2, expect.stringMatching(/^PORTCULLIS_SECRET_KEY: required: 32 random bytes/)])
     const first = serve('--port', '0')
     await listening(first)
     await first.stop()
-    const wrong = await run(['serve', '--port', '0', '--set', 'admin.port=0'], {
+    const wrong = await alone(['serve', '--port', '0', '--set', 'admin.port=0'], {
       ...env,
       PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64'),
     })
@@ -676,7 +667,7 @@ describe('serve', () => {
     const other = await startUpstream()
     const ports = ['server.port=0', 'admin.port=0'].filter((s) => !s.startsWith(setting))
     const args = ['server.host=127.0.0.1', ...ports, `${setting}=${other.port}`].flatMap((s) => ['--set', s])
-    const { code, stderr } = await run(['serve', ...args], env)
+    const { code, stderr } = await alone(['serve', ...args], env)
     await other.close()
     expect(code).toBe(1)
     expect(stderr).toContain(`address already in use 127.0.0.1:${other.port}`)
@@ -687,7 +678,7 @@ describe('serve', () => {
 it('an embedded database that another process has open is left alone: exit 1, and the process is named', async () => {
   const gateway = await startGateway({ stores: 'embedded', dataDir: join(dir, 'embedded'), secretKey: KEY })
   const set = ['--set', `database.dataDir=${join(dir, 'embedded')}`, '--set', 'server.port=0', '--set', 'admin.port=0']
-  const { code, stdout, stderr } = await run(['serve', ...set], { PORTCULLIS_SECRET_KEY: KEY })
+  const { code, stdout, stderr } = await alone(['serve', ...set], { PORTCULLIS_SECRET_KEY: KEY })
   await gateway.close()
   expect([code, stdout.includes('is listening')]).toEqual([1, false])
   expect(stderr).toMatch(new RegExp(`^the data folder is in use by process ${process.pid} `))

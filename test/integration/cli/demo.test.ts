@@ -6,7 +6,8 @@ import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { WebSocket } from 'ws'
 import { call } from '../../support/client.ts'
-import { freePort, type Running, start, until } from '../../support/processes.ts'
+import { createDataDir } from '../../support/embedded.ts'
+import { bare, freePort, type Running, start, until } from '../../support/processes.ts'
 
 // the embedded database takes its time to start on a busy machine
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
@@ -20,7 +21,7 @@ const startDemo = (folder: string, settings: string[], ...more: string[]) => {
   const set = [`database.dataDir=${join(dir, folder)}`, ...settings].flatMap((s) => ['--set', s])
   return start(resolve('node_modules/.bin/node'), [resolve('src/cli.ts'), 'demo', ...set, ...more], {
     cwd: dir,
-    env: { PATH: process.env.PATH, HOME: dir },
+    env: { ...bare(), HOME: dir },
   })
 }
 const introduced = (running: Running) =>
@@ -149,6 +150,7 @@ describe('the demo', () => {
 
 it('a second start keeps the password of the admin, the users and the keys; and listens where --port says', async () => {
   const other = await freePort()
+  await createDataDir(join(dir, 'again'))
   const first = () => startDemo('again', ['server.port=0', 'admin.port=0'])
   const second = () => startDemo('again', ['server.port=0', 'admin.port=0'], '--port', String(other))
   const gatewayIn = (text: string) => ({ url: /gateway +(http:\S+)/.exec(text)![1]! })

@@ -9,10 +9,10 @@ import { createLogger } from '../../../src/platform/telemetry/logger.ts'
 import { createMetrics } from '../../../src/platform/telemetry/metrics.ts'
 import { createDatabase } from '../../support/postgres.ts'
 import { freePort, until } from '../../support/processes.ts'
+import { times } from '../../support/times.ts'
 
 const logger = createLogger('silent')
 const LOCAL = { kind: 'local' } as const
-const times = <T>(n: number, make: (i: number) => T): T[] => Array.from({ length: n }, (_, i) => make(i))
 const allowed = (decisions: Decision[]) => decisions.filter((d) => d.isAllowed).length
 
 /** The name is new each time: tests share one Redis. */

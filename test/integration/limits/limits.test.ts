@@ -5,9 +5,9 @@ import { type Answer, call } from '../../support/client.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
 import { until } from '../../support/processes.ts'
 import { startRedis, type TestRedis } from '../../support/redis.ts'
+import { times } from '../../support/times.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
-const times = <T>(n: number, make: (i: number) => T): T[] => Array.from({ length: n }, (_, i) => make(i))
 const statuses = (answers: Answer[]) => answers.map((a) => a.status)
 const count = (answers: Answer[], status: number) => statuses(answers).filter((s) => s === status).length
 const inTurn = async <T>(n: number, make: (i: number) => Promise<T>): Promise<T[]> => {

@@ -1,7 +1,8 @@
 import { once } from 'node:events'
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { describe, expect, inject, it } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
-import { call, newUser, newUserWithRoles, type TestUser } from '../../support/client.ts'
+import { call, newUser, newUserWithRoles, OPERATOR, type TestUser } from '../../support/client.ts'
+import { useGateway, useUpstream } from '../../support/fixtures.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { newKey, revokeKey, withKey } from '../../support/keys.ts'
 import { mailsTo } from '../../support/mails.ts'
@@ -11,7 +12,6 @@ import { dump, rows } from '../../support/rows.ts'
 import { claimsOf, pollRevocations } from '../../support/session.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
-const CI = { actor: 'test', context: { ip: null, userAgent: null, requestId: null } }
 const ROLES = {
   admin: { inherits: ['editor'], scopes: ['users:write'] },
   editor: { inherits: ['user'], scopes: ['orders:write'] },
@@ -51,22 +51,14 @@ const limits = {
 const queries = (gateway: Gateway) => metric(gateway, 'portcullis_db_query_duration_seconds_count', { operation: 'select api_keys' })
 
 describe.each(['postgres', 'embedded'] as const)('API keys on %s', (stores) => {
-  let upstream: Upstream
-  let gateway: Gateway
-  beforeAll(async () => {
-    upstream = await startUpstream()
-    gateway = await startGateway({
-      stores,
-      routes: routesTo(upstream),
-      config: { auth: { roles: ROLES, apiKeys: { maxPerUser: 3 } }, limits },
-    })
-  })
-  afterAll(async () => {
-    await gateway.close()
-    await upstream.close()
-  })
+  const upstream = useUpstream()
+  const gateway = useGateway(() => ({
+    stores,
+    routes: routesTo(upstream),
+    config: { auth: { roles: ROLES, apiKeys: { maxPerUser: 3 } }, limits },
+  }))
   const list = async ({ token }: TestUser) => (await call(gateway, '/auth/api-keys', { token })).body.api_keys
-  const change = (login: string, what: 'grant' | 'revoke', role: string) => gateway.app.identity.administration[what](login, role, CI)
+  const change = (login: string, what: 'grant' | 'revoke', role: string) => gateway.app.identity.administration[what](login, role, OPERATOR)
 
   it('a key is shown once, told by mail, written down, and stands in the database as a hash alone', async () => {
     const user = await newUser(gateway)
@@ -179,9 +171,9 @@ describe.each(['postgres', 'embedded'] as const)('API keys on %s', (stores) => {
     await withKey(gateway, '/users', key)
     await call(gateway, '/auth/logout-all', { method: 'POST', token: user.token })
     expect(await withKey(gateway, '/users', key)).toBe(200)
-    await gateway.app.identity.administration.disable(user.username, CI)
+    await gateway.app.identity.administration.disable(user.username, OPERATOR)
     expect(await withKey(gateway, '/users', key)).toBe('token_revoked')
-    await gateway.app.identity.administration.enable(user.username, CI)
+    await gateway.app.identity.administration.enable(user.username, OPERATOR)
     gateway.clock.advance(11_000)
     expect(await withKey(gateway, '/users', key)).toBe(200)
   })
@@ -353,7 +345,7 @@ describe('two gateways on one Postgres and one Redis', () => {
     await revokeKey(a, user, revoked.id)
     await until(async () => (await withKey(b, '/editors', revoked.key)) === 'token_revoked', 'the message from Redis')
     expect(await withKey(b, '/editors', kept.key)).toBe(200)
-    await a.app.identity.administration.revoke(user.username, 'editor', CI)
+    await a.app.identity.administration.revoke(user.username, 'editor', OPERATOR)
     await until(async () => (await withKey(b, '/editors', kept.key)) === 'forbidden', 'the role that is gone')
     await Promise.all([a.close(), b.close(), upstream.close()])
   })

@@ -1,18 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { call, newUser, newUserWithRoles, type TestUser } from '../../support/client.ts'
-import {
-  ASSERTION_TYPE,
-  assertionOf,
-  basic,
-  newClient,
-  newKeyClient,
-  OPERATOR,
-  post,
-  type TestClient,
-  tokenOf,
-} from '../../support/clients.ts'
+import { call, newUser, newUserWithRoles, OPERATOR, type TestUser } from '../../support/client.ts'
+import { ASSERTION_TYPE, assertionOf, basic, newClient, newKeyClient, post, type TestClient, tokenOf } from '../../support/clients.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
 import { newKey, revokeKey } from '../../support/keys.ts'
 import { rows } from '../../support/rows.ts'

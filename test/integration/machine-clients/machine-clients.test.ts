@@ -1,16 +1,7 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
-import { call, newUser, newUserWithRoles, type TestUser } from '../../support/client.ts'
-import {
-  askForToken,
-  askWithAssertion,
-  assertionOf,
-  basic,
-  newClient,
-  newKeyClient,
-  OPERATOR,
-  post,
-  tokenOf,
-} from '../../support/clients.ts'
+import { call, newUser, newUserWithRoles, OPERATOR, type TestUser } from '../../support/client.ts'
+import { askForToken, askWithAssertion, assertionOf, basic, newClient, newKeyClient, post, tokenOf } from '../../support/clients.ts'
+import { useGateway, useUpstream } from '../../support/fixtures.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { until } from '../../support/processes.ts'
 import { dump, rows } from '../../support/rows.ts'
@@ -37,16 +28,8 @@ const routesTo = (upstream: Upstream) => {
 const config = { auth: { roles: { admin: {}, user: {}, service: { scopes: ['orders:read'] } }, mfa: { requiredForRoles: ['admin'] } } }
 
 describe.each(['postgres', 'embedded'] as const)('a machine client on %s', (stores) => {
-  let upstream: Upstream
-  let gateway: Gateway
-  beforeAll(async () => {
-    upstream = await startUpstream()
-    gateway = await startGateway({ stores, routes: routesTo(upstream), config })
-  })
-  afterAll(async () => {
-    await gateway.close()
-    await upstream.close()
-  })
+  const upstream = useUpstream()
+  const gateway = useGateway(() => ({ stores, routes: routesTo(upstream), config }))
   const statusWith = async (path: string, token: string) => {
     const { status, body } = await call(gateway, path, { token })
     return status === 200 ? 200 : body.code

@@ -1,7 +1,8 @@
 import pg from 'pg'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { createCleanup } from '../../../src/app/cleanup.ts'
 import { login, newUser, type TestUser } from '../../support/client.ts'
+import { useGateway } from '../../support/fixtures.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { newKey } from '../../support/keys.ts'
 import { until } from '../../support/processes.ts'
@@ -19,11 +20,7 @@ const living = async (gateway: Gateway, sessions: TestUser[]) => {
 }
 
 describe.each(['embedded', 'postgres'] as const)('cleanup on %s', (stores) => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway({ stores })
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway({ stores })
 
   it('removes sessions that are expired, and those revoked for longer than they are kept, with their tokens; the living stay', async () => {
     const user = await newUser(gateway)

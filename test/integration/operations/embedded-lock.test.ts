@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { login, newUser } from '../../support/client.ts'
 import { startGateway } from '../../support/gateway.ts'
+import { bare } from '../../support/processes.ts'
 import { me } from '../../support/session.ts'
 
 // embedded databases take their time to start on a busy machine
@@ -23,7 +24,7 @@ afterEach(() => rmSync(dataDir, { recursive: true, force: true }))
 function secondProcess() {
   const file = join(dataDir, 'config.json')
   writeFileSync(file, JSON.stringify({ database: { url: 'embedded', dataDir } }))
-  const env = { PATH: process.env.PATH, PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64') }
+  const env = { ...bare(), PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64') }
   return spawnSync(process.execPath, ['src/cli.ts', 'users', 'list', '--config', file], { env, encoding: 'utf8' })
 }
 

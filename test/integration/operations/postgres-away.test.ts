@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Answer, call, newUser, type TestUser } from '../../support/client.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { startPostgres, type TestPostgres } from '../../support/postgres.ts'
-import { freePort, start, until } from '../../support/processes.ts'
+import { bare, freePort, start, until } from '../../support/processes.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
 describe('while Postgres is gone', () => {
@@ -140,7 +140,7 @@ it('a gateway without its Postgres does not start: exit 1 and the address in the
   const port = await freePort()
   const gateway = start(process.execPath, ['src/cli.ts', 'serve', '--set', 'server.port=0', '--set', 'admin.port=0'], {
     env: {
-      PATH: process.env.PATH,
+      ...bare(),
       PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64'),
       DATABASE_URL: `postgres://gate:s3cr3t-pw@127.0.0.1:${port}/x`,
     },

@@ -6,9 +6,9 @@ import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { query } from '../../support/postgres.ts'
 import { freePort, until } from '../../support/processes.ts'
 import { startRedis, type TestRedis } from '../../support/redis.ts'
+import { times } from '../../support/times.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
-const times = <T>(n: number, make: (i: number) => T): T[] => Array.from({ length: n }, (_, i) => make(i))
 const count = (answers: Answer[], status: number) => answers.filter((a) => a.status === status).length
 const inTurn = async <T>(n: number, make: (i: number) => Promise<T>): Promise<T[]> => {
   const all: T[] = []

@@ -1,23 +1,15 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { raw, statusOf } from '../../support/client.ts'
-import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
+import { useGateway, useUpstream } from '../../support/fixtures.ts'
+import { metric } from '../../support/gateway.ts'
 import { until } from '../../support/processes.ts'
-import { startUpstream, type Upstream } from '../../support/upstream.ts'
 import { connect, type Wire } from '../../support/wire.ts'
 
-let upstream: Upstream
-let gateway: Gateway
-beforeAll(async () => {
-  upstream = await startUpstream()
-  gateway = await startGateway({
-    config: { server: { maxConnections: 5, maxRequestsPerSocket: 3, maxHeaders: 10, maxHeaderBytes: 2048 } },
-    routes: [{ name: 'all', match: { path: '/' }, upstream: [upstream.url], access: 'public' }],
-  })
-})
-afterAll(async () => {
-  await gateway.close()
-  await upstream.close()
-})
+const upstream = useUpstream()
+const gateway = useGateway(() => ({
+  config: { server: { maxConnections: 5, maxRequestsPerSocket: 3, maxHeaders: 10, maxHeaderBytes: 2048 } },
+  routes: [{ name: 'all', match: { path: '/' }, upstream: [upstream.url], access: 'public' }],
+}))
 const GET = 'GET /x HTTP/1.1\r\nHost: a\r\n'
 const answers = (wire: Wire) => wire.text().match(/^HTTP\/1\.1 200/gm)?.length ?? 0
 

@@ -1,20 +1,12 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it } from 'vitest'
 import { call, raw, statusOf } from '../../support/client.ts'
-import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
+import { useGateway, useUpstream } from '../../support/fixtures.ts'
+import { metric } from '../../support/gateway.ts'
 import { until } from '../../support/processes.ts'
-import { startUpstream, type Upstream } from '../../support/upstream.ts'
 import { connect } from '../../support/wire.ts'
 
-let upstream: Upstream
-let gateway: Gateway
-beforeAll(async () => {
-  upstream = await startUpstream()
-  gateway = await startGateway({ routes: [{ name: 'all', match: { path: '/' }, upstream: [upstream.url], access: 'public' }] })
-})
-afterAll(async () => {
-  await gateway.close()
-  await upstream.close()
-})
+const upstream = useUpstream()
+const gateway = useGateway(() => ({ routes: [{ name: 'all', match: { path: '/' }, upstream: [upstream.url], access: 'public' }] }))
 /** Whatever was sent: nothing of it reached the upstream, nothing is left behind, and the next one is served. */
 afterEach(async () => {
   expect(upstream.take()).toEqual([])

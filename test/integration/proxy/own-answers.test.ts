@@ -1,21 +1,12 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { call, newUser, raw } from '../../support/client.ts'
-import { type Gateway, startGateway } from '../../support/gateway.ts'
-import { startUpstream, type Upstream } from '../../support/upstream.ts'
+import { useGateway, useUpstream } from '../../support/fixtures.ts'
 
-let upstream: Upstream
-let gateway: Gateway
-beforeAll(async () => {
-  upstream = await startUpstream()
-  gateway = await startGateway({
-    routes: [{ name: 'public', match: { path: '/public', methods: ['GET'] }, upstream: [upstream.url], access: 'public' }],
-    config: { server: { publicUrl: 'https://gateway.test' } },
-  })
-})
-afterAll(async () => {
-  await gateway.close()
-  await upstream.close()
-})
+const upstream = useUpstream()
+const gateway = useGateway(() => ({
+  routes: [{ name: 'public', match: { path: '/public', methods: ['GET'] }, upstream: [upstream.url], access: 'public' }],
+  config: { server: { publicUrl: 'https://gateway.test' } },
+}))
 const login = (body: unknown, headers: Record<string, string> = {}) => call(gateway, '/auth/login', { body, headers })
 const person = { login: 'ann', password: 'correct horse battery' }
 

@@ -2,10 +2,10 @@ import { once } from 'node:events'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import { Readable, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
+import { afterEach, describe, expect, it } from 'vitest'
+import { useGateway, useUpstream } from '../../support/fixtures.ts'
+import { metric } from '../../support/gateway.ts'
 import { until } from '../../support/processes.ts'
-import { startUpstream, type Upstream } from '../../support/upstream.ts'
 import { connect } from '../../support/wire.ts'
 
 const MIB = 1024 * 1024
@@ -23,47 +23,39 @@ const pieces = (bytes: number) =>
 
 /** What the upstream is doing, by path. */
 const at = new Map<string, { req: IncomingMessage; res: ServerResponse; isAborted: boolean; bytesBefore: number }>()
-let upstream: Upstream
-let gateway: Gateway
-beforeAll(async () => {
-  upstream = await startUpstream(async (req, res) => {
-    const path = req.url!
-    const here = { req, res, isAborted: false, bytesBefore: req.socket.bytesWritten }
-    at.set(path, here)
-    res.on('close', () => {
-      here.isAborted = !res.writableFinished
-    })
-    if (path === '/down') await pipeline(pieces(BIG), res.writeHead(200, { 'content-length': BIG }))
-    else if (path === '/up') {
-      let bytes = 0
-      for await (const chunk of req) bytes += chunk.length
-      res.end(String(bytes))
-    } else if (path.startsWith('/endless')) await pipeline(pieces(Number.MAX_SAFE_INTEGER), res)
-    else if (path.startsWith('/events')) res.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders()
-    else if (path.startsWith('/length')) res.writeHead(200, { 'content-length': 100 }).write('x'.repeat(10))
-    else if (path.startsWith('/chunked')) res.writeHead(200).write('x'.repeat(10))
-    // /silent and /slurp: the request is kept, and nothing is said
-    if (path.startsWith('/slurp')) req.resume()
-    return true
+const upstream = useUpstream(async (req, res) => {
+  const path = req.url!
+  const here = { req, res, isAborted: false, bytesBefore: req.socket.bytesWritten }
+  at.set(path, here)
+  res.on('close', () => {
+    here.isAborted = !res.writableFinished
   })
-  gateway = await startGateway({
-    routes: [
-      // a transfer that stalls is to say so before the test's own time is over
-      {
-        name: 'all',
-        match: { path: '/' },
-        upstream: [upstream.url],
-        access: 'public',
-        body: { maxBytes: BIG },
-        timeouts: { idleMs: 10_000 },
-      },
-    ],
-  })
+  if (path === '/down') await pipeline(pieces(BIG), res.writeHead(200, { 'content-length': BIG }))
+  else if (path === '/up') {
+    let bytes = 0
+    for await (const chunk of req) bytes += chunk.length
+    res.end(String(bytes))
+  } else if (path.startsWith('/endless')) await pipeline(pieces(Number.MAX_SAFE_INTEGER), res)
+  else if (path.startsWith('/events')) res.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders()
+  else if (path.startsWith('/length')) res.writeHead(200, { 'content-length': 100 }).write('x'.repeat(10))
+  else if (path.startsWith('/chunked')) res.writeHead(200).write('x'.repeat(10))
+  // /silent and /slurp: the request is kept, and nothing is said
+  if (path.startsWith('/slurp')) req.resume()
+  return true
 })
-afterAll(async () => {
-  await gateway.close()
-  await upstream.close()
-})
+const gateway = useGateway(() => ({
+  routes: [
+    // a transfer that stalls is to say so before the test's own time is over
+    {
+      name: 'all',
+      match: { path: '/' },
+      upstream: [upstream.url],
+      access: 'public',
+      body: { maxBytes: BIG },
+      timeouts: { idleMs: 10_000 },
+    },
+  ],
+}))
 
 afterEach(() => until(async () => (await metric(gateway, 'portcullis_http_requests_in_flight')) === 0, 'no request in flight'))
 

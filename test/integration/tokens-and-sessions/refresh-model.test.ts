@@ -1,8 +1,8 @@
 /** The refresh family against a model of it in memory: any sequence of what clients, thieves and time do has the outcome that the model foretells. */
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { call, login, newUser, type TestUser } from '../../support/client.ts'
-import { type Gateway, startGateway } from '../../support/gateway.ts'
+import { useGateway } from '../../support/fixtures.ts'
 import { rows } from '../../support/rows.ts'
 import { claimsOf, endGrace, me, refresh } from '../../support/session.ts'
 
@@ -74,11 +74,7 @@ describe.each<[OnRetry, OnReuse]>([
   ['repeat', 'revokeSession'],
   ['repeat', 'revokeUser'],
 ])('with onRetry %s and onReuse %s', (onRetry, onReuse) => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway({ config: { auth: { refresh: { graceSeconds: 300, onRetry, onReuse } } } })
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway({ config: { auth: { refresh: { graceSeconds: 300, onRetry, onReuse } } } })
 
   async function play(steps: Step[]): Promise<void> {
     const user = await newUser(gateway)

@@ -1,15 +1,16 @@
 import { setImmediate as tick } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { type Answer, call, login, newUser } from '../../support/client.ts'
-import { type Gateway, type GatewayOptions, startGateway } from '../../support/gateway.ts'
+import { useGateway } from '../../support/fixtures.ts'
+import { type GatewayOptions, startGateway } from '../../support/gateway.ts'
 import { rows } from '../../support/rows.ts'
 import { claimsOf, endGrace, logout, me, refresh } from '../../support/session.ts'
+import { times } from '../../support/times.ts'
 
 // as many connections as requests at a time: what is raced for are rows, not connections
 const database = { poolSize: 60 }
 const withRefresh = (over: object): GatewayOptions => ({ config: { database, auth: { refresh: { graceSeconds: 300, ...over } } } })
 
-const times = <T>(n: number, make: (i: number) => T): T[] => Array.from({ length: n }, (_, i) => make(i))
 const tally = (answers: Answer[]) => {
   const counts: Record<string, number> = {}
   for (const { status, body } of answers) {
@@ -73,11 +74,7 @@ describe.each(['revokeSession', 'revokeUser'])('with onReuse: %s', (onReuse) => 
 })
 
 describe('refresh and logout', () => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway(withRefresh({}))
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway(withRefresh({}))
 
   /** Refreshes and logs out at once; @returns every token that the client has ever held */
   async function interleave(session: { token: string; refreshToken: string }) {

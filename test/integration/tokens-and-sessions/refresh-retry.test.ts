@@ -1,19 +1,16 @@
 import { randomBytes } from 'node:crypto'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { createRetryErasure } from '../../../src/app/cleanup.ts'
 import { newUser } from '../../support/client.ts'
-import { type Gateway, startGateway } from '../../support/gateway.ts'
+import { useGateway } from '../../support/fixtures.ts'
+import { startGateway } from '../../support/gateway.ts'
 import { rows } from '../../support/rows.ts'
 import { claimsOf, endGrace, me, refresh } from '../../support/session.ts'
 
 const config = { auth: { refresh: { onRetry: 'repeat' } } }
 
 describe.each(['embedded', 'postgres+redis'] as const)('with onRetry: repeat on %s', (stores) => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway({ stores, config })
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway({ stores, config })
 
   const nonces = async (token: string) =>
     (await rows(gateway, 'SELECT 1 AS one FROM refresh_tokens WHERE session_id = $1 AND retry_nonce IS NOT NULL', [claimsOf(token).sid]))

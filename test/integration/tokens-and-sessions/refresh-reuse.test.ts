@@ -1,9 +1,9 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { call, login, newUser } from '../../support/client.ts'
-import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
+import { useGateway, useUpstream } from '../../support/fixtures.ts'
+import { type Gateway, metric } from '../../support/gateway.ts'
 import { rows } from '../../support/rows.ts'
 import { claimsOf, endGrace, me, refresh } from '../../support/session.ts'
-import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
 const audits = (gateway: Gateway, userId: string) =>
   rows(
@@ -13,19 +13,11 @@ const audits = (gateway: Gateway, userId: string) =>
   )
 
 describe.each(['embedded', 'postgres+redis'] as const)('a refresh token that was used before, on %s', (stores) => {
-  let upstream: Upstream
-  let gateway: Gateway
-  beforeAll(async () => {
-    upstream = await startUpstream()
-    gateway = await startGateway({
-      stores,
-      routes: [{ name: 'api', match: { path: '/api' }, upstream: [upstream.url], access: 'authenticated' }],
-    })
-  })
-  afterAll(async () => {
-    await gateway.close()
-    await upstream.close()
-  })
+  const upstream = useUpstream()
+  const gateway = useGateway(() => ({
+    stores,
+    routes: [{ name: 'api', match: { path: '/api' }, upstream: [upstream.url], access: 'authenticated' }],
+  }))
 
   /** Somebody whose first token is spent, and the pair that it was exchanged for. */
   async function spent() {
@@ -110,11 +102,7 @@ describe.each(['embedded', 'postgres+redis'] as const)('a refresh token that was
 })
 
 describe.each(['embedded', 'postgres+redis'] as const)('with onReuse: revokeUser on %s', (stores) => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway({ stores, config: { auth: { refresh: { onReuse: 'revokeUser' } } } })
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway({ stores, config: { auth: { refresh: { onReuse: 'revokeUser' } } } })
 
   it('a reused token ends every session of its user, and of nobody else', async () => {
     const [user, other] = [await newUser(gateway), await newUser(gateway)]

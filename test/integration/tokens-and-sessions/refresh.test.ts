@@ -1,16 +1,12 @@
 import { createHash } from 'node:crypto'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { newUser, type TestUser } from '../../support/client.ts'
-import { type Gateway, startGateway } from '../../support/gateway.ts'
+import { useGateway } from '../../support/fixtures.ts'
 import { dump, rows } from '../../support/rows.ts'
 import { claimsOf, endGrace, logout, me, refresh } from '../../support/session.ts'
 
 describe.each(['embedded', 'postgres+redis'] as const)('refresh on %s', (stores) => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway({ stores })
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway({ stores })
 
   const sessionOf = (user: TestUser): string => claimsOf(user.token).sid
   const expireToken = (user: TestUser) =>

@@ -1,19 +1,15 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { createAccounts } from '../../../src/identity/sessions/account-transaction.ts'
 import type { Revocation } from '../../../src/identity/sessions/revocations.repo.ts'
 import { createRevocations } from '../../../src/identity/sessions/revocations.ts'
 import { COMMAND_LINE } from '../../../src/platform/audit/audit.ts'
 import { login, newUser } from '../../support/client.ts'
-import { type Gateway, startGateway } from '../../support/gateway.ts'
+import { useGateway } from '../../support/fixtures.ts'
 import { rows } from '../../support/rows.ts'
 import { claimsOf, me, pollRevocations, refresh } from '../../support/session.ts'
 
 describe('beyond maxSessions', () => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway()
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway()
 
   it("the end of a session is told as its user's epoch: the map does not grow by sessions", async () => {
     const { db, clock, logger, audit, metrics, config } = gateway.app.platform

@@ -2,6 +2,7 @@ import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { buildApp } from '../../../src/app/app.ts'
 import { call, login, newUser, newUserWithRoles } from '../../support/client.ts'
+import { useGateway, useUpstream } from '../../support/fixtures.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
 import { until } from '../../support/processes.ts'
 import { claimsOf, logout, me, pollRevocations } from '../../support/session.ts'
@@ -16,22 +17,14 @@ const route = (upstream: Upstream, name: string, access: unknown) => ({
 const revokedAnswer = { status: 401, code: 'token_revoked' }
 
 describe('logout', () => {
-  let upstream: Upstream
-  let gateway: Gateway
-  beforeAll(async () => {
-    upstream = await startUpstream()
-    gateway = await startGateway({
-      routes: [
-        route(upstream, 'public', 'public'),
-        route(upstream, 'users', 'authenticated'),
-        route(upstream, 'admins', { roles: ['admin'] }),
-      ],
-    })
-  })
-  afterAll(async () => {
-    await gateway.close()
-    await upstream.close()
-  })
+  const upstream = useUpstream()
+  const gateway = useGateway(() => ({
+    routes: [
+      route(upstream, 'public', 'public'),
+      route(upstream, 'users', 'authenticated'),
+      route(upstream, 'admins', { roles: ['admin'] }),
+    ],
+  }))
 
   it('reaches every proxied route at once, and no other session', async () => {
     const user = await newUserWithRoles(gateway, ['admin'])

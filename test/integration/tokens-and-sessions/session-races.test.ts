@@ -3,22 +3,16 @@
  * `npm run races` plays a thousand; RACES=N and RACE_SEED=S play others.
  */
 import { setImmediate as tick } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { inParallel, type Random, randomOf } from '../../faults/storms/random.ts'
-import { type Answer, call, login, newUser, type TestUser } from '../../support/client.ts'
-import { type Gateway, startGateway } from '../../support/gateway.ts'
+import { type Answer, call, login, newUser, OPERATOR, type TestUser } from '../../support/client.ts'
+import { useGateway } from '../../support/fixtures.ts'
 import { claimsOf, me, refresh } from '../../support/session.ts'
 
 const RACES = Number(process.env.RACES ?? 200)
 const SEED = Number(process.env.RACE_SEED ?? Date.now() % 1_000_000)
 const AT_ONCE = 10
-const BY = { actor: 'test', context: { ip: null, userAgent: null, requestId: null } }
-
-let gateway: Gateway
-beforeAll(async () => {
-  gateway = await startGateway({ config: { database: { poolSize: 60 }, auth: { roles: { user: {}, editor: {} } } } })
-})
-afterAll(() => gateway.close())
+const gateway = useGateway({ config: { database: { poolSize: 60 }, auth: { roles: { user: {}, editor: {} } } } })
 
 /** As a client does that is told 503 and Retry-After. */
 async function patiently(ask: () => Promise<Answer>): Promise<Answer> {
@@ -72,7 +66,7 @@ async function race(random: Random): Promise<string[]> {
   const changingRoles = async () => {
     await aWhile()
     const before = held.map(({ token }) => token)
-    await gateway.app.identity.administration.grant(user.username, 'editor', BY)
+    await gateway.app.identity.administration.grant(user.username, 'editor', OPERATOR)
     for (const token of before)
       if ((await me(gateway, token)) === 200) faults.push('an access token from before a change of roles works after it')
   }

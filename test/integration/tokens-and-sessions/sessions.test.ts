@@ -1,5 +1,6 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { call, login, newUser, type TestUser } from '../../support/client.ts'
+import { useGateway } from '../../support/fixtures.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
 import { rows } from '../../support/rows.ts'
 import { claimsOf, me, refresh } from '../../support/session.ts'
@@ -8,11 +9,7 @@ const sidOf = ({ token }: TestUser): string => claimsOf(token).sid
 const list = async (gateway: Gateway, user: TestUser) => (await call(gateway, '/auth/sessions', { token: user.token })).body.sessions
 
 describe('the own sessions', () => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway()
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway()
   const end = (user: TestUser, id: string) => call(gateway, `/auth/sessions/${id}`, { method: 'DELETE', token: user.token })
 
   it('are listed with device, address and times; the one that asks is marked', async () => {
@@ -71,11 +68,7 @@ describe('the own sessions', () => {
 })
 
 describe('at most three sessions of a user', () => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway({ config: { auth: { sessions: { maxPerUser: 3 } } } })
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway({ config: { auth: { sessions: { maxPerUser: 3 } } } })
 
   it('a fourth login ends the one that was unused for longest', async () => {
     const first = await newUser(gateway)

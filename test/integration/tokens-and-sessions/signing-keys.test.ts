@@ -1,6 +1,7 @@
 import { SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { call, newUser } from '../../support/client.ts'
+import { useGateway } from '../../support/fixtures.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { createDatabase } from '../../support/postgres.ts'
 import { until } from '../../support/processes.ts'
@@ -16,11 +17,7 @@ const activate = (gateway: Gateway) =>
   rows(gateway, `UPDATE signing_keys SET activates_at = clock_timestamp() - interval '1 s' WHERE state = 'next'`)
 
 describe.each(['EdDSA', 'ES256', 'RS256', 'HS256'])('a token signed with %s', (algorithm) => {
-  let gateway: Gateway
-  beforeAll(async () => {
-    gateway = await startGateway({ config: { tokens: { algorithm } } })
-  })
-  afterAll(() => gateway.close())
+  const gateway = useGateway({ config: { tokens: { algorithm } } })
 
   it('says so and works', async () => {
     const { token } = await newUser(gateway)

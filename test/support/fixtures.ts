@@ -1,0 +1,23 @@
+/** What a file or a `describe` has from before its first test to after its last. Name what others need first: they are started in this order. */
+import { afterAll, beforeAll } from 'vitest'
+import { type Gateway, type GatewayOptions, startGateway } from './gateway.ts'
+import { startUpstream, type Upstream } from './upstream.ts'
+
+/** An object that is empty until the tests begin. */
+function fixture<T extends { close(): Promise<void> }>(begin: () => Promise<T>): T {
+  const made = {} as T
+  let close = async () => {}
+  beforeAll(async () => {
+    const started = await begin()
+    close = () => started.close()
+    Object.assign(made, started)
+  })
+  afterAll(() => close())
+  return made
+}
+
+/** @param options a function where they depend on what is started before, such as the address of an upstream */
+export const useGateway = (options: GatewayOptions | (() => GatewayOptions | Promise<GatewayOptions>) = {}): Gateway =>
+  fixture(async () => startGateway(typeof options === 'function' ? await options() : options))
+
+export const useUpstream = (...parameters: Parameters<typeof startUpstream>): Upstream => fixture(() => startUpstream(...parameters))
