@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest'
 import { parse } from 'yaml'
 import { sealAll } from '../support/audit.ts'
+import { type Ran, runCli as run } from '../support/cli.ts'
 import { call } from '../support/client.ts'
 import { basic, post } from '../support/clients.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
@@ -13,7 +14,7 @@ import { createDatabase, query } from '../support/postgres.ts'
 import { freePort, type Running, start, until } from '../support/processes.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
-// a process each: on a busy machine that is slow, and no reason to fail
+// a process is slow to start on a busy machine, which is no reason to fail
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
 
 const NODE = resolve('node_modules/.bin/node')
@@ -29,16 +30,11 @@ const fileWith = (text: string) => {
   return file
 }
 
-interface Ran {
-  code: number | null
-  stdout: string
-  stderr: string
-}
 const spawnCli = (args: string[], env: NodeJS.ProcessEnv = {}, cwd = dir) =>
   start(NODE, [CLI, ...args], { cwd, env: { PATH: process.env.PATH, HOME: dir, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
 
-/** Runs one command to its end, in a folder without a configuration, with nothing but `env` in its environment. */
-async function run(args: string[], env: NodeJS.ProcessEnv = {}, input = '', cwd = dir): Promise<Ran> {
+/** Runs one command to its end as a process, in a folder without a configuration, with nothing but `env` in its environment. */
+async function runProcess(args: string[], env: NodeJS.ProcessEnv = {}, input = '', cwd = dir): Promise<Ran> {
   const { child } = spawnCli(args, env, cwd)
   const out = { stdout: '', stderr: '' }
   for (const name of ['stdout', 'stderr'] as const)
@@ -54,7 +50,7 @@ describe('the command line', () => {
   const commands = ['serve', 'demo', 'check', 'routes', 'migrate', 'keys', 'users', 'clients', 'audit', 'cleanup', 'healthcheck']
 
   it('tells every command in --help', async () => {
-    const { code, stdout } = await run(['--help'])
+    const { code, stdout } = await runProcess(['--help'])
     expect(code).toBe(0)
     for (const command of commands) expect(stdout).toContain(`portcullis ${command}`)
     expect(stdout).toContain('Exit codes: 0 done, 1 failed at run time, 2 wrong usage or configuration')
@@ -64,13 +60,13 @@ describe('the command line', () => {
     const { code, stdout } = await run([command, '--help'])
     expect(code).toBe(0)
     const [usage, ...rest] = stdout.split('\n')
-    expect(usage).toMatch(new RegExp(`^portcullis ${command}\\b`))
+    expect(usage).toMatch(new RegExp(`^Usage: portcullis ${command}\\b`))
     expect(rest.join('\n')).toMatch(new RegExp(`^ {2}(\\S+=\\S+.* )?portcullis ${command}\\b`, 'm'))
   })
 
   it('tells its version', async () => {
     const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
-    expect(await run(['--version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
+    expect(await runProcess(['--version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
   })
 
   it.each([
@@ -95,6 +91,14 @@ describe('the command line', () => {
     expect(stderr).toMatch(told)
     expect(stderr).not.toMatch(/^\s+at /m)
   })
+
+  it('a process exits 2 for wrong usage, with what is wrong and where to look on standard error', async () => {
+    expect(await runProcess(['check', '--confg', 'x.yaml'])).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: 'no such option: --confg; did you mean --config?\nSee: portcullis check --help\n',
+    })
+  })
 })
 
 const ROUTES = `routes:
@@ -114,7 +118,7 @@ describe('check', () => {
 
   it('exits 2 for an invalid one, with every problem and its place', async () => {
     const file = fileWith(bad)
-    const { code, stdout, stderr } = await run(['check', '--config', file])
+    const { code, stdout, stderr } = await runProcess(['check', file])
     expect([code, stdout]).toEqual([2, ''])
     expect(
       stderr
@@ -176,13 +180,13 @@ describe('check', () => {
 
   it('exits 2 for a file that is not there', async () => {
     const { code, stderr } = await run(['check', '--config', 'nowhere.yaml'])
-    expect([code, stderr]).toEqual([2, 'nowhere.yaml: cannot read it: ENOENT\n'])
+    expect([code, stderr]).toEqual([2, 'nowhere.yaml: cannot read it: ENOENT: no such file or directory\n'])
   })
 
   it('reads portcullis.yaml of the folder when it is told none', async () => {
     const folder = mkdtempSync(join(dir, 'folder-'))
     writeFileSync(join(folder, 'portcullis.yaml'), 'log: { level: loud }\n')
-    const { code, stderr } = await run(['check'], {}, '', folder)
+    const { code, stderr } = await runProcess(['check'], {}, '', folder)
     expect([code, stderr.split(': ')[0]]).toEqual([2, 'portcullis.yaml:1:8'])
   })
 })
@@ -284,6 +288,13 @@ describe('beside a running gateway', () => {
         token: body.access_token,
       })
       expect((await api(changed.body.access_token)).status).toBe(200)
+    })
+
+    it('reads a password from the standard input of a process', async () => {
+      const args = ['users', 'create', '--username', 'piped', '--email', 'piped@example.com', '--password-stdin']
+      const { code, stdout, stderr } = await runProcess(args, env, 'plain zebra of pipes\n')
+      expect([code, stderr, JSON.parse(stdout).username]).toEqual([0, '', 'piped'])
+      expect((await login('piped', 'plain zebra of pipes')).status).toBe(200)
     })
 
     it('takes a password from standard input and prints none', async () => {
@@ -430,7 +441,7 @@ describe('beside a running gateway', () => {
       const dry = await run(['users', 'import', file, '--dry-run'], env)
       expect(dry).toEqual({ code: 1, stdout: '{"created":2,"skipped":0,"failed":2}\n', stderr: told })
       expect(await run(['users', 'import', file], env)).toEqual(dry)
-      const again = await run(['users', 'import', '-'], env, `${line('imported-1')}\n${line('imported-4')}\n`)
+      const again = await runProcess(['users', 'import', '-'], env, `${line('imported-1')}\n${line('imported-4')}\n`)
       expect(again).toEqual({
         code: 0,
         stdout: '{"created":1,"skipped":1,"failed":0}\n',
@@ -446,8 +457,8 @@ describe('beside a running gateway', () => {
       expect((await run(['users', 'import'], env)).stderr).toContain('needs a FILE')
     })
 
-    it.each(['grant', 'disable', 'delete', 'show'])('%s exits 2 for nobody', async (action) => {
-      const { code, stderr } = await run(['users', action, 'nobody', 'admin'], env)
+    it.each([['grant', 'admin'], ['disable'], ['delete'], ['show']])('%s exits 2 for nobody', async (action, ...more) => {
+      const { code, stderr } = await run(['users', action, 'nobody', ...more], env)
       expect(code).toBe(2)
       expect(stderr).toContain('no user nobody')
     })
@@ -565,6 +576,14 @@ describe('beside a running gateway', () => {
       expect(await list('--user', body.user.id, '--until', entered.at)).toEqual([made])
       expect(await list('--since', '2100-01-01')).toEqual([])
       expect((await list()).length).toBeGreaterThan(2)
+      const { code, stdout } = await runProcess(['audit', 'export', '--user', body.user.id], env)
+      expect([
+        code,
+        stdout
+          .trimEnd()
+          .split('\n')
+          .map((line) => JSON.parse(line)),
+      ]).toEqual([0, await list('--user', body.user.id)])
     })
 
     it.each([
@@ -590,7 +609,7 @@ describe('beside a running gateway', () => {
   })
 
   it('healthcheck exits 0 while the gateway is ready, and 1 when nobody answers', async () => {
-    const ask = (port: number | string) => run(['healthcheck', '--set', `admin.port=${port}`])
+    const ask = (port: number | string) => runProcess(['healthcheck', '--set', `admin.port=${port}`])
     expect(await ask(new URL(gateway.adminUrl).port)).toEqual({ code: 0, stdout: 'ready\n', stderr: '' })
     expect(await ask(await freePort())).toEqual({ code: 1, stdout: 'no answer\n', stderr: '' })
   })
@@ -660,12 +679,12 @@ describe('serve', () => {
   })
 
   it('exits 2 without a secret key, and with another one than the database was set up with', async () => {
-    const without = await run(['serve'], { DATABASE_URL: env.DATABASE_URL })
+    const without = await runProcess(['serve'], { DATABASE_URL: env.DATABASE_URL })
     expect([without.code, without.stderr]).toEqual([2, expect.stringMatching(/^PORTCULLIS_SECRET_KEY: required: 32 random bytes/)])
     const first = serve('--port', '0')
     await listening(first)
     await first.stop()
-    const wrong = await run(['serve', '--port', '0', '--set', 'admin.port=0'], {
+    const wrong = await runProcess(['serve', '--port', '0', '--set', 'admin.port=0'], {
       ...env,
       PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64'),
     })
@@ -676,7 +695,7 @@ describe('serve', () => {
     const other = await startUpstream()
     const ports = ['server.port=0', 'admin.port=0'].filter((s) => !s.startsWith(setting))
     const args = ['server.host=127.0.0.1', ...ports, `${setting}=${other.port}`].flatMap((s) => ['--set', s])
-    const { code, stderr } = await run(['serve', ...args], env)
+    const { code, stderr } = await runProcess(['serve', ...args], env)
     await other.close()
     expect(code).toBe(1)
     expect(stderr).toContain(`address already in use 127.0.0.1:${other.port}`)
@@ -687,7 +706,7 @@ describe('serve', () => {
 it('an embedded database that another process has open is left alone: exit 1, and the process is named', async () => {
   const gateway = await startGateway({ stores: 'embedded', dataDir: join(dir, 'embedded'), secretKey: KEY })
   const set = ['--set', `database.dataDir=${join(dir, 'embedded')}`, '--set', 'server.port=0', '--set', 'admin.port=0']
-  const { code, stdout, stderr } = await run(['serve', ...set], { PORTCULLIS_SECRET_KEY: KEY })
+  const { code, stdout, stderr } = await runProcess(['serve', ...set], { PORTCULLIS_SECRET_KEY: KEY })
   await gateway.close()
   expect([code, stdout.includes('is listening')]).toEqual([1, false])
   expect(stderr).toMatch(new RegExp(`^the data folder is in use by process ${process.pid} `))
