@@ -13,6 +13,7 @@ import {
   readEnvironment,
   readYaml,
 } from '../platform/config/source.ts'
+import { fileErrorText } from '../platform/lib/errors.ts'
 import { checkConfig } from '../proxy/routing/check-config.ts'
 
 /** Everything that is wrong with a configuration, at once. Exit code 2. */
@@ -72,7 +73,7 @@ function readSource(file: string | undefined): ConfigSource {
   try {
     return readYaml(file, readFileSync(file, 'utf8'))
   } catch (error) {
-    throw new ConfigError([{ where: file, path: '', message: `cannot read it: ${(error as NodeJS.ErrnoException).code ?? error}` }])
+    throw new ConfigError([{ where: file, path: '', message: `cannot read it: ${fileErrorText(error)}` }])
   }
 }
 

@@ -1,80 +1,103 @@
-/** `portcullis audit …`: is the log whole, and all of it. Both only read. */
+/** Is the audit log whole, and all of it. Both commands only read. */
 import { pipeline } from 'node:stream/promises'
-import { canonicalLogin } from '../identity/users/canonical-login.ts'
-import { findUserByLogin } from '../identity/users/users.repo.ts'
-import { readHead } from '../platform/audit/chain.ts'
-import { exportAudit } from '../platform/audit/pages.repo.ts'
-import { verifyAudit } from '../platform/audit/verify.ts'
+import { Command } from 'commander'
 import type { Db } from '../platform/db/database.ts'
-import { isId } from '../platform/lib/ids.ts'
-import { print, UsageError } from '../platform/lib/terminal.ts'
-import { isStorable } from '../platform/lib/timestamps.ts'
-import type { Secrets } from '../platform/vault/secrets.ts'
+import { type ConfigArgs, withConfig } from './configuration.ts'
+import { groupOf, withExamples } from './help.ts'
+import { type Services, withServices } from './services.ts'
+import type { Terminal } from './terminal.ts'
+import { UsageError } from './usage.ts'
 
-export const AUDIT_HELP = `portcullis audit verify|export --config FILE
-
-  portcullis audit verify                exit 0: intact; 1: not, and what was changed, removed, inserted or cut off
-  portcullis audit verify --head HEAD    HEAD from a log line audit_sealed: nothing up to it was changed or cut off
-  portcullis audit export > audit.ndjson
-  portcullis audit export --user LOGIN --event login --since 2026-11-01 --until 2026-12-01T00:00:00Z
-
-A user who was deleted is named by id.`
-
-export interface AuditArgs {
-  values: { head?: string; user?: string; event?: string; since?: string; until?: string }
-  positionals: string[]
+interface VerifyArgs extends ConfigArgs {
+  head?: string
+}
+interface ExportArgs extends ConfigArgs {
+  user?: string
+  event?: string
+  since?: string
+  until?: string
 }
 
-/** @returns the exit code */
-type Run = (stores: { db: Db; secrets: Secrets }) => Promise<number>
+export const auditCommand = (terminal: Terminal): Command =>
+  withExamples(
+    groupOf('audit', 'the audit log', [verifyCommand(terminal), exportCommand(terminal)]),
+    'portcullis audit verify\nportcullis audit export > audit.ndjson',
+  )
 
-/** @throws UsageError */
-export function readAuditCommand({ values, positionals: [action] }: AuditArgs): Run {
-  if (action === 'verify') return readVerify(values)
-  if (action === 'export') return readExport(values)
-  throw new UsageError('audit takes verify or export')
-}
+const verifyCommand = (terminal: Terminal) =>
+  withExamples(
+    withConfig(new Command('verify').description('tells whether rows were changed, removed, inserted or cut off')).option(
+      '--head <HEAD>',
+      'the head of a log line audit_sealed: also checks that the log still reaches it',
+    ),
+    'portcullis audit verify\nportcullis audit verify --head 42:9f86d081…',
+    'Exit code 0: the log is intact. 1: it is not, and every fault is printed.',
+  ).action((args: VerifyArgs) => verify(terminal, args))
 
-function readVerify({ head: text }: AuditArgs['values']): Run {
-  const known = text === undefined ? undefined : readHead(text)
+const exportCommand = (terminal: Terminal) =>
+  withExamples(
+    withConfig(new Command('export').description('prints the audit log, one JSON object a line'))
+      .option('--user <LOGIN>', 'only this user: an e-mail address, a username or an id; a deleted user only by id')
+      .option('--event <EVENT>', 'only this event, for example login')
+      .option('--since <TIME>', 'from this date or instant on')
+      .option('--until <TIME>', 'before this date or instant'),
+    `
+portcullis audit export > audit.ndjson
+portcullis audit export --user ann@example.com --event login --since 2026-11-01 --until 2026-12-01T00:00:00Z
+`,
+  ).action((args: ExportArgs) => exportLog(terminal, args))
+
+/** The database is left at its schema. */
+const reading = (terminal: Terminal, args: ConfigArgs, work: (services: Services) => Promise<void>) =>
+  withServices(terminal, args, work, { needsKeys: false })
+
+async function verify(terminal: Terminal, args: VerifyArgs): Promise<void> {
+  const [{ readHead }, { verifyAudit }] = await Promise.all([import('../platform/audit/chain.ts'), import('../platform/audit/verify.ts')])
+  const known = args.head === undefined ? undefined : readHead(args.head)
   if (known === null) throw new UsageError('--head is <number>:<hash>, as in a log line audit_sealed')
-  return async ({ db, secrets }) => {
-    const found = await verifyAudit(db, secrets, { head: known, tell: ({ kind, detail }) => print(`${kind}: ${detail}`) })
+  await reading(terminal, args, async ({ platform: { db, secrets } }) => {
+    const found = await verifyAudit(db, secrets, { head: known, tell: ({ kind, detail }) => terminal.print(`${kind}: ${detail}`) })
     const { faults, rows, batches, unsealed, erased, removedThrough, head, sealedAt } = found
     const verdict = faults ? `not intact: ${faults} ${faults === 1 ? 'fault' : 'faults'}` : 'intact'
-    print(`${verdict}; ${rows} rows in ${batches} batches, ${unsealed} not sealed yet`)
-    if (removedThrough) print(`removed by retention: batches up to ${removedThrough}`)
-    if (erased) print(`personal data erased: of ${erased} rows`)
-    print(head ? `sealed at ${sealedAt!.toISOString()}\nhead ${head}` : 'nothing was sealed yet')
-    return faults ? 1 : 0
-  }
+    terminal.print(`${verdict}; ${rows} rows in ${batches} batches, ${unsealed} not sealed yet`)
+    if (removedThrough) terminal.print(`removed by retention: batches up to ${removedThrough}`)
+    if (erased) terminal.print(`personal data erased: of ${erased} rows`)
+    terminal.print(head ? `sealed at ${sealedAt!.toISOString()}\nhead ${head}` : 'nothing was sealed yet')
+    if (faults) terminal.exitCode = 1
+  })
 }
 
-function readExport({ user, event, since, until }: AuditArgs['values']): Run {
-  const filter = { event, since: instantOf('since', since), until: instantOf('until', until) }
-  return async ({ db }) => {
+async function exportLog(terminal: Terminal, { user, event, since, until, ...args }: ExportArgs): Promise<void> {
+  const filter = { event, since: await instantOf('since', since), until: await instantOf('until', until) }
+  await reading(terminal, args, async ({ platform: { db } }) => {
+    const { exportAudit } = await import('../platform/audit/pages.repo.ts')
     const userId = user && (await userIdOf(db, user))
     async function* lines() {
       for await (const row of exportAudit(db, { ...filter, userId })) yield `${JSON.stringify(row)}\n`
     }
-    await pipeline(lines, process.stdout, { end: false }).catch((error) => {
+    await pipeline(lines, terminal.io.stdout, { end: false }).catch((error) => {
       // the reader has enough: `| head`
       if (error.code !== 'EPIPE') throw error
     })
-    return 0
-  }
+  })
 }
 
 /** An id is taken as it is: the user may be gone, and the log is not. */
 async function userIdOf(db: Db, login: string): Promise<string> {
+  const [{ isId }, { canonicalLogin }, { findUserByLogin }] = await Promise.all([
+    import('../platform/lib/ids.ts'),
+    import('../identity/users/canonical-login.ts'),
+    import('../identity/users/users.repo.ts'),
+  ])
   if (isId(login.toLowerCase())) return login.toLowerCase()
   const user = await findUserByLogin(db, canonicalLogin(login))
   if (!user) throw new UsageError(`no user ${login}`)
   return user.id
 }
 
-function instantOf(flag: string, text: string | undefined): Date | undefined {
+async function instantOf(flag: string, text: string | undefined): Promise<Date | undefined> {
   if (text === undefined) return undefined
+  const { isStorable } = await import('../platform/lib/timestamps.ts')
   const instant = new Date(text)
   if (!/^\d{4}-\d\d-\d\d/.test(text) || !isStorable(instant))
     throw new UsageError(`--${flag} is a date or an instant: 2026-11-01, 2026-11-01T12:00:00Z`)

@@ -1,60 +1,117 @@
-/** `portcullis clients …`: machine clients, by command. */
 import { readFileSync } from 'node:fs'
-import type { Clients } from '../identity/oauth/clients.service.ts'
-import { print, table, UsageError } from '../platform/lib/terminal.ts'
-import { BY_OPERATOR } from './users.ts'
+import { Command } from 'commander'
+import { type ConfigArgs, withConfig } from './configuration.ts'
+import { groupOf, withExamples } from './help.ts'
+import { type Services, withServices } from './services.ts'
+import { type Terminal, table } from './terminal.ts'
+import { cannotRead, collect, UsageError } from './usage.ts'
 
-export const CLIENTS_HELP = `portcullis clients create|list|disable|enable|delete|rotate-secret --config FILE
-
-  portcullis clients create --name billing --role service --scope introspect     prints the secret, once
-  portcullis clients create --name meter-7 --jwks public-keys.json               RFC 7517; the client signs assertions
-  portcullis clients list [--json]
-  portcullis clients rotate-secret CLIENT    CLIENT is an id or a name; its tokens end with each of these
-  portcullis clients disable CLIENT
-  portcullis clients enable CLIENT
-  portcullis clients delete CLIENT`
-
-export interface ClientsArgs {
-  values: { json?: boolean; name?: string; role?: string[]; scope?: string[]; jwks?: string }
-  positionals: string[]
+interface CreateArgs extends ConfigArgs {
+  name?: string
+  role?: string[]
+  scope?: string[]
+  jwks?: string
+}
+interface ListArgs extends ConfigArgs {
+  json?: boolean
 }
 
-type Run = (clients: Clients) => Promise<void>
-
-const CHANGES: Record<string, (clients: Clients, ref: string) => Promise<unknown>> = {
-  disable: (clients, ref) => clients.disable(ref, BY_OPERATOR),
-  enable: (clients, ref) => clients.enable(ref, BY_OPERATOR),
-  'rotate-secret': (clients, ref) => clients.rotateSecret(ref, BY_OPERATOR),
+/** What is done to one client, named by id or by name. Its result is printed. */
+interface Change {
+  name: string
+  description: string
+  apply(services: Services, client: string): Promise<unknown>
 }
 
-/** @throws UsageError */
-export function readClientsCommand({ values, positionals }: ClientsArgs): Run {
-  const [action = '', ref = ''] = positionals
-  if (action === 'create') return readCreate(values)
-  if (action === 'list')
-    return async (clients) => {
+const CHANGES: readonly Change[] = [
+  {
+    name: 'disable',
+    description: 'disables a client; its tokens end',
+    apply: ({ identity: { clients }, by }, client) => clients.disable(client, by),
+  },
+  {
+    name: 'enable',
+    description: 'enables a disabled client',
+    apply: ({ identity: { clients }, by }, client) => clients.enable(client, by),
+  },
+  {
+    name: 'delete',
+    description: 'deletes a client; its tokens end',
+    apply: ({ identity: { clients }, by }, client) => clients.remove(client, by),
+  },
+  {
+    name: 'rotate-secret',
+    description: 'prints a new secret, once; the tokens of the client end',
+    apply: ({ identity: { clients }, by }, client) => clients.rotateSecret(client, by),
+  },
+]
+
+export function clientsCommand(terminal: Terminal): Command {
+  const group = groupOf('clients', 'machine clients', [
+    createCommand(terminal),
+    listCommand(terminal),
+    ...CHANGES.map((change) => changeCommand(terminal, change)),
+  ])
+  return withExamples(
+    group,
+    'portcullis clients create --name billing --role service --scope introspect\nportcullis clients rotate-secret billing',
+  )
+}
+
+const createCommand = (terminal: Terminal) =>
+  withExamples(
+    withConfig(new Command('create').description('registers a client and prints its secret, once'))
+      .option('--name <NAME>', 'required; unique among the clients')
+      .option('--role <ROLE>', 'a role of auth.roles; may be repeated', collect)
+      .option('--scope <SCOPE>', 'a scope that the client may ask for; may be repeated', collect)
+      .option('--jwks <FILE>', 'the public keys (RFC 7517) of a client that signs assertions instead of a secret'),
+    `
+portcullis clients create --name billing --role service --scope introspect
+portcullis clients create --name meter-7 --jwks public-keys.json
+`,
+  ).action(async ({ name, role = [], scope = [], jwks, ...args }: CreateArgs) => {
+    if (!name) throw new UsageError('clients create needs --name')
+    const input = { name, roles: role, scopes: scope, ...(jwks === undefined ? {} : { jwks: readKeys(jwks) }) }
+    await withServices(terminal, args, async ({ identity: { clients }, by }) =>
+      terminal.print(JSON.stringify(await clients.create(input, by))),
+    )
+  })
+
+const listCommand = (terminal: Terminal) =>
+  withExamples(
+    withConfig(new Command('list').description('prints the clients')).option('--json', 'print JSON instead of a table'),
+    'portcullis clients list\nportcullis clients list --json',
+  ).action(({ json, ...args }: ListArgs) =>
+    withServices(terminal, args, async ({ identity: { clients } }) => {
       const rows = (await clients.list()).map(({ jwks: _, ...c }) => ({ ...c, roles: c.roles.join(','), scopes: c.scopes.join(' ') }))
-      print(values.json ? JSON.stringify(rows) : table(rows))
-    }
-  const change = CHANGES[action]
-  if (!change && action !== 'delete') throw new UsageError('clients takes create, list, disable, enable, delete or rotate-secret')
-  if (!ref) throw new UsageError(`clients ${action} needs a CLIENT`)
-  return async (clients) => {
-    if (change) print(JSON.stringify(await change(clients, ref)))
-    else await clients.remove(ref, BY_OPERATOR)
+      terminal.print(json ? JSON.stringify(rows) : table(rows))
+    }),
+  )
+
+const changeCommand = (terminal: Terminal, { name, description, apply }: Change) =>
+  withExamples(
+    withConfig(new Command(name).description(description).argument('<CLIENT>', 'the id or the name of the client')),
+    `portcullis clients ${name} billing`,
+  ).action((client: string, args: ConfigArgs) =>
+    withServices(terminal, args, async (services) => {
+      const result = await apply(services, client)
+      if (result !== undefined) terminal.print(JSON.stringify(result))
+    }),
+  )
+
+function readKeys(file: string) {
+  const text = readText(file)
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new UsageError(`--jwks ${file}: is not valid JSON: ${(error as Error).message}`)
   }
 }
 
-function readCreate({ name, role: roles = [], scope: scopes = [], jwks }: ClientsArgs['values']): Run {
-  if (!name) throw new UsageError('clients create needs --name')
-  const input = { name, roles, scopes, ...(jwks === undefined ? {} : { jwks: readJson('jwks', jwks) }) }
-  return async (clients) => print(JSON.stringify(await clients.create(input, BY_OPERATOR)))
-}
-
-function readJson(flag: string, file: string) {
+function readText(file: string): string {
   try {
-    return JSON.parse(readFileSync(file, 'utf8'))
+    return readFileSync(file, 'utf8')
   } catch (error) {
-    throw new UsageError(`--${flag}: ${(error as Error).message}`)
+    throw cannotRead(`--jwks ${file}`, error)
   }
 }

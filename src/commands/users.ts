@@ -1,160 +1,250 @@
-/** `portcullis users …`: the actions of the administration, by command. */
+/** The acts of the administration. Each of them is also a request under /auth/admin/users. */
 import { open } from 'node:fs/promises'
 import { createInterface } from 'node:readline/promises'
-import type { Administration } from '../identity/admin/administration.service.ts'
-import type { Actor } from '../identity/admin/audited-action.ts'
-import type { ImportUsers } from '../identity/admin/import.service.ts'
-import { managedViewOf } from '../identity/admin/views.ts'
-import type { User, UserFilter } from '../identity/users/users.repo.ts'
-import { COMMAND_LINE } from '../platform/audit/audit.ts'
-import { causeText } from '../platform/lib/errors.ts'
-import { complain, print, table, UsageError } from '../platform/lib/terminal.ts'
+import type { Readable } from 'node:stream'
+import { Command } from 'commander'
+import type { User } from '../identity/users/users.repo.ts'
+import { type ConfigArgs, withConfig } from './configuration.ts'
+import { groupOf, withExamples } from './help.ts'
+import { type Services, withServices } from './services.ts'
+import { type Terminal, table } from './terminal.ts'
+import { cannotRead, collect, readNumber, UsageError } from './usage.ts'
 
-export const USERS_HELP = `portcullis users ACTION --config FILE
-
-  portcullis users create --email ann@example.com --username ann --role admin     prints a generated password
-  portcullis users create --email bob@example.com --username bob --password-stdin < file
-  portcullis users list [--search TEXT] [--role ROLE] [--limit N] [--json]        newest first; TEXT is a part of a name or address, or an id
-  portcullis users show LOGIN                LOGIN is an e-mail address, a username or an id
-  portcullis users grant LOGIN ROLE          a role of auth.roles
-  portcullis users revoke LOGIN ROLE
-  portcullis users disable LOGIN             ends every session
-  portcullis users enable LOGIN
-  portcullis users unlock LOGIN              failed logins and codes so far count no more
-  portcullis users end-sessions LOGIN
-  portcullis users force-password-change LOGIN    ends every session; the next one must begin with a new password
-  portcullis users reset-factor LOGIN        ends every session, removes the second factor and its backup codes, tells the user by mail
-  portcullis users delete LOGIN              with all personal data; the audit log stays whole
-  portcullis users import FILE [--dry-run]   FILE (- for standard input) has a JSON object a line:
-      username, email; if you like email_verified, password_hash, password_must_change, roles, disabled, created_at, id
-      password_hash: bcrypt or Argon2id (PHC string), renewed at the first login; none: a mailed link sets the first password
-      Who is there already is skipped, so that it can be run again; every bad line is told, and then it exits 1
-
-Nothing takes away the last admin.`
-
-export interface UsersArgs {
-  values: {
-    json?: boolean
-    search?: string
-    limit?: string
-    email?: string
-    username?: string
-    role?: string[]
-    'password-stdin'?: boolean
-    'dry-run'?: boolean
-  }
-  positionals: string[]
+interface CreateArgs extends ConfigArgs {
+  email?: string
+  username?: string
+  role?: string[]
+  passwordStdin?: boolean
+}
+interface ListArgs extends ConfigArgs {
+  search?: string
+  role?: string
+  limit?: string
+  json?: boolean
+}
+interface ImportArgs extends ConfigArgs {
+  dryRun?: boolean
 }
 
-interface Services {
-  administration: Administration
-  importUsers: ImportUsers
+/** What is done to one account. The account is printed as it is then. */
+interface Change {
+  name: string
+  description: string
+  apply(services: Services, login: string): Promise<User>
+}
+interface RoleChange {
+  name: string
+  description: string
+  apply(services: Services, login: string, role: string): Promise<User>
 }
 
-/** @returns the exit code */
-type Run = (services: Services) => Promise<number>
-
-export const BY_OPERATOR: Actor = { actor: 'command line', context: COMMAND_LINE }
-const DEFAULT_LIMIT = '1000'
-
-const CHANGES: Record<string, (administration: Administration, login: string) => Promise<User>> = {
-  show: (a, login) => a.find(login),
-  disable: (a, login) => a.disable(login, BY_OPERATOR),
-  enable: (a, login) => a.enable(login, BY_OPERATOR),
-  unlock: (a, login) => a.unlock(login, BY_OPERATOR),
-  'end-sessions': (a, login) => a.endSessions(login, BY_OPERATOR),
-  'force-password-change': (a, login) => a.forcePasswordChange(login, BY_OPERATOR),
-  'reset-factor': (a, login) => a.resetFactor(login, BY_OPERATOR),
+const SHOW: Change = {
+  name: 'show',
+  description: 'prints an account',
+  apply: ({ identity: { administration } }, login) => administration.find(login),
 }
-const ROLE_CHANGES: Record<string, (administration: Administration, login: string, role: string) => Promise<User>> = {
-  grant: (a, login, role) => a.grant(login, role, BY_OPERATOR),
-  revoke: (a, login, role) => a.revoke(login, role, BY_OPERATOR),
-}
-const ACTIONS = ['create', 'import', 'list', ...Object.keys(CHANGES), ...Object.keys(ROLE_CHANGES), 'delete']
+const ROLE_CHANGES: readonly RoleChange[] = [
+  {
+    name: 'grant',
+    description: 'gives a role to an account',
+    apply: ({ identity: { administration }, by }, login, role) => administration.grant(login, role, by),
+  },
+  {
+    name: 'revoke',
+    description: 'takes a role from an account',
+    apply: ({ identity: { administration }, by }, login, role) => administration.revoke(login, role, by),
+  },
+]
+const CHANGES: readonly Change[] = [
+  {
+    name: 'disable',
+    description: 'disables an account and ends all its sessions',
+    apply: ({ identity: { administration }, by }, login) => administration.disable(login, by),
+  },
+  {
+    name: 'enable',
+    description: 'enables a disabled account',
+    apply: ({ identity: { administration }, by }, login) => administration.enable(login, by),
+  },
+  {
+    name: 'unlock',
+    description: 'forgets the failed logins and codes of an account',
+    apply: ({ identity: { administration }, by }, login) => administration.unlock(login, by),
+  },
+  {
+    name: 'end-sessions',
+    description: 'ends all sessions of an account',
+    apply: ({ identity: { administration }, by }, login) => administration.endSessions(login, by),
+  },
+  {
+    name: 'force-password-change',
+    description: 'ends all sessions; the next session must start with a new password',
+    apply: ({ identity: { administration }, by }, login) => administration.forcePasswordChange(login, by),
+  },
+  {
+    name: 'reset-factor',
+    description: 'ends all sessions, removes the second factor and its backup codes, and tells the user by mail',
+    apply: ({ identity: { administration }, by }, login) => administration.resetFactor(login, by),
+  },
+]
 
-const done =
-  (work: (services: Services) => Promise<unknown>): Run =>
-  async (services) => {
-    await work(services)
-    return 0
-  }
-const printUser = (user: User, more: object = {}) => print(JSON.stringify({ ...managedViewOf(user), ...more }))
-
-/** Reads the arguments. A fault in them is reported before the stores are opened. @throws UsageError */
-export async function readUsersCommand({ values, positionals }: UsersArgs): Promise<Run> {
-  const [action = '', login = '', role = ''] = positionals
-  if (!ACTIONS.includes(action)) throw new UsageError(`users takes ${ACTIONS.slice(0, -1).join(', ')} or ${ACTIONS.at(-1)}`)
-  if (action === 'create') return readCreate(values)
-  if (action === 'import') return readImport(values, login)
-  if (action === 'list') return readList(values)
-  if (!login) throw new UsageError(`users ${action} needs a LOGIN`)
-  if (action === 'delete')
-    return done(async ({ administration }) => {
-      const { id } = await administration.find(login)
-      await administration.remove(id, BY_OPERATOR)
-      print(JSON.stringify({ id, deleted: true }))
-    })
-  const [changeRole, change] = [ROLE_CHANGES[action], CHANGES[action]]
-  if (changeRole && !role) throw new UsageError(`users ${action} needs a LOGIN and a ROLE`)
-  return done(async ({ administration }) =>
-    printUser(changeRole ? await changeRole(administration, login, role) : await change!(administration, login)),
+export function usersCommand(terminal: Terminal): Command {
+  const group = groupOf('users', 'accounts', [
+    createCommand(terminal),
+    importCommand(terminal),
+    listCommand(terminal),
+    changeCommand(terminal, SHOW),
+    ...ROLE_CHANGES.map((change) => roleCommand(terminal, change)),
+    ...CHANGES.map((change) => changeCommand(terminal, change)),
+    deleteCommand(terminal),
+  ])
+  return withExamples(
+    group,
+    `
+portcullis users create --email ann@example.com --username ann --role admin
+portcullis users list --search ann
+portcullis users disable ann@example.com
+`,
+    'Nothing takes away the last admin.',
   )
 }
 
-function readCreate({ email, username, role: roles = ['user'], 'password-stdin': isGiven }: UsersArgs['values']): Run {
-  if (!email || !username) throw new UsageError('users create needs --email and --username')
-  return done(async ({ administration }) => {
-    const given = isGiven ? await readLine() : undefined
-    // a password that was shown must be changed
-    const input = { username, email, password: given, roles, mustChangePassword: given === undefined }
-    const { user, password } = await administration.create(input, BY_OPERATOR)
-    printUser(user, password === null ? {} : { password })
-  })
+const withLogin = (command: Command) => withConfig(command.argument('<LOGIN>', 'an e-mail address, a username or an id'))
+
+async function printUser({ print }: Terminal, user: User, more: object = {}): Promise<void> {
+  const { managedViewOf } = await import('../identity/admin/views.ts')
+  print(JSON.stringify({ ...managedViewOf(user), ...more }))
 }
 
-function readList({ search, role, limit = DEFAULT_LIMIT, json }: UsersArgs['values']): Run {
-  if (!/^[1-9]\d{0,8}$/.test(limit)) throw new UsageError('--limit takes a number')
-  if (role && role.length > 1) throw new UsageError('users list takes one --role')
-  const filter: UserFilter = { search, role: role?.[0] }
-  return done(async ({ administration }) => {
-    const { users, nextCursor } = await administration.list(filter, Number(limit))
-    const rows = users.map((u) => ({
-      id: u.id,
-      username: u.username,
-      email: u.email,
-      roles: u.roles.join(','),
-      disabled: u.disabled_at !== null,
-      last_login: u.last_login_at?.toISOString() ?? '-',
-    }))
-    print(json ? JSON.stringify(rows) : table(rows))
-    if (nextCursor) complain(`there are more than ${limit}: narrow it down with --search or --role, or raise --limit`)
-  })
-}
+const changeCommand = (terminal: Terminal, { name, description, apply }: Change) =>
+  withExamples(
+    withLogin(new Command(name).description(description)),
+    `portcullis users ${name} ann\nportcullis users ${name} ann@example.com`,
+  ).action((login: string, args: ConfigArgs) =>
+    withServices(terminal, args, async (services) => printUser(terminal, await apply(services, login))),
+  )
 
-async function readImport({ 'dry-run': isDryRun = false }: UsersArgs['values'], file: string): Promise<Run> {
-  if (!file) throw new UsageError('users import needs a FILE, or - for standard input')
-  const input = file === '-' ? process.stdin : await openFile(file)
-  return async ({ importUsers }) => {
-    const summary = await importUsers(input, {
-      isDryRun,
-      by: BY_OPERATOR,
-      report: (line, text) => complain(`line ${line}: ${text}`),
-      progress: (lines) => process.stderr.isTTY && complain(`${lines} lines`),
+const roleCommand = (terminal: Terminal, { name, description, apply }: RoleChange) =>
+  withExamples(
+    withConfig(
+      new Command(name)
+        .description(description)
+        .argument('<LOGIN>', 'an e-mail address, a username or an id')
+        .argument('<ROLE>', 'a role of auth.roles'),
+    ),
+    `portcullis users ${name} ann@example.com admin`,
+    name === 'revoke' ? 'Nothing takes away the last admin.' : '',
+  ).action((login: string, role: string, args: ConfigArgs) =>
+    withServices(terminal, args, async (services) => printUser(terminal, await apply(services, login, role))),
+  )
+
+const deleteCommand = (terminal: Terminal) =>
+  withExamples(
+    withLogin(new Command('delete').description('deletes an account with all personal data; the audit log stays whole')),
+    'portcullis users delete ann@example.com',
+  ).action((login: string, args: ConfigArgs) =>
+    withServices(terminal, args, async ({ identity: { administration }, by }) => {
+      const { id } = await administration.find(login)
+      await administration.remove(id, by)
+      terminal.print(JSON.stringify({ id, deleted: true }))
+    }),
+  )
+
+const createCommand = (terminal: Terminal) =>
+  withExamples(
+    withConfig(new Command('create').description('creates an account and prints a generated password'))
+      .option('--email <EMAIL>', 'required')
+      .option('--username <NAME>', 'required')
+      .option('--role <ROLE>', 'a role of auth.roles; may be repeated (default: user)', collect)
+      .option('--password-stdin', 'read the password from the first line of standard input; none is printed'),
+    `
+portcullis users create --email ann@example.com --username ann --role admin
+portcullis users create --email bob@example.com --username bob --password-stdin < file
+`,
+    'A generated password must be changed at the first login.',
+  ).action(async ({ email, username, role: roles = ['user'], passwordStdin = false, ...args }: CreateArgs) => {
+    if (!email || !username) throw new UsageError('users create needs --email and --username')
+    await withServices(terminal, args, async ({ identity: { administration }, by }) => {
+      const given = passwordStdin ? await readLine(terminal.io.stdin) : undefined
+      // a password that was shown must be changed
+      const input = { username, email, password: given, roles, mustChangePassword: given === undefined }
+      const { user, password } = await administration.create(input, by)
+      await printUser(terminal, user, password === null ? {} : { password })
     })
-    print(JSON.stringify(summary))
-    return summary.failed ? 1 : 0
-  }
-}
+  })
+
+const DEFAULT_LIMIT = '1000'
+const MAX_LIMIT = 999_999_999
+
+const listCommand = (terminal: Terminal) =>
+  withExamples(
+    withConfig(new Command('list').description('prints accounts, newest first'))
+      .option('--search <TEXT>', 'only accounts with this text in their username or e-mail address, or with this id')
+      .option('--role <ROLE>', 'only accounts with this role')
+      .option('--limit <N>', `at most this many (default: ${DEFAULT_LIMIT})`)
+      .option('--json', 'print JSON instead of a table'),
+    `
+portcullis users list
+portcullis users list --search example.com --role admin --limit 20 --json
+`,
+  ).action(async ({ search, role, limit: text = DEFAULT_LIMIT, json, ...args }: ListArgs) => {
+    const limit = readNumber('--limit', text, { min: 1, max: MAX_LIMIT })
+    await withServices(terminal, args, async ({ identity: { administration } }) => {
+      const { users, nextCursor } = await administration.list({ search, role }, limit)
+      const rows = users.map((u) => ({
+        id: u.id,
+        username: u.username,
+        email: u.email,
+        roles: u.roles.join(','),
+        disabled: u.disabled_at !== null,
+        last_login: u.last_login_at?.toISOString() ?? '-',
+      }))
+      terminal.print(json ? JSON.stringify(rows) : table(rows))
+      if (nextCursor) terminal.complain(`there are more than ${limit}: narrow it down with --search or --role, or raise --limit`)
+    })
+  })
+
+const importCommand = (terminal: Terminal) =>
+  withExamples(
+    withConfig(
+      new Command('import').description('creates accounts from a file').argument('<FILE>', 'one JSON object a line; - for standard input'),
+    ).option('--dry-run', 'check every line and create nothing'),
+    `
+portcullis users import users.ndjson --dry-run
+portcullis users import - < users.ndjson
+`,
+    `Fields of a line:
+  username, email    required
+  email_verified, password_must_change, roles, disabled, created_at, id
+  password_hash      bcrypt or Argon2id (PHC string); renewed at the first login.
+                     Without it the user sets the first password by a mailed link.
+
+An account that exists already is skipped, so the same file can be imported again.
+Every bad line is reported, and the exit code is then 1.`,
+  ).action(async (file: string, { dryRun: isDryRun = false, ...args }: ImportArgs) => {
+    const { io, complain, print } = terminal
+    const input = file === '-' ? io.stdin : await openFile(file)
+    await withServices(terminal, args, async ({ identity: { importUsers }, by }) => {
+      const summary = await importUsers(input, {
+        isDryRun,
+        by,
+        report: (line, text) => complain(`line ${line}: ${text}`),
+        progress: (lines) => io.stderr.isTTY && complain(`${lines} lines`),
+      })
+      print(JSON.stringify(summary))
+      if (summary.failed) terminal.exitCode = 1
+    })
+  })
 
 async function openFile(path: string) {
   try {
     return (await open(path)).createReadStream()
   } catch (error) {
-    throw new UsageError(`${path}: ${causeText(error)}`)
+    throw cannotRead(path, error)
   }
 }
 
-async function readLine(): Promise<string> {
-  for await (const line of createInterface({ input: process.stdin })) return line
+async function readLine(input: Readable): Promise<string> {
+  for await (const line of createInterface({ input })) return line
   throw new UsageError('--password-stdin: nothing came')
 }

@@ -159,6 +159,9 @@ export function causeText(error: unknown): string {
   return parts.join(': ')
 }
 
+/** The text of a file system error without its call and path: `ENOENT: no such file or directory`. */
+export const fileErrorText = (error: unknown): string => (error instanceof Error ? error.message.split(', ')[0]! : String(error))
+
 /** Every code with its status and standard sentence, for documentation. */
 export const errorCatalogue = (): { code: ErrorCode; status: number; detail: string }[] =>
   Object.entries(catalogue).map(([code, [status, , detail]]) => ({ code: code as ErrorCode, status, detail }))

@@ -1,21 +1,24 @@
 import { generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest'
 import { parse } from 'yaml'
 import { sealAll } from '../../support/audit.ts'
-import { type Ran, runAlone, spawnCli, startCliHost } from '../../support/cli.ts'
+import { type Ran, runCli as run } from '../../support/cli.ts'
 import { call } from '../../support/client.ts'
 import { basic, post } from '../../support/clients.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
 import { createDatabase, query } from '../../support/postgres.ts'
-import { freePort, type Running, until } from '../../support/processes.ts'
+import { freePort, type Running, start, until } from '../../support/processes.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
-// a process each: on a busy machine that is slow, and no reason to fail
+// a process is slow to start on a busy machine, which is no reason to fail
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
 
+const NODE = resolve('node_modules/.bin/node')
+const CLI = resolve('src/cli.ts')
 const KEY = randomBytes(32).toString('base64')
 const dir = mkdtempSync(join(tmpdir(), 'portcullis-cli-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
@@ -27,19 +30,27 @@ const fileWith = (text: string) => {
   return file
 }
 
-const host = startCliHost()
-afterAll(() => host.close())
+const spawnCli = (args: string[], env: NodeJS.ProcessEnv = {}, cwd = dir) =>
+  start(NODE, [CLI, ...args], { cwd, env: { PATH: process.env.PATH, HOME: dir, ...env }, stdio: ['pipe', 'pipe', 'pipe'] })
 
-/** Runs one command to its end, in a folder without a configuration, with nothing but `env` in its environment. */
-const run = (args: string[], env: NodeJS.ProcessEnv = {}, input = '', cwd = dir): Promise<Ran> => host.run(args, env, input, cwd)
-/** The same in a process of its own: of each kind of command at least once. */
-const alone = (args: string[], env: NodeJS.ProcessEnv = {}, input = '', cwd = dir): Promise<Ran> => runAlone(args, env, input, cwd)
+/** Runs one command to its end as a process, in a folder without a configuration, with nothing but `env` in its environment. */
+async function runProcess(args: string[], env: NodeJS.ProcessEnv = {}, input = '', cwd = dir): Promise<Ran> {
+  const { child } = spawnCli(args, env, cwd)
+  const out = { stdout: '', stderr: '' }
+  for (const name of ['stdout', 'stderr'] as const)
+    child[name]!.on('data', (chunk) => {
+      out[name] += chunk
+    })
+  child.stdin!.on('error', () => {}).end(input)
+  const [code] = await once(child, 'close')
+  return { code, ...out }
+}
 
 describe('the command line', () => {
   const commands = ['serve', 'demo', 'check', 'routes', 'migrate', 'keys', 'users', 'clients', 'audit', 'cleanup', 'healthcheck']
 
   it('tells every command in --help', async () => {
-    const { code, stdout } = await alone(['--help'])
+    const { code, stdout } = await runProcess(['--help'])
     expect(code).toBe(0)
     for (const command of commands) expect(stdout).toContain(`portcullis ${command}`)
     expect(stdout).toContain('Exit codes: 0 done, 1 failed at run time, 2 wrong usage or configuration')
@@ -49,13 +60,13 @@ describe('the command line', () => {
     const { code, stdout } = await run([command, '--help'])
     expect(code).toBe(0)
     const [usage, ...rest] = stdout.split('\n')
-    expect(usage).toMatch(new RegExp(`^portcullis ${command}\\b`))
+    expect(usage).toMatch(new RegExp(`^Usage: portcullis ${command}\\b`))
     expect(rest.join('\n')).toMatch(new RegExp(`^ {2}(\\S+=\\S+.* )?portcullis ${command}\\b`, 'm'))
   })
 
   it('tells its version', async () => {
     const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
-    expect(await alone(['--version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
+    expect(await runProcess(['--version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
   })
 
   it.each([
@@ -80,6 +91,14 @@ describe('the command line', () => {
     expect(stderr).toMatch(told)
     expect(stderr).not.toMatch(/^\s+at /m)
   })
+
+  it('a process exits 2 for wrong usage, with what is wrong and where to look on standard error', async () => {
+    expect(await runProcess(['check', '--confg', 'x.yaml'])).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: 'no such option: --confg; did you mean --config?\nSee: portcullis check --help\n',
+    })
+  })
 })
 
 const ROUTES = `routes:
@@ -92,14 +111,14 @@ describe('check', () => {
   const bad = 'server: { prot: 1 }\nlog: { level: loud }\nroutes:\n  - { name: a, match: { path: /a }, upstream: ["http://h"] }\n'
 
   it('exits 0 for a valid file, and needs no secrets', async () => {
-    const { code, stdout } = await alone(['check', '--config', fileWith(ROUTES)])
+    const { code, stdout } = await run(['check', '--config', fileWith(ROUTES)])
     expect([code, stdout]).toEqual([0, 'the configuration is valid\n'])
     expect((await run(['check', '-c', fileWith(ROUTES), '--json'])).stdout).toBe('{"ok":true,"problems":[],"warnings":[]}\n')
   })
 
   it('exits 2 for an invalid one, with every problem and its place', async () => {
     const file = fileWith(bad)
-    const { code, stdout, stderr } = await alone(['check', '--config', file])
+    const { code, stdout, stderr } = await runProcess(['check', file])
     expect([code, stdout]).toEqual([2, ''])
     expect(
       stderr
@@ -131,7 +150,7 @@ describe('check', () => {
   })
 
   it('--print shows all defaults, as a file that is valid again', async () => {
-    const { code, stdout } = await alone(['check', '--config', fileWith(ROUTES), '--print', '--port', '1234'])
+    const { code, stdout } = await run(['check', '--config', fileWith(ROUTES), '--print', '--port', '1234'])
     expect(code).toBe(0)
     expect(parse(stdout)).toMatchObject({
       server: { port: 1234, workers: 'auto' },
@@ -161,20 +180,20 @@ describe('check', () => {
 
   it('exits 2 for a file that is not there', async () => {
     const { code, stderr } = await run(['check', '--config', 'nowhere.yaml'])
-    expect([code, stderr]).toEqual([2, 'nowhere.yaml: cannot read it: ENOENT\n'])
+    expect([code, stderr]).toEqual([2, 'nowhere.yaml: cannot read it: ENOENT: no such file or directory\n'])
   })
 
   it('reads portcullis.yaml of the folder when it is told none', async () => {
     const folder = mkdtempSync(join(dir, 'folder-'))
     writeFileSync(join(folder, 'portcullis.yaml'), 'log: { level: loud }\n')
-    const { code, stderr } = await run(['check'], {}, '', folder)
+    const { code, stderr } = await runProcess(['check'], {}, '', folder)
     expect([code, stderr.split(': ')[0]]).toEqual([2, 'portcullis.yaml:1:8'])
   })
 })
 
 describe('routes', () => {
   it('shows a table, in the order in which they are matched', async () => {
-    const { code, stdout } = await alone(['routes', '--config', fileWith(ROUTES)])
+    const { code, stdout } = await run(['routes', '--config', fileWith(ROUTES)])
     expect(code).toBe(0)
     expect(
       stdout
@@ -202,7 +221,7 @@ describe('migrate', () => {
     await query(inject('postgresUrl'), `CREATE DATABASE ${name}`)
     const env = { PORTCULLIS_SECRET_KEY: KEY, DATABASE_URL: inject('postgresUrl').replace(/\/postgres$/, `/${name}`) }
     const status = async () => {
-      const { code, stdout } = await alone(['migrate', 'status'], env)
+      const { code, stdout } = await run(['migrate', 'status'], env)
       expect(code).toBe(0)
       return stdout
         .trim()
@@ -214,7 +233,7 @@ describe('migrate', () => {
     expect(fresh.length).toBeGreaterThan(3)
     expect(new Set(fresh.map(([, applied]) => applied))).toEqual(new Set(['no']))
     const steps = fresh.map(([step]) => step)
-    expect((await alone(['migrate', 'up'], env)).stdout).toBe(`up: ${steps.join(', ')}\n`)
+    expect((await run(['migrate', 'up'], env)).stdout).toBe(`up: ${steps.join(', ')}\n`)
     expect((await status()).every(([, applied]) => /^\d{4}-/.test(applied!))).toBe(true)
     expect(await run(['migrate', 'up'], env)).toEqual({ code: 0, stdout: 'nothing to do\n', stderr: '' })
     expect((await run(['migrate', 'down'], env)).stdout).toBe(`down: ${steps.at(-1)}\n`)
@@ -245,11 +264,6 @@ describe('beside a running gateway', () => {
     expect([code, stderr]).toEqual([0, stderr])
     return stdout
   }
-  const doneAlone = async (args: string[]): Promise<string> => {
-    const { code, stdout, stderr } = await alone(args, env)
-    expect([code, stderr]).toEqual([0, stderr])
-    return stdout
-  }
   let people = 0
   /** Made by the command, with a password from standard input. */
   async function newPerson(...more: string[]) {
@@ -264,7 +278,7 @@ describe('beside a running gateway', () => {
 
   describe('users create', () => {
     it('prints a generated password, which logs in and must be changed first', async () => {
-      const made = JSON.parse(await doneAlone(['users', 'create', '--username', 'Gen', '--email', 'gen@example.com']))
+      const made = JSON.parse(await done(['users', 'create', '--username', 'Gen', '--email', 'gen@example.com']))
       expect(made).toMatchObject({ username: 'gen', email: 'gen@example.com', roles: ['user'], password_must_change: true })
       const { status, body } = await login('gen', made.password)
       expect([status, body.user.password_must_change]).toEqual([200, true])
@@ -274,6 +288,13 @@ describe('beside a running gateway', () => {
         token: body.access_token,
       })
       expect((await api(changed.body.access_token)).status).toBe(200)
+    })
+
+    it('reads a password from the standard input of a process', async () => {
+      const args = ['users', 'create', '--username', 'piped', '--email', 'piped@example.com', '--password-stdin']
+      const { code, stdout, stderr } = await runProcess(args, env, 'plain zebra of pipes\n')
+      expect([code, stderr, JSON.parse(stdout).username]).toEqual([0, '', 'piped'])
+      expect((await login('piped', 'plain zebra of pipes')).status).toBe(200)
     })
 
     it('takes a password from standard input and prints none', async () => {
@@ -419,8 +440,8 @@ describe('beside a running gateway', () => {
       const told = 'line 2: is not valid JSON\nline 3: role: is not known here\n'
       const dry = await run(['users', 'import', file, '--dry-run'], env)
       expect(dry).toEqual({ code: 1, stdout: '{"created":2,"skipped":0,"failed":2}\n', stderr: told })
-      expect(await alone(['users', 'import', file], env)).toEqual(dry)
-      const again = await alone(['users', 'import', '-'], env, `${line('imported-1')}\n${line('imported-4')}\n`)
+      expect(await run(['users', 'import', file], env)).toEqual(dry)
+      const again = await runProcess(['users', 'import', '-'], env, `${line('imported-1')}\n${line('imported-4')}\n`)
       expect(again).toEqual({
         code: 0,
         stdout: '{"created":1,"skipped":1,"failed":0}\n',
@@ -436,8 +457,8 @@ describe('beside a running gateway', () => {
       expect((await run(['users', 'import'], env)).stderr).toContain('needs a FILE')
     })
 
-    it.each(['grant', 'disable', 'delete', 'show'])('%s exits 2 for nobody', async (action) => {
-      const { code, stderr } = await run(['users', action, 'nobody', 'admin'], env)
+    it.each([['grant', 'admin'], ['disable'], ['delete'], ['show']])('%s exits 2 for nobody', async (action, ...more) => {
+      const { code, stderr } = await run(['users', action, 'nobody', ...more], env)
       expect(code).toBe(2)
       expect(stderr).toContain('no user nobody')
     })
@@ -448,9 +469,7 @@ describe('beside a running gateway', () => {
       (await post(gateway, '/auth/token', { grant_type: 'client_credentials' }, basic({ id, secret }))).body
 
     it('makes, lists, disables, enables and removes one, and gives it a new secret', async () => {
-      const made = JSON.parse(
-        await doneAlone(['clients', 'create', '--name', 'billing', '--role', 'service', '--scope', 'a', '--scope', 'b']),
-      )
+      const made = JSON.parse(await done(['clients', 'create', '--name', 'billing', '--role', 'service', '--scope', 'a', '--scope', 'b']))
       const { id } = made.client
       expect(made.client).toMatchObject({ name: 'billing', roles: ['service'], scopes: ['a', 'b'], auth_method: 'client_secret' })
       const { access_token } = await ask(made.client_secret, id)
@@ -496,7 +515,7 @@ describe('beside a running gateway', () => {
       const { body } = await login(person.username, person.password)
       expect(kidOf(body.access_token)).toBe(old!.kid)
 
-      const rotated = await alone(['keys', 'rotate'], env)
+      const rotated = await run(['keys', 'rotate'], env)
       expect([rotated.code, rotated.stderr]).toEqual([0, expect.stringMatching(/is published and will sign from \d{4}-/)])
       const next = (await list()).find((k) => k.state === 'next')!
       await until(async () => (await published()).includes(next.kid), 'the next key in the JWKS')
@@ -516,7 +535,7 @@ describe('beside a running gateway', () => {
   })
 
   describe('audit', () => {
-    const verify = (...more: string[]) => alone(['audit', 'verify', ...more], env)
+    const verify = (...more: string[]) => run(['audit', 'verify', ...more], env)
 
     it('verify exits 0 and tells the head while the log is whole, 1 and what is wrong when it is not', async () => {
       await newPerson()
@@ -542,13 +561,14 @@ describe('beside a running gateway', () => {
     it('export writes a line of JSON for each event, filtered by user, event and time', async () => {
       const person = await newPerson()
       const { body } = await login(person.username, person.password)
-      const listed = (text: string) =>
-        text
+      const list = async (...more: string[]) => {
+        const text = await done(['audit', 'export', ...more])
+        return text
           .split('\n')
           .slice(0, -1)
           .map((line) => JSON.parse(line))
-      const list = async (...more: string[]) => listed(await done(['audit', 'export', ...more]))
-      const [made, entered] = listed(await doneAlone(['audit', 'export', '--user', person.email.toUpperCase()]))
+      }
+      const [made, entered] = await list('--user', person.email.toUpperCase())
       expect(made).toMatchObject({ event: 'user_create', actor: 'command line', ip: null })
       expect(entered).toMatchObject({ event: 'login', outcome: 'success', user_id: body.user.id, ip: '127.0.0.1' })
       expect(await list('--user', body.user.id, '--event', 'login')).toEqual([entered])
@@ -556,6 +576,14 @@ describe('beside a running gateway', () => {
       expect(await list('--user', body.user.id, '--until', entered.at)).toEqual([made])
       expect(await list('--since', '2100-01-01')).toEqual([])
       expect((await list()).length).toBeGreaterThan(2)
+      const { code, stdout } = await runProcess(['audit', 'export', '--user', body.user.id], env)
+      expect([
+        code,
+        stdout
+          .trimEnd()
+          .split('\n')
+          .map((line) => JSON.parse(line)),
+      ]).toEqual([0, await list('--user', body.user.id)])
     })
 
     it.each([
@@ -575,19 +603,19 @@ describe('beside a running gateway', () => {
     await login(person.username, person.password)
     const { sid } = JSON.parse(Buffer.from(body.access_token.split('.')[1], 'base64url').toString())
     await query(gateway.databaseUrl, `UPDATE sessions SET expires_at = now() - interval '1 day' WHERE id = $1`, [sid])
-    expect(JSON.parse(await doneAlone(['cleanup'])).sessions).toBe(1)
+    expect(JSON.parse(await done(['cleanup'])).sessions).toBe(1)
     expect(await query(gateway.databaseUrl, 'SELECT 1 FROM sessions WHERE id = $1', [sid])).toEqual([])
     expect(JSON.parse(await done(['cleanup']))).toEqual({ sessions: 0, refreshTokens: 0, auditRows: 0 })
   })
 
   it('healthcheck exits 0 while the gateway is ready, and 1 when nobody answers', async () => {
-    const ask = (port: number | string) => alone(['healthcheck', '--set', `admin.port=${port}`])
+    const ask = (port: number | string) => runProcess(['healthcheck', '--set', `admin.port=${port}`])
     expect(await ask(new URL(gateway.adminUrl).port)).toEqual({ code: 0, stdout: 'ready\n', stderr: '' })
     expect(await ask(await freePort())).toEqual({ code: 1, stdout: 'no answer\n', stderr: '' })
   })
 
   it('a command with another secret key exits 2 and changes nothing', async () => {
-    const { code, stdout, stderr } = await alone(['keys', 'rotate', '--now'], {
+    const { code, stdout, stderr } = await run(['keys', 'rotate', '--now'], {
       ...env,
       PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64'),
     })
@@ -601,7 +629,7 @@ describe('serve', () => {
   beforeAll(async () => {
     env = { PORTCULLIS_SECRET_KEY: KEY, DATABASE_URL: await createDatabase(inject('postgresUrl')) }
   })
-  const serve = (...more: string[]) => spawnCli(['serve', '--set', 'server.host=127.0.0.1', '--set', 'admin.port=0', ...more], env, dir)
+  const serve = (...more: string[]) => spawnCli(['serve', '--set', 'server.host=127.0.0.1', '--set', 'admin.port=0', ...more], env)
   const lines = (of: Running) =>
     of
       .output()
@@ -651,12 +679,12 @@ describe('serve', () => {
   })
 
   it('exits 2 without a secret key, and with another one than the database was set up with', async () => {
-    const without = await alone(['serve'], { DATABASE_URL: env.DATABASE_URL })
+    const without = await runProcess(['serve'], { DATABASE_URL: env.DATABASE_URL })
     expect([without.code, without.stderr]).toEqual([2, expect.stringMatching(/^PORTCULLIS_SECRET_KEY: required: 32 random bytes/)])
     const first = serve('--port', '0')
     await listening(first)
     await first.stop()
-    const wrong = await alone(['serve', '--port', '0', '--set', 'admin.port=0'], {
+    const wrong = await runProcess(['serve', '--port', '0', '--set', 'admin.port=0'], {
       ...env,
       PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64'),
     })
@@ -667,7 +695,7 @@ describe('serve', () => {
     const other = await startUpstream()
     const ports = ['server.port=0', 'admin.port=0'].filter((s) => !s.startsWith(setting))
     const args = ['server.host=127.0.0.1', ...ports, `${setting}=${other.port}`].flatMap((s) => ['--set', s])
-    const { code, stderr } = await alone(['serve', ...args], env)
+    const { code, stderr } = await runProcess(['serve', ...args], env)
     await other.close()
     expect(code).toBe(1)
     expect(stderr).toContain(`address already in use 127.0.0.1:${other.port}`)
@@ -678,7 +706,7 @@ describe('serve', () => {
 it('an embedded database that another process has open is left alone: exit 1, and the process is named', async () => {
   const gateway = await startGateway({ stores: 'embedded', dataDir: join(dir, 'embedded'), secretKey: KEY })
   const set = ['--set', `database.dataDir=${join(dir, 'embedded')}`, '--set', 'server.port=0', '--set', 'admin.port=0']
-  const { code, stdout, stderr } = await alone(['serve', ...set], { PORTCULLIS_SECRET_KEY: KEY })
+  const { code, stdout, stderr } = await runProcess(['serve', ...set], { PORTCULLIS_SECRET_KEY: KEY })
   await gateway.close()
   expect([code, stdout.includes('is listening')]).toEqual([1, false])
   expect(stderr).toMatch(new RegExp(`^the data folder is in use by process ${process.pid} `))

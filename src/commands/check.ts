@@ -1,0 +1,47 @@
+import { Command, Option } from 'commander'
+import { type ConfigArgs, fileOf, load, withConfigFile, withPort } from './configuration.ts'
+import { withExamples } from './help.ts'
+import type { Terminal } from './terminal.ts'
+
+interface CheckArgs extends ConfigArgs {
+  print?: boolean
+  json?: boolean
+}
+
+export const checkCommand = (terminal: Terminal): Command =>
+  withExamples(
+    withPort(withConfigFile(new Command('check').description('checks a configuration; needs no secrets')))
+      .addOption(new Option('--print', 'print the configuration with all defaults, as YAML, without passwords').conflicts('json'))
+      .option('--json', 'print the result for programs: {"ok": …, "problems": […], "warnings": […]}'),
+    `
+portcullis check portcullis.yaml
+portcullis check --config portcullis.yaml --print
+portcullis check portcullis.yaml --json
+`,
+    'Every problem is one line: file:line:column: setting: what is wrong. The exit code is then 2.',
+  ).action(async (file: string | undefined, args: CheckArgs) => {
+    const configFile = fileOf(file, args)
+    if (args.json) await printJson(terminal, args, configFile)
+    else await printText(terminal, args, configFile)
+  })
+
+async function printText(terminal: Terminal, args: CheckArgs, file: string | undefined): Promise<void> {
+  const { config, warnings } = await load(terminal, args, { file, needSecrets: false })
+  const { formatProblem } = await import('../platform/config/source.ts')
+  for (const warning of warnings) terminal.complain(`warning: ${formatProblem(warning)}`)
+  if (!args.print) return terminal.print('the configuration is valid')
+  const [{ stringify }, { withoutSecrets }] = await Promise.all([import('yaml'), import('../platform/config/shown.ts')])
+  terminal.print(stringify(withoutSecrets(config)).trimEnd())
+}
+
+async function printJson(terminal: Terminal, args: CheckArgs, file: string | undefined): Promise<void> {
+  const [{ ConfigError }, { formatProblem }] = await Promise.all([import('../app/load-config.ts'), import('../platform/config/source.ts')])
+  try {
+    const { warnings } = await load(terminal, args, { file, needSecrets: false })
+    terminal.print(JSON.stringify({ ok: true, problems: [], warnings: warnings.map(formatProblem) }))
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    terminal.print(JSON.stringify({ ok: false, problems: error.problems.map(formatProblem), warnings: [] }))
+    terminal.exitCode = 2
+  }
+}

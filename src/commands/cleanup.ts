@@ -1,0 +1,17 @@
+import { Command } from 'commander'
+import { type ConfigArgs, withConfig } from './configuration.ts'
+import { withExamples } from './help.ts'
+import { withServices } from './services.ts'
+import type { Terminal } from './terminal.ts'
+
+export const cleanupCommand = (terminal: Terminal): Command =>
+  withExamples(
+    withConfig(new Command('cleanup').description('removes expired sessions, expired tokens and old audit rows now')),
+    'portcullis cleanup\nportcullis cleanup --config portcullis.yaml',
+    'A running gateway does this every 6 hours.',
+  ).action((args: ConfigArgs) =>
+    withServices(terminal, args, async ({ identity: { cleanup } }) => {
+      const result = await cleanup()
+      terminal.print(result ? JSON.stringify(result) : 'another gateway is cleaning up')
+    }),
+  )

@@ -1,0 +1,35 @@
+import { Command } from 'commander'
+import { type ConfigArgs, fileOf, load, withConfigFile } from './configuration.ts'
+import { withExamples } from './help.ts'
+import { type Terminal, table } from './terminal.ts'
+
+interface RoutesArgs extends ConfigArgs {
+  json?: boolean
+}
+
+export const routesCommand = (terminal: Terminal): Command =>
+  withExamples(
+    withConfigFile(new Command('routes').description('prints the routes in the order in which they are matched')).option(
+      '--json',
+      'print JSON instead of a table',
+    ),
+    `
+portcullis routes portcullis.yaml
+portcullis routes --config portcullis.yaml --json
+`,
+  ).action(async (file: string | undefined, args: RoutesArgs) => {
+    const { config } = await load(terminal, args, { file: fileOf(file, args), needSecrets: false })
+    const { compileRoutes } = await import('../proxy/routing/route-table.ts')
+    const rows = compileRoutes(config).routes.map((r) => ({
+      name: r.name,
+      host: r.host ?? '*',
+      path: r.path,
+      methods: r.methods ? [...r.methods].join(',') : '*',
+      access: r.access.label,
+      limits: r.limits.join(',') || '-',
+      upstream: r.servers.map((s) => s.origin).join(','),
+      websocket: r.websocket,
+    }))
+    rows.sort((a, b) => a.host.localeCompare(b.host) || b.path.length - a.path.length)
+    terminal.print(args.json ? JSON.stringify(rows) : table(rows))
+  })

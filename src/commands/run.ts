@@ -1,0 +1,58 @@
+/** One command line from its words to its exit code: 0 done, 1 failed at run time, 2 wrong usage or configuration. */
+import { CommanderError } from 'commander'
+import { causeText, Problem } from '../platform/lib/errors.ts'
+import { asksForHelp, assertValues, findCommand } from './arguments.ts'
+import { createProgram } from './program.ts'
+import { createTerminal, type Io, type Terminal } from './terminal.ts'
+import { pathOf, UsageError } from './usage.ts'
+
+/** @param argv without the names of Node and of the program @returns null when the command goes on, as `serve` does */
+export async function run(argv: readonly string[], io: Io): Promise<number | null> {
+  const terminal = createTerminal(io)
+  const program = createProgram(terminal)
+  let called = program
+  try {
+    const { command, args } = findCommand(program, argv)
+    called = command
+    if (asksForHelp(args)) {
+      command.outputHelp()
+      return 0
+    }
+    assertValues(command, args)
+    await command.parseAsync(args, { from: 'user' })
+    return terminal.exitCode
+  } catch (error) {
+    // the version was printed
+    if (error instanceof CommanderError) return error.exitCode
+    if (error instanceof UsageError) {
+      terminal.complain(`${error.message}\nSee: ${pathOf(error.see ?? called)} --help`)
+      return 2
+    }
+    return tell(terminal, error)
+  }
+}
+
+async function tell({ complain }: Terminal, error: unknown): Promise<number> {
+  if (error instanceof Problem) {
+    complain(
+      [
+        error.detail,
+        ...(error.errors ?? []).map((e) => `${e.field}: ${e.detail}`),
+        ...(error.code === 'unavailable' ? [causeText(error.cause)] : []),
+      ].join('\n'),
+    )
+    return error.code === 'validation_failed' || error.code === 'not_found' ? 2 : 1
+  }
+  // imported late: whoever threw these errors has loaded their files already
+  const [{ ConfigError }, { WrongSecretKey }] = await Promise.all([import('../app/load-config.ts'), import('../platform/vault/secrets.ts')])
+  if (error instanceof ConfigError) {
+    complain(error.message)
+    return 2
+  }
+  if (error instanceof WrongSecretKey) {
+    complain(`PORTCULLIS_SECRET_KEY: ${error.message}`)
+    return 2
+  }
+  complain(causeText(error))
+  return 1
+}

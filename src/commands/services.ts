@@ -1,0 +1,40 @@
+/** The services of a gateway, opened for one command. */
+import type { Identity } from '../app/identity.ts'
+import type { Platform } from '../app/platform.ts'
+import type { Actor } from '../identity/admin/audited-action.ts'
+import { type ConfigArgs, load } from './configuration.ts'
+import type { Terminal } from './terminal.ts'
+
+export interface Services {
+  platform: Platform
+  identity: Identity
+  /** The actor that the audit log names for what the command does. */
+  by: Actor
+}
+
+/** Logs go nowhere: the command prints what it did. Without `needsKeys` the database keeps its schema. */
+export async function withServices<T>(
+  terminal: Terminal,
+  args: ConfigArgs,
+  work: (services: Services) => Promise<T>,
+  { needsKeys = true } = {},
+): Promise<T> {
+  const { config, secrets } = await load(terminal, args)
+  const [{ openServices }, { migrateUp }, { COMMAND_LINE }, { createLogger }] = await Promise.all([
+    import('../app/services.ts'),
+    import('../platform/db/migrate.ts'),
+    import('../platform/audit/audit.ts'),
+    import('../platform/telemetry/logger.ts'),
+  ])
+  const services = await openServices({ config, secrets, logger: createLogger('silent') })
+  try {
+    if (needsKeys) {
+      await migrateUp(services.platform.db)
+      await services.identity.keyring.load()
+    }
+    const { platform, identity } = services
+    return await work({ platform, identity, by: { actor: 'command line', context: COMMAND_LINE } })
+  } finally {
+    await services.close()
+  }
+}

@@ -1,0 +1,40 @@
+/** What a command reads from and writes to. Results go to standard output, everything else to standard error. */
+import type { Readable, Writable } from 'node:stream'
+
+/** The part of `process` that commands use, so that tests can hand in their own. */
+export interface Io {
+  stdin: Readable
+  stdout: Writable & { columns?: number }
+  stderr: Writable & { isTTY?: boolean }
+  env: NodeJS.ProcessEnv
+}
+
+export interface Terminal {
+  io: Io
+  print(text: string): void
+  complain(text: string): void
+  /** The exit code of a command that returns. Null: the command goes on after it has returned. */
+  exitCode: number | null
+}
+
+export const createTerminal = (io: Io): Terminal => ({
+  io,
+  print: (text) => void io.stdout.write(`${text}\n`),
+  complain: (text) => void io.stderr.write(`${text}\n`),
+  exitCode: 0,
+})
+
+export function table(rows: Record<string, unknown>[]): string {
+  if (!rows.length) return '(none)'
+  const columns = Object.keys(rows[0]!)
+  const cells = [columns, ...rows.map((row) => columns.map((c) => String(row[c])))]
+  const widths = columns.map((_, i) => Math.max(...cells.map((line) => line[i]!.length)))
+  return cells
+    .map((line) =>
+      line
+        .map((cell, i) => cell.padEnd(widths[i]!))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')
+}
