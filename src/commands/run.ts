@@ -28,11 +28,11 @@ export async function run(argv: readonly string[], io: Io): Promise<number | nul
       terminal.complain(`${error.message}\nSee: ${pathOf(error.see ?? called)} --help`)
       return 2
     }
-    return tell(terminal, error)
+    return reportError(terminal, error)
   }
 }
 
-async function tell({ complain }: Terminal, error: unknown): Promise<number> {
+async function reportError({ complain }: Terminal, error: unknown): Promise<number> {
   if (error instanceof Problem) {
     complain(
       [

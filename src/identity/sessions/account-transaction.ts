@@ -63,13 +63,27 @@ export interface AccountsDeps {
 }
 
 export function createAccounts({ db, audit, revocations, metrics, tokens }: AccountsDeps): Accounts {
-  function open(trx: Transaction, event: string, context: AuditContext): AccountTransaction {
+  function open(trx: Transaction, event: string, context: AuditContext, unfinished: Set<unknown>): AccountTransaction {
+    /** Remembers a promise until it is settled. */
+    function watched<T>(work: Promise<T>): Promise<T> {
+      unfinished.add(work)
+      const settled = work.finally(() => unfinished.delete(work))
+      // where it was not awaited, the transaction fails for that reason: a failure of its own would end the process
+      settled.catch(() => {})
+      return settled
+    }
     const tx: AccountTransaction = {
       [OPENED_HERE]: true,
       trx,
       revocations: [],
-      revoke: createRevoke({ trx, write: (revocation) => insertRevocation(tx, revocation), isFull: () => revocations.isFull(), tokens }),
-      record: (row) => audit.record(trx, { event, outcome: 'success', ...row, context }),
+      revoke: createRevoke({
+        trx,
+        watched,
+        write: (revocation) => insertRevocation(tx, revocation),
+        isFull: () => revocations.isFull(),
+        tokens,
+      }),
+      record: (row) => watched(audit.record(trx, { event, outcome: 'success', ...row, context })),
       async lockUserAndSession(userId, sessionId) {
         const user = await lockUser(trx, userId)
         return { user, session: await lockSession(trx, sessionId) }
@@ -83,8 +97,12 @@ export function createAccounts({ db, audit, revocations, metrics, tokens }: Acco
   async function transaction<T>(event: string, context: AuditContext, work: (tx: AccountTransaction) => Promise<T>): Promise<T> {
     const { answer, committed } = await inTransaction(db, async (trx) => {
       // a new one for each attempt: what a failed attempt revoked was rolled back
-      const tx = open(trx, event, context)
-      return { answer: await work(tx), committed: tx.revocations }
+      const unfinished = new Set<unknown>()
+      const tx = open(trx, event, context, unfinished)
+      const answer = await work(tx)
+      // a revocation that nobody waited for would be announced too late, or never: better no change at all
+      if (unfinished.size > 0) throw new Error(`${event}: a revocation or an audit row was not awaited`)
+      return { answer, committed: tx.revocations }
     })
     await Promise.all(committed.map((revocation) => revocations.announce(revocation)))
     return answer

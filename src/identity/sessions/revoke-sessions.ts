@@ -28,6 +28,8 @@ export interface Revoke {
 
 export interface RevokeDeps {
   trx: Transaction
+  /** Remembers a promise until it is settled: the transaction must not end before. */
+  watched: <T>(work: Promise<T>) => Promise<T>
   write: (revocation: Revocation) => Promise<void>
   isFull: () => boolean
   tokens: Config['tokens']
@@ -36,7 +38,7 @@ export interface RevokeDeps {
 /** For an access token that a gateway with a fast clock issued just before. */
 const MARGIN_SECONDS = 120
 
-export function createRevoke({ trx, write, isFull, tokens }: RevokeDeps): Revoke {
+export function createRevoke({ trx, watched, write, isFull, tokens }: RevokeDeps): Revoke {
   /** Milliseconds. By then every token that is valid now has expired. */
   const until = async () => (await databaseNow(trx)).getTime() + (tokens.accessTtlSeconds + MARGIN_SECONDS) * 1000
 
@@ -53,20 +55,26 @@ export function createRevoke({ trx, write, isFull, tokens }: RevokeDeps): Revoke
     await credential(userId, sessionId)
   }
 
+  async function otherSessions(userId: string, keptId: string, reason: string): Promise<void> {
+    await raiseSessionEpoch(trx, userId)
+    const living = await findLivingSessions(trx, userId, await databaseNow(trx))
+    for (const { id } of living) if (id !== keptId) await session(userId, id, reason)
+  }
+
+  async function allSessions(userId: string, reason: string): Promise<void> {
+    await revokeSessionsOf(trx, userId, await databaseNow(trx), reason)
+    await tokensBelow(userId, await raiseBothEpochs(trx, userId))
+  }
+
+  const outdateTokens = async (userId: string) => tokensBelow(userId, await raiseTokenEpoch(trx, userId))
+
   return {
-    session,
-    credential,
-    tokensBelow,
-    async otherSessions(userId, keptId, reason) {
-      await raiseSessionEpoch(trx, userId)
-      const living = await findLivingSessions(trx, userId, await databaseNow(trx))
-      for (const { id } of living) if (id !== keptId) await session(userId, id, reason)
-    },
-    async allSessions(userId, reason) {
-      await revokeSessionsOf(trx, userId, await databaseNow(trx), reason)
-      await tokensBelow(userId, await raiseBothEpochs(trx, userId))
-    },
-    outdateTokens: async (userId) => tokensBelow(userId, await raiseTokenEpoch(trx, userId)),
+    session: (...args) => watched(session(...args)),
+    credential: (...args) => watched(credential(...args)),
+    tokensBelow: (...args) => watched(tokensBelow(...args)),
+    otherSessions: (...args) => watched(otherSessions(...args)),
+    allSessions: (...args) => watched(allSessions(...args)),
+    outdateTokens: (userId) => watched(outdateTokens(userId)),
     writesUser: isFull,
   }
 }

@@ -68,6 +68,17 @@ describe.each(['embedded', 'postgres'] as const)('an account transaction on %s',
     expect(await me(gateway, user.token)).toBe('token_revoked')
   })
 
+  it.each(['a revocation', 'an audit row'])('undoes everything when %s was not awaited', async (what) => {
+    const user = await newUser(gateway)
+    const transaction = accountsWith().transaction('test', CONTEXT, async ({ revoke, record }) => {
+      void (what === 'a revocation' ? revoke.session(user.id, sidOf(user), 'test') : record({ userId: user.id }))
+    })
+    await expect(transaction).rejects.toThrow('test: a revocation or an audit row was not awaited')
+    expect(announced).toEqual([])
+    expect(await written(sidOf(user))).toBe(0)
+    expect(await me(gateway, user.token)).toBe(200)
+  })
+
   it('announces every kind of end, in the order in which they were written', async () => {
     const user = await newUser(gateway)
     const [second, third] = [await login(gateway, user), await login(gateway, user)]
