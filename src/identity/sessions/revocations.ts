@@ -5,7 +5,7 @@
  */
 
 import { type Db, isDatabaseAway, type Transaction } from '../../platform/db/database.ts'
-import type { Clock } from '../../platform/lib/clock.ts'
+import { type Clock, systemClock } from '../../platform/lib/clock.ts'
 import { unavailable } from '../../platform/lib/errors.ts'
 import type { Broadcast } from '../../platform/redis.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
@@ -60,7 +60,7 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
   const users = new Map<string, { minEpoch: number; until: number }>()
   let low = '0'
   let polls = 0
-  /** Monotonic: a lag is a duration, whatever the wall clock does. */
+  /** By the system's clock, as the timer of the poll: a test that moves the other does not make the poll late. */
   let loadedAt: number | null = null
   let failure: unknown = null
   let timer: NodeJS.Timeout | null = null
@@ -86,7 +86,7 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
       const page = await findRevocationsSince(db, from)
       for (const revocation of page.revocations) apply(revocation)
       low = page.low
-      loadedAt = clock.steady()
+      loadedAt = systemClock.steady()
       failure = null
       if (from === '0' || sessions.size < MANY) forgetExpired()
     } catch (error) {
@@ -169,7 +169,7 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
     },
     onChange: (listener) => void listeners.push(listener),
     lastError: () => failure,
-    lagSeconds: () => (loadedAt === null ? Number.POSITIVE_INFINITY : (clock.steady() - loadedAt) / 1000),
+    lagSeconds: () => (loadedAt === null ? Number.POSITIVE_INFINITY : (systemClock.steady() - loadedAt) / 1000),
     size: () => sessions.size + users.size,
   }
 }
