@@ -14,6 +14,7 @@ import type { Exchange } from '../../../src/proxy/routing/exchange.ts'
 import { type Answer, call, newUser, type TestUser } from '../../support/client.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
 import { createDatabase } from '../../support/postgres.ts'
+import { until } from '../../support/processes.ts'
 import { type Relay, startRelay } from '../../support/relay.ts'
 import { refresh } from '../../support/session.ts'
 
@@ -89,16 +90,22 @@ describe.each(['embedded', 'postgres'] as const)('an error of the %s database', 
 
 describe('an error that a handler throws', () => {
   const lines: Record<string, unknown>[] = []
+  const exchanges: Exchange[] = []
   const app = Fastify()
   beforeAll(async () => {
     const logger = createLogger('info', { write: (line) => void lines.push(JSON.parse(line)) })
-    app.addHook('onRequest', async ({ raw }) => attachContext(raw, { requestId: 'id', fields: [], decisions: [] } as unknown as Exchange))
+    app.addHook('onRequest', async ({ raw }) => {
+      const exchange = { requestId: 'id', fields: [], decisions: [], error: null } as unknown as Exchange
+      exchanges.push(exchange)
+      attachContext(raw, exchange)
+    })
     app.setErrorHandler(createErrorHandler({ clock: systemClock, logger }))
     app.get('/file', async () => readFileSync('/nowhere/at/all'))
     app.get('/socket', async () => {
       const socket = connect(1, '127.0.0.1')
       await new Promise((_resolve, reject) => socket.on('error', reject))
     })
+    app.post('/body', async () => 'whole')
     app.get('/reset', async () => Promise.reject(Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' })))
   })
   afterAll(() => app.close())
@@ -111,5 +118,16 @@ describe('an error that a handler throws', () => {
     const { statusCode, body } = await app.inject({ url })
     expect([statusCode, JSON.parse(body).code]).toEqual([500, 'internal'])
     expect(lines.at(-1)).toMatchObject({ level: 'error', reason: 'internal', err: { message: expect.stringContaining(code) } })
+  })
+
+  it('a client that breaks its connection off in the middle of a body is the client’s fault', async () => {
+    const { port } = new URL(await app.listen({ port: 0, host: '127.0.0.1' }))
+    const before = exchanges.length
+    const client = connect(Number(port), '127.0.0.1')
+    client.write('POST /body HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{"a"')
+    await until(() => exchanges.length > before, 'the request')
+    client.resetAndDestroy()
+    const error = await until(() => exchanges.at(-1)!.error, 'its end')
+    expect(error).toMatchObject({ code: 'request_malformed', cause: { code: 'ECONNRESET' } })
   })
 })
