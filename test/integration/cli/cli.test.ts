@@ -176,7 +176,7 @@ describe('check', () => {
 
   it('exits 2 for a file that is not there', async () => {
     const { code, stderr } = await run(['check', '--config', 'nowhere.yaml'])
-    expect([code, stderr]).toEqual([2, 'nowhere.yaml: cannot read it: ENOENT\n'])
+    expect([code, stderr]).toEqual([2, 'nowhere.yaml: cannot be read: ENOENT\n'])
   })
 
   it('reads portcullis.yaml of the folder when it is told none', async () => {
