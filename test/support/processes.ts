@@ -12,7 +12,7 @@ export async function freePort(): Promise<number> {
   return port
 }
 
-/** True when a command is on PATH. */
+/** True when the command is on PATH. */
 export const has = (command: string): boolean => spawnSync('sh', ['-c', `command -v ${command}`]).status === 0
 
 export interface Running {
@@ -45,7 +45,7 @@ export function start(command: string, args: string[], options: SpawnOptions = {
   }
 }
 
-/** Asks again and again until `probe` gives something; the only kind of waiting in the tests. */
+/** Polls until `probe` returns a truthy value. Tests wait in no other way. */
 export async function until<T>(
   probe: () => Promise<T | undefined | false | null> | T | undefined | false | null,
   what: string,
