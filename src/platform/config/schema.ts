@@ -187,7 +187,7 @@ const Route = strict({
       openMs: integer(
         1,
         5000,
-        'How long an unhealthy upstream gets no requests. Then it gets one trial request. Each failed trial doubles the time, up to 8 times.',
+        'How long an unhealthy upstream gets no requests. Then it gets one trial request. Each failed trial doubles the time, up to 8 × openMs.',
       ),
       statuses: Type.Array(Type.Integer({ minimum: 500, maximum: 599 }), {
         default: [],
