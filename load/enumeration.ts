@@ -1,6 +1,6 @@
 /**
- * Whether the time of an answer tells if an account exists: pairs of requests that differ in that alone, sent in turns, one at a time, to a
- * gateway on a real Postgres. Hashes are cheap here, so that they hide nothing. Prints a Markdown table.
+ * Measures whether the response time shows that an account exists. Pairs of requests differ only in that; they are sent in turns, one at a
+ * time, to a gateway on a real Postgres. Hashes are cheap here, so that they hide no difference. Prints a Markdown table.
  */
 import http from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -21,7 +21,7 @@ interface Answer {
   milliseconds: number
 }
 
-/** On one connection, timed from the first byte that is sent to the last that comes. */
+/** Sends requests on one connection. The time runs from the first byte sent to the last byte received. */
 function createClient({ port }: GatewayProcess) {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
   return (path: string, body: object) =>
@@ -40,7 +40,7 @@ function createClient({ port }: GatewayProcess) {
 
 type Ask = (i: number) => [path: string, body: object]
 
-/** The same request for an account and for none. */
+/** The same request for an existing account and for an unknown account. */
 const PAIRS: Record<string, { account: Ask; none: Ask }> = {
   'login, wrong password, by name': {
     account: () => ['/auth/login', { login: 'ann', password: 'a wrong password' }],
@@ -66,7 +66,7 @@ const PAIRS: Record<string, { account: Ask; none: Ask }> = {
 
 const quantile = (sorted: number[], q: number): number => sorted[Math.floor(q * (sorted.length - 1))]!
 
-/** Chance that a random one of `a` is slower than a random one of `b`: 0.5 tells nothing. */
+/** Probability that a random element of `a` is slower than a random element of `b`: 0.5 means no difference. */
 function superiority(a: number[], b: number[]): number {
   let below = 0
   let sum = 0
@@ -94,7 +94,7 @@ async function main(): Promise<void> {
     const ask = createClient(gateway)
     for (const username of ['ann', 'waiting'])
       await ask('/auth/register', { username, email: `${username}@example.com`, password: 'plain zebra of fields' })
-    // as if the link had been opened
+    // as if the user had opened the link
     await query(
       databaseUrl,
       `INSERT INTO users (id, username, email, email_canonical, password_hash, roles, email_verified_at)
@@ -107,12 +107,12 @@ async function main(): Promise<void> {
       const times: Record<'account' | 'none', number[]> = { account: [], none: [] }
       const statuses = new Set<number>()
       for (let i = -50; i < COUNT; i++) {
-        // who goes first changes: what one leaves behind is not always the other's
+        // the order changes in each round, because a request may influence the next
         for (const kind of i % 2 ? (['account', 'none'] as const) : (['none', 'account'] as const)) {
           const { status, milliseconds } = await ask(...pair[kind](i + 50))
           statuses.add(status)
           if (i >= 0) times[kind].push(milliseconds)
-          // what is done after an answer is not to meet the next
+          // work after a response must not delay the next request
           await sleep(PAUSE_MS)
         }
       }

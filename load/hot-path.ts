@@ -1,8 +1,8 @@
-/** What nearly every request is, at 70 % of what the machine can do. */
+/** The ordinary request, at 70 % of the maximum of the machine. */
 import { check } from 'k6'
 import exec from 'k6/execution'
 import type { Options } from 'k6/options'
-import { told } from './lib/figure.ts'
+import { reported } from './lib/figure.ts'
 import {
   arrivals,
   CPU_PER_REQUEST,
@@ -19,7 +19,7 @@ import { countIterations, dropped, handOver, read, STATISTICS, times } from './l
 
 export const options: Options = {
   scenarios: { hot_path: arrivals({ rate: setting('RATE', 500), duration: __ENV.DURATION ?? '2m' }) },
-  // of the scenario alone: setup's registrations and warm-up are none of it
+  // only of the scenario: registrations of setup and warm-up do not count
   thresholds: {
     'checks{scenario:hot_path}': ['rate==1'],
     'http_req_failed{scenario:hot_path}': ['rate==0'],
@@ -50,6 +50,6 @@ export const teardown = ({ before }: Start): void => reportUsage(before)
 
 export const handleSummary = handOver((summary) => [
   times(summary, 'requests', 'http_req_duration{scenario:hot_path}'),
-  told('CPU of the gateway per request', read(summary, CPU_PER_REQUEST, 'value'), ' µs'),
+  reported('CPU of the gateway per request', read(summary, CPU_PER_REQUEST, 'value'), ' µs'),
   dropped(summary, 'hot_path'),
 ])

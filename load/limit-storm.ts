@@ -1,23 +1,26 @@
-/** Callers far above a route's limit: exactly the limit is let through, and callers below theirs do not notice. */
+/** Users send far more than a route's limit. Exactly the limit must pass, and users below their limits must not slow down. */
 import { check, sleep } from 'k6'
 import exec from 'k6/execution'
 import http, { type RefinedResponse } from 'k6/http'
 import { Trend } from 'k6/metrics'
 import type { Options } from 'k6/options'
-import { atLeast, atMost, told } from './lib/figure.ts'
+import { atLeast, atMost, reported } from './lib/figure.ts'
 import { arrivals, GATEWAY, registerUsers, seconds, setting, type User } from './lib/gateway.ts'
 import { apart, countIterations, dropped, handOver, read, STATISTICS, times } from './lib/summary.ts'
 
-/** That flood all the time, and one that waits until its first window ends: a limit that forgets all of a window at once lets it through twice. */
+/**
+ * Users that flood. The last of them waits until its first window ends: a limit that restarts its window at once would let through twice
+ * the limit.
+ */
 const FLOODING = 4
 const LIMIT = setting('LIMIT', 100)
 const WINDOW_SECONDS = setting('WINDOW_SECONDS', 10)
-/** Requests a second of all that flood. */
+/** Requests a second of all flooding users together. */
 const RATE = setting('RATE', FLOODING * Math.max(200, (3 * LIMIT) / WINDOW_SECONDS))
 const DURATION_SECONDS = __ENV.DURATION ? seconds(__ENV.DURATION) : Math.ceil(2.5 * WINDOW_SECONDS)
 
 const CALM = 20
-/** Half of what they may, and no more than tells something. */
+/** Half of the limit, but at most a rate that is enough for statistics. */
 const CALM_RATE = CALM * Math.min(5, (0.5 * LIMIT) / WINDOW_SECONDS)
 const ALONE_SECONDS = 15
 const TICK_MS = 50
@@ -27,7 +30,7 @@ export const options: Options = {
   scenarios: {
     calm_alone: { ...arrivals({ rate: CALM_RATE, duration: `${ALONE_SECONDS}s` }), exec: 'calm' },
     calm_beside: { ...arrivals({ rate: CALM_RATE, duration: `${DURATION_SECONDS}s` }), startTime: `${ALONE_SECONDS}s`, exec: 'calm' },
-    // one client a caller, which sends many at a time: it alone knows all that its caller was let through
+    // one k6 client for each user, with many requests at a time: it alone counts all admitted requests of its user
     flood: {
       executor: 'per-vu-iterations',
       vus: FLOODING,
@@ -52,7 +55,7 @@ export const options: Options = {
   summaryTrendStats: ['min', ...STATISTICS],
 }
 
-/** By caller. */
+/** One value for each user. */
 const mostInWindow = new Trend('admitted_most_in_a_window')
 const admittedInAll = new Trend('admitted_in_all')
 
@@ -74,7 +77,7 @@ export function calm({ calm: users }: Start): void {
   check(response, { 'a caller below its limit gets 200': ({ status }) => status === 200 })
 }
 
-/** What was let through between two moments. */
+/** Requests that were admitted between two moments. */
 interface Admitted {
   from: number
   to: number
@@ -88,7 +91,7 @@ export function flood({ flooding }: Start): void {
   const end = Date.now() + DURATION_SECONDS * 1000
   if (isLate) {
     ticks.push(sendTogether(user, 1))
-    // long enough before the end of the window to use it up
+    // early enough before the end of the window to use it up
     sleep(Math.max(0, WINDOW_SECONDS - 0.5 - LIMIT / (RATE / FLOODING)))
   }
   while (Date.now() < end) {
@@ -114,7 +117,7 @@ function sendTogether(user: User, requests: number): Admitted {
 
 function isAdmittedOrRefused(response: RefinedResponse<'text'>): boolean {
   const { status, headers } = response
-  // k6 writes their names so
+  // k6 spells header names in this way
   const policy = headers['Ratelimit-Policy']
   const isPolicyRight = policy === `"limited";q=${LIMIT};w=${WINDOW_SECONDS}`
   if (status === 200) return isPolicyRight
@@ -129,7 +132,7 @@ function isAdmittedOrRefused(response: RefinedResponse<'text'>): boolean {
   )
 }
 
-/** Only what surely lies within one window: begun after its start and answered before its end. */
+/** Counts only requests that surely lie within one window: they began after its start and were answered before its end. */
 function mostWithin(ticks: Admitted[], windowMs: number): number {
   const within = (start: Admitted) => ticks.filter(({ from, to }) => from >= start.from && to < start.from + windowMs)
   return Math.max(...ticks.map((start) => within(start).reduce((total, { count }) => total + count, 0)))
@@ -139,30 +142,30 @@ export const handleSummary = handOver((summary) => {
   const p99 = (scenario: string) => read(summary, `http_req_duration{scenario:${scenario}}`, 'p(99)')
   const windows = Math.floor(DURATION_SECONDS / WINDOW_SECONDS)
   return [
-    told(
+    reported(
       `sent above a limit of ${LIMIT} per ${WINDOW_SECONDS} s, by each of ${FLOODING}`,
       read(summary, 'http_reqs{scenario:flood}', 'count') / DURATION_SECONDS / FLOODING,
       '/s',
     ),
     atMost(
-      `let through in any ${WINDOW_SECONDS} s, the most of a caller`,
+      `admitted in any ${WINDOW_SECONDS} s, the most of a user`,
       read(summary, 'admitted_most_in_a_window{kind:steady}', 'max'),
       LIMIT,
     ),
     atMost(
-      `let through in any ${WINDOW_SECONDS} s, of one who waits for the end of a window`,
+      `admitted in any ${WINDOW_SECONDS} s, of the user that waits for the end of a window`,
       read(summary, 'admitted_most_in_a_window{kind:late}', 'max'),
       LIMIT,
     ),
-    // a limit that is counted in parts of a window may leave some of it unused
+    // a limit that is counted in sub-windows may leave a part unused
     atLeast(
-      `let through in ${DURATION_SECONDS} s, the least of a caller`,
+      `admitted in ${DURATION_SECONDS} s, the least of a user`,
       read(summary, 'admitted_in_all{kind:steady}', 'min'),
       0.9 * windows * LIMIT,
     ),
-    times(summary, `callers below the limit at ${rate(CALM_RATE)}, alone`, 'http_req_duration{scenario:calm_alone}'),
-    times(summary, 'callers below the limit, beside the flood', 'http_req_duration{scenario:calm_beside}'),
-    told('their p99 beside the flood ÷ alone', p99('calm_beside') / p99('calm_alone')),
+    times(summary, `users below the limit at ${rate(CALM_RATE)}, alone`, 'http_req_duration{scenario:calm_alone}'),
+    times(summary, 'users below the limit, beside the flood', 'http_req_duration{scenario:calm_beside}'),
+    reported('their p99 beside the flood ÷ alone', p99('calm_beside') / p99('calm_alone')),
     ...['calm_alone', 'calm_beside'].map((scenario) => dropped(summary, scenario)),
   ]
 })

@@ -1,16 +1,16 @@
-/** Far more logins than there are hashes for: does the proxied traffic notice, and do those logins that are taken still come through? */
+/** Far more logins than hashes can be computed: does proxied traffic slow down, and do the admitted logins still succeed? */
 import { check } from 'k6'
 import exec from 'k6/execution'
 import http, { type RefinedResponse } from 'k6/http'
 import { Counter } from 'k6/metrics'
 import type { Options } from 'k6/options'
-import { atLeast, atMost, told } from './lib/figure.ts'
+import { atLeast, atMost, reported } from './lib/figure.ts'
 import { arrivals, GATEWAY, getOrders, PASSWORD, registerUsers, seconds, setting, type User, warmUp } from './lib/gateway.ts'
 import { apart, countIterations, dropped, handOver, read, STATISTICS, times } from './lib/summary.ts'
 
-/** Logins that wait for each other's account would wait for its row's lock: as many as there are places before the hashes. */
+/** Logins of one account wait for its row lock, so there are about as many accounts as slots for hashes. */
 const USERS = 60
-/** Of clients that wait for their answer: as many as keep the hashes busy, and none is turned away. */
+/** Clients that wait for their response: enough to keep hashing busy, and none is refused. */
 const PATIENT_CLIENTS = 6
 const RATE = setting('RATE', 200)
 const LOGINS = setting('LOGINS', 200)
@@ -27,7 +27,7 @@ export const options: Options = {
     beside_patient: { ...arrivals({ rate: RATE, duration: `${PATIENT_SECONDS}s` }), startTime: `${patientAt}s`, exec: 'proxied' },
     patient: { executor: 'constant-vus', vus: PATIENT_CLIENTS, duration: `${PATIENT_SECONDS}s`, startTime: `${patientAt}s`, exec: 'login' },
     beside_storm: { ...arrivals({ rate: RATE, duration: PHASE }), startTime: `${stormAt}s`, exec: 'proxied' },
-    // those that wait: the hashes' queue is 64, and a place in it lasts a second or two
+    // enough waiting clients: the queue for hashes is 64, and a request waits a second or two in it
     storm: { ...arrivals({ rate: LOGINS, duration: PHASE, clients: 300 }), startTime: `${stormAt}s`, exec: 'login' },
   },
   thresholds: {
@@ -65,7 +65,7 @@ export function login(users: User[]): void {
   check(response, { 'a login answers 200, or is turned away in order': () => isTaken || isTurnedAway(response) }, { kind: 'login' })
 }
 
-/** The hashes' queue is full, or an account has had enough; and it is said when to come back. */
+/** The queue for hashes is full, or the account has reached its limit; and Retry-After is set. */
 function isTurnedAway(response: RefinedResponse<'text'>): boolean {
   const { status, headers } = response
   const isRight = { 503: 'overloaded', 429: 'rate_limited' }[status] === response.json('code')
@@ -81,11 +81,11 @@ export const handleSummary = handOver((summary) => {
     times(summary, 'proxied, beside patient logins', 'http_req_duration{scenario:beside_patient}'),
     times(summary, `proxied, beside ${LOGINS} logins/s`, 'http_req_duration{scenario:beside_storm}'),
     atMost('proxied p99 beside the storm ÷ alone', p99('beside_storm') / p99('alone'), 2),
-    told('logins the hashes can keep, by patient clients', kept, '/s'),
+    reported('logins that hashing can keep, by clients that wait', kept, '/s'),
     atLeast('logins that succeed in the storm', count('logins_taken', 'storm') / seconds(PHASE), 0.7 * kept, '/s'),
-    // without these it was no storm
-    atLeast('logins that are turned away in the storm', count('logins_refused', 'storm') / seconds(PHASE), 1, '/s'),
-    told('logins that are sent in the storm', read(summary, 'iterations{scenario:storm}', 'count') / seconds(PHASE), '/s'),
+    // without refused logins it was no storm
+    atLeast('logins that are refused in the storm', count('logins_refused', 'storm') / seconds(PHASE), 1, '/s'),
+    reported('logins that are sent in the storm', read(summary, 'iterations{scenario:storm}', 'count') / seconds(PHASE), '/s'),
     ...['alone', 'beside_storm'].map((scenario) => dropped(summary, scenario)),
   ]
 })

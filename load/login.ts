@@ -1,7 +1,7 @@
-/** Logins at a rate of their own: each costs an Argon2 hash, so they are hundreds of times dearer than a proxied request. */
+/** Logins at a rate of their own: each costs an Argon2 hash, so a login costs hundreds of times as much as a proxied request. */
 import exec from 'k6/execution'
 import type { Options } from 'k6/options'
-import { told } from './lib/figure.ts'
+import { reported } from './lib/figure.ts'
 import {
   arrivals,
   CPU_PER_REQUEST,
@@ -18,7 +18,7 @@ import { handOver, read, STATISTICS, times } from './lib/summary.ts'
 
 export const options: Options = {
   scenarios: { login: arrivals({ rate: setting('RATE', 5), duration: __ENV.DURATION ?? '15s', clients: 20 }) },
-  // of the scenario alone: setup's registrations are none of it
+  // only of the scenario: registrations of setup do not count
   thresholds: {
     'checks{scenario:login}': ['rate==1'],
     'http_req_failed{scenario:login}': ['rate==0'],
@@ -33,7 +33,7 @@ interface Start {
   before: Usage
 }
 
-// logins of one account wait for each other's row lock: a few users, as in life
+// logins of one account wait for its row lock, so a few users share the logins
 export const setup = (): Start => ({ users: registerUsers(10), before: readUsage() })
 
 export default function login({ users }: Start): void {
@@ -45,5 +45,5 @@ export const teardown = ({ before }: Start): void => reportUsage(before)
 
 export const handleSummary = handOver((summary) => [
   times(summary, 'logins', 'http_req_duration{scenario:login}'),
-  told('CPU of the gateway per request', read(summary, CPU_PER_REQUEST, 'value'), ' µs'),
+  reported('CPU of the gateway per request', read(summary, CPU_PER_REQUEST, 'value'), ' µs'),
 ])

@@ -1,4 +1,4 @@
-/** Starts an upstream and a gateway on free loopback ports, lets k6 run a scenario against them, reports, and takes everything away again. */
+/** Starts an upstream and a gateway on free loopback ports, runs a k6 scenario against them, reports, and removes everything again. */
 import { type ChildProcess, execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
@@ -16,30 +16,30 @@ import { memoryGrowth, type Sample, type Watched, watch } from './runner/vitals.
 
 const HELP = `node load/run.ts SCENARIO [--rate N] [--duration D] …
 
-  smoke         one of everything; --rate: days a second
+  smoke         one request of each kind; --rate: rounds a second
   hot-path      70 % of the maximum
-  login         logins at a rate the hashes keep
+  login         logins at a rate that hashing can keep
   login-storm   far more logins than that, beside proxied requests; --logins N a second
-  limit-storm   callers far above a limit, --limit N/SECONDS (100/10); --rate: of them all
+  limit-storm   users far above a limit, --limit N/SECONDS (100/10); --rate: of all users together
   soak          70 % of the maximum for 10 minutes, or --form long for 2 hours
-  spike         three times the maximum, suddenly; --rate: what counts as the maximum
+  spike         three times the maximum, suddenly; --rate: the rate that counts as the maximum
 
   --rate N      requests a second; otherwise hot-path, soak and spike measure the maximum first
-  --duration D  of what is measured, such as 30s, 2m or 1h
+  --duration D  of the measurement, such as 30s, 2m or 1h
   --free        gateway and load share all CPUs, in place of CPU 0 for the gateway and the others for the rest
 
-With DATABASE_URL and REDIS_URL the gateway uses those in place of its embedded stores. Give it a database of its own: it fills it with users.
+With DATABASE_URL and REDIS_URL the gateway uses these stores in place of the embedded stores. Use a separate database: the run fills it with users.
 A report is written to load/reports/.
-Exit code: 0 when every bound was kept; 99: one was missed; other ones of k6; 1 when nothing could be started, 2 wrong usage, 130 interrupted before k6 ran.`
+Exit code: 0 when every bound was kept; 99: a bound was missed; 1: the start failed; 2: wrong usage; 130: interrupted before k6 ran; other codes are k6's.`
 
 const MISSED = 99
-/** Of the maximum: what a scenario's rate is when none is given. */
+/** The default rate of a scenario, as a share of the maximum. */
 const SHARE_OF_MAXIMUM: Record<string, number> = { 'hot-path': 0.7, soak: 0.7, spike: 1 }
 const SCENARIOS = ['smoke', 'hot-path', 'login', 'login-storm', 'limit-storm', 'soak', 'spike']
 const FORMS: Record<string, string> = { short: '10m', long: '2h' }
 const MAX_GROWTH_PERCENT = 3
 const GATEWAY_CPU = 0
-/** Asked before this process is bound to some of them. */
+/** Read before this process is bound to some of them. */
 const CPUS = availableParallelism()
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
@@ -87,14 +87,14 @@ let k6: ChildProcess | undefined
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.on(signal, () => {
     isInterrupted = true
-    // k6 ends its iterations and writes its summary; at a second one it gives up at once
+    // k6 ends its iterations and writes its summary; a second signal ends it at once
     k6?.kill('SIGINT')
   })
 }
 
-async function run(words: Args): Promise<number> {
+async function run(args: Args): Promise<number> {
   const command = findK6()
-  const isPinned = !words.isFree && pinOthers()
+  const isPinned = !args.isFree && pinOthers()
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-load-'))
   const logFile = join(folder, 'gateway.log')
   const undo: (() => unknown)[] = [() => rmSync(folder, { recursive: true, force: true })]
@@ -105,16 +105,16 @@ async function run(words: Args): Promise<number> {
       upstreamPort: upstream.port,
       folder,
       logFile,
-      limit: words.limit,
+      limit: args.limit,
       cpu: isPinned ? GATEWAY_CPU : null,
       isGivenUp: () => isInterrupted,
     }
     const gateway = await startGateway(options, (child) => undo.push(() => stop(child)))
     if (isInterrupted) return 130
 
-    const maximum = words.rate || !SHARE_OF_MAXIMUM[words.scenario] ? null : await findMaximum(command, folder, upstream, gateway)
+    const maximum = args.rate || !SHARE_OF_MAXIMUM[args.scenario] ? null : await findMaximum(command, folder, upstream, gateway)
     if (isInterrupted) return 130
-    return await measure({ words, command, gateway, maximum, isPinned })
+    return await measure({ args, command, gateway, maximum, isPinned })
   } catch (error) {
     complain(readFileSync(logFile, { encoding: 'utf8', flag: 'a+' }).split('\n').slice(-20).join('\n'))
     throw error
@@ -123,7 +123,7 @@ async function run(words: Args): Promise<number> {
   }
 }
 
-/** This process, which is the upstream, and k6, which inherits it. @returns false where it cannot be */
+/** Binds this process, which runs the upstream, and k6, which inherits the binding. @returns false when taskset fails */
 function pinOthers(): boolean {
   if (CPUS < 2) return false
   try {
@@ -145,16 +145,16 @@ async function findMaximum(command: string, folder: string, upstream: Upstream, 
 }
 
 interface Measurement {
-  words: Args
+  args: Args
   command: string
   gateway: Gateway
   maximum: Maximum | null
   isPinned: boolean
 }
 
-async function measure({ words, command, gateway, maximum, isPinned }: Measurement): Promise<number> {
-  const { scenario, duration, logins, limit } = words
-  const rate = maximum ? String(Math.round(maximum.perSecond * SHARE_OF_MAXIMUM[scenario]!)) : words.rate
+async function measure({ args, command, gateway, maximum, isPinned }: Measurement): Promise<number> {
+  const { scenario, duration, logins, limit } = args
+  const rate = maximum ? String(Math.round(maximum.perSecond * SHARE_OF_MAXIMUM[scenario]!)) : args.rate
   mkdirSync(here('reports'), { recursive: true })
   const file = here(`reports/${scenario}-${new Date().toISOString().slice(0, 19).replaceAll(':', '')}`)
   const variables = {
@@ -225,11 +225,11 @@ function growthFigure(memory: Sample[]): Figure {
   )
 }
 
-const words = readArgs()
-if (!words) complain(HELP)
-process.exitCode = !words
+const args = readArgs()
+if (!args) complain(HELP)
+process.exitCode = !args
   ? 2
-  : await run(words).catch((error: Error) => {
+  : await run(args).catch((error: Error) => {
       complain(error.message)
       return 1
     })

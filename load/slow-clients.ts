@@ -1,6 +1,6 @@
 /**
- * What a normal client notices while thousands of others are slow on purpose: slowhttptest against a gateway on a CPU of its own. Prints a
- * Markdown table.
+ * Measures a normal client while thousands of other clients are slow on purpose: slowhttptest against a gateway on a CPU of its own. Prints
+ * a Markdown table.
  */
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -27,10 +27,10 @@ Needs slowhttptest (apt-get install slowhttptest), taskset, two CPUs, and descri
 const GATEWAY_CPU = 0
 const OTHERS_CPU = 1
 const LARGE = Buffer.alloc(4 * 1024 * 1024, 'x')
-/** Shorter than by default where the default would outlast the run. */
+/** Shorter than the defaults where these would outlast the run. */
 const DEADLINES = { server: { headersTimeoutMs: 10_000, requestTimeoutMs: 20_000 }, timeouts: { idleMs: 10_000 } }
 
-/** What slowhttptest is told, by kind. */
+/** The arguments of slowhttptest, by kind. */
 const KINDS: Record<string, { name: string; path: string; args: string[] }> = {
   headers: { name: 'slow headers (-H)', path: '/small', args: ['-H', '-i', '5', '-x', '10'] },
   body: { name: 'slow body, proxied (-B)', path: '/upload', args: ['-B', '-i', '5', '-s', '8192', '-x', '10'] },
@@ -42,7 +42,7 @@ const KINDS: Record<string, { name: string; path: string; args: string[] }> = {
   read: { name: 'slow read (-X)', path: '/large', args: ['-X', '-w', '256', '-y', '512', '-n', '5', '-z', '32'] },
 }
 
-/** A thread of its own: what it does for the slow ones is not to delay the clock of the normal one. */
+/** Runs in its own thread: serving the slow clients must not delay the clock of the normal client. */
 function serveUpstream(): void {
   const server = http.createServer((req, res) => {
     req.resume()
@@ -64,7 +64,7 @@ interface Measured {
   fds: number[]
 }
 
-/** Requests begin at a fixed rate, and their time counts from when they should have begun. */
+/** Requests begin at a fixed rate. Their times count from when they should have begun. */
 async function measure(gateway: GatewayProcess, rate: number, seconds: number, isOver = () => false): Promise<Measured> {
   const agent = new http.Agent({ keepAlive: true })
   const times: number[] = []
@@ -101,9 +101,9 @@ async function measure(gateway: GatewayProcess, rate: number, seconds: number, i
 const quantile = ({ times }: Measured, q: number): number => times[Math.min(times.length - 1, Math.floor(times.length * q))]!
 
 interface Slow {
-  /** The most that were open at one time. */
+  /** Most connections that were open at one time. */
   open: number
-  /** How many the gateway had closed at the end, and between which seconds. */
+  /** How many connections the gateway had closed at the end, and between which seconds. */
   closed: number
   firstSecond: number | null
   lastSecond: number | null
@@ -122,7 +122,7 @@ function readStatistics(file: string, areAllClosed: boolean): Slow {
   const secondOf = (index: number) => (index < 0 ? null : rows[index]![0]!)
   return {
     open,
-    // it ends at once when there is nothing left to be slow with, and does not write that down
+    // slowhttptest ends when no connection is left, without writing this last state
     closed: areAllClosed ? Math.max(open, last) : last,
     firstSecond: secondOf(closed.findIndex((n) => n > 0)),
     lastSecond: last > 0 ? secondOf(closed.indexOf(last)) : null,
@@ -151,7 +151,7 @@ async function attack(gateway: GatewayProcess, kind: string, { clients, seconds,
       '-v',
       0,
     ]
-    // the clock of the normal client comes first
+    // `nice`: the clock of the normal client has priority
     const slow = spawn('nice', ['-n', '10', 'slowhttptest', ...all.map(String)], { stdio: ['ignore', 'pipe', 'inherit'] })
     let output = ''
     slow.stdout.on('data', (chunk) => {
@@ -188,17 +188,17 @@ function readArgs(): Args | null {
   }
 }
 
-/** What is missing; null: nothing. */
+/** The missing requirement, or null. */
 function missing({ clients }: Args): string | null {
   for (const command of ['slowhttptest', 'taskset']) if (!has(command)) return `${command} is missing`
   const descriptors = Number(/^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1])
-  // the gateway has a connection to each client and one to the upstream
+  // the gateway needs a connection to each client and another to the upstream
   const needed = 2 * clients + 1000
   return descriptors < needed ? `ulimit -n is ${descriptors}, and ${needed} are needed` : null
 }
 
-async function main(words: Args): Promise<void> {
-  const { clients, seconds, rate, only } = words
+async function main(args: Args): Promise<void> {
+  const { clients, seconds, rate, only } = args
   execFileSync('taskset', ['-apc', String(OTHERS_CPU), String(process.pid)])
   const worker = new Worker(new URL(import.meta.url))
   const [port] = (await once(worker, 'message')) as [number]
@@ -217,7 +217,7 @@ async function main(words: Args): Promise<void> {
   try {
     await measure(gateway, rate, 5)
     const ms = (measured: Measured, q: number) => quantile(measured, q).toFixed(1)
-    console.log(`${clients} slow clients of each kind for at most ${seconds} s, beside ${rate} requests a second of a normal one\n`)
+    console.log(`${clients} slow clients of each kind for at most ${seconds} s, beside ${rate} requests a second of a normal client\n`)
     console.log(
       '| slow clients | p50 ms alone, beside | p99 ms alone, beside | ratio of p99 | failed | most open | closed, by slowhttptest | RSS MiB before, most, after | fds before, most, last, after |',
     )
@@ -226,14 +226,14 @@ async function main(words: Args): Promise<void> {
       const alone = await measure(gateway, rate, Math.ceil(seconds / 2))
       await gateway.collectGarbage()
       const before = await gateway.vitals()
-      const [beside, slow] = await attack(gateway, kind, words)
+      const [beside, slow] = await attack(gateway, kind, args)
       await until(async () => (await gateway.vitals()).fds <= before.fds, 'the end of every connection', 40_000).catch(() => {})
       await gateway.collectGarbage()
       const after = await gateway.vitals()
       const both = (q: number) => `${ms(alone, q)}, ${ms(beside, q)}`
       const ratio = (quantile(beside, 0.99) / quantile(alone, 0.99)).toFixed(2)
       const closed = slow.closed ? `${slow.closed}, second ${slow.firstSecond} to ${slow.lastSecond}` : 'none'
-      // what the kernel still holds for a client that does not read is closed for the gateway, and open for slowhttptest
+      // for a client that does not read, the gateway may have closed a connection that slowhttptest still sees as open
       const fds = [before.fds, Math.max(...beside.fds), beside.fds.at(-1), after.fds].join(', ')
       const memory = `${before.rssMiB}, ${beside.peakRssMiB}, ${after.rssMiB}`
       console.log(
@@ -250,8 +250,8 @@ async function main(words: Args): Promise<void> {
 
 if (!isMainThread) serveUpstream()
 else {
-  const words = readArgs()
-  const lack = words && missing(words)
-  if (!words || lack) console.error(lack ?? HELP)
-  process.exitCode = !words ? 2 : lack ? 1 : await main(words).then(() => 0)
+  const args = readArgs()
+  const lack = args && missing(args)
+  if (!args || lack) console.error(lack ?? HELP)
+  process.exitCode = !args ? 2 : lack ? 1 : await main(args).then(() => 0)
 }

@@ -1,4 +1,4 @@
-/** One of everything, a few times: does a client's whole day work, and in reasonable time? */
+/** One request of each kind, a few times: do they work, and in reasonable time? */
 import { check } from 'k6'
 import exec from 'k6/execution'
 import type { Options } from 'k6/options'
@@ -35,7 +35,7 @@ export default function day(users: User[]): void {
 
   const first = call<Pair>('POST', '/auth/login', { status: 200, body: { login: user.username, password: PASSWORD } })
   const seen = call<{ user: string }>('GET', '/load/orders', { status: 200, token: first.access_token })
-  check(seen, { 'the upstream is told who calls': ({ user: id }) => id === user.id })
+  check(seen, { 'the upstream receives the user id': ({ user: id }) => id === user.id })
   call('GET', '/load/admin', { status: 403, code: 'forbidden', token: first.access_token })
 
   const second = call<Pair>('POST', '/auth/refresh', { status: 200, body: { refresh_token: first.refresh_token } })

@@ -1,9 +1,9 @@
-/** 70 % of what the machine can do, for long, with some of everything beside it: what grows? `load/run.ts` watches the memory. */
+/** 70 % of the maximum for a long time, with logins and unknown tokens beside it: does memory grow? `load/run.ts` samples the memory. */
 import { check } from 'k6'
 import exec from 'k6/execution'
 import http from 'k6/http'
 import type { Options } from 'k6/options'
-import { told } from './lib/figure.ts'
+import { reported } from './lib/figure.ts'
 import {
   arrivals,
   CPU_PER_REQUEST,
@@ -26,7 +26,7 @@ const DURATION = __ENV.DURATION ?? '10m'
 export const options: Options = {
   scenarios: {
     hot_path: { ...arrivals({ rate: setting('RATE', 500), duration: DURATION }), exec: 'hotPath' },
-    // each with names and tokens that were never seen before: what is kept for each of them adds up
+    // each request has a new name and token: state that is kept for each of them would add up
     strangers: { ...arrivals({ rate: 20, duration: DURATION }), exec: 'stranger' },
     sessions: { ...arrivals({ rate: 1, duration: DURATION, clients: 10 }), exec: 'session' },
   },
@@ -84,6 +84,6 @@ export const teardown = ({ before }: Start): void => reportUsage(before)
 
 export const handleSummary = handOver((summary) => [
   times(summary, 'requests', 'http_req_duration{scenario:hot_path}'),
-  told('CPU of the gateway per request', read(summary, CPU_PER_REQUEST, 'value'), ' µs'),
+  reported('CPU of the gateway per request', read(summary, CPU_PER_REQUEST, 'value'), ' µs'),
   ...['hot_path', 'sessions'].map((scenario) => dropped(summary, scenario)),
 ])

@@ -1,23 +1,23 @@
-/** Calm, then all at once three times what the machine can do, then calm: what breaks, and how long until it is as before? */
+/** Low load, then suddenly three times the maximum, then low load: what fails, and how long until it is as before? */
 import { check } from 'k6'
 import exec from 'k6/execution'
 import type { RefinedResponse } from 'k6/http'
 import { Rate } from 'k6/metrics'
 import type { Options } from 'k6/options'
-import { atMost, type Figure, told } from './lib/figure.ts'
+import { atMost, type Figure, reported } from './lib/figure.ts'
 import { arrivals, getOrders, registerUsers, seconds, setting, type User, warmUp } from './lib/gateway.ts'
 import { apart, countIterations, dropped, handOver, read, STATISTICS, type Summary, times } from './lib/summary.ts'
 
 const MAXIMUM = setting('RATE', 1000)
 const CALM_RATE = Math.round(0.3 * MAXIMUM)
 const SPIKE_RATE = 3 * MAXIMUM
-/** So many wait at one time in the spike; what begins above that k6 does not send. */
+/** Most requests that wait at one time in the spike; k6 does not send more. */
 const SPIKE_CLIENTS = 500
 const SPIKE = __ENV.DURATION ?? '12s'
 const CALM_SECONDS = 15
 const AFTER_SECONDS = 25
 const RECOVERY_SECONDS = 5
-/** Of a second after the spike, on the p95 of the calm before: the same twice over, or what a scheduler adds to a short one. */
+/** Bound for the p95 of a second after the spike, from the p95 before it: twice that, or 10 ms more, which a scheduler may add. */
 const recoveredBelow = (calmMs: number) => Math.max(2 * calmMs, calmMs + 10)
 
 const spikeAt = CALM_SECONDS
@@ -67,7 +67,7 @@ function durationIn(second: number): string {
   return `http_req_duration{scenario:after,second:${second}}`
 }
 
-/** The first of three seconds in a row that are as the calm was; none: NaN. */
+/** The first of three seconds in a row that keep the bound; NaN if there are none. */
 function recovery(summary: Summary): Figure {
   const bound = recoveredBelow(read(summary, 'http_req_duration{scenario:calm}', 'p(95)'))
   const isRecovered = (second: number) => read(summary, durationIn(second), 'p(95)') <= bound
@@ -77,9 +77,9 @@ function recovery(summary: Summary): Figure {
 
 export const handleSummary = handOver((summary) => [
   ...['calm', 'spike', 'after'].map((scenario) => times(summary, scenario, `http_req_duration{scenario:${scenario}}`)),
-  told(`offered in the spike, beside a calm of ${CALM_RATE}/s`, SPIKE_RATE, '/s'),
-  told(`sent in the spike by ${SPIKE_CLIENTS} clients`, read(summary, 'http_reqs{scenario:spike}', 'count') / seconds(SPIKE), '/s'),
-  told('turned away in the spike with 503 overloaded', read(summary, 'turned_away{scenario:spike}', 'rate') * 100, ' %'),
+  reported(`offered in the spike, after a low load of ${CALM_RATE}/s`, SPIKE_RATE, '/s'),
+  reported(`sent in the spike by ${SPIKE_CLIENTS} clients`, read(summary, 'http_reqs{scenario:spike}', 'count') / seconds(SPIKE), '/s'),
+  reported('refused in the spike with 503 overloaded', read(summary, 'turned_away{scenario:spike}', 'rate') * 100, ' %'),
   recovery(summary),
   dropped(summary, 'calm'),
 ])

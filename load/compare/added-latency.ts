@@ -1,19 +1,20 @@
-/** What a single request waits longer for than without anything in between. */
+/** Measures how much longer a single request takes than directly at the upstream. */
+
+import type { Dependencies } from './dependencies.ts'
 import { median, type Options, wrk } from './measure.ts'
-import type { Neighbours } from './neighbours.ts'
 import type { AddedLatency } from './report.ts'
 import { type Running, start } from './running.ts'
 import { gateway } from './subjects/gateway.ts'
 import { bare, raw } from './subjects/node.ts'
 
-export async function measureAddedLatency(folder: string, neighbours: Neighbours, { runs, seconds }: Options): Promise<AddedLatency[]> {
+export async function measureAddedLatency(folder: string, dependencies: Dependencies, { runs, seconds }: Options): Promise<AddedLatency[]> {
   const running: Running[] = []
   try {
-    for (const subject of [gateway, bare, raw]) running.push(await start(subject, folder, neighbours))
-    const direct = { name: 'direct', url: neighbours.upstream, token: null }
+    for (const subject of [gateway, bare, raw]) running.push(await start(subject, folder, dependencies))
+    const direct = { name: 'direct', url: dependencies.upstream, token: null }
     const times = new Map([direct, ...running].map(({ name }) => [name, [] as number[]]))
     for (const process of running) {
-      // one request at a time is too few for the compiler
+      // single requests would not warm up the compiler
       await wrk(process, 2, 32)
       await process.pause()
     }

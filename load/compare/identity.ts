@@ -1,4 +1,4 @@
-/** An issuer of tokens for the subjects that have none of their own: keys, tokens, and a place where they are published. */
+/** An issuer of tokens for subjects without their own: keys, tokens, and an endpoint that publishes the keys. */
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -13,7 +13,7 @@ export interface Identity {
   jwksUrl: string
   /** PEM. */
   publicKeys: Record<Algorithm, string>
-  /** Of one user; good for a day. */
+  /** Tokens of one user, valid for a day. */
   tokens: Record<Algorithm, string>
   stop(): void
 }
@@ -24,7 +24,7 @@ export async function startIdentity(): Promise<Identity> {
     RS256: await generateKeyPair('RS256', { extractable: true }),
   }
   const published = async (alg: Algorithm) => ({ ...(await exportJWK(pairs[alg].publicKey)), alg, kid: alg, use: 'sig' })
-  // of the gateways in Go not all read a key set that holds an EdDSA key
+  // some gateways in Go reject a key set that holds an EdDSA key
   const keys = [await published('RS256')]
   const server = createServer((req, res) => {
     const document = req.url === '/jwks.json' ? { keys } : discovery(issuer)
@@ -43,7 +43,7 @@ export async function startIdentity(): Promise<Identity> {
   }
 }
 
-/** The claims that an access token of the gateway has. */
+/** The same claims as an access token of the gateway. */
 const sign = (issuer: string, alg: Algorithm, key: CryptoKey): Promise<string> =>
   new SignJWT({
     sid: crypto.randomUUID(),

@@ -1,4 +1,4 @@
-/** Builds the gateways in Go, each in a module of its own: with `go install`, a version that is no longer listed cannot be had. */
+/** Builds the gateways in Go, each in its own module: `go install` cannot get a version that is no longer listed. */
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,7 +8,7 @@ import { GO_GATEWAYS, type GoGateway } from './subjects/go.ts'
 
 const BUILD_TIMEOUT_MS = 15 * 60_000
 
-/** @returns the names of those that could not be built; what the compiler says goes to stderr */
+/** @returns the names of the gateways that could not be built; the compiler's messages go to stderr */
 export function installGoGateways(bin: string): string[] {
   if (!has('go')) throw new Error('go is missing: apt-get install golang-go (1.24 or newer; bookworm has it in backports)')
   return GO_GATEWAYS.filter((gateway) => !build(gateway, bin)).map(({ name }) => name)
@@ -19,7 +19,7 @@ function build({ name, modules, target }: GoGateway, bin: string): boolean {
   mkdirSync(folder, { recursive: true })
   const required = Object.entries(modules).map(([path, version]) => `require ${path} ${version}`)
   writeFileSync(join(folder, 'go.mod'), ['module bench', 'go 1.24', ...required, ''].join('\n\n'))
-  // the other modules of a source of our own are found by its imports
+  // further modules of our own source are found by its imports
   const isOurs = target === '.'
   if (isOurs) copyFileSync(fileURLToPath(new URL(`./subjects/${name}.go`, import.meta.url)), join(folder, 'main.go'))
   const go = (...args: string[]) =>

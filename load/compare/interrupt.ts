@@ -1,4 +1,4 @@
-/** Ctrl-C ends what is being measured, and everything that was started is taken away as it is after a good run. */
+/** Ctrl-C ends the measurement, and everything that was started is removed as after a complete run. */
 const controller = new AbortController()
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => controller.abort())
 

@@ -1,4 +1,4 @@
-/** The machine: which CPU is whose, what it is, and what a subject takes of it. */
+/** The machine: the split of its CPUs, its description, and the CPU time and memory that a subject takes. */
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { availableParallelism, cpus, loadavg } from 'node:os'
@@ -8,7 +8,7 @@ export const SUBJECT_CPU = '0'
 const OTHERS_CPU = '1'
 export const BOTH_CPUS = '0,1'
 
-/** What is started from here on stays there as well, unless told otherwise. */
+/** Processes that start from here on also run there, unless started on another CPU. */
 export function moveToOthersCpu(): void {
   if (availableParallelism() < 2) throw new Error('two CPUs are needed: one for the subject, one for the rest')
   execFileSync('taskset', ['-apc', OTHERS_CPU, String(process.pid)], { stdio: 'ignore' })
@@ -35,7 +35,7 @@ export const machineFacts = (): MachineFacts => ({
 
 const TICK_US = 1_000_000 / Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }))
 
-/** proc(5): what follows the command, which may hold blanks itself. Null: it has ended. */
+/** proc(5): the fields after the command, which may itself hold spaces. Null: the process has ended. */
 function readStat(pid: number): string[] | null {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
@@ -45,7 +45,7 @@ function readStat(pid: number): string[] | null {
   }
 }
 
-/** A process and all that came from it. */
+/** A process and all its descendants. */
 export function processTree(root: number): number[] {
   const children = new Map<number, number[]>()
   for (const pid of readdirSync('/proc').map(Number).filter(Boolean)) {
@@ -57,7 +57,7 @@ export function processTree(root: number): number[] {
   return tree
 }
 
-/** User and system time of a process, all that came from it, and those of its children that have ended. */
+/** User and system time of a process, its descendants, and their children that have ended. */
 export function cpuTimeUs(root: number): number {
   const ticks = processTree(root).map((pid) => {
     const [user = 0, system = 0, childUser = 0, childSystem = 0] = (readStat(pid) ?? []).slice(11, 15).map(Number)
@@ -66,7 +66,7 @@ export function cpuTimeUs(root: number): number {
   return sum(ticks) * TICK_US
 }
 
-/** The most that each has held resident so far, added up. */
+/** The sum of the largest resident memory of each process so far. */
 export const peakRssMiB = (root: number): number => sum(processTree(root).map(highWaterKiB)) / 1024
 
 function highWaterKiB(pid: number): number {

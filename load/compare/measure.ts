@@ -1,10 +1,10 @@
-/** Load, turn by turn: A B C A B C …, so that a minute in which the machine is slow is slow for all of them. */
+/** Measures the load in turns: A B C A B C …, so that a minute in which the machine is slow affects all subjects. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import type { Dependencies } from './dependencies.ts'
 import { interrupted } from './interrupt.ts'
 import { cpuTimeUs, peakRssMiB } from './machine.ts'
-import type { Neighbours } from './neighbours.ts'
 import { Missing, type Running, start } from './running.ts'
 import type { Subject } from './subjects/subject.ts'
 
@@ -15,7 +15,7 @@ export interface Options {
 }
 
 export interface Sample {
-  /** User and system time of all its processes, for each request answered. */
+  /** User and system time of all processes of the subject, for each answered request. */
   cpuUs: number
   requestsPerSecond: number
   p50Ms: number
@@ -27,7 +27,7 @@ export interface Measured {
   name: string
   does: string
   version: string
-  /** Why its figures may not be what they are called; empty when there is no reason. */
+  /** Why the figures may be misleading; empty when there is no doubt. */
   doubt: string
   median: Sample
   samples: Sample[]
@@ -36,7 +36,7 @@ export interface Measured {
 export interface Failure {
   name: string
   reason: string
-  /** It is not here: nothing has failed. */
+  /** The subject is not installed: nothing has failed. */
   isMissing: boolean
 }
 
@@ -46,7 +46,7 @@ export const failure = (name: string, error: Error, complaints: string[] = []): 
   isMissing: error instanceof Missing,
 })
 
-/** Until the compiler has seen what is hot. */
+/** Until the compiler has optimised the hot code. */
 export const WARM_UP_SECONDS = 3
 /** After each pause. */
 const REHEAT_SECONDS = 2
@@ -57,7 +57,7 @@ interface Asked {
   token: string | null
 }
 
-/** @throws when a single request was not answered with success */
+/** @throws when a single request failed */
 export async function wrk({ url, token }: Asked, seconds: number, connections: number) {
   const bearer = token === null ? [] : ['-H', `Authorization: Bearer ${token}`]
   const args = ['-t1', `-c${connections}`, `-d${seconds}s`, '--latency', '-s', SCRIPT, ...bearer, url]
@@ -87,11 +87,11 @@ export interface Comparison {
   failures: Failure[]
 }
 
-/** Starts all, measures them in turns, ends all. One that fails is left out from there on. */
+/** Starts all subjects, measures them in turns, and ends all. A subject that fails is left out from there on. */
 export async function compare(
   subjects: Subject[],
   options: Options,
-  { folder, neighbours, cpus, tell }: { folder: string; neighbours: Neighbours; cpus?: string; tell: (text: string) => void },
+  { folder, dependencies, cpus, report }: { folder: string; dependencies: Dependencies; cpus?: string; report: (text: string) => void },
 ): Promise<Comparison> {
   const failures: Failure[] = []
   const running = new Map<Subject, { process: Running; samples: Sample[] }>()
@@ -102,7 +102,7 @@ export async function compare(
       interrupted.throwIfAborted()
       const process = running.get(subject)?.process
       failures.push(failure(subject.name, error as Error, process?.complaints()))
-      tell(`${subject.name}: ${failures.at(-1)!.reason}`)
+      report(`${subject.name}: ${failures.at(-1)!.reason}`)
       await process?.stop()
       running.delete(subject)
     }
@@ -110,7 +110,7 @@ export async function compare(
   try {
     for (const subject of subjects) {
       await attempt(subject, async () => {
-        const process = await start(subject, folder, neighbours, cpus)
+        const process = await start(subject, folder, dependencies, cpus)
         running.set(subject, { process, samples: [] })
         await wrk(process, WARM_UP_SECONDS, options.connections)
         await process.pause()
@@ -120,7 +120,7 @@ export async function compare(
       for (const [subject, { process, samples }] of running) {
         await attempt(subject, async () => {
           samples.push(await sample(process, options))
-          tell(`run ${run}: ${subject.name} ${samples.at(-1)!.cpuUs.toFixed(1)} µs`)
+          report(`run ${run}: ${subject.name} ${samples.at(-1)!.cpuUs.toFixed(1)} µs`)
         })
       }
     }

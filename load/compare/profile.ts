@@ -1,14 +1,14 @@
-/** Where the gateway's own time goes: the functions that take most of it while it is warm and under load. */
+/** Profiles the gateway: the functions that take most of its CPU time while it is warm and under load. */
 import { mkdtempSync, readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Dependencies } from './dependencies.ts'
 import { type Options, WARM_UP_SECONDS, wrk } from './measure.ts'
-import type { Neighbours } from './neighbours.ts'
 import { table } from './report.ts'
 import { start } from './running.ts'
 import { gatewayVariant } from './subjects/gateway.ts'
 
-/** As `node --cpu-prof` writes it; times in microseconds of the machine's monotonic clock. */
+/** The form of `node --cpu-prof`; times in microseconds of the machine's monotonic clock. */
 interface CpuProfile {
   nodes: { id: number; callFrame: { functionName: string; url: string; lineNumber: number } }[]
   startTime: number
@@ -20,10 +20,10 @@ const SHOWN = 10
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 
 /** @returns a Markdown table */
-export async function profileGateway(folder: string, neighbours: Neighbours, { seconds, connections }: Options): Promise<string> {
+export async function profileGateway(folder: string, dependencies: Dependencies, { seconds, connections }: Options): Promise<string> {
   const profiles = mkdtempSync(join(folder, 'profile-'))
   const profiled = gatewayVariant({ name: 'profiled', does: '', nodeArgs: ['--cpu-prof', `--cpu-prof-dir=${profiles}`] })
-  const gateway = await start(profiled, folder, neighbours)
+  const gateway = await start(profiled, folder, dependencies)
   let from = 0
   let to = 0
   try {
@@ -32,7 +32,7 @@ export async function profileGateway(folder: string, neighbours: Neighbours, { s
     await wrk(gateway, seconds, connections)
     to = nowUs()
   } finally {
-    // it is written as the process ends
+    // the profile is written when the process ends
     await gateway.stop()
   }
   const [file = ''] = readdirSync(profiles)

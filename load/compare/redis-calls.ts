@@ -1,23 +1,23 @@
-/** How often the gateway asks Redis while keys are hot and below their limits. */
+/** Counts the calls to Redis while keys are hot and below their limits. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { Pool } from 'undici'
+import type { Dependencies } from './dependencies.ts'
 import { interrupted } from './interrupt.ts'
-import type { Neighbours } from './neighbours.ts'
 import type { RedisCalls } from './report.ts'
 import { start } from './running.ts'
 import { gatewayVariant, registerUser, shareWithoutRedis } from './subjects/gateway.ts'
 
 const SECONDS = 12
-/** Before counting begins: connections, the first verification of each token. */
+/** Before counting begins: time for connections and for the first verification of each token. */
 const WARM_UP_SECONDS = 2
 const TICK_MS = 10
 
 interface Rate {
-  /** Per minute; of the policy by address and of that by user. */
+  /** Per minute, for the policy by address and for the policy by user. */
   limit: number
   users: number
-  /** Each user's, a tenth below the limit. */
+  /** Of each user, a tenth below the limit. */
   perSecond: number
 }
 const RATES: Rate[] = [
@@ -25,13 +25,13 @@ const RATES: Rate[] = [
   { limit: 60_000, users: 3, perSecond: 900 },
 ]
 
-export async function countRedisCalls(folder: string, neighbours: Neighbours): Promise<RedisCalls[]> {
+export async function countRedisCalls(folder: string, dependencies: Dependencies): Promise<RedisCalls[]> {
   const counted: RedisCalls[] = []
-  for (const rate of RATES) counted.push(await count(rate, folder, neighbours))
+  for (const rate of RATES) counted.push(await count(rate, folder, dependencies))
   return counted
 }
 
-async function count({ limit, users, perSecond }: Rate, folder: string, neighbours: Neighbours): Promise<RedisCalls> {
+async function count({ limit, users, perSecond }: Rate, folder: string, dependencies: Dependencies): Promise<RedisCalls> {
   const limited = gatewayVariant({
     name: 'redis-calls',
     does: '',
@@ -40,20 +40,20 @@ async function count({ limit, users, perSecond }: Rate, folder: string, neighbou
       policies.perUser.limit = limit
     },
   })
-  const redis = new Redis(await neighbours.redis())
-  // what others have counted of this address
+  const redis = new Redis(await dependencies.redis())
+  // removes counts of other subjects for this address
   await redis.flushall()
-  const gateway = await start(limited, folder, neighbours)
+  const gateway = await start(limited, folder, dependencies)
   const monitor = await redis.monitor()
   let sent = 0
   monitor.on('monitor', (_time: string, [command]: [string], source: string) => {
-    // what a script calls is no call of the gateway's; INFO is ours
+    // calls inside scripts do not count; INFO comes from this program
     if (source !== 'lua' && command.toLowerCase() !== 'info') sent++
   })
   const { origin, pathname } = new URL(gateway.url)
   const clients: Client[] = []
   try {
-    // an address of each user's own, as in life
+    // each user has an address of its own
     for (let i = 0; i < users; i++) {
       const pool = new Pool(origin, { connections: 8, localAddress: `127.0.0.${10 + i}` })
       clients.push({ pool, path: pathname, authorization: `Bearer ${await registerUser(origin, `user-${i}`)}` })
@@ -64,7 +64,7 @@ async function count({ limit, users, perSecond }: Rate, folder: string, neighbou
       await work()
       return { executed: (await commandsExecuted(redis)) - executedBefore, sent: sent - sentBefore }
     }
-    // what goes on without requests is none of them
+    // calls that happen without requests are subtracted
     const idle = await during(() => sleep(3000, undefined, { signal: interrupted }))
     let requests = 0
     const busy = await during(async () => {
@@ -92,7 +92,7 @@ interface Client {
   authorization: string
 }
 
-/** Requests begin when they are due, whatever has been answered. @returns how many; @throws unless all were admitted */
+/** Requests begin when they are due, whatever the responses. @returns how many; @throws unless all were admitted */
 async function drive(clients: Client[], perSecond: number, seconds: number): Promise<number> {
   const answers: Promise<number>[] = []
   const ask = async ({ pool, path, authorization }: Client) => {

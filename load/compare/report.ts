@@ -1,4 +1,4 @@
-/** What was found, as a page for people and as JSON for programs. */
+/** Writes the results, as a Markdown page for people and as JSON for programs. */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { MachineFacts } from './machine.ts'
@@ -8,7 +8,7 @@ export interface Result {
   machine: MachineFacts & { upstream: string; database: string; wrk: string }
   options: Options
   subjects: Measured[]
-  /** The first is the gateway with everything on, measured in the same turns. */
+  /** The first entry is the gateway with everything on, measured in the same turns. */
   ablations: Measured[]
   redisCalls: RedisCalls[]
   addedLatency: AddedLatency[]
@@ -22,17 +22,17 @@ export interface RedisCalls {
   /** Per minute, of each of the two limits. */
   limit: number
   requests: number
-  /** As the gateway sent them, for each 1,000 admitted requests. */
+  /** Calls that the gateway sent, for each 1,000 admitted requests. */
   callsPer1000: number
-  /** As `INFO commandstats` counts: what scripts call is counted as well. */
+  /** From `INFO commandstats`, which also counts the calls inside scripts. */
   commandsPer1000: number
-  /** Of the decisions: made while Redis was held to be away, so that they are missing from the calls. */
+  /** The share of decisions that were made while Redis counted as away, so that the calls lack them. */
   shareWithoutRedis: number
 }
 
 export interface AddedLatency {
   name: string
-  /** Of one request at a time, more than the upstream itself takes. */
+  /** Of single requests: their p50, less that of requests directly to the upstream. */
   p50Ms: number
 }
 
@@ -54,7 +54,7 @@ export const isMissed = ({ value, must, isMoreBetter }: Ratio): boolean =>
   must !== undefined && (isMoreBetter ? value < must : value > must)
 const isGoal = ({ value, goal, isMoreBetter }: Ratio): boolean => goal !== undefined && (isMoreBetter ? value >= goal : value <= goal)
 
-/** What the gateway is held to. */
+/** The bounds that the gateway must keep. */
 export function findRatios({ subjects, redisCalls, addedLatency, workers }: Omit<Result, 'ratios'>): Ratio[] {
   const cpuOf = (name: string) => subjects.find((s) => s.name === name)?.median.cpuUs ?? Number.NaN
   const on = cpuOf('gateway')
@@ -133,9 +133,9 @@ export function toMarkdown(result: Result): string {
     ...section(
       'What each part costs',
       parts.length,
-      `The gateway with everything on takes ${whole && spread(whole)} µs in these turns; without the part:`,
+      `The gateway with everything on takes ${whole && spread(whole)} µs in these turns. Without each part:`,
       table(
-        ['taken away', 'CPU µs per request (range)', 'so it costs µs', 'what is taken away'],
+        ['part removed', 'CPU µs per request (range)', 'cost of the part, µs', 'what is removed'],
         parts.map((p) => [p.name, spread(p), (whole!.median.cpuUs - p.median.cpuUs).toFixed(1), p.does]),
       ),
     ),
@@ -185,7 +185,7 @@ export function toMarkdown(result: Result): string {
       ),
     ),
     ...section(
-      'How the gateways in Go were had',
+      'How the gateways in Go were built',
       tried.length,
       table(
         ['', ''],

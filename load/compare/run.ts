@@ -1,4 +1,4 @@
-/** The gateway beside its peers, in one run on one machine. Prints a Markdown page and leaves it, with the JSON, in a folder. */
+/** Measures the gateway beside its peers, in one run on one machine. Prints a Markdown page and writes it, with the JSON, to a folder. */
 import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
@@ -7,11 +7,11 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { has } from '../../test/support/processes.ts'
 import { measureAddedLatency } from './added-latency.ts'
+import { startDependencies } from './dependencies.ts'
 import { installGoGateways } from './install.ts'
 import { interrupted } from './interrupt.ts'
 import { machineFacts, moveToOthersCpu } from './machine.ts'
 import { compare, type Failure, failure, type Options } from './measure.ts'
-import { startNeighbours } from './neighbours.ts'
 import { profileGateway } from './profile.ts'
 import { countRedisCalls } from './redis-calls.ts'
 import { findRatios, isMissed, type Result, toMarkdown, writeResult } from './report.ts'
@@ -29,21 +29,21 @@ const NAMES = [...[...subjects(''), ...ablations].map(({ name }) => name), ...QU
 
 const HELP = `npm run bench -- [options]
 
-  --runs N         measurements of each, in turns (5)
-  --seconds N      how long each lasts (8)
-  --connections N  of the load (32)
-  --only A,B,C     no others than these
-  --bin DIR        where the gateways in Go are (~/.cache/portcullis-bench)
-  --install        build those, and end
-  --profile        only where the gateway's own time goes
-  --out DIR        where latest.md and latest.json go (load/compare/results)
+  --runs N         measurements of each subject, in turns (5)
+  --seconds N      length of each measurement (8)
+  --connections N  connections of the load (32)
+  --only A,B,C     measure only these
+  --bin DIR        folder of the gateways in Go (~/.cache/portcullis-bench)
+  --install        build the gateways in Go, then end
+  --profile        only profile the gateway's own CPU time
+  --out DIR        folder for latest.md and latest.json (load/compare/results)
 
   ${NAMES.join(', ')
     .replace(/(.{1,110})(?:, |$)/g, '$1\n  ')
     .trim()}
 
-Needs Linux, two CPUs, wrk and taskset. What else is missing is told at the end, with the command that installs it.
-Exit code: 0; 99 a must was missed; 1 something that is here could not be measured; 2 wrong usage; 130 interrupted.`
+Needs Linux, two CPUs, wrk and taskset. The page lists everything else that is missing, with the command that installs it.
+Exit code: 0; 99: a must was missed; 1: an installed subject could not be measured; 2: wrong usage; 130: interrupted.`
 
 const complain = (text: string) => void process.stderr.write(`${text}\n`)
 
@@ -88,10 +88,10 @@ async function run({ only, bin, out, profile, runs, seconds, connections }: Args
   const machine = machineFacts()
   moveToOthersCpu()
   const folder = mkdtempSync(join(tmpdir(), 'portcullis-bench-'))
-  // the user that Postgres and the workers of nginx run as are not ours
+  // Postgres and the workers of nginx run as other users
   chmodSync(folder, 0o755)
-  const neighbours = await startNeighbours(folder)
-  const surroundings = { folder, neighbours, tell: complain }
+  const dependencies = await startDependencies(folder)
+  const surroundings = { folder, dependencies, report: complain }
   const notRun: Failure[] = []
   const isAsked = ({ name }: { name: string }) => only.includes(name)
   const answer = async <T>(name: string, fallback: T, ask: () => Promise<T>): Promise<T> => {
@@ -110,18 +110,18 @@ async function run({ only, bin, out, profile, runs, seconds, connections }: Args
   }
   try {
     if (profile) {
-      console.log(await profileGateway(folder, neighbours, options))
+      console.log(await profileGateway(folder, dependencies, options))
       return 0
     }
     const parts = ablations.filter(isAsked)
     const goGateways = goSubjects(bin).filter(isAsked)
     const found = {
-      machine: { ...machine, upstream: neighbours.upstreamKind, database: await neighbours.databaseKind(), wrk: wrkVersion() },
+      machine: { ...machine, upstream: dependencies.upstreamKind, database: await dependencies.databaseKind(), wrk: wrkVersion() },
       options,
       subjects: await inTurns(subjects(bin).filter(isAsked)),
       ablations: parts.length ? await inTurns([gateway, ...parts]) : [],
-      redisCalls: await answer('redis-calls', [], () => countRedisCalls(folder, neighbours)),
-      addedLatency: await answer('latency', [], () => measureAddedLatency(folder, neighbours, options)),
+      redisCalls: await answer('redis-calls', [], () => countRedisCalls(folder, dependencies)),
+      addedLatency: await answer('latency', [], () => measureAddedLatency(folder, dependencies, options)),
       workers: await answer('workers', null, () => compareWorkers(options, surroundings)),
       notRun,
       tried: goGateways.length ? [...goGateways.map(({ name, tried = '' }) => ({ name, tried })), ...REFUSED] : [],
@@ -131,7 +131,7 @@ async function run({ only, bin, out, profile, runs, seconds, connections }: Args
     console.log(toMarkdown(result))
     return notRun.some(({ isMissing }) => !isMissing) ? 1 : result.ratios.some(isMissed) ? 99 : 0
   } finally {
-    await neighbours.stop()
+    await dependencies.stop()
     rmSync(folder, { recursive: true, force: true })
   }
 }
@@ -145,12 +145,12 @@ function install(bin: string): number {
 }
 
 async function main(): Promise<number> {
-  const words = readArgs()
-  if (!words) complain(HELP)
-  if (words?.help) console.log(HELP)
-  if (!words || words.help) return words ? 0 : 2
+  const args = readArgs()
+  if (!args) complain(HELP)
+  if (args?.help) console.log(HELP)
+  if (!args || args.help) return args ? 0 : 2
   try {
-    return words.install ? install(words.bin) : await run(words)
+    return args.install ? install(args.bin) : await run(args)
   } catch (error) {
     if (interrupted.aborted) return 130
     complain((error as Error).message)

@@ -1,34 +1,36 @@
-/** A subject as a process: started, shown to do what it says, stopped in its tracks while others are measured. */
+/** A subject as a process: it is started, checked, and stopped while other subjects are measured. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { has, until } from '../../test/support/processes.ts'
 import { freePorts, hasEnded, stop } from '../runner/processes.ts'
+import { ANSWER, type Dependencies } from './dependencies.ts'
 import { interrupted } from './interrupt.ts'
 import { cpuTimeUs, processTree, SUBJECT_CPU } from './machine.ts'
-import { ANSWER, type Neighbours } from './neighbours.ts'
 import type { Subject } from './subjects/subject.ts'
 
 export interface Running {
   name: string
-  /** What is asked for. */
+  /** The measured URL. */
   url: string
   pid: number
   adminPort: number
-  /** Null: it is called without. */
+  /** Null: requests have no token. */
   token: string | null
   folder: string
   log(): string
-  /** The lines of its log that tell of an error, else its last ones. */
+  /** The lines of its log that mention an error, else its last lines. */
   complaints(): string[]
-  /** What does not run takes nothing, not even for its timers. It finishes first: whatever it waits for would have timed out when it wakes. */
+  /**
+   * A stopped process takes no CPU time, not even for timers. It becomes idle first: pending waits would have timed out when it resumes.
+   */
   pause(): Promise<void>
   resume(): void
   stop(): Promise<void>
 }
 
-/** What cannot be measured because it is not here. */
+/** The subject cannot be measured because something is not installed. */
 export class Missing extends Error {}
 
 const START_TIMEOUT_MS = 60_000
@@ -36,27 +38,27 @@ const IDLE_MS = 200
 const IDLE_SHARE = 0.11
 const IDLE_TRIES = 15
 
-/** @throws with a reason for the reader: what is missing, why it did not start, or what it does not do */
-export async function start(subject: Subject, parent: string, neighbours: Neighbours, cpus = SUBJECT_CPU): Promise<Running> {
+/** @throws with a reason for the reader: what is missing, why it did not start, or which check failed */
+export async function start(subject: Subject, parent: string, dependencies: Dependencies, cpus = SUBJECT_CPU): Promise<Running> {
   for (const { command, install } of subject.needs ?? []) if (!has(command)) throw new Missing(`${command} is missing: ${install}`)
   const [port = 0, adminPort = 0] = await freePorts(2)
   const folder = join(parent, `${subject.name}-${port}`)
   const logFile = join(folder, 'log')
   mkdirSync(folder, { recursive: true })
-  const launch = await subject.prepare({ folder, port, adminPort, neighbours })
+  const launch = await subject.prepare({ folder, port, adminPort, dependencies })
   const log = openSync(logFile, 'a')
   const child = spawn('taskset', ['-c', cpus, ...launch.command], {
-    // settings of the shell it is started from are not those that are measured
+    // settings of the calling shell must not influence the measurement
     env: { PATH: process.env.PATH, HOME: folder, NODE_ENV: 'production', ...launch.env },
     cwd: folder,
     stdio: ['ignore', log, log],
-    // a group of its own: Ctrl-C reaches this process alone
+    // a process group of its own: Ctrl-C reaches only this process
     detached: true,
   })
   const url = `http://127.0.0.1:${port}/api/x`
   const signalAll = (signal: 'SIGSTOP' | 'SIGCONT') => {
     const tree = hasEnded(child) ? [] : processTree(child.pid!)
-    // who watches over children falls asleep before them, and wakes after them
+    // a parent that watches its children is stopped before them, and resumed after them
     for (const pid of signal === 'SIGSTOP' ? tree : tree.reverse()) process.kill(pid, signal)
   }
   const running: Running = {
@@ -81,14 +83,14 @@ export async function start(subject: Subject, parent: string, neighbours: Neighb
   }
   try {
     await untilReady(child, launch.readyUrl, url)
-    // a client sends its token whoever is in between: who does not read it still passes it on
-    running.token = (await launch.token?.()) ?? neighbours.identity.tokens.EdDSA
+    // a client sends its token to every subject; a subject that does not read it passes it on
+    running.token = (await launch.token?.()) ?? dependencies.identity.tokens.EdDSA
     await assertHonest(subject, running)
     return running
   } catch (error) {
-    const said = running.complaints()
+    const complaints = running.complaints()
     await running.stop()
-    throw new Error([(error as Error).message, ...said].join('\n'))
+    throw new Error([(error as Error).message, ...complaints].join('\n'))
   }
 }
 
@@ -103,7 +105,7 @@ async function untilReady(child: ChildProcess, readyUrl: string | undefined, url
   if (hasEnded(child)) throw new Error('it ended while it was starting')
 }
 
-/** Until it takes next to nothing, or does not come to rest. */
+/** Waits until it takes almost no CPU time; gives up after a number of tries. */
 async function untilIdle(pid: number): Promise<void> {
   for (let tries = 0, before = Number.NaN; tries < IDLE_TRIES; tries++) {
     const now = cpuTimeUs(pid)
@@ -113,7 +115,7 @@ async function untilIdle(pid: number): Promise<void> {
   }
 }
 
-/** A gateway that lets everybody pass would be a fast one. */
+/** A gateway that lets every request pass would look fast. */
 async function assertHonest({ checksTokens }: Subject, { url, token }: Running): Promise<void> {
   const get = async (bearer: string | null) => {
     const answer = await fetch(url, { headers: bearer === null ? {} : { authorization: `Bearer ${bearer}` }, redirect: 'manual' })
@@ -128,7 +130,7 @@ async function assertHonest({ checksTokens }: Subject, { url, token }: Running):
   }
 }
 
-/** The same token under another signature. */
+/** The same token with a wrong signature. */
 function forge(token: string): string {
   const [head, claims, signature = ''] = token.split('.')
   return [head, claims, signature.slice(1, -4) + (signature.startsWith('A') ? 'B' : 'A') + signature.slice(-4)].join('.')

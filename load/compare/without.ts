@@ -1,7 +1,7 @@
 /**
- * Takes a part out of the gateway that no configuration can: `WITHOUT=canonical node --import ./load/compare/without.ts src/cli.ts serve`.
- * For measuring alone. What it looks for in a source file must be there exactly once: a gateway that was not changed would measure as one
- * whose part costs nothing.
+ * Removes a part of the gateway that no configuration can remove: `WITHOUT=canonical node --import ./load/compare/without.ts src/cli.ts
+ * serve`. Only for measurements. Each pattern must match its source file exactly once: an unchanged gateway would be measured as if the
+ * part cost nothing.
  */
 import { accessSync } from 'node:fs'
 import { registerHooks } from 'node:module'
@@ -11,11 +11,11 @@ type Edit = (source: string) => string
 function edit(pattern: RegExp, replacement: (found: string) => string): Edit {
   return (source) => {
     const found = source.match(new RegExp(pattern, 'g')) ?? []
-    if (found.length !== 1) throw new Error(`without.ts: ${found.length} places match ${pattern}, and it must be one`)
+    if (found.length !== 1) throw new Error(`without.ts: ${found.length} places match ${pattern}; exactly 1 must match`)
     return source.replace(pattern, replacement)
   }
 }
-/** The function begins with its end. */
+/** Makes the function return at its beginning. */
 const answer = (head: RegExp, code: string): Edit => edit(head, (found) => `${found} { ${code} }`)
 const all =
   (...edits: Edit[]): Edit =>

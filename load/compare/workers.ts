@@ -1,4 +1,4 @@
-/** Does a second worker cost more than its share? */
+/** Measures whether a second worker costs more CPU per request. */
 import { BOTH_CPUS } from './machine.ts'
 import { type Comparison, compare, type Options } from './measure.ts'
 import type { Workers } from './report.ts'
@@ -16,9 +16,9 @@ const variant = (workers: number) =>
     },
   })
 
-/** @throws where this build knows no workers */
+/** @throws when this build has no workers */
 export async function compareWorkers(options: Options, surroundings: Surroundings): Promise<Workers> {
-  const trial = await start(variant(2), surroundings.folder, surroundings.neighbours, BOTH_CPUS)
+  const trial = await start(variant(2), surroundings.folder, surroundings.dependencies, BOTH_CPUS)
   const isOneProcess = trial.log().includes('runs one process')
   await trial.stop()
   if (isOneProcess) throw new Missing('not available in this build: it runs one process')

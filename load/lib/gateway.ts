@@ -1,4 +1,4 @@
-/** Talking to the gateway that `load/run.ts` started. */
+/** Requests to the gateway that `load/run.ts` started. */
 import { check } from 'k6'
 import http from 'k6/http'
 import { Gauge } from 'k6/metrics'
@@ -6,7 +6,7 @@ import type { Scenario } from 'k6/options'
 
 export const GATEWAY = __ENV.GATEWAY_URL
 
-/** One password for all: Argon2 works the same for each, and the users are made for the run. */
+/** One password for all users: Argon2 takes the same time for each, and the users exist only for the run. */
 export const PASSWORD = 'correct horse battery'
 
 export interface User {
@@ -16,15 +16,15 @@ export interface User {
 }
 
 interface Call {
-  /** The one status that is right. Another one counts as a failed request and a failed check. */
+  /** The expected status. Any other counts as a failed request and a failed check. */
   status: number
   token?: string
   body?: object
-  /** Where a test says more than the status: the `code` of a problem document. */
+  /** The expected `code` of a problem document. */
   code?: string
 }
 
-/** @returns the parsed answer; null when there is none. */
+/** @returns the parsed response; null when it has no body */
 export function call<T>(method: 'GET' | 'POST', path: string, { status, token, body, code }: Call) {
   const kind = path.startsWith('/auth/') ? 'account' : 'proxied'
   const response = http.request(method, GATEWAY + path, body ? JSON.stringify(body) : null, {
@@ -39,7 +39,7 @@ export function call<T>(method: 'GET' | 'POST', path: string, { status, token, b
   return answer as T
 }
 
-/** New users, whose names no earlier run on the same database has taken. Throws, which ends the run, when one is refused. */
+/** Registers users whose names no earlier run on the same database has taken. Throws, which ends the run, when a registration fails. */
 export function registerUsers(count: number): User[] {
   const run = Date.now().toString(36)
   return Array.from({ length: count }, (_, i) => {
@@ -50,17 +50,17 @@ export function registerUsers(count: number): User[] {
   })
 }
 
-/** What nearly every request is: a valid token, an authenticated route, a small answer. */
+/** The ordinary request: a valid token, an authenticated route, a small response. */
 export const getOrders = ({ token }: User, tags: Record<string, string> = {}) =>
   http.get(`${GATEWAY}/load/orders`, { headers: { authorization: `Bearer ${token}` }, tags })
 
-/** By one client, before anything is measured. */
+/** Sends requests from one client, before anything is measured. */
 export function warmUp(users: User[]): void {
   for (let i = 0; i < WARM_UP_REQUESTS; i++) getOrders(users[i % users.length]!)
 }
 const WARM_UP_REQUESTS = 2000
 
-/** A number that `load/run.ts` was given or has measured. */
+/** A number from `load/run.ts`: an option, or a measured value. */
 export const setting = (name: string, ifNone: number): number => Number(__ENV[name] ?? ifNone)
 
 export const seconds = (duration: string): number =>
@@ -69,11 +69,14 @@ export const seconds = (duration: string): number =>
 interface Arrivals {
   rate: number
   duration: string
-  /** That wait at one time, at most. By default those of an eighth of a second. */
+  /** Most clients that wait at one time. Default: the requests of an eighth of a second. */
   clients?: number
 }
 
-/** Requests begin at a fixed rate, however long answers take: a closed loop would spare a slow gateway and hide its waiting times. */
+/**
+ * Requests begin at a fixed rate, whatever the response times: a closed loop would send fewer requests to a slow gateway and hide the
+ * waiting.
+ */
 export const arrivals = ({
   rate,
   duration,
@@ -83,7 +86,7 @@ export const arrivals = ({
   rate: Math.round(rate),
   timeUnit: '1s',
   duration,
-  // all of them from the start: k6 drops iterations while it makes more
+  // all from the start: k6 drops iterations while it creates clients
   preAllocatedVUs: clients,
 })
 
@@ -92,7 +95,7 @@ export interface Usage {
   requests: number
 }
 
-/** What the gateway has used and answered so far, by its own metrics. */
+/** The CPU time of the gateway and its answered requests so far, from its own metrics. */
 export function readUsage(): Usage {
   const lines = String(http.get(`${__ENV.ADMIN_URL}/metrics`, { responseType: 'text' }).body).split('\n')
   const isOf = (line: string, name: string) => line.startsWith(`${name} `) || line.startsWith(`${name}{`)

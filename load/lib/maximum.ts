@@ -1,4 +1,4 @@
-/** More than can be done; `load/run.ts` counts what comes through. */
+/** Sends more requests than the machine can answer; `load/run.ts` counts the answered requests. */
 import { check } from 'k6'
 import exec from 'k6/execution'
 import type { Options } from 'k6/options'

@@ -1,4 +1,7 @@
-/** What a scenario hands to `load/run.ts` at its end: figures of its own that no threshold can say, failed checks, and k6's thresholds. */
+/**
+ * The summary that a scenario gives to `load/run.ts`: its own figures, which no k6 threshold can express, failed checks, and k6's
+ * thresholds.
+ */
 import { atMost, type Figure, rounded } from './figure.ts'
 
 interface Metric {
@@ -12,7 +15,7 @@ interface Group {
   groups: Group[]
 }
 
-/** What k6 gives to handleSummary, as far as it is read here. */
+/** The part of k6's handleSummary data that is used here. */
 export interface Summary {
   metrics: Record<string, Metric | undefined>
   root_group: Group
@@ -23,15 +26,15 @@ export const handOver =
   (own: (summary: Summary) => Figure[] = () => []) =>
   (summary: Summary): Record<string, string> => {
     const figures = [...own(summary), ...failedChecks(summary.root_group), ...thresholds(summary)]
-    // what setup returned holds tokens
+    // the return value of setup holds tokens
     const file = { figures, ...summary, setup_data: undefined }
     return { [__ENV.SUMMARY_FILE ?? 'stdout']: JSON.stringify(file, null, 2) }
   }
 
-/** NaN where nothing was measured. */
+/** NaN when nothing was measured. */
 export const read = ({ metrics }: Summary, metric: string, statistic: string): number => metrics[metric]?.values[statistic] ?? Number.NaN
 
-/** Of a trend in milliseconds. Needs `STATISTICS`. */
+/** The quantiles of a trend in milliseconds. Needs `STATISTICS`. */
 export function times(summary: Summary, name: string, metric: string): Figure {
   const values = STATISTICS.map((statistic) => rounded(read(summary, metric, statistic)))
   return { name: `${name}: p50, p95, p99, most`, value: `${values.join(', ')} ms` }
@@ -39,14 +42,14 @@ export function times(summary: Summary, name: string, metric: string): Figure {
 
 export const STATISTICS = ['med', 'p(95)', 'p(99)', 'max']
 
-/** k6 drops an iteration when all its clients wait: with many, the load was not the one that was asked for. Needs `countIterations`. */
+/** k6 drops an iteration when all its clients wait. With many drops, the load was lower than intended. Needs `countIterations`. */
 export function dropped(summary: Summary, scenario: string): Figure {
   const count = read(summary, `dropped_iterations{scenario:${scenario}}`, 'count') || 0
   const begun = read(summary, `iterations{scenario:${scenario}}`, 'count') || 0
   return atMost(`${scenario}: dropped iterations, ${count} of ${count + begun}`, (count / (count + begun)) * 100, 0.1, ' %')
 }
 
-/** A scenario's part of a metric is in the summary only when a threshold names it; these name it, and ask nothing. */
+/** k6 shows a metric for one scenario only when a threshold names it; these thresholds are empty and always hold. */
 export const apart = (metric: string, ...scenarios: string[]): Record<string, string[]> =>
   Object.fromEntries(scenarios.map((scenario) => [`${metric}{scenario:${scenario}}`, []]))
 
@@ -59,7 +62,7 @@ const thresholds = ({ metrics }: Summary): Figure[] =>
   Object.entries(metrics).flatMap(([name, metric]) =>
     Object.entries(metric?.thresholds ?? {}).map(([bound, { ok }]) => {
       const value = metric?.values[bound.split(/[<>=!]/)[0]!.trim()] ?? Number.NaN
-      // a rate of nearly 1 is not 1
+      // not rounded: a rate of nearly 1 is not 1
       const text = metric?.contains === 'time' ? `${rounded(value)} ms` : String(value)
       return { name, value: text, bound, isKept: ok }
     }),

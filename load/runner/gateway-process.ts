@@ -1,4 +1,4 @@
-/** The gateway that a run is about: its configuration, its process, and what /proc and its own metrics say of it. */
+/** Starts the gateway under test: its configuration and its process. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { openSync, writeFileSync } from 'node:fs'
@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { freePorts, waitUntilReady } from './processes.ts'
 
-/** The same for each run, so that a second one can open what the first one left in a Postgres; and no other database opens with it. */
+/** The same key for each run, so that a second run can read the first run's data in Postgres. No other database uses this key. */
 const SECRET_KEY = createHash('sha256').update('the load scenarios of portcullis').digest('base64')
 const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
 
@@ -19,9 +19,9 @@ export interface GatewayOptions {
   upstreamPort: number
   folder: string
   logFile: string
-  /** Of the route `/load/limited`. */
+  /** The limit of the route `/load/limited`. */
   limit: Limit
-  /** Null: wherever the system puts it. */
+  /** Null: any CPU. */
   cpu: number | null
   isGivenUp(): boolean
 }
@@ -32,7 +32,7 @@ export interface Gateway {
   adminUrl: string
 }
 
-/** @param undo called with the child as soon as there is one: it must be ended also when it is never ready */
+/** @param undo called with the child as soon as it exists: the child must also be ended when it never becomes ready */
 export async function startGateway(options: GatewayOptions, undo: (child: ChildProcess) => void): Promise<Gateway> {
   const [port = 0, adminPort = 0] = await freePorts(2)
   const configFile = join(options.folder, 'portcullis.yaml')
@@ -53,13 +53,13 @@ function configuration({ port, adminPort, upstreamPort, folder, limit }: Gateway
     admin: { host: '127.0.0.1', port: adminPort },
     database: { url: 'embedded', dataDir: join(folder, 'data') },
     redis: { url: 'memory' },
-    // a token lasts for a run of any length
+    // a token is valid for a run of any length
     tokens: { accessTtlSeconds: 86_400 },
     limits: {
-      // every caller has one address here
+      // all users share one address here
       exempt: ['127.0.0.1/32'],
       policies: {
-        // counted as in life, and never reached
+        // counted as in production, and never reached
         perUser: { limit: 1_000_000_000, windowSeconds: 60, key: 'principal' },
         limited: { ...limit, key: 'principal' },
       },
@@ -75,14 +75,14 @@ function configuration({ port, adminPort, upstreamPort, folder, limit }: Gateway
 
 function spawnGateway(configFile: string, { logFile, cpu }: GatewayOptions): ChildProcess {
   const log = openSync(logFile, 'a')
-  // settings of the shell it is started from are not those that are measured
+  // settings of the calling shell must not influence the measurement
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(PORT|PORT_FILE|PORTCULLIS_.*)$/.test(name)))
   const command = [process.execPath, CLI, 'serve', '--config', configFile]
   const [file = '', ...args] = cpu === null ? command : ['taskset', '-c', String(cpu), ...command]
   return spawn(file, args, {
     env: { ...env, NODE_ENV: 'production', PORTCULLIS_SECRET_KEY: SECRET_KEY },
     stdio: ['ignore', log, log],
-    // a group of its own: Ctrl-C reaches this process alone, which stops k6 first
+    // a process group of its own: Ctrl-C reaches only this process, which stops k6 first
     detached: true,
   })
 }

@@ -1,4 +1,4 @@
-/** k6: where it is, and a run of it. */
+/** Finds k6 and runs it. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 
 const K6_MISSING = 'k6 is missing: go install go.k6.io/k6@v1.8.1'
 
-/** `go install` puts it in Go's own bin folder, which need not be on PATH. */
+/** `go install` puts k6 in Go's own bin folder, which is often not on PATH. */
 export function findK6(): string {
   const outputOf = (command: string, args: string[]) => {
     try {
@@ -23,15 +23,15 @@ export function findK6(): string {
 }
 
 export interface K6Run {
-  /** Below `load/`. */
+  /** Path below `load/`. */
   script: string
   variables: Record<string, string | undefined>
-  /** A page with k6's own charts; it is whole in itself. */
+  /** File for k6's own charts, without external resources. */
   chartsFile?: string
   onStart(child: ChildProcess): void
 }
 
-/** @returns its exit code */
+/** @returns k6's exit code */
 export async function runK6(command: string, { script, variables, chartsFile, onStart }: K6Run): Promise<number> {
   const settings = Object.entries(variables).flatMap(([name, value]) => (value ? ['--env', `${name}=${value}`] : []))
   // an empty address: no control API on a fixed port
@@ -46,7 +46,7 @@ export async function runK6(command: string, { script, variables, chartsFile, on
   return code ?? 1
 }
 
-/** The port -1: nothing listens. */
+/** Port -1: no listener. */
 const dashboard = (file: string) => ({
   K6_WEB_DASHBOARD: 'true',
   K6_WEB_DASHBOARD_PORT: '-1',

@@ -1,22 +1,22 @@
-/** How many requests a second this machine can do, with gateway, k6 and upstream sharing it as they do in the run that follows. */
+/** Measures how many requests a second this machine can answer, shared by gateway, k6 and upstream as in the run that follows. */
 
 import { median } from './numbers.ts'
 import type { Upstream } from './upstream.ts'
 import { cpuSecondsOf } from './vitals.ts'
 
-/** Until the code is compiled and connections are open. */
+/** Until the code is compiled and the connections are open. */
 const WARM_UP_SECONDS = 5
 
 export interface Maximum {
   perSecond: number
-  /** Of the CPU time of one core. At less than about 0.9 it is k6 and the upstream that can do no more, not the gateway. */
+  /** CPU time per second. Below about 0.9, k6 and the upstream are the limit, not the gateway. */
   gatewayCpu: number
 }
 
 /**
- * The same kind of load as in the run, only more than can be done: what comes through is the maximum. Clients that ask again when they have their
- * answer cost k6 half as much and show a maximum of which it cannot keep 70 % at a constant rate; steps of a rate need a judgement of when one has
- * failed, and a moment of a busy neighbour makes it. The median second, for the same neighbour's sake.
+ * Sends the same kind of load as the run, at a higher rate than can be answered: the answered requests are the maximum. A closed loop of
+ * clients would cost k6 half as much and show a maximum of which it cannot keep 70 % at a constant rate. Rising steps of a rate would need
+ * a judgement of failure, which other load on the host disturbs. For the same reason the median second is used.
  */
 export async function measureMaximum(upstream: Upstream, gatewayPid: number, overload: () => Promise<unknown>): Promise<Maximum> {
   const seconds: Maximum[] = []
@@ -25,7 +25,7 @@ export async function measureMaximum(upstream: Upstream, gatewayPid: number, ove
   const timer = setInterval(() => {
     const now = look()
     const length = now.at - last.at
-    // before the first and after the last of the load nothing is measured
+    // seconds without load are not counted
     if (now.answered > last.answered)
       seconds.push({ perSecond: (now.answered - last.answered) / length, gatewayCpu: (now.cpu - last.cpu) / length })
     last = now

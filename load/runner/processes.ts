@@ -1,4 +1,4 @@
-/** Processes that a measurement starts: free ports, readiness, a clean end. */
+/** Processes of a measurement: free ports, readiness, a clean end. */
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 const START_TIMEOUT_MS = 60_000
 const STOP_TIMEOUT_MS = 30_000
 
-/** All are held until each is known: they are different ones. */
+/** All ports are held until the last is found, so they differ. */
 export async function freePorts(count: number): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
   await Promise.all(servers.map((server) => once(server, 'listening')))
@@ -16,7 +16,7 @@ export async function freePorts(count: number): Promise<number[]> {
   return ports
 }
 
-/** @param isGivenUp asked between tries; then it resolves at once */
+/** @param isGivenUp asked between tries; if true, the function resolves at once */
 export async function waitUntilReady(gateway: ChildProcess, adminUrl: string, isGivenUp = () => false): Promise<void> {
   const deadline = Date.now() + START_TIMEOUT_MS
   while (Date.now() < deadline) {

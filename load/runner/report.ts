@@ -1,15 +1,15 @@
-/** What a run found: a Markdown table for the terminal, and a page that needs nothing from elsewhere. */
+/** Writes the results of a run: a Markdown table for the terminal, and a page without external resources. */
 import { writeFileSync } from 'node:fs'
 import type { Figure } from '../lib/figure.ts'
 import type { Sample } from './vitals.ts'
 
 export interface Report {
   title: string
-  /** How it was measured, a sentence each. */
+  /** How it was measured, one sentence each. */
   notes: string[]
   figures: Figure[]
   memory: Sample[]
-  /** Beside the page; null when k6 wrote none. */
+  /** File name beside the page; null when k6 wrote no charts. */
   chartsFile: string | null
 }
 
@@ -56,7 +56,7 @@ ${chartsFile ? `<p><a href="${escaped(chartsFile)}">The charts of k6</a></p>` : 
   )
 }
 
-/** From zero: a slope that cannot be seen is none. */
+/** Starts at zero, so that a small slope looks small. */
 function memoryChart(samples: Sample[]): string {
   const most = Math.max(...samples.map(({ rssMiB }) => rssMiB))
   const end = samples.at(-1)!.seconds

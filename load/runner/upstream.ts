@@ -1,16 +1,16 @@
-/** What stands behind the gateway. */
+/** The upstream behind the gateway. */
 import { once } from 'node:events'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 
 export interface Upstream {
   port: number
-  /** How many requests it has answered. */
+  /** The number of answered requests. */
   answered(): number
   stop(): void
 }
 
-/** A small answer that repeats who calls, as an API behind the gateway is told. */
+/** A small response that repeats the identity header. */
 export async function startUpstream(): Promise<Upstream> {
   let answered = 0
   const server = http.createServer((req, res) => {
@@ -18,7 +18,7 @@ export async function startUpstream(): Promise<Upstream> {
     const body = JSON.stringify({ user: req.headers['x-auth-user'], items: ['drawbridge', 'portcullis'] })
     res.writeHead(200, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }).end(body)
   })
-  // longer than the gateway keeps its side open: it must not be this end that closes a connection which is about to be used
+  // longer than the gateway's timeout: the upstream must not close a connection that is about to be used
   server.keepAliveTimeout = 600_000
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')

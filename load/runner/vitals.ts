@@ -1,4 +1,4 @@
-/** What the gateway holds and uses: the system's word on its processes, and its own metrics. */
+/** Samples the memory and CPU of the gateway's processes from /proc, and its own metrics. */
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { median } from './numbers.ts'
@@ -7,7 +7,7 @@ const SAMPLE_EVERY_MS = 2000
 const SCRAPE_EVERY_MS = 10_000
 
 export interface Sample {
-  /** Since the sampling began. */
+  /** Since the start of sampling. */
   seconds: number
   rssMiB: number
 }
@@ -18,7 +18,7 @@ export interface Vitals {
   eventLoopLagMs: number
 }
 
-/** The process and all that descend from it: a gateway of several workers is one gateway. */
+/** The process and all its descendants: several workers are one gateway. */
 function processTree(root: number): number[] {
   const children = new Map<number, number[]>()
   for (const pid of readdirSync('/proc').map(Number).filter(Boolean)) {
@@ -29,7 +29,7 @@ function processTree(root: number): number[] {
   return withDescendants(root)
 }
 
-/** proc_pid_stat(5) from the state on; null when the process has ended meanwhile. */
+/** The fields of proc_pid_stat(5) from the state on; null when the process has ended. */
 function statOf(pid: number): string[] | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
@@ -44,7 +44,7 @@ const unit = (name: string) => Number(execFileSync('getconf', [name], { encoding
 const TICKS_PER_SECOND = unit('CLK_TCK')
 const PAGE_MIB = unit('PAGESIZE') / 1024 / 1024
 
-/** User and system time of all its processes and threads. */
+/** User and system time of all processes and threads. */
 export const cpuSecondsOf = (pid: number): number =>
   sum(
     processTree(pid)
@@ -52,7 +52,7 @@ export const cpuSecondsOf = (pid: number): number =>
       .map((stat) => (stat ? Number(stat[11]) + Number(stat[12]) : 0)),
   ) / TICKS_PER_SECOND
 
-/** Pages that workers share count once for each of them. */
+/** Pages that workers share count once for each worker. */
 const rssMiBOf = (pid: number): number => sum(processTree(pid).map((member) => Number(statOf(member)?.[21] ?? 0))) * PAGE_MIB
 
 const sum = (numbers: number[]) => numbers.reduce((total, n) => total + n, 0)
@@ -62,19 +62,19 @@ export interface Watched {
   vitals: Vitals[]
 }
 
-/** @returns what ends the watching and hands out what was seen */
+/** @returns a function that ends the sampling and returns the samples */
 export async function watch(pid: number, adminUrl: string): Promise<() => Promise<Watched>> {
   const start = performance.now()
   const memory: Sample[] = []
   const vitals: Vitals[] = []
   const sample = () => memory.push({ seconds: (performance.now() - start) / 1000, rssMiB: rssMiBOf(pid) })
-  // one that is too busy to answer is asked again
+  // a scrape that fails on a busy gateway is skipped
   const ask = () =>
     readVitals(adminUrl).then(
       (seen) => vitals.push(seen),
       () => {},
     )
-  // a scrape begins the histogram of the lag anew: what was before this run goes with the first
+  // each scrape resets the histogram of the lag: the first scrape drops the values before this run
   await ask()
   const timers = [setInterval(sample, SAMPLE_EVERY_MS), setInterval(ask, SCRAPE_EVERY_MS)]
   sample()
@@ -86,7 +86,7 @@ export async function watch(pid: number, adminUrl: string): Promise<() => Promis
   }
 }
 
-/** Of several workers: the sum. */
+/** For several workers, the sums. */
 async function readVitals(adminUrl: string): Promise<Vitals> {
   const lines = (await (await fetch(`${adminUrl}/metrics`)).text()).split('\n')
   const total = (name: string) =>
@@ -104,7 +104,7 @@ export interface Growth {
   percent: number
 }
 
-/** The median of a minute after two minutes of warm-up against that of the last minute; of a short run, a fifth each. */
+/** Compares the median of the last minute with that of the minute after two minutes of warm-up; in a short run, of a fifth each. */
 export function memoryGrowth(samples: Sample[]): Growth {
   const end = samples.at(-1)!.seconds
   const warmUp = Math.min(120, end / 5)

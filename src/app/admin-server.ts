@@ -1,16 +1,16 @@
-/** The admin listener: livez, readyz, metrics. Bound to loopback unless told otherwise, and never on the public port. */
+/** The admin listener: livez, readyz, metrics. Bound to loopback unless configured otherwise, and never on the public port. */
 import Fastify, { type FastifyInstance } from 'fastify'
 
-/** A named condition of readiness, or a fact that is only shown. */
+/** A named condition of readiness, or a fact for information only. */
 export interface CheckResult {
   name: string
   ok: boolean
-  /** False: shown, but the gateway is ready without it. */
+  /** False: shown, but not needed for readiness. */
   required: boolean
 }
 
 export interface AdminDeps {
-  /** As Prometheus reads them. */
+  /** In the text format of Prometheus. */
   metrics(): Promise<string>
   contentType: string
   checks(): CheckResult[] | Promise<CheckResult[]>
@@ -18,7 +18,7 @@ export interface AdminDeps {
 
 export function createAdminServer({ metrics, contentType, checks }: AdminDeps): FastifyInstance {
   const app = Fastify({ logger: false, return503OnClosing: false, forceCloseConnections: 'idle', requestTimeout: 10_000 })
-  // the process answers: nothing else is asked
+  // an answer shows that the process runs: nothing else is checked
   app.get('/livez', async () => ({ status: 'alive' }))
   app.get<{ Querystring: { verbose?: string } }>('/readyz', async (request, reply) => {
     const results = await checks()

@@ -1,4 +1,4 @@
-/** The certificate of the listener, which renews without a restart. */
+/** Reads the certificate of the listener, and reloads it without a restart. */
 import { X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Server } from 'node:https'
@@ -16,18 +16,18 @@ export interface Certificate {
   notAfter: number
 }
 
-/** @throws when a file cannot be read, or the key is not the certificate's */
+/** @throws when a file cannot be read, or the key does not match the certificate */
 export function readCertificate({ cert: certFile, key: keyFile }: Tls): Certificate {
   try {
     const [cert, key] = [readFileSync(certFile), readFileSync(keyFile)]
     createSecureContext({ cert, key })
     return { cert, key, notAfter: Date.parse(new X509Certificate(cert).validTo) }
   } catch (error) {
-    throw new Error(`server.tls: ${certFile} and ${keyFile} are no certificate with its key`, { cause: error })
+    throw new Error(`server.tls: ${certFile} and ${keyFile} are not a certificate with its key`, { cause: error })
   }
 }
 
-/** Looks at the files again and again: what renews certificates cannot always tell who uses them. @returns stops looking */
+/** Checks the files regularly, because tools that renew certificates cannot always notify their users. @returns stops the checks */
 export function watchCertificate(
   tls: Tls,
   server: Server,
@@ -42,13 +42,13 @@ export function watchCertificate(
       const next = readCertificate(tls)
       hasFailed = false
       if (next.cert.equals(last.cert) && next.key.equals(last.key)) return
-      // connections that stand keep theirs
+      // open connections keep the old certificate
       server.setSecureContext({ cert: next.cert, key: next.key })
       last = next
       onNew(next)
-      logger.info({ not_after: new Date(next.notAfter).toISOString() }, 'took the new certificate')
+      logger.info({ not_after: new Date(next.notAfter).toISOString() }, 'the new certificate is in use')
     } catch (error) {
-      // one of two files may be written already: the old pair serves on
+      // perhaps only one of the two files is written yet: the old pair stays in use
       if (!hasFailed) logger.error({ reason: 'certificate_unusable', cause: String((error as Error).cause) }, (error as Error).message)
       hasFailed = true
     }

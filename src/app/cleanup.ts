@@ -1,4 +1,4 @@
-/** Removes what is dead, in batches, on one replica at a time. */
+/** Removes expired, revoked and old rows in batches, on one replica at a time. */
 import { deleteDevicesUnseenSince } from '../identity/accounts/devices.repo.ts'
 import { deleteExpiredLinks } from '../identity/accounts/links.repo.ts'
 import { deleteExpiredPending } from '../identity/accounts/pending-registrations.repo.ts'
@@ -23,9 +23,9 @@ export interface CleanupResult {
 
 const LOCK = 7610003
 const DAY_MS = 86_400_000
-/** Of mails that were sent or given up there is left what was sent when, to nobody that is named. */
+/** Rows of sent and abandoned mails are kept this long; they name no recipient. */
 const MAILS_DAYS = 30
-/** A device that was not seen for so long is a new one when it comes again. */
+/** A device that was not seen for this time counts as new. */
 const DEVICES_DAYS = 180
 
 export interface CleanupDeps {
@@ -39,7 +39,7 @@ export interface CleanupDeps {
   batch?: number
 }
 
-/** @returns what was removed, or null when another replica is at it */
+/** @returns the numbers of removed rows, or null while another replica runs the cleanup */
 export function createCleanup(deps: CleanupDeps): () => Promise<CleanupResult | null> {
   const { db, needsLock, config, removeOldAudit, metrics, logger, batch = 1000 } = deps
 
@@ -56,14 +56,14 @@ export function createCleanup(deps: CleanupDeps): () => Promise<CleanupResult | 
     await deleteExpiredPending(on, now)
     await deleteDevicesUnseenSince(on, new Date(now.getTime() - DEVICES_DAYS * DAY_MS))
     await inBatches((limit) => deleteOldMails(on, new Date(now.getTime() - MAILS_DAYS * DAY_MS), limit))
-    // last, since it refuses to touch a log that somebody has tampered with
+    // last, because it throws when the audit log was tampered with
     const auditRows = await removeOldAudit(on, batch)
     metrics.cleanupDeleted.inc({ kind: 'sessions' }, sessions)
     metrics.cleanupDeleted.inc({ kind: 'refresh_tokens' }, refreshTokens)
     metrics.cleanupDeleted.inc({ kind: 'audit_rows' }, auditRows)
     metrics.refreshTokenRows.set(await countRefreshTokens(on))
     metrics.cleanupLastSuccess.set(now.getTime() / 1000)
-    logger.info({ sessions, refresh_tokens: refreshTokens, audit_rows: auditRows }, 'cleanup is done')
+    logger.info({ sessions, refresh_tokens: refreshTokens, audit_rows: auditRows }, 'the cleanup has finished')
     return { sessions, refreshTokens, auditRows }
   }
 
@@ -79,7 +79,7 @@ export function createCleanup(deps: CleanupDeps): () => Promise<CleanupResult | 
   return () => (needsLock ? withAdvisoryLock(db, LOCK, clean) : clean(db))
 }
 
-/** What a repeated refresh could be answered from is erased once grace is over. */
+/** Erases the stored answers to repeated refreshes once their grace period has ended. */
 export const createRetryErasure =
   (db: Db, { graceSeconds }: Config['auth']['refresh']) =>
   async (): Promise<void> => {

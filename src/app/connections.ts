@@ -1,4 +1,4 @@
-/** The connections of the public listener: what Node decides by itself that a gateway must decide, and how they all end. */
+/** The connections of the public listener: replaces Node's own handling of unusual requests, counts requests, and closes connections. */
 import http, { type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
@@ -9,18 +9,18 @@ import { problem } from '../platform/lib/errors.ts'
 import type { Metrics } from '../platform/telemetry/metrics.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
 
-/** How long a client may take next to nothing of what is written to it, unless a route's idleMs is longer. */
+/** A client must read some of its response within this time, unless a route's idleMs is longer. */
 const STALLED_MS = 30_000
 
 export interface Connections {
-  /** The request asked for `100-continue`, and nobody has answered it. */
+  /** The request sent `Expect: 100-continue`, and has no answer yet. */
   expectsContinue(req: IncomingMessage): boolean
-  /** The request asked for something else with Expect. */
+  /** The request sent another value of Expect. */
   expectsTheUnknown(req: IncomingMessage): boolean
   isUpgrade(req: IncomingMessage): boolean
-  /** Counts a request of this connection. @returns true for its last one: the answer says `connection: close` */
+  /** Counts a request of this connection. @returns true for its last request: the response then has `connection: close` */
   countRequest(socket: Socket): boolean
-  /** Stops listening; connections without a request go within a second, the others after their answer, all of them at `timeoutMs`. */
+  /** Stops listening. Connections without a request close within a second, others after their response, all of them at `timeoutMs`. */
   close(timeoutMs: number): Promise<void>
 }
 
@@ -32,29 +32,29 @@ export interface ConnectionsDeps {
   metrics: Metrics
 }
 
-/** Takes the server of `app` in hand, before it listens. */
+/** Sets up the server of `app`, before it listens. */
 export function takeConnections({ app, config, clock, observer, metrics }: ConnectionsDeps): Connections {
   const { server } = app
   const expecting = new WeakSet<IncomingMessage>()
   const expectingOther = new WeakSet<IncomingMessage>()
   const upgrading = new WeakSet<IncomingMessage>()
-  server.maxHeadersCount = 0 // default 2000, and what is beyond is dropped silently: we count and answer 431
+  server.maxHeadersCount = 0 // default 2000, and further fields are dropped silently: we count them and answer 431
   server.maxConnections = config.server.maxConnections
-  // of several workers: else Node hands a connection that one has no room for to the next, for ever
-  Object.assign(server, { dropMaxConnection: true }) // @types/node does not know it yet
+  // with several workers, Node would otherwise pass a connection over the limit from worker to worker for ever
+  Object.assign(server, { dropMaxConnection: true }) // missing in @types/node
   server.on('drop', () => metrics.connectionsRefused.inc())
 
-  // a client that does not read its answer holds the connection and what is written to it; silence alone is judged by the route's idleMs
+  // a client that does not read its response holds a connection and memory; an upstream's silence is bounded by the route's idleMs
   server.timeout = Math.max(STALLED_MS, ...config.routes.map(({ timeouts }) => timeouts.idleMs))
   const closeStalled = (socket: Socket) => {
     const busy = busyWith(socket)
     if (busy !== null && socket.writableLength === 0) return
-    if (busy) exchangeOf(busy.req).error ??= problem('request_timeout', { cause: 'the client has read next to nothing for too long' })
+    if (busy) exchangeOf(busy.req).error ??= problem('request_timeout', { cause: 'the client has read almost nothing for too long' })
     socket.destroy()
   }
   server.on('timeout', closeStalled)
 
-  // without these listeners Node answers 100, 417 and nothing by itself, before anybody is authorised
+  // without these listeners Node itself answers 100 and 417, and drops CONNECT, before authorisation
   server.on('checkContinue', (req: IncomingMessage, res: http.ServerResponse) => {
     expecting.add(req)
     app.routing(req, res)
@@ -63,7 +63,7 @@ export function takeConnections({ app, config, clock, observer, metrics }: Conne
     expectingOther.add(req)
     app.routing(req, res)
   })
-  // Node takes its own listeners off such a socket: without one of ours an error on it would end the process
+  // Node removes its own listeners from this socket: without ours, an error would end the process
   server.on('connect', (_req: IncomingMessage, socket: Socket) => {
     socket.on('error', () => socket.destroy()).setTimeout(server.timeout, () => socket.destroy())
     if (busyWith(socket)) socket.destroy()
@@ -71,12 +71,12 @@ export function takeConnections({ app, config, clock, observer, metrics }: Conne
   })
   server.on('upgrade', (req: IncomingMessage, socket: Socket, head: Buffer) => {
     socket.on('error', () => socket.destroy())
-    // behind a request that is not answered yet there is nobody who waits for a 101
+    // behind an unanswered request a 101 cannot be sent
     if (busyWith(socket)) return void socket.destroy()
     upgrading.add(req)
-    // Node has taken its own listener off
+    // Node has removed its own listener
     socket.on('timeout', () => closeStalled(socket))
-    // bytes that came with the request are the stream's first: back they go
+    // bytes that came with the request belong to the stream
     if (head.length) socket.unshift(head)
     const res = new http.ServerResponse(req)
     res.assignSocket(socket)
@@ -96,19 +96,19 @@ export function takeConnections({ app, config, clock, observer, metrics }: Conne
 function createClose(app: FastifyInstance, isTls: boolean): Connections['close'] {
   const { server } = app
   const connections = new Set<Socket>()
-  // under TLS a response hangs on the socket that was secured, not on the one that was accepted
+  // under TLS, responses belong to the TLS socket, not to the accepted socket
   server.on(isTls ? 'secureConnection' : 'connection', (socket: Socket) => {
-    // each request that is pipelined listens for its end
+    // each pipelined request adds a listener
     socket.setMaxListeners(0)
     connections.add(socket)
     socket.once('close', () => connections.delete(socket))
   })
   return async (timeoutMs) => {
-    // Node's closeIdleConnections leaves those that never sent a whole request
+    // Node's closeIdleConnections misses connections that never sent a whole request
     const idle = setInterval(() => {
       for (const socket of connections) if (busyWith(socket) === null) socket.destroySoon()
     }, 500)
-    // a stream may have no end
+    // a stream may never end
     const end = setTimeout(() => server.closeAllConnections(), timeoutMs)
     await app.close()
     clearInterval(idle)
@@ -116,7 +116,7 @@ function createClose(app: FastifyInstance, isTls: boolean): Connections['close']
   }
 }
 
-/** Node's own maxRequestsPerSocket says `close` and leaves the connection open, and answers what follows with an empty 503. */
+/** Node's own maxRequestsPerSocket sends `close` but keeps the connection open, and answers further requests with an empty 503. */
 function createRequestCount(max: number): (socket: Socket) => boolean {
   if (max === 0) return () => false
   const counts = new WeakMap<Socket, number>()

@@ -1,4 +1,4 @@
-/** Any throw → one problem document, or one error of OAuth. The only place where an error becomes an answer. */
+/** Turns every error into one problem document, or one OAuth error. No other code turns an error into a response. */
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { setFields } from '../platform/http/fields.ts'
 import { oauthError } from '../platform/http/oauth-error.ts'
@@ -30,7 +30,7 @@ export function createErrorHandler({ clock, logger }: { clock: Clock; logger: Lo
         'unexpected error',
       )
     exchange.error = known
-    // what is left of a refused body is not read as a request (RFC 9112 §9.6, RFC 9110 §10.1.1)
+    // the rest of a refused body must not be read as a request (RFC 9112 §9.6, RFC 9110 §10.1.1)
     const isUnread = !request.raw.complete
     if (isUnread) linger(request.raw.socket)
     const { status, type, body } = isOAuth(request)
@@ -39,7 +39,7 @@ export function createErrorHandler({ clock, logger }: { clock: Clock; logger: Lo
     return setFields(reply, exchange.fields)
       .code(status)
       .headers({
-        // nor is what comes behind an upgrade that was refused
+        // bytes after a refused upgrade must not be read as a request either
         ...(isUnread || exchange.isUpgrade ? { connection: 'close' } : {}),
         ...limitHeaders(exchange.decisions),
         ...known.headers,
@@ -52,7 +52,7 @@ export function createErrorHandler({ clock, logger }: { clock: Clock; logger: Lo
   }
 }
 
-/** What an endpoint says in its `config`: its failures are told as RFC 6749 tells them. */
+/** Endpoints with `errors: 'oauth'` in their `config` answer failures in the form of RFC 6749. */
 const isOAuth = ({ routeOptions }: FastifyRequest): boolean =>
   (routeOptions?.config as { errors?: 'oauth' } | undefined)?.errors === 'oauth'
 

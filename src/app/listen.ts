@@ -1,4 +1,4 @@
-/** What a process that serves needs, alone or as one of several. */
+/** The parts that every serving process needs, alone or as one of several. */
 import { once } from 'node:events'
 import type { Config } from '../platform/config/schema.ts'
 import type { Logger, LogOutput } from '../platform/telemetry/logger.ts'
@@ -10,13 +10,13 @@ export interface ServeOptions extends GatewayOptions {
 }
 
 export interface Running {
-  /** The ports in use; a configured 0 has become a free one. */
+  /** The ports in use; a configured 0 was replaced by a free port. */
   port: number
   adminPort: number
   stop(): Promise<void>
 }
 
-/** Opens the listeners for clients. @returns the port */
+/** Opens the public listeners. @returns the port */
 export async function listen({ redirect, server }: App, { server: { host, port, tls } }: Config): Promise<number> {
   if (redirect) await once(redirect.listen(tls!.redirectPort, host), 'listening')
   return portOf(await server.listen({ host, port, backlog: 1024 }))
@@ -24,8 +24,8 @@ export async function listen({ redirect, server }: App, { server: { host, port, 
 
 export const portOf = (address: string): number => Number(new URL(address).port)
 
-/** How long a stop may take before it is cut short. */
+/** Milliseconds that a stop may take before it is forced. */
 export const graceMs = ({ server: { shutdownDelayMs, shutdownTimeoutMs } }: Config): number => shutdownDelayMs + shutdownTimeoutMs + 5000
 
 export const logUncaught = (error: Error, logger: Logger): void =>
-  logger.fatal({ reason: 'internal', err: { type: error.name, message: error.message, stack: error.stack } }, 'an error that nobody caught')
+  logger.fatal({ reason: 'internal', err: { type: error.name, message: error.message, stack: error.stack } }, 'an uncaught error')

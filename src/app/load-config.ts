@@ -16,7 +16,7 @@ import {
 import { fileErrorText } from '../platform/lib/errors.ts'
 import { checkConfig } from '../proxy/routing/check-config.ts'
 
-/** Everything that is wrong with a configuration, at once. Exit code 2. */
+/** All problems of a configuration together. Exit code 2. */
 export class ConfigError extends Error {
   readonly problems: ConfigProblem[]
   constructor(problems: ConfigProblem[]) {
@@ -28,7 +28,7 @@ export class ConfigError extends Error {
 export interface LoadOptions {
   file?: string | undefined
   env?: NodeJS.ProcessEnv
-  /** `a.b=value`, over environment over file. */
+  /** `a.b=value`; flags override the environment, the environment overrides the file. */
   flags?: string[]
   /** `check` and `routes` need no secrets. */
   needSecrets?: boolean
@@ -73,7 +73,7 @@ function readSource(file: string | undefined): ConfigSource {
   try {
     return readYaml(file, readFileSync(file, 'utf8'))
   } catch (error) {
-    throw new ConfigError([{ where: file, path: '', message: `cannot read it: ${fileErrorText(error)}` }])
+    throw new ConfigError([{ where: file, path: '', message: `cannot be read: ${fileErrorText(error)}` }])
   }
 }
 
@@ -84,7 +84,7 @@ function withDerived(value: Config): Config {
     ...value,
     server: { ...server, publicUrl },
     tokens: { ...tokens, issuer: tokens.issuer ?? publicUrl },
-    // `default: [perIp]` holds for an operator who names policies of his own, too
+    // keeps the default `[perIp]` valid when the operator defines other policies
     limits: { ...limits, policies: { perIp: { limit: 60, windowSeconds: 60, key: 'anonymous' }, ...limits.policies } },
   }
 }
@@ -101,7 +101,7 @@ function readSecrets(values: ReadonlyMap<string, string>): { secrets: Secrets; p
     const text = values.get(name)
     if (text === undefined) return null
     const bytes = Buffer.from(text, 'base64')
-    // the value itself is never repeated: it may be a secret with a slip in it
+    // the value itself is never shown: it may be a secret with a typing error
     if (bytes.length !== 32)
       problems.push({ where: name, path: '', message: `must be 32 bytes in base64 (it holds ${bytes.length}): openssl rand -base64 32` })
     else if (new Set(bytes).size < 8) problems.push({ where: name, path: '', message: 'is not random: openssl rand -base64 32' })
@@ -129,9 +129,9 @@ interface Invalid {
 
 function validate(value: unknown, source: ConfigSource): Invalid[] {
   if (validator(value)) return []
-  // of a bad name in a record the outer error tells all
-  const told = (validator.errors ?? []).filter((e) => e.propertyName === undefined)
-  return chosenBranches(told).map((error) => {
+  // a bad name in a record gives an inner and an outer error: the outer error is enough
+  const errors = (validator.errors ?? []).filter((e) => e.propertyName === undefined)
+  return chosenBranches(errors).map((error) => {
     const inside = pointer(error.instancePath)
     const { additionalProperty, propertyName } = error.params
     const named = additionalProperty ?? propertyName
@@ -140,7 +140,7 @@ function validate(value: unknown, source: ConfigSource): Invalid[] {
   })
 }
 
-/** What is left without the invalid sections and routes, so that the rules between settings are judged in the same run. */
+/** The configuration without its invalid sections and routes, so that the rules between settings are checked in the same run. */
 function soundPart(value: Config, invalid: Invalid[]): { sound: Config; routeNumbers: number[] } {
   const badRoutes = new Set(invalid.filter(({ path }) => path[0] === 'routes').map(({ path }) => path[1]))
   const kept = structuredClone(value)
@@ -151,7 +151,7 @@ function soundPart(value: Config, invalid: Invalid[]): { sound: Config; routeNum
   return { sound: { ...sound, routes: routeNumbers.map((i) => all[i]!) }, routeNumbers }
 }
 
-/** A list goes as a whole: without one of its entries the others would have other numbers. */
+/** A list is removed as a whole: without one entry the others would have other numbers. */
 function remove(root: object, path: Path): void {
   let holder = root as Record<string | number, unknown>
   for (const [i, step] of path.entries()) {
@@ -164,7 +164,7 @@ function remove(root: object, path: Path): void {
   }
 }
 
-/** By line of the file, each once. */
+/** Sorted by line of the file, without duplicates. */
 function inOrder(problems: ConfigProblem[]): ConfigProblem[] {
   const line = ({ where }: ConfigProblem) => Number(/:(\d+):\d+$/.exec(where)?.[1] ?? 0)
   return [...new Map(problems.map((p) => [formatProblem(p), p])).values()].sort((a, b) => line(a) - line(b))
@@ -176,7 +176,7 @@ const pointer = (text: string): Path =>
     .slice(1)
     .map((s) => (/^\d+$/.test(s) ? Number(s) : s.replaceAll('~1', '/').replaceAll('~0', '~')))
 
-/** Of a union, the errors of the one branch that was meant: the one whose type fits. None fits: one error that names the choices. */
+/** For a union, keeps the errors of the branch whose type fits. If no single branch fits, keeps one error that names the choices. */
 function chosenBranches(errors: ErrorObject[]): ErrorObject[] {
   const unions = errors.filter((e) => e.keyword === 'anyOf')
   return unions.reduce((rest, union) => {
@@ -215,18 +215,18 @@ function explain(error: ErrorObject): string {
     case 'minItems':
       return `must hold at least ${params.limit}`
     case 'minProperties':
-      return 'must say who: { roles: […] }, { scopes: […] }, { anyOf: […] } or { allOf: […] }'
+      return 'must name a requirement: { roles: […] }, { scopes: […] }, { anyOf: […] } or { allOf: […] }'
     case 'pattern':
       return `has the wrong form${is}; ${description(parentSchema) ?? `it must match ${params.pattern}`}`
     case 'anyOf':
-      return `has the wrong form${is}${spelling(error)}; ${description(parentSchema) ?? 'see the documentation'}`
+      return `has the wrong form${is}${suggestion(error)}; ${description(parentSchema) ?? 'see the documentation'}`
     default:
       return `${error.message ?? keyword}${is}`
   }
 }
 
-/** A word that is nearly one of the union's words. */
-function spelling({ data, schema }: ErrorObject): string {
+/** A word of the union that is close to the given word. */
+function suggestion({ data, schema }: ErrorObject): string {
   const words = (schema as { enum?: string[] }[]).flatMap((branch) => branch.enum ?? [])
   const near = typeof data === 'string' ? nearest(data, words) : undefined
   return near ? `; did you mean ${near}?` : ''

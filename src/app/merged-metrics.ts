@@ -1,17 +1,17 @@
-/** The metrics of several processes as those of one gateway. How the values of a series are put together is said where it is made: metrics.ts. */
+/** Merges the metrics of several processes into those of one gateway. metrics.ts defines how the values of a series are combined. */
 import { AggregatorRegistry } from 'prom-client'
 import type { Metrics, MetricValues } from '../platform/telemetry/metrics.ts'
 
 export interface Merger {
-  /** What a worker says, as soon as it is heard. */
+  /** Stores a worker's values as soon as they arrive. */
   hear(workerId: number, metrics: MetricValues[]): void
-  /** Of a worker that did not answer what it said last counts. */
+  /** For a worker that did not answer, the last known values count. */
   text(): Promise<string>
-  /** It has died. What it counted stays: a counter that falls looks like one that began anew. */
+  /** The worker has ended. Its counts stay: a falling counter would look like a restarted counter. */
   retire(workerId: number): void
 }
 
-/** Gauges of the process that does what is done once; of all others the workers know more. */
+/** Gauges of the jobs that the supervisor runs. All other gauges come from the workers. */
 const OF_THE_SUPERVISOR =
   /^(process|nodejs)_|^portcullis_(workers|refresh_tokens_rows|cleanup_last_success_timestamp_seconds|outbox_waiting|audit_unsealed_rows|audit_last_sealed_timestamp_seconds)$/
 const isCount = ({ type }: MetricValues) => String(type) === 'counter' || String(type) === 'histogram'

@@ -1,4 +1,4 @@
-/** One log line, one counter, one histogram for each request; and the last errors, for whoever has to find out. */
+/** Writes one log line and counts one request in the metrics for each request. Keeps the last errors for the admin API. */
 
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -13,7 +13,7 @@ import { type Metrics, methodLabel } from '../platform/telemetry/metrics.ts'
 import type { Exchange } from '../proxy/routing/exchange.ts'
 
 export interface Observer extends RefusalObserver {
-  /** Watches one request to its end. */
+  /** Observes one request to its end. */
   begin(exchange: Exchange, req: IncomingMessage, res: ServerResponse): void
   /** Newest first. */
   lastErrors(): ErrorRecord[]
@@ -28,21 +28,21 @@ export interface ObserverDeps {
 }
 
 const KEPT_ERRORS = 100
-/** In the order of their coming: many fall into one millisecond. */
+/** In the order of arrival: many share one millisecond. */
 type Kept = ErrorRecord & { sequence: number }
-/** nginx's word for a client that left before its answer. */
+/** nginx's status for a client that left before its response. */
 const CLIENT_CLOSED = 499
 
 export function createObserver({ config, clock, logger, metrics, random = Math.random }: ObserverDeps): Observer {
   const skipped = new Set(config.skip)
   const writeLine = createLineWriter(logger)
-  // apart, so that a flood of 401s does not push the one 502 out
+  // two lists, so that a flood of 401s does not push out a 502
   const kept: { server: Kept[]; client: Kept[] } = { server: [], client: [] }
   let sequence = 0
   let inFlight = 0
   metrics.inFlight.collectFrom(() => inFlight)
 
-  /** Looked up by name, not by a hash of all labels. */
+  /** Looked up by name, because hashing all labels would cost more. */
   const seriesOf = memoize((route: string) => ({
     overhead: metrics.overheadSeconds.bind({ route }),
     ofMethod: memoize((method: string) => ({
@@ -115,7 +115,7 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
         exchange.onClosed?.()
       }
       res.on('close', over)
-      // an answer that waits behind another on its connection may not hear of its end
+      // a response that waits behind another on its connection may never emit its end
       const isBehindAnother = !res.socket
       if (isBehindAnother) req.socket.on('close', over)
     },
@@ -138,7 +138,7 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
 
 const quote = (text: string): string => JSON.stringify(text)
 
-/** Of several processes: as many as one keeps, newest first; those of the gateway and its upstreams are not pushed out by those of clients. */
+/** Merges the records of several processes: as many as one process keeps, newest first. Client errors never push out server errors. */
 export function newestErrors(records: ErrorRecord[]): ErrorRecord[] {
   const newest = records.toSorted((a, b) => b.timestamp.localeCompare(a.timestamp))
   const server = newest.filter(({ status }) => status >= 500).slice(0, KEPT_ERRORS)

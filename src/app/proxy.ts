@@ -1,5 +1,4 @@
-/** The proxy: from the first look at a request to its upstream. */
-
+/** Builds the proxy: the pipeline, the upstreams and the streams. */
 import httpProxy from '@fastify/http-proxy'
 import type { FastifyInstance, HTTPMethods } from 'fastify'
 import type { Authenticate } from '../identity/access/authenticate.ts'
@@ -27,20 +26,20 @@ export interface ProxyDeps {
   identity: Pick<Identity, 'keyring' | 'revocations'>
   limits: Pick<Limits, 'admission'>
   authenticate: Authenticate
-  /** How the names of upstreams are looked up; undefined: as the system does. */
+  /** Looks up the names of upstreams; undefined: the system's resolver. */
   resolve: Resolve | undefined
-  /** Methods of our own endpoint at a path; none where there is none. */
+  /** Methods of the gateway's own endpoint at a path; empty when there is none. */
   ownMethods(path: string): string[]
   isStopping(): boolean
 }
 
 export interface Proxy {
   pipeline: Pipeline
-  /** Mounts what takes every request that no endpoint of ours takes. */
+  /** Mounts the proxy for every request that none of the gateway's own endpoints serves. */
   mount(server: FastifyInstance): Promise<void>
-  /** Ends the streams, which have no end of their own. Requests in flight go on. */
+  /** Ends the open streams, which would not end by themselves. Requests in flight go on. */
   endStreams(): void
-  /** Once nothing is in flight. */
+  /** Call it when no request is in flight. */
   close(): Promise<void>
 }
 
@@ -73,8 +72,8 @@ export function createProxy({ platform, identity, limits, authenticate, resolve,
   return {
     pipeline,
     /**
-     * One `/*`, mounted by @fastify/http-proxy, with our stages as the hook before it. Requests leave in the hook. The package's own handler
-     * re-parses URLs and retries on 503, and its WebSocket answers 101 before the upstream has: neither is ever entered.
+     * One `/*`, mounted by @fastify/http-proxy, with our stages as the hook before it. Requests leave in the hook. The package's own
+     * handler is never entered: it re-parses URLs and retries on 503, and its WebSocket answers 101 before the upstream does.
      */
     mount: async (server) =>
       void (await server.register(async (proxied) => {
@@ -84,7 +83,7 @@ export function createProxy({ platform, identity, limits, authenticate, resolve,
           httpMethods: [...PROXIED_METHODS] as HTTPMethods[],
           replyOptions: {
             getUpstream: (_request: unknown): string => {
-              throw problem('internal', { cause: 'a request passed the pipeline without leaving it' })
+              throw problem('internal', { cause: 'a request passed the pipeline without being forwarded' })
             },
           },
         })

@@ -1,4 +1,4 @@
-/** Running the gateway: as one process or several, until it is told to stop. */
+/** Runs the gateway, as one process or several, until it is asked to stop. */
 import { availableParallelism } from 'node:os'
 import closeWithGrace from 'close-with-grace'
 import type { Config } from '../platform/config/schema.ts'
@@ -14,7 +14,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
   let running: Running | undefined
   closeWithGrace({ delay: graceMs(config) + 1000, logger: false }, async ({ signal, err }) => {
     if (err) logUncaught(err, logger)
-    logger.info({ signal }, 'stopping: finishing what is in flight')
+    logger.info({ signal }, 'stopping: finishing the requests in flight')
     await running?.stop()
     logger.info('stopped')
     await flushLogger(logger)
@@ -39,7 +39,7 @@ async function serveAlone(options: ServeOptions): Promise<Running> {
   }
 }
 
-/** `auto`: one for each core that this process may use. Stores that are private to one process allow one. */
+/** `auto`: one worker for each core that this process may use. A store that is private to one process allows only one. */
 function countWorkers({ server: { workers }, database, redis }: Config): number {
   if (database.url === 'embedded' || redis.url === 'memory') return 1
   return workers === 'auto' ? availableParallelism() : workers

@@ -1,4 +1,4 @@
-/** The public listener: Fastify with every default that a gateway must refuse, refused. */
+/** The public listener: Fastify, with the defaults that a gateway cannot accept switched off. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Server } from 'node:https'
 import type { Socket } from 'node:net'
@@ -19,10 +19,10 @@ import { type Connections, takeConnections } from './connections.ts'
 import { createErrorHandler } from './error-handler.ts'
 import type { Observer } from './observe.ts'
 
-/** Largest body of our own endpoints. Proxied bodies never pass Fastify's parsers. */
+/** Largest body of the gateway's own endpoints, in bytes. Proxied bodies never pass Fastify's parsers. */
 const OWN_BODY_BYTES = 16_384
 
-/** What makes functions of route schemas: Fastify's own unless told otherwise. */
+/** Compiles route schemas into functions; by default Fastify's own compilers. */
 export type SchemaCompilers = NonNullable<NonNullable<FastifyServerOptions['schemaController']>['compilersFactory']>
 
 export interface ServerDeps {
@@ -37,7 +37,7 @@ export interface ServerDeps {
 
 export interface PublicServer {
   app: FastifyInstance
-  /** Stops listening; connections without a request go within a second, the others after their answer, all of them at `timeoutMs`. */
+  /** Stops listening. Connections without a request close within a second, others after their response, all of them at `timeoutMs`. */
   close(timeoutMs: number): Promise<void>
 }
 
@@ -49,10 +49,10 @@ export function createServer({ config, clock, logger, pipeline, observer, metric
     ...listenerOptions(config.server, certificate),
     genReqId: (req) => exchangeOf(req as IncomingMessage).requestId,
     ...(compilers && { schemaController: { compilersFactory: compilers } }),
-    // the exchange is made here because upgrades and bad targets pass nothing earlier
+    // the exchange is made here because upgrades and bad targets reach no earlier hook
     rewriteUrl: (req) => beginExchange(req as IncomingMessage),
     clientErrorHandler: (error, socket) => refuseConnection(error, socket as Socket, observer, clock),
-    // before any hook, so what the hooks do is done here
+    // this runs before any hook, so it repeats what the hooks do
     frameworkErrors(error, request, reply) {
       const exchange = exchangeOf(request.raw as IncomingMessage)
       observer.begin(exchange, request.raw as IncomingMessage, reply.raw as ServerResponse)
@@ -63,13 +63,13 @@ export function createServer({ config, clock, logger, pipeline, observer, metric
   app.setErrorHandler(handleError)
   for (const method of PROXIED_METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true })
 
-  /** @returns the target for Fastify's router: a refused one must still reach the hook that answers it */
+  /** @returns the target for Fastify's router: a refused request must still reach the hook that answers it */
   function beginExchange(req: IncomingMessage): string {
     const exchange = pipeline.receive(req)
     const { expect, upgrade } = req.headers
     exchange.expectsContinue = expect !== undefined && connections.expectsContinue(req)
     exchange.isUpgrade = upgrade !== undefined && connections.isUpgrade(req)
-    if (isLingering(req.socket)) exchange.refusal = problem('request_malformed', { cause: 'behind a refused body' })
+    if (isLingering(req.socket)) exchange.refusal = problem('request_malformed', { cause: 'bytes after a refused body' })
     if (expect !== undefined && connections.expectsTheUnknown(req)) exchange.refusal = problem('expectation_failed')
     return exchange.refusal ? '/' : req.url!
   }
@@ -93,7 +93,7 @@ export function createServer({ config, clock, logger, pipeline, observer, metric
   }
 }
 
-/** What every request meets first, and what every answer carries. */
+/** The first hook of every request, and the fields of every response. */
 function addEntrance(
   app: FastifyInstance,
   pipeline: Pipeline,
@@ -119,9 +119,9 @@ function listenerOptions(server: Config['server'], certificate: Certificate | nu
     headersTimeout: server.headersTimeoutMs,
     handshakeTimeout: server.headersTimeoutMs, // of TLS; default 120 s
     insecureHTTPParser: false,
-    connectionsCheckingInterval: 250, // default 30 s: a deadline of 10 s would mean 40; and few at a time, so that thousands stop nobody
+    connectionsCheckingInterval: 250, // default 30 s: too coarse for deadlines of 10 s; frequent checks are short
   }
-  // Fastify hands `http` to a plain listener alone, and `https` to one with TLS
+  // Fastify reads `http` only for a plain listener, and `https` only for a TLS listener
   const listener = certificate ? { https: { ...node, cert: certificate.cert, key: certificate.key } } : { http: node }
   return {
     ...listener,
@@ -134,6 +134,6 @@ function listenerOptions(server: Config['server'], certificate: Certificate | nu
     forceCloseConnections: 'idle',
     trustProxy: false, //                 client-address.ts reads addresses; a number here would trust nobody
     exposeHeadRoutes: true,
-    ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: true, useDefaults: false } }, // defaults: drop and coerce
+    ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: true, useDefaults: false } }, // by default it drops and coerces
   }
 }

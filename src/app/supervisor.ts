@@ -1,6 +1,6 @@
 /**
- * Several processes that serve, and this one, which does not: it starts them, replaces those that die, speaks for all of them on the admin
- * listener, and does what is to be done once.
+ * Starts several worker processes that serve requests. This process serves none: it replaces workers that end, answers on the admin
+ * listener for all of them, and runs the jobs that must run once.
  */
 
 import cluster, { type Worker } from 'node:cluster'
@@ -24,7 +24,7 @@ interface Member {
 }
 
 const START_MS = 60_000
-/** Whoever lived this long did not die of what it was started with. */
+/** A worker that ran this long did not fail because of its configuration. */
 const HEALTHY_MS = 30_000
 const FIRST_WAIT_MS = 200
 const LONGEST_WAIT_MS = 30_000
@@ -32,13 +32,13 @@ const LONGEST_WAIT_MS = 30_000
 export async function supervise(options: ServeOptions, workers: number): Promise<Running> {
   const { config, logger, output } = options
   const assignment: Assignment = { config: shareOf(config, workers), secrets: options.secrets, workers }
-  // it limits nobody, and tells nobody: Redis is the workers'
+  // the supervisor limits no requests and publishes no revocations: only workers use Redis
   const services = await openServices({ ...options, config: { ...assignment.config, redis: { url: 'memory' } } })
   const { metrics, clock } = services.platform
   const members = new Set<Member>()
   const merged = createMerger(metrics)
   const waits = new Set<NodeJS.Timeout>()
-  let earlyDeaths = 0
+  let earlyExits = 0
   let isStopping = false
   metrics.workers.collectFrom(() => members.size)
 
@@ -49,13 +49,13 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     serialization: 'advanced',
   })
 
-  /** Of every worker that answers in time. */
+  /** The answers of all workers that answer in time. */
   async function askAll<T>(ask: (member: Member) => Promise<T>): Promise<T[]> {
     const answers = await Promise.allSettled([...members].map(ask))
     return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []))
   }
 
-  /** @returns the port, once it listens */
+  /** @returns the port, once the worker listens */
   async function launch(): Promise<number> {
     const worker = cluster.fork()
     const answers: SupervisorAnswers = {
@@ -67,7 +67,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     const channel = createIpcChannel<WorkerAnswers>(worker.process, answers)
     const member: Member = { worker, channel, startedAt: clock.steady() }
     members.add(member)
-    // lines of several writers would run into each other in a pipe
+    // lines of several writers would mix in one pipe
     collectLines(worker.process.stdout!, output)
     worker.process.stderr!.pipe(process.stderr, { end: false })
     worker.on('error', () => {})
@@ -78,7 +78,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       if (!isStopping) replace(member, signal ?? code)
     })
     return channel.ask('start', assignment, START_MS).catch((error) => {
-      // it has nothing to do: the next one may
+      // it has no work: the next worker may start
       worker.process.kill('SIGKILL')
       throw error
     })
@@ -86,11 +86,11 @@ export async function supervise(options: ServeOptions, workers: number): Promise
 
   function replace({ worker, startedAt }: Member, cause: string | number): void {
     metrics.workerExits.inc()
-    earlyDeaths = clock.steady() - startedAt < HEALTHY_MS ? earlyDeaths + 1 : 0
-    const waitMs = earlyDeaths < 2 ? 0 : Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (earlyDeaths - 2))
+    earlyExits = clock.steady() - startedAt < HEALTHY_MS ? earlyExits + 1 : 0
+    const waitMs = earlyExits < 2 ? 0 : Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (earlyExits - 2))
     logger.error(
       { reason: 'worker_exit', pid: worker.process.pid, cause, retry_ms: waitMs },
-      'a worker has ended: another one takes its place',
+      'a worker has ended: a new worker replaces it',
     )
     const timer = setTimeout(() => {
       waits.delete(timer)
@@ -110,7 +110,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       return merged.text()
     },
     contentType: metrics.registry.contentType,
-    // as ready as the readiest: nobody else is given connections
+    // as ready as the readiest worker: only ready workers are given connections
     checks: async () => {
       const answers = await askAll(({ channel }) => channel.ask('checks', null, ASK_MS))
       const readiest = answers.sort((a, b) => countOk(b) - countOk(a))[0] ?? []
@@ -123,7 +123,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     isStopping = true
     for (const timer of waits) clearTimeout(timer)
     const left = [...members].map(async ({ worker, channel }) => {
-      // its last lines have been read, too
+      // `close` comes after the last lines of its output have been read
       const gone = once(worker.process, 'close')
       channel.ask('stop', null, graceMs(config)).catch(() => worker.process.kill('SIGKILL'))
       await gone
@@ -147,7 +147,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
 
 const countOk = (checks: { ok: boolean }[]): number => checks.filter(({ ok }) => ok).length
 
-/** What the configuration says is of the gateway, however many processes it has. */
+/** Divides among the workers the settings that count for the whole gateway. */
 function shareOf(config: Config, workers: number): Config {
   const { server, database, auth } = config
   const share = (whole: number, atLeast = 1) => Math.max(atLeast, Math.ceil(whole / workers))
@@ -155,7 +155,7 @@ function shareOf(config: Config, workers: number): Config {
   return {
     ...config,
     server: { ...server, maxConnections: share(server.maxConnections) },
-    // one transaction may need a second connection: a lock is held on one of its own
+    // a transaction may need a second connection, because a lock is held on a connection of its own
     database: { ...database, poolSize: share(database.poolSize, 2) },
     auth: {
       ...auth,

@@ -1,14 +1,14 @@
-/** What the supervisor and its workers ask each other. */
+/** The messages between the supervisor and its workers. */
 import type { Config, Secrets } from '../platform/config/schema.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import type { MetricValues } from '../platform/telemetry/metrics.ts'
 import type { CheckResult } from './admin-server.ts'
 
-/** Read once, by the supervisor: a worker that takes another's place is to be what that one was. */
+/** The supervisor reads it once: a replacement worker must get the same configuration. */
 export interface Assignment {
   config: Config
   secrets: Secrets
-  /** How many there are. */
+  /** The number of workers. */
   workers: number
 }
 
@@ -20,16 +20,16 @@ export type WorkerAnswers = {
   lastErrors(nothing: null): ErrorRecord[]
   /** A message of the revocation channel. */
   revoke(message: string): void
-  /** Resolves when what is in flight is finished; the process ends then. */
+  /** Resolves when the requests in flight have finished; the process then ends. */
   stop(nothing: null): Promise<void>
 }
 
 export type SupervisorAnswers = {
-  /** Told to the other workers; resolves when they have heard it. */
+  /** Forwards the message to the other workers; resolves when they have received it. */
   revoke(message: string): Promise<void>
-  /** Of all workers. */
+  /** The errors of all workers. */
   lastErrors(nothing: null): Promise<ErrorRecord[]>
 }
 
-/** Who takes longer over something small does not run. */
+/** A worker that takes longer for a small answer counts as not running. */
 export const ASK_MS = 1000

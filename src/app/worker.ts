@@ -1,4 +1,4 @@
-/** One of several processes that serve: it has the listener and everything behind it, and is told by the supervisor what to be. */
+/** The entry point of a worker process: it runs the public listener with the configuration that the supervisor sends. */
 import cluster from 'node:cluster'
 import closeWithGrace from 'close-with-grace'
 import { createIpcChannel } from '../platform/lib/ipc-channel.ts'
@@ -40,8 +40,8 @@ const answers: WorkerAnswers = {
 }
 const supervisor = createIpcChannel<SupervisorAnswers>(process, answers)
 
-// a terminal tells the whole group: the supervisor asks for the end, once it is time
+// a terminal sends SIGINT to the whole process group; the supervisor sends `stop` when it is time
 process.on('SIGINT', () => {})
-// without a supervisor nobody would replace it, or stop it: it ends, but not at once, as Node would have it end
+// without a supervisor the worker could be neither replaced nor stopped, so it ends; this flag keeps Node from ending it at once
 cluster.worker!.exitedAfterDisconnect = true
 process.on('disconnect', () => void stop())

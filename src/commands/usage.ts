@@ -33,4 +33,4 @@ export function readNumber(flag: string, text: string, { min, max }: { min: numb
 }
 
 /** For a file that the command line names. */
-export const cannotRead = (file: string, error: unknown): UsageError => new UsageError(`${file}: cannot read it: ${fileErrorText(error)}`)
+export const cannotRead = (file: string, error: unknown): UsageError => new UsageError(`${file}: cannot be read: ${fileErrorText(error)}`)

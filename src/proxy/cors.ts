@@ -1,11 +1,16 @@
-/** Cross-origin requests (Fetch standard §3.2), for our own endpoints and for routes alike. Without origins everything is left to the upstreams. */
+/**
+ * Cross-origin requests (Fetch standard §3.2), for the gateway's own endpoints and for routes. Without configured origins, CORS is left to
+ * the upstreams.
+ */
 import type { FastifyRequest } from 'fastify'
 import type { Config } from '../platform/config/schema.ts'
 
 const METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE'
 const EXPOSED = 'x-request-id, retry-after, ratelimit, ratelimit-policy'
 
-/** @param fields what answers of every kind have: added to. @returns true for a preflight, which is to be answered with them alone */
+/**
+ * @param fields the fields of every response; CORS fields are added. @returns true for a preflight, whose response has only these fields
+ */
 export type AddCors = (request: FastifyRequest, fields: string[]) => boolean
 
 export function createCors({ origins, credentials, maxAgeSeconds }: Config['cors']): AddCors {

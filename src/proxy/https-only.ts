@@ -1,4 +1,4 @@
-/** Requests without TLS: the redirect to https, and Strict-Transport-Security for those with it. */
+/** Requests without TLS get a redirect to https; requests with TLS get Strict-Transport-Security. */
 import http, { type IncomingMessage } from 'node:http'
 import type { Config } from '../platform/config/schema.ts'
 import { setFields } from '../platform/http/fields.ts'
@@ -6,15 +6,15 @@ import type { Received } from './routing/exchange.ts'
 import { readHost, readTarget } from './routing/request-target.ts'
 import { ANSWERED, type Answered, type Call } from './stages.ts'
 
-/** RFC 6797. Null: not to be sent. */
+/** RFC 6797. Null: the header is not sent. */
 export function strictTransport({ publicUrl, hsts }: Config['server']): string | null {
   if (!publicUrl.startsWith('https:') || hsts.maxAgeSeconds === 0) return null
   return `max-age=${hsts.maxAgeSeconds}${hsts.includeSubDomains ? '; includeSubDomains' : ''}`
 }
 
 /**
- * Where a request belongs that came without TLS. A Host of the routes is kept; any other is the client's claim, and gives way to publicUrl.
- * Null: the target cannot be repeated.
+ * The https location of a request that came without TLS. A Host that a route names is kept. Any other Host is an unverified claim of the
+ * client: publicUrl replaces it. Null: the target cannot be repeated.
  */
 function createHttpsLocation({ server, routes }: Config): (req: IncomingMessage) => string | null {
   const known = new Set(routes.flatMap(({ match }) => (match.host ? [match.host.toLowerCase()] : [])))
@@ -30,7 +30,7 @@ function createHttpsLocation({ server, routes }: Config): (req: IncomingMessage)
 /** A stage: answers 308 to a request without TLS. */
 export type RequireHttps = (exchange: Received, call: Call) => Answered | undefined
 
-/** Does nothing unless `server.httpsOnly` is set. `/health` is answered over plain HTTP, too: probes speak it. */
+/** Does nothing unless `server.httpsOnly` is set. `/health` is answered over plain HTTP too, because probes use it. */
 export function createRequireHttps(config: Config): RequireHttps {
   if (!config.server.httpsOnly) return () => undefined
   const locationOf = createHttpsLocation(config)
@@ -41,7 +41,7 @@ export function createRequireHttps(config: Config): RequireHttps {
   }
 }
 
-/** A listener of plain HTTP that knows one answer. */
+/** A listener of plain HTTP: it redirects every request. */
 export function createRedirectServer(config: Config): http.Server {
   const locationOf = createHttpsLocation(config)
   const server = http.createServer({ maxHeaderSize: 8192, requestTimeout: 10_000, headersTimeout: 10_000 }, (req, res) => {

@@ -1,4 +1,4 @@
-/** The life of a request, written once, top to bottom. A new stage is a new line. */
+/** The stages of a request, in their order. A new stage is a new line. */
 
 import type { IncomingMessage } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
@@ -30,7 +30,7 @@ export interface PipelineDeps {
   forward: Forward
   bridge: BridgeWebSocket
   streams: Streams
-  /** Methods of our own endpoint at a path; none where there is none. */
+  /** Methods of the gateway's own endpoint at a path; empty when there is none. */
   ownMethods(path: string): string[]
   isStopping(): boolean
 }
@@ -40,9 +40,9 @@ type Done = (error?: Error) => void
 export interface Pipeline {
   /** Before Fastify routes: makes the exchange. Never throws. */
   receive: Receive
-  /** For every request, also of our own endpoints: the first hook of the listener. Answers, fails by throwing, or calls `done`. */
+  /** The first hook of the listener, for every request, also of the gateway's own endpoints. Answers, throws, or calls `done`. */
   enter(request: FastifyRequest, reply: FastifyReply, done: Done): void
-  /** For what no endpoint of ours takes: the hook of the scope that everything proxied is in. `done` is called with an error or never. */
+  /** For requests that none of our endpoints serves: the hook of the scope of proxied requests. `done` is called with an error or never. */
   run(request: FastifyRequest, reply: FastifyReply, done: Done): void
   /** The names of the stages, in their order. */
   stages: readonly string[]
@@ -66,7 +66,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     .check('limitPrincipal', (exchange) => limits.principal(exchange)) //           429
     .answer('forward', leave) //                                                    408 413 429 502 503 504
 
-  /** A browser takes a preflight that is answered without headers as a no. */
+  /** A browser treats a preflight response without CORS headers as a refusal. */
   function preflight({ fields }: Received, { request, reply }: Call): Answered | undefined {
     if (!addCors(request, fields)) return undefined
     setFields(reply, fields).code(204).send()
@@ -117,7 +117,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       done()
     },
     run(request, reply, done) {
-      // the entrance has let it pass
+      // `enter` has let this request pass
       const exchange = exchangeOf(request.raw) as Received
       const waiting = proxied.pass(exchange, { request, reply, fail: done })
       if (waiting instanceof Promise) waiting.catch(done)
@@ -132,10 +132,10 @@ function assertCanonical(exchange: Exchange): Received {
 }
 
 function assertNetwork({ route: { networks }, client }: Routed): void {
-  if (networks && !networks.allows(client.address)) throw problem('forbidden', { cause: 'the network of the client' })
+  if (networks && !networks.allows(client.address)) throw problem('forbidden', { cause: "the client's network is not allowed" })
 }
 
-/** A route takes a WebSocket upgrade where its configuration says so; no route takes another upgrade. */
+/** A WebSocket upgrade passes only on a route that allows it; no other upgrade ever passes. */
 function assertUpgrade({ isUpgrade, route }: Routed, { request: { raw } }: Call): void {
   if (!isUpgrade) return
   const { headers, method } = raw

@@ -1,4 +1,4 @@
-/** The limits of a route, and who is counted for each of them. */
+/** The limits of a route, and the keys by which each of them counts. */
 import type { Config, PolicyConfig } from '../platform/config/schema.ts'
 import { problem } from '../platform/lib/errors.ts'
 import type { Admission, Admit } from '../platform/limits/admission.ts'
@@ -7,15 +7,15 @@ import type { Authenticated, Exchange, Routed } from './routing/exchange.ts'
 import type { Route } from './routing/route-table.ts'
 
 export interface RouteLimits {
-  /** By address, before anything is known of the caller. @throws rate_limited */
+  /** Counts by address, before the principal is known. @throws rate_limited */
   client(exchange: Routed, hasCredential: boolean): Promise<void> | void
-  /** By caller, once it is known. @throws rate_limited */
+  /** Counts by principal, once it is known. @throws rate_limited */
   principal(exchange: Authenticated): Promise<void> | void
 }
 
 interface RoutePolicies {
   client: Admit[]
-  /** For who sends no credential: nobody will be found, and the address answers for the request. */
+  /** For requests without a credential: there will be no principal, so they count by address. */
   anonymous: Admit[]
   principal: Admit[]
   apiKey: Admit[]
@@ -49,14 +49,14 @@ export function createRouteLimits(config: Config['limits'], routes: readonly Rou
       if (!principal) return
       const { principal: byOwner, apiKey } = policies.get(route)!
       const decisions = ask(byOwner, principal.id)
-      // a key counts against its own limit and its owner's
+      // an API key counts against its own limit and its owner's
       if (principal.kind === 'apiKey') decisions.push(...ask(apiKey, principal.sessionId))
       return admit(decisions, exchange)
     },
   }
 }
 
-/** All are asked, also when the first refuses: each counts what came. */
+/** Every policy is asked, also after a refusal: each of them counts the request. */
 const ask = (admits: readonly Admit[], key: string) => admits.map((decide) => decide(key))
 
 function admit(decisions: (Decision | Promise<Decision>)[], exchange: Exchange): Promise<void> | void {
@@ -73,6 +73,6 @@ function assertAllowed(decisions: readonly Decision[], exchange: Exchange): void
   if (!refused) return
   const headers = limitHeaders(exchange.decisions)
   if (refused.tier === 'closed')
-    throw problem('unavailable', { cause: `Redis is away and policy ${refused.policy} is closed then`, headers })
+    throw problem('unavailable', { cause: `Redis is away and policy ${refused.policy} refuses requests until it is back`, headers })
   throw problem('rate_limited', { cause: `policy ${refused.policy}`, headers })
 }

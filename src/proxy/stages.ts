@@ -1,4 +1,4 @@
-/** A list of named stages whose order the compiler checks: a stage can stand only after those that learn what it needs. */
+/** A list of named stages whose order the compiler checks: a stage may follow only the stages that learn its needs. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Exchange } from './routing/exchange.ts'
 
@@ -6,17 +6,17 @@ import type { Exchange } from './routing/exchange.ts'
 export interface Call {
   request: FastifyRequest
   reply: FastifyReply
-  /** For a stage that has answered, or will, and fails later. */
+  /** For a stage that has answered, or will answer, and fails later. */
   fail(error: Error): void
 }
 
-/** Returned by a stage that has answered, or will: no stage follows. */
+/** Returned by a stage that has answered, or will answer: no stage follows. */
 export const ANSWERED = Symbol('answered')
 export type Answered = typeof ANSWERED
 
 type MaybePromise<T> = T | Promise<T>
 
-/** A stage refuses by throwing a Problem. Only a promise is awaited: a warm request passes without any. */
+/** A stage refuses by throwing a Problem. Only a promise is awaited: with warm caches a request passes without any. */
 export interface Stages<Start extends Exchange, Known extends Start> {
   /** A stage that lets the request pass or refuses it. */
   check(name: string, run: (exchange: Known, call: Call) => MaybePromise<void>): Stages<Start, Known>
@@ -25,7 +25,7 @@ export interface Stages<Start extends Exchange, Known extends Start> {
   /** A stage that learns something: it returns the same exchange under the narrower type. */
   learn<Next extends Known>(name: string, run: (exchange: Known, call: Call) => MaybePromise<Next>): Stages<Start, Next>
   names: readonly string[]
-  /** @returns ANSWERED, or a promise while a stage waits; anything else: every stage has passed */
+  /** @returns ANSWERED, or a promise while a stage waits; any other value: every stage has passed */
   pass(exchange: Start, call: Call): unknown
 }
 

@@ -46,6 +46,6 @@ it('a database connection that dies in the middle of a statement does not stop t
   expect((await broken)?.status).toBe(503)
   const login = { login: person.username, password: person.password }
   expect((await call({ url }, '/auth/login', { body: login })).status).toBe(200)
-  expect(gateway.output()).not.toContain('an error that nobody caught')
+  expect(gateway.output()).not.toContain('an uncaught error')
   expect(gateway.child.exitCode).toBeNull()
 })

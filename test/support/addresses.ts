@@ -4,12 +4,12 @@ import { call, type TestUser } from './client.ts'
 import { type Gateway, metric } from './gateway.ts'
 
 let used = 0
-/** RFC 2544's 198.18.0.0/15: nobody else's. Never the same one twice in a file. */
+/** RFC 2544's 198.18.0.0/15, which no real host uses. Each address is used once in a file. */
 export const newAddress = (): string => `198.18.${used >> 8}.${used++ & 255}`
 
 export const from = (address: string) => ({ 'x-forwarded-for': address })
 
-/** Registers from an address of its own. */
+/** Registers a user from an address of its own. */
 export async function newUserFrom(gateway: Gateway, address = newAddress()): Promise<TestUser> {
   const username = `far${used}x${randomBytes(4).toString('hex')}`
   const person = { username, email: `${username}@example.com`, password: `plain zebra ${randomBytes(6).toString('hex')}` }
@@ -24,7 +24,10 @@ const decidedElsewhere = async (gateway: Gateway) => {
   return counts.reduce((a, b) => a + b)
 }
 
-/** A scenario with identities of its own, judged only if Redis made every decision: on a stalled machine it may miss its 50 ms. */
+/**
+ * Runs a scenario with its own identities. A failure counts only if Redis made every decision: on a stalled machine Redis may miss its 50
+ * ms.
+ */
 export async function undisturbed(gateway: Gateway, scenario: () => Promise<void>): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     const before = await decidedElsewhere(gateway)

@@ -1,4 +1,4 @@
-/** The audit log of a gateway, sealed and verified as its operator would. */
+/** Seals, ages and verifies the audit log of a gateway, as its operator would. */
 import type { Batch } from '../../src/platform/audit/batches.repo.ts'
 import { headOf, readHead } from '../../src/platform/audit/chain.ts'
 import { createSealer } from '../../src/platform/audit/sealer.ts'
@@ -10,7 +10,7 @@ import { rows } from './rows.ts'
 const UNSETTLED = `SELECT id FROM audit_log WHERE batch IS NULL
   AND xid >= pg_snapshot_xmin(pg_current_snapshot()) AND xid < pg_snapshot_xmax(pg_current_snapshot())`
 
-/** Seals all that is there, as a gateway would that has just started. Transactions of other tests may hold rows back for a moment. @returns the head */
+/** Seals all rows, as a gateway does after its start. Transactions of other tests may hold rows back for a moment. @returns the head */
 export async function sealAll(gateway: Gateway): Promise<string> {
   await until(async () => (await rows(gateway, UNSETTLED)).length === 0, 'the end of older transactions')
   const head = await createSealer({ ...gateway.app.platform, sealSeconds: 60 }).seal()
@@ -18,7 +18,7 @@ export async function sealAll(gateway: Gateway): Promise<string> {
   return head
 }
 
-/** Makes batches older than they are, up to the one of this head: as if the gateway had sealed them then. */
+/** Moves the batches up to this head into the past, as if the gateway had sealed them then. */
 export async function age(gateway: Gateway, upTo: string, days: number): Promise<void> {
   const { secrets } = gateway.app.platform
   let previous: string | null = null
@@ -41,7 +41,7 @@ export interface Verdict extends Omit<Verification, 'faults'> {
   faults: string[]
 }
 
-/** @param pageSize small, so that everything is seen across pages, too */
+/** @param pageSize small, so that faults across pages are found, too */
 export async function verify(
   gateway: Gateway,
   {

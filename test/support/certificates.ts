@@ -1,4 +1,4 @@
-/** Certificates for a test run: a CA, and what it signs, as PEM files in a folder of their own. */
+/** Certificates for a test run: a CA and the certificates that it signs, as PEM files in a folder of their own. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,7 +7,7 @@ import { generate } from 'selfsigned'
 export interface Issued {
   cert: string
   key: string
-  /** Files of the same. */
+  /** The same as files. */
   certFile: string
   keyFile: string
 }
@@ -15,9 +15,9 @@ export interface Issued {
 export interface Authority {
   cert: string
   certFile: string
-  /** For 127.0.0.1 and these names. */
+  /** Issues a certificate for 127.0.0.1 and these names. */
   issue(names?: string[]): Promise<Issued>
-  /** Puts another certificate where an issued one is. */
+  /** Replaces the files of an issued certificate by a new certificate. */
   replace(issued: Issued, names?: string[]): Promise<Issued>
   close(): void
 }

@@ -1,4 +1,4 @@
-/** A client as a person would write one: fetch and JSON; and bytes over a bare socket where fetch is too polite. */
+/** A client with fetch and JSON, and one with raw bytes over a socket for requests that fetch cannot send. */
 import { randomBytes } from 'node:crypto'
 import net from 'node:net'
 import type { Gateway } from './gateway.ts'
@@ -17,7 +17,7 @@ export interface CallOptions {
   headers?: Record<string, string>
 }
 
-/** JSON in, JSON out; a text that is no JSON stays text. */
+/** JSON in, JSON out; a response that is not JSON stays text. */
 export async function call<T = any>(
   gateway: { url: string },
   path: string,
@@ -58,7 +58,7 @@ export interface TestUser {
 export const OPERATOR = { actor: 'test', context: { ip: null, userAgent: null, requestId: null } }
 
 let count = 0
-/** Registers somebody new. */
+/** Registers a new user. */
 export async function newUser(gateway: { url: string }): Promise<TestUser> {
   const username = `user${count++}x${randomBytes(3).toString('hex')}`
   const person = { username, email: `${username}@example.com`, password: `plain zebra ${randomBytes(6).toString('hex')}` }
@@ -67,7 +67,7 @@ export async function newUser(gateway: { url: string }): Promise<TestUser> {
   return { ...person, id: body.user.id, token: body.access_token, refreshToken: body.refresh_token }
 }
 
-/** Somebody with these roles, who has logged in; also with such as the configuration does not name, or not any more. */
+/** A logged-in user with these roles. The configuration need not know the roles. */
 export async function newUserWithRoles(gateway: Gateway, roles: string[]): Promise<TestUser> {
   const user = await newUser(gateway)
   const { config } = gateway.app.platform
@@ -85,7 +85,7 @@ export async function login(gateway: { url: string }, user: TestUser): Promise<T
   return { ...user, token: body.access_token, refreshToken: body.refresh_token }
 }
 
-/** Sends bytes as they are and reads until the peer closes, or until `enough`. Latin-1 both ways. */
+/** Sends the bytes unchanged and reads until the peer closes, or until `enough`. Latin-1 both ways. */
 export function raw(
   port: number,
   bytes: string | Buffer,

@@ -1,4 +1,4 @@
-/** Machine clients, as an operator registers them and as they ask. */
+/** Registers OAuth clients as an operator does, and requests tokens as they do. */
 import { randomUUID } from 'node:crypto'
 import { type CryptoKey, exportJWK, generateKeyPair, type JWK, type JWTHeaderParameters, SignJWT } from 'jose'
 import type { ClientInput } from '../../src/identity/oauth/clients.service.ts'
@@ -49,14 +49,14 @@ export interface KeyClient {
   jwk: JWK
 }
 
-/** A client with a key of its own, registered by its public part. */
+/** An OAuth client with its own key; the gateway knows the public part. */
 export async function newKeyClient(gateway: Pick<Gateway, 'app'>, alg = 'RS256', input: Partial<ClientInput> = {}): Promise<KeyClient> {
   const { privateKey, publicKey } = await generateKeyPair(alg, { extractable: true })
   const jwk = { ...(await exportJWK(publicKey)), kid: `k-${alg}` }
   return { ...(await newClient(gateway, { jwks: { keys: [jwk] }, ...input })), alg, privateKey, jwk }
 }
 
-/** A good assertion, but for what is changed; `undefined` takes a claim away. */
+/** A valid assertion with the given changes; `undefined` removes a claim. */
 export function assertionOf(
   { id, alg, privateKey }: KeyClient,
   claims: Record<string, unknown> = {},

@@ -1,4 +1,4 @@
-/** A configuration as the real loader reads it, for tests that need no gateway. */
+/** Loads a configuration with the real loader, for tests that need no gateway. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,7 +16,7 @@ export function configWith(part: object): Config {
   }
 }
 
-/** A route with what the schema demands, over which `part` goes. */
+/** A route with the fields that the schema requires; `part` overrides them. */
 export const route = (path: string, part: { match?: object; [key: string]: unknown } = {}) => ({
   name: `r${path.replace(/[^A-Za-z0-9]/g, '-')}`,
   upstream: ['http://127.0.0.1:9'],

@@ -1,7 +1,7 @@
-/** What the gateway serves itself, as its router has it: a list that nobody keeps by hand. */
+/** Lists the gateway's own endpoints from its router, so that no list must be kept by hand. */
 import type { Gateway } from './gateway.ts'
 
-/** Every `METHOD /path` of the server's own, as Fastify prints its routes. */
+/** Every `METHOD /path` of the server, in the form in which Fastify prints its routes. */
 export function ownEndpoints(gateway: Gateway): string[] {
   const above: string[] = []
   return gateway.app.server

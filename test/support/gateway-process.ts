@@ -1,4 +1,4 @@
-/** A gateway as processes of its own, with its log in a file; what the system and its own metrics say about it. */
+/** Runs a gateway in processes of its own, with its log in a file. Reads its state from /proc and from its metrics. */
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -22,17 +22,17 @@ export interface GatewayProcess {
   url: string
   adminUrl: string
   pid: number
-  /** Of the processes that it started itself: those that serve, where there are several, or the one that hashes. */
+  /** The child processes that it started: its workers, or the process that hashes. */
   children(): number[]
   isAlive(): boolean
   /** Resident memory, from /proc. */
   rssMiB(): number
-  /** Open descriptors, less the files of the embedded database, which it opens as it needs them. */
+  /** Open descriptors, without the files of the embedded database, which it opens when it needs them. */
   fds(): number
   vitals(): Promise<Vitals>
-  /** Collects its garbage, by the inspector: what is left is held. */
+  /** Collects garbage through the inspector: the memory that is left is in use. */
   collectGarbage(): Promise<void>
-  /** Lines of its log that tell of an error nobody caught, of an `internal` answer, or of a warning of Node's. */
+  /** Log lines about an uncaught error, an `internal` response, or a warning of Node. */
   complaints(): string[]
   logLines(): string[]
   stop(): Promise<void>
@@ -41,17 +41,17 @@ export interface GatewayProcess {
 export interface GatewayProcessOptions {
   routes: object[]
   server?: object
-  /** Beside cheap password hashes. */
+  /** Added to the cheap password hashes. */
   auth?: object
   credentialLimits?: object
-  /** Embedded and in memory unless told otherwise. */
+  /** Default: embedded, with limits in memory. */
   stores?: { databaseUrl: string; redisUrl: string }
-  /** A CPU that it is bound to. */
+  /** The CPU to which it is bound. */
   cpu?: number
 }
 
 const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
-const COMPLAINT = /nobody caught|unhandled|"level":"fatal"|"reason":"internal"|^\(node:\d+\)/i
+const COMPLAINT = /uncaught error|unhandled|"level":"fatal"|"reason":"internal"|^\(node:\d+\)/i
 
 export async function startGatewayProcess({
   routes,
@@ -139,7 +139,7 @@ async function collectGarbage(inspectorPort: number): Promise<void> {
   const [target] = JSON.parse(await get(`http://127.0.0.1:${inspectorPort}/json/list`))
   const socket = new WebSocket(target.webSocketDebuggerUrl)
   await once(socket, 'open')
-  // twice: what finalizers let go is garbage of the second
+  // twice: finalizers of the first collection release objects for the second
   for (const id of [1, 2]) {
     socket.send(JSON.stringify({ id, method: 'HeapProfiler.collectGarbage' }))
     await once(socket, 'message')
@@ -153,12 +153,12 @@ function descriptors(pid: number): string[] {
     try {
       return [readlinkSync(`/proc/${pid}/fd/${fd}`)]
     } catch {
-      return [] // closed meanwhile
+      return [] // closed in the meantime
     }
   })
 }
 
-/** On a connection of its own, which leaves no descriptor behind. */
+/** Uses a new connection for each request, so that no descriptor stays open. */
 export async function get(url: string): Promise<string> {
   const [answer] = (await once(http.get(url, { agent: false }), 'response')) as [IncomingMessage]
   let text = ''

@@ -1,4 +1,4 @@
-/** A gateway in this process, with real stores and listeners on free ports; its log is kept, its clock can be moved. */
+/** A gateway in this process, with real stores and listeners on free ports. Its log is kept, and its clock can be moved. */
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -19,7 +19,7 @@ export interface TestClock extends Clock {
   advance(ms: number): void
 }
 
-/** Real time plus what was added: a database has a clock of its own, and stays near. */
+/** Real time plus an offset. Keep the offset small: the database has its own clock. */
 function movableClock(): TestClock {
   let offset = 0
   return {
@@ -34,7 +34,7 @@ function movableClock(): TestClock {
 type Json = { [key: string]: unknown }
 
 export interface GatewayOptions {
-  /** Over the test defaults, section by section. */
+  /** Overrides the test defaults, section by section. */
   config?: Json
   routes?: Json[]
   /** Default: postgres with limits in memory. */
@@ -46,7 +46,7 @@ export interface GatewayOptions {
   secretKey?: string
   clock?: TestClock
   resolve?: Resolve
-  /** Default: mails are kept, see mails.ts; `configured`: as `mail` of the configuration says. */
+  /** Default: mails are kept, see mails.ts. `configured`: sent as `mail` of the configuration says. */
   transport?: Transport | 'configured'
 }
 
@@ -58,14 +58,14 @@ export interface Gateway {
   databaseUrl: string
   clock: TestClock
   secretKey: string
-  /** Mails that were handed over; see mails.ts. */
+  /** Mails that were handed to the mail server; see mails.ts. */
   letters: readonly Message[]
-  /** Every log line so far. */
+  /** All log lines so far. */
   log(): Json[]
   close(): Promise<void>
 }
 
-/** As in production, but for cheap password hashes and no limits from loopback. */
+/** Production settings, except for cheap password hashes and no limits from loopback. */
 const DEFAULTS: Json = {
   server: { host: '127.0.0.1', port: 0, publicUrl: 'http://gateway.test', shutdownTimeoutMs: 5000 },
   admin: { port: 0 },
@@ -125,7 +125,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   }
 }
 
-/** `portcullis_name{label="value"} 3` → 3; 0 when there is no such series. Labels may be a part of them, in any order. */
+/** `portcullis_name{label="value"} 3` → 3; 0 when the series does not exist. Labels may be a part of the series' labels, in any order. */
 export async function metric(gateway: Gateway, name: string, labels: Record<string, string> = {}): Promise<number> {
   const text = await (await fetch(`${gateway.adminUrl}/metrics`)).text()
   const rows = text.split('\n').filter((l) => l.startsWith(`${name}{`) || l.startsWith(`${name} `))

@@ -1,4 +1,4 @@
-/** One Postgres and one Redis for the whole run, ended with it. Tests that kill a neighbour start one of their own. */
+/** One Postgres and one Redis for the whole run, ended with it. Tests that kill a dependency start their own. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -25,7 +25,7 @@ interface Neighbours {
   stop(): Promise<void>
 }
 
-/** Each project evaluates this file for itself: what they share hangs on the process. */
+/** Each project evaluates this file for itself, so shared state is stored on `process`. */
 const run = globalThis as { testNeighbours?: { started: Promise<Neighbours>; users: number } }
 
 export default async function setup(project: TestProject) {

@@ -1,4 +1,4 @@
-/** The imports of the product, read as text: for the tests of its structure, and for the picture in docs/architecture.md. */
+/** Reads the imports of the product as text, for the tests of its structure and for the picture in docs/architecture.md. */
 import { readFileSync } from 'node:fs'
 import { glob } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -6,19 +6,19 @@ import { fileURLToPath } from 'node:url'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 
-/** From the top. A storey may import from itself and from what stands after it. */
+/** From the top. A storey may import from itself and from the storeys after it. */
 export const STOREYS = ['cli', 'app', 'proxy', 'identity', 'platform'] as const
 export type Storey = (typeof STOREYS)[number]
 
 export interface Import {
   /** Path from the root of the repository. */
   from: string
-  /** The same, or the name of a package. */
+  /** Path from the root of the repository, or the name of a package. */
   to: string
   isType: boolean
 }
 
-/** Null for what is not the product's. */
+/** Null for a file outside the product. */
 export function storeyOf(file: string): Storey | null {
   if (file.startsWith('migrations/')) return 'platform'
   const [, top] = /^src\/([^/]+)/.exec(file) ?? []
@@ -61,7 +61,7 @@ export function folderGraph(imports: readonly Import[]): Graph {
   return graph
 }
 
-/** The nodes from which a walk leads back to them, as one walk each. */
+/** The nodes that lie on a circle, each with one walk back to itself. */
 export function circlesOf(graph: Graph): string[] {
   const circles: string[] = []
   const done = new Set<string>()

@@ -1,4 +1,4 @@
-/** API keys as a person makes them. */
+/** Creates API keys as a user does. */
 import { call, type TestUser } from './client.ts'
 
 export interface TestKey {
@@ -16,7 +16,7 @@ export async function newKey(gateway: { url: string }, { token }: Pick<TestUser,
 export const revokeKey = (gateway: { url: string }, { token }: Pick<TestUser, 'token'>, id: string) =>
   call(gateway, `/auth/api-keys/${id}`, { method: 'DELETE', token })
 
-/** 200, or the code of the refusal. */
+/** 200, or the error code of the response. */
 export async function withKey(gateway: { url: string }, path: string, key: string): Promise<number | string> {
   const { status, body } = await call(gateway, path, { headers: { 'x-api-key': key } })
   return status === 200 ? 200 : body.code

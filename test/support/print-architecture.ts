@@ -1,4 +1,7 @@
-/** Writes the pictures of docs/architecture.md, made from the imports: `npm run architecture`; with `--check` it only says whether they are current. */
+/**
+ * Writes the pictures of docs/architecture.md from the imports: `npm run architecture`. With `--check` it only reports whether they are
+ * current.
+ */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { folderGraph, type Graph, readImports, STOREYS, type Storey, storeyOf } from './imports.ts'
@@ -31,7 +34,7 @@ function housePicture(graph: Graph): string {
   return fenced('mermaid', lines)
 }
 
-/** Without those that a longer way says already. */
+/** Removes arrows that a longer path implies. */
 function arrowsOf(graph: Graph): [from: string, to: string][] {
   const reach = (from: string, seen = new Set<string>()): Set<string> => {
     for (const next of graph.get(from) ?? []) if (!seen.has(next)) reach(next, seen.add(next))
@@ -43,7 +46,7 @@ function arrowsOf(graph: Graph): [from: string, to: string][] {
   return arrows
 }
 
-/** The stages in their order, with the statuses that each can answer, as pipeline.ts has them. */
+/** The stages of pipeline.ts in their order, with the statuses that each can answer. */
 function stageTable(): string {
   const lines = readFileSync(PIPELINE, 'utf8').matchAll(/\.(?:learn|check|answer)\('(\w+)'.*?\/\/ +([\d ]+)$/gm)
   const rows = [...lines].map(([, name, statuses], i) => `| ${i + 1} | \`${name}\` | ${statuses!.trim().replaceAll(' ', ', ')} |`)

@@ -12,7 +12,7 @@ export async function freePort(): Promise<number> {
   return port
 }
 
-/** True when a command is on PATH. */
+/** True when the command is on PATH. */
 export const has = (command: string): boolean => spawnSync('sh', ['-c', `command -v ${command}`]).status === 0
 
 /** An environment without anything that configures a gateway. Node keeps what it has compiled: of the product, too, which spares half a second a start. */
@@ -48,7 +48,7 @@ export function start(command: string, args: string[], options: SpawnOptions = {
   }
 }
 
-/** Asks again and again until `probe` gives something; the only kind of waiting in the tests. */
+/** Polls until `probe` returns a truthy value. Tests wait in no other way. */
 export async function until<T>(
   probe: () => Promise<T | undefined | false | null> | T | undefined | false | null,
   what: string,

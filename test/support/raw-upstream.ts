@@ -1,17 +1,20 @@
-/** An upstream on a bare socket: it answers with the bytes it is told to, and keeps those it got. */
+/** An upstream on a bare socket: it answers with the given bytes, and keeps the bytes that it received. */
 import { once } from 'node:events'
 import net, { type AddressInfo, type Socket } from 'node:net'
 
 export interface RawUpstream {
   url: string
   port: number
-  /** Everything that came, over all connections. Latin-1. */
+  /** All received bytes, over all connections. Latin-1. */
   received(): string
   connections(): number
   close(): Promise<void>
 }
 
-/** `answer` is called with each request whose header section is complete: the text so far and how many came before on all connections. */
+/**
+ * Calls `answer` for each request with a complete header section: with the text so far, and the number of earlier requests on all
+ * connections.
+ */
 export async function startRawUpstream(
   answer: (socket: Socket, request: string, before: number) => void,
   host = '127.0.0.1',

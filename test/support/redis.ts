@@ -1,4 +1,6 @@
-/** A real Redis for the tests, on its own port, without a file. No npm package ships one: found on PATH, else installed or run in Docker. */
+/**
+ * A real Redis for the tests, on its own port, without a file. No npm package contains it: found on PATH, else installed or run in Docker.
+ */
 import { execFileSync } from 'node:child_process'
 import net from 'node:net'
 import { freePort, has, type Running, start, until } from './processes.ts'
@@ -8,7 +10,7 @@ export interface TestRedis {
   port: number
   kill(): Promise<void>
   restart(): Promise<void>
-  /** Accepts and never answers (SIGSTOP), until `resume`. */
+  /** Accepts connections but never answers (SIGSTOP), until `resume`. */
   freeze(): void
   resume(): void
   stop(): Promise<void>

@@ -1,28 +1,28 @@
-/** A TCP relay on loopback: a network that can be cut, and that can lose the end of a conversation. */
+/** A TCP relay on loopback: it can cut the network, and it can lose the end of an exchange. */
 import net, { type AddressInfo, type Socket } from 'node:net'
 
 export interface Relay {
   port: number
   /** `url` with this relay in place of its host and port. */
   through(url: string): string
-  /** Where new connections lead. */
+  /** Sets the target of new connections. */
   target(port: number): void
-  /** Ends every connection and takes no more, until `mend`. */
+  /** Ends every connection and refuses new connections, until `mend`. */
   cut(): void
   mend(): void
   /**
-   * The next COMMIT of a connection that has sent `statement` before it: the client's connection ends and it never hears of it.
-   * `arrives`: Postgres has committed by then. `delayed`: Postgres gets it with the returned `deliver`.
+   * Loses the next COMMIT of a connection that has sent `statement` before. The client's connection ends without an answer to the COMMIT.
+   * `arrives`: Postgres commits first. `delayed`: Postgres receives the COMMIT when `deliver` is called.
    */
-  loseCommit(statement: RegExp, fate: 'arrives' | 'delayed'): Promise<{ deliver(): void }>
-  /** Resets the next connection that sends `statement`, before Postgres hears of it. */
+  loseCommit(statement: RegExp, outcome: 'arrives' | 'delayed'): Promise<{ deliver(): void }>
+  /** Resets the next connection that sends `statement`, before Postgres receives it. */
   resetAt(statement: RegExp): Promise<void>
   close(): Promise<void>
 }
 
 interface Loss {
   statement: RegExp
-  fate: 'arrives' | 'delayed'
+  outcome: 'arrives' | 'delayed'
   happened(how: { deliver(): void }): void
 }
 
@@ -58,18 +58,18 @@ export async function startRelay(targetPort = 0): Promise<Relay> {
       }
       said = (said + chunk.toString('latin1')).slice(-20_000)
       if (!loss?.statement.test(said) || !/commit\0/i.test(chunk.toString('latin1'))) return void server.write(chunk)
-      const { fate, happened } = loss
+      const { outcome, happened } = loss
       loss = null
       isLost = true
       const deliver = () => void server.write(chunk)
-      if (fate === 'arrives') {
+      if (outcome === 'arrives') {
         server.once('data', () => {
           client.destroy()
           happened({ deliver: () => {} })
         })
         return deliver()
       }
-      // the server's half lives on: the message is still on its way to it
+      // the connection to the server stays open: the message is still on its way
       client.removeAllListeners('close')
       client.destroy()
       server.once('data', () => server.destroy())
@@ -96,9 +96,9 @@ export async function startRelay(targetPort = 0): Promise<Relay> {
     mend: () => {
       isCut = false
     },
-    loseCommit: (statement, fate) =>
+    loseCommit: (statement, outcome) =>
       new Promise((happened) => {
-        loss = { statement, fate, happened }
+        loss = { statement, outcome, happened }
       }),
     resetAt: (statement) =>
       new Promise((happened) => {

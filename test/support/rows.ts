@@ -1,4 +1,4 @@
-/** The gateway's own database, asked directly: for what the product has no way to say, on either store. */
+/** Queries the gateway's own database directly, on either store, where the product has no function for it. */
 import { CompiledQuery } from 'kysely'
 import type { Gateway } from './gateway.ts'
 
@@ -6,7 +6,7 @@ export async function rows<R extends object = any>(gateway: Pick<Gateway, 'app'>
   return (await gateway.app.platform.db.executeQuery<R>(CompiledQuery.raw(text, values))).rows
 }
 
-/** Every row of every table, as text: what somebody who has copied the database could read. */
+/** Every row of every table, as text: everything that the thief of a database copy could read. */
 export async function dump(gateway: Pick<Gateway, 'app'>): Promise<string> {
   const tables = await rows<{ name: string }>(
     gateway,

@@ -1,10 +1,10 @@
-/** An authenticator app; and somebody who uses one. */
+/** An authenticator app, and a user with a second factor. */
 import { TOTP } from 'otpauth'
 import { call, newUser, type TestUser } from './client.ts'
 import type { Gateway } from './gateway.ts'
 import { refresh } from './session.ts'
 
-/** What an app shows now. @param steps before or after now */
+/** The code that the app shows now. @param steps before or after now */
 export const codeOf = (secret: string, steps = 0): string =>
   new TOTP({ secret, algorithm: 'SHA1', digits: 6, period: 30 }).generate({ timestamp: Date.now() + steps * 30_000 })
 
@@ -13,7 +13,7 @@ export interface FactorUser extends TestUser {
   backupCodes: string[]
 }
 
-/** Sets a factor up for somebody who is signed in. The step of `confirmWith` is used up by it. */
+/** Sets up a second factor for a signed-in user. Confirming uses up the step of `confirmWith`. */
 export async function enrol(gateway: Pick<Gateway, 'url'>, user: TestUser, confirmWith = -1): Promise<FactorUser> {
   const begun = await call(gateway, '/auth/mfa/totp', { body: { password: user.password }, token: user.token })
   if (begun.status !== 200) throw new Error(`enrolling answered ${begun.status}: ${JSON.stringify(begun.body)}`)
@@ -26,7 +26,7 @@ export async function enrol(gateway: Pick<Gateway, 'url'>, user: TestUser, confi
 
 export const newFactorUser = async (gateway: Gateway): Promise<FactorUser> => enrol(gateway, await newUser(gateway))
 
-/** The password's half of a login. */
+/** The first step of a login, with the password. */
 export async function mfaToken(gateway: Pick<Gateway, 'url'>, user: TestUser): Promise<string> {
   const { status, body } = await call(gateway, '/auth/login', { body: { login: user.username, password: user.password } })
   if (status !== 200 || !body.mfa_required) throw new Error(`login answered ${status}: ${JSON.stringify(body)}`)

@@ -1,11 +1,11 @@
-/** A real upstream on loopback that remembers what reached it. */
+/** A real upstream on loopback that keeps the requests it received. */
 import http, { type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
 export interface Seen {
   method: string
   url: string
-  /** As they came: [name, value][] */
+  /** In the order received: [name, value][] */
   rawHeaders: [string, string][]
   headers: IncomingMessage['headers']
   body: string
@@ -14,7 +14,7 @@ export interface Seen {
 export interface Upstream {
   url: string
   port: number
-  /** What has come since the last call. */
+  /** The requests since the last call. */
   take(): Seen[]
   server: http.Server
   close(): Promise<void>

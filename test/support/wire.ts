@@ -1,4 +1,4 @@
-/** A connection that a test holds in its hand: bytes out when it says so, bytes in as they come. Latin-1 both ways. */
+/** A connection that a test controls: it sends bytes when the test says so, and collects the received bytes. Latin-1 both ways. */
 import { once } from 'node:events'
 import net from 'node:net'
 import { until } from './processes.ts'
@@ -6,7 +6,7 @@ import { until } from './processes.ts'
 export interface Wire {
   socket: net.Socket
   write(bytes: string | Buffer): void
-  /** All that has come so far. */
+  /** All text received so far. */
   text(): string
   /** Waits until the text holds this. @returns the text */
   receives(part: string | RegExp): Promise<string>

@@ -1,4 +1,4 @@
-/** The proxies written in C: the far limit. */
+/** Proxies written in C: the lowest cost. */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -19,7 +19,7 @@ export const nginx: Subject = {
   checksTokens: false,
   needs: [NGINX],
   version: () => versionOf('nginx'),
-  async prepare({ folder, port, neighbours }) {
+  async prepare({ folder, port, dependencies }) {
     mkdirSync(join(folder, 'logs'))
     const file = join(folder, 'nginx.conf')
     writeFileSync(
@@ -29,7 +29,7 @@ events { worker_connections 4096; }
 http {
   access_log logs/access.log;
   keepalive_requests 1000000000;
-  upstream api { server ${hostOf(neighbours.upstream)}; keepalive 64; keepalive_requests 1000000000; }
+  upstream api { server ${hostOf(dependencies.upstream)}; keepalive 64; keepalive_requests 1000000000; }
   server {
     listen 127.0.0.1:${port};
     location / { proxy_pass http://api; proxy_http_version 1.1; proxy_set_header Connection ""; }
@@ -47,7 +47,7 @@ export const haproxy: Subject = {
   checksTokens: true,
   needs: [HAPROXY],
   version: () => versionOf('haproxy'),
-  async prepare({ folder, port, neighbours: { upstream, identity } }) {
+  async prepare({ folder, port, dependencies: { upstream, identity } }) {
     const key = join(folder, 'key.pem')
     writeFileSync(key, identity.publicKeys.RS256)
     const file = join(folder, 'haproxy.cfg')

@@ -1,4 +1,4 @@
-/** The gateway of this checkout with everything on; and the same with one part taken away in turn. */
+/** The gateway of this checkout with everything on, and variants with one part removed. */
 import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
@@ -12,12 +12,12 @@ const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 /** Never reached. */
 export const PLENTY = { limit: 10_000_000, windowSeconds: 60 }
 
-const configuration = ({ port, adminPort, neighbours, folder }: Place, redis: string, database: string | null) => ({
+const configuration = ({ port, adminPort, dependencies, folder }: Place, redis: string, database: string | null) => ({
   server: { host: '127.0.0.1', port, publicUrl: `http://127.0.0.1:${port}`, workers: 1 },
   admin: { host: '127.0.0.1', port: adminPort },
   database: { url: database ?? 'embedded', dataDir: join(folder, 'data') },
   redis: { url: redis },
-  // a token lasts for a run of any length
+  // a token is valid for a run of any length
   tokens: { algorithm: 'EdDSA', accessTtlSeconds: 86_400 },
   limits: {
     credentials: { register: { limit: 1000, windowSeconds: 60 } },
@@ -29,7 +29,7 @@ const configuration = ({ port, adminPort, neighbours, folder }: Place, redis: st
     {
       name: 'api',
       match: { path: '/api' },
-      upstream: [neighbours.upstream],
+      upstream: [dependencies.upstream],
       access: { roles: ['user'] } as object | string,
       limits: ['perAddress', 'perUser'],
     },
@@ -41,9 +41,9 @@ export type Configuration = ReturnType<typeof configuration>
 export interface Variant {
   name: string
   does: string
-  /** Where configuration can take it away. */
+  /** Removes the part by configuration. */
   change?: (config: Configuration) => void
-  /** Where it cannot: a name of without.ts. */
+  /** Removes a part that configuration cannot remove: a name of without.ts. */
   without?: string
   isPublic?: boolean
   nodeArgs?: string[]
@@ -62,8 +62,8 @@ export function gatewayVariant({ name, does, change, without, isPublic = false, 
       return share > 0.001 ? `${(share * 100).toFixed(1)} % of its limits were decided while Redis did not answer in time` : ''
     },
     async prepare(place) {
-      const { folder, port, adminPort, neighbours } = place
-      const config = configuration(place, await neighbours.redis(), await neighbours.database())
+      const { folder, port, adminPort, dependencies } = place
+      const config = configuration(place, await dependencies.redis(), await dependencies.database())
       change?.(config)
       const file = join(folder, 'portcullis.yaml')
       // JSON is YAML
@@ -89,7 +89,7 @@ export async function registerUser(url: string, username: string): Promise<strin
   return ((await answer.json()) as { access_token: string }).access_token
 }
 
-/** How much of what the limits decided was decided in place of a Redis that was away. */
+/** The share of limit decisions that were made without Redis because it was away. */
 export async function shareWithoutRedis(adminPort: number): Promise<number> {
   const metrics = await (await fetch(`http://127.0.0.1:${adminPort}/metrics`)).text()
   let [all, without] = [0, 0]
@@ -113,7 +113,7 @@ export const gateway = gatewayVariant({
   does: 'everything on: EdDSA token, role, two limits in Redis, revocation, identity headers, metrics, access log',
 })
 
-/** What each part costs. */
+/** One variant for each part. */
 export const ablations: Subject[] = [
   {
     name: 'without-limits',
@@ -158,8 +158,8 @@ export const ablations: Subject[] = [
       c.log.sample = 0
     },
   },
-  { name: 'without-observation', does: 'access log, metrics and the watch over the end of each request', without: 'observation' },
+  { name: 'without-observation', does: 'access log, metrics and the observation of the end of each request', without: 'observation' },
   { name: 'without-canonical', does: 'the strict reading of target and headers', without: 'canonical' },
-  { name: 'without-revocation', does: 'the look at what is revoked', without: 'revocation' },
+  { name: 'without-revocation', does: 'the check for revocation', without: 'revocation' },
   { name: 'without-identity', does: 'the identity headers', without: 'identity' },
 ].map(gatewayVariant)

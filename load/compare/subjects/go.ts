@@ -9,11 +9,11 @@ export interface GoGateway {
   name: string
   does: string
   checksTokens: boolean
-  /** Module and version: the first is shown. */
+  /** Modules and versions; the first version is shown. */
   modules: Record<string, string>
-  /** What is built; `.`: the source beside this file. */
+  /** The package to build; `.`: the source beside this file. */
   target: string
-  /** How it was had, and what was refused on the way (November 2026). */
+  /** How it was built, and which versions were not available (November 2026). */
   tried: string
   prepare(binary: string, place: Place): Promise<Omit<Launch, 'env'>>
 }
@@ -28,7 +28,7 @@ export const GO_GATEWAYS: GoGateway[] = [
     modules: { 'github.com/caddyserver/caddy/v2': 'v2.10.0' },
     target: 'github.com/caddyserver/caddy/v2/cmd/caddy',
     tried: `v2.10.0 is built. It checks no token: github.com/ggicci/caddy-jwt v0.12.0, v1.0.0 and v1.1.0, and xcaddy: ${NO_VERSION}.`,
-    async prepare(binary, { folder, port, neighbours }) {
+    async prepare(binary, { folder, port, dependencies }) {
       const file = join(folder, 'Caddyfile')
       writeFileSync(
         file,
@@ -41,7 +41,7 @@ http://127.0.0.1:${port} {
   log {
     output file ${join(folder, 'access.log')}
   }
-  reverse_proxy ${new URL(neighbours.upstream).host}
+  reverse_proxy ${new URL(dependencies.upstream).host}
 }
 `,
       )
@@ -55,7 +55,7 @@ http://127.0.0.1:${port} {
     modules: { 'github.com/oauth2-proxy/oauth2-proxy/v7': 'v7.6.0' },
     target: 'github.com/oauth2-proxy/oauth2-proxy/v7',
     tried: `go install of @latest and of v7.6.0: the list of versions answers ${NO_VERSION}. v7.6.0 is built from a local module that requires it.`,
-    async prepare(binary, { port, neighbours: { upstream, identity } }) {
+    async prepare(binary, { port, dependencies: { upstream, identity } }) {
       const options = {
         provider: 'oidc',
         'oidc-issuer-url': identity.issuer,
@@ -80,7 +80,7 @@ http://127.0.0.1:${port} {
     modules: { 'github.com/luraproject/lura/v2': 'v2.7.0', 'github.com/krakendio/krakend-jose/v2': 'v2.7.0' },
     target: '.',
     tried: `krakend-ce/v2 @latest, v2.6.0 and v2.7.0: ${NO_VERSION}. Its engine (lura v2.7.0) and its validator (krakend-jose v2.7.0) are built with the few lines that join them.`,
-    async prepare(binary, { folder, port, neighbours: { upstream, identity } }) {
+    async prepare(binary, { folder, port, dependencies: { upstream, identity } }) {
       const file = join(folder, 'krakend.json')
       const validator = {
         alg: 'RS256',
@@ -110,7 +110,7 @@ http://127.0.0.1:${port} {
     modules: { 'github.com/ory/oathkeeper': 'v0.40.9' },
     target: 'github.com/ory/oathkeeper',
     tried: `go install of @latest and of v0.40.9: the list of versions answers ${NO_VERSION}. v0.40.9 is built from a local module that requires it.`,
-    async prepare(binary, { folder, port, adminPort, neighbours: { upstream, identity } }) {
+    async prepare(binary, { folder, port, adminPort, dependencies: { upstream, identity } }) {
       const [metricsPort] = await freePorts(1)
       const rules = join(folder, 'rules.json')
       const file = join(folder, 'oathkeeper.json')
@@ -149,7 +149,7 @@ http://127.0.0.1:${port} {
   },
 ]
 
-/** Those that could not be had at all. */
+/** Gateways that could not be built. */
 export const REFUSED = [
   {
     name: 'traefik',

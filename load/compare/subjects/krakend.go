@@ -1,4 +1,4 @@
-// KrakenD's engine with its JWT validator: what krakend-ce wires together, without the rest of it.
+// KrakenD's engine with its JWT validator: the parts that krakend-ce connects, without the rest of it.
 package main
 
 import (

@@ -1,4 +1,4 @@
-/** As a good developer writes it from the documentation of each library: right, complete, and nothing kept from one request to the next. */
+/** Typical code from the documentation of each library: correct and complete, but without any cache between requests. */
 import httpProxy from '@fastify/http-proxy'
 import Fastify, { type FastifyRequest } from 'fastify'
 import { Redis } from 'ioredis'

@@ -1,4 +1,4 @@
-/** Commands, and how a Debian machine gets them. */
+/** Commands, and how to install them on Debian. */
 import type { Need } from './subject.ts'
 
 export const WRK: Need = { command: 'wrk', install: 'apt-get install wrk' }

@@ -1,4 +1,4 @@
-/** What else this runtime can do: with nothing, with the least, and with the libraries as their documentation shows them. */
+/** Other Node subjects: without features, with the minimum, and with the libraries as their documentation shows them. */
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { AUDIENCE } from '../identity.ts'
@@ -7,7 +7,7 @@ import { REDIS } from './needs.ts'
 import type { Place, Subject } from './subject.ts'
 
 const script = (name: string) => [process.execPath, fileURLToPath(new URL(`./${name}.server.ts`, import.meta.url))]
-const settings = ({ port, neighbours }: Place) => ({ PORT: String(port), UPSTREAM: neighbours.upstream })
+const settings = ({ port, dependencies }: Place) => ({ PORT: String(port), UPSTREAM: dependencies.upstream })
 
 function packageVersion(name: string): string {
   const file = new URL(`../../../node_modules/${name}/package.json`, import.meta.url)
@@ -24,7 +24,7 @@ export const bare: Subject = {
 
 export const raw: Subject = {
   name: 'raw',
-  does: 'node:http and undici, headers and bodies passed on as they come: the floor of this runtime',
+  does: 'node:http and undici, headers and bodies passed on unchanged: the floor of this runtime',
   checksTokens: false,
   version: () => [`Node ${process.version}`, packageVersion('undici')].join(', '),
   prepare: async (place) => ({ command: script('raw'), env: settings(place) }),
@@ -37,7 +37,7 @@ export const naive: Subject = {
   needs: [REDIS],
   version: () => ['fastify', '@fastify/http-proxy', 'jose', 'rate-limiter-flexible', 'prom-client', 'pino'].map(packageVersion).join(', '),
   async prepare(place) {
-    const { identity, redis } = place.neighbours
+    const { identity, redis } = place.dependencies
     const { limit, windowSeconds } = PLENTY
     return {
       command: script('naive'),

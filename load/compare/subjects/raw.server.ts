@@ -1,4 +1,4 @@
-/** No router, no hooks, no token: what is left of a proxy that streams both ways and holds back a sender that is too fast. */
+/** No router, no hooks, no token: the minimum of a proxy that streams both ways with back-pressure. */
 import http from 'node:http'
 import { type Dispatcher, Pool } from 'undici'
 

@@ -1,19 +1,19 @@
-/** What is compared. */
-import type { Neighbours } from '../neighbours.ts'
+/** The form of a compared subject. */
+import type { Dependencies } from '../dependencies.ts'
 
 export interface Subject {
-  /** As in `--only`. */
+  /** The name in `--only`. */
   name: string
-  /** For the reader of the table. */
+  /** A description for the reader of the table. */
   does: string
-  /** Without a good token it must not let anybody pass. */
+  /** It must refuse requests without a valid token. */
   checksTokens: boolean
-  /** Commands that it cannot do without. */
+  /** Commands that it requires. */
   needs?: Need[]
-  /** What it took to get it, or why it could not be had. */
+  /** How it was built, or why it could not be built. */
   tried?: string
   version(): string
-  /** Asked after the last run. @returns why its figures may not be what they are called; empty: no reason */
+  /** Called after the last run. @returns why the figures may be misleading; empty: no doubt */
   doubt?: (adminPort: number) => Promise<string>
   /** Writes its configuration. */
   prepare(place: Place): Promise<Launch>
@@ -26,18 +26,18 @@ export interface Need {
 }
 
 export interface Place {
-  /** Its own; removed when it has ended. */
+  /** The folder of this subject; removed when it has ended. */
   folder: string
   port: number
   adminPort: number
-  neighbours: Neighbours
+  dependencies: Dependencies
 }
 
 export interface Launch {
   command: string[]
   env?: Record<string, string>
-  /** Answers 2xx once it serves; else anything that is answered at its port will do. */
+  /** Answers 2xx once the subject is ready. Undefined: any response on its port counts as ready. */
   readyUrl?: string
-  /** Asked once it serves. None: it is called without. */
+  /** Called once it is ready. Undefined: it gets a token of the issuer. */
   token?: () => Promise<string> | string
 }

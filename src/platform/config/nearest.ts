@@ -1,4 +1,4 @@
-/** The known word that is at most a third of its length away, by edit distance. */
+/** Finds the known word that is closest by edit distance, and at most a third of its length away. Undefined when none is close. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   const scored = known.map((k) => [k, editDistance(word.toLowerCase(), k.toLowerCase())] as const).sort((a, b) => a[1] - b[1])
   const best = scored[0]

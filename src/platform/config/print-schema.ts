@@ -1,4 +1,7 @@
-/** Writes `config/portcullis.schema.json` for editors and `docs/configuration.md` for readers from the one schema; `--check` says whether they are fresh. */
+/**
+ * Writes `config/portcullis.schema.json` for editors and `docs/configuration.md` for readers from the one schema. `--check` reports whether
+ * both files are up to date.
+ */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { ConfigSchema } from './schema.ts'
 
@@ -23,7 +26,7 @@ const REFERENCE = 'docs/configuration.md'
 
 const root = JSON.parse(JSON.stringify(ConfigSchema)) as Schema
 
-/** What has a default may be left out of the file; TypeBox demands it, because defaults are filled in before it looks. */
+/** Makes properties with a default optional. TypeBox requires them, because it fills in defaults before validation. */
 function forFiles({ required, properties, patternProperties, items, anyOf, ...rest }: Schema): Schema {
   const each = (schemas: Record<string, Schema>) =>
     Object.fromEntries(Object.entries(schemas).map(([key, schema]) => [key, forFiles(schema)]))
@@ -70,7 +73,7 @@ function fallback(schema: Schema, isRequired: boolean): string {
   return typeof value === 'object' && value !== null && !Object.keys(value).length && !Array.isArray(value) ? '' : code(value)
 }
 
-/** A row per key, sections before what they hold. A list's entries are `key[]`, a mapping's free names `key.<name>`. */
+/** One row for each key, a section before its keys. Entries of a list are `key[]`; free names of a mapping are `key.<name>`. */
 function rows(schema: Schema, path: string): Row[] {
   const named = Object.entries(schema.properties ?? {}).map(([key, value]) => ({
     at: path ? `${path}.${key}` : key,
@@ -101,16 +104,16 @@ function reference(): string {
 const PREFACE = `<!-- Made by \`npm run schema\` from src/platform/config/schema.ts: change it there. -->
 # Configuration
 
-One YAML file (\`--config FILE\`, else \`./portcullis.yaml\`), laid over by the environment, laid over by \`--set section.key=value\`. Unknown keys are
-an error everywhere. [config/portcullis.yaml](../config/portcullis.yaml) shows every key at work; \`portcullis check --config FILE\` tells all problems at
-once, \`check --print\` the result with all defaults.
+One YAML file (\`--config FILE\`, else \`./portcullis.yaml\`) holds the configuration. Environment variables override the file, and
+\`--set section.key=value\` overrides both. Unknown keys are always an error. [config/portcullis.yaml](../config/portcullis.yaml) is an example with
+every key. \`portcullis check --config FILE\` shows all problems at once; \`check --print\` shows the result with all defaults.
 
-Any key outside \`routes\` is also an environment variable: \`auth.password.minLength\` is \`PORTCULLIS_AUTH__PASSWORD__MIN_LENGTH\`, lists take commas.
-\`DATABASE_URL\`, \`REDIS_URL\` and \`PORT\` are short for \`database.url\`, \`redis.url\` and \`server.port\`. A name with \`_FILE\` at its end is the path
-of a file that holds the value. *Required* means: in its mapping, where that is written.
+Every key outside \`routes\` is also an environment variable: \`auth.password.minLength\` is \`PORTCULLIS_AUTH__PASSWORD__MIN_LENGTH\`. The items of a
+list are separated by commas. \`DATABASE_URL\`, \`REDIS_URL\` and \`PORT\` are short for \`database.url\`, \`redis.url\` and \`server.port\`. A variable
+whose name ends in \`_FILE\` is the path of a file with the value. *Required* means that the key must be in its mapping, if the mapping is given.
 
-Secrets are never in the file: \`PORTCULLIS_SECRET_KEY\` (32 bytes in base64; required), \`PORTCULLIS_SECRET_KEY_PREVIOUS\` (while changing it),
-\`PORTCULLIS_ADMIN_EMAIL\` and \`PORTCULLIS_ADMIN_PASSWORD\` (the first admin, made once).
+Secrets never belong in the file. They are environment variables: \`PORTCULLIS_SECRET_KEY\` (32 random bytes in base64; required), \`PORTCULLIS_SECRET_KEY_PREVIOUS\` (the old key, while the key is replaced),
+\`PORTCULLIS_ADMIN_EMAIL\` and \`PORTCULLIS_ADMIN_PASSWORD\` (the first admin, created once).
 `
 
 const read = (file: string): string => {
@@ -128,7 +131,7 @@ const made = [
 if (process.argv.includes('--check')) {
   const stale = made.filter(([file, text]) => read(file) !== text).map(([file]) => file)
   if (stale.length) {
-    process.stderr.write(`not made from the present src/platform/config/schema.ts: ${stale.join(', ')}; run: npm run schema\n`)
+    process.stderr.write(`out of date with src/platform/config/schema.ts: ${stale.join(', ')}; run: npm run schema\n`)
     process.exitCode = 1
   }
 } else for (const [file, text] of made) writeFileSync(file, text)

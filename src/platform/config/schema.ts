@@ -13,7 +13,7 @@ const port = (fallback: number) =>
 const names = (description: string) => Type.Array(Type.String({ minLength: 1 }), { default: [], description })
 const name = (description: string) => Type.String({ pattern: '^[A-Za-z][A-Za-z0-9_.-]{0,62}$', description })
 
-// said twice in a record, as its key and in propertyNames: without that, a name of another form is not looked at
+// needed twice in a record, as its key and in propertyNames: without propertyNames, a name of another form is not validated
 const POLICY_NAME = '^[A-Za-z][A-Za-z0-9_-]{0,62}$'
 export const ROLE_NAME = '^[a-z][a-z0-9_.:-]{0,62}$'
 
@@ -25,14 +25,17 @@ const credentialLimit = (limit: number, windowSeconds: number, description: stri
   Type.Object(Limit.properties, { additionalProperties: false, default: { limit, windowSeconds }, description })
 
 const LimitKey = oneOf(['client', 'principal', 'apiKey', 'anonymous'], {
-  description: 'Who is counted: every address; a known caller; an API key; or an address only while it sends no credential.',
+  description:
+    'What is counted. client: each address. principal: each known user or machine. apiKey: each API key. anonymous: each address, but only requests without a credential.',
 })
 
 const Policy = Type.Object({ ...Limit.properties, key: LimitKey }, { additionalProperties: false })
 
 const Requirement = {
-  roles: Type.Optional(Type.Array(Type.String({ minLength: 1 }), { minItems: 1, description: 'Any one of these roles.' })),
-  scopes: Type.Optional(Type.Array(Type.String({ minLength: 1 }), { minItems: 1, description: 'All of these scopes.' })),
+  roles: Type.Optional(
+    Type.Array(Type.String({ minLength: 1 }), { minItems: 1, description: 'The principal has at least one of these roles.' }),
+  ),
+  scopes: Type.Optional(Type.Array(Type.String({ minLength: 1 }), { minItems: 1, description: 'The principal has all of these scopes.' })),
 }
 const Requirements = Type.Array(Type.Object(Requirement, { additionalProperties: false, minProperties: 1 }), { minItems: 1 })
 const Access = Type.Union(
@@ -41,16 +44,17 @@ const Access = Type.Union(
     Type.Object(
       {
         ...Requirement,
-        anyOf: Type.Optional({ ...Requirements, description: 'At least one of these holds.' }),
-        allOf: Type.Optional({ ...Requirements, description: 'Every one of these holds.' }),
+        anyOf: Type.Optional({ ...Requirements, description: 'At least one of these requirements holds.' }),
+        allOf: Type.Optional({ ...Requirements, description: 'All of these requirements hold.' }),
         mfa: Type.Optional(
-          Type.Boolean({ description: 'True: only sessions that began with a second factor; API keys and machines never.' }),
+          Type.Boolean({ description: 'True: only sessions that began with a second factor. API keys and machine clients never pass.' }),
         ),
         maxAuthAgeSeconds: Type.Optional(
           Type.Integer({
             minimum: 1,
             maximum: 2_147_483_647,
-            description: 'Who authenticated longer ago has to do it again (RFC 9470); API keys and machines never pass.',
+            description:
+              'A user whose last authentication is older must authenticate again (RFC 9470). API keys and machine clients never pass.',
           }),
         ),
       },
@@ -59,7 +63,7 @@ const Access = Type.Union(
   ],
   {
     description:
-      'Who may call: public | authenticated | { roles, scopes, anyOf, allOf, mfa, maxAuthAgeSeconds }. Several keys must all hold.',
+      'Access rule: public | authenticated | { roles, scopes, anyOf, allOf, mfa, maxAuthAgeSeconds }. With several keys, all of them must hold.',
   },
 )
 
@@ -68,17 +72,26 @@ const Upstream = Type.Union([
   Type.String({ pattern: ORIGIN, description: 'Origin, such as http://orders:3000' }),
   strict({
     url: Type.String({ pattern: ORIGIN, description: 'Origin, such as http://orders:3000' }),
-    weight: Type.Integer({ minimum: 1, maximum: 100, default: 1, description: 'Share of the requests, relative to the others.' }),
+    weight: Type.Integer({
+      minimum: 1,
+      maximum: 100,
+      default: 1,
+      description: 'Share of the requests, relative to the weights of the other upstreams.',
+    }),
     tls: Type.Optional(
       strict(
         {
           ca: Type.Optional(
-            Type.String({ description: 'PEM file: the CA that its certificate must come from, in place of the public ones.' }),
+            Type.String({
+              description: 'PEM file: the CA that must have signed the certificate of the upstream. It replaces the public CAs.',
+            }),
           ),
-          cert: Type.Optional(Type.String({ description: 'PEM file: our certificate, for an upstream that asks for one.' })),
-          key: Type.Optional(Type.String({ description: 'PEM file: the key of cert.' })),
+          cert: Type.Optional(
+            Type.String({ description: 'PEM file: the client certificate of the gateway, for an upstream that asks for it.' }),
+          ),
+          key: Type.Optional(Type.String({ description: 'PEM file: the private key of cert.' })),
         },
-        'For https: always verified.',
+        'TLS to an https upstream. Its certificate is always verified.',
       ),
     ),
   }),
@@ -92,53 +105,60 @@ const HeaderEdits = (whose: string, value: TSchemaOptions = FieldValue) =>
       set: Type.Record(Type.String({ pattern: FIELD_NAME }), Type.String(value), {
         propertyNames: { pattern: FIELD_NAME },
         default: {},
-        description: 'Fields with these values, in place of any others of the name.',
+        description: 'Fields that are set. They replace fields of the same name.',
       }),
-      remove: Type.Array(Type.String({ pattern: FIELD_NAME }), { default: [], description: 'Fields that are dropped.' }),
+      remove: Type.Array(Type.String({ pattern: FIELD_NAME }), { default: [], description: 'Names of fields that are removed.' }),
     },
     whose,
   )
 const Networks = section(
   {
-    allow: names('Networks (CIDR) that may call; none: all.'),
-    deny: names('Networks (CIDR) that may not, whatever allow says.'),
+    allow: names('Networks (CIDR) that are allowed. Empty: all.'),
+    deny: names('Networks (CIDR) that are refused, even if allow contains them.'),
   },
-  'By client address.',
+  'Access by client address.',
 )
 
 const Route = strict({
-  name: name('Names the route in logs, metrics and limits.'),
+  name: name('Name of the route in logs, metrics and limits.'),
   match: strict(
     {
-      path: Type.String({ pattern: "^/[A-Za-z0-9/_.~!$&'()*+,=:@-]*$", description: 'Prefix, on a segment boundary.' }),
+      path: Type.String({ pattern: "^/[A-Za-z0-9/_.~!$&'()*+,=:@-]*$", description: 'Path prefix. It matches whole path segments.' }),
       methods: Type.Optional(
-        Type.Array(Type.String({ pattern: '^[A-Z]+(-[A-Z]+)*$' }), { minItems: 1, description: 'None: all methods.' }),
+        Type.Array(Type.String({ pattern: '^[A-Z]+(-[A-Z]+)*$' }), { minItems: 1, description: 'HTTP methods. None: all methods.' }),
       ),
       host: Type.Optional(
         Type.String({ pattern: '^[A-Za-z0-9._-]+$|^\\[[0-9a-fA-F:]+\\]$', description: 'Host without port. None: any host.' }),
       ),
-      caseSensitive: Type.Boolean({ default: false, description: 'True only for an upstream to which /A and /a are two things.' }),
+      caseSensitive: Type.Boolean({
+        default: false,
+        description: 'Set it to true only if the upstream treats /A and /a as two different paths.',
+      }),
     },
-    'Which requests are its own. The longest path wins.',
+    'The requests that belong to this route. The longest matching path wins.',
   ),
-  upstream: Type.Array(Upstream, { minItems: 1, description: 'Where they go: origins, alone or with a weight.' }),
+  upstream: Type.Array(Upstream, {
+    minItems: 1,
+    description:
+      'Upstream servers: an origin, or an origin with a weight. Healthy upstreams share requests in proportion to their weights.',
+  }),
   access: Access,
-  limits: Type.Optional(Type.Array(Type.String(), { description: 'Policy names. None: limits.default.' })),
+  limits: Type.Optional(Type.Array(Type.String(), { description: 'Names of limit policies. None: limits.default.' })),
   rewrite: Type.Optional(
     strict(
-      { prefix: Type.String({ pattern: '^/[A-Za-z0-9/_.~-]*$', description: 'What replaces match.path.' }) },
-      'Another path upstream.',
+      { prefix: Type.String({ pattern: '^/[A-Za-z0-9/_.~-]*$', description: 'The prefix that replaces match.path.' }) },
+      'Changes the path for the upstream.',
     ),
   ),
   headers: section(
     {
-      // a value may be what the upstream knows us by: never shown
-      request: HeaderEdits('To the upstream.', { ...FieldValue, writeOnly: true }),
-      response: HeaderEdits("Of the upstream's answers."),
-      forwardAuthorization: Type.Boolean({ default: false, description: "Pass the client's Authorization header on." }),
+      // a value may be a credential for the upstream: never shown
+      request: HeaderEdits('Changes to the headers of requests to the upstream.', { ...FieldValue, writeOnly: true }),
+      response: HeaderEdits('Changes to the headers of responses from the upstream.'),
+      forwardAuthorization: Type.Boolean({ default: false, description: "Pass the client's Authorization header to the upstream." }),
       assertion: Type.Boolean({
         default: false,
-        description: 'Send X-Auth-Assertion: a JWT that proves who calls, for this upstream alone.',
+        description: 'Send X-Auth-Assertion: a JWT that proves the identity of the principal to this upstream only.',
       }),
     },
     'Headers of this route.',
@@ -146,42 +166,47 @@ const Route = strict({
   networks: Networks,
   timeouts: section(
     {
-      connectMs: integer(1, 1000, 'To open a connection to the upstream.'),
-      headersMs: integer(1, 15_000, "Until the upstream's response headers."),
-      idleMs: integer(1, 30_000, 'Between two pieces of a body.'),
-      totalMs: integer(0, 0, 'For the whole request; 0: no bound.'),
+      connectMs: integer(1, 1000, 'Time to open a connection to the upstream.'),
+      headersMs: integer(1, 15_000, 'Time until the response headers of the upstream arrive.'),
+      idleMs: integer(1, 30_000, 'Time between two parts of a body.'),
+      totalMs: integer(0, 0, 'Time for the whole request. 0: no limit.'),
     },
     'Deadlines in milliseconds.',
   ),
   connections: section(
     {
-      max: integer(1, 1024, 'Requests and streams that one upstream carries at a time.', 65_535),
-      queue: integer(0, 1024, 'Requests that may wait for a place, in each worker; more answer 503.', 1_000_000),
-      waitMs: integer(1, 1000, 'How long one waits, then 503.'),
+      max: integer(1, 1024, 'Slots of each upstream: requests and streams that it serves at the same time.', 65_535),
+      queue: integer(0, 1024, 'Requests that may wait for a slot, in each worker. Further requests get 503.', 1_000_000),
+      waitMs: integer(1, 1000, 'How long a request waits for a slot. Then it gets 503.'),
     },
-    'Bounds of each upstream.',
+    'Limits of each upstream.',
   ),
   breaker: section(
     {
-      failures: integer(0, 5, 'In a row, until an upstream is left alone; 0: never.', 1000),
-      openMs: integer(1, 5000, 'Then one request is let through on trial. Doubled by each trial that fails, up to 8 times as long.'),
+      failures: integer(0, 5, 'Failures in a row after which an upstream counts as unhealthy and gets no requests. 0: never.', 1000),
+      openMs: integer(
+        1,
+        5000,
+        'How long an unhealthy upstream gets no requests. Then it gets one trial request. Each failed trial doubles the time, up to 8 × openMs.',
+      ),
       statuses: Type.Array(Type.Integer({ minimum: 500, maximum: 599 }), {
         default: [],
         description:
-          'Answers that count as failures, too, such as 503. No connection, or no answer in time, always do; a malformed answer never does.',
+          'Response statuses that also count as failures, such as 503. A failed connection or a timeout always counts. A malformed response never counts.',
       }),
     },
-    'What is done about an upstream that fails.',
+    'Circuit breaker of each upstream.',
   ),
-  body: section({ maxBytes: integer(0, 1_048_576, 'Largest request body.', Number.MAX_SAFE_INTEGER) }, 'Request body.'),
+  body: section({ maxBytes: integer(0, 1_048_576, 'Largest request body in bytes.', Number.MAX_SAFE_INTEGER) }, 'Request body.'),
   allow: Type.Array(oneOf(['encodedSlash', 'doubleSlash', 'semicolon', 'percent']), {
     default: [],
-    description: 'Forms of the path below the prefix that are otherwise refused as ambiguous.',
+    description: 'Ambiguous forms that are allowed in the path below the prefix. They are refused by default.',
   }),
   websocket: Type.Boolean({ default: false, description: 'Allow WebSocket upgrades.' }),
   onRedisDown: oneOf(['local', 'open', 'closed'], {
     default: 'local',
-    description: 'While Redis is away: count in this process (limit ÷ replicas), let everything pass, or answer 503.',
+    description:
+      'While Redis is away. local: each process counts its share of the limit (limit ÷ replicas). open: all requests pass. closed: requests get 503.',
   }),
 })
 
@@ -189,33 +214,41 @@ export const ConfigSchema = Type.Object(
   {
     server: section(
       {
-        host: Type.String({ default: '0.0.0.0', description: 'Address to listen on.' }),
+        host: Type.String({ default: '0.0.0.0', description: 'Address of the listener.' }),
         port: port(8080),
         publicUrl: Type.Optional(
           Type.String({
             pattern: '^https?://[^/?#]+/?$',
-            description: 'Where clients reach us, such as https://api.example.com. None: localhost and the port.',
+            description: 'URL under which clients reach the gateway, such as https://api.example.com. None: localhost and the port.',
           }),
         ),
         workers: Type.Union([oneOf(['auto']), Type.Integer({ minimum: 1, maximum: 1024 })], {
           default: 'auto',
-          description: 'Processes that serve. auto: one for each core; one with an embedded or in-memory store.',
+          description:
+            'Processes that serve requests. auto: one for each core, but only one with the embedded database or limits in memory.',
         }),
-        replicas: integer(1, 1, 'Gateways that share one Redis; local limits are divided by it.', 10_000),
-        trustedProxies: Type.Array(Type.String(), { default: [], description: 'Networks (CIDR) whose X-Forwarded-* are believed.' }),
+        replicas: integer(1, 1, 'Number of gateways that share one Redis. Local limits are divided by this number.', 10_000),
+        trustedProxies: Type.Array(Type.String(), {
+          default: [],
+          description: 'Networks (CIDR) of trusted proxies. Their forwarding headers are believed.',
+        }),
         forwardedBy: oneOf(['x-forwarded', 'forwarded'], {
           default: 'x-forwarded',
           description:
-            'In which headers trusted proxies speak: X-Forwarded-For, -Proto and -Host, or Forwarded (RFC 7239). The other kind is ignored.',
+            'Headers that trusted proxies set: X-Forwarded-For, -Proto and -Host, or Forwarded (RFC 7239). The other kind is ignored.',
         }),
         tls: Type.Optional(
           strict(
             {
-              cert: Type.String({ description: 'PEM file, the chain with the leaf first.' }),
-              key: Type.String({ description: 'PEM file.' }),
-              reloadSeconds: integer(1, 10, 'How often the files are looked at; new ones are taken without a restart.', 86_400),
+              cert: Type.String({ description: 'PEM file: the certificate chain, leaf first.' }),
+              key: Type.String({ description: 'PEM file: the private key.' }),
+              reloadSeconds: integer(1, 10, 'How often the files are checked. New files are loaded without a restart.', 86_400),
               redirectPort: Type.Optional(
-                Type.Integer({ minimum: 0, maximum: 65535, description: 'A plain HTTP listener that sends everybody to https.' }),
+                Type.Integer({
+                  minimum: 0,
+                  maximum: 65535,
+                  description: 'Port of a plain HTTP listener that redirects every request to https.',
+                }),
               ),
             },
             'HTTPS on this listener.',
@@ -223,29 +256,38 @@ export const ConfigSchema = Type.Object(
         ),
         httpsOnly: Type.Boolean({
           default: false,
-          description: 'Requests that a trusted proxy got by http, or that came so to us, are sent to https (308). Not /health.',
+          description:
+            'Redirect plain HTTP requests to https (308), also requests that a trusted proxy received over plain HTTP. /health is excepted.',
         }),
         hsts: section(
           {
-            maxAgeSeconds: integer(0, 31_536_000, 'How long browsers keep to https; 0: not told.'),
-            includeSubDomains: Type.Boolean({ default: false, description: 'Subdomains as well.' }),
+            maxAgeSeconds: integer(0, 31_536_000, 'How long browsers use only https. 0: the header is not sent.'),
+            includeSubDomains: Type.Boolean({ default: false, description: 'Include subdomains.' }),
           },
-          'Strict-Transport-Security, on answers over https where publicUrl is https.',
+          'Strict-Transport-Security: sent over https if publicUrl is https.',
         ),
-        headersTimeoutMs: integer(1, 10_000, 'To receive the header section.'),
-        requestTimeoutMs: integer(0, 300_000, 'To receive the whole request; 0: no bound.'),
-        keepAliveTimeoutMs: integer(1, 72_000, 'An idle connection is kept this long.'),
-        maxConnections: integer(1, 20_000, 'Client connections at a time, shared out among the workers.'),
-        maxRequestsPerSocket: integer(0, 10_000, 'Then the connection is closed, so that clients spread anew; 0: no bound.'),
-        maxHeaderBytes: integer(1024, 16_384, 'Largest header section, request line included.', 1_048_576),
-        maxHeaders: integer(10, 200, 'Most header fields.', 10_000),
-        shutdownDelayMs: integer(0, 0, 'After SIGTERM: not ready, yet still serving, until balancers have noticed.'),
-        shutdownTimeoutMs: integer(0, 25_000, 'After SIGTERM: to finish what is in flight.'),
+        headersTimeoutMs: integer(1, 10_000, 'Time to receive the header section of a request.'),
+        requestTimeoutMs: integer(0, 300_000, 'Time to receive a whole request. 0: no limit.'),
+        keepAliveTimeoutMs: integer(1, 72_000, 'How long an idle connection is kept open.'),
+        maxConnections: integer(1, 20_000, 'Open client connections, divided among the workers.'),
+        maxRequestsPerSocket: integer(
+          0,
+          10_000,
+          'Requests on one connection. Then it is closed, so that a balancer can spread clients anew. 0: no limit.',
+        ),
+        maxHeaderBytes: integer(1024, 16_384, 'Largest header section in bytes, including the request line.', 1_048_576),
+        maxHeaders: integer(10, 200, 'Largest number of header fields.', 10_000),
+        shutdownDelayMs: integer(
+          0,
+          0,
+          'After SIGTERM, how long the gateway reports not ready and still serves. Balancers use this time to notice.',
+        ),
+        shutdownTimeoutMs: integer(0, 25_000, 'After SIGTERM, time to finish the requests in flight.'),
       },
       'The public listener.',
     ),
     admin: section(
-      { host: Type.String({ default: '127.0.0.1', description: 'Address to listen on.' }), port: port(9090) },
+      { host: Type.String({ default: '127.0.0.1', description: 'Address of the listener.' }), port: port(9090) },
       'The listener for /livez, /readyz and /metrics; never public.',
     ),
     database: section(
@@ -257,9 +299,9 @@ export const ConfigSchema = Type.Object(
           description: 'embedded, or postgres://…',
         }),
         dataDir: Type.String({ default: './data', description: 'Folder of the embedded database.' }),
-        poolSize: integer(1, 10, 'Connections to Postgres, shared out among the workers; at least two of each.', 1000),
+        poolSize: integer(1, 10, 'Connections to Postgres, divided among the workers. Each worker has at least two.', 1000),
       },
-      'Users, sessions, keys.',
+      'Storage of users, sessions and keys.',
     ),
     redis: section(
       {
@@ -270,7 +312,7 @@ export const ConfigSchema = Type.Object(
           description: 'memory, redis://…, rediss://…, redis+sentinel://host:port,…/master, redis+cluster://host:port,…',
         }),
       },
-      'Rate limits, and faster revocation.',
+      'Store of rate limits. Also used for faster revocation.',
     ),
     tokens: section(
       {
@@ -278,45 +320,52 @@ export const ConfigSchema = Type.Object(
         audience: Type.String({ default: 'api', minLength: 1, description: 'The aud claim.' }),
         algorithm: oneOf(['EdDSA', 'ES256', 'RS256', 'HS256'], {
           default: 'EdDSA',
-          description: 'Of new signing keys. HS256 publishes none in the JWKS.',
+          description: 'Algorithm of new signing keys. HS256 keys are not published in the JWKS.',
         }),
-        accessTtlSeconds: integer(10, 900, 'Life of an access token.', 86_400),
-        refreshTtlSeconds: integer(60, 604_800, 'Life of a refresh token that is not used.', 31_536_000),
-        keyPollSeconds: integer(1, 30, 'How often signing keys are read again.', 3600),
-        jwksMaxAgeSeconds: integer(0, 300, 'Cache-Control of the JWKS; a new key waits this long before it signs.', 86_400),
-        emailClaims: Type.Boolean({ default: true, description: 'email, email_verified and preferred_username in the token.' }),
+        accessTtlSeconds: integer(10, 900, 'Lifetime of an access token.', 86_400),
+        refreshTtlSeconds: integer(60, 604_800, 'Lifetime of an unused refresh token.', 31_536_000),
+        keyPollSeconds: integer(1, 30, 'How often signing keys are read from the database.', 3600),
+        jwksMaxAgeSeconds: integer(0, 300, 'max-age of the JWKS. A new key is published this long before it signs.', 86_400),
+        emailClaims: Type.Boolean({
+          default: true,
+          description: 'Put the claims email, email_verified and preferred_username into access tokens.',
+        }),
       },
       'Access and refresh tokens.',
     ),
     auth: section(
       {
-        prefix: Type.String({ default: '/auth', pattern: '^(/[A-Za-z0-9_.~-]+)+$', description: 'Where our own endpoints stand.' }),
+        prefix: Type.String({
+          default: '/auth',
+          pattern: '^(/[A-Za-z0-9_.~-]+)+$',
+          description: "Path prefix of the gateway's own endpoints.",
+        }),
         registration: oneOf(['open', 'closed'], { default: 'open', description: 'closed: only operators create users.' }),
         emailVerification: oneOf(['off', 'required'], {
           default: 'off',
-          description: 'required: an account, and a new address of one, begins with a link that is mailed to the address.',
+          description: 'required: the user must open a mailed link to create an account or to change its address.',
         }),
         password: section(
           {
-            minLength: integer(8, 12, 'Code points.', 256),
+            minLength: integer(8, 12, 'Shortest password, in code points.', 256),
             breachCheck: section(
               {
                 enabled: Type.Boolean({ default: false, description: 'Refuse new passwords that are known from breaches.' }),
                 url: Type.String({
                   default: 'https://api.pwnedpasswords.com/range/',
                   pattern: '^https?://[^?#]+/$',
-                  description: 'Range API (k-anonymity): it is sent the first five digits of a SHA-1, never more.',
+                  description: 'Range API (k-anonymity). The gateway sends it the first five digits of a SHA-1, never more.',
                 }),
-                timeoutMs: integer(1, 1000, 'Then the password is taken, with a warning in the log.', 60_000),
+                timeoutMs: integer(1, 1000, 'Time to wait for the API. Then the password is accepted, with a warning in the log.', 60_000),
               },
-              'Passwords from breaches. A list of common ones comes with the gateway and is always refused.',
+              'Check of passwords against known breaches. The built-in list of common passwords is always refused.',
             ),
             argon2: section(
               {
-                memoryKiB: integer(1024, 19_456, 'Memory of one hash.', 4_194_304),
+                memoryKiB: integer(1024, 19_456, 'Memory for one hash.', 4_194_304),
                 passes: integer(1, 2, 'Iterations.', 100),
-                concurrency: integer(1, 2, 'Hashes at a time, shared out among the workers.', 64),
-                queue: integer(0, 64, 'Requests that may wait for one, shared out among the workers; more answer 503.', 100_000),
+                concurrency: integer(1, 2, 'Hashes that are computed at the same time, divided among the workers.', 64),
+                queue: integer(0, 64, 'Requests that may wait for a hash, divided among the workers. Further requests get 503.', 100_000),
               },
               'Cost of a password hash.',
             ),
@@ -325,11 +374,11 @@ export const ConfigSchema = Type.Object(
         ),
         refresh: section(
           {
-            graceSeconds: integer(0, 10, 'How long a repeated refresh is a retry and no theft.', 300),
+            graceSeconds: integer(0, 10, 'How long a repeated refresh counts as a retry, not as theft.', 300),
             onRetry: oneOf(['reject', 'repeat'], { default: 'reject', description: 'repeat: a retry gets the same successor again.' }),
             onReuse: oneOf(['revokeSession', 'revokeUser'], {
               default: 'revokeSession',
-              description: 'What a stolen token ends: its session, or all of the user.',
+              description: 'What ends when a stolen token is detected: its session, or all sessions of the user.',
             }),
           },
           'Refresh token rotation.',
@@ -340,11 +389,16 @@ export const ConfigSchema = Type.Object(
               Type.Integer({
                 minimum: 60,
                 maximum: 31_536_000,
-                description: 'A session that was not refreshed for so long has ended. None: tokens.refreshTtlSeconds.',
+                description: 'A session ends when it is not refreshed for this time. None: tokens.refreshTtlSeconds.',
               }),
             ),
-            absoluteTtlSeconds: integer(60, 2_592_000, 'A session ends after this, used or not.'),
-            maxPerUser: integer(0, 0, 'A further login ends the session that was unused for longest; 0: no bound.', 10_000),
+            absoluteTtlSeconds: integer(60, 2_592_000, 'A session ends after this time, even if it is in use.'),
+            maxPerUser: integer(
+              0,
+              0,
+              'Sessions of one user. A further login ends the session with the oldest last use. 0: no limit.',
+              10_000,
+            ),
           },
           'Sessions.',
         ),
@@ -353,39 +407,42 @@ export const ConfigSchema = Type.Object(
             issuer: Type.Optional(
               Type.String({
                 pattern: '^[^:\\p{Cc}]{1,64}$',
-                description: 'What authenticator apps show. None: the host of server.publicUrl.',
+                description: 'Name that authenticator apps show. None: the host of server.publicUrl.',
               }),
             ),
-            requiredForRoles: names('Roles that count only in sessions with a second factor; else 403 mfa_required.'),
+            requiredForRoles: names('Roles that are valid only in sessions with a second factor. Other sessions get 403 mfa_required.'),
           },
           'Second factor.',
         ),
-        apiKeys: section({ maxPerUser: integer(0, 50, 'Living keys of one user; 0: nobody may have any.', 10_000) }, 'API keys of users.'),
+        apiKeys: section(
+          { maxPerUser: integer(0, 50, 'Active API keys of one user. 0: no user may have API keys.', 10_000) },
+          'API keys of users.',
+        ),
         roles: Type.Record(
           Type.String({ pattern: ROLE_NAME }),
           Type.Object(
-            { inherits: names('Roles that this one has too.'), scopes: names('Scopes that this role gives.') },
+            { inherits: names('Roles that this role includes.'), scopes: names('Scopes that this role grants.') },
             { additionalProperties: false, default: {} },
           ),
           {
             propertyNames: { pattern: ROLE_NAME },
             default: { admin: { inherits: ['user'], scopes: [] }, user: { inherits: [], scopes: [] } },
-            description: 'Known roles.',
+            description: 'The roles, by name.',
           },
         ),
         cleanup: section(
           {
-            intervalSeconds: integer(1, 21_600, 'Between two runs.'),
-            revokedRetentionDays: integer(0, 30, 'Days that revoked sessions are kept.', 3650),
+            intervalSeconds: integer(1, 21_600, 'Time between two runs.'),
+            revokedRetentionDays: integer(0, 30, 'Days for which revoked sessions are kept.', 3650),
           },
-          'Removal of dead sessions and tokens.',
+          'Removal of expired and revoked sessions and tokens.',
         ),
         audit: section(
           {
             sealSeconds: integer(1, 60, 'How often new rows are sealed.', 86_400),
-            retentionDays: integer(0, 730, 'Days that rows are kept; 0: for ever.', 36_500),
+            retentionDays: integer(0, 730, 'Days for which rows are kept. 0: for ever.', 36_500),
           },
-          'The log of what happened to accounts.',
+          'The audit log of account events.',
         ),
       },
       'Accounts.',
@@ -402,7 +459,7 @@ export const ConfigSchema = Type.Object(
         startTls: Type.Optional(
           oneOf(['required', 'optional'], {
             description:
-              'Of smtp://. required: no mail leaves without TLS and a certificate that verifies. optional: TLS if offered, by whomever. None: required, but for a mail server on this machine.',
+              'TLS for smtp://. required: mails are sent only over TLS with a valid certificate. optional: TLS is used if the server offers it, without verification. None: required, except for a mail server on this machine.',
           }),
         ),
         from: Type.Optional(
@@ -419,22 +476,26 @@ export const ConfigSchema = Type.Object(
       {
         credentials: section(
           {
-            register: credentialLimit(3, 60, 'Per address.'),
-            login: credentialLimit(5, 60, 'Per address and account; failures fill windows ten and sixty times as long, too.'),
+            register: credentialLimit(3, 60, 'Registrations per address.'),
+            login: credentialLimit(
+              5,
+              60,
+              'Logins per address and account. Failed logins also count in windows that are ten and sixty times as long.',
+            ),
             address: credentialLimit(100, 3600, 'Failed logins per address, over all accounts.'),
-            account: credentialLimit(30, 3600, 'Failed logins per account, over all addresses; a known device has as many of its own.'),
-            mfa: credentialLimit(5, 900, 'Wrong codes per account, counted in the database; a known device has as many of its own.'),
-            recovery: credentialLimit(10, 3600, 'Requests for, and uses of, mailed links per address.'),
+            account: credentialLimit(30, 3600, 'Failed logins per account, over all addresses. Each known device has its own count.'),
+            mfa: credentialLimit(5, 900, 'Wrong codes per account, counted in the database. Each known device has its own count.'),
+            recovery: credentialLimit(10, 3600, 'Requests for mailed links, and uses of them, per address.'),
             mail: credentialLimit(
               5,
               3600,
-              'Mails to one address that somebody asked for, to prove it or for a new password; of each as many, more are not sent.',
+              'Requested mails to one e-mail address. Verification mails and password mails are counted separately. Mails over the limit are not sent.',
             ),
             refresh: credentialLimit(10, 60, 'Failed refreshes per address.'),
             client: credentialLimit(30, 60, 'Failed authentications of machine clients, per address.'),
             token: credentialLimit(60, 60, 'Access tokens that fail verification, per address.'),
           },
-          'Credential endpoints.',
+          'Limits of the endpoints that take credentials.',
         ),
         policies: Type.Record(Type.String({ pattern: POLICY_NAME }), Policy, {
           propertyNames: { pattern: POLICY_NAME },
@@ -444,27 +505,28 @@ export const ConfigSchema = Type.Object(
           },
           description: 'Named policies for routes.',
         }),
-        default: Type.Array(Type.String(), { default: ['perIp'], description: 'For routes that name none.' }),
+        default: Type.Array(Type.String(), { default: ['perIp'], description: 'Policies of routes without limits.' }),
         streams: integer(
           1,
           100,
-          'WebSockets and event streams of one user, or one address without a token, at a time; of each worker.',
+          'Open WebSockets and event streams in each worker: for one user, or for one address without a token.',
           1_000_000,
         ),
         exempt: Type.Array(Type.String(), {
           default: [],
-          description: 'Networks (CIDR) that address limits leave alone: the TCP peer must be inside and no forwarding header present.',
+          description:
+            'Networks (CIDR) without address limits. The TCP peer must be in the network, and the request must have no forwarding header.',
         }),
       },
       'Rate limits.',
     ),
     cors: section(
       {
-        origins: Type.Array(Type.String({ pattern: '^\\*$|^https?://[^/?#]+$' }), { default: [], description: 'Origins, or *.' }),
+        origins: Type.Array(Type.String({ pattern: '^\\*$|^https?://[^/?#]+$' }), { default: [], description: 'Allowed origins, or *.' }),
         credentials: Type.Boolean({ default: false, description: 'Let browsers send cookies and Authorization.' }),
-        maxAgeSeconds: integer(0, 600, 'Cache of a preflight.', 86_400),
+        maxAgeSeconds: integer(0, 600, 'How long browsers may cache a preflight.', 86_400),
       },
-      'Cross-origin requests; no origins: left to the upstreams.',
+      'Cross-origin requests (CORS). Without origins, the upstreams handle CORS.',
     ),
     headers: section(
       {
@@ -473,46 +535,49 @@ export const ConfigSchema = Type.Object(
             user: Type.String({
               default: 'X-Auth-User',
               pattern: '^[A-Za-z][A-Za-z0-9-]*$',
-              description: 'Carries the user id, the sub claim; letters, digits and hyphens.',
+              description: 'Header for the user id (the sub claim). Letters, digits and hyphens.',
             }),
             email: Type.String({
               default: 'X-Auth-Email',
               pattern: '^[A-Za-z][A-Za-z0-9-]*$',
-              description: 'Carries the verified e-mail address; letters, digits and hyphens.',
+              description: 'Header for the verified e-mail address. Letters, digits and hyphens.',
             }),
             roles: Type.String({
               default: 'X-Auth-Roles',
               pattern: '^[A-Za-z][A-Za-z0-9-]*$',
-              description: 'Carries the roles, sorted, by comma; letters, digits and hyphens.',
+              description: 'Header for the roles, sorted and separated by commas. Letters, digits and hyphens.',
             }),
             session: Type.String({
               default: 'X-Auth-Session',
               pattern: '^[A-Za-z][A-Za-z0-9-]*$',
-              description: 'Carries the session id; letters, digits and hyphens.',
+              description: 'Header for the session id. Letters, digits and hyphens.',
             }),
-            unverifiedEmail: Type.Boolean({ default: false, description: 'Send the e-mail although it is not verified.' }),
+            unverifiedEmail: Type.Boolean({ default: false, description: 'Send the e-mail address even if it is not verified.' }),
           },
           'Names of the identity headers.',
         ),
       },
-      'Headers to upstreams.',
+      'Headers of requests to upstreams.',
     ),
     log: section(
       {
         level: oneOf(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
           default: 'info',
-          description: 'The least that is written.',
+          description: 'Lowest level that is logged.',
         }),
-        skip: Type.Array(Type.String({ pattern: '^/' }), { default: ['/health'], description: 'Paths without an access log line.' }),
+        skip: Type.Array(Type.String({ pattern: '^/' }), {
+          default: ['/health'],
+          description: 'Paths whose successful requests are not logged.',
+        }),
         sample: Type.Number({ minimum: 0, maximum: 1, default: 1, description: 'Share of successful requests that are logged.' }),
       },
-      'Log.',
+      'The log.',
     ),
     docs: section(
-      { enabled: Type.Boolean({ default: true, description: 'Serve /openapi.json and /docs there.' }) },
-      'OpenAPI document and page under auth.prefix.',
+      { enabled: Type.Boolean({ default: true, description: 'Serve /openapi.json and /docs under auth.prefix.' }) },
+      'The OpenAPI document and its page.',
     ),
-    routes: Type.Array(Route, { default: [], description: 'What is proxied.' }),
+    routes: Type.Array(Route, { default: [], description: 'The routes to upstreams.' }),
   },
   { additionalProperties: false, title: 'Portcullis configuration' },
 )
@@ -522,7 +587,7 @@ export type RouteConfig = Static<typeof Route>
 export type AccessConfig = Static<typeof Access>
 export type PolicyConfig = Static<typeof Policy>
 
-/** Secrets come from the environment alone and are never part of what `check --print` shows. */
+/** Secrets come only from the environment; `check --print` never shows them. */
 export interface Secrets {
   secretKey: Buffer | null
   previousSecretKey: Buffer | null

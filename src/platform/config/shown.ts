@@ -1,4 +1,4 @@
-/** The configuration as it may be shown: what the schema marks `writeOnly` is hidden, and the password of every URL wherever it stands. */
+/** The configuration in a form that may be shown: values that the schema marks `writeOnly`, and the passwords of all URLs, are hidden. */
 import { type Config, ConfigSchema } from './schema.ts'
 
 interface Schema {
@@ -14,7 +14,7 @@ const HIDDEN = '***'
 
 export const withoutSecrets = (config: Config): unknown => hide(config, [ConfigSchema as Schema])
 
-/** @param schemas that may hold for the value: all branches of a union are asked, and one that hides is enough */
+/** @param schemas that may apply to the value: all branches of a union count, and one `writeOnly` branch is enough */
 function hide(value: unknown, schemas: Schema[]): unknown {
   const meant = schemas.flatMap((schema) => [schema, ...(schema.anyOf ?? [])])
   if (Array.isArray(value)) {
@@ -28,16 +28,16 @@ function hide(value: unknown, schemas: Schema[]): unknown {
   }
   if (typeof value !== 'string') return value
   const secret = meant.find(({ writeOnly }) => writeOnly)
-  // of a connection string the rest helps, and a default is known to everybody
+  // the rest of a connection string is useful, and a default is public
   if (value.includes('://')) return withoutPassword(value)
   return secret && value !== secret.default ? HIDDEN : value
 }
 
-/** From the first colon to the last @: a username may be an e-mail address, and a password anything. */
+/** Hides everything from the first colon to the last @: a username may be an e-mail address, and a password may hold any character. */
 const withoutPassword = (url: string) =>
   url
     .replace(/(:\/\/[^:]*):.*@/s, `$1:${HIDDEN}@`)
     .replace(/([?&])([^=&#]*)=[^&#]*/g, (all, mark: string, name: string) => (isSecretName(name) ? `${mark}${name}=${HIDDEN}` : all))
 
-/** A name that is written in percents could be any. */
+/** A percent-encoded name could be any name. */
 const isSecretName = (name: string) => /pass|secret|token|%/i.test(name)

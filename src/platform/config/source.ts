@@ -1,4 +1,4 @@
-/** What a configuration is made of: a YAML file, environment and flags, each value with the place it came from. */
+/** Reads the sources of a configuration: a YAML file, the environment and flags. Each value keeps the place it came from. */
 import type { TSchema } from 'typebox'
 import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml'
 import { nearest } from './nearest.ts'
@@ -22,7 +22,7 @@ export const dotted = (path: Path): string =>
 export interface ConfigSource {
   value: Record<string, unknown>
   problems: ConfigProblem[]
-  /** The place of a value, or of the key itself when it is one that should not be there. */
+  /** The place of a value; for an unknown key, the place of the key. */
   locate(path: Path): string
 }
 
@@ -40,7 +40,7 @@ export function readYaml(file: string, text: string): ConfigSource {
         problems.push({
           where: at(node.range![0]),
           path: '',
-          message: `*${node.source} stands for nothing: there is no &${node.source} before it`,
+          message: `*${node.source} is an unknown alias: there is no &${node.source} before it`,
         })
     },
   })
@@ -70,17 +70,17 @@ export function readYaml(file: string, text: string): ConfigSource {
   return { value: isObject ? (root as Record<string, unknown>) : {}, problems, locate }
 }
 
-/** As JSON would hold it. A file may also be made to be endless: aliases within themselves, or by the million. */
-function plain(doc: Document, tell: (message: string) => void): unknown {
+/** Converts to plain JSON values. Fails for a file whose aliases contain themselves, or expand to millions of values. */
+function plain(doc: Document, report: (message: string) => void): unknown {
   try {
     return JSON.parse(JSON.stringify(doc.toJS() ?? {}))
   } catch (error) {
-    tell(`its aliases cannot be followed: ${(error as Error).message.split('\n')[0]}`)
+    report(`its aliases cannot be followed: ${(error as Error).message.split('\n')[0]}`)
     return {}
   }
 }
 
-/** Sets a value by path, making the sections on the way. */
+/** Sets a value by path, and creates the sections on the way. */
 function assign(target: Record<string, unknown>, path: string[], value: unknown): void {
   let at = target
   for (const step of path.slice(0, -1)) {
@@ -97,14 +97,14 @@ type JsonSchema = TSchema & {
   anyOf?: JsonSchema[]
 }
 
-/** The path of every setting with a name of its own. */
+/** The paths of all settings with fixed names. */
 const leaves = ({ properties }: JsonSchema, path: string[] = []): string[][] =>
   Object.entries(properties ?? {}).flatMap(([key, schema]) => (schema.properties ? leaves(schema, [...path, key]) : [[...path, key]]))
 
 const snake = (key: string) => key.replace(/[A-Z]/g, (c) => `_${c}`).toUpperCase()
 const camel = (word: string) => word.toLowerCase().replace(/_([a-z0-9])/g, (_, c: string) => c.toUpperCase())
 
-/** Text from an environment variable or a flag, as the type that the schema wants. Left as text when it does not fit: validation then says so. */
+/** Converts text from an environment variable or a flag to the type of the schema. Other text stays text, and validation reports it. */
 function fromText(text: string, schema: JsonSchema): unknown {
   if (schema.anyOf) {
     const number = schema.anyOf.some((s) => s.type === 'integer' || s.type === 'number')
@@ -120,17 +120,17 @@ function fromText(text: string, schema: JsonSchema): unknown {
   return text
 }
 
-/** Walks the schema by names; `spell` says how a key of the schema is written in this source. Null: no such setting. */
+/** Walks the schema by names; `nameOf` gives the name of a key in this source. Null: no such setting. */
 function resolve(
   schema: JsonSchema,
   steps: string[],
-  spell: (key: string) => string,
+  nameOf: (key: string) => string,
   free: (step: string) => string,
 ): { path: string[]; schema: JsonSchema } | null {
   const path: string[] = []
   let at = schema
   for (const step of steps) {
-    const known = Object.keys(at.properties ?? {}).find((key) => spell(key) === step)
+    const known = Object.keys(at.properties ?? {}).find((key) => nameOf(key) === step)
     const next = known ? at.properties![known] : Object.values(at.patternProperties ?? {})[0]
     if (!next) return null
     path.push(known ?? free(step))
@@ -146,10 +146,10 @@ const FIXED: Record<string, string> = {
 }
 const SECRET_VARIABLES = ['PORTCULLIS_SECRET_KEY', 'PORTCULLIS_SECRET_KEY_PREVIOUS', 'PORTCULLIS_ADMIN_EMAIL', 'PORTCULLIS_ADMIN_PASSWORD']
 
-/** What Kubernetes sets in every pod of a namespace that has a Service named portcullis. */
+/** Variables that Kubernetes sets in every pod of a namespace with a Service named portcullis. */
 const OF_KUBERNETES = /^PORTCULLIS_(SERVICE_(HOST|PORT.*)|PORT|PORT_\d+_.*)$/
 
-/** Every variable that is ours, with `…_FILE` read: name → value. */
+/** Reads all variables of the gateway, and the files of `…_FILE` variables: name → value. */
 export function readEnvironment(
   env: NodeJS.ProcessEnv,
   readFile: (path: string) => string,
@@ -173,7 +173,7 @@ export function readEnvironment(
   return { values, problems }
 }
 
-/** Lays environment and flags (`a.b=value`) over a source, and remembers where each value came from. */
+/** Overrides a source with environment and flags (`a.b=value`), and records where each value came from. */
 export function overlay(source: ConfigSource, schema: TSchema, env: ReadonlyMap<string, string>, flags: readonly string[]): ConfigSource {
   const value = structuredClone(source.value)
   const problems = [...source.problems]
@@ -210,7 +210,7 @@ export function overlay(source: ConfigSource, schema: TSchema, env: ReadonlyMap<
       )
     }
   }
-  /** A value that is wrong inside a list comes from where the list came from. */
+  /** The origin of a list also applies to a wrong value inside the list. */
   const overlaid = (path: Path) => path.map((_, i) => origin.get(dotted(path.slice(0, i + 1)))).find(Boolean)
   return { value, problems, locate: (path) => overlaid(path) ?? source.locate(path) }
 }

@@ -5,7 +5,7 @@ export type Form = { readonly [name: string]: string | undefined }
 const ASCII = /^[\x21-\x7e]*$/
 
 /**
- * application/x-www-form-urlencoded, with one reading only: RFC 6749 §3.2 forbids a parameter twice, and takes an empty one for none.
+ * application/x-www-form-urlencoded, with one reading only: RFC 6749 §3.2 forbids repeated parameters and treats an empty value as omitted.
  * @throws invalid_request
  */
 export function readForm(text: string): Form {
@@ -16,7 +16,7 @@ export function readForm(text: string): Form {
     const mark = pair.indexOf('=')
     const name = decodePart(mark < 0 ? pair : pair.slice(0, mark))
     const value = mark < 0 ? '' : decodePart(pair.slice(mark + 1))
-    if (name === null || value === null) throw problem('invalid_request', { detail: 'The body has an escape that is no UTF-8.' })
+    if (name === null || value === null) throw problem('invalid_request', { detail: 'The body has an escape that is not UTF-8.' })
     if (seen.has(name)) throw problem('invalid_request', { detail: 'A parameter is repeated.' })
     seen.add(name)
     if (value !== '') form[name] = value

@@ -1,14 +1,14 @@
-/** RFC 6749 §5.2: how the endpoints of OAuth tell a failure. Log and metrics keep the catalogue's word. */
+/** RFC 6749 §5.2: the form of errors of the OAuth endpoints. Log and metrics keep the code of the catalogue. */
 import type { ErrorCode, Problem } from '../lib/errors.ts'
 
-/** Codes that RFC 6749 has, too. */
+/** Catalogue codes that RFC 6749 also defines. */
 const WORDS: readonly ErrorCode[] = ['invalid_request', 'invalid_client', 'invalid_scope', 'unsupported_grant_type']
 
 export function oauthError({ code, status, detail }: Problem): { status: number; body: { error: string; error_description: string } } {
   return { status: isOfRequest(status) ? 400 : status, body: { error: wordFor(code, status), error_description: printable(detail) } }
 }
 
-/** What the RFC calls a malformed request, HTTP has several statuses for. */
+/** RFC 6749 uses 400 for malformed requests for which HTTP has several statuses. */
 const isOfRequest = (status: number) => status < 500 && ![401, 403, 429].includes(status)
 
 function wordFor(code: ErrorCode, status: number): string {

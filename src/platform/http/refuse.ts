@@ -1,16 +1,16 @@
-/** What never becomes a request is answered on its bare socket. */
+/** Answers on the bare socket, for connections whose bytes never become a request. */
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Clock } from '../lib/clock.ts'
 import { type ErrorCode, problem, problemBody } from '../lib/errors.ts'
 
-/** Hears of a request that never became one. */
+/** Is notified of bytes that never became a request. */
 export interface RefusalObserver {
   /** @returns the request's id */
   refused(code: ErrorCode): string
 }
 
-/** The response that is being written to a connection, if there is one. */
+/** The response that is being written to a connection, or null. */
 export const busyWith = (socket: Socket) => (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage ?? null
 
 const PARSER_CODES: Record<string, ErrorCode> = {
@@ -19,9 +19,9 @@ const PARSER_CODES: Record<string, ErrorCode> = {
   ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
 }
 
-/** What Node's parser refuses never becomes a request: answered on the bare socket, after the answers that are on their way. */
+/** Answers, on the bare socket, bytes that Node's parser refuses. Responses that are being written go first. */
 export function refuseConnection(error: Error & { code?: string }, socket: Socket, observer: RefusalObserver, clock: Clock): void {
-  // who has not shaken hands could read no answer, and `end` would wait for the handshake
+  // before the end of the TLS handshake the client could read no response, and `end` would wait for the handshake
   if ((socket as { secureConnecting?: boolean }).secureConnecting) return void socket.destroy()
   const busy = busyWith(socket)
   const isAboutNext = busy?.req.complete ?? false

@@ -1,7 +1,7 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyBaseLogger, FastifyInstance, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerDefault } from 'fastify'
 
-/** An instance whose handlers know the types of their schemas. */
+/** A Fastify instance whose handlers are typed by their schemas. */
 export type FastifyTypeProviderTypebox = FastifyInstance<
   RawServerDefault,
   RawRequestDefaultExpression,

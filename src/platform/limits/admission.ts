@@ -1,6 +1,6 @@
 /**
- * Who decides about a request of a route: a lease of Redis, this process's memory, or, while Redis is away, what the route says. Where a lease
- * has something left, the answer is there at once.
+ * Admits or refuses requests of a route. The decision comes from a lease of Redis, from this process's memory or, while Redis is away, from
+ * the route's fallback. A lease with requests left decides at once.
  */
 
 import type { RedisClient } from '../redis.ts'
@@ -19,7 +19,7 @@ export type Admit = (key: string) => Decision | Promise<Decision>
 export type OnRedisDown = 'local' | 'open' | 'closed'
 
 export interface Admission {
-  /** The same limit counts for all that are bound to it. */
+  /** All bindings of the same limit share its counts. */
   bind(limit: Limit, onRedisDown: OnRedisDown): Admit
 }
 
@@ -34,7 +34,7 @@ export interface AdmissionDeps {
   ask?: AskForLease
 }
 
-/** While Redis is away a client is told to come back when it may be here again. */
+/** Retry-After while Redis is away: Redis may be back by then. */
 const AWAY_SECONDS = 1
 
 export function createAdmission({ redis, guard, shares, metrics, now, ask }: AdmissionDeps): Admission {
@@ -66,7 +66,7 @@ export function createAdmission({ redis, guard, shares, metrics, now, ask }: Adm
       }
     }
 
-    /** Null: Redis is to be asked first. */
+    /** Null: Redis must be asked first. */
     function decide(lease: Lease, time: number): Decision | null {
       if (takeOne(lease, time)) return tell(true, lease.left + lease.leftInRedis, lease.freesAt - time)
       return isOut(lease, time) ? tell(false, 0, lease.freesAt - time) : null
@@ -93,7 +93,7 @@ export function createAdmission({ redis, guard, shares, metrics, now, ask }: Adm
       const time = now()
       const decision = decide(lease, time)
       if (!decision) return lease.refill || guard.tryAsk() ? wait(key, lease) : away(key)
-      // nobody waits for what is asked for ahead: whoever has waited has been granted what he takes
+      // no request waits for this refill: requests that waited were granted by the call before
       if (isRunningLow(lease, limit, time) && guard.tryAsk()) refill(lease, limit, 0, guarded, now).catch(() => {})
       return decision
     }
@@ -129,7 +129,7 @@ export function createAdmission({ redis, guard, shares, metrics, now, ask }: Adm
 
 type Tell = (isAllowed: boolean, remaining: number, freesInMs: number) => Decision
 
-/** Counts what is told. */
+/** Makes decisions and counts them. */
 function createTeller({ name, limit, windowSeconds }: Limit, tier: Tier, metrics: Metrics): Tell {
   const counterOf = (decision: 'allowed' | 'limited'): FastCounter => metrics.limitDecisions.bind({ policy: name, decision, tier })
   const [allowed, limited] = [counterOf('allowed'), counterOf('limited')]

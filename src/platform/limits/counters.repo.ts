@@ -2,7 +2,7 @@ import { sql } from 'kysely'
 import type { Db } from '../db/database.ts'
 import type { CounterTable } from './limiter.ts'
 
-/** Fixed windows in one row a key, by the database's clock. No window begins with less than nothing, or comes to that. */
+/** Fixed windows, one row for each key, by the database's clock. The count of a window is never negative. */
 export const createCounterTable = (db: Db): CounterTable => ({
   async add(key, points, windowSeconds) {
     const { rows } = await sql<{ count: number; ms_left: number }>`

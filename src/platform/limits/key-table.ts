@@ -1,4 +1,4 @@
-/** What is kept of each key that is counted, bounded: a flood may come from any number of addresses and names. */
+/** Keeps a state for each counted key. The table is bounded, because a flood may come with any number of addresses and names. */
 import { isIP } from 'node:net'
 
 const BUCKETS = 1024
@@ -8,19 +8,19 @@ export interface KeyTableOptions<S> {
   maxKeys?: number
   /** @param name the key, or the bucket that it shares */
   make(name: string): S
-  /** Nothing is lost when it is made anew. */
+  /** The state may be dropped: a new state would be the same. */
   isOver(state: S): boolean
 }
 
 /**
- * @returns finds the state of a key, or makes it. With `maxKeys` known a new one shares a bucket with its neighbours of the same /24 or /48
- *   (and others by hash); those that are known stay as they are
+ * @returns finds the state of a key, or makes it. When `maxKeys` keys are known, a new key shares a bucket with the addresses of its /24 or
+ * /48 (and with others, by hash). Known keys keep their own state
  */
 export function createKeyTable<S>({ maxKeys = MAX_KEYS, make, isOver }: KeyTableOptions<S>): (key: string) => S {
   const known = new Map<string, S>()
   const shared = new Map<string, S>()
 
-  /** Goes round and round: each newcomer looks at the next two. */
+  /** Walks round the table without end: each new key checks the next two entries. */
   let hand = known.entries()
   function makeRoom(): void {
     for (let looks = 0; looks < 2; looks++) {
@@ -42,7 +42,7 @@ export function createKeyTable<S>({ maxKeys = MAX_KEYS, make, isOver }: KeyTable
   }
 }
 
-/** The same on every gateway: in Redis they are one key. */
+/** The same bucket on every gateway: in Redis it is one key. */
 function bucketOf(key: string): string {
   const neighbours =
     isIP(key) === 4 ? key.slice(0, key.lastIndexOf('.')) : key.endsWith('::/64') ? key.split(':').slice(0, 3).join(':') : key

@@ -6,30 +6,30 @@ export interface LeaseRequest {
   key: string
   limit: number
   windowSeconds: number
-  /** Requests that wait: granted as far as the limit goes. */
+  /** Requests that wait: granted as far as the limit allows. */
   need: number
-  /** Asked for in advance: at most half of what is left, so that others find some too. */
+  /** Requested in advance: at most half of the rest is granted, so that other processes get some too. */
   want: number
-  /** Granted in sub-window `returnedFrom`, never used. */
+  /** Requests that were granted in sub-window `returnedFrom` and never used. */
   returned: number
   returnedFrom: number
 }
 
 export interface LeaseGrant {
   granted: number
-  /** Of the limit, after the grant. */
+  /** The rest of the limit, after the grant. */
   left: number
-  /** The sub-window it is counted in, and may be used in. */
+  /** The sub-window in which the grant is counted and may be used. */
   subWindow: number
-  /** Until that ends. */
+  /** Until the sub-window ends. */
   endsInMs: number
-  /** Until some of what is counted no longer is. */
+  /** Until some counted requests no longer count. */
   freesInMs: number
 }
 
 export type AskForLease = (request: LeaseRequest) => Promise<LeaseGrant>
 
-/** Each field is a sub-window: how many were granted in it, and until when they count. */
+/** Each hash field is a sub-window: how many requests were granted in it, and until when they count. */
 const SCRIPT = `
 local length, limit, need, want = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local returned, returned_from = tonumber(ARGV[5]), ARGV[6]
@@ -46,7 +46,7 @@ for i = 1, #fields, 2 do
   local n, counts_until = string.match(fields[i + 1], '(%d+) (%d+)')
   n, counts_until = tonumber(n), tonumber(counts_until)
   local kept = name == returned_from and math.max(0, n - returned) or n
-  -- a clock that was set back holds nobody up for longer than this
+  -- a clock that was set back must not block requests for longer than this
   local kept_until = math.min(counts_until, ends + span)
   if kept == 0 or kept_until <= now then
     redis.call('HDEL', KEYS[1], name)
@@ -60,7 +60,7 @@ end
 local left = math.max(0, limit - used)
 local granted = math.min(left, math.max(need, math.min(want, math.floor(left / 2))))
 if granted > 0 then
-  -- what somebody waits for is used now, the rest at any time before the sub-window ends
+  -- requests that wait are used now, the rest at any time before the sub-window ends
   local counts_until = math.max(mine_until, (granted > need and ends or now) + span)
   redis.call('HSET', KEYS[1], current, string.format('%.0f %.0f', mine + granted, counts_until))
   redis.call('PEXPIRE', KEYS[1], span + length)
@@ -68,12 +68,12 @@ if granted > 0 then
 end
 return { granted, left - granted, index, ends - now, frees - now }`
 
-/** ioredis sends the script's hash, and the script itself where Redis does not know it. */
+/** ioredis sends the hash of the script, and the script itself when Redis does not know the hash. */
 interface WithScript {
   portcullisLease(key: string, ...args: (string | number)[]): Promise<[number, number, number, number, number]>
 }
 
-/** @param now in place of the clock of Redis, for tests: milliseconds */
+/** @param now replaces the clock of Redis in tests: milliseconds */
 export function createLeaseScript(client: RedisClient, now: () => number | '' = () => ''): AskForLease {
   client.defineCommand('portcullisLease', { numberOfKeys: 1, lua: SCRIPT })
   const { portcullisLease } = client as unknown as WithScript

@@ -1,23 +1,23 @@
 /**
- * Leases: a share of a limit that this process may use up without asking. Each is counted in Redis before it is used, and dies with its
- * sub-window, so that no number of processes exceeds the limit in any window; hot keys cost a call per lease.
+ * Leases: a share of a limit that this process may use up without asking. Each lease is counted in Redis before it is used, and expires
+ * with its sub-window. So no number of processes exceeds the limit in any window. A hot key costs one call per lease.
  */
 import type { AskForLease } from './lease-script.ts'
 import { SUB_WINDOWS } from './windows.ts'
 
-/** One key's. Times are of the clock that `now` reads. */
+/** The lease of one key. Times are of the clock that `now` reads. */
 export interface Lease {
-  /** In Redis. */
+  /** The key in Redis. */
   key: string
-  /** Requests that may still be admitted, until then. */
+  /** Requests that may still be admitted before `until`. */
   left: number
   until: number
-  /** Of the whole limit, as Redis saw it at the last grant. */
+  /** The rest of the whole limit, as Redis saw it at the last grant. */
   leftInRedis: number
-  /** When some of what is counted no longer is: until then nothing is asked for if there was nothing. */
+  /** When some counted requests no longer count. If nothing was left, nothing is requested until then. */
   freesAt: number
   subWindow: number
-  /** In this sub-window. */
+  /** Requests that were granted in this sub-window. */
   granted: number
   returned: number
   returnedFrom: number
@@ -44,25 +44,25 @@ export const createLease = (key: string): Lease => ({
   refill: null,
 })
 
-/** What it knows of its key's traffic is lost with it: it stays for a sub-window after its end. */
+/** A lease also remembers the traffic of its key, so it is kept for a sub-window after its end. */
 export const isLeaseOver = (lease: Lease, { windowSeconds }: LeaseRules, now: number): boolean =>
   lease.refill === null && now >= lease.until + (windowSeconds * 1000) / SUB_WINDOWS && !isOut(lease, now)
 
-/** Nothing is left, here or in Redis, and nothing is ours to return. */
+/** Nothing is left, here or in Redis, and nothing is to be returned. */
 export const isOut = ({ left, returned, leftInRedis, freesAt }: Lease, now: number): boolean =>
   leftInRedis === 0 && now < freesAt && left === 0 && returned === 0
 
-/** Uses one up. */
+/** Uses up one request of the lease. */
 export function takeOne(lease: Lease, now: number): boolean {
   if (lease.left === 0 || now >= lease.until) return false
   lease.left--
   return true
 }
 
-/** Small ones are asked for when somebody needs them: most keys are not hot. */
+/** Smaller leases are not refilled ahead: most keys are not hot. */
 const AHEAD_FROM = 8
 
-/** So little is left that the next lease should be under way. */
+/** So little is left that the next lease should be requested now. */
 export const isRunningLow = (lease: Lease, rules: LeaseRules, now: number): boolean =>
   lease.granted >= AHEAD_FROM &&
   lease.left * 4 < lease.granted &&
@@ -70,14 +70,17 @@ export const isRunningLow = (lease: Lease, rules: LeaseRules, now: number): bool
   lease.refill === null &&
   expected(lease, rules, now) > lease.left
 
-/** What the rest of the sub-window takes if it goes on as it has. */
+/** The expected use in the rest of the sub-window, at the rate so far. */
 function expected({ granted, left, until }: Lease, { windowSeconds }: LeaseRules, now: number): number {
   const restMs = Math.max(0, until - now)
   const passedMs = Math.max(1, (windowSeconds * 1000) / SUB_WINDOWS - restMs)
   return Math.ceil(((granted - left) * restMs) / passedMs)
 }
 
-/** Asks for more; one request at a time for each key. Rejects as Redis does. @param need requests that wait, and use what they get at once */
+/**
+ * Requests more from Redis, with one call at a time for each key. Rejects as Redis does. @param need requests that wait and are admitted at
+ * once
+ */
 export function refill(lease: Lease, rules: LeaseRules, need: number, ask: AskForLease, now: () => number): Promise<void> {
   lease.refill ??= askForMore(lease, rules, need, ask, now).finally(() => {
     lease.refill = null
@@ -91,24 +94,27 @@ async function askForMore(lease: Lease, rules: LeaseRules, need: number, ask: As
   const { limit, windowSeconds } = rules
   const { key, returned, returnedFrom } = lease
   const want = nextSize(lease, rules, askedAt)
-  // told once: whether a call that failed was heard nobody knows
+  // sent only once: after a failed call it is unknown whether Redis received it
   lease.returned = 0
   const { subWindow, ...grant } = await ask({ key, limit, windowSeconds, need, want, returned, returnedFrom })
   if (subWindow !== lease.subWindow) {
-    // a part of the window passed while we asked
+    // a sub-window ended while we asked
     giveUp(lease)
     lease.subWindow = subWindow
     lease.granted = 0
   }
   lease.left += grant.granted
   lease.granted += grant.granted
-  // Redis looked at its clock after we asked: by ours the sub-window ends a little later than this
+  // Redis read its clock after we asked: by our clock the sub-window ends a little later than this
   lease.until = askedAt + grant.endsInMs
   lease.leftInRedis = grant.left
   lease.freesAt = now() + grant.freesInMs
 }
 
-/** What was not used goes back with the next request. (After a Redis that lost its counts that is more than it knows of: it forgot as much before.) */
+/**
+ * Unused requests are returned with the next call. (A Redis that lost its counts gets back more than it knows of; but it lost at least as
+ * much before.)
+ */
 function giveUp(lease: Lease): void {
   if (lease.left === 0) return
   lease.granted -= lease.left
@@ -117,7 +123,7 @@ function giveUp(lease: Lease): void {
   lease.left = 0
 }
 
-/** A little more than the last sub-window took; or what the rest of this one will take, at most twice as much as so far. */
+/** The size of the next lease: a little more than the last sub-window used, or the expected use of this one, at most doubling it. */
 function nextSize(lease: Lease, rules: LeaseRules, now: number): number {
   const { granted, until } = lease
   const size = now >= until ? (granted * 9) / 8 : Math.min(granted, expected(lease, rules, now))

@@ -1,8 +1,7 @@
 /**
- * Limits that are exact and few: those of credentials, each counted where it is decided. (Routes are admitted by leases: admission.ts.)
- * rate-limiter-flexible counts; it rejects with a result when a limit is reached and with an Error when its store fails, and the two are
- * told apart here, once. Redis, Postgres and RateLimiterMemory each end a window by a clock that is not ours to move: what is remembered
- * of a window is compared with the system's.
+ * Exact limits for credentials: each attempt is counted where it is decided. (Routes use leases: admission.ts.) rate-limiter-flexible
+ * counts. It rejects with a result when a limit is reached, and with an Error when its store fails; this file separates the two cases. Redis, Postgres and
+ * RateLimiterMemory end a window by their own clocks, so the end of a window is compared with the system's clock.
  */
 import { type RateLimiterAbstract, RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible'
 import { systemClock } from '../lib/clock.ts'
@@ -13,24 +12,24 @@ import type { RedisGuard } from './redis-guard.ts'
 
 export interface Limit {
   name: string
-  /** Whose name it is: a route's policy may be called as a credential limit is. */
+  /** Separates names: a route's policy may have the name of a credential limit. */
   scope: 'route' | 'credential'
   limit: number
   windowSeconds: number
-  /** A refusal is not remembered here, because what was counted may be given back. */
+  /** A refusal is not cached here, because a counted request may be refunded. */
   isRefundable?: boolean
-  /** Counted in the database, also while Redis is there. */
+  /** Counted in the database, even while Redis is available. */
   isDurable?: boolean
 }
 
 const nameOf = ({ scope, name }: Limit) => `${scope}:${name}`
-/** Of what is counted: another limit under the same name begins anew. */
+/** Identifies the counts: a changed limit of the same name starts with new counts. */
 export const idOf = (limit: Limit): string => `${nameOf(limit)}:${limit.limit}:${limit.windowSeconds}`
 
-/** What one of `shares` processes may admit while each counts for itself. */
+/** The part of the limit that each of `shares` processes may admit while each counts for itself. */
 export const shareOf = (limit: Limit, shares: number): Limit => ({ ...limit, limit: Math.max(1, Math.floor(limit.limit / shares)) })
 
-/** Where a decision was made: by Redis, in this process because no Redis is configured, or in place of a Redis that is away. */
+/** Where a decision was made: by Redis, in this process because no Redis is configured, or by the fallback while Redis is away. */
 export type Tier = 'redis' | 'memory' | 'local' | 'database' | 'open' | 'closed'
 
 export interface Decision {
@@ -44,13 +43,13 @@ export interface Decision {
   tier: Tier
 }
 
-/** What was counted, so that it can be given back. */
+/** A decision whose count can be refunded. */
 export interface CountedDecision extends Decision {
-  /** Of the window, by `systemClock.steady()`. */
+  /** End of the window, by `systemClock.steady()`. */
   endsAt: number
 }
 
-/** Counts somewhere else while Redis is away. */
+/** The place to count while Redis is away. */
 export type Fallback = { kind: 'local' } | { kind: 'database' }
 
 /** Counters in Postgres, for credential limits while Redis is away. */
@@ -64,7 +63,7 @@ export interface Limiter {
   consume(limit: Limit, key: string, fallback: Fallback): Promise<CountedDecision>
   /** Decides without counting. */
   peek(limit: Limit, key: string, fallback: Fallback): Promise<Decision>
-  /** Gives one counted request back to where it was counted, unless its window has ended: the next one is none the wider for it. */
+  /** Refunds one request where it was counted, unless its window has ended: the next window gets no extra room. */
   refund(limit: Limit, key: string, counted: Pick<CountedDecision, 'tier' | 'endsAt'>): Promise<void>
 }
 
@@ -77,7 +76,7 @@ export interface LimiterDeps {
   metrics: Metrics
 }
 
-/** A method of rate-limiter-flexible's store limiters that its types leave out. */
+/** A method of rate-limiter-flexible's store limiters that is missing in its types. */
 interface Remembering {
   getInMemoryBlockMsBeforeExpire(key: string): number
 }
@@ -105,7 +104,7 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
             keyPrefix: `portcullis:limit:${nameOf(limit)}`,
             points: limit.limit,
             duration: limit.windowSeconds,
-            // a key that is out is remembered here until its window ends: no further call to Redis
+            // an exhausted key is cached here until its window ends: no further call to Redis
             ...(limit.isRefundable ? {} : { inMemoryBlockOnConsumed: limit.limit }),
             rejectIfRedisNotReady: true,
           })
@@ -127,7 +126,7 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
 
   async function decide(limit: Limit, key: string, points: 0 | 1, fallback: Fallback): Promise<CountedDecision> {
     if (limit.isDurable) return countInDatabase(limit, key, points)
-    // remembered here: nothing is asked, and nothing learned of Redis
+    // a cached refusal: Redis is not called, and the guard learns nothing
     const limiter = sharedLimiter(limit)
     const blockedMs = redis ? (limiter as unknown as Remembering).getInMemoryBlockMsBeforeExpire(limiter.getKey(key)) : 0
     if (blockedMs > 0) return decision(limit, { count: limit.limit + points, msLeft: blockedMs }, points, 'redis')
@@ -137,7 +136,7 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
         guard.succeeded()
         return decision(limit, counted, points, redis ? 'redis' : 'memory')
       } catch {
-        // only stores fail here: a limit that is reached is a count
+        // only store failures arrive here: a reached limit is a count
         guard.failed()
       }
     }
@@ -187,7 +186,7 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
   }
 }
 
-/** The key, or the bucket that it shares once there are too many. By the wall clock, as RateLimiterMemory does. */
+/** The key, or its shared bucket once there are too many keys. Uses the clock of RateLimiterMemory, which cannot be injected. */
 function createKeyBound(windowMs: number): (key: string) => string {
   const stateOf = createKeyTable({ make: (name) => ({ name, endsAt: 0 }), isOver: ({ endsAt }) => systemClock.now() >= endsAt })
   return (key) => {
@@ -213,7 +212,7 @@ export function pushLimitFields(fields: string[], decisions: readonly Decision[]
   fields.push('ratelimit-policy', policies, 'ratelimit', limits)
 }
 
-/** The same for an error; with Retry-After when one of them refuses. */
+/** The same fields for an error; with Retry-After when a decision refuses. */
 export function limitHeaders(decisions: readonly Decision[]): Record<string, string> {
   const fields: string[] = []
   pushLimitFields(fields, decisions)

@@ -1,6 +1,6 @@
-/** After a failure Redis is left alone for a moment; then one caller tries, and the others go on without it until that has succeeded. */
+/** After a failure Redis is not called for a moment. Then one call tries it; other requests do without Redis until that call succeeds. */
 export interface RedisGuard {
-  /** Whoever gets true asks, and says how it went. */
+  /** A caller that gets true must call Redis, and report `succeeded` or `failed`. */
   tryAsk(): boolean
   succeeded(): void
   failed(): void

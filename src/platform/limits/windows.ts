@@ -1,17 +1,17 @@
 /**
- * A limit over any span of one window. What is admitted is counted in sub-windows, ten to a window; each counts until a window after its last
- * request. In this process's memory; lease-script.ts has the same rule for Redis.
+ * A limit over any span of one window. Admitted requests are counted in sub-windows, ten to a window. A sub-window counts until one window
+ * after its last request. This is the version in memory; lease-script.ts has the same rule for Redis.
  */
 export const SUB_WINDOWS = 10
-/** A sub-window counts at most until a window after its end: no more than these count at one time. */
+/** A sub-window counts at most until one window after its end: no more than this number count at one time. */
 const KEPT = SUB_WINDOWS + 1
 
 export interface Window {
   /** By index modulo KEPT. */
   counts: number[]
-  /** Until when each counts. */
+  /** Until when each sub-window counts. */
   untils: number[]
-  /** Indices, in sub-windows since the clock's beginning: all that count lie between these two. */
+  /** Indices of sub-windows since the clock's beginning: all sub-windows that count lie between these two. */
   oldest: number
   newest: number
   used: number
@@ -25,7 +25,10 @@ export const createWindow = (): Window => ({
   used: 0,
 })
 
-/** Counts one request at `now`, if the limit leaves room. A clock that goes back stays in the newest sub-window. @param length of a sub-window */
+/**
+ * Counts one request at `now`, if the limit has room. When the clock goes back, the newest sub-window is used. @param length of a
+ * sub-window
+ */
 export function take(window: Window, limit: number, now: number, length: number): boolean {
   const { counts, untils } = window
   while (window.used > 0 && untils[window.oldest % KEPT]! <= now) {
@@ -36,7 +39,7 @@ export function take(window: Window, limit: number, now: number, length: number)
   const current = Math.max(window.newest, Math.floor(now / length))
   if (window.used === 0) window.oldest = current
   if (window.used >= limit) return false
-  // not before: where it points, something is counted
+  // not earlier: `newest` must point to a sub-window that counts
   window.newest = current
   const slot = window.newest % KEPT
   counts[slot]!++
@@ -45,7 +48,7 @@ export function take(window: Window, limit: number, now: number, length: number)
   return true
 }
 
-/** When some of what is counted no longer is. */
+/** When the oldest counted requests no longer count. */
 export function freesAt({ untils, counts, oldest, newest }: Window): number {
   let index = oldest
   while (index < newest && counts[index % KEPT] === 0) index++

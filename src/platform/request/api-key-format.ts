@@ -1,4 +1,4 @@
-/** `pk_live_<28 of base62>_<their CRC-32 in base62>`: scanners find it wherever it leaks, and a typo is refused without a look-up. */
+/** `pk_live_<28 of base62>_<their CRC-32 in base62>`: secret scanners find leaked keys, and a typing error is refused without a look-up. */
 import { hash, randomInt } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 
@@ -26,20 +26,20 @@ function checksumOf(text: string): string {
   return digits
 }
 
-/** False for a key with a typo. */
+/** False for a key with a typing error. */
 export function isApiKey(text: string): boolean {
   const [, key, checksum] = FORM.exec(text) ?? []
   return key !== undefined && checksumOf(key) === checksum
 }
 
-/** Meant as one of ours, whole or not. */
+/** Has the prefix of a gateway API key, complete or not. */
 export const looksLikeApiKey = (token: string): boolean => token.startsWith(PREFIX)
 
-/** However it is dressed: what holds one is a secret of ours. */
+/** Finds a key anywhere in the value: such a value is a secret of the gateway. */
 export const holdsApiKey = (value: string): boolean => value.includes(PREFIX)
 
-/** Enough to know it again by. */
+/** The beginning of the key, by which its owner can recognise it. */
 export const hintOf = (key: string): string => key.slice(0, HINT_LENGTH)
 
-/** What is stored, and what a cache knows it by: SHA-256, base64url. It has far too many bits for anybody to guess it from that. */
+/** The form in the database and in caches: SHA-256, base64url. The key has too many random bits to be found from it. */
 export const digestOf = (key: string): string => hash('sha256', key, 'base64url')

@@ -1,11 +1,11 @@
-/** Client addresses: parsing of networks, who the client is behind trusted proxies, and how an address is counted. */
+/** Client addresses: parses networks, finds the client behind trusted proxies, and derives the key under which limits count an address. */
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import { BlockList, isIP, type Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 
 export type Networks = { has(address: string): boolean; isEmpty: boolean }
 
-/** @returns null when one of them is neither an address nor a CIDR network. */
+/** @returns null when a text is neither an address nor a CIDR network */
 export function parseNetworks(texts: readonly string[]): Networks | null {
   const list = new BlockList()
   for (const text of texts) {
@@ -26,13 +26,13 @@ export function parseNetworks(texts: readonly string[]): Networks | null {
   }
 }
 
-/** `::ffff:192.0.2.1` is 192.0.2.1; a zone id is no part of an address. */
+/** `::ffff:192.0.2.1` becomes 192.0.2.1; a zone id is removed. */
 export function plainAddress(address: string): string {
   const bare = address.replace(/^([0-9a-f:.]+)%[\w.-]+$/i, '$1')
   return /^::ffff:\d+\.\d+\.\d+\.\d+$/i.test(bare) ? bare.slice(7) : bare
 }
 
-/** What a limit counts: an IPv4 address, or the /64 of an IPv6 one (a customer has at least that much). */
+/** The unit that a limit counts: an IPv4 address, or the /64 of an IPv6 address (a customer has at least a /64). */
 export function addressKey(address: string): string {
   if (isIP(address) !== 6) return address
   const [head = '', tail] = address.toLowerCase().split('::')
@@ -45,13 +45,13 @@ export function addressKey(address: string): string {
     .join(':')}::/64`
 }
 
-/** Where people come from who have no fixed address: /24, or /64. Null when nothing is known. */
+/** The network of users without a fixed address: /24, or /64. Null when the address is unknown. */
 export function networkOf(address: string | null): string | null {
   if (address === null || isIP(address) === 0) return null
   return isIP(address) === 6 ? addressKey(address) : address.replace(/\d+$/, '0/24')
 }
 
-/** In which of the two a proxy speaks: the other one is a client's, which it passed on. */
+/** The headers that the trusted proxies set. The other kind may come from the client, passed on by a proxy. */
 export type Forwarding = 'x-forwarded' | 'forwarded'
 
 const FORWARDING = ['x-forwarded-for', 'forwarded', 'x-real-ip', 'x-client-ip', 'true-client-ip', 'cf-connecting-ip', 'via']
@@ -59,35 +59,35 @@ const FORWARDING = ['x-forwarded-for', 'forwarded', 'x-real-ip', 'x-client-ip', 
 export interface Client {
   /** The client's address, v4-mapped as v4. */
   address: string
-  /** What limits by address count it under. */
+  /** The key under which address limits count the client. */
   limitKey: string
   /** The TCP peer's address, v4-mapped as v4. */
   peer: string
-  /** The TCP peer is a trusted proxy: what it says of the client is believed. */
+  /** The TCP peer is a trusted proxy: its headers about the client are believed. */
   viaTrustedProxy: boolean
-  /** False: what it says cannot be read, and nobody knows who the client is. */
+  /** False: the forwarding header is malformed, and the client is unknown. */
   isReadable: boolean
-  /** The client speaks TLS, with us or with a trusted proxy. */
+  /** The client uses TLS, with us or with a trusted proxy. */
   isSecure: boolean
-  /** The addresses before us as trusted proxies told them; empty without one. */
+  /** The addresses before us as trusted proxies sent them; empty without a proxy. */
   forwardedFor: string
-  /** Address limits leave this request alone. */
+  /** Address limits do not apply to this request. */
   isExempt: boolean
 }
 
-/** Of a connection, what is the same for all its requests. */
+/** The facts of a connection that are the same for all its requests. */
 interface Peer {
   address: string
   isEncrypted: boolean
   isTrusted: boolean
   isExempt: boolean
-  /** The client itself, unless it is a trusted proxy. */
+  /** The client, if the peer is not a trusted proxy. */
   origin: Client
 }
 const PEER = Symbol('portcullis.peer')
 type Carrier = Socket & { [PEER]?: Peer }
 
-/** Reads who the client is. X-Forwarded-For is read from the right, and only as far as trusted proxies vouch for it. */
+/** Finds the client of a request. X-Forwarded-For is read from the right, and only as far as trusted proxies vouch for it. */
 export function createClientReader(
   trusted: Networks,
   exempt: Networks,
@@ -128,23 +128,23 @@ export function createClientReader(
       if (!trusted.has(next)) break
     }
     const isSecure = proto === 'https' || (proto !== 'http' && peer.isEncrypted)
-    const told = { address, limitKey: addressKey(address), isReadable, isSecure, forwardedFor: hops.join(', '), isExempt }
-    return { ...told, peer: peer.address, viaTrustedProxy: true }
+    const forwarded = { address, limitKey: addressKey(address), isReadable, isSecure, forwardedFor: hops.join(', '), isExempt }
+    return { ...forwarded, peer: peer.address, viaTrustedProxy: true }
   }
 }
 
-interface Told {
+interface ForwardingInfo {
   hops: string[]
   proto: string | undefined
   isReadable: boolean
 }
 
-/** What a trusted proxy says. Of two values the last is its own. */
-function readForwarding(headers: IncomingHttpHeaders, kind: Forwarding): Told {
+/** Reads the headers of a trusted proxy. Of two values, the last is the proxy's own. */
+function readForwarding(headers: IncomingHttpHeaders, kind: Forwarding): ForwardingInfo {
   if (kind === 'forwarded') {
     const elements = parseForwarded(String(headers.forwarded ?? ''))
     if (!elements) return { hops: [], proto: undefined, isReadable: false }
-    // an element that names nobody stands for somebody: whoever is told before it is not vouched for
+    // an element without an address hides the client: addresses before it are not vouched for
     const hops = elements.map((e) => e.get('for') ?? 'unknown')
     return { hops, proto: elements.at(-1)?.get('proto')?.toLowerCase(), isReadable: true }
   }
@@ -156,11 +156,14 @@ function readForwarding(headers: IncomingHttpHeaders, kind: Forwarding): Told {
   return { hops: listOf('x-forwarded-for'), proto: listOf('x-forwarded-proto').at(-1)?.toLowerCase(), isReadable: true }
 }
 
-/** RFC 7239 §4: `name=value` or `name="quoted"`, joined by `;`, elements by `,`. Unquoted colons and brackets are common, and no other reading exists. */
+/**
+ * RFC 7239 §4: `name=value` or `name="quoted"`, joined by `;`, elements by `,`. Also accepts unquoted colons and brackets: they are common
+ * and unambiguous.
+ */
 const FORWARDED_PAIR = /\s*([!#$%&'*+.^_`|~\w-]+)=(?:([^\s",;]+)|"((?:[^"\\]|\\.)*)")\s*(?:;|(?=,|$))/y
 const ELEMENT_END = /[\s,]*/y
 
-/** Null when a part of it cannot be read: a quote that a client left open would turn the proxy's own element into its text. */
+/** Null when a part is malformed: an open quote from a client would turn the proxy's own element into text. */
 function parseForwarded(text: string): Map<string, string>[] | null {
   const elements: Map<string, string>[] = []
   const skip = (from: number) => {

@@ -2,7 +2,7 @@ import bowser from 'bowser'
 
 const MAX_LENGTH = 1024
 
-/** `Firefox on Linux`: for people, never for decisions; null when the header tells nothing. */
+/** For example `Firefox on Linux`: only for display, never for decisions. Null when the header is empty or unknown. */
 export function deviceName(userAgent: string | null): string | null {
   if (!userAgent) return null
   const { browser, os } = bowser.parse(userAgent.slice(0, MAX_LENGTH))

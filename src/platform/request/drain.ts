@@ -1,4 +1,4 @@
-/** What is left of a body that nobody wants. Closing with unread bytes would reset the connection, and the answer with it (RFC 9112 §9.6). */
+/** Handles the rest of an unwanted body. Closing with unread bytes would reset the connection and lose the response (RFC 9112 §9.6). */
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Transform } from 'node:stream'
@@ -17,23 +17,23 @@ export function drain(request: IncomingMessage): void {
   request.resume()
 }
 
-/** A body is read from a stream of its own: that can be broken off without the request, and its connection, going too. */
+/** Pipes a body into a stream of its own, which can be destroyed without destroying the request and its connection. */
 export function pipeApart<S extends Transform>(request: IncomingMessage, stream: S): S {
-  // pipe does not pass errors on, and a body that was broken off is no whole one
+  // pipe does not pass errors on, and an aborted body must not look complete
   const brokeOff = (cause: unknown) => stream.destroy(problem('request_malformed', { cause }))
   request.once('aborted', () => brokeOff('the client broke off'))
   request.once('error', brokeOff)
-  // whoever reads it takes his listener along when he goes
+  // the reader removes its own listener when it leaves
   stream.on('error', () => {})
   return request.pipe(stream)
 }
 
 const lingering = new WeakSet<Socket>()
 
-/** Nothing that comes on this connection is a request any more. */
+/** Bytes on this connection are no longer read as requests. */
 export const isLingering = (socket: Socket): boolean => lingering.has(socket)
 
-/** Closes our half after the answer; reads on, and drops it, until the client has closed its own, within bounds. */
+/** Closes our half after the response. Reads and drops further bytes until the client has closed its half, within bounds. */
 export function linger(socket: Socket): void {
   if (lingering.has(socket)) return
   lingering.add(socket)
@@ -44,7 +44,7 @@ export function linger(socket: Socket): void {
   }
 }
 
-/** @returns stops watching */
+/** @returns stops the watch */
 function bound(socket: Socket): () => void {
   const { bytesRead } = socket
   const started = systemClock.steady()

@@ -1,9 +1,12 @@
-/** What is known of one request, whoever serves it: the proxy, or an endpoint of our own. */
+/** The facts about one request that the proxy and the gateway's own endpoints share. */
 import type { IncomingMessage } from 'node:http'
 import type { Problem } from '../lib/errors.ts'
 import type { Client } from './client-address.ts'
 
-/** Made before routing, so that every hook, handler and log line finds it. Services get it as their last argument; it is an AuditContext, too. */
+/**
+ * Made before routing, so that hooks, handlers and log lines can use it. Services get it as their last argument; it is also an
+ * AuditContext.
+ */
 export interface RequestContext {
   requestId: string
   /** The HTTP client, as far as trusted proxies vouch for it. */
@@ -11,13 +14,13 @@ export interface RequestContext {
   /** The client's address. */
   ip: string
   userAgent: string | null
-  /** `systemClock.steady()` at the first byte of the request's head that we saw. */
+  /** `systemClock.steady()` when we saw the first byte of the request's head. */
   startedAt: number
-  /** The label of logs and metrics: a route's name, the name of one of our own endpoints, or `none`. */
+  /** The label in logs and metrics: the name of a route, the name of an own endpoint, or `none`. */
   label: string
-  /** Fields of every kind of answer, beside what its kind adds: lower-case name, value, name, value … */
+  /** Fields of every response, whatever its kind: lower-case name, value, name, value … */
   fields: string[]
-  /** Why the request failed, once it has. */
+  /** The reason of a failure; null while there is none. */
   error: Problem | null
 }
 

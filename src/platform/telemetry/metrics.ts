@@ -1,4 +1,4 @@
-/** Every series, in one readable list. Labels are route and policy names, codes and outcomes: never a path, a user or an address. */
+/** All metrics in one readable list. Labels are route and policy names, codes and outcomes: never a path, a user or an address. */
 import {
   type Aggregator,
   Counter,
@@ -13,20 +13,20 @@ import { fastCounter, fastHistogram } from './fast-metrics.ts'
 
 export interface Metrics extends ReturnType<typeof createMetrics> {}
 
-/** A series as it passes between processes. */
+/** The values of a metric, as processes send them to each other. */
 export type MetricValues = MetricObjectWithValues<MetricValue<string>>
 
-/** A gauge that is read when Prometheus asks. */
+/** A gauge whose value is read when Prometheus scrapes. */
 interface Sampled {
   collectFrom(read: () => number): void
 }
-/** The same, with one label. */
+/** The same for several series of one label. */
 interface SampledEach {
   collectFrom(read: () => Iterable<[label: string, value: number]>): void
 }
 
 const KNOWN_METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
-/** A method as a label: clients may invent any number of them. */
+/** A method as a label. Unknown methods share one label, because clients may invent any number of them. */
 export const methodLabel = (method: string): string => (KNOWN_METHODS.has(method) ? method : 'OTHER')
 
 const LATENCY = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
@@ -39,12 +39,12 @@ export function createMetrics(version: string) {
   const prefix = 'portcullis_'
   const counter = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
     new Counter({ name: prefix + name, help, labelNames, registers })
-  // several processes: counts are added up, and so are gauges unless something else is said
+  // with several processes, counters are summed; gauges are summed unless another aggregator is given
   const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[] = [], aggregator: Aggregator = 'sum') =>
     new Gauge({ name: prefix + name, help, labelNames, registers, aggregator })
   const histogram = <L extends string>(name: string, help: string, labelNames: readonly L[], buckets = LATENCY) =>
     new Histogram({ name: prefix + name, help, labelNames, buckets, registers })
-  /** Counted on every request: see fastCounter.ts. */
+  /** Counted on every request: see fast-metrics.ts. */
   const tally = <L extends string>(name: string, help: string) => fastCounter<L>(registry, prefix + name, help)
   const timing = <L extends string>(name: string, help: string, buckets = LATENCY) =>
     fastHistogram<L>(registry, prefix + name, help, buckets)
@@ -89,7 +89,7 @@ export function createMetrics(version: string) {
   buildInfo.set({ version, node: process.version }, 1)
   const refreshes = counter('refreshes_total', 'Refresh attempts.', ['outcome'])
   const logins = counter('logins_total', 'Login attempts.', ['outcome'])
-  // there from the start: `increase()` does not see the step from nothing to 1
+  // the series exist from the start: `increase()` does not see the step from no series to 1
   for (const outcome of ['rotated', 'repeated', 'unknown', 'revoked', 'superseded', 'reused', 'expired', 'rate_limited'])
     refreshes.inc({ outcome }, 0)
   for (const outcome of ['success', 'mfa_required', 'invalid_credentials', 'rate_limited', 'overloaded', 'unavailable'])
@@ -97,54 +97,61 @@ export function createMetrics(version: string) {
 
   return {
     registry,
-    workers: sampled('workers', 'Processes that serve.'),
+    workers: sampled('workers', 'Processes that serve requests.'),
     workerExits: counter('worker_exits_total', 'Processes that ended and were replaced.'),
     requests: tally<'method' | 'route' | 'status'>('http_requests_total', 'Requests answered.'),
-    requestSeconds: timing<'route' | 'method'>('http_request_duration_seconds', 'From the request line to the end of the answer.'),
-    overheadSeconds: timing<'route'>('gateway_overhead_seconds', 'Spent in the gateway before the upstream was asked.', OVERHEAD),
-    upstreamSeconds: timing<'upstream'>('upstream_duration_seconds', "Until the upstream's answer ended."),
+    requestSeconds: timing<'route' | 'method'>('http_request_duration_seconds', 'From the request line to the end of the response.'),
+    overheadSeconds: timing<'route'>(
+      'gateway_overhead_seconds',
+      'Time in the gateway before the request was sent to the upstream.',
+      OVERHEAD,
+    ),
+    upstreamSeconds: timing<'upstream'>('upstream_duration_seconds', "Time until the upstream's response ended."),
     upstreamBreakerState: sampledEach(
       'upstream_breaker_state',
-      '0 closed, 1 half-open, 2 open; of several processes the worst.',
+      '0 closed, 1 half-open, 2 open; with several processes, the highest.',
       'upstream',
       'max',
     ),
     upstreamRetries: counter('upstream_retries_total', 'Requests sent again, on a fresh connection or to another upstream.', ['upstream']),
-    inFlight: sampled('http_requests_in_flight', 'Requests that are being answered.'),
+    inFlight: sampled('http_requests_in_flight', 'Requests in flight.'),
     errors: counter('errors_total', 'Answers by error code.', ['code', 'route']),
     logins,
     registrations: counter('registrations_total', 'Registrations.', ['outcome']),
     refreshes,
-    /** By event and outcome, in the words of the audit log. */
-    accountEvents: counter('account_events_total', 'What users, operators and machines did to accounts, by outcome.', ['event', 'outcome']),
-    mfa: counter('mfa_total', 'Second factors shown.', ['type', 'outcome']),
-    breachChecks: counter('breach_checks_total', 'Passwords looked up among breached ones.', ['outcome']),
+    /** By event and outcome, with the names of the audit log. */
+    accountEvents: counter('account_events_total', 'Actions of users, operators and machines on accounts, by outcome.', [
+      'event',
+      'outcome',
+    ]),
+    mfa: counter('mfa_total', 'Second factors presented.', ['type', 'outcome']),
+    breachChecks: counter('breach_checks_total', 'Passwords looked up among breached passwords.', ['outcome']),
     mails: counter('mails_total', 'Mails handed to the mail server.', ['template', 'outcome']),
     outboxWaiting: gauge('outbox_waiting', 'Mails that wait to be sent.', [], 'max'),
-    auditUnsealed: gauge('audit_unsealed_rows', 'Audit rows that are in no sealed batch yet.', [], 'max'),
+    auditUnsealed: gauge('audit_unsealed_rows', 'Audit rows that are not in a sealed batch yet.', [], 'max'),
     auditLastSealed: gauge('audit_last_sealed_timestamp_seconds', 'When the audit log was last sealed.', [], 'max'),
     apiKeyCache: tally<'result'>('api_key_cache_total', 'Look-ups in the cache of API keys.'),
     limitDecisions: tally<'policy' | 'decision' | 'tier'>('limit_decisions_total', 'Decisions of rate limits.'),
     tokenCache: tally<'result'>('token_cache_total', 'Look-ups in the token cache.'),
     argon2InFlight: sampled('argon2_in_flight', 'Password hashes being computed.'),
     argon2Queued: sampled('argon2_queued', 'Requests that wait for a password hash.'),
-    argon2Rejected: counter('argon2_rejected_total', 'Requests turned away because the queue was full.'),
-    dbQuerySeconds: histogram('db_query_duration_seconds', 'Statements.', ['operation']),
+    argon2Rejected: counter('argon2_rejected_total', 'Requests refused because the queue was full.'),
+    dbQuerySeconds: histogram('db_query_duration_seconds', 'Duration of SQL statements.', ['operation']),
     dbPool: gauge('db_pool_connections', 'Connections to Postgres.', ['state']),
     dbUp: sampled('db_up', '1 while the database answers.', 'min'),
     redisUp: sampled('redis_up', '1 while Redis answers, or none is configured.', 'min'),
-    redisBreakerOpen: sampled('redis_breaker_open', '1 while Redis is not asked because it failed.', 'max'),
-    revocationLag: sampled('revocation_lag_seconds', 'Since revocations were last read from the database.', 'max'),
+    redisBreakerOpen: sampled('redis_breaker_open', '1 while Redis is not called after a failure.', 'max'),
+    revocationLag: sampled('revocation_lag_seconds', 'Time since revocations were last read from the database.', 'max'),
     revokedEntries: sampled('revoked_entries', 'Sessions and users in the revocation map.', 'max'),
     refreshTokenRows: gauge('refresh_tokens_rows', 'Rows after the last cleanup.', [], 'max'),
     cleanupLastSuccess: gauge('cleanup_last_success_timestamp_seconds', 'When cleanup last succeeded.', [], 'max'),
     cleanupDeleted: counter('cleanup_deleted_total', 'Rows that cleanup removed.', ['kind']),
     streamsOpen: gauge('streams_open', 'Open WebSocket and event streams.', ['kind']),
-    streamsClosed: counter('streams_closed_total', 'Streams that ended, by who or what ended them.', ['reason']),
+    streamsClosed: counter('streams_closed_total', 'Streams that ended, by reason.', ['reason']),
     connectionsRefused: counter('connections_refused_total', 'Client connections above maxConnections.'),
     tlsNotAfter: sampled(
       'tls_certificate_expiry_timestamp_seconds',
-      'Until when the certificate of the listener is good; 0 without one.',
+      'When the certificate of the listener expires; 0 without a certificate.',
       'min',
     ),
     signingKeyAge: gauge('signing_key_age_seconds', 'Age of signing keys.', ['kid', 'state'], 'max'),

@@ -1,11 +1,11 @@
-/** A request's body on its way: counted as it passes, and given up when the client stops sending. */
+/** A request body on its way to the upstream: its bytes are counted, and it fails when the client stops sending. */
 import type { IncomingMessage } from 'node:http'
 import { Transform } from 'node:stream'
 import { problem } from '../../platform/lib/errors.ts'
 import { pipeApart } from '../../platform/request/drain.ts'
 import type { Route } from '../routing/route-table.ts'
 
-/** Bytes; null when it says nowhere how long it is. */
+/** Bytes; null when the request does not declare a length. */
 export function declaredLength({ headers }: IncomingMessage): number | null {
   const text = headers['content-length']
   if (text !== undefined) return Number(text)
@@ -13,11 +13,14 @@ export function declaredLength({ headers }: IncomingMessage): number | null {
 }
 
 export interface Body {
-  /** What the upstream reads: it may be broken off without the request. Fails with body_too_large, request_timeout or upstream_timeout. */
+  /**
+   * The stream that the upstream reads. It can be destroyed without the request. Fails with body_too_large, request_timeout or
+   * upstream_timeout.
+   */
   stream: Transform
-  /** What has come waits for its reader: the client is not to blame. */
+  /** Received bytes wait for the upstream to read them: the client is not at fault. */
   isHeldUp(): boolean
-  /** Nobody reads it any more. */
+  /** The body has no reader any more. */
   letGo(): void
 }
 
@@ -33,9 +36,11 @@ export function countBody(request: IncomingMessage, { maxBodyBytes, timeouts: { 
   })
   const isHeldUp = () => stream.writableNeedDrain || stream.readableLength > 0
   const idle = setTimeout(() => {
-    const cause = `nothing of the body for idleMs = ${idleMs}`
+    const cause = `no bytes of the body for idleMs = ${idleMs}`
     stream.destroy(
-      isHeldUp() ? problem('upstream_timeout', { cause: 'the upstream takes no more of the body' }) : problem('request_timeout', { cause }),
+      isHeldUp()
+        ? problem('upstream_timeout', { cause: 'the upstream has stopped reading the body' })
+        : problem('request_timeout', { cause }),
     )
   }, idleMs)
   const rest = () => clearTimeout(idle)

@@ -1,6 +1,6 @@
 /**
- * A request leaves for its upstream, and the answer comes back, as streams: back-pressure and abort both ways, counted bodies, deadlines, the
- * cause of a failure in the log and none of it in the answer.
+ * Sends a request to its upstream and relays the response, both as streams: with back-pressure and abort in both directions, counted bodies
+ * and deadlines. The cause of a failure goes to the log, never into the response.
  */
 import type { IncomingMessage } from 'node:http'
 import type { Dispatcher } from 'undici'
@@ -23,10 +23,13 @@ export interface ForwardDeps {
   headers: HeaderRules
 }
 
-/** RFC 9110 §9.2.2, less those with side effects in practice: may be sent again when the first connection died unused. */
+/** RFC 9110 §9.2.2, less methods with side effects in practice: may be sent again when the first connection was stale. */
 const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS'])
 
-/** Passes the answer on, or breaks it off; fails, or throws, a Problem while that can still be the answer. Warm, it waits for the upstream alone. */
+/**
+ * Relays the response, or breaks it off. Fails, or throws, with a Problem while the Problem can still be the response. With warm caches it
+ * waits only for the upstream.
+ */
 export type Forward = (request: IncomingMessage, exchange: Authenticated, answer: Answer) => void
 
 export function createForward({ upstreams, headers }: ForwardDeps): Forward {
@@ -39,7 +42,7 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
     else send(request, exchange, answer, entering)
   }
 
-  /** From a slot of an upstream to its release, whatever happens. */
+  /** Uses a slot of an upstream and always releases it. */
   function send(request: IncomingMessage, exchange: Authenticated, answer: Answer, first: UpstreamSlot): void {
     const { route } = exchange
     const { response } = answer
@@ -57,7 +60,7 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
       slot.leave()
       if (body) {
         body.letGo()
-        // answered before the body had come: what is left of it is nobody's
+        // the response came before the whole body: the rest is read and dropped
         if (!request.complete) drain(request)
       }
       slot.upstream.observe((systemClock.steady() - asked.askedAt) / 1000)
@@ -65,7 +68,7 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
     }
     const blame = (error: unknown): Problem => {
       const known = toProblem(error)
-      // an upstream that breaks off half an upload may have refused it, and its answer was lost
+      // an upstream that breaks off half an upload may have refused it, and its response was lost
       const isHalfSent = body !== null && !body.stream.readableEnded && !neverConnected(error)
       if (isOutage(known) && !isHalfSent) slot.report(false)
       return known
@@ -89,7 +92,7 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
       )
     ask()
 
-    /** A connection that died of old age is no fault of its upstream. For an upstream that cannot be reached another takes over. */
+    /** A stale connection is no fault of its upstream. For an upstream that cannot be reached, another upstream takes over. */
     function prepareAgain(error: unknown): boolean {
       if (isSecond || body || !REPEATABLE.has(request.method!) || response.destroyed) return false
       const failed = slot
@@ -101,7 +104,7 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
         slot = second
         asked.name = second.upstream.name
         asked.origin = second.upstream.origin
-      } else if (!upstreams.diedUnused(error)) return false
+      } else if (!upstreams.wasStale(error)) return false
       failed.upstream.countRetry()
       isSecond = true
       return true
@@ -109,7 +112,7 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
   }
 }
 
-/** At once, or when the promise is kept. Whatever throws meanwhile goes to `fail`. */
+/** Calls `then` at once, or when the promise resolves. Every error goes to `fail`. */
 function whenMade<T>(make: () => T | Promise<T>, then: (made: T) => void, fail: (error: unknown) => void): void {
   try {
     const made = make()
@@ -130,18 +133,18 @@ interface Sending {
   answer: Answer
 }
 
-/** Sends once. @param done called once; with undici's error, or a Problem, only while nothing has been answered */
+/** Sends once. @param done called once; with undici's error or a Problem only while the response has not begun */
 function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending, done: (error?: unknown) => void): void {
   const { upstream, report } = slot
   const { route, target } = exchange
   const { response } = answer
   const relay = createResponseRelay(request, route, answer)
   const watchdog = createWatchdog(route.timeouts, giveUp)
-  /** Undici's, once it has a connection. */
+  /** Set to undici's function once it has a connection. */
   let abort = (_cause: Error): void => {}
   let isOver = false
 
-  /** @param settle how it ends for the client and the caller; called only by the first end of several */
+  /** @param settle ends the exchange for the client and the caller; only the first call of `over` runs it */
   function over(settle: () => void, reason: StreamEnd): void {
     if (isOver) return
     isOver = true
@@ -161,13 +164,13 @@ function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending
       done()
     }, reason)
   }
-  /** The upstream is not to go on either. */
+  /** Aborts the request at the upstream, too. */
   function refuse(error: Error, reason?: StreamEnd): void {
     fail(error, reason)
     abort(error)
   }
   function giveUp(cause: string): void {
-    // a client that is still sending says nothing of the upstream
+    // while the client is still sending, the upstream is not at fault
     const isClients = !relay.hasBegun() && body !== null && !request.complete && !body.isHeldUp()
     refuse(problem(isClients ? 'request_timeout' : 'upstream_timeout', { cause }), 'idle')
   }
@@ -179,7 +182,7 @@ function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending
     abort(new Error(`the stream was ended: ${reason}`))
   }
 
-  // also called after every answer
+  // also called after every complete response
   exchange.onClosed = () => {
     if (isOver) return
     over(done, 'client')
@@ -200,7 +203,7 @@ function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending
     createHandler(),
   )
 
-  /** undici wraps its newer kind of handler in this one, and parses the headers for it. */
+  /** undici's older kind of handler: undici would wrap a newer one in it, and parse the headers for it. */
   function createHandler(): Dispatcher.DispatchHandler {
     let resume = (): void => {}
     return {
@@ -209,9 +212,9 @@ function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending
         if (isOver) abort(new Error('the client left'))
       },
       onHeaders(status: number, raw: Buffer[], resumeAnswer: () => void, statusText: string) {
-        // interim answers (RFC 9110 §15.2): not passed on, since many clients of HTTP/1.1 take a 103 for the answer (RFC 8297 §3)
+        // interim responses (RFC 9110 §15.2) are not relayed: many HTTP/1.1 clients take a 103 for the final response (RFC 8297 §3)
         if ((status >= 100 && status < 200) || isOver) return true
-        if (status < 100) refuse(problem('upstream_invalid', { cause: 'a status line that is none' }))
+        if (status < 100) refuse(problem('upstream_invalid', { cause: 'a malformed status line' }))
         else begin(status, raw, statusText)
         resume = () => {
           watchdog.clientReads()

@@ -1,6 +1,6 @@
 /**
- * The headers that go upstream, built anew for each request: what the client sent, less all that is ours, the connection's or a claim about
- * where the request came from; then our own, last, so that nothing can delete them.
+ * The request headers for the upstream, built anew for each request. The client's fields pass, except fields of the connection, the names
+ * that the gateway sets, and claims about the origin of the request. The gateway's own fields come last, so that nothing can delete them.
  */
 import { randomFillSync } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
@@ -13,11 +13,11 @@ import { CONNECTION_FIELDS, foldName, isReservedHeader } from '../routing/reserv
 import type { HeaderEdits } from '../routing/route-table.ts'
 import type { Upstream } from '../upstream/upstreams.ts'
 
-/** Of this connection alone. */
+/** Fields of one connection only. */
 const HOP_BY_HOP = new Set<string>([...CONNECTION_FIELDS, 'proxy-authorization', 'http2-settings', 'expect', 'host'])
 
 export interface HeaderRules {
-  /** Flat name, value, name, value … for the upstream. A promise only while an assertion is made. */
+  /** A flat list for the upstream: name, value, name, value … A promise only while an assertion is being signed. */
   outgoing(req: IncomingMessage, exchange: Authenticated, upstream: Upstream): string[] | Promise<string[]>
 }
 
@@ -27,10 +27,10 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
   const { identity } = config.headers
   const ours = new Set([identity.user, identity.email, identity.roles, identity.session].map((n) => foldName(n.toLowerCase())))
 
-  /** By lower-case name; the few names that clients really send are judged once. */
+  /** By lower-case name; memoized, because clients send few different names. */
   const ruleFor = memoize((name: string): 'dropped' | 'passed' | 'unless it holds a key' => {
     const folded = foldName(name)
-    // to CGI and WSGI Content_Length is Content-Length
+    // CGI and WSGI read Content_Length as Content-Length
     const isFraming = HOP_BY_HOP.has(folded) || (folded === 'content-length' && name !== folded)
     if (isFraming || ours.has(folded) || isReservedHeader(name)) return 'dropped'
     return folded === 'x-api-key' ? 'unless it holds a key' : 'passed'
@@ -44,17 +44,17 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
     const out = ['host', authority]
     for (let i = 0; i < rawHeaders.length; i += 2) {
       const name = rawHeaders[i]!.toLowerCase()
-      const fate = ruleFor(name)
+      const rule = ruleFor(name)
       if (
-        fate === 'dropped' ||
-        // one of ours is a credential, as Authorization is; any other is between client and upstream
-        (fate !== 'passed' && holdsApiKey(rawHeaders[i + 1]!) && !(forwardAuthorization && name === 'x-api-key')) ||
+        rule === 'dropped' ||
+        // a gateway API key is a credential, as Authorization is; other values of this field are between client and upstream
+        (rule !== 'passed' && holdsApiKey(rawHeaders[i + 1]!) && !(forwardAuthorization && name === 'x-api-key')) ||
         (requestHeaders.dropped.size > 0 && requestHeaders.dropped.has(foldName(name))) ||
         (name === 'authorization' && !forwardAuthorization)
       )
         continue
       if (name === 'tracestate' && trace === null) continue
-      // a client may not delete by Connection what frames the body
+      // Connection must not remove the field that frames the body
       if (named?.has(name) && name !== 'content-length') continue
       out.push(name, rawHeaders[i + 1]!)
     }
@@ -77,7 +77,7 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
   }
 }
 
-/** RFC 9110 §7.6.1: the fields that Connection names end here. Null when it names only the usual ones. */
+/** RFC 9110 §7.6.1: the fields that Connection names end here. Null when it names no others than the usual. */
 function connectionOptions(value: string): Set<string> | null {
   if (value === '' || value === 'keep-alive' || value === 'close') return null
   return new Set(
@@ -90,16 +90,16 @@ function connectionOptions(value: string): Set<string> | null {
 
 function pushOrigin(out: string[], req: IncomingMessage, { client, host }: Exchange): void {
   const { peer, viaTrustedProxy, isSecure, forwardedFor } = client
-  const told = viaTrustedProxy ? lastOf(req.headers['x-forwarded-host']) : undefined
+  const forwardedHost = viaTrustedProxy ? lastOf(req.headers['x-forwarded-host']) : undefined
   out.push('x-forwarded-for', forwardedFor ? `${forwardedFor}, ${peer}` : peer)
   out.push('x-forwarded-proto', isSecure ? 'https' : 'http')
-  out.push('x-forwarded-host', told ?? req.headers.host ?? host)
-  // RFC 9110 §7.6.3: who passed it on; no version
+  out.push('x-forwarded-host', forwardedHost ?? req.headers.host ?? host)
+  // RFC 9110 §7.6.3: names this gateway, without its version
   const before = viaTrustedProxy && req.headers.via ? `${req.headers.via}, ` : ''
   out.push('via', `${before}${req.httpVersion} portcullis`)
 }
 
-/** Of a list, what the nearest proxy put there. */
+/** The last item of a list: the nearest proxy added it. */
 const lastOf = (value: string | string[] | undefined): string | undefined =>
   String(value ?? '')
     .split(',')
@@ -108,13 +108,15 @@ const lastOf = (value: string | string[] | undefined): string | undefined =>
 
 const TRACEPARENT = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/
 
-/** W3C Trace Context: the client's trace goes on under a span of ours; without one, a new trace begins and its tracestate is dropped. */
+/**
+ * W3C Trace Context: the client's trace continues under a new span; without a valid trace, a new trace begins and tracestate is dropped.
+ */
 function pushTrace(out: string[], given: RegExpExecArray | null): void {
   const [, trace = randomHex(16), flags = '00'] = given ?? []
   out.push('traceparent', `00-${trace}-${randomHex(8)}-${flags}`)
 }
 
-/** From a pool: a system call for each id would cost more than the rest of the headers. */
+/** Random bytes come from a pool: a system call for each id would cost more than the rest of the headers. */
 const pool = Buffer.alloc(8192)
 let used = pool.length
 function randomHex(bytes: number): string {
@@ -128,20 +130,21 @@ function randomHex(bytes: number): string {
 
 const RESPONSE_HOP_BY_HOP = new Set<string>(CONNECTION_FIELDS)
 
-/** Of an upstream's answer. */
+/** The header section of an upstream's response. */
 export interface ResponseHead {
-  /** As Node's `writeHead` takes them: lower-case name, value, name, value … */
+  /** In the form of Node's `writeHead`: lower-case name, value, name, value … */
   fields: string[]
-  /** Of the body in bytes; null where it is not said. */
+  /** Of the body in bytes; null when the response does not declare it. */
   length: number | null
-  /** Transfer-Encoding as it came, in lower case; empty without one. */
+  /** Transfer-Encoding as received, in lower case; empty without the field. */
   coding: string
   contentType: string
 }
 
 /**
- * The upstream's fields as they came, less the connection's, edited as the route says, then our own. Read once: each field costs.
- * @param own lower-case name, value, name, value …: go over the upstream's
+ * The upstream's fields, less those of the connection, with the edits of the route; then the gateway's own fields. All in one pass, because
+ * each field costs time.
+ * @param own lower-case name, value, name, value …; they replace the upstream's fields
  */
 export function readResponse(raw: readonly (Buffer | string)[], own: readonly string[], edits: HeaderEdits): ResponseHead {
   const head: ResponseHead = { fields: [], length: null, coding: '', contentType: '' }
@@ -150,9 +153,9 @@ export function readResponse(raw: readonly (Buffer | string)[], own: readonly st
     const name = lowered(raw[i]!.toString('latin1'))
     if (name === 'connection') connection += `${raw[i + 1]!.toString('latin1')},`
     else if (name === 'transfer-encoding') head.coding += `${head.coding && ', '}${raw[i + 1]!.toString('latin1').toLowerCase()}`
-    // Vary grows: what the upstream varies on is still so under our CORS headers
+    // Vary is kept from both sides: the response depends on the upstream's fields and on those of CORS
     if (RESPONSE_HOP_BY_HOP.has(name) || edits.dropped.has(name) || (hasField(own, name) && name !== 'vary')) continue
-    // latin1: byte for byte, whatever the upstream meant by them
+    // latin1 keeps every byte, whatever encoding the upstream used
     const value = raw[i + 1]!.toString('latin1')
     if (name === 'content-length') head.length = Number(value)
     else if (name === 'content-type') head.contentType ||= value
@@ -177,12 +180,12 @@ function withoutNamed(fields: readonly string[], named: ReadonlySet<string>): st
   return left
 }
 
-/** In place. */
+/** Changes the list in place. */
 export function removeField(fields: string[], name: string): void {
   for (let i = 0; i < fields.length; i += 2) if (fields[i] === name) return void fields.splice(i, 2)
 }
 
-/** The few names that upstreams really send are turned once. */
+/** Memoized: upstreams send few different names. */
 const lowered = memoize((name: string) => name.toLowerCase(), MAX_REMEMBERED)
 
 function hasField(fields: readonly string[], name: string): boolean {

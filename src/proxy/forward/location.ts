@@ -1,32 +1,32 @@
-/** Where an upstream sends a client: its own address is none of the client's, and its paths may be others than ours. */
+/** Rewrites the locations in responses: an upstream's own address means nothing to the client, and its paths may differ from ours. */
 import { type Route, rewritePath } from '../routing/route-table.ts'
 
-/** Location and Content-Location (RFC 9110 §10.2.2) among these fields, in place. */
+/** Rewrites Location and Content-Location (RFC 9110 §10.2.2) among these fields, in place. */
 export function rewriteLocations(fields: string[], route: Route): void {
   for (let i = 0; i < fields.length; i += 2)
     if (fields[i] === 'location' || fields[i] === 'content-location') fields[i + 1] = publicLocation(fields[i + 1]!, route)
 }
 
 /**
- * In the client's terms: the upstream's own origin goes, and what `rewrite` did to the path is undone. What leads elsewhere, or could be read
- * in two ways, stays as it is.
+ * The location for the client: the upstream's own origin is removed, and the effect of `rewrite` on the path is undone. A location that
+ * leads elsewhere, or has two readings, stays unchanged.
  */
 function publicLocation(value: string, route: Route): string {
-  // browsers take \ for / and drop tabs
+  // browsers read \ as / and drop tabs
   if (/[\\\t]/.test(value)) return value
   const path = ownPath(value, route)
   if (path === null) return value
-  const told = undoRewrite(path, route) ?? path
-  // what is a path here must not become a host there
-  return told.startsWith('//') ? `/.${told}` : told
+  const location = undoRewrite(path, route) ?? path
+  // a path must not become a host
+  return location.startsWith('//') ? `/.${location}` : location
 }
 
-/** From the first `/` on, when the value leads to this route's upstreams; else null. */
+/** The part from the first `/` on, when the value leads to an upstream of this route; else null. */
 function ownPath(value: string, { upstreamHosts }: Route): string | null {
   const [, scheme = 'http', host, path] = /^(?:(https?):)?\/\/([^/?#]*)(.*)$/i.exec(value) ?? []
   if (host === undefined) return value.startsWith('/') ? value : null
-  const told = URL.canParse(`${scheme}://${host}`) ? new URL(`${scheme}://${host}`).host : ''
-  if (!upstreamHosts.has(told)) return null
+  const upstreamHost = URL.canParse(`${scheme}://${host}`) ? new URL(`${scheme}://${host}`).host : ''
+  if (!upstreamHosts.has(upstreamHost)) return null
   return path!.startsWith('/') ? path! : `/${path}`
 }
 

@@ -1,4 +1,4 @@
-/** An upstream's answer on its way to the client. Once it has begun, its only honest end is a whole one or a broken connection. */
+/** Relays an upstream's response to the client. Once begun, the response must end complete or with a broken connection. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TLSSocket } from 'node:tls'
 import { problem } from '../../platform/lib/errors.ts'
@@ -7,23 +7,23 @@ import { readResponse, removeField } from './headers.ts'
 import { rewriteLocations } from './location.ts'
 import type { StreamEnd } from './streams.ts'
 
-/** Fields of ours that go over the upstream's: lower-case name, value, name, value …; read when the answer begins. */
+/** Fields of the gateway that replace the upstream's: lower-case name, value, name, value …; read when the response begins. */
 export type OwnFields = () => string[]
 
-/** Where an answer goes, and what the caller decides about it. */
+/** The destination of a response, and the caller's decisions about it. */
 export interface Answer {
   response: ServerResponse
   ownFields: OwnFields
-  /** Called once, before the first byte: from here on the response is the upstream's. */
+  /** Called once, before the first byte: from here on the upstream's response is written. */
   begin(): void
-  /** Called at most once, with a Problem, while that can still be the answer. */
+  /** Called at most once, with a Problem, while the Problem can still be the response. */
   fail(error: Error): void
-  /** The answer is an event stream. @param end it must not go on @returns called when it is over @throws streams_exceeded */
+  /** For an endless response. @param end called when it must end @returns a function to call when it has ended @throws streams_exceeded */
   openStream(end: (reason: StreamEnd) => void): (reason: StreamEnd) => void
 }
 
 export interface ResponseRelay {
-  /** The client has been given a byte, or will be: a Problem can no longer be the answer. */
+  /** Bytes were written to the client, or will be: a Problem can no longer be the response. */
   hasBegun(): boolean
   /**
    * Writes the header section. @param endStream called when an event stream must not go on
@@ -34,12 +34,12 @@ export interface ResponseRelay {
   write(chunk: Buffer): boolean
   /** The body ends by a length or a last chunk, not by the end of the upstream's connection. */
   isDelimited(): boolean
-  /** The upstream has done its part. The client may take its time, or never read: the listener bounds that. */
+  /** The upstream has sent everything. The listener bounds how long the client may take to read it. */
   finish(): void
-  /** An event stream ends as if the upstream had ended it: the client comes back, and is judged anew. */
+  /** Ends an event stream as if the upstream had ended it: the client reconnects and is authenticated again. */
   finishStream(): void
   breakOff(): void
-  /** No more of it: an event stream gives back its place. */
+  /** Nothing more is relayed: an event stream gives back its slot. */
   close(reason: StreamEnd): void
 }
 
@@ -55,7 +55,7 @@ export function createResponseRelay(request: IncomingMessage, route: Route, answ
   function begin(status: number, raw: Buffer[], statusText: string, endStream: (reason: StreamEnd) => void): boolean {
     const { fields, coding, contentType, ...head } = readResponse(raw, answer.ownFields(), route.responseHeaders)
     if (coding !== '' && coding.trimEnd() !== 'chunked')
-      throw problem('upstream_invalid', { cause: `the transfer coding ${coding}, which nobody asked for` })
+      throw problem('upstream_invalid', { cause: `the transfer coding ${coding}, which the request did not ask for` })
     rewriteLocations(fields, route)
     length = head.length
     // RFC 9110 §8.6
@@ -66,9 +66,9 @@ export function createResponseRelay(request: IncomingMessage, route: Route, answ
     hasBegun = true
     answer.begin()
     response.writeHead(status, PLAIN_REASON.test(statusText) ? statusText : '', fields)
-    // RFC 9110 §8.6: these may tell the length of a body that does not come
+    // RFC 9110 §8.6: these may declare the length of a body that does not follow
     if (status === 304 || status === 204) return false
-    // an event stream's first byte may be long in coming; its headers are not to wait for it
+    // the first byte of an event stream may take long; its headers must not wait for it
     if (length === null) response.write(NOTHING)
     return true
   }
@@ -94,7 +94,7 @@ export function createResponseRelay(request: IncomingMessage, route: Route, answ
     },
     breakOff() {
       const { httpVersion, socket } = request
-      // to HTTP/1.0 without a length the end of the connection is a good end: it is reset
+      // HTTP/1.0 without a length treats the end of the connection as success: so the connection is reset
       if (httpVersion === '1.0' && length === null && !(socket as TLSSocket).encrypted) socket.resetAndDestroy()
       else response.destroy()
     },
@@ -102,15 +102,15 @@ export function createResponseRelay(request: IncomingMessage, route: Route, answ
   }
 }
 
-/** A body that comes whole and is no longer than this leaves as text behind its headers, in one write instead of a vector of two. */
+/** A complete body up to this length is sent as text together with its headers, in one write instead of a vector of two. */
 const SMALL_BYTES = 4096
 
-/** Unlike flushHeaders it writes the header section as Latin-1. */
+/** Unlike flushHeaders, writing this sends the header section as Latin-1. */
 const NOTHING = Buffer.alloc(0)
 
-/** Node refuses to write any other; RFC 9112 §4 lets a reason be dropped. */
+/** Node refuses to write any other reason phrase; RFC 9112 §4 lets a reason be dropped. */
 const PLAIN_REASON = /^[\t\x20-\x7e]*$/
 
-/** Answers without an end of their own. An event stream is whole after each event; of the others nobody could tell a cut from the end. */
+/** Responses without an end of their own. An event stream is complete after each event; in the others a cut looks like the end. */
 const EVENTS = /^text\/event-stream\b/i
 const ENDLESS = /^(multipart\/x-mixed-replace|application\/(x-)?(ndjson|jsonl|jsonlines|json-seq|stream\+json)|application\/grpc-web)/i

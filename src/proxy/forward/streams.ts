@@ -1,6 +1,6 @@
 /**
- * Open WebSockets and event streams. A request is judged once, a stream lives on: it is closed when its token expires or its session is
- * revoked, and nobody holds more than so many of them.
+ * Open WebSockets and event streams. A request is authenticated once, but a stream stays open: it is closed when its token expires or its
+ * session is revoked. The number of streams of each principal is bounded.
  */
 
 import type { Principal } from '../../identity/access/principal.ts'
@@ -12,13 +12,13 @@ import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Authenticated } from '../routing/exchange.ts'
 
 export type StreamKind = 'websocket' | 'sse'
-/** Why one ended; the label of `streams_closed_total`. */
+/** Why a stream ended; the label of `streams_closed_total`. */
 export type StreamEnd = 'client' | 'upstream' | 'refused' | 'idle' | 'expired' | 'revoked' | 'stopping'
 
 export interface Streams {
   /**
-   * @param end called at most once, when it must not go on
-   * @returns to be called when it is over, with who ended it
+   * @param end called at most once, when the stream must end
+   * @returns a function to call when the stream has ended, with the reason
    * @throws streams_exceeded
    */
   open(kind: StreamKind, exchange: Authenticated, end: (reason: StreamEnd) => void): (reason: StreamEnd) => void
@@ -40,7 +40,7 @@ interface Open {
 }
 
 const SWEEP_MS = 1000
-/** Revocations come in bursts: one look at all streams answers for many of them. */
+/** Revocations come in bursts: one pass over all streams serves many of them. */
 const REVOKED_SWEEP_MS = 50
 
 export function createStreams({ revocations, clock, metrics, maxOfOne }: StreamsDeps): Streams {
@@ -71,12 +71,12 @@ export function createStreams({ revocations, clock, metrics, maxOfOne }: Streams
       if (held >= maxOfOne) throw problem('streams_exceeded', { cause: `${held} streams`, headers: { 'retry-after': '5' } })
       counts.set(holder, held + 1)
       metrics.streamsOpen.inc({ kind })
-      let isTold = false
+      let isEnding = false
       const stream: Open = {
         principal,
         end(reason) {
-          if (isTold) return
-          isTold = true
+          if (isEnding) return
+          isEnding = true
           end(reason)
         },
       }

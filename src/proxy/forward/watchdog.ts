@@ -1,20 +1,22 @@
-/** The deadlines of one exchange with an upstream: of its response headers, of the whole exchange, and of a client that reads nothing. */
+/**
+ * The deadlines of one exchange with an upstream: for its response headers, for the whole exchange, and for a client that stops reading.
+ */
 import { memoize } from '../../platform/lib/memoize.ts'
 import type { Route } from '../routing/route-table.ts'
 import { createDeadlines, type Wait } from '../upstream/deadlines.ts'
 
 export interface Watchdog {
-  /** The upstream has all that it may wait for: its headers are due from now on. */
+  /** The upstream has everything that it may wait for: the deadline for its headers begins. */
   expectHeaders(): void
   headersCame(): void
-  /** The client takes nothing of the answer; undici's own deadline rests meanwhile. */
+  /** The client does not read the response; undici's own deadline is paused meanwhile. */
   clientStalls(): void
   clientReads(): void
-  /** Nothing is due any more. */
+  /** Ends all deadlines. */
   end(): void
 }
 
-/** @param giveUp called when a deadline has passed, with the reason for the log */
+/** @param giveUp called when a deadline has passed, with the cause for the log */
 export function createWatchdog({ totalMs, headersMs, idleMs }: Route['timeouts'], giveUp: (cause: string) => void): Watchdog {
   const deadlines = deadlinesOf(headersMs)
   const total = totalMs > 0 ? setTimeout(() => giveUp(`not done in totalMs = ${totalMs}`), totalMs) : undefined
@@ -45,5 +47,5 @@ export function createWatchdog({ totalMs, headersMs, idleMs }: Route['timeouts']
   }
 }
 
-/** Routes with the same headersMs share them. */
+/** Routes with the same headersMs share a list. */
 const deadlinesOf = memoize(createDeadlines)

@@ -1,4 +1,4 @@
-/** As much of the WebSocket framing (RFC 6455 §5.2) as is needed to say something between two frames of others. */
+/** The part of the WebSocket framing (RFC 6455 §5.2) that is needed to insert control frames between the frames of a peer. */
 import { randomBytes } from 'node:crypto'
 
 const CLOSE = 0x8
@@ -8,7 +8,7 @@ const MASKED = 0x80
 
 /** Follows a stream of frames without keeping a byte of their payloads. */
 export interface FrameReader {
-  /** Follows `chunk`. @returns how much of it was followed: all, or up to the end of the first frame in it when `stopAtEnd` */
+  /** Follows `chunk`. @returns the bytes followed: all, or with `stopAtEnd` up to the end of the first frame */
   follow(chunk: Buffer, stopAtEnd?: boolean): number
   /** The next byte begins a frame. */
   isBetween(): boolean
@@ -23,7 +23,7 @@ export function createFrameReader(): FrameReader {
   let payloadLeft = 0
   let hasClosed = false
 
-  /** Zero while the header is not whole. */
+  /** Zero while the header is incomplete. */
   function headSize(): number {
     if (headLength < 2) return 0
     const length = head[1]! & 0x7f
@@ -60,7 +60,7 @@ export function createFrameReader(): FrameReader {
   }
 }
 
-/** @param isMasked as clients must, and servers must not (§5.3) */
+/** @param isMasked true towards a server, false towards a client (§5.3) */
 export const closeFrame = (code: number, reason: string, isMasked: boolean): Buffer => {
   const payload = Buffer.alloc(2 + Buffer.byteLength(reason))
   payload.writeUInt16BE(code)

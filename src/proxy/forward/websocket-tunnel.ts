@@ -1,46 +1,46 @@
 /**
- * Two sockets joined into one WebSocket. Bytes pass as they came; a side is read only as fast as the other takes, so that nothing grows here.
- * Of the frames only their ends are looked for: between two of them a ping can be said, and a close. The pong that answers our ping reaches the
- * other side, where it is one that nobody asked for, as RFC 6455 §5.5.3 allows.
+ * Joins two sockets into one WebSocket. Bytes pass unchanged. A side is read only as fast as the other side accepts, so memory use is
+ * bounded. The tunnel parses frames only to find their ends: between two frames it can insert a ping or a close. The pong that answers our
+ * ping reaches the other side as an unsolicited pong, which RFC 6455 §5.5.3 allows.
  */
 import type { Socket } from 'node:net'
 import type { StreamEnd } from './streams.ts'
 import { closeFrame, createFrameReader, type FrameReader, pingFrame } from './websocket-frames.ts'
 
-/** RFC 6455 §7.4: 1001 is going away; 4000 to 4999 are for agreement, and 4401 says what 401 does. */
+/** RFC 6455 §7.4: 1001 means going away. 4000 to 4999 are for private use; 4401 means the same as HTTP 401. */
 const CLOSE_CODES: Partial<Record<StreamEnd, [code: number, reason: string]>> = {
   expired: [4401, 'token expired'],
   revoked: [4401, 'token revoked'],
   idle: [1001, 'no sign of life'],
 }
 const GOING_AWAY: [code: number, reason: string] = [1001, 'going away']
-/** For the peers to answer a close. */
+/** Time for the peers to answer a close. */
 const CLOSING_MS = 1000
 
 /** One direction. */
 interface Flow {
   from: Socket
   to: Socket
-  /** RFC 6455 §5.3: what goes to a server is masked. */
+  /** RFC 6455 §5.3: frames to a server are masked. */
   isMasked: boolean
   frames: FrameReader
-  /** To be said at the end of the frame that is passing. */
+  /** Sent at the end of the frame that is passing. */
   close: Buffer | null
   /** Nothing more passes. */
   isCut: boolean
-  /** `from` has sent, or read, something since the last look. */
+  /** `from` has sent, or read, something since the last check. */
   isAlive: boolean
   wasPinged: boolean
 }
 
 /**
- * @param idleMs a side that was silent for so long is pinged, and given up after as long again
- * @param done called once, when both are gone, with who ended it
- * @returns ends it from here: a close frame to both sides, at the end of the frames that are passing
+ * @param idleMs a side that is silent for this time is pinged; after the same time again without a sign of life, the tunnel ends
+ * @param done called once, when both sockets are closed, with the reason
+ * @returns ends the tunnel: sends a close frame to both sides, at the end of the frames that are passing
  */
 export function joinSockets(
-  client: Socket,
-  upstream: Socket,
+  clientSocket: Socket,
+  upstreamSocket: Socket,
   idleMs: number,
   done: (reason: StreamEnd) => void,
 ): (reason: StreamEnd) => void {
@@ -54,7 +54,7 @@ export function joinSockets(
     isAlive: true,
     wasPinged: false,
   })
-  const [up, down] = [flow(client, upstream, true), flow(upstream, client, false)]
+  const [up, down] = [flow(clientSocket, upstreamSocket, true), flow(upstreamSocket, clientSocket, false)]
   let endedBy: StreamEnd | null = null
   let closing: NodeJS.Timeout | undefined
   const watch = setInterval(look, idleMs).unref()
@@ -71,7 +71,7 @@ export function joinSockets(
     flow.isCut = true
     if (!flow.frames.hasClosed() && flow.to.writable) flow.to.write(flow.close!)
     flow.to.end()
-    // read on: the answer to the close, and the end, are still to come
+    // keep reading: the answer to the close frame, and the end, are still to come
     flow.from.resume()
   }
 
@@ -83,17 +83,17 @@ export function joinSockets(
       flow.close = closeFrame(code, text, flow.isMasked)
       if (flow.frames.isBetween()) cut(flow)
     }
-    // sooner than a half-close before it would have had it
+    // a half-close may have set a longer timer: replace it
     clearTimeout(closing)
     closing = undefined
     giveUpAfter(CLOSING_MS)
   }
 
-  /** A frame may have no end, and a peer no answer. */
+  /** A frame may never end, and a peer may never answer. */
   function giveUpAfter(ms: number): void {
     closing ??= setTimeout(() => {
-      client.destroy()
-      upstream.destroy()
+      clientSocket.destroy()
+      upstreamSocket.destroy()
     }, ms)
   }
 
@@ -102,7 +102,7 @@ export function joinSockets(
       [up, down],
       [down, up],
     ] as const) {
-      // what we hold up ourselves cannot be heard
+      // while we pause a side, its silence means nothing
       if (flow.isAlive || flow.from.isPaused()) {
         flow.isAlive = false
         flow.wasPinged = false
@@ -119,7 +119,7 @@ export function joinSockets(
   let gone = 0
   for (const flow of [up, down]) {
     const { from, to } = flow
-    // a peer that vanished without a word
+    // finds a peer that vanished without closing the connection
     from.setKeepAlive(true, 30_000)
     from.on('data', (chunk: Buffer) => pass(flow, chunk))
     from.on('drain', () => {
@@ -129,16 +129,16 @@ export function joinSockets(
     const ended = () => {
       endedBy ??= flow === up ? 'client' : 'upstream'
       if (!flow.isCut) to.end()
-      // a WebSocket knows no half-close: the other side has as long to say goodbye
+      // a WebSocket has no half-close: the other side gets the same time to close
       giveUpAfter(idleMs)
     }
-    // while the upstream was asked a client may have said all that it has to say
+    // the client may have ended its side while the handshake was going on
     if (from.readableEnded) ended()
     else from.on('end', ended)
     from.on('error', () => from.destroy())
     from.on('close', () => {
       endedBy ??= flow === up ? 'client' : 'upstream'
-      // what has been passed is still written out, as long as it is taken
+      // bytes that have passed are still written out, as long as the peer reads
       to.destroySoon()
       giveUpAfter(idleMs)
       if (++gone < 2) return
@@ -148,7 +148,7 @@ export function joinSockets(
     })
     from.resume()
   }
-  // it may have left while the upstream was asked
-  for (const side of [client, upstream]) if (side.destroyed) side.emit('close')
+  // a socket may have closed during the handshake
+  for (const side of [clientSocket, upstreamSocket]) if (side.destroyed) side.emit('close')
   return end
 }

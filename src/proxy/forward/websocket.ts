@@ -1,6 +1,6 @@
 /**
- * A WebSocket after everything that any other request has to pass. The upstream is asked first: the client gets its 101 only when the upstream
- * has given one, with the upstream's choice of subprotocol and extensions. Then bytes pass as they are (websocket-tunnel.ts).
+ * A WebSocket, after all stages of an ordinary request. The upstream is asked first: the client gets its 101 only after the upstream has
+ * sent one, with the upstream's choice of subprotocol and extensions. Then bytes pass unchanged (websocket-tunnel.ts).
  */
 import http, { type ClientRequest, type IncomingMessage } from 'node:http'
 import https from 'node:https'
@@ -24,16 +24,16 @@ export interface BridgeDeps {
   streams: Streams
 }
 
-/** Resolves when the stream is over, or its refusal passed on; rejects with a Problem before anything was answered. */
+/** Resolves when the stream has ended, or its refusal was relayed; rejects with a Problem before anything was answered. */
 export type BridgeWebSocket = (
   request: FastifyRequest,
   reply: FastifyReply,
   exchange: Authenticated,
-  /** Fields of ours that go over those of a refusal. */
+  /** Fields of the gateway that replace those of a refusal. */
   ownFields: OwnFields,
 ) => Promise<void>
 
-/** What the upstream made of a handshake. */
+/** The upstream's answer to a handshake. */
 type Handshake =
   | { isAccepted: true; response: IncomingMessage; socket: Socket; head: Buffer }
   | { isAccepted: false; response: IncomingMessage; ask: ClientRequest }
@@ -41,28 +41,28 @@ type Handshake =
 export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDeps): BridgeWebSocket {
   return async ({ raw }, reply, exchange, ownFields) => {
     const { route } = exchange
-    const client = raw.socket
+    const clientSocket = raw.socket
     let reason: StreamEnd = 'refused'
     let end = (why: StreamEnd) => {
       reason = why
-      client.destroy()
+      clientSocket.destroy()
     }
-    // counted from here on: a handshake that hangs is held, too
+    // counted from here on: a pending handshake counts too
     const over = streams.open('websocket', exchange, (why) => end(why))
     let slot: UpstreamSlot | undefined
     try {
-      slot = await upstreams.enter(route, client)
+      slot = await upstreams.enter(route, clientSocket)
       const answer = await shakeHands(raw, exchange, slot)
       reply.hijack()
       if (!answer.isAccepted) return await passRefusal(answer, reply, route, ownFields())
-      accept(client, answer, reply, exchange)
+      accept(clientSocket, answer, reply, exchange)
       reason = await new Promise((resolve) => {
-        end = joinSockets(client, answer.socket, route.timeouts.idleMs, resolve)
+        end = joinSockets(clientSocket, answer.socket, route.timeouts.idleMs, resolve)
       })
-      // detached from its socket the response no longer hears that it is over
+      // the response is detached from its socket and no longer sees its end
       reply.raw.emit('close')
     } catch (error) {
-      if (!client.destroyed) throw error
+      if (!clientSocket.destroyed) throw error
       if (reason === 'refused') reason = 'client'
       if (!reply.sent) reply.hijack()
     } finally {
@@ -74,7 +74,7 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
   async function shakeHands(raw: IncomingMessage, exchange: Authenticated, { upstream, report }: UpstreamSlot): Promise<Handshake> {
     const { route, target } = exchange
     const fields = await headers.outgoing(raw, exchange, upstream)
-    // its end is heard from here on
+    // from here on a listener watches for the end of the socket
     if (raw.socket.destroyed) throw problem('request_malformed', { cause: 'the client left' })
     exchange.upstream = { name: upstream.name, origin: upstream.origin, askedAt: systemClock.steady() }
     const { isTls, host, port } = upstream.address
@@ -115,7 +115,7 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
         socket.on('error', () => socket.destroy())
         if (!isAccepted) {
           socket.destroy()
-          return refuse(problem('upstream_invalid', { cause: `a switch to ${response.headers.upgrade}` }))
+          return refuse(problem('upstream_invalid', { cause: `an upgrade to ${response.headers.upgrade}` }))
         }
         settle()
         report(true)
@@ -136,49 +136,49 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
   }
 }
 
-/** 101 to the client, in the upstream's words; the socket is a WebSocket from here on. */
+/** Sends the upstream's 101 to the client; the socket is a WebSocket from here on. */
 function accept(
-  client: Socket,
+  clientSocket: Socket,
   { response, head, socket }: Handshake & { isAccepted: true },
   reply: FastifyReply,
   exchange: Authenticated,
 ): void {
-  reply.raw.detachSocket(client)
-  // silence is the tunnel's to judge
-  client.setTimeout(0)
+  reply.raw.detachSocket(clientSocket)
+  // the tunnel has its own idle timeout
+  clientSocket.setTimeout(0)
   reply.raw.statusCode = 101
   const own = ['connection', 'Upgrade', 'upgrade', 'websocket', 'x-request-id', exchange.requestId]
   const { fields } = readResponse(response.rawHeaders, own, NO_EDITS)
   const lines = fields.flatMap((name, i) => (i % 2 === 0 ? [`${name}: ${fields[i + 1]}`] : []))
-  client.write(`${['HTTP/1.1 101 Switching Protocols', ...lines].join('\r\n')}\r\n\r\n`, 'latin1')
-  // frames that came with the upstream's 101 are its first
+  clientSocket.write(`${['HTTP/1.1 101 Switching Protocols', ...lines].join('\r\n')}\r\n\r\n`, 'latin1')
+  // bytes that came with the upstream's 101 are its first frames
   if (head.length) socket.unshift(head)
 }
 
-/** The upstream says no: its answer is the client's. */
+/** The upstream refuses the handshake: the client gets its response. */
 function passRefusal(
   { response, ask }: Handshake & { isAccepted: false },
   reply: FastifyReply,
   route: Route,
   own: string[],
 ): Promise<void> {
-  const client = reply.request.raw.socket
+  const clientSocket = reply.request.raw.socket
   if (!own.includes('connection')) own.push('connection', 'close')
   const { fields } = readResponse(response.rawHeaders, own, route.responseHeaders)
   rewriteLocations(fields, route)
   return new Promise((resolve) => {
-    const late = route.timeouts.totalMs > 0 ? setTimeout(() => client.destroy(), route.timeouts.totalMs) : undefined
+    const late = route.timeouts.totalMs > 0 ? setTimeout(() => clientSocket.destroy(), route.timeouts.totalMs) : undefined
     const over = () => {
       clearTimeout(late)
       ask.destroy()
       resolve()
     }
-    if (client.destroyed) return over()
-    client.once('close', over)
-    response.on('error', () => client.destroy())
+    if (clientSocket.destroyed) return over()
+    clientSocket.once('close', over)
+    response.on('error', () => clientSocket.destroy())
     ask.setTimeout(route.timeouts.idleMs, () => ask.destroy())
-    // once all of it has come, what the client does not read has this bound alone
-    client.setTimeout(route.timeouts.idleMs)
+    // once the whole response has come, only this timeout bounds a client that does not read
+    clientSocket.setTimeout(route.timeouts.idleMs)
     reply.raw.writeHead(response.statusCode!, fields)
     response.pipe(reply.raw)
   })

@@ -1,4 +1,4 @@
-/** What a schema cannot say: rules between settings. Problems stop the start; warnings are told. */
+/** Rules between settings, which a schema cannot express. Problems stop the start; warnings are logged. */
 import { BlockList, isIP } from 'node:net'
 import { createRoles } from '../../identity/users/roles.ts'
 import { nearest } from '../../platform/config/nearest.ts'
@@ -48,10 +48,10 @@ function checkAddresses({ server, tokens, cors, headers }: Config, problems: Fin
   }
 }
 
-/** Of the connection, and of the message on it. */
+/** Fields of the connection and of the message framing. */
 const FRAMING_NAMES = new Set<string>([...CONNECTION_FIELDS, 'proxy-authorization', 'content-length', 'expect', 'host'])
 
-/** What upstreams get from us, whatever the client sent. */
+/** The gateway sets these for upstreams, whatever the client sent. */
 const SET_BY_US = new Set([
   'x-auth-assertion',
   'x-forwarded-for',
@@ -62,7 +62,7 @@ const SET_BY_US = new Set([
   'traceparent',
 ])
 
-/** Names that mean something else already. */
+/** Names that already have another meaning. */
 const RESERVED_NAMES = new Set([
   ...FRAMING_NAMES,
   ...SET_BY_US,
@@ -90,13 +90,13 @@ const RESERVED_NAMES = new Set([
 function checkTransport({ server, tokens, routes }: Config, problems: Finding[], warnings: Finding[]): void {
   const isPublicHttps = server.publicUrl.startsWith('https:')
   if (server.tls?.redirectPort !== undefined && !isPublicHttps)
-    problems.push({ path: ['server', 'tls', 'redirectPort'], message: 'needs a server.publicUrl of https, to which it sends clients' })
+    problems.push({ path: ['server', 'tls', 'redirectPort'], message: 'needs a server.publicUrl of https, the target of its redirects' })
   if (server.httpsOnly && !isPublicHttps)
-    problems.push({ path: ['server', 'httpsOnly'], message: 'needs a server.publicUrl of https, to which it sends clients' })
+    problems.push({ path: ['server', 'httpsOnly'], message: 'needs a server.publicUrl of https, the target of its redirects' })
   else if (server.httpsOnly && !server.tls && !server.trustedProxies.length)
     problems.push({
       path: ['server', 'httpsOnly'],
-      message: 'nothing would be https: set server.tls, or name the balancer in server.trustedProxies',
+      message: 'no request would use https: set server.tls, or name the balancer in server.trustedProxies',
     })
   routes.forEach((route, i) => {
     if (route.headers.assertion && tokens.algorithm === 'HS256')
@@ -107,7 +107,7 @@ function checkTransport({ server, tokens, routes }: Config, problems: Finding[],
     route.upstream.forEach((upstream, j) => {
       if (typeof upstream === 'string' || !upstream.tls) return
       const path = ['routes', i, 'upstream', j, 'tls']
-      if (!upstream.url.startsWith('https:')) warnings.push({ path, message: `is of no use for ${upstream.url}` })
+      if (!upstream.url.startsWith('https:')) warnings.push({ path, message: `has no effect for ${upstream.url}` })
       if ((upstream.tls.cert === undefined) !== (upstream.tls.key === undefined))
         problems.push({ path, message: 'cert and key go together' })
     })
@@ -119,12 +119,12 @@ function checkMail({ mail, auth }: Config, problems: Finding[], warnings: Findin
   if (mail.url !== undefined && !isMailServer(mail.url))
     problems.push({
       path,
-      message: 'is no address of a mail server: what stands for user and password is percent-encoded, such as %40 for @',
+      message: 'is not the address of a mail server: user and password must be percent-encoded, such as %40 for @',
     })
   if (mail.url === undefined && auth.emailVerification === 'required')
     warnings.push({ path, message: 'is not set: links that prove an address are only written to files, in database.dataDir/outbox' })
   if (mail.startTls !== undefined && mail.url?.startsWith('smtps:'))
-    warnings.push({ path: ['mail', 'startTls'], message: 'is of no use for smtps://, which is TLS from the start' })
+    warnings.push({ path: ['mail', 'startTls'], message: 'has no effect for smtps://, which uses TLS from the start' })
 }
 
 function isMailServer(text: string): boolean {
@@ -137,7 +137,7 @@ function isMailServer(text: string): boolean {
   }
 }
 
-/** What a route may not set or remove: the connection's own fields, and what the gateway vouches for. */
+/** Fields that a route may not set or remove: those of the connection, and those that the gateway vouches for. */
 function checkHeaderEdits({ headers, routes }: Config, problems: Finding[]): void {
   const { unverifiedEmail: _, ...identity } = headers.identity
   const vouched = new Set(Object.values(identity).map((name) => foldName(name.toLowerCase())))
@@ -151,11 +151,11 @@ function checkHeaderEdits({ headers, routes }: Config, problems: Finding[]): voi
         const path = ['routes', i, 'headers', side, key]
         const isFraming = FRAMING_NAMES.has(side === 'request' ? folded : lower)
         if (isHostOfRequest && readHost(set[name]) === null)
-          problems.push({ path, message: `${JSON.stringify(set[name])} is no host, such as orders.internal or orders.internal:8080` })
+          problems.push({ path, message: `${JSON.stringify(set[name])} is not a host such as orders.internal or orders.internal:8080` })
         else if ((isFraming && !isHostOfRequest) || (side === 'request' && (vouched.has(folded) || SET_BY_US.has(folded))))
           problems.push({ path, message: `${name} is set by the gateway alone` })
         else if (side === 'request' && key === 'remove' && isReservedHeader(lower))
-          problems.push({ path, message: `${name} of a client never passes: there is nothing to remove` })
+          problems.push({ path, message: `${name} is never passed on from a client: there is nothing to remove` })
       }
     }
   })
@@ -195,8 +195,7 @@ function checkNetworks({ server, limits, routes }: Config, problems: Finding[], 
     })
   }
   server.trustedProxies.forEach((text, i) => {
-    if (/\/0+$/.test(text))
-      warnings.push({ path: ['server', 'trustedProxies', i], message: 'believes whatever any client says of its own address' })
+    if (/\/0+$/.test(text)) warnings.push({ path: ['server', 'trustedProxies', i], message: 'trusts the address that any client claims' })
   })
   if (server.trustedProxies.length || problems.length) return
   const near = new BlockList()
@@ -246,16 +245,16 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
     const at = ['routes', i]
     for (const [j, name] of (route.limits ?? []).entries()) known(name, [...at, 'limits', j])
     if (seen.has(route.name))
-      problems.push({ path: [...at, 'name'], message: `${route.name} names routes[${seen.get(route.name)}] already` })
+      problems.push({ path: [...at, 'name'], message: `${route.name} is already the name of routes[${seen.get(route.name)}]` })
     seen.set(route.name, i)
     for (const [j, upstream] of route.upstream.entries()) {
       const url = typeof upstream === 'string' ? upstream : upstream.url
       if (!URL.canParse(url))
         problems.push({ path: [...at, 'upstream', j], message: `must be an origin such as http://orders:3000, not ${JSON.stringify(url)}` })
-      else if (new URL(url).port === '0') problems.push({ path: [...at, 'upstream', j], message: 'port 0 is no place to connect to' })
+      else if (new URL(url).port === '0') problems.push({ path: [...at, 'upstream', j], message: 'port 0 cannot be connected to' })
     }
     if (AMBIGUOUS.test(route.match.path)) problems.push({ path: [...at, 'match', 'path'], message: 'must not hold // or dot segments' })
-    // it would be another path to the upstream than the one that is judged here
+    // the upstream would read another path than the path that is authorised here
     if (route.rewrite && AMBIGUOUS.test(route.rewrite.prefix))
       problems.push({ path: [...at, 'rewrite', 'prefix'], message: 'must not hold // or dot segments' })
     for (const method of route.match.methods ?? []) {
@@ -283,7 +282,7 @@ function checkRoutes(config: Config, problems: Finding[], warnings: Finding[]): 
     if (folded === prefix || folded.startsWith(`${prefix}/`) || OWN_EXACT.includes(folded)) {
       warnings.push({
         path: [...at(route), 'path'],
-        message: `${route.path} is a path of our own, which wins: this route is never reached`,
+        message: `${route.path} is a path of the gateway itself, which takes precedence: this route is never reached`,
       })
     }
     for (const other of table.routes.slice(0, i)) {
@@ -306,7 +305,7 @@ function checkRoutes(config: Config, problems: Finding[], warnings: Finding[]): 
 
 const overlap = (a: Route['methods'], b: Route['methods']) => a === null || b === null || [...a].some((m) => b.has(m))
 
-/** A client path by which the laxer route reaches an upstream path that the stricter one guards, or null. */
+/** A client path by which the laxer route reaches an upstream path that the stricter route guards, or null. */
 function backDoor(table: RouteTable, lax: Route, strict: Route): string | null {
   const shares = lax.servers.some(({ origin }) => strict.servers.some((s) => s.origin === origin))
   if (!shares || !overlap(lax.methods, strict.methods)) return null

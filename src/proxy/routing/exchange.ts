@@ -1,6 +1,6 @@
 /**
- * What is known of one request while it passes the pipeline; the observer reads it once more at the end. One object for the whole life of the
- * request: each stage adds to it, and the narrower types say what a stage may rely on.
+ * What is known of one request while it passes the pipeline. The observer reads it again at the end. One object serves the whole request:
+ * each stage adds to it, and the narrower types state what a stage may rely on.
  */
 import type { IncomingMessage } from 'node:http'
 import type { Principal } from '../../identity/access/principal.ts'
@@ -15,19 +15,19 @@ export interface Exchange extends IdentifiedContext {
   host: string
   /** Null when the target was refused. */
   target: Target | null
-  /** Why the request's head was refused; the first stage throws it. */
+  /** Why the head of the request was refused. The first stage throws it. */
   refusal: Problem | null
   /** The node of the route table that the path leads to; null when there is none. */
   node: RouteNode | null
-  /** Null until the pipeline has found it. */
+  /** Null until the pipeline has found the route. */
   route: Route | null
   decisions: Decision[]
-  /** The upstream that was asked last. */
+  /** The upstream to which the request was sent last. */
   upstream: AskedUpstream | null
   /** The client waits for 100 Continue. */
   expectsContinue: boolean
   isUpgrade: boolean
-  /** Called when the answer is over, or the client has left. */
+  /** Called when the response has ended, or the client has left. */
   onClosed: (() => void) | null
 }
 
@@ -39,7 +39,7 @@ export interface AskedUpstream {
   askedAt: number
 }
 
-/** The head was read, and holds nothing that two readers could read in two ways. */
+/** The head was read. It holds nothing that two parsers could read in two ways. */
 export interface Received extends Exchange {
   target: Target
   refusal: null
@@ -50,7 +50,7 @@ export interface Routed extends Received {
   route: Route
 }
 
-/** The credential was judged. Null: the request brought none. */
+/** The credential was checked. Null: the request has no credential. */
 export interface Authenticated extends Routed {
   principal: Principal | null
 }

@@ -3,13 +3,13 @@ import type { Received } from './exchange.ts'
 import { FORM_TEXTS, type Route, routesFor } from './route-table.ts'
 
 /**
- * The longest path has won already. Its methods decide, never those of a shorter route.
- * @param ownMethods methods of our own endpoint at a path; none where there is none
+ * Chooses by method among the routes of the longest matching path. Routes of a shorter path are never tried.
+ * @param ownMethods methods of the gateway's own endpoint at a path; empty when there is none
  * @throws route_not_found, method_not_allowed, target_ambiguous
  */
 export function matchRoute({ node, target }: Received, method: string, ownMethods: (path: string) => string[]): Route {
   if (node?.own) {
-    // Fastify has what it serves; what comes here is another method, or nothing
+    // Fastify serves the gateway's own endpoints; here the method is another, or there is no endpoint
     const allow = ownMethods(target.path)
     throw allow.length ? problem('method_not_allowed', { headers: { allow: allow.join(', ') } }) : problem('route_not_found')
   }

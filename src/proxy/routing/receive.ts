@@ -1,4 +1,4 @@
-/** The first look at a request, before Fastify routes it: its head is read strictly, and its target is looked up. */
+/** The first look at a request, before Fastify routes it: reads the head strictly and looks up the target. */
 import { randomUUID } from 'node:crypto'
 import { type IncomingMessage, METHODS } from 'node:http'
 import { hasTwoCredentials } from '../../identity/access/request-credentials.ts'
@@ -10,11 +10,11 @@ import type { Exchange } from './exchange.ts'
 import { matchTarget, readHost, readTarget, repeatedField } from './request-target.ts'
 import type { RouteTable } from './route-table.ts'
 
-/** All that Node knows, but CONNECT, which would be a tunnel, and TRACE, which shows our headers to the client. */
+/** All methods that Node knows, except CONNECT (a tunnel) and TRACE (shows our headers to the client). */
 export const PROXIED_METHODS: readonly string[] = METHODS.filter((m) => m !== 'CONNECT' && m !== 'TRACE')
 const KNOWN = new Set(PROXIED_METHODS)
 
-/** Characters of a request target; a longer one answers 414. */
+/** Characters of a request target; a longer target answers 414. */
 const MAX_TARGET = 8192
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/
 
@@ -25,7 +25,7 @@ export interface ReceiveDeps {
   maxHeaders: number
 }
 
-/** Makes the exchange of a request and attaches it. Never throws: what is wrong becomes `refusal`. */
+/** Makes the exchange of a request and attaches it. Never throws: an error becomes `refusal`. */
 export type Receive = (req: IncomingMessage) => Exchange
 
 export const createReceive =

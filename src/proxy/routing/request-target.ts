@@ -1,7 +1,7 @@
 /**
- * One strict reading of the request target and of Host, before routing. It rejects and never repairs: what is authorised is,
- * byte for byte, what is forwarded. A path that some kind of server could read in another way is refused, unless its route
- * opts in to that form and every other reading still leads to the same route.
+ * One strict reading of the request target and of Host, before routing. It rejects and never repairs: the bytes that are authorised are the
+ * bytes that are forwarded. A path that some server could read in another way is refused, unless its route allows that form and every other
+ * reading still leads to the same route.
  */
 import { memoize } from '../../platform/lib/memoize.ts'
 import { FORMS, type RouteNode, type RouteTable } from './route-table.ts'
@@ -15,16 +15,16 @@ export interface Target {
   folded: string
   /** Bits of FORMS that occur. */
   forms: number
-  /** Servers of some kind may read the path in another way: the same-route rule is to be held. */
+  /** Some servers may read the path in another way: the same-route rule applies. */
   hasReadings: boolean
 }
 
-/** RFC 3986 pchar without `;` and `%`, plus `/`: a path of these alone has one reading, apart from `//` and dot segments. */
+/** RFC 3986 pchar without `;` and `%`, plus `/`: a path of only these has one reading, apart from `//` and dot segments. */
 const PLAIN = /^\/[A-Za-z0-9\-._~!$&'()*+,=:@/]*$/
-/** `new URL` takes %2e for a dot, whatever else was decoded before. */
+/** `new URL` reads %2e as a dot, even after earlier decoding. */
 const DOT_SEGMENT = /(?:^|\/)(?:\.|%2e){1,2}(?:\/|$)/i
 const CONTROL = /[\x00-\x1f\x7f]/
-/** Windows drops dots and blanks at the end of a name. */
+/** Windows drops dots and spaces at the end of a name. */
 const TRAILING_DOT = /\.(?:\/|$)/
 const QUERY_REFUSED = /[\x00-\x20\x7f#]/
 const PATH_REFUSED = /[^\x21-\x7e]|[\\#?]/
@@ -44,7 +44,7 @@ export function readTarget(url: string): Target | string {
     if (PATH_REFUSED.test(path)) return 'a control, a blank, a non-ASCII byte, \\ or # in the path'
     if (MALFORMED_ESCAPE.test(path)) return 'a % without two hex digits in the path'
     if (ESCAPE_REFUSED.test(path)) return 'an encoded control or an encoded \\ in the path'
-    // RFC 3629 §3: lenient decoders turn overlong forms into ASCII; Fastify's router would refuse the others without a reason
+    // RFC 3629 §3: lenient decoders turn overlong forms into ASCII; Fastify's router would refuse the rest without a reason
     if (!isUtf8(path)) return 'escapes that are no UTF-8, or overlong UTF-8, in the path'
     if (/%2f/i.test(path)) forms |= FORMS.encodedSlash
     if (/%25[0-9a-f]{2}/i.test(path)) forms |= FORMS.percent
@@ -57,8 +57,8 @@ export function readTarget(url: string): Target | string {
 }
 
 /**
- * The same-route rule: all that servers make of the path (see `readings`), without regard to case, leads to the same node of the table and
- * holds no dot segment.
+ * The same-route rule: every reading of the path (see `readings`), compared without case, leads to the same node of the table and holds no
+ * dot segment.
  * @returns the node, null when nothing matches, or the reason for the refusal.
  */
 export function matchTarget(table: RouteTable, host: string, target: Target): RouteNode | null | string {
@@ -71,21 +71,24 @@ export function matchTarget(table: RouteTable, host: string, target: Target): Ro
     if (CONTROL.test(form)) return 'an encoded control in the path'
     if (DOT_SEGMENT.test(form)) return 'a dot segment in an encoded form of the path'
     if (table.find(host, form.toLowerCase()) !== node) return 'another reading of the path leads to another route'
-    // without the prefix it would be a host, as in the NORMALIZATIONS
+    // without its prefix, a path that begins with // would begin with a host (see NORMALIZATIONS)
     if (becomesRoot && form.startsWith('//', node!.folded.length)) return 'the path would begin with // once its prefix is rewritten'
   }
   return node
 }
 
-/** An ordinary path has two or three. Each costs time, so a path made to have many is refused. */
+/** An ordinary path has two or three. Each reading costs time, so a path with many is refused. */
 const MAX_READINGS = 32
 
-/** The path decoded up to twice and, before, between and after that, changed by any of the NORMALIZATIONS in any order. Null: too many. */
+/**
+ * The path decoded up to twice. Before, between and after the decodings, any of the NORMALIZATIONS is applied in any order.
+ * Null: there are too many readings.
+ */
 function readings(path: string): Set<string> | null {
   const all = new Set<string>()
   let level = new Set([path])
   for (let decodings = 0; level.size > 0; decodings++) {
-    // the loop comes to what is added while it runs
+    // the loop also visits what is added while it runs
     for (const form of level) {
       all.add(form)
       if (all.size > MAX_READINGS) return null
@@ -100,32 +103,34 @@ function readings(path: string): Set<string> | null {
   return all
 }
 
-/** What servers do to a path. */
+/** Changes that servers make to a path. */
 const NORMALIZATIONS: ((path: string) => string)[] = [
-  // decode before they look for the query
+  // some servers decode before they look for the query
   (p) => p.replace(/[?#].*$/s, ''),
   (p) => p.replaceAll('\\', '/'),
   (p) => p.replace(/;[^/]*/g, ''),
   (p) => p.replace(/\/{2,}/g, '/'),
   // RFC 3986 §4.2: a reference that begins with // begins with a host; `new URL(request.url, base)`
   (p) => p.replace(/^\/{2,}[^/]*/, ''),
-  // Windows drops dots and blanks at the end of a name, others trim. A run is tried once, not from each of its characters
+  // Windows drops dots and spaces at the end of a name; other systems trim. A run is tried once, not from each of its characters
   (p) => p.replace(/(?<![\s\x85])[\s\x85]+(?=\/|$)/g, ''),
   (p) => p.replace(/(?<![\s\x85.])[\s\x85.]+(?=\/|$)/g, ''),
   (p) => (NON_ASCII.test(p) ? toAscii(p) : p),
 ]
 const NON_ASCII = /[^\x00-\x7f]/
 
-/** Letters and marks that case folding (ſ, ı, İ, K) or a best-fit character set (／, ａ, ∕) turns into ASCII. */
+/** Converts letters and marks that case folding (ſ, ı, İ, K) or a best-fit character set (／, ａ, ∕) turns into ASCII. */
 const toAscii = (text: string) => text.normalize('NFKC').replaceAll('İ', 'i').replace(/[∕⁄]/g, '/').toUpperCase().toLowerCase()
 
-/** Once: as UTF-8; and where that is not what it is, byte by byte, by a server that forgives and by one that reads Latin-1. */
+/**
+ * Decodes once, as UTF-8. Bytes that are not UTF-8 are decoded in two ways: as a lenient UTF-8 server does, and as a Latin-1 server does.
+ */
 function decoded(text: string): string[] {
   if (!text.includes('%')) return []
   try {
     return [decodeURIComponent(text)]
   } catch {
-    // IIS knows %uXXXX
+    // IIS decodes %uXXXX
     const known = text.replace(/%u([0-9a-f]{4})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
     const as = (charset: 'utf8' | 'latin1') =>
       known.replace(/(?:%[0-9A-Fa-f]{2})+/g, (run) => Buffer.from(run.replaceAll('%', ''), 'hex').toString(charset))
@@ -145,19 +150,19 @@ function isUtf8(path: string): boolean {
 const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]+\])\.?(?::\d{1,5})?$/
 
 const MAX_HOSTS = 1000
-/** The few that clients really send are read once. */
+/** Memoized: clients send few different hosts. */
 const hostOf = memoize(
   (value: string): string | null => (HOST.test(value) ? value.replace(/\.?(?::\d+)?$/, '').toLowerCase() : null),
   MAX_HOSTS,
 )
 
-/** @returns the host in lower case without port and final dot; null when it is malformed (RFC 9110 §7.2). */
+/** @returns the host in lower case without port and final dot; null when it is malformed (RFC 9110 §7.2) */
 export const readHost = (value: string | undefined): string | null => (value === undefined ? null : hostOf(value))
 
-/** Fields of which a second one, or a list, could be read in two ways. */
+/** Fields whose second occurrence, or list value, could be read in two ways. */
 const SINGLE = new Set(['host', 'authorization', 'content-length', 'transfer-encoding', 'content-type', 'expect', 'x-api-key'])
 
-/** @returns the name of a field that occurs twice and may not, else null. Node merges or drops these before any hook sees them. */
+/** @returns the name of a field that occurs twice but must not, else null. Node merges or drops these fields before any hook sees them. */
 export function repeatedField(rawHeaders: readonly string[]): string | null {
   let seen: string | undefined
   for (let i = 0; i < rawHeaders.length; i += 2) {

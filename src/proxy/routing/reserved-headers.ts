@@ -1,4 +1,4 @@
-/** Names that never pass as they came: those of a connection, and those under which upstreams look for what only a gateway can know. */
+/** Header names that never pass unchanged: fields of the connection, and fields that upstreams trust only from a gateway. */
 
 /** RFC 9110 §7.6.1 */
 export const CONNECTION_FIELDS = [
@@ -12,7 +12,7 @@ export const CONNECTION_FIELDS = [
   'upgrade',
 ] as const
 
-/** Claims about the caller or the target that an upstream might believe. Compared by their folded names. */
+/** Claims about the user or the target that an upstream might believe. Compared by their folded names. */
 const CLAIMS = new Set([
   'forwarded',
   'x-real-ip',

@@ -1,4 +1,4 @@
-/** YAML becomes `Route` objects once, at boot; per request they are only looked up and compared. */
+/** Compiles YAML into `Route` objects once, at start. Each request only looks them up and compares. */
 
 import { type Access, compileAccess } from '../../identity/access/access-policy.ts'
 import type { Config, RouteConfig } from '../../platform/config/schema.ts'
@@ -23,28 +23,28 @@ export interface Route {
   caseSensitive: boolean
   access: Access
   servers: readonly Server[]
-  /** Requests that each of them takes at a time, and those that may wait for a place. */
+  /** Requests that each server takes at a time, and requests that may wait for a slot. */
   connections: { max: number; queue: number; waitMs: number }
   breaker: { failures: number; openMs: number; statuses: ReadonlySet<number> }
-  /** What stands for `path` upstream; null: the path goes out as it came in. */
+  /** Replaces `path` upstream; null: the path is sent unchanged. */
   rewritePrefix: string | null
   limits: readonly string[]
   onRedisDown: 'local' | 'open' | 'closed'
   timeouts: { connectMs: number; headersMs: number; idleMs: number; totalMs: number }
   maxBodyBytes: number
-  /** Bits of FORMS that the path may show below the prefix. */
+  /** Bits of FORMS that are allowed in the path below the prefix. */
   allowedForms: number
   websocket: boolean
   forwardAuthorization: boolean
-  /** A signed X-Auth-Assertion goes along. */
+  /** A signed X-Auth-Assertion is sent. */
   assertion: boolean
-  /** In place of the upstream's own authority. */
+  /** Sent in place of the upstream's own authority. */
   hostHeader: string | null
-  /** All by which its upstreams may call themselves, in lower case. */
+  /** All hosts by which its upstreams may name themselves, in lower case. */
   upstreamHosts: ReadonlySet<string>
   requestHeaders: HeaderEdits
   responseHeaders: HeaderEdits
-  /** Null: from anywhere. */
+  /** Null: any network. */
   networks: { allows(address: string): boolean } | null
 }
 
@@ -56,18 +56,18 @@ export interface Server {
   tls: { ca?: string; cert?: string; key?: string } | null
 }
 
-/** What the operator changes of a header section. Names in lower case. */
+/** The operator's changes to a header section. Names in lower case. */
 export interface HeaderEdits {
-  /** Whatever stands under these names is dropped: those of `remove`, and of `set`. Folded for requests (see claims.ts). */
+  /** Fields with these names are dropped: the names of `remove` and of `set`. Folded for requests (see reserved-headers.ts). */
   dropped: ReadonlySet<string>
   /** Name, value, name, value … */
   set: readonly string[]
 }
 
-/** All routes of one host and path; or a path of our own. */
+/** All routes of one host and path; or a path of the gateway itself. */
 export interface RouteNode {
   folded: string
-  /** Our own endpoint: never forwarded. `exact` ones have nothing below them. */
+  /** The gateway's own endpoint: never forwarded. `exact`: there are no paths below it. */
   own: boolean
   exact: boolean
   routes: Route[]
@@ -75,7 +75,7 @@ export interface RouteNode {
 
 export interface RouteTable {
   routes: readonly Route[]
-  /** Longest path first, on segment boundaries; our own paths, then the host's, then those of any host. */
+  /** Longest path first, on segment boundaries. Own paths go first, then the host's, then paths of any host. */
   find(host: string, folded: string): RouteNode | null
 }
 
@@ -104,7 +104,7 @@ export function compileRoutes(config: Config): RouteTable {
 
 const node = (path: string, own: boolean, exact: boolean): RouteNode => ({ folded: fold(path), own, exact, routes: [] })
 
-/** `/api/` and `/API` are one prefix; `/` is the empty one. */
+/** `/api/` and `/API` are one prefix; `/` is the empty prefix. */
 const fold = (path: string): string => path.toLowerCase().replace(/\/+$/, '')
 
 function longest(nodes: readonly RouteNode[], folded: string): RouteNode | null {
@@ -116,14 +116,14 @@ function longest(nodes: readonly RouteNode[], folded: string): RouteNode | null 
   return null
 }
 
-/** The routes of a node that this spelling of the path belongs to: a case-sensitive one goes before the others. */
+/** The routes of a node that match the case of this path: a case-sensitive route goes before the others. */
 export function routesFor(n: RouteNode, path: string): readonly Route[] {
   if (!n.routes.some((r) => r.caseSensitive)) return n.routes
   const exact = n.routes.filter((r) => r.caseSensitive && path.startsWith(r.path.replace(/\/+$/, '')))
   return exact.length ? exact : n.routes.filter((r) => !r.caseSensitive)
 }
 
-/** The path that the upstream sees. The part below the prefix stays as it was sent. */
+/** The path that the upstream receives. The part below the prefix stays as it was sent. */
 export function rewritePath(route: Route, path: string): string {
   if (route.rewritePrefix === null) return path
   const below = path.slice(route.path === '/' ? 0 : route.path.length)
@@ -182,14 +182,14 @@ function compileEdits(
   return { dropped: new Set(dropped), set: fields.flat() }
 }
 
-/** `deny` goes first; an `allow` list denies everybody else. */
+/** `deny` goes first; an `allow` list denies every other address. */
 function compileNetworks({ allow, deny }: { allow: string[]; deny: string[] }): Route['networks'] {
   if (!allow.length && !deny.length) return null
   const [allowed, denied] = [parseNetworks(allow), parseNetworks(deny)]
-  // judged by check.ts; whatever got past it lets nobody in
+  // check-config.ts reports invalid networks; should it miss one, nobody is allowed
   if (!allowed || !denied) return { allows: () => false }
   return { allows: (address) => !denied.has(address) && (allowed.isEmpty || allowed.has(address)) }
 }
 
-/** RFC 9110 §9.3.2: where GET is served, HEAD is. */
+/** RFC 9110 §9.3.2: a server that supports GET supports HEAD. */
 const withHead = (methods: string[]) => (methods.includes('GET') ? [...methods, 'HEAD'] : methods)

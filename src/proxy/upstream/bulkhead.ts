@@ -1,14 +1,14 @@
-/** How many requests an upstream has at a time, and who waits for one of them to end: both are bounded, and nobody waits long. */
+/** Bounds the requests that an upstream has at a time, the queue for a free slot, and the time in the queue. */
 import { type Problem, problem } from '../../platform/lib/errors.ts'
 
 export interface BulkheadOptions {
   max: number
-  /** That may wait for a place. */
+  /** Requests that may wait for a slot. */
   queue: number
   waitMs: number
 }
 
-/** It leaves the queue when it closes. */
+/** Leaves the queue when it closes. */
 export interface Waiter {
   once(event: 'close', listener: () => void): unknown
   off(event: 'close', listener: () => void): unknown
@@ -16,16 +16,16 @@ export interface Waiter {
 
 export interface Bulkhead {
   hasFree(): boolean
-  /** @returns false when all are taken */
+  /** @returns false when all slots are taken */
   take(): boolean
-  /** Resolves with a place taken, in the order of coming. @throws overloaded */
+  /** Resolves when it has a slot, in the order of arrival. @throws overloaded */
   wait(waiter: Waiter, name: string): Promise<void>
   giveBack(): void
 }
 
 export function createBulkhead({ max, queue, waitMs }: BulkheadOptions): Bulkhead {
   let taken = 0
-  /** In the order of their coming; each is handed a place, or refused. */
+  /** In the order of arrival; each call hands a slot over. */
   const waiting = new Set<() => void>()
 
   return {
@@ -47,14 +47,14 @@ export function createBulkhead({ max, queue, waitMs }: BulkheadOptions): Bulkhea
         }
         const admit = () => settle(resolve)
         const clientLeft = () => settle(() => reject(refuse('the client left the queue')))
-        const late = setTimeout(() => settle(() => reject(refuse(`no place within ${waitMs} ms`))), waitMs)
+        const late = setTimeout(() => settle(() => reject(refuse(`no slot within ${waitMs} ms`))), waitMs)
         waiter.once('close', clientLeft)
         waiting.add(admit)
       })
     },
     giveBack() {
       const [next] = waiting
-      // the place goes from hand to hand
+      // the slot passes directly to the next waiter
       if (next) next()
       else taken--
     },

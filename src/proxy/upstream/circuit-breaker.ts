@@ -1,6 +1,6 @@
 /**
- * Passive health of one upstream, learnt from the requests that it gets anyway: closed → open after so many failures in a row → half-open,
- * one request at a time on trial → closed, or open again for longer.
+ * Passive health of one upstream, learnt from its ordinary requests: closed → open after so many failures in a row → half-open, with one
+ * trial request at a time → closed, or open again for longer.
  */
 import type { Clock } from '../../platform/lib/clock.ts'
 
@@ -10,20 +10,20 @@ export interface CircuitBreaker {
   state(): CircuitState
   /** A request may be sent: always while closed, one at a time while half-open. */
   permits(): boolean
-  /** A request is sent. @returns true when it is the one on trial: the caller must `report` or `release` it */
+  /** A request is sent. @returns true when it is the trial request: the caller must `report` or `release` it */
   begin(): boolean
-  /** What was asked then was answered, or failed by the upstream's fault. */
+  /** The upstream answered the request of that time, or failed by its own fault. */
   report(isTrial: boolean, hasAnswered: boolean, askedAt: number): void
-  /** The request on trial told nothing: its client left. */
+  /** The trial request has no result: its client left. */
   release(): void
-  /** Until a request may be sent again; 0 when one may. */
+  /** Milliseconds until a request may be sent again; 0 when it may be sent now. */
   waitMs(): number
 }
 
 export interface CircuitBreakerOptions {
   /** Failures in a row that open it; 0: it never opens. */
   failures: number
-  /** How long it stays open; doubled by each trial that fails, up to 8 times as long. */
+  /** How long it stays open. Each failed trial doubles it, up to 8 times the original. */
   openMs: number
 }
 
@@ -71,9 +71,9 @@ export function createCircuitBreaker(
         failed = 0
         return onChange('closed')
       }
-      // what was sent before it opened says nothing new
+      // a request that was sent before the breaker opened says nothing new
       if (openForMs > 0) return
-      // what others have been answered meanwhile tells that it was the request, and not the upstream
+      // other requests were answered meanwhile: the fault is in this request, not in the upstream
       if (!hasAnswered && answeredAt > askedAt) return
       failed = hasAnswered ? 0 : failed + 1
       if (failures > 0 && failed >= failures) open(openMs)

@@ -1,6 +1,6 @@
 import { systemClock } from '../../platform/lib/clock.ts'
 
-/** Deadlines of one length for any number of waits: a timer of its own would cost a request more than most of its stages. */
+/** Deadlines of one length for many waits. A timer for each wait would cost a request more than most of its stages. */
 export interface Deadlines {
   /** @param onLate called once, unless the wait ended before */
   begin(onLate: () => void): Wait
@@ -8,8 +8,8 @@ export interface Deadlines {
 }
 
 /**
- * In a list, in the order of beginnings, which is that of ends. What leaves it points nowhere: the tables of a Set that has outgrown them
- * point at their successors, and through them every request would live until the next full collection.
+ * An entry of a linked list, in the order of beginnings, which is the order of ends. A removed entry holds no references. (A Set would not
+ * do: its outgrown tables point at their successors and would keep every request alive until the next full collection.)
  */
 export interface Wait {
   dueAt: number

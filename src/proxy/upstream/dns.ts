@@ -1,5 +1,5 @@
 /**
- * Where the names of upstreams lead, looked up again and again: a kept-alive connection would hold on to an address that its name has left.
+ * Looks up the names of upstreams again and again: a kept-alive connection would hold on to an address that its name has left.
  * Connections take the addresses of a name in turn.
  */
 import type { LookupAddress } from 'node:dns'
@@ -10,9 +10,9 @@ import { isIP, type LookupFunction } from 'node:net'
 export type Resolve = (name: string) => Promise<LookupAddress[]>
 
 export interface DnsCache {
-  /** For `net.connect`: the name's addresses, another one first each time. */
+  /** For `net.connect`: the addresses of the name, in rotation. */
   lookupOf(name: string): LookupFunction
-  /** Calls back when a name leads somewhere else. An address is no name. */
+  /** Calls back when the addresses of a name change. Does nothing for an IP address. */
   watch(name: string, onChange: () => void): void
   stop(): void
 }
@@ -23,7 +23,7 @@ const resolveBySystem: Resolve = (name) => systemLookup(name, { all: true })
 interface Known {
   addresses: LookupAddress[]
   turn: number
-  /** The look-up that is under way. */
+  /** The look-up that is running. */
   looking: Promise<void> | null
   watchers: (() => void)[]
 }
@@ -44,7 +44,7 @@ export function createDnsCache(resolve: Resolve = resolveBySystem, everyMs = EVE
     })
     return known.looking
   }
-  // a resolver that fails takes nothing away: the last answer stands
+  // a failing resolver removes nothing: the last answer stays valid
   const timer = setInterval(() => {
     for (const [name, known] of names) refresh(name, known).catch(() => {})
   }, everyMs).unref()

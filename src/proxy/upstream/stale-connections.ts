@@ -1,4 +1,7 @@
-/** What a connection's death says: undici tells when it writes a request to a socket, and the socket whether it brought a byte since. */
+/**
+ * Detects connections that were closed before they could serve a request. undici reports when it writes a request to a socket; the socket
+ * shows whether it received a byte since.
+ */
 import diagnostics from 'node:diagnostics_channel'
 import type { Socket } from 'node:net'
 
@@ -10,13 +13,13 @@ interface Ends {
 const endsOf = ({ localPort, remoteAddress, remotePort }: Ends): string => `${localPort} ${remoteAddress} ${remotePort}`
 
 let isResetting = false
-/** An error of a connection is being told right now: undici takes a reset for the good end of an answer that has no length. */
+/** True while a connection's error event is being emitted: undici treats a reset as the regular end of a response without a length. */
 export const isBeingReset = (): boolean => isResetting
 
 export function watchStaleConnections() {
   const bytesAtSend = new WeakMap<Socket, number>()
   const socketOf = new WeakMap<Error, Socket>()
-  /** undici's errors tell of a socket by its two ends alone. */
+  /** undici's errors identify a socket only by its two endpoints. */
   const byEnds = new Map<string, Socket>()
   const onSend = (message: unknown) => {
     const { socket } = message as { socket: Socket }
@@ -38,8 +41,8 @@ export function watchStaleConnections() {
     },
     wereUnused(error: unknown): boolean {
       if (!(error instanceof Error)) return false
-      const told = (error as { socket?: Ends }).socket
-      const socket = socketOf.get(error) ?? (told && byEnds.get(endsOf(told)))
+      const endpoints = (error as { socket?: Ends }).socket
+      const socket = socketOf.get(error) ?? (endpoints && byEnds.get(endsOf(endpoints)))
       const before = socket && bytesAtSend.get(socket)
       return before !== undefined && before > 0 && socket!.bytesRead === before
     },

@@ -1,8 +1,8 @@
-/** What went wrong at an upstream, in the words of the catalogue. */
+/** Maps errors of an upstream to problems of the catalogue. */
 import { errors as undici } from 'undici'
 import { Problem, problem } from '../../platform/lib/errors.ts'
 
-/** undici's words for answers that it takes for none. */
+/** undici's messages for responses that it cannot use. */
 const BAD_ANSWER = /^(bad (response|upgrade)|invalid status)/i
 const TIMEOUTS = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT', 'UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT'])
 const NO_CONNECTION = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT'])
@@ -14,10 +14,13 @@ export const neverConnected = (error: unknown): boolean => NO_CONNECTION.has(cod
 
 export const isTimeout = (error: unknown): boolean => TIMEOUTS.has(codeOf(error))
 
-/** The upstream is to blame for it, and may be ill. A malformed answer is one: a request that provokes it must not close the door to all. */
+/**
+ * The upstream is at fault and may be unhealthy. A malformed response does not count: a request that provokes it must not close the
+ * upstream to all clients.
+ */
 export const isOutage = ({ code }: Problem): boolean => code === 'upstream_unreachable' || code === 'upstream_timeout'
 
-/** An error of undici or of Node's client. The cause is for the log: it may name an internal address. */
+/** From an error of undici or of Node's HTTP client. The cause is for the log: it may name an internal address. */
 export function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error
   if (isTimeout(error)) return problem('upstream_timeout', { cause: error })

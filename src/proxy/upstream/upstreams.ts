@@ -1,4 +1,4 @@
-/** The servers behind a route: who is next, whether it is well, how many requests it takes at a time, and the connections to it. */
+/** The servers behind a route: the balancing between them, their health, their slots, and the connections to them. */
 import { readFileSync } from 'node:fs'
 import type { LookupFunction } from 'node:net'
 import { buildConnector, Pool } from 'undici'
@@ -12,7 +12,7 @@ import { type CircuitBreaker, type CircuitState, createCircuitBreaker } from './
 import { createDnsCache, type Resolve } from './dns.ts'
 import { watchStaleConnections } from './stale-connections.ts'
 
-/** undici and Node would take 16 KiB of an upstream's. */
+/** The defaults of undici and Node are 16 KiB. */
 export const MAX_RESPONSE_HEADER_BYTES = 65_536
 
 export interface Upstream {
@@ -21,36 +21,37 @@ export interface Upstream {
   origin: string
   /** Of the origin, for `net.connect`. */
   address: { isTls: boolean; host: string; port: number }
-  /** The Host that it is asked for. */
+  /** The value of the Host header. */
   authority: string
-  /** The connections of the moment: another pool once its name leads somewhere else. */
+  /** The present connections: a new pool once the name resolves to other addresses. */
   pool(): Pool
-  /** For a connection that is none of the pool's. TLS is verified, against the operator's CA if there is one. */
+  /** For a connection outside the pool. TLS is verified, against the operator's CA if there is one. */
   connectOptions: { lookup: LookupFunction; ca?: Buffer; cert?: Buffer; key?: Buffer }
   observe(seconds: number): void
   countRetry(): void
 }
 
-/** One request's place at an upstream. */
+/** The slot of one request at an upstream. */
 export interface UpstreamSlot {
   upstream: Upstream
-  /** The upstream answered, or failed by its own fault; what is said first counts. */
+  /** The upstream answered, or failed by its own fault. Only the first report counts. */
   report(hasAnswered: boolean): void
-  /** Gives the place back. */
+  /** Frees the slot. */
   leave(): void
 }
 
 export interface Upstreams {
   /**
-   * Weighted round robin over the servers of a route that are well, those with a free place first; else the queue of the one whose turn it is.
+   * Weighted round robin over the healthy servers of a route. Servers with a free slot go first; else the request queues at the server
+   * whose turn it is.
    * @throws unavailable while every breaker is open, overloaded when the queue is full or took too long
    */
-  enter(route: Route, client: Waiter): UpstreamSlot | Promise<UpstreamSlot>
-  /** For the second try of a request. @param besides not this one @returns null when there is no other with a free place */
+  enter(route: Route, waiter: Waiter): UpstreamSlot | Promise<UpstreamSlot>
+  /** For the second try of a request. @param besides the server to leave out @returns null when no other server has a free slot */
   enterAgain(route: Route, besides: Upstream): UpstreamSlot | null
-  /** The error is of a connection that had served before and brought no byte since our request: it was closed as we wrote. */
-  diedUnused(error: unknown): boolean
-  /** `<route>:<n>` and its breaker, for metrics. */
+  /** True for the error of a connection that had served before and received no byte since our request: it was closed as we wrote. */
+  wasStale(error: unknown): boolean
+  /** `<route>:<n>` and the state of its breaker, for metrics. */
   states(): Iterable<[name: string, state: CircuitState]>
   close(): Promise<void>
 }
@@ -60,7 +61,7 @@ export interface UpstreamsDeps {
   clock: Clock
   logger: Logger
   metrics: Metrics
-  /** Undefined: as the system does. */
+  /** Undefined: the system's resolver. */
   resolve: Resolve | undefined
 }
 
@@ -69,7 +70,7 @@ interface Member {
   breaker: CircuitBreaker
   bulkhead: Bulkhead
   weight: number
-  /** Smooth weighted round robin: grows by the weight each turn, the winner pays for all. */
+  /** Smooth weighted round robin: each turn adds the weight; the chosen server pays the total. */
   credit: number
   close(): Promise<void>
 }
@@ -99,25 +100,28 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
             if (result[1]) staleConnections.watch(result[1])
             callback(...result)
           }),
-        // below what servers use (Node 5 s), so that we do not send on a connection that is being closed
+        // below the usual timeouts of servers (Node 5 s), so that we do not send on a connection that is being closed
         keepAliveTimeout: 4000,
         keepAliveMaxTimeout: 4000,
         maxHeaderSize: MAX_RESPONSE_HEADER_BYTES,
-        // forward.ts keeps it: undici's own is up to a second late
+        // watchdog.ts keeps this deadline: undici's own is up to a second late
         headersTimeout: 0,
       })
     let pool = createPool()
     dns.watch(address.host, () => {
-      logger.info({ upstream: name }, 'the name of an upstream leads somewhere else: new connections')
+      logger.info({ upstream: name }, 'the name of an upstream resolves to other addresses: new connections are opened')
       const left = pool
       pool = createPool()
-      // what is in flight there ends as it would have
+      // requests that are in flight on the old pool end regularly
       left.close().catch(() => {})
     })
     const breaker = createCircuitBreaker(route.breaker, clock, (state) => {
       if (state === 'open')
-        logger.warn({ reason: 'upstream_breaker_open', upstream: name, retry_ms: breaker.waitMs() }, 'an upstream fails')
-      else logger.info({ upstream: name }, 'an upstream answers again')
+        logger.warn(
+          { reason: 'upstream_breaker_open', upstream: name, retry_ms: breaker.waitMs() },
+          'an upstream is unhealthy: its circuit breaker has opened',
+        )
+      else logger.info({ upstream: name }, 'an upstream is healthy again: its circuit breaker has closed')
     })
     const seconds = metrics.upstreamSeconds.bind({ upstream: name })
     const upstream: Upstream = {
@@ -160,31 +164,31 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
   const slotOf = ({ upstream, breaker, bulkhead }: Member): UpstreamSlot => {
     const isTrial = breaker.begin()
     const askedAt = clock.now()
-    let isTold = false
+    let isReported = false
     return {
       upstream,
       report(hasAnswered) {
-        if (isTold) return
-        isTold = true
+        if (isReported) return
+        isReported = true
         breaker.report(isTrial, hasAnswered, askedAt)
       },
       leave() {
         bulkhead.giveBack()
-        if (isTrial && !isTold) breaker.release()
+        if (isTrial && !isReported) breaker.release()
       },
     }
   }
 
-  function enter(route: Route, client: Waiter): UpstreamSlot | Promise<UpstreamSlot> {
+  function enter(route: Route, waiter: Waiter): UpstreamSlot | Promise<UpstreamSlot> {
     const ring = members.get(route)!
     const member = choose(ring)
-    if (!member) throw noneIsWell(route, ring)
+    if (!member) throw noneIsHealthy(route, ring)
     if (member.bulkhead.take()) return slotOf(member)
-    return member.bulkhead.wait(client, member.upstream.name).then(() => {
+    return member.bulkhead.wait(waiter, member.upstream.name).then(() => {
       if (member.breaker.permits()) return slotOf(member)
-      // it fell ill while we waited: another one, or nobody
+      // its breaker opened while we waited: try another server
       member.bulkhead.giveBack()
-      return enter(route, client)
+      return enter(route, waiter)
     })
   }
 
@@ -194,22 +198,22 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
       const member = choose(members.get(route)!, besides)
       return member?.bulkhead.take() ? slotOf(member) : null
     },
-    diedUnused: staleConnections.wereUnused,
+    wasStale: staleConnections.wereUnused,
     *states() {
       for (const ring of members.values()) for (const { upstream, breaker } of ring) yield [upstream.name, breaker.state()]
     },
     close: async () => {
       staleConnections.stop()
       dns.stop()
-      // what is in flight has had its time: the server closed before us
+      // requests in flight have had their time: the listener closed first
       await Promise.all([...members.values()].flat().map((member) => member.close()))
     },
   }
 }
 
-function noneIsWell({ name }: Route, ring: readonly Member[]): Problem {
+function noneIsHealthy({ name }: Route, ring: readonly Member[]): Problem {
   const seconds = Math.ceil(Math.min(...ring.map((m) => m.breaker.waitMs())) / 1000)
-  return unavailable(`every upstream of route ${name} has failed of late`, Math.max(1, seconds))
+  return unavailable(`every upstream of route ${name} has failed recently`, Math.max(1, seconds))
 }
 
 function readTls({ tls }: Server, where: string): { ca?: Buffer; cert?: Buffer; key?: Buffer } {

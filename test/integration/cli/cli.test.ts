@@ -180,7 +180,7 @@ describe('check', () => {
 
   it('exits 2 for a file that is not there', async () => {
     const { code, stderr } = await run(['check', '--config', 'nowhere.yaml'])
-    expect([code, stderr]).toEqual([2, 'nowhere.yaml: cannot read it: ENOENT: no such file or directory\n'])
+    expect([code, stderr]).toEqual([2, 'nowhere.yaml: cannot be read: ENOENT: no such file or directory\n'])
   })
 
   it('reads portcullis.yaml of the folder when it is told none', async () => {

@@ -190,13 +190,13 @@ describe('wrong usage', () => {
     [
       'keys that are not there',
       ['clients', 'create', '--name', 'x', '--jwks', '/nowhere.json'],
-      '--jwks /nowhere.json: cannot read it: ENOENT: no such file or directory',
+      '--jwks /nowhere.json: cannot be read: ENOENT: no such file or directory',
       'portcullis clients create',
     ],
     [
       'users that are not there',
       ['users', 'import', '/nowhere.ndjson'],
-      '/nowhere.ndjson: cannot read it: ENOENT: no such file or directory',
+      '/nowhere.ndjson: cannot be read: ENOENT: no such file or directory',
       'portcullis users import',
     ],
     [
@@ -231,13 +231,13 @@ describe('the configuration', () => {
     expect(await runCli([...wordsOf(command), ...args, '--config', '/nowhere.yaml'])).toEqual({
       code: 2,
       stdout: '',
-      stderr: '/nowhere.yaml: cannot read it: ENOENT: no such file or directory\n',
+      stderr: '/nowhere.yaml: cannot be read: ENOENT: no such file or directory\n',
     })
   })
 
   it.each(['serve', 'check', 'routes'])('%s names a FILE that is not there, exit 2', async (name) => {
     const { code, stderr } = await runCli([name, '/nowhere.yaml'])
-    expect([code, stderr]).toEqual([2, '/nowhere.yaml: cannot read it: ENOENT: no such file or directory\n'])
+    expect([code, stderr]).toEqual([2, '/nowhere.yaml: cannot be read: ENOENT: no such file or directory\n'])
   })
 
   it.each(['serve', 'check', 'routes'])('%s reads the FILE', async (name) => {
@@ -264,7 +264,7 @@ describe('the configuration', () => {
 
   it('the last --set of a setting counts, and a dash may start a value that is written with =', async () => {
     expect(await runCli(['check', '--set', 'log.level=loud', '--set', 'log.level=info'])).toEqual(right)
-    expect((await runCli(['check', '--config=-nowhere.yaml'])).stderr).toMatch(/^-nowhere\.yaml: cannot read it/)
+    expect((await runCli(['check', '--config=-nowhere.yaml'])).stderr).toMatch(/^-nowhere\.yaml: cannot be read/)
   })
 })
 

@@ -217,7 +217,7 @@ describe('an upstream that takes no more', () => {
       [503, 'overloaded', '1'],
     ])
     expect(gateway.log().map((l) => l.cause)).toEqual(
-      expect.arrayContaining([expect.stringContaining('1 waiting'), expect.stringContaining('no place within 1000 ms')]),
+      expect.arrayContaining([expect.stringContaining('1 waiting'), expect.stringContaining('no slot within 1000 ms')]),
     )
     release()
     expect((await first).status).toBe(200)

@@ -104,7 +104,11 @@ describe('a problem is told as file:line:col: path: message', () => {
       `routes:\n${route(PUBLIC.replace('public', 'publc'))}`,
       /^f:5:5: routes\[0\]\.access: .*did you mean public\?/,
     ],
-    ['an access that asks for nothing', `routes:\n${route(PUBLIC.replace('public', '{}'))}`, /^f:5:5: routes\[0\]\.access: must say who/],
+    [
+      'an access that asks for nothing',
+      `routes:\n${route(PUBLIC.replace('public', '{}'))}`,
+      /^f:5:5: routes\[0\]\.access: must name a requirement/,
+    ],
     [
       'an access with empty roles',
       `routes:\n${route(PUBLIC.replace('public', '{ roles: [] }'))}`,
@@ -139,7 +143,7 @@ describe('a problem is told as file:line:col: path: message', () => {
     [
       'two routes of one name',
       `routes:\n${route(PUBLIC)}${route('    match: { path: /b }\n    access: public')}`,
-      'f:6:5: routes[1].name: a names routes[0] already',
+      'f:6:5: routes[1].name: a is already the name of routes[0]',
     ],
     [
       'two routes of one host, path and method',
@@ -210,7 +214,7 @@ describe('a problem is told as file:line:col: path: message', () => {
     [
       'https alone, with nobody who speaks it',
       'server: { publicUrl: "https://a.test", httpsOnly: true }\n',
-      /^f:1:40: server\.httpsOnly: nothing would be https/,
+      /^f:1:40: server\.httpsOnly: no request would use https/,
     ],
     [
       'a way to https where the public address is none',
@@ -269,7 +273,7 @@ describe('a problem is told as file:line:col: path: message', () => {
   })
 
   it('names a file that is missing', () => {
-    expect(() => loadConfig({ file: '/nowhere/p.yaml', env: {} })).toThrow('/nowhere/p.yaml: cannot read it: ENOENT')
+    expect(() => loadConfig({ file: '/nowhere/p.yaml', env: {} })).toThrow('/nowhere/p.yaml: cannot be read: ENOENT')
   })
 })
 
@@ -455,7 +459,7 @@ describe('a warning is told, and stops nothing', () => {
   it('for TLS files of an upstream that is asked without TLS', () => {
     const upstream = '{ url: "http://h", tls: { ca: f } }'
     expect(warnings(`routes:\n  - { name: a, match: { path: /a }, upstream: [${upstream}], access: public }\n`)).toEqual([
-      'f:2:67: routes[0].upstream[0].tls: is of no use for http://h',
+      'f:2:67: routes[0].upstream[0].tls: has no effect for http://h',
     ])
   })
 

@@ -1,4 +1,4 @@
-/** What the subjects stand between and beside: an upstream, an issuer of tokens, and, for those that want them, Redis and Postgres. */
+/** The dependencies of the subjects: an upstream, an issuer of tokens, and, if needed, Redis and Postgres. */
 import { spawn } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
@@ -12,28 +12,28 @@ import { type Identity, startIdentity } from './identity.ts'
 /** 60 bytes. */
 export const ANSWER = '{"castle":"Bodiam 1385","items":["drawbridge","portcullis"]}'
 
-export interface Neighbours {
+export interface Dependencies {
   upstream: string
-  /** `nginx` where it is installed, as it takes the least of the CPU that it shares with the load; else `node`. */
+  /** `nginx` if it is installed, because it takes least of the CPU that it shares with the load; else `node`. */
   upstreamKind: string
   identity: Identity
-  /** Started when first asked for. */
+  /** Started at the first call. */
   redis(): Promise<string>
-  /** `Postgres`, or `embedded` when none can be started. */
+  /** `Postgres`, or `embedded` when no Postgres can be started. */
   databaseKind(): Promise<string>
-  /** A database of its own; null when no Postgres can be started. */
+  /** The URL of a new database; null when no Postgres can be started. */
   database(): Promise<string | null>
   stop(): Promise<void>
 }
 
-export async function startNeighbours(folder: string): Promise<Neighbours> {
+export async function startDependencies(folder: string): Promise<Dependencies> {
   const undo: (() => unknown)[] = []
   const once = <T extends { stop(): unknown }>(start: () => Promise<T>) => {
     let started: Promise<T> | undefined
     return () => {
-      started ??= start().then((neighbour) => {
-        undo.push(() => neighbour.stop())
-        return neighbour
+      started ??= start().then((dependency) => {
+        undo.push(() => dependency.stop())
+        return dependency
       })
       return started
     }
@@ -68,8 +68,8 @@ export async function startNeighbours(folder: string): Promise<Neighbours> {
 }
 
 /**
- * Whoever sends something to a process on a CPU that sleeps pays for waking it, most of all in a virtual machine: the slower a subject, the more
- * often. So the others' CPU never sleeps; what runs there only when nothing else would takes nothing from them.
+ * Keeps the other CPU awake. A process that sends to a process on a sleeping CPU pays for waking it, most of all in a virtual machine, and
+ * a slow subject pays it more often. The idle scheduling class takes no CPU time from other processes.
  */
 async function keepAwake() {
   const child = spawn('chrt', ['--idle', '0', process.execPath, '-e', 'for (;;);'], { stdio: 'ignore', detached: true })
