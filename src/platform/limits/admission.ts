@@ -44,17 +44,17 @@ export function createAdmission({ redis, guard, shares, metrics, now, ask }: Adm
   function inMemory(limit: Limit, tier: Tier): (key: string) => Decision {
     const length = (limit.windowSeconds * 1000) / SUB_WINDOWS
     const windowOf = createKeyTable<Window>({ make: createWindow, isOver: (window) => isEmptyAt(window, now()) })
-    const tell = createTeller(limit, tier, metrics)
+    const decisionOf = createDecisions(limit, tier, metrics)
     return (key) => {
       const window = windowOf(key)
       const time = now()
       const isAllowed = take(window, limit.limit, time, length)
-      return tell(isAllowed, limit.limit - window.used, freesAt(window) - time)
+      return decisionOf(isAllowed, limit.limit - window.used, freesAt(window) - time)
     }
   }
 
   function byLease(limit: Limit, ask: AskForLease, away: (key: string) => Decision, leaseOf: (key: string) => Lease): Admit {
-    const tell = createTeller(limit, 'redis', metrics)
+    const decisionOf = createDecisions(limit, 'redis', metrics)
     const guarded: AskForLease = async (request) => {
       try {
         const grant = await ask(request)
@@ -68,8 +68,8 @@ export function createAdmission({ redis, guard, shares, metrics, now, ask }: Adm
 
     /** Null: Redis must be asked first. */
     function decide(lease: Lease, time: number): Decision | null {
-      if (takeOne(lease, time)) return tell(true, lease.left + lease.leftInRedis, lease.freesAt - time)
-      return isOut(lease, time) ? tell(false, 0, lease.freesAt - time) : null
+      if (takeOne(lease, time)) return decisionOf(true, lease.left + lease.leftInRedis, lease.freesAt - time)
+      return isOut(lease, time) ? decisionOf(false, 0, lease.freesAt - time) : null
     }
 
     async function wait(key: string, lease: Lease): Promise<Decision> {
@@ -108,7 +108,7 @@ export function createAdmission({ redis, guard, shares, metrics, now, ask }: Adm
       make: (key) => createLease(`portcullis:lease:${idOf(limit)}:${key}`),
       isOver: (lease) => isLeaseOver(lease, limit, now()),
     })
-    const [open, closed] = [createTeller(limit, 'open', metrics), createTeller(limit, 'closed', metrics)]
+    const [open, closed] = [createDecisions(limit, 'open', metrics), createDecisions(limit, 'closed', metrics)]
     const admitBy = (away: (key: string) => Decision) => byLease(limit, script, away, leaseOf)
     return {
       local: admitBy(inMemory(shareOf(limit, shares), 'local')),
@@ -127,10 +127,10 @@ export function createAdmission({ redis, guard, shares, metrics, now, ask }: Adm
   }
 }
 
-type Tell = (isAllowed: boolean, remaining: number, freesInMs: number) => Decision
+type DecisionMaker = (isAllowed: boolean, remaining: number, freesInMs: number) => Decision
 
 /** Makes decisions and counts them. */
-function createTeller({ name, limit, windowSeconds }: Limit, tier: Tier, metrics: Metrics): Tell {
+function createDecisions({ name, limit, windowSeconds }: Limit, tier: Tier, metrics: Metrics): DecisionMaker {
   const counterOf = (decision: 'allowed' | 'limited'): FastCounter => metrics.limitDecisions.bind({ policy: name, decision, tier })
   const [allowed, limited] = [counterOf('allowed'), counterOf('limited')]
   return (isAllowed, remaining, freesInMs) => {

@@ -121,7 +121,7 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
   const boundKey = (limiter: RateLimiterAbstract, key: string) => bounds.get(limiter)?.(key) ?? key
 
   async function consume(limit: Limit, key: string, fallback: Fallback): Promise<CountedDecision> {
-    return tell(await decide(limit, key, 1, fallback))
+    return report(await decide(limit, key, 1, fallback))
   }
 
   async function decide(limit: Limit, key: string, points: 0 | 1, fallback: Fallback): Promise<CountedDecision> {
@@ -170,7 +170,7 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
     return { isAllowed, policy: name, limit, windowSeconds, remaining: Math.max(0, limit - used), resetSeconds, tier, endsAt }
   }
 
-  function tell(made: CountedDecision): CountedDecision {
+  function report(made: CountedDecision): CountedDecision {
     metrics.limitDecisions.bind({ policy: made.policy, decision: made.isAllowed ? 'allowed' : 'limited', tier: made.tier }).count++
     return made
   }
