@@ -1,4 +1,4 @@
-/** What users see and change of their own account. Roles are not part of it. */
+/** Users read and change their own account, except for its roles. */
 
 import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
@@ -41,7 +41,7 @@ export interface ProfileDeps {
 export function createProfile({ db, clock, accounts, auth, limits, links, outbox, passwordCheck }: ProfileDeps) {
   async function get(userId: string): Promise<UserView> {
     const user = await findUserById(db, userId)
-    if (!user) throw problem('token_revoked', { cause: 'the user is gone' })
+    if (!user) throw problem('token_revoked', { cause: 'the user was deleted' })
     return viewOf(user)
   }
 
