@@ -9,7 +9,7 @@ export interface Actor {
   /** For the audit row: `user:<id>`, `command line`. */
   actor: string
   context: AuditContext
-  /** Of the request, if there is one. The action is refused when it was revoked meanwhile. */
+  /** The caller of the request, if there is a request. The action is refused when the caller's session was revoked meanwhile. */
   principal?: Principal
 }
 

@@ -37,7 +37,7 @@ export function createUserQueries(db: Db, find: FindUser) {
       return { users: page, nextCursor: users.length > limit ? page.at(-1)!.id : null }
     },
 
-    /** Sessions that can still be refreshed, the last used first. */
+    /** Sessions that can still be refreshed, the most recently used first. */
     async sessionsOf(who: string): Promise<Session[]> {
       const { id } = await find(who)
       return findUsableSessions(db, id, await databaseNow(db))
