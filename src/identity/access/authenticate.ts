@@ -18,7 +18,10 @@ import type { InvalidTokenLimit } from './invalid-token-limit.ts'
 import type { Principal } from './principal.ts'
 import { apiKeyOf, bearerOf, isBearer } from './request-credentials.ts'
 
-/** @returns null when the request has no credential of this gateway. @throws token_invalid, token_expired, token_revoked, rate_limited, unavailable */
+/**
+ * @returns null when the request has no credential of this gateway. @throws token_invalid, token_expired, token_revoked, rate_limited,
+ * unavailable
+ */
 export type Authenticate = (headers: IncomingHttpHeaders, client: Client) => Principal | null | Promise<Principal | null>
 
 /** Authenticates an API key. */

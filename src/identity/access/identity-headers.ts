@@ -9,7 +9,7 @@ export interface Identity {
   sessionId: string | null
 }
 
-/** Makes the headers that describe the caller to upstreams: lower-case name, value, name, value … An empty value gets no header. */
+/** Makes the headers that describe the caller to upstreams: lower-case name, value, name, value … Empty values have no header. */
 export function createIdentityHeaders({ identity }: Config['headers']): (caller: Identity) => string[] {
   const names = [identity.user, identity.email, identity.roles, identity.session].map((name) => name.toLowerCase())
   return ({ id, email, isEmailVerified, roles, sessionId }) => {

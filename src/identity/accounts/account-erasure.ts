@@ -1,6 +1,6 @@
 /**
- * Erases an account with all personal data: sessions, factors, devices, keys, links and waiting mails. The audit log keeps the events of the
- * account, under an id that no longer identifies a person.
+ * Erases an account with all personal data: sessions, factors, devices, keys, links and waiting mails. The audit log keeps the events of
+ * the account, under an id that no longer identifies a person.
  */
 import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
 import type { AccountTransaction } from '../sessions/account-transaction.ts'

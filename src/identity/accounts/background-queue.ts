@@ -1,6 +1,6 @@
 /**
- * Runs work after the answer was sent, so that the time of the answer reveals nothing about the work. Jobs run one after another, so a flood
- * of them uses one database connection. The number of waiting jobs is bounded.
+ * Runs work after the answer was sent, so that the time of the answer reveals nothing about the work. Jobs run one after another, so a
+ * flood of them uses one database connection. The number of waiting jobs is bounded.
  */
 import { causeText, Problem, problem } from '../../platform/lib/errors.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'

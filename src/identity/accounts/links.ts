@@ -32,8 +32,8 @@ export interface Links {
   issue(trx: Transaction, request: LinkRequest): Promise<{ url: string; minutes: number }>
   /**
    * Locks the user, and uses the link up.
-   * @returns undefined when the link is unknown, used or expired, and when the user is disabled. Also when, since the link was mailed, every
-   * session was ended or the address changed.
+   * @returns undefined when the link is unknown, used or expired, and when the user is disabled. Also when, since the link was mailed,
+   * every session was ended or the address changed.
    */
   redeem(trx: Transaction, token: string, purpose: LinkPurpose): Promise<LinkRow | undefined>
   /** Makes a token and its link. The caller stores the hash. */

@@ -41,7 +41,7 @@ export function createRecovery({ db, accounts, outbox, links, passwords, policy,
   async function sendLink(email: string, context: AuditContext): Promise<void> {
     const address = canonicalEmail(email.trim())
     const maySend = await limits.mail(address, PURPOSE)
-    // Postgres stores no NUL, and a username is no address
+    // Postgres stores no NUL, and a username is not an address
     const isAddress = address.includes('@') && !address.includes('\0')
     const user = isAddress ? await findUserByLogin(db, address) : undefined
     const outcome = await accounts.transaction('password_forgot', context, async ({ trx, record }) => {

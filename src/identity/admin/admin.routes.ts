@@ -40,7 +40,7 @@ export const adminRoutes =
     app.addHook('preValidation', async (request) => {
       const ids = Object.entries(request.params as Record<string, string>).filter(([name]) => /id$/i.test(name))
       if (!ids.every(([, id]) => isId(id))) throw problem('not_found')
-      // a missing body counts as an empty one
+      // a missing body counts as an empty body
       request.body ??= {}
     })
 

@@ -16,7 +16,9 @@ export interface Actor {
 /** The audit row of an action, without its outcome and its actor. */
 export type Entry = Omit<AuditEvent, 'outcome' | 'context' | 'actor'>
 
-/** Runs an action. The transaction of `work` writes the row of a success. A refusal rolls it back, so its row has a transaction of its own. */
+/**
+ * Runs an action. The transaction of `work` writes the row of a success. A refusal rolls it back, so its row has a transaction of its own.
+ */
 export type AuditedAction = <T>(entry: Entry, by: Actor, work: () => Promise<T>) => Promise<T>
 
 export function createAuditedAction(accounts: Accounts): AuditedAction {

@@ -12,14 +12,14 @@ import type { FindUser } from './user-queries.ts'
 export interface ChangeUser {
   /** @param work runs while the user is locked. @returns the user after the change; undefined when the change deleted it */
   change(
-    who: string,
+    ref: string,
     entry: Omit<Entry, 'userId'>,
     work: (tx: AccountTransaction, user: User) => Promise<unknown>,
     by: Actor,
   ): Promise<User | undefined>
   /** The same for a change that does not delete the user. */
   update(
-    who: string,
+    ref: string,
     entry: Omit<Entry, 'userId'>,
     work: (tx: AccountTransaction, user: User) => Promise<unknown>,
     by: Actor,
@@ -33,8 +33,8 @@ export interface ChangeUserDeps {
 }
 
 export function createChangeUser({ accounts, audited, find }: ChangeUserDeps): ChangeUser {
-  const change: ChangeUser['change'] = async (who, { event, detail, sessionId }, work, by) => {
-    const { id } = await find(who)
+  const change: ChangeUser['change'] = async (ref, { event, detail, sessionId }, work, by) => {
+    const { id } = await find(ref)
     const entry: Entry = { event, userId: id, detail: detail ?? null, sessionId: sessionId ?? null }
     return audited(entry, by, () =>
       accounts.transaction(event, by.context, async (tx) => {

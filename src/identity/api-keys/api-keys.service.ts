@@ -1,6 +1,6 @@
 /**
- * API keys of users. A user with a session creates a key, which is shown once. A key carries no role and no scope that its owner does not have.
- * The owner or any holder of the key can revoke it.
+ * API keys of users. A user with a session creates a key, which is shown once. A key carries no role and no scope that its owner does not
+ * have. The owner or any holder of the key can revoke it.
  */
 import { uuidv7 } from 'uuidv7'
 import type { AuditContext } from '../../platform/audit/audit.ts'
@@ -140,7 +140,7 @@ export function createApiKeys({ db, clock, accounts, outbox, grantsOf, config }:
       return (await findApiKeysOf(db, userId, MAX_LISTED)).map(viewOfApiKey)
     },
 
-    /** For any holder of the key, such as the finder of a leaked one. @returns false when the key is unknown or has ended */
+    /** For any holder of the key, such as the finder of a leaked key. @returns false when the key is unknown or has ended */
     async revokeHeld(key: string, context: AuditContext): Promise<boolean> {
       const found = isApiKey(key) ? await findApiKey(db, digestOf(key)) : undefined
       if (!found) return false

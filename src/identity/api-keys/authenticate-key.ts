@@ -1,7 +1,7 @@
 /**
- * Authenticates API keys, without a database lookup per request. The cache keeps a key for the lifetime of an access token. Every hit checks the
- * revocations, as for tokens: a revoked key is refused at once, and a key whose owner has changed is looked up again. After half of its time
- * a key is looked up in the background, so that the other half is left for an outage of the database.
+ * Authenticates API keys, without a database lookup per request. The cache keeps a key for the lifetime of an access token. Every hit
+ * checks the revocations, as for tokens: a revoked key is refused at once, and a key whose owner has changed is looked up again. After half
+ * of its time a key is looked up in the background, so that the other half is left for an outage of the database.
  */
 import { LRUCache } from 'lru-cache'
 import type { Config } from '../../platform/config/schema.ts'
@@ -96,7 +96,7 @@ export function createApiKeyAuthentication({
   function use(entry: Known, now: number): Principal {
     if (now >= entry.useWrittenAt + USE_MS) {
       entry.useWrittenAt = now
-      // not awaited: when this write is lost, the next one makes up for it
+      // not awaited: when this write is lost, the next write replaces it
       touchApiKey(db, entry.principal.sessionId).catch(() => {})
     }
     return entry.principal
@@ -146,7 +146,7 @@ export function createApiKeyAuthentication({
   function toPrincipal({ key, owner }: Found): Principal {
     const owned = grantsOf(owner.roles)
     const carried = grantsOf(key.roles)
-    // the key loses what its owner has lost
+    // a key loses the roles and scopes that its owner has lost
     const roles = carried.roles.filter((role) => owned.roles.includes(role))
     const scopes = key.scopes.filter((scope) => owned.scopes.includes(scope))
     const horizon = clock.now() + lifeMs

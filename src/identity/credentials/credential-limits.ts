@@ -1,8 +1,8 @@
 /**
  * Limits of the endpoints that take a credential. They are exact, and counted in Postgres while Redis is away.
  *
- * Attempts at an account are counted for the address and account, for the account over all addresses, and for the address over all accounts.
- * A known device has its own budget, so that strangers cannot use it up.
+ * Attempts at an account are counted for the address and account, for the account over all addresses, and for the address over all
+ * accounts. A known device has its own budget, so that strangers cannot use it up.
  */
 
 import type { Config } from '../../platform/config/schema.ts'
@@ -28,7 +28,9 @@ export type LinkPurpose = LinkTable['purpose']
 export interface CredentialLimits {
   /** @throws 429 */
   register(client: Client): Promise<void>
-  /** Counts a failure before `work` runs, so that parallel attempts count too. Takes it back unless the credential was wrong. @throws 429 */
+  /**
+   * Counts a failure before `work` runs, so that parallel attempts count too. Takes it back unless the credential was wrong. @throws 429
+   */
   login<T>(client: Client, account: Account, known: Known | null, work: () => Promise<T>): Promise<T>
   /** The same for a second factor. @throws 429 */
   mfa<T>(account: Account, known: Known | null, work: () => Promise<T>): Promise<T>
@@ -37,14 +39,14 @@ export interface CredentialLimits {
   /** Counts requests for mailed links, and uses of mailed links. @throws 429 */
   recovery(client: Client): Promise<void>
   /**
-   * Counts a requested mail by recipient and purpose. Separate counts per purpose ensure that a stranger who registers with an address does not
-   * keep its owner from a password reset.
+   * Counts a requested mail by recipient and purpose. Separate counts per purpose ensure that a stranger who registers with an address does
+   * not keep its owner from a password reset.
    * @returns false above the limit. The mail is then not sent, and the answer does not show it
    */
   mail(address: string, purpose: LinkPurpose): Promise<boolean>
   /**
-   * Counts failures of machine clients, after the failure: machine clients send many valid requests in parallel, and their secrets are too long
-   * to be guessed. @throws 429
+   * Counts failures of machine clients, after the failure: machine clients send many valid requests in parallel, and their secrets are too
+   * long to be guessed. @throws 429
    */
   client<T>(client: Client, work: () => Promise<T>): Promise<T>
 }

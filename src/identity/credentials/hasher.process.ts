@@ -17,8 +17,8 @@ const answers: HasherAnswers = {
 }
 
 /**
- * bcrypt reads only the first 72 bytes. The key of bcrypt ends at a NUL and repeats, so that `a` and `a\0a` would match: passwords with a NUL
- * never match.
+ * bcrypt reads only the first 72 bytes. The key of bcrypt ends at a NUL and repeats, so that `a` and `a\0a` would match: passwords with a
+ * NUL never match.
  */
 const verifyBcrypt = async (hash: string, password: string) => (await bcrypt.compare(password, hash)) && !password.includes('\0')
 

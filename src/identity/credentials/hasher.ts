@@ -1,6 +1,6 @@
 /**
- * Hashes passwords with Argon2id (RFC 9106) in a child process of the lowest priority. In this process, hashing would compete with the event
- * loop, and would occupy the threads that resolve names and verify tokens: a burst of logins would slow every proxied request.
+ * Hashes passwords with Argon2id (RFC 9106) in a child process of the lowest priority. In this process, hashing would compete with the
+ * event loop, and would occupy the threads that resolve names and verify tokens: a burst of logins would slow every proxied request.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { extname } from 'node:path'

@@ -1,6 +1,6 @@
 /**
- * Checks every new password. All characters are allowed, and there are no composition rules (NIST SP 800-63B §3.1.1.2). A password must be long
- * enough, and must not be one that attackers try first.
+ * Checks every new password. All characters are allowed, and there are no composition rules (NIST SP 800-63B §3.1.1.2). A password must be
+ * long enough, and must not be one that attackers try first.
  */
 import type { Config } from '../../platform/config/schema.ts'
 import type { FieldError } from '../../platform/lib/errors.ts'

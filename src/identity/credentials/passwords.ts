@@ -17,8 +17,8 @@ export interface Passwords {
   assertRoom(lane?: Lane): void
   hash(password: string): Promise<string>
   /**
-   * Pass null for a user who does not exist: the work is the same. An imported hash is checked with its own algorithm, and takes at least as
-   * long. A password that is too long matches nothing.
+   * Pass null for a user who does not exist: the work is the same. An imported hash is checked with its own algorithm, and takes at least
+   * as long. A password that is too long matches nothing.
    */
   verify(hash: string | null, password: string, lane?: Lane): Promise<boolean>
   /** @returns true for a hash with other parameters than configured, and for bcrypt */
@@ -59,7 +59,10 @@ export async function createPasswords(
   }
 }
 
-/** Runs at most `concurrency` jobs at a time, with at most `queue` waiting in each lane. A client that disconnects does not free its permit early. */
+/**
+ * Runs at most `concurrency` jobs at a time, with at most `queue` waiting in each lane. A client that disconnects does not free its permit
+ * early.
+ */
 function createGate(concurrency: number, queue: number, metrics: Metrics) {
   let running = 0
   const waiting: Record<Lane, (() => void)[]> = { known: [], stranger: [] }

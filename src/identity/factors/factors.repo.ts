@@ -23,7 +23,7 @@ export async function replaceWaitingFactor(trx: Transaction, factor: Pick<TotpFa
 export const confirmFactor = (trx: Transaction, id: string, at: Date) =>
   trx.updateTable('totp_factors').set({ confirmed_at: at }).where('id', '=', id).execute()
 
-/** @returns false when this step, or a later one, was used before */
+/** @returns false when this step or a later step was used before */
 export async function useStep(trx: Transaction, id: string, step: number): Promise<boolean> {
   const used = await trx
     .updateTable('totp_factors')

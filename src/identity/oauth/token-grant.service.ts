@@ -1,4 +1,7 @@
-/** RFC 6749 §4.4: a machine client gets an access token for its credential. It needs no refresh token, since it can request a new access token. */
+/**
+ * RFC 6749 §4.4: a machine client gets an access token for its credential. It needs no refresh token, since it can request a new access
+ * token.
+ */
 import { uuidv7 } from 'uuidv7'
 import { problem } from '../../platform/lib/errors.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
