@@ -43,7 +43,7 @@ export function createTokenRevocation(deps: TokenRevocationDeps) {
   async function endAccessToken(token: string, by: OAuthClient | null, context: AuditContext): Promise<void> {
     const { sub, sid, ver, client_id } = (await accessTokens.verify(token)).claims
     if (client_id !== undefined) {
-      if (!by) throw problem('invalid_client', { detail: 'The token belongs to a client: authenticate as that client.' })
+      if (!by) throw problem('invalid_client', { detail: 'The token belongs to a machine client: authenticate as that client.' })
       // RFC 7009 §2.1
       if (by.id !== client_id) throw problem('invalid_request', { detail: 'The token was issued to another client.' })
     }
