@@ -198,7 +198,7 @@ describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
 
   it('without a token asks for the link, and sends nothing', async () => {
     const page = await browse('', done)
-    expect(page.told.textContent).toMatch(/^This page opens by the link in the mail/)
+    expect(page.told.textContent).toMatch(/^This page needs the link from the mail\. Open the link again, or ask for a new link\.$/)
     expect(page.form.hidden).toBe(true)
   })
 })

@@ -2,15 +2,16 @@ import type { AccessConfig } from '../../platform/config/schema.ts'
 import { type Problem, problem } from '../../platform/lib/errors.ts'
 import type { Principal } from './principal.ts'
 
-/** A route's policy, compiled. `rank`: 0 public, 1 any user, 2 a requirement; a lower one is laxer. */
+/** The compiled access policy of a route. */
 export interface Access {
+  /** 0: public, 1: any authenticated caller, 2: a requirement. A lower rank admits more callers. */
   rank: 0 | 1 | 2
   permits(principal: Principal): boolean
-  /** A second factor must have been shown. */
+  /** The session must have been opened with a second factor. */
   needsFactor: boolean
-  /** Whoever authenticated longer ago has to do it again; null: no matter when. */
+  /** A caller who authenticated earlier must authenticate again. Null: the age does not matter. */
   maxAuthAgeSeconds: number | null
-  /** For `WWW-Authenticate: … scope=` (RFC 6750 §3); empty when no scope would help. */
+  /** The scopes for `WWW-Authenticate` (RFC 6750 §3). Empty when no scope would admit the caller. */
   scopes: readonly string[]
   label: string
 }
@@ -18,9 +19,9 @@ export interface Access {
 type Requirement = { roles?: string[]; scopes?: string[] }
 
 export function compileAccess(config: AccessConfig): Access {
-  const anybody = { permits: () => true, needsFactor: false, maxAuthAgeSeconds: null, scopes: [] }
-  if (config === 'public') return { ...anybody, rank: 0, label: 'public' }
-  if (config === 'authenticated') return { ...anybody, rank: 1, label: 'authenticated' }
+  const unrestricted = { permits: () => true, needsFactor: false, maxAuthAgeSeconds: null, scopes: [] }
+  if (config === 'public') return { ...unrestricted, rank: 0, label: 'public' }
+  if (config === 'authenticated') return { ...unrestricted, rank: 1, label: 'authenticated' }
   const { mfa = false, maxAuthAgeSeconds = null } = config
   const own = requirement(config)
   const any = config.anyOf?.map(requirement)
@@ -28,7 +29,6 @@ export function compileAccess(config: AccessConfig): Access {
   return {
     rank: 2,
     permits: (p) => own(p) && (any?.some((holds) => holds(p)) ?? true) && all.every((holds) => holds(p)),
-    // a factor of last month proves little of now
     needsFactor: mfa,
     maxAuthAgeSeconds,
     scopes: [config, ...(config.allOf ?? [])].flatMap((r) => r.scopes ?? []),
@@ -38,7 +38,7 @@ export function compileAccess(config: AccessConfig): Access {
   }
 }
 
-/** Any one of the roles, and all of the scopes. */
+/** The principal needs one of the roles, and all of the scopes. */
 function requirement({ roles, scopes }: Requirement): (p: Principal) => boolean {
   return (p) => (!roles || roles.some((r) => p.roles.has(r))) && (!scopes || scopes.every((s) => p.scopes.has(s)))
 }
@@ -53,7 +53,7 @@ function describe({ roles, scopes, anyOf, allOf }: Requirement & { anyOf?: Requi
   return parts.filter(Boolean).join(' and ')
 }
 
-/** The route's policy × the principal. The last line denies. @param now milliseconds */
+/** Applies the policy of a route to a principal. The last line denies. @param now milliseconds */
 export function authorize(access: Access, principal: Principal | null, now: () => number): void {
   if (access.rank === 0 && principal === null) return
   if (principal === null) throw problem('token_missing')
@@ -73,9 +73,9 @@ export const reauthenticationRequired = (maxAgeSeconds: number, { authenticatedA
     headers: { 'www-authenticate': `Bearer error="insufficient_user_authentication", max_age="${maxAgeSeconds}"` },
   })
 
-/** @throws mfa_required when one of its roles demands a factor that was not shown */
+/** @throws mfa_required when a role of the caller requires a second factor that was not used */
 export function requireFactor({ owesFactor }: Principal): void {
-  if (owesFactor) throw problem('mfa_required', { cause: 'a role demands it' })
+  if (owesFactor) throw problem('mfa_required', { cause: 'a role requires a second factor' })
 }
 
 /** @throws forbidden */

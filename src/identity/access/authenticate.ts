@@ -1,6 +1,6 @@
 /**
- * Bearer token or API key → Principal. The cache holds proofs (signature, kind, issuer), never decisions: every hit checks lifetime and
- * revocation again. A cache hit is synchronous.
+ * Authenticates a bearer token or an API key. The cache holds proofs (signature, kind, issuer), never decisions: every hit checks lifetime
+ * and revocation again. A cache hit is synchronous.
  */
 import type { IncomingHttpHeaders } from 'node:http'
 import { LRUCache } from 'lru-cache'
@@ -18,10 +18,13 @@ import type { InvalidTokenLimit } from './invalid-token-limit.ts'
 import type { Principal } from './principal.ts'
 import { apiKeyOf, bearerOf, isBearer } from './request-credentials.ts'
 
-/** @returns null when the request has no credential of this gateway. @throws token_invalid, token_expired, token_revoked, rate_limited, unavailable */
+/**
+ * @returns null when the request has no credential of this gateway. @throws token_invalid, token_expired, token_revoked, rate_limited,
+ * unavailable
+ */
 export type Authenticate = (headers: IncomingHttpHeaders, client: Client) => Principal | null | Promise<Principal | null>
 
-/** The same for an API key that was sent. */
+/** Authenticates an API key. */
 export type AuthenticateKey = (key: string, client: Client) => Principal | Promise<Principal>
 
 export interface AuthenticateDeps {
@@ -37,7 +40,7 @@ export interface AuthenticateDeps {
 
 interface Proof {
   principal: Principal
-  /** The proof is void once the key is gone. */
+  /** The proof is no longer valid once this key is removed. */
   key: VerificationKey
 }
 
@@ -55,7 +58,7 @@ export function createAuthenticate({
   metrics,
   clock,
 }: AuthenticateDeps): Authenticate {
-  /** By the header in its usual spelling, since parsing the header costs more than the lookup. A token has one entry in every spelling. */
+  /** The key is the header in its canonical form, since parsing the header costs more than the lookup. Each token has one entry. */
   const cache = new LRUCache<string, Proof>({ maxSize: CACHE_BYTES, sizeCalculation: (_, header) => header.length * 2 + PROOF_BYTES })
   /** Concurrent misses of one token share one verification. */
   const verifying = new Map<string, Promise<Proof>>()
@@ -80,7 +83,7 @@ export function createAuthenticate({
       const pending = verifying.get(token) ?? prove(token).finally(() => verifying.delete(token))
       verifying.set(token, pending)
       const proof = await pending
-      cache.set(usually(token), proof)
+      cache.set(headerOf(token), proof)
       return judge(proof)
     })
   }
@@ -96,7 +99,7 @@ export function createAuthenticate({
   return (headers, client) => {
     const { authorization } = headers
     if (!isBearer(authorization)) {
-      // another scheme or another kind of key is no credential of this gateway
+      // another scheme or another kind of key belongs to the upstream
       const key = apiKeyOf(headers)
       return key === null ? null : authenticateKey(key, client)
     }
@@ -105,14 +108,15 @@ export function createAuthenticate({
     const token = bearerOf(authorization)
     if (!token) throw problem('token_invalid', { cause: 'not of the form Bearer <token>' })
     if (looksLikeApiKey(token)) return authenticateKey(token, client)
-    const spelledOtherwise = recall(usually(token))
-    if (spelledOtherwise) return spelledOtherwise
+    const fromOtherForm = recall(headerOf(token))
+    if (fromOtherForm) return fromOtherForm
     misses.count++
     return verifyMiss(token, client)
   }
 }
 
-const usually = (token: string): string => `Bearer ${token}`
+/** The canonical form of the header. */
+const headerOf = (token: string): string => `Bearer ${token}`
 
 export function createPrincipalReader(config: Config): (claims: AccessTokenClaims) => Principal {
   const identityHeaders = createIdentityHeaders(config.headers)
@@ -132,7 +136,7 @@ export function createPrincipalReader(config: Config): (claims: AccessTokenClaim
       expiresAt: claims.exp,
       mustChangePassword: claims.password_must_change ?? false,
       hasFactor,
-      // a machine has no second factor: an operator has made its credential
+      // a machine client has no second factor: an operator issued its credential
       owesFactor: !isMachine && !hasFactor && rolesWithFactor.some((role) => roles.includes(role)),
       authenticatedAt: claims.auth_time,
       identityHeaders: identityHeaders({

@@ -5,21 +5,21 @@ export interface Identity {
   email: string | null
   isEmailVerified: boolean
   roles: readonly string[]
-  /** Null: a key or a machine has none. */
+  /** Null for API keys and machine clients, which have no session. */
   sessionId: string | null
 }
 
-/** What upstreams are told of a caller: lower-case name, value, name, value …; what is empty is not told. */
-export function createIdentityHeaders({ identity }: Config['headers']): (who: Identity) => string[] {
+/** Makes the headers that describe the caller to upstreams: lower-case name, value, name, value … Empty values have no header. */
+export function createIdentityHeaders({ identity }: Config['headers']): (caller: Identity) => string[] {
   const names = [identity.user, identity.email, identity.roles, identity.session].map((name) => name.toLowerCase())
   return ({ id, email, isEmailVerified, roles, sessionId }) => {
-    const told = email !== null && (isEmailVerified || identity.unverifiedEmail) ? email : ''
-    const values = [id, told, [...roles].sort().join(','), sessionId ?? '']
+    const shownEmail = email !== null && (isEmailVerified || identity.unverifiedEmail) ? email : ''
+    const values = [id, shownEmail, [...roles].sort().join(','), sessionId ?? '']
     return values.flatMap((value, i) => (value === '' ? [] : [names[i]!, encodeHeaderValue(value)]))
   }
 }
 
-/** Visible ASCII as it is; anything else, and `%` itself, percent-encoded UTF-8: a header has no other safe form. */
+/** Keeps visible ASCII. Percent-encodes `%` and the UTF-8 of all else, since a header has no other safe form. */
 export const encodeHeaderValue = (value: string): string =>
   /^[\x21-\x24\x26-\x7e]*$/.test(value)
     ? value

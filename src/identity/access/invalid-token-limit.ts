@@ -3,7 +3,7 @@ import { Problem, problem } from '../../platform/lib/errors.ts'
 import { type Limit, type Limiter, limitHeaders } from '../../platform/limits/limiter.ts'
 import type { Client } from '../../platform/request/client-address.ts'
 
-/** Tokens and keys that turn out to be none are counted by address; once there are too many, no more is verified. @throws rate_limited */
+/** Counts invalid tokens and API keys by client address. Above the limit, no further token is verified. @throws rate_limited */
 export type InvalidTokenLimit = <T>(client: Client, verify: () => Promise<T>) => Promise<T>
 
 const LOCAL = { kind: 'local' } as const

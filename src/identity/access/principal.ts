@@ -1,25 +1,25 @@
-/** Who a request is from, once that is proven. */
+/** The authenticated caller of a request. */
 export interface Principal {
-  /** By what it came: a person's session, a person's API key, or the token of a machine client. */
+  /** The kind of credential: the session of a user, the API key of a user, or the token of a machine client. */
   kind: 'user' | 'apiKey' | 'client'
-  /** `sub`: a user's id; of a machine, its client's. */
+  /** `sub`: the id of the user or of the machine client. */
   id: string
-  /** What is revoked to end it: a session, an API key, one token of a client. */
+  /** The id whose revocation ends the credential: of a session, of an API key, or of one token of a machine client. */
   sessionId: string
   email: string | null
   roles: ReadonlySet<string>
   scopes: ReadonlySet<string>
-  /** `users.token_epoch` at issue: older than the revocation map's entry is revoked. */
+  /** `users.token_epoch` at issue. The credential is revoked when the revocation map holds a higher epoch. */
   epoch: number
   /** Seconds since the epoch, as in the token. */
   expiresAt: number
   mustChangePassword: boolean
-  /** A second factor was shown when the session began. */
+  /** The user authenticated with a second factor. */
   hasFactor: boolean
-  /** One of its roles demands a factor, and none was shown. */
+  /** A role requires a second factor, and none was used. */
   owesFactor: boolean
-  /** When somebody last authenticated for it, in seconds since the epoch; 0 for keys and machines: nobody did. */
+  /** When the user last authenticated, in seconds since the epoch. 0 for API keys and machine clients. */
   authenticatedAt: number
-  /** Name, value, name, value …: what the upstream is told. Made once for each token. */
+  /** The headers for the upstream: name, value, name, value … Made once for each token. */
   identityHeaders: readonly string[]
 }

@@ -1,4 +1,4 @@
-/** Authentication of our own endpoints: the same as that of the routes. */
+/** Authenticates the callers of our own endpoints, in the same way as the callers of routes. */
 
 import type { FastifyRequest } from 'fastify'
 import { problem } from '../../platform/lib/errors.ts'
@@ -7,30 +7,30 @@ import { requireFactor, requireRole } from './access-policy.ts'
 import type { Authenticate } from './authenticate.ts'
 import type { Principal } from './principal.ts'
 
-/** A request, and who sent it. */
+/** The context of a request, with its caller. */
 export interface IdentifiedContext extends RequestContext {
-  /** Undefined until the credential was judged; null: the request brought none. */
+  /** Undefined until the request is authenticated. Null when the request has no credential. */
   principal: Principal | null | undefined
 }
 
-/** The server attaches one that has room for the principal (proxy/routing/exchange.ts). */
+/** The context that the server attaches has a field for the principal (proxy/routing/exchange.ts). */
 const identifiedContextOf = (request: FastifyRequest) => contextOf(request.raw) as IdentifiedContext
 
-/** Of an endpoint whose `onRequest` hook has required a principal. */
+/** For endpoints whose `onRequest` hook has required a principal. */
 export const principalOf = (request: FastifyRequest): Principal => identifiedContextOf(request).principal!
 
 export interface Requirement {
-  /** Also for a caller who must change the password first, or owes a second factor: the endpoint leads out of that. */
+  /** Admits callers who must change the password or still owe a second factor. For endpoints where they can do so. */
   allowIncomplete?: boolean
   role?: string
-  /** API keys and machine clients may call, too; else only a person with a session. */
+  /** Admits API keys and machine clients too. By default only a user with a session may call. */
   byKeys?: boolean
 }
 
 export interface RequireAuth {
   /** @throws token_missing, forbidden; password_change_required and mfa_required unless `allowIncomplete` */
   (request: FastifyRequest, requirement?: Requirement): Promise<Principal>
-  /** Null without a credential. */
+  /** @returns null when the request has no credential */
   optional(request: FastifyRequest): Promise<Principal | null>
 }
 

@@ -1,6 +1,6 @@
 /**
- * Erases an account with all personal data: sessions, factors, devices, keys, links and mails that wait. The audit log keeps what happened to
- * the account, under an id that leads to no person any more.
+ * Erases an account with all personal data: sessions, factors, devices, keys, links and waiting mails. The audit log keeps the events of
+ * the account, under an id that no longer identifies a person.
  */
 import type { Audit, AuditContext } from '../../platform/audit/audit.ts'
 import type { AccountTransaction } from '../sessions/account-transaction.ts'

@@ -1,4 +1,4 @@
-/** register, login, refresh, logout, logout-all. Thin: the stories are in the services. */
+/** The endpoints for registration, login, refresh and logout. The services hold the logic. */
 
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
@@ -72,7 +72,7 @@ export const authRoutes =
       {
         config: { name: 'auth.login.mfa' },
         schema: {
-          summary: 'Finish a login by a code of the app, or a backup code',
+          summary: 'Finish a login with a code of the app, or with a backup code',
           body: strictBody({
             mfa_token: Type.String({ minLength: 1, maxLength: 4096 }),
             code: Code,
@@ -89,7 +89,7 @@ export const authRoutes =
       {
         config: { name: 'auth.reauthenticate' },
         schema: {
-          summary: 'Show the password, and the code where there is one, again: a new session in place of this one',
+          summary: 'Enter the password again, and a code if a second factor is set up; a new session replaces this session',
           security: BEARER,
           body: strictBody({ password: Password, code: Type.Optional(Code) }),
           response: answers({ 200: Tokens }, [401, 422, 429, 503]),
@@ -125,7 +125,7 @@ export const authRoutes =
             body: OptionalRefreshToken,
             response: answers({ 204: Type.Null() }, [401, 403]),
           },
-          // a bearer is enough: no body is an empty one
+          // an access token is enough: a missing body counts as an empty body
           preValidation: async (request) => {
             request.body ??= {}
           },
@@ -137,7 +137,7 @@ export const authRoutes =
       )
     }
 
-    /** The bearer, when there is a good one, else the refresh token of the body. */
+    /** @returns the session of a valid access token, else the refresh token of the body */
     async function proofOf(request: FastifyRequest): Promise<SessionProof> {
       const refreshToken = (request.body as { refresh_token?: string }).refresh_token
       const principal = await requireAuth.optional(request).catch((error) => {

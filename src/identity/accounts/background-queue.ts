@@ -1,14 +1,14 @@
 /**
- * Work that is done after its answer has gone, so that the answer's time tells nothing of it. One after the other: a flood of it takes one
- * connection to the database, and no more than so many wait.
+ * Runs work after the answer was sent, so that the time of the answer reveals nothing about the work. Jobs run one after another, so a
+ * flood of them uses one database connection. The number of waiting jobs is bounded.
  */
 import { causeText, Problem, problem } from '../../platform/lib/errors.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
 
 export interface BackgroundQueue {
-  /** @param what for the log, if it fails. @throws overloaded */
+  /** @param what names the work in the log, if it fails. @throws overloaded */
   add(what: string, requestId: string | null, work: () => Promise<unknown>): void
-  /** When all that was added is done. */
+  /** Resolves when all added work is done. */
   settled(): Promise<unknown>
 }
 
@@ -20,7 +20,10 @@ export function createBackgroundQueue(logger: Logger, max = 256): BackgroundQueu
   return {
     add(what, requestId, work) {
       if (waiting >= max)
-        throw problem('overloaded', { cause: `too many wait: ${what}`, headers: { 'retry-after': String(RETRY_AFTER_SECONDS) } })
+        throw problem('overloaded', {
+          cause: `too many jobs wait in the background queue: ${what}`,
+          headers: { 'retry-after': String(RETRY_AFTER_SECONDS) },
+        })
       waiting++
       last = last
         .then(work)

@@ -1,4 +1,4 @@
-/** The end of a login or registration: the device is remembered, and the session opens. */
+/** Completes a login or a registration: remembers the device, and opens the session. */
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import { databaseNow } from '../../platform/db/database.ts'
 import type { AccountTransaction } from '../sessions/account-transaction.ts'
@@ -17,11 +17,11 @@ export interface Entry {
 export type Entered = Opened & { deviceToken: string }
 
 export interface LoginCompletion {
-  /** The first session of a new user. */
+  /** Opens the first session of a new user. */
   open(tx: AccountTransaction, user: User, entry: Entry, context: AuditContext): Promise<Entered>
-  /** The session of a login, with its audit row. @param user locked by this transaction */
+  /** Opens the session of a login, and writes its audit row. @param user locked by this transaction */
   enter(tx: AccountTransaction, user: User, entry: Entry & { detail?: string }, context: AuditContext): Promise<Entered>
-  /** After the commit. */
+  /** Makes the answer. Called after the commit. */
   answer(entered: Entered): Promise<TokenPair & { user: UserView; device_token: string }>
 }
 

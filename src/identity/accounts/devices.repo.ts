@@ -7,7 +7,7 @@ export type Device = Selectable<DeviceTable>
 export const findDeviceByToken = (db: Db, hash: Buffer): Promise<Device | undefined> =>
   db.selectFrom('devices').selectAll().where('token_hash', '=', hash).executeTakeFirst()
 
-/** A device of the user was seen in this network within so many days. */
+/** @returns whether a device of the user was seen in this network within `days` */
 export async function wasSeenIn(db: Db, userId: string, network: string, days: number): Promise<boolean> {
   const seen = await db
     .selectFrom('devices')
@@ -20,7 +20,7 @@ export async function wasSeenIn(db: Db, userId: string, network: string, days: n
   return seen !== undefined
 }
 
-/** The one that was seen last comes first. */
+/** The most recently seen device comes first. */
 export const findDevicesOf = (trx: Transaction, userId: string): Promise<Device[]> =>
   trx.selectFrom('devices').selectAll().where('user_id', '=', userId).orderBy('last_seen_at', 'desc').execute()
 

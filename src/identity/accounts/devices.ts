@@ -1,6 +1,6 @@
 /**
- * Devices that a user has logged in from. One that is known, by the token that it was given or by a network that a login succeeded from within
- * 30 days, keeps its own budget of guesses and its own lane to the password hashes; one that is not is told to the user.
+ * Devices that users have logged in from. A device is known by its token, or by a network with a successful login within 30 days. Known
+ * devices have their own budget of attempts and their own queue for password hashes. The user gets a mail about a new device.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { uuidv7 } from 'uuidv7'
@@ -14,11 +14,11 @@ import type { User } from '../users/users.repo.ts'
 import { type Device, deleteDevice, findDeviceByToken, findDevicesOf, insertDevice, updateDevice, wasSeenIn } from './devices.repo.ts'
 
 export interface Devices {
-  /** The device that was given this token, whosever it is. */
+  /** Finds the device with this token, of any user. */
   find(token: string): Promise<Device | null>
-  /** By the user's own device token, else by a network that a login of the user succeeded from. */
+  /** Recognises a device by the user's own device token, else by a network with a successful login of the user. */
   recognise(user: Pick<User, 'id'>, presented: Device | null, ip: string | null): Promise<Known | null>
-  /** After a login. @returns the device, and the token by which it will be known; a new one where none was presented */
+  /** Stores the device after a login. @returns the device and its token, which is new unless the presented token is valid */
   remember(
     trx: Transaction,
     user: User,
@@ -30,7 +30,7 @@ export interface Devices {
 const PREFIX = 'dt_'
 const FORM = /^dt_[A-Za-z0-9_-]{43}$/
 const KNOWN_DAYS = 30
-/** Of one user; those that were not seen for longest make room. */
+/** Per user. The devices that were unseen for longest are deleted. */
 const MAX_DEVICES = 20
 const MAX_USER_AGENT = 256
 const hashOf = (token: string) => createHash('sha256').update(token).digest()
@@ -57,7 +57,7 @@ export function createDevices({ db, outbox }: { db: Db; outbox: Outbox }): Devic
     const userAgent = context.userAgent?.slice(0, MAX_USER_AGENT) ?? null
     const others = await findDevicesOf(trx, user.id)
     const own = presented && others.find(({ id }) => id === presented.id)
-    // a client that keeps no token comes again and again: one device, not one a login
+    // a client that keeps no token must not become a new device at each login
     const known = own ?? others.find((d) => d.network === network && d.user_agent === userAgent)
     const deviceToken = own && token ? token : PREFIX + randomBytes(32).toString('base64url')
     const seen = { token_hash: hashOf(deviceToken), network, user_agent: userAgent, last_seen_at: now }
@@ -68,7 +68,7 @@ export function createDevices({ db, outbox }: { db: Db; outbox: Outbox }): Devic
     const id = uuidv7()
     await insertDevice(trx, { id, user_id: user.id, first_seen_at: now, ...seen })
     for (const surplus of others.slice(MAX_DEVICES - 1)) await deleteDevice(trx, surplus.id)
-    // the first one is no news
+    // the user needs no mail about the first device
     if (others.length > 0) {
       await outbox.post(trx, {
         template: 'new_device',

@@ -1,4 +1,4 @@
-/** An address is proven by opening a mailed link. The address is that of a registration, of an account, or a new address of an account. */
+/** Opening a mailed link proves an address: of a pending registration, of an account, or the new address of an account. */
 
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import { type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
@@ -53,7 +53,7 @@ export function createEmailVerification({ db, accounts, limits, links, outbox, p
     return user && { user, what: 'registration' }
   }
 
-  /** Access tokens carry the address, and whether it is proven: older tokens are outdated. */
+  /** Outdates older access tokens, since they carry the address and whether it is proven. */
   async function prove({ trx, revoke }: AccountTransaction, token: string, context: AuditContext): Promise<Proven | undefined> {
     const link = await links.redeem(trx, token, 'verify_email')
     const user = link && (await lockUser(trx, link.user_id))
@@ -83,7 +83,7 @@ export function createEmailVerification({ db, accounts, limits, links, outbox, p
     })
   }
 
-  /** The same for a pending registration. The answer does not depend on whether there is one for this address. */
+  /** The same for a pending registration. The answer does not reveal whether this address has a pending registration. */
   async function requestByAddress(email: string, context: RequestContext): Promise<void> {
     if (!isEmail(email)) throw problem('validation_failed', { errors: field('email', 'must be an e-mail address') })
     await limits.recovery(context.client)

@@ -1,4 +1,4 @@
-/** E-mail addresses are proven. */
+/** The endpoints that prove e-mail addresses. */
 
 import { Type } from 'typebox'
 import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
@@ -22,7 +22,7 @@ export const emailRoutes =
       {
         config: { name: 'auth.email.verify' },
         schema: {
-          summary: 'Prove an e-mail address, by the token of the mailed link',
+          summary: 'Prove an e-mail address with the token of the mailed link',
           body: strictBody({ token: Type.String({ minLength: 1, maxLength: 512 }) }),
           response: answers({ 200: UserSchema }, [400, 409, 422, 429, 503]),
         },
@@ -35,12 +35,12 @@ export const emailRoutes =
       {
         config: { name: 'auth.email.verify.request' },
         schema: {
-          summary: 'Ask for the link: for the own account, or by the address of a registration that waits for it',
+          summary: 'Ask for a new link, for your own account or for the address of a pending registration',
           security: [{}, ...BEARER],
           body: strictBody({ email: Type.Optional(Type.String({ maxLength: 254 })) }),
           response: answers({ 202: Accepted }, [401, 422, 429, 503]),
         },
-        // a bearer is enough: no body is an empty one
+        // an access token is enough: a missing body counts as an empty body
         preValidation: async (request) => {
           request.body ??= {}
         },

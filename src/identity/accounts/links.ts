@@ -1,6 +1,6 @@
 /**
- * Links that are mailed: 256 random bits, only their SHA-256 at rest, each good once. They are built from `server.publicUrl`, never from what
- * a request says of its host, and carry the token in the fragment, which no server and no log ever sees.
+ * Mailed links. A token has 256 random bits, and the database holds only its SHA-256. Each link works once. Links are built from
+ * `server.publicUrl`, never from the Host header. They carry the token in the fragment, which reaches no server and no log.
  */
 
 import { createHash, randomBytes } from 'node:crypto'
@@ -13,35 +13,36 @@ import { canonicalEmail } from '../users/canonical-login.ts'
 import { lockUser, type User } from '../users/users.repo.ts'
 import { deleteLinksOf, findLink, insertLink, type LinkRow, takeLink } from './links.repo.ts'
 
-/** Where the page stands that a link opens, under `auth.prefix`. */
+/** The paths of the linked pages, under `auth.prefix`. */
 export const LINK_PATHS: Record<LinkPurpose, string> = { verify_email: '/email/verify', reset_password: '/password/reset' }
 
-/** Of a link that proves an address. */
+/** The lifetime of a link that proves an address. */
 export const PROOF_TTL_SECONDS = 86_400
 
 export interface LinkRequest {
   user: Pick<User, 'id' | 'email'>
   purpose: LinkPurpose
   ttlSeconds: number
-  /** To which it goes, and which it proves; the user's own unless it is to be another. */
+  /** The address that gets the link and that the link proves. The address of the user by default. */
   email?: string
 }
 
 export interface Links {
-  /** Locks the user. Older links for the same purpose are dead from then on. */
+  /** Locks the user. Deletes older links for the same purpose. */
   issue(trx: Transaction, request: LinkRequest): Promise<{ url: string; minutes: number }>
   /**
    * Locks the user, and uses the link up.
-   * @returns undefined when it is unknown, used, expired, or from before the user was disabled, every session was ended, or the address changed
+   * @returns undefined when the link is unknown, used or expired, and when the user is disabled. Also when, since the link was mailed,
+   * every session was ended or the address changed.
    */
   redeem(trx: Transaction, token: string, purpose: LinkPurpose): Promise<LinkRow | undefined>
-  /** A token and its link, for a row that is kept elsewhere. */
+  /** Makes a token and its link. The caller stores the hash. */
   mint(purpose: LinkPurpose): { tokenHash: Buffer; url: string }
 }
 
 const FORM = /^[A-Za-z0-9_-]{43}$/
 
-/** What is stored of a token; null when none of ours looks like it. */
+/** @returns the stored hash of a token; null when the token has not the form of a link token */
 export const linkHash = (token: string): Buffer | null => (FORM.test(token) ? createHash('sha256').update(token).digest() : null)
 
 export function createLinks({ server, auth }: Pick<Config, 'server' | 'auth'>): Links {
@@ -56,7 +57,7 @@ export function createLinks({ server, auth }: Pick<Config, 'server' | 'auth'>): 
     mint,
     async issue(trx, { user, purpose, ttlSeconds, email = user.email }) {
       const owner = await lockUser(trx, user.id)
-      if (!owner) throw problem('link_invalid', { cause: 'the user is gone' })
+      if (!owner) throw problem('link_invalid', { cause: 'the user was deleted' })
       await deleteLinksOf(trx, owner.id, purpose)
       const { tokenHash, url } = mint(purpose)
       const now = await databaseNow(trx)
@@ -76,11 +77,11 @@ export function createLinks({ server, auth }: Pick<Config, 'server' | 'auth'>): 
       const hash = linkHash(token)
       const known = hash && (await findLink(trx, hash, purpose))
       if (!known) return undefined
-      // the order of all locks: the user's first
+      // lock order: the user first
       const owner = await lockUser(trx, known.user_id)
       const link = await takeLink(trx, known.id)
       if (!owner || !link || owner.disabled_at || link.session_epoch !== owner.session_epoch) return undefined
-      // mailed to an address that was given up since: only one that proves its address may be to another
+      // only a link that proves its address may belong to an address that is not the account's
       if (purpose !== 'verify_email' && canonicalEmail(link.email) !== owner.email_canonical) return undefined
       return link.expires_at > (await databaseNow(trx)) ? link : undefined
     },

@@ -37,7 +37,7 @@ export function createLoginMfa({ db, accounts, mfaTokens, factor, codeAttempts, 
   async function finish(input: LoginMfaInput, context: AuditContext) {
     const claims = await mfaTokens.verify(input.mfa_token)
     const user = await findUserById(db, claims.userId)
-    if (!user) throw problem('mfa_token_invalid', { cause: 'the user is gone' })
+    if (!user) throw problem('mfa_token_invalid', { cause: 'the user was deleted' })
     const presented = input.device_token === undefined ? null : await devices.find(input.device_token)
     const known = await devices.recognise(user, presented, context.ip)
     const device = { token: input.device_token, device: presented }
@@ -48,7 +48,8 @@ export function createLoginMfa({ db, accounts, mfaTokens, factor, codeAttempts, 
         const locked = await lockUser(trx, user.id)
         if (!locked || locked.disabled_at || locked.session_epoch !== claims.sessionEpoch)
           throw problem('mfa_token_invalid', { cause: 'the account changed since the password was checked' })
-        if (!(await markUsed(trx, 'mfa', claims.jti, claims.expiresAt))) throw problem('mfa_token_invalid', { cause: 'used before' })
+        if (!(await markUsed(trx, 'mfa', claims.jti, claims.expiresAt)))
+          throw problem('mfa_token_invalid', { cause: 'the token was used before' })
         const now = await databaseNow(trx)
         const shown = await factor.use(trx, user.id, input.code, now)
         if (!shown) throw wrongCode()

@@ -1,4 +1,4 @@
-/** Finds the user, checks the password with equal work for every name, asks for the second factor if there is one, and opens the session. */
+/** Finds the user, checks the password with equal work for every name, asks for a second factor if one is set up, and opens the session. */
 
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Db } from '../../platform/db/database.ts'
@@ -30,7 +30,7 @@ export interface LoginInput {
   device_token?: string
 }
 
-/** For an unknown name the devices of this user are looked up, so that the work is equal. */
+/** Stands for an unknown user in the lookup of devices, so that the work is the same. */
 const NOBODY = { id: '00000000-0000-0000-0000-000000000000' }
 
 export function createLogin({ db, accounts, passwords, limits, devices, loginCompletion, mfaTokens }: LoginDeps) {
@@ -38,7 +38,7 @@ export function createLogin({ db, accounts, passwords, limits, devices, loginCom
     const presented = input.device_token === undefined ? null : await devices.find(input.device_token)
     passwords.assertRoom(presented ? 'known' : 'stranger')
     const name = canonicalLogin(input.login)
-    // a registration with an unproven address is no user yet: anybody can register any address, and must not learn whether it has an account.
+    // a pending registration is not a user yet: anybody can register any address, and must not learn whether it has an account.
     // Postgres stores no NUL, so no user has it in a name
     const user = name.includes('\0') ? null : ((await findUserByLogin(db, name)) ?? null)
     const known = await devices.recognise(user ?? NOBODY, presented, context.ip)
@@ -80,7 +80,7 @@ export function createLogin({ db, accounts, passwords, limits, devices, loginCom
     return { mfa_required: true as const, mfa_token, methods: ['totp', 'backup_code'] }
   }
 
-  /** @param cause for the log and the audit log alone: the client gets one answer for every cause */
+  /** @param cause for the log and the audit log only: the client gets the same answer for every cause */
   async function refusal(user: User | null, cause: string, context: AuditContext) {
     const outcome = 'invalid_credentials'
     await accounts.record('login', { outcome, userId: user?.id ?? null, detail: cause }, context)

@@ -7,7 +7,7 @@ import type { RefreshTokens } from '../sessions/refresh-tokens.ts'
 export type SessionProof = { sessionId: string; userId: string } | { refreshToken: string }
 
 export function createLogout({ accounts, refreshTokens }: { accounts: Accounts; refreshTokens: RefreshTokens }) {
-  /** An unknown refresh token is no error: its session is over already. */
+  /** An unknown refresh token is not an error, since its session has already ended. */
   return async (proof: SessionProof, scope: 'session' | 'all', context: AuditContext): Promise<void> => {
     const place = 'refreshToken' in proof ? await refreshTokens.locate(proof.refreshToken) : proof
     if (!place) return

@@ -1,4 +1,4 @@
-/** The own account. */
+/** The endpoints for the caller's own account. */
 
 import { Type } from 'typebox'
 import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
@@ -25,7 +25,7 @@ export const meRoutes =
       '/me',
       {
         config: { name: 'auth.me' },
-        schema: { summary: 'The own account', security: BEARER, response: answers({ 200: UserSchema }, [401]) },
+        schema: { summary: 'Your account', security: BEARER, response: answers({ 200: UserSchema }, [401]) },
       },
       async (request) => profile.get((await requireAuth(request, { allowIncomplete: true })).id),
     )
@@ -35,7 +35,7 @@ export const meRoutes =
       {
         config: { name: 'auth.me' },
         schema: {
-          summary: 'Change username or e-mail address',
+          summary: 'Change your username or e-mail address',
           security: BEARER,
           body: Type.Object(
             {
@@ -47,7 +47,7 @@ export const meRoutes =
           ),
           response: answers({ 200: UserSchema }, [401, 403, 409, 422, 429]),
         },
-        // before the body is looked at: who is not signed in learns nothing of its form
+        // runs before the body is validated: a caller who is not signed in learns nothing about its form
         onRequest: async (request) => void (await requireAuth(request)),
       },
       (request) => profile.change(principalOf(request), request.body, contextOf(request.raw)),
@@ -58,14 +58,14 @@ export const meRoutes =
       {
         config: { name: 'auth.me' },
         schema: {
-          summary: 'Delete the own account with all personal data',
-          description: 'Who logged in within 5 minutes need not show the password again.',
+          summary: 'Delete your account with all personal data',
+          description: 'The password is not needed within 5 minutes after login.',
           security: BEARER,
           body: strictBody({ current_password: Type.Optional(Password) }),
           response: answers({ 204: Type.Null() }, [401, 403, 409, 422, 429]),
         },
         onRequest: async (request) => void (await requireAuth(request)),
-        // no body is an empty one
+        // a missing body counts as an empty body
         preValidation: async (request) => {
           request.body ??= {}
         },
@@ -81,7 +81,7 @@ export const meRoutes =
       {
         config: { name: 'auth.password.change' },
         schema: {
-          summary: 'Change the password; every other session ends',
+          summary: 'Change your password; every other session ends',
           security: BEARER,
           body: strictBody({ current_password: Password, new_password: Password }),
           response: answers({ 200: Tokens }, [401, 422, 429, 503]),

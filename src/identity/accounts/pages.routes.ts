@@ -1,6 +1,6 @@
 /**
- * The two pages that mailed links open. A page takes the token out of the address bar, and sends it only when its reader says so: programs
- * that look at every link of a mail use none up. Each is whole in itself, and its policy lets nothing else run or load.
+ * The two pages that mailed links open. A page removes the token from the address bar. It sends the token only when the user presses the
+ * button, since mail scanners open every link. A page loads nothing else, and its policy forbids all other scripts and resources.
  */
 import { createHash } from 'node:crypto'
 import type { Config } from '../../platform/config/schema.ts'
@@ -11,10 +11,10 @@ import { LINK_PATHS } from './links.ts'
 interface Page {
   title: string
   lead: string
-  /** Fields of the form, whose names are those of the body. */
+  /** The fields of the form. Their names are the names in the body. */
   fields: string
   button: string
-  /** Told when it is done. */
+  /** The text after success. */
   done: string
 }
 
@@ -36,16 +36,16 @@ button[aria-disabled=true] { opacity: .6 }
 
 const SCRIPT = `
 const form = document.querySelector('form')
-const told = document.querySelector('[role=status]')
+const notice = document.querySelector('[role=status]')
 const button = form.querySelector('button')
 const secret = form.querySelector('input[type=password]')
 const token = new URLSearchParams(location.hash.slice(1)).get('token')
 history.replaceState(null, '', location.pathname)
 
-function tell(text, isOver) {
-  told.textContent = text
-  form.hidden = isOver
-  if (isOver) told.focus()
+function show(text, isDone) {
+  notice.textContent = text
+  form.hidden = isDone
+  if (isDone) notice.focus()
   else if (secret) secret.focus()
 }
 
@@ -53,31 +53,31 @@ async function send() {
   const body = JSON.stringify({ token, ...(secret ? { [secret.name]: secret.value } : {}) })
   const headers = { 'content-type': 'application/json' }
   const answer = await fetch(location.pathname, { method: 'POST', headers, body, credentials: 'omit' })
-  if (answer.ok) return tell(form.dataset.done, true)
+  if (answer.ok) return show(form.dataset.done, true)
   const { code, detail, errors } = await answer.json()
   const faults = (errors || []).map((error) => 'The password ' + error.detail + '.').join(' ')
-  tell(secret && faults ? faults : detail, code === 'link_invalid')
+  show(secret && faults ? faults : detail, code === 'link_invalid')
 }
 
 form.addEventListener('submit', (event) => {
   event.preventDefault()
   if (button.getAttribute('aria-disabled') === 'true') return
   button.setAttribute('aria-disabled', 'true')
-  told.textContent = ''
+  notice.textContent = ''
   send()
-    .catch(() => tell('That did not work. Try again in a moment.', false))
+    .catch(() => show('That did not work. Try again in a moment.', false))
     .finally(() => button.setAttribute('aria-disabled', 'false'))
 })
 if (secret) document.querySelector('input[type=checkbox]').addEventListener('change', (event) => {
   secret.type = event.target.checked ? 'text' : 'password'
 })
 if (token) form.hidden = false
-else tell('This page opens by the link in the mail. Open that link again, or ask for a new one.', true)
+else show('This page needs the link from the mail. Open the link again, or ask for a new link.', true)
 `
 
 const hashOf = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
 
-/** Whatever is not named is refused. No page may frame this one, and no form may leave it. */
+/** Refuses all that is not listed. No page may frame this page, and no form may be submitted elsewhere. */
 const POLICY = {
   contentSecurityPolicy: {
     useDefaults: false,
@@ -108,7 +108,7 @@ const html = ({ title, lead, fields, button, done }: Page) => `<!doctype html>
 <body>
 <main>
 <h1>${title}</h1>
-<noscript><p>This page needs JavaScript to send what the link holds.</p></noscript>
+<noscript><p>This page needs JavaScript to send the token of the link.</p></noscript>
 <form data-done="${done}" hidden>
 <p>${lead}</p>
 ${fields}<button type="submit">${button}</button>

@@ -1,4 +1,4 @@
-/** A new password. Every session ends, and the caller gets a new session. */
+/** Changes the password of the caller. Every session ends, and the caller gets a new session. */
 
 import { databaseNow } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'

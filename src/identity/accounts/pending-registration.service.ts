@@ -1,6 +1,6 @@
 /**
- * A registration whose address must be proven first. The username is kept, and a link is mailed; opening the link makes the user. An address
- * that has an account gets the same answer after the same work, and only its owner gets a mail about it.
+ * A registration whose address must be proven first. The username is kept, and a link is mailed; opening the link makes the user. An
+ * address that has an account gets the same answer after the same work, and only its owner gets a mail about it.
  */
 import { uuidv7 } from 'uuidv7'
 import type { AuditContext } from '../../platform/audit/audit.ts'

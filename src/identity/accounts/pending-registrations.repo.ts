@@ -3,7 +3,7 @@ import type { Db, Transaction } from '../../platform/db/database.ts'
 import type { PendingRegistrationTable } from '../../platform/db/tables.ts'
 
 export type PendingRegistration = Selectable<PendingRegistrationTable>
-/** Of somebody who becomes a user once the address is proven; not one that only keeps a name. */
+/** Becomes a user once the address is proven. Other rows only reserve a username. */
 export type TruePendingRegistration = PendingRegistration & { password_hash: string }
 
 const living = sql<boolean>`expires_at > clock_timestamp()`
@@ -11,7 +11,7 @@ const living = sql<boolean>`expires_at > clock_timestamp()`
 export const insertPending = (trx: Transaction, pending: PendingRegistration) =>
   trx.insertInto('pending_registrations').values(pending).execute()
 
-/** @param login canonical: an e-mail address when it holds an `@`, else a username. Of several the newest. */
+/** @param login canonical: an e-mail address when it holds an `@`, else a username. @returns the newest of several */
 export const findPendingByLogin = (db: Db | Transaction, login: string): Promise<TruePendingRegistration | undefined> =>
   db
     .selectFrom('pending_registrations')
@@ -24,23 +24,23 @@ export const findPendingByLogin = (db: Db | Transaction, login: string): Promise
     .$narrowType<{ password_hash: string }>()
     .executeTakeFirst()
 
-/** The name is kept for somebody, of whatever kind. */
+/** @returns whether any pending registration reserves the username */
 export const isPendingName = async (db: Db | Transaction, username: string): Promise<boolean> =>
   (await db.selectFrom('pending_registrations').select('id').where('username', '=', username).where(living).executeTakeFirst()) !==
   undefined
 
-/** A name is free again once its time is over, not only when cleanup comes round. */
+/** Frees the username of an expired registration at once, without waiting for the cleanup. */
 export const dropExpiredPending = (trx: Transaction, username: string) =>
   trx.deleteFrom('pending_registrations').where('username', '=', username).where('expires_at', '<=', sql<Date>`clock_timestamp()`).execute()
 
-/** Another link for the same registration: the older one is dead. An id of nobody changes nothing. */
+/** Replaces the link of a registration: the older link no longer works. An unknown id changes nothing. */
 export const renewPending = (trx: Transaction, id: string, tokenHash: Buffer, expiresAt: Date) =>
   trx.updateTable('pending_registrations').set({ token_hash: tokenHash, expires_at: expiresAt }).where('id', '=', id).execute()
 
 export const findPendingByToken = (trx: Transaction, hash: Buffer): Promise<PendingRegistration | undefined> =>
   trx.selectFrom('pending_registrations').selectAll().where('token_hash', '=', hash).executeTakeFirst()
 
-/** All that wait for one address, always in the same order: only one of them becomes a user. */
+/** Locks all pending registrations of an address, always in the same order: only one of them becomes a user. */
 export const lockPendingOf = (trx: Transaction, emailCanonical: string): Promise<PendingRegistration[]> =>
   trx.selectFrom('pending_registrations').selectAll().where('email_canonical', '=', emailCanonical).orderBy('id').forUpdate().execute()
 

@@ -1,4 +1,4 @@
-/** What users see and change of their own account. Roles are not part of it. */
+/** Users read and change their own account, except for its roles. */
 
 import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
@@ -41,15 +41,16 @@ export interface ProfileDeps {
 export function createProfile({ db, clock, accounts, auth, limits, links, outbox, passwordCheck }: ProfileDeps) {
   async function get(userId: string): Promise<UserView> {
     const user = await findUserById(db, userId)
-    if (!user) throw problem('token_revoked', { cause: 'the user is gone' })
+    if (!user) throw problem('token_revoked', { cause: 'the user was deleted' })
     return viewOf(user)
   }
 
   /**
-   * A new e-mail address needs the password, and a fresh second factor if there is one.
+   * A new e-mail address needs the password, and a recent second factor if one is set up.
    *
-   * Where addresses are proven first, the address changes when its link is opened. Until then the answer does not depend on whether the address
-   * has an account. Elsewhere the address changes at once, unproven, and access tokens are outdated, since they carry the old address.
+   * Where addresses are proven first, the address changes when its link is opened. Until then the answer does not depend on whether the
+   * address has an account. Elsewhere the address changes at once, unproven, and access tokens are outdated, since they carry the old
+   * address.
    */
   async function change(principal: Principal, input: ProfileChange, context: RequestContext): Promise<UserView> {
     const { email, ...names } = readChange(input)
@@ -66,7 +67,7 @@ export function createProfile({ db, clock, accounts, auth, limits, links, outbox
       const detail = [names.username !== undefined && 'username', email !== undefined && 'email'].filter(Boolean).join(', ')
       await record({ userId: locked.id, detail })
       const renamed = names.username === undefined ? locked : await updateUser(trx, locked.id, names)
-      // an earlier new address is dropped, also when this one is taken or gets no mail
+      // an earlier new address is dropped, even when this address is taken or gets no mail
       if (email !== undefined) await deleteLinksOf(trx, locked.id, 'verify_email')
       if (email === undefined || email === locked.email) return renamed
       if (auth.emailVerification === 'required') {

@@ -30,9 +30,9 @@ export function createReauthentication({ accounts, outbox, passwordCheck, factor
     const checked = await passwordCheck(principal, input.password, context)
     if (checked.mfa_enabled && input.code === undefined)
       throw problem('validation_failed', { errors: [{ field: 'code', detail: 'is needed: a second factor is set up' }] })
-    const guess = { user: checked, known: { kind: 'session' as const, id: principal.sessionId }, event: 'reauthenticate', context }
+    const attempt = { user: checked, known: { kind: 'session' as const, id: principal.sessionId }, event: 'reauthenticate', context }
     const { opened } = checked.mfa_enabled
-      ? await codeAttempts.count(guess, () => replaceSession(principal, checked, input.code!, context))
+      ? await codeAttempts.count(attempt, () => replaceSession(principal, checked, input.code!, context))
       : await replaceSession(principal, checked, null, context)
     return sessionOpener.answer(opened)
   }

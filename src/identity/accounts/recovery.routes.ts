@@ -1,4 +1,4 @@
-/** For whoever has forgotten the password. */
+/** The endpoints for users who have forgotten their password. */
 
 import { Type } from 'typebox'
 import { answers, strictBody } from '../../platform/http/endpoint.ts'

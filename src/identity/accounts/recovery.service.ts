@@ -1,4 +1,4 @@
-/** A forgotten password: a link goes to the address of the account, and sets a new password. */
+/** For a forgotten password: mails a link to the address of the account. The link sets a new password. */
 
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import { type Db, databaseNow } from '../../platform/db/database.ts'
@@ -41,7 +41,7 @@ export function createRecovery({ db, accounts, outbox, links, passwords, policy,
   async function sendLink(email: string, context: AuditContext): Promise<void> {
     const address = canonicalEmail(email.trim())
     const maySend = await limits.mail(address, PURPOSE)
-    // Postgres stores no NUL, and a username is no address
+    // Postgres stores no NUL, and a username is not an address
     const isAddress = address.includes('@') && !address.includes('\0')
     const user = isAddress ? await findUserByLogin(db, address) : undefined
     const outcome = await accounts.transaction('password_forgot', context, async ({ trx, record }) => {
@@ -91,7 +91,7 @@ export function createRecovery({ db, accounts, outbox, links, passwords, policy,
       await revoke.allSessions(userId, 'password_reset')
       return true
     })
-    if (!isReset) throw problem('link_invalid', { cause: 'used, expired, or outdated' })
+    if (!isReset) throw problem('link_invalid', { cause: 'the link is used, expired, or outdated' })
   }
 
   /** The user that a link was mailed to, also when the link has expired. @throws link_invalid */
@@ -101,7 +101,7 @@ export function createRecovery({ db, accounts, outbox, links, passwords, policy,
     const owner = link && (await findUserById(db, link.user_id))
     if (owner) return owner
     await accounts.record('password_reset', { outcome: 'link_invalid' }, context)
-    throw problem('link_invalid', { cause: 'unknown or used' })
+    throw problem('link_invalid', { cause: 'the link is unknown or used' })
   }
 
   return { forgot, reset: accounts.counted('password_reset', reset) }

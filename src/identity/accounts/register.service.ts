@@ -1,6 +1,6 @@
 /**
- * A new user: checks the names, hashes the password, writes user, session and audit row, and answers with the token pair. Where addresses are
- * proven first, `pending-registration.service.ts` does the rest.
+ * Registers a user: checks the names, hashes the password, writes user, session and audit row, and answers with the token pair. Where
+ * addresses are proven first, `pending-registration.service.ts` does the rest.
  */
 
 import { uuidv7 } from 'uuidv7'

@@ -1,4 +1,4 @@
-/** The caller's own sessions. */
+/** The endpoints for the caller's own sessions. */
 
 import { Type } from 'typebox'
 import { answers, BEARER, requireId } from '../../platform/http/endpoint.ts'
@@ -25,7 +25,7 @@ export const sessionRoutes =
       {
         config: { name: 'auth.sessions' },
         schema: {
-          summary: 'The own sessions; the one that was used last comes first',
+          summary: 'Your sessions, the most recently used first',
           security: BEARER,
           response: answers(
             { 200: Type.Object({ sessions: Type.Array(Type.Intersect([SessionSchema, Type.Object({ current: Type.Boolean() })])) }) },
@@ -43,7 +43,7 @@ export const sessionRoutes =
       '/sessions',
       {
         config: { name: 'auth.sessions' },
-        schema: { summary: 'End every session but this one', security: BEARER, response: answers({ 204: Type.Null() }, [401]) },
+        schema: { summary: 'End every session except this session', security: BEARER, response: answers({ 204: Type.Null() }, [401]) },
       },
       async (request, reply) => {
         await sessions.endOthers(await requireAuth(request), contextOf(request.raw))

@@ -16,7 +16,7 @@ export interface SessionView {
   created_at: string
   last_used_at: string
   expires_at: string
-  /** A second factor was shown. */
+  /** The user authenticated with a second factor. */
   mfa: boolean
 }
 

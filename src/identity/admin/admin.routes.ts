@@ -1,4 +1,4 @@
-/** The endpoints of administrators. The role `admin` is required here, once, for all of them. */
+/** The endpoints for administrators. This file requires the role `admin` for all of them. */
 import { Type } from 'typebox'
 import type { Config } from '../../platform/config/schema.ts'
 import { withoutSecrets } from '../../platform/config/shown.ts'
@@ -35,12 +35,12 @@ const ErrorRecordSchema = Type.Object({
 export const adminRoutes =
   ({ db, administration, config, lastErrors, requireAuth }: AdminRoutesDeps) =>
   async (app: FastifyTypeProviderTypebox) => {
-    // before anything else of the request is read: only an admin learns whether it is valid
+    // runs before the request is validated: only an admin learns whether it is valid
     app.addHook('onRequest', async (request) => void (await requireAuth(request, { role: 'admin' })))
     app.addHook('preValidation', async (request) => {
       const ids = Object.entries(request.params as Record<string, string>).filter(([name]) => /id$/i.test(name))
       if (!ids.every(([, id]) => isId(id))) throw problem('not_found')
-      // a missing body counts as an empty one
+      // a missing body counts as an empty body
       request.body ??= {}
     })
 
@@ -65,7 +65,7 @@ export const adminRoutes =
       {
         config: { name: 'auth.admin.keys.rotate' },
         schema: {
-          summary: 'Publish a new signing key; `now`: sign with it at once',
+          summary: 'Publish a new signing key; with `now` it signs at once',
           security: BEARER,
           body: strictBody({ now: Type.Optional(Type.Boolean()) }),
           response: answers({ 200: KeySchema }, [401, 403, 422]),

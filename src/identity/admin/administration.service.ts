@@ -1,4 +1,4 @@
-/** What operators read and do, by request or by command. Each action is one transaction with its audit row. */
+/** The queries and actions of operators, for the endpoints and the commands. Each action is one transaction with its audit row. */
 
 import type { Audit } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'

@@ -26,12 +26,12 @@ const EventSchema = Type.Object({
 
 const Instant = (description: string) => Type.Optional(Type.String({ format: 'date-time', description }))
 const filter = {
-  user: Type.Optional(Type.String({ pattern: ID_PATTERN, description: 'Whose account it is about.' })),
+  user: Type.Optional(Type.String({ pattern: ID_PATTERN, description: 'The id of the user that the event is about.' })),
   event: Type.Optional(Term(64)),
   outcome: Type.Optional(Term(64)),
   actor: Type.Optional(Term(128)),
-  since: Instant('From this instant on.'),
-  until: Instant('Before this instant.'),
+  since: Instant('Only events at or after this time.'),
+  until: Instant('Only events before this time.'),
 }
 const Filter = strictBody(filter)
 
@@ -43,7 +43,7 @@ export const auditRoutes =
       {
         config: { name: 'auth.admin.audit' },
         schema: {
-          summary: 'What happened to accounts, newest first',
+          summary: 'The events of the audit log, newest first',
           security: BEARER,
           querystring: strictBody({ ...filter, limit: Limit, cursor: Type.Optional(Type.String({ maxLength: 256 })) }),
           response: answers({ 200: Type.Object({ events: Type.Array(EventSchema), next_cursor: Text }) }, [401, 403, 422]),
@@ -61,7 +61,7 @@ export const auditRoutes =
         config: { name: 'auth.admin.audit.export' },
         exposeHeadRoute: false, // HEAD would read the whole log and send nothing
         schema: {
-          summary: 'The same as NDJSON, oldest first, all of it',
+          summary: 'All events of the audit log as NDJSON, oldest first',
           security: BEARER,
           produces: ['application/x-ndjson'],
           querystring: Filter,
@@ -88,10 +88,10 @@ const filterOf = ({ user, event, outcome, actor, since, until }: Static<typeof F
   until: instant('until', until),
 })
 
-/** The schema accepts dates that no calendar has, such as a leap second. */
+/** The schema accepts times that cannot be stored, such as a leap second. @throws validation_failed */
 function instant(field: string, text: string | undefined): Date | undefined {
   if (text === undefined) return undefined
   const at = new Date(text)
-  if (!isStorable(at)) throw problem('validation_failed', { errors: [{ field, detail: 'is no instant of our time' }] })
+  if (!isStorable(at)) throw problem('validation_failed', { errors: [{ field, detail: 'is not a valid date and time' }] })
   return at
 }

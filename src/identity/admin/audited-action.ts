@@ -9,14 +9,16 @@ export interface Actor {
   /** For the audit row: `user:<id>`, `command line`. */
   actor: string
   context: AuditContext
-  /** Of the request, if there is one. The action is refused when it was revoked meanwhile. */
+  /** The caller of the request, if there is a request. The action is refused when the caller's session was revoked meanwhile. */
   principal?: Principal
 }
 
 /** The audit row of an action, without its outcome and its actor. */
 export type Entry = Omit<AuditEvent, 'outcome' | 'context' | 'actor'>
 
-/** Runs an action. The transaction of `work` writes the row of a success. A refusal rolls it back, so its row has a transaction of its own. */
+/**
+ * Runs an action. The transaction of `work` writes the row of a success. A refusal rolls it back, so its row has a transaction of its own.
+ */
 export type AuditedAction = <T>(entry: Entry, by: Actor, work: () => Promise<T>) => Promise<T>
 
 export function createAuditedAction(accounts: Accounts): AuditedAction {

@@ -45,7 +45,7 @@ export async function bootstrapAdmin(
     if (await findUserByLogin(trx, canonicalEmail(email))) {
       logger.warn(
         { reason: 'bootstrap_refused' },
-        'PORTCULLIS_ADMIN_EMAIL belongs to a user who is no admin: nobody is promoted; use portcullis users grant',
+        'PORTCULLIS_ADMIN_EMAIL belongs to a user without the role admin, and users are never promoted here; use portcullis users grant',
       )
       return
     }

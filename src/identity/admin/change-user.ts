@@ -12,14 +12,14 @@ import type { FindUser } from './user-queries.ts'
 export interface ChangeUser {
   /** @param work runs while the user is locked. @returns the user after the change; undefined when the change deleted it */
   change(
-    who: string,
+    ref: string,
     entry: Omit<Entry, 'userId'>,
     work: (tx: AccountTransaction, user: User) => Promise<unknown>,
     by: Actor,
   ): Promise<User | undefined>
   /** The same for a change that does not delete the user. */
   update(
-    who: string,
+    ref: string,
     entry: Omit<Entry, 'userId'>,
     work: (tx: AccountTransaction, user: User) => Promise<unknown>,
     by: Actor,
@@ -33,8 +33,8 @@ export interface ChangeUserDeps {
 }
 
 export function createChangeUser({ accounts, audited, find }: ChangeUserDeps): ChangeUser {
-  const change: ChangeUser['change'] = async (who, { event, detail, sessionId }, work, by) => {
-    const { id } = await find(who)
+  const change: ChangeUser['change'] = async (ref, { event, detail, sessionId }, work, by) => {
+    const { id } = await find(ref)
     const entry: Entry = { event, userId: id, detail: detail ?? null, sessionId: sessionId ?? null }
     return audited(entry, by, () =>
       accounts.transaction(event, by.context, async (tx) => {
@@ -52,13 +52,13 @@ export function createChangeUser({ accounts, audited, find }: ChangeUserDeps): C
 
 /**
  * Locks the user of this id, and the operator, whose session must still be valid. Users are locked in the order of their ids, since two
- * operators may act on each other.
+ * operators may change each other.
  * @throws token_revoked
  */
 export async function lockForAction(trx: Transaction, { principal }: Actor, id?: string): Promise<User | undefined> {
-  const ids = [id, principal?.id].filter((one) => one !== undefined)
+  const ids = [id, principal?.id].filter((userId) => userId !== undefined)
   const locked = new Map<string, User | undefined>()
-  for (const one of [...new Set(ids)].sort()) locked.set(one, await (one === id ? lockUser : lockUserForShare)(trx, one))
+  for (const userId of [...new Set(ids)].sort()) locked.set(userId, await (userId === id ? lockUser : lockUserForShare)(trx, userId))
   if (principal) assertStillValid(principal, locked.get(principal.id), await lockSession(trx, principal.sessionId))
   return id === undefined ? undefined : locked.get(id)
 }

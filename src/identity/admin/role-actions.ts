@@ -32,17 +32,17 @@ export function createRoleActions({ update, keepAdmin, assertKnownRole }: RoleAc
   }
 
   return {
-    async grant(who: string, role: string, by: Actor): Promise<User> {
+    async grant(ref: string, role: string, by: Actor): Promise<User> {
       assertKnownRole(role)
       const entry = { event: 'role_grant', detail: role }
-      return update(who, entry, (tx, user) => setRoles(tx, user, [...new Set([...user.roles, role])]), by)
+      return update(ref, entry, (tx, user) => setRoles(tx, user, [...new Set([...user.roles, role])]), by)
     },
 
     /** The configuration may no longer know the role. */
-    async revoke(who: string, role: string, by: Actor): Promise<User> {
+    async revoke(ref: string, role: string, by: Actor): Promise<User> {
       if (!ROLE.test(role)) throw problem('validation_failed', { errors: field('role', 'is not the name of a role: a-z, digits, _ . : -') })
       const without = (user: User) => user.roles.filter((r) => r !== role)
-      return update(who, { event: 'role_revoke', detail: role }, (tx, user) => setRoles(tx, user, without(user)), by)
+      return update(ref, { event: 'role_revoke', detail: role }, (tx, user) => setRoles(tx, user, without(user)), by)
     },
   }
 }

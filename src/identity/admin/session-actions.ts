@@ -9,12 +9,12 @@ import type { Actor } from './audited-action.ts'
 import type { ChangeUser } from './change-user.ts'
 
 export function createSessionActions(update: ChangeUser['update']) {
-  const endSessions = (who: string, by: Actor): Promise<User> =>
-    update(who, { event: 'sessions_end' }, ({ revoke }, user) => revoke.allSessions(user.id, 'ended_by_admin'), by)
+  const endSessions = (ref: string, by: Actor): Promise<User> =>
+    update(ref, { event: 'sessions_end' }, ({ revoke }, user) => revoke.allSessions(user.id, 'ended_by_admin'), by)
 
-  async function endSession(who: string, sessionId: string, by: Actor): Promise<void> {
+  async function endSession(ref: string, sessionId: string, by: Actor): Promise<void> {
     await update(
-      who,
+      ref,
       { event: 'session_end', sessionId },
       async ({ trx, revoke }, user) => {
         const session = await lockSession(trx, sessionId)
@@ -25,9 +25,9 @@ export function createSessionActions(update: ChangeUser['update']) {
     )
   }
 
-  async function revokeApiKey(who: string, keyId: string, by: Actor): Promise<void> {
+  async function revokeApiKey(ref: string, keyId: string, by: Actor): Promise<void> {
     await update(
-      who,
+      ref,
       { event: 'api_key_revoke', detail: keyId },
       async ({ trx, revoke }, user) => {
         if (!(await markRevoked(trx, user.id, keyId, await databaseNow(trx)))) throw problem('not_found')

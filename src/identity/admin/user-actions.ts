@@ -1,4 +1,4 @@
-/** What operators do to the account of a user. */
+/** Operators disable, enable, unlock and delete users, force password changes, and remove second factors. */
 
 import { databaseNow } from '../../platform/db/database.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
@@ -17,9 +17,9 @@ export interface UserActionsDeps {
 }
 
 export function createUserActions({ changeUser: { change, update }, outbox, keepAdmin, eraseAccount }: UserActionsDeps) {
-  const disable = (who: string, by: Actor): Promise<User> =>
+  const disable = (ref: string, by: Actor): Promise<User> =>
     update(
-      who,
+      ref,
       { event: 'user_disable' },
       async ({ trx, revoke }, user) => {
         const disabled_at = user.disabled_at ?? (await databaseNow(trx))
@@ -30,15 +30,15 @@ export function createUserActions({ changeUser: { change, update }, outbox, keep
       by,
     )
 
-  const enable = (who: string, by: Actor): Promise<User> =>
-    update(who, { event: 'user_enable' }, ({ trx }, user) => updateUser(trx, user.id, { disabled_at: null }), by)
+  const enable = (ref: string, by: Actor): Promise<User> =>
+    update(ref, { event: 'user_enable' }, ({ trx }, user) => updateUser(trx, user.id, { disabled_at: null }), by)
 
-  const unlock = (who: string, by: Actor): Promise<User> =>
-    update(who, { event: 'user_unlock' }, ({ trx }, user) => raiseUnlocks(trx, user.id), by)
+  const unlock = (ref: string, by: Actor): Promise<User> =>
+    update(ref, { event: 'user_unlock' }, ({ trx }, user) => raiseUnlocks(trx, user.id), by)
 
-  const forcePasswordChange = (who: string, by: Actor): Promise<User> =>
+  const forcePasswordChange = (ref: string, by: Actor): Promise<User> =>
     update(
-      who,
+      ref,
       { event: 'password_change_force' },
       async ({ trx, revoke }, user) => {
         await updateUser(trx, user.id, { password_must_change: true })
@@ -47,9 +47,9 @@ export function createUserActions({ changeUser: { change, update }, outbox, keep
       by,
     )
 
-  const resetFactor = (who: string, by: Actor): Promise<User> =>
+  const resetFactor = (ref: string, by: Actor): Promise<User> =>
     update(
-      who,
+      ref,
       { event: 'factor_reset' },
       async ({ trx, revoke }, user) => {
         const hadFactor = await deleteFactors(trx, user.id)
@@ -62,8 +62,8 @@ export function createUserActions({ changeUser: { change, update }, outbox, keep
       by,
     )
 
-  async function remove(who: string, by: Actor): Promise<void> {
-    await change(who, { event: 'user_delete' }, eraseAccount, { ...by, context: namelessContext(by.context) })
+  async function remove(ref: string, by: Actor): Promise<void> {
+    await change(ref, { event: 'user_delete' }, eraseAccount, { ...by, context: namelessContext(by.context) })
   }
 
   return { disable, enable, unlock, forcePasswordChange, resetFactor, remove }

@@ -1,4 +1,4 @@
-/** What operators read of users. */
+/** Operators find users, and list their sessions and API keys. */
 
 import { type Db, databaseNow } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
@@ -14,16 +14,16 @@ export interface UserPage {
   nextCursor: string | null
 }
 
-/** @param who an id, an e-mail address or a username: their forms differ. @throws not_found */
-export type FindUser = (who: string) => Promise<User>
+/** @param ref an id, an e-mail address or a username: their forms differ. @throws not_found */
+export type FindUser = (ref: string) => Promise<User>
 
 const MAX_LISTED = 1000
 
 export const createFindUser =
   (db: Db): FindUser =>
-  async (who) => {
-    const user = isId(who) ? await findUserById(db, who) : await findUserByLogin(db, canonicalLogin(who))
-    if (!user) throw problem('not_found', { detail: `There is no user ${who}.` })
+  async (ref) => {
+    const user = isId(ref) ? await findUserById(db, ref) : await findUserByLogin(db, canonicalLogin(ref))
+    if (!user) throw problem('not_found', { detail: `There is no user ${ref}.` })
     return user
   }
 
@@ -37,14 +37,14 @@ export function createUserQueries(db: Db, find: FindUser) {
       return { users: page, nextCursor: users.length > limit ? page.at(-1)!.id : null }
     },
 
-    /** Sessions that can still be refreshed, the last used first. */
-    async sessionsOf(who: string): Promise<Session[]> {
-      const { id } = await find(who)
+    /** Sessions that can still be refreshed, the most recently used first. */
+    async sessionsOf(ref: string): Promise<Session[]> {
+      const { id } = await find(ref)
       return findUsableSessions(db, id, await databaseNow(db))
     },
 
-    async apiKeysOf(who: string): Promise<ApiKey[]> {
-      const { id } = await find(who)
+    async apiKeysOf(ref: string): Promise<ApiKey[]> {
+      const { id } = await find(ref)
       return findApiKeysOf(db, id, MAX_LISTED)
     },
   }

@@ -39,10 +39,10 @@ export const usersRoutes =
           security: BEARER,
           querystring: strictBody({
             search: Type.Optional(Term(254, 'A part of the username or e-mail address, in any case; or an id.')),
-            role: Type.Optional(Term(63, 'Granted itself, not inherited.')),
+            role: Type.Optional(Term(63, 'Finds users who were granted this role itself; inherited roles do not count.')),
             disabled: Type.Optional(Type.Enum(['true', 'false'])),
             limit: Limit,
-            cursor: Type.Optional(Type.String({ pattern: ID_PATTERN, description: '`next_cursor` of the page before.' })),
+            cursor: Type.Optional(Type.String({ pattern: ID_PATTERN, description: '`next_cursor` of the previous page.' })),
           }),
           response: answers(
             { 200: Type.Object({ users: Type.Array(ManagedUserSchema), next_cursor: Type.Union([Type.String(), Type.Null()]) }) },
@@ -63,7 +63,7 @@ export const usersRoutes =
       {
         config: { name: 'auth.admin.users' },
         schema: {
-          summary: 'Create a user, who must change the password; without one it is made up, and told in this answer alone',
+          summary: 'Create a user, who must change the password; a missing password is generated, and only this answer shows it',
           security: BEARER,
           body: strictBody({
             username: Type.String({ maxLength: 64 }),
@@ -98,7 +98,7 @@ export const usersRoutes =
       {
         config: { name: 'auth.admin.user' },
         schema: {
-          summary: 'Delete a user with all personal data; the audit log stays whole',
+          summary: 'Delete a user with all personal data; the audit log stays complete',
           security: BEARER,
           params: ofUser,
           body: NOTHING,
@@ -114,10 +114,18 @@ export const usersRoutes =
     const changes: [path: string, summary: string, change: (id: string, by: Actor) => Promise<User>][] = [
       ['disable', 'Disable a user; every session ends', administration.disable],
       ['enable', 'Enable a user again', administration.enable],
-      ['unlock', 'Failed logins and codes so far count no more', administration.unlock],
+      ['unlock', 'Reset the counts of failed logins and codes of a user', administration.unlock],
       ['end-sessions', 'End every session of a user', administration.endSessions],
-      ['force-password-change', 'End every session; the next one begins with a new password', administration.forcePasswordChange],
-      ['reset-factor', 'Remove the second factor and its backup codes; every session ends, the user is told', administration.resetFactor],
+      [
+        'force-password-change',
+        'End every session of a user; the user must set a new password at the next login',
+        administration.forcePasswordChange,
+      ],
+      [
+        'reset-factor',
+        'Remove the second factor and its backup codes; every session ends, and the user gets a mail',
+        administration.resetFactor,
+      ],
     ]
     for (const [path, summary, change] of changes)
       app.post(
@@ -158,7 +166,7 @@ export const usersRoutes =
       {
         config: { name: 'auth.admin.user.sessions' },
         schema: {
-          summary: 'The sessions of a user, the one that was used last first',
+          summary: 'The sessions of a user, the most recently used first',
           security: BEARER,
           params: ofUser,
           response: answers({ 200: Type.Object({ sessions: Type.Array(SessionSchema) }) }, [401, 403, 404]),

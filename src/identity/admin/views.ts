@@ -1,4 +1,4 @@
-/** What administrators are shown. */
+/** The views of users and keys for administrators. */
 import { type Static, Type } from 'typebox'
 import type { KeyStatus } from '../tokens/keyring.ts'
 import { UserSchema, viewOf } from '../users/user-view.ts'

@@ -33,7 +33,7 @@ export const countLivingApiKeys = async (trx: Transaction, userId: string, now: 
     ).n,
   )
 
-/** Those that were revoked since are among them. */
+/** Counts revoked keys too. */
 export const countApiKeysMadeSince = async (trx: Transaction, userId: string, since: Date): Promise<number> =>
   Number(
     (
@@ -46,7 +46,7 @@ export const countApiKeysMadeSince = async (trx: Transaction, userId: string, si
     ).n,
   )
 
-/** Not revoked, newest first; those that have expired are among them until the next cleanup. */
+/** Keys that are not revoked, newest first. Expired keys are included until the next cleanup. */
 export const findApiKeysOf = (db: Db, userId: string, limit: number): Promise<ApiKey[]> =>
   db
     .selectFrom('api_keys')
@@ -63,7 +63,7 @@ export type KeyOwner = Pick<
   'username' | 'email' | 'email_verified_at' | 'roles' | 'token_epoch' | 'disabled_at' | 'password_must_change' | 'mfa_enabled'
 >
 
-/** A key and its owner as they are at one moment. */
+/** Reads a key and its owner in one statement, so that they belong to the same moment. */
 export async function findApiKey(db: Db, digest: string): Promise<{ key: ApiKey; owner: KeyOwner } | undefined> {
   const row = await db
     .selectFrom('api_keys')
@@ -84,7 +84,7 @@ export async function findApiKey(db: Db, digest: string): Promise<{ key: ApiKey;
   return row && { key: row, owner: { ...row, roles: row.owner_roles } }
 }
 
-/** Under the lock of its owner. @returns the key, unless it is somebody else's or revoked already */
+/** The caller holds the lock of the owner. @returns the key; undefined when it belongs to another user or is revoked already */
 export const revokeApiKey = (trx: Transaction, userId: string, id: string, at: Date): Promise<ApiKey | undefined> =>
   trx
     .updateTable('api_keys')
@@ -95,7 +95,7 @@ export const revokeApiKey = (trx: Transaction, userId: string, id: string, at: D
     .returningAll()
     .executeTakeFirst()
 
-/** All of them. Caches hold them until the owner's epoch rises. */
+/** Revokes all keys of a user. Caches accept them until the epoch of the owner is raised. */
 export const revokeApiKeysOf = (trx: Transaction, userId: string, at: Date) =>
   trx
     .updateTable('api_keys')
@@ -105,7 +105,7 @@ export const revokeApiKeysOf = (trx: Transaction, userId: string, at: Date) =>
     .returning('id')
     .execute()
 
-/** At most once a minute, however many gateways see it. */
+/** Writes at most once a minute, over all gateways. */
 export const touchApiKey = (db: Db, id: string) =>
   db
     .updateTable('api_keys')
@@ -114,13 +114,13 @@ export const touchApiKey = (db: Db, id: string) =>
     .where((e) => e.or([e('last_used_at', 'is', null), e('last_used_at', '<', sql<Date>`clock_timestamp() - interval '1 minute'`)]))
     .execute()
 
-/** Expired or revoked before `before`. @returns how many, at most `limit` */
+/** Deletes keys that expired or were revoked before `before`. @returns how many, at most `limit` */
 export async function deleteDeadApiKeys(db: Db, before: Date, limit: number): Promise<number> {
-  const dead = db
+  const ended = db
     .selectFrom('api_keys')
     .select('id')
     .where((e) => e.or([e('expires_at', '<', before), e('revoked_at', '<', before)]))
     .limit(limit)
-  const { numDeletedRows } = await db.deleteFrom('api_keys').where('id', 'in', dead).executeTakeFirstOrThrow()
+  const { numDeletedRows } = await db.deleteFrom('api_keys').where('id', 'in', ended).executeTakeFirstOrThrow()
   return Number(numDeletedRows)
 }

@@ -1,4 +1,4 @@
-/** The own API keys. */
+/** The endpoints for the caller's own API keys. */
 
 import { Type } from 'typebox'
 import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
@@ -11,7 +11,7 @@ const Instant = Type.Union([Type.String(), Type.Null()])
 export const ApiKeySchema = Type.Object({
   id: Type.String(),
   name: Type.String(),
-  hint: Type.String({ description: 'How the key begins.' }),
+  hint: Type.String({ description: 'The first characters of the key.' }),
   roles: Type.Array(Type.String()),
   scopes: Type.Array(Type.String()),
   created_at: Type.String(),
@@ -28,7 +28,7 @@ export const apiKeyRoutes =
       {
         config: { name: 'auth.api-keys' },
         schema: {
-          summary: 'The own API keys, newest first',
+          summary: 'Your API keys, newest first',
           security: BEARER,
           response: answers({ 200: Type.Object({ api_keys: Type.Array(ApiKeySchema) }) }, [401, 403]),
         },
@@ -41,13 +41,13 @@ export const apiKeyRoutes =
       {
         config: { name: 'auth.api-keys' },
         schema: {
-          summary: 'Make an API key; it is shown this once',
+          summary: 'Create an API key; only this answer shows the key',
           security: BEARER,
           body: strictBody({
             name: Type.String({ pattern: '^[^\\p{Cc}\\p{Cs}]{1,64}$' }),
-            roles: Type.Optional({ ...Names, description: 'None, and no scopes: all that you have.' }),
-            scopes: Type.Optional({ ...Names, description: 'None: those of the roles.' }),
-            expires_at: Type.Optional(Type.String({ maxLength: 64, description: 'RFC 3339. None: never.' })),
+            roles: Type.Optional({ ...Names, description: 'Without roles and scopes, the key gets all roles and scopes that you have.' }),
+            scopes: Type.Optional({ ...Names, description: 'Without scopes, the key gets the scopes of its roles.' }),
+            expires_at: Type.Optional(Type.String({ maxLength: 64, description: 'RFC 3339. Without it, the key never expires.' })),
           }),
           response: answers({ 201: Type.Interface([ApiKeySchema], { key: Type.String() }) }, [401, 403, 409, 422, 429]),
         },

@@ -1,4 +1,7 @@
-/** API keys of users. A session makes a key, which is shown once and carries no more than its owner has. The owner or any holder ends it. */
+/**
+ * API keys of users. A user with a session creates a key, which is shown once. A key carries no role and no scope that its owner does not
+ * have. The owner or any holder of the key can revoke it.
+ */
 import { uuidv7 } from 'uuidv7'
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import { BY_KEY } from '../../platform/audit/row.ts'
@@ -74,9 +77,10 @@ export function createApiKeys({ db, clock, accounts, outbox, grantsOf, config }:
       const now = await databaseNow(trx)
       const expires_at = input.expires_at === undefined ? null : readExpiry(input.expires_at, now)
       const carried = narrow(input, grantsOf(owner.roles))
-      if ((await countLivingApiKeys(trx, owner.id, now)) >= maxPerUser) throw problem('limit_reached', { cause: `${maxPerUser} API keys` })
+      if ((await countLivingApiKeys(trx, owner.id, now)) >= maxPerUser)
+        throw problem('limit_reached', { cause: `the user has ${maxPerUser} API keys` })
       if ((await countApiKeysMadeSince(trx, owner.id, new Date(now.getTime() - DAY_MS))) >= maxPerDay)
-        throw problem('rate_limited', { cause: `${maxPerDay} API keys made in a day`, headers: { 'retry-after': '3600' } })
+        throw problem('rate_limited', { cause: `the user made ${maxPerDay} API keys in a day`, headers: { 'retry-after': '3600' } })
       const row = await insertApiKey(trx, {
         id: uuidv7(),
         user_id: owner.id,
@@ -136,7 +140,7 @@ export function createApiKeys({ db, clock, accounts, outbox, grantsOf, config }:
       return (await findApiKeysOf(db, userId, MAX_LISTED)).map(viewOfApiKey)
     },
 
-    /** For any holder of the key, such as the finder of a leaked one. @returns false when the key is unknown or has ended */
+    /** For any holder of the key, such as the finder of a leaked key. @returns false when the key is unknown or has ended */
     async revokeHeld(key: string, context: AuditContext): Promise<boolean> {
       const found = isApiKey(key) ? await findApiKey(db, digestOf(key)) : undefined
       if (!found) return false

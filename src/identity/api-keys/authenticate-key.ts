@@ -1,7 +1,7 @@
 /**
- * API key → Principal, without a database lookup per request. The cache keeps a key for the lifetime of an access token. Every hit checks the
- * revocations, as for tokens: a revoked key is refused at once, and a key whose owner has changed is looked up again. After half of its time
- * a key is looked up in the background, so that the other half is left for an outage of the database.
+ * Authenticates API keys, without a database lookup per request. The cache keeps a key for the lifetime of an access token. Every hit
+ * checks the revocations, as for tokens: a revoked key is refused at once, and a key whose owner has changed is looked up again. After half
+ * of its time a key is looked up in the background, so that the other half is left for an outage of the database.
  */
 import { LRUCache } from 'lru-cache'
 import type { Config } from '../../platform/config/schema.ts'
@@ -21,7 +21,7 @@ import { type ApiKey, findApiKey, type KeyOwner, touchApiKey } from './api-keys.
 export interface ApiKeyAuthentication {
   /** @throws token_invalid, token_expired, token_revoked, rate_limited, unavailable */
   authenticate: AuthenticateKey
-  /** The same from the database and without a limit, for the introspection of another caller's key. */
+  /** Reads the database, without a limit: for the introspection of another caller's key. */
   inspect(key: string): Promise<{ principal: Principal; key: ApiKey; owner: KeyOwner }>
 }
 
@@ -66,7 +66,7 @@ export function createApiKeyAuthentication({
   metrics,
   clock,
 }: ApiKeyAuthenticationDeps): ApiKeyAuthentication {
-  /** By digest. Refused keys have a map of their own, so that guesses evict no good key. */
+  /** By digest. Refused keys have a map of their own, so that invalid keys evict no valid key. */
   const known = new LRUCache<string, Known>({ max: MAX_KNOWN })
   const refused = new LRUCache<string, Refused>({ max: MAX_REFUSED })
   /** Concurrent misses of one key share one lookup. */
@@ -96,7 +96,7 @@ export function createApiKeyAuthentication({
   function use(entry: Known, now: number): Principal {
     if (now >= entry.useWrittenAt + USE_MS) {
       entry.useWrittenAt = now
-      // not awaited: when this write is lost, the next one makes up for it
+      // not awaited: when this write is lost, the next write replaces it
       touchApiKey(db, entry.principal.sessionId).catch(() => {})
     }
     return entry.principal
@@ -129,7 +129,7 @@ export function createApiKeyAuthentication({
     if (code !== null) {
       known.delete(digest)
       refused.set(digest, { code, until: clock.steady() + REFUSED_MS })
-      throw problem(code, { cause: found ? 'an API key that is over, or whose owner is disabled' : 'an unknown API key' })
+      throw problem(code, { cause: found ? 'the API key has ended, or its owner is disabled' : 'unknown API key' })
     }
     const now = clock.steady()
     const entry: Known = {
@@ -146,7 +146,7 @@ export function createApiKeyAuthentication({
   function toPrincipal({ key, owner }: Found): Principal {
     const owned = grantsOf(owner.roles)
     const carried = grantsOf(key.roles)
-    // the key loses what its owner has lost
+    // a key loses the roles and scopes that its owner has lost
     const roles = carried.roles.filter((role) => owned.roles.includes(role))
     const scopes = key.scopes.filter((scope) => owned.scopes.includes(scope))
     const horizon = clock.now() + lifeMs
@@ -161,7 +161,7 @@ export function createApiKeyAuthentication({
       expiresAt: Math.floor(Math.min(horizon, key.expires_at?.getTime() ?? horizon) / 1000),
       mustChangePassword: owner.password_must_change,
       hasFactor: false,
-      // an owner with a factor has shown it when the key was made
+      // an owner with a second factor used it to create the key
       owesFactor: !owner.mfa_enabled && config.auth.mfa.requiredForRoles.some((role) => roles.includes(role)),
       authenticatedAt: 0,
       identityHeaders: identityHeaders({

@@ -1,7 +1,7 @@
 /**
- * Is a password known from breaches? Asked by k-anonymity: the service is told the first five digits of a SHA-1, answers with all the rest
- * that it knows of them, and padding hides how many. When it does not answer well and in time, the password is taken: it is no reason to
- * turn people away.
+ * Checks whether a password is known from breaches. The check uses k-anonymity: the service gets only the first five digits of a SHA-1, and
+ * answers with the rest of every hash that begins with them. Padding hides the number of hashes. When the service fails or is too slow, the
+ * password is accepted: an outage of the service must not stop registrations.
  */
 import { createHash } from 'node:crypto'
 import type { Config } from '../../platform/config/schema.ts'
@@ -12,7 +12,7 @@ import type { Metrics } from '../../platform/telemetry/metrics.ts'
 
 export type BreachCheck = (password: string) => Promise<boolean>
 
-/** About 1,500 lines of 40 bytes are usual. */
+/** A usual answer has about 1,500 lines of 40 bytes. */
 const MAX_ANSWER_BYTES = 1_048_576
 const LINE = /^[0-9A-F]{35}:\d+$/
 
@@ -24,7 +24,7 @@ export function createBreachCheck(
   async function isBreached(password: string): Promise<boolean> {
     const digest = createHash('sha1').update(password).digest('hex').toUpperCase()
     const suffix = digest.slice(5)
-    // one budget for all of it, the body included
+    // the timeout includes the body
     const response = await fetch(url + digest.slice(0, 5), {
       headers: { 'add-padding': 'true', 'user-agent': `portcullis/${VERSION}` },
       redirect: 'error',
@@ -35,7 +35,7 @@ export function createBreachCheck(
       throw new Error(`status ${response.status}`)
     }
     const lines = (await readBounded(response)).trimEnd().split(/\r?\n/)
-    if (!lines.every((line) => LINE.test(line))) throw new Error('the answer is no list of hashes')
+    if (!lines.every((line) => LINE.test(line))) throw new Error('the answer is not a list of hashes')
     // a count of 0 is padding
     return lines.some((line) => line.startsWith(suffix) && Number(line.slice(36)) > 0)
   }
@@ -48,13 +48,16 @@ export function createBreachCheck(
       return found
     } catch (error) {
       metrics.breachChecks.inc({ outcome: 'failed' })
-      logger.warn({ reason: 'breach_check_failed', cause: causeText(error) }, 'a new password could not be looked up among breached ones')
+      logger.warn(
+        { reason: 'breach_check_failed', cause: causeText(error) },
+        'a new password could not be checked against breached passwords',
+      )
       return false
     }
   }
 }
 
-/** As much as it is after decompression. */
+/** The bound holds for the decompressed body. */
 async function readBounded(response: Response): Promise<string> {
   const chunks: Uint8Array[] = []
   let size = 0

@@ -1,15 +1,15 @@
-/** Passwords that many people have, and what is usually done to make one of them long enough: these are tried first. */
+/** Recognises common passwords, and the usual ways to lengthen them. Attackers try these passwords first. */
 import { readFileSync } from 'node:fs'
 
 const LIST = new URL('./common-passwords.txt', import.meta.url)
-/** What is longer is nobody's first guess. */
+/** A longer password is checked only against the list itself. */
 const MAX_LENGTH = 32
 
-/** @returns whether a password is in the list, in any case, or is little more than a word of it: `Password2026!`, `qwertyqwerty` */
+/** @returns whether a password is in the list, in any case, or is little more than a listed word: `Password2026!`, `qwertyqwerty` */
 export function createCommonPasswords(): (password: string) => boolean {
   const lines = readFileSync(LIST, 'utf8').split('\n')
   const list = new Set(lines.filter((line) => line !== '' && !line.startsWith('# ')))
-  /** Once, or again and again; two or three characters again and again are as good as a word. */
+  /** A listed word, once or repeated. Any two or three characters that repeat count like a listed word. */
   const isKnown = (word: string) => {
     const unit = /^(.+?)\1+$/su.exec(word)?.[1]
     return list.has(word) || (unit !== undefined && (unit.length <= 3 || list.has(unit)))

@@ -1,8 +1,8 @@
 /**
- * Limits of the endpoints that take a credential. Exact, and counted in Postgres while Redis is away.
+ * Limits of the endpoints that take a credential. They are exact, and counted in Postgres while Redis is away.
  *
- * CodeAttempts at an account are counted for the address and account, for the account over all addresses, and for the address over all accounts.
- * A known device counts for itself: no stranger can use up what it has left.
+ * Attempts at an account are counted for the address and account, for the account over all addresses, and for the address over all
+ * accounts. A known device has its own budget, so that strangers cannot use it up.
  */
 
 import type { Config } from '../../platform/config/schema.ts'
@@ -13,36 +13,41 @@ import type { Client } from '../../platform/request/client-address.ts'
 import type { Secrets } from '../../platform/vault/secrets.ts'
 import { canonicalEmail } from '../users/canonical-login.ts'
 
-/** Whose credential is shown: a user, or what was typed where nobody is called so, which counts alike. */
+/** The account of an attempt: a user, or the typed name of an unknown user. Both count alike. */
 export type Account = { id: string; unlocks: number } | { unknown: string }
 
-/** What was let in before and has a budget of its own: a device, a network, or the session of who shows the password again. */
+/** Has a budget of its own, after an earlier login: a device, a network, or the session of a user who enters the password again. */
 export interface Known {
   kind: 'device' | 'network' | 'session'
   id: string
 }
 
-/** What a mailed link is for. */
+/** The purpose of a mailed link. */
 export type LinkPurpose = LinkTable['purpose']
 
 export interface CredentialLimits {
   /** @throws 429 */
   register(client: Client): Promise<void>
-  /** Runs `work` with its failure counted in advance, so that parallel guesses count too; taken back unless it ends so. @throws 429 */
+  /**
+   * Counts a failure before `work` runs, so that parallel attempts count too. Takes it back unless the credential was wrong. @throws 429
+   */
   login<T>(client: Client, account: Account, known: Known | null, work: () => Promise<T>): Promise<T>
   /** The same for a second factor. @throws 429 */
   mfa<T>(account: Account, known: Known | null, work: () => Promise<T>): Promise<T>
-  /** The same for the address; `refresh_superseded` is a client's own retry and no failure. @throws 429 */
+  /** The same for the address. `refresh_superseded` is a retry of the client, not a failure. @throws 429 */
   refresh<T>(client: Client, work: () => Promise<T>): Promise<T>
-  /** For asking for, and for using, a mailed link. @throws 429 */
+  /** Counts requests for mailed links, and uses of mailed links. @throws 429 */
   recovery(client: Client): Promise<void>
   /**
-   * Counts a mail that somebody asks for: those that prove an address for themselves, so that whoever gives the address of another away for
-   * their own does not keep its owner from a new password. @returns false when this recipient has had enough of them: it is not sent, and
-   * nobody is told
+   * Counts a requested mail by recipient and purpose. Separate counts per purpose ensure that a stranger who registers with an address does
+   * not keep its owner from a password reset.
+   * @returns false above the limit. The mail is then not sent, and the answer does not show it
    */
   mail(address: string, purpose: LinkPurpose): Promise<boolean>
-  /** Failures of machine clients, counted once they have failed: many good ones at a time are their daily work, and nobody guesses a secret. @throws 429 */
+  /**
+   * Counts failures of machine clients, after the failure: machine clients send many valid requests in parallel, and their secrets are too
+   * long to be guessed. @throws 429
+   */
   client<T>(client: Client, work: () => Promise<T>): Promise<T>
 }
 
@@ -54,9 +59,9 @@ const WRONG: readonly ErrorCode[] = ['invalid_credentials']
 
 export function createCredentialLimits(limiter: Limiter, secrets: Secrets, config: Config['limits']['credentials']): CredentialLimits {
   const named = (name: keyof typeof config): Limit => ({ name, scope: 'credential', ...config[name] })
-  /** Failures, told only afterwards: counted before, and given back. */
+  /** For failures, which are known only after the work: counted before, and refunded. */
   const failuresOf = (name: keyof typeof config, more: Partial<Limit> = {}): Limit => ({ ...named(name), isRefundable: true, ...more })
-  /** Twice as many in ten times as long, and so on: who goes on failing waits longer each time. */
+  /** Allows `times` as many failures in a window that is `longer` times as long. A client that goes on failing waits longer each time. */
   const longer = (times: number, longer: number): Limit => {
     const { limit, windowSeconds } = config.login
     const window = Math.min(windowSeconds * longer, DAY_SECONDS)
@@ -77,10 +82,10 @@ export function createCredentialLimits(limiter: Limiter, secrets: Secrets, confi
 
   const consume = ([limit, key]: Counted) => limiter.consume(limit, key, DATABASE)
 
-  /** All are asked and counted, also when one refuses: the answer tells the longest wait. */
+  /** Consumes every limit, even when one of them refuses: the answer shows the longest wait. */
   async function countingFailure<T>(counted: Counted[], failures: readonly ErrorCode[], work: () => Promise<T>): Promise<T> {
     const decisions = await Promise.all(counted.map(consume))
-    // a refund that is lost costs one of many failures, and is no reason to fail a good login
+    // a lost refund costs one of many allowed failures, and must not fail a valid login
     const refund = () => Promise.all(counted.map(([limit, key], i) => limiter.refund(limit, key, decisions[i]!).catch(() => undefined)))
     try {
       assertAllowed(decisions)
@@ -88,13 +93,13 @@ export function createCredentialLimits(limiter: Limiter, secrets: Secrets, confi
       await refund()
       return answer
     } catch (error) {
-      // a full queue or a lost database says nothing about the credential
+      // a full queue or a lost database does not show that the credential is wrong
       if (!(error instanceof Problem && failures.includes(error.code))) await refund()
       throw error
     }
   }
 
-  /** What was typed may be a password in the wrong field: an HMAC of it, never itself. */
+  /** The typed name may be a password in the wrong field, so only its HMAC is stored. */
   const hidden = (purpose: string, typed: string) => secrets.derive(purpose, Buffer.from(typed)).toString('base64url')
   const keyOf = (account: Account): string =>
     'id' in account ? `${account.id}.${account.unlocks}` : hidden('unknown account', account.unknown)
@@ -105,14 +110,14 @@ export function createCredentialLimits(limiter: Limiter, secrets: Secrets, confi
     },
     async login(client, account, known, work) {
       const key = keyOf(account)
-      // an address is finer than its network
+      // an address is more specific than its network
       const place = `${known && known.kind !== 'network' ? known.id : client.limitKey}|${key}`
-      // exemption is for addresses: an account's own budget holds for everybody
+      // the exemption concerns addresses: the budget of an account holds for every client
       if (!client.isExempt) assertAllowed([await consume([limits.attempts, place])])
       const ofPlace = client.isExempt ? [] : limits.waits.map((limit): Counted => [limit, place])
       const ofAddress: Counted[] = client.isExempt || known ? [] : [[limits.address, client.limitKey]]
       const ofAccount: Counted = [limits.account, known ? `${known.id}|${key}` : key]
-      // the address goes first: once it has had enough, no more names that it makes up are remembered
+      // the address goes first: an address above its limit creates no more counters for invented names
       return countingFailure(ofAddress, WRONG, () => countingFailure([...ofPlace, ofAccount], WRONG, work))
     },
     mfa(account, known, work) {

@@ -1,4 +1,4 @@
-/** The process that hashes: see hasher.ts. */
+/** The child process that hashes passwords: see hasher.ts. */
 import { constants, setPriority } from 'node:os'
 import argon2 from 'argon2'
 import bcrypt from 'bcryptjs'
@@ -16,16 +16,19 @@ const answers: HasherAnswers = {
   verify: ({ hash, password }) => (isBcrypt(hash) ? verifyBcrypt(hash, password) : argon2.verify(hash, password)),
 }
 
-/** Of more than 72 bytes it reads the first, as bcrypt does. It knows no NUL: its key ends there, and repeats, so that `a` and `a\0a` are one. */
+/**
+ * bcrypt reads only the first 72 bytes. The key of bcrypt ends at a NUL and repeats, so that `a` and `a\0a` would match: passwords with a
+ * NUL never match.
+ */
 const verifyBcrypt = async (hash: string, password: string) => (await bcrypt.compare(password, hash)) && !password.includes('\0')
 
-// before the first thread that hashes is started: on Linux each inherits it
+// before the first hashing thread starts: on Linux each thread inherits the priority
 try {
   setPriority(constants.priority.PRIORITY_LOW)
 } catch {
-  // where that is not allowed it hashes all the same
+  // without the permission it hashes at the normal priority
 }
 createIpcChannel(process, answers)
-// a terminal tells the whole group; whoever asked for hashes says when it is over
+// a terminal signals the whole process group; the parent process decides when this process ends
 process.on('SIGINT', () => {}).on('SIGTERM', () => {})
 process.on('disconnect', () => process.exit(0))

@@ -1,6 +1,6 @@
 /**
- * Argon2id (RFC 9106) in a process of its own, of the lowest priority. In ours its threads would take turns with the event loop, and be those
- * that look names up and verify tokens: a login storm would be felt by every proxied request.
+ * Hashes passwords with Argon2id (RFC 9106) in a child process of the lowest priority. In this process, hashing would compete with the
+ * event loop, and would occupy the threads that resolve names and verify tokens: a burst of logins would slow every proxied request.
  */
 import { type ChildProcess, fork } from 'node:child_process'
 import { extname } from 'node:path'
@@ -25,12 +25,12 @@ interface Helper {
   channel: IpcChannel<HasherAnswers>
 }
 
-/** No hash takes so long: the process has stopped. */
+/** No hash takes this long, so the child process must have stopped. */
 const HASH_MS = 30_000
-/** What it needs no more than anybody else. */
+/** Environment variables that the child process does not get. */
 const SECRETS = /^(PORTCULLIS_|DATABASE_URL|REDIS_URL)/
 
-/** @param threads that hash at one time. The process is started when it is first needed, and again when it has died */
+/** The child process starts at the first hash, and again after it has ended. @param threads that hash at the same time */
 export function createHasher({ memoryKiB, passes }: Argon2Parameters, threads: number): Hasher {
   let helper: Helper | null = null
 
@@ -42,7 +42,7 @@ export function createHasher({ memoryKiB, passes }: Argon2Parameters, threads: n
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     })
-    // it holds nobody up: whoever waits for a hash has a timer that does
+    // the child does not keep this process alive: a waiting hash has a timer that does
     child.unref()
     child.channel?.unref()
     const started = { child, channel: createIpcChannel<HasherAnswers>(child, {}) }

@@ -1,6 +1,6 @@
 /**
- * What is wrong with a new password, at every place that takes one. Any character, no composition rules (NIST SP 800-63B §3.1.1.2): long
- * enough, and none of those that are guessed first.
+ * Checks every new password. All characters are allowed, and there are no composition rules (NIST SP 800-63B §3.1.1.2). A password must be
+ * long enough, and must not be one that attackers try first.
  */
 import type { Config } from '../../platform/config/schema.ts'
 import type { FieldError } from '../../platform/lib/errors.ts'
@@ -11,14 +11,14 @@ import { createCommonPasswords } from './common-passwords.ts'
 import { MAX_PASSWORD_BYTES, normalPassword } from './passwords.ts'
 
 /**
- * @param own names of whose password it is to be: username, e-mail address
- * @returns a fault to be told, or null
+ * @param own names of the user: username, e-mail address
+ * @returns the fault, in words for the user, or null
  */
 export type PasswordPolicy = (password: string, own: readonly string[]) => Promise<string | null>
 
 /** Shorter names are part of many words. */
 const MIN_WORD = 4
-/** A password is more than a name when so much is left without it. */
+/** A password is more than a name when this many characters are left without the name. */
 const MIN_REST = 8
 
 export function createPasswordPolicy(config: Pick<Config, 'server' | 'auth'>, metrics: Metrics, logger: Logger): PasswordPolicy {
@@ -34,13 +34,13 @@ export function createPasswordPolicy(config: Pick<Config, 'server' | 'auth'>, me
     if (Buffer.byteLength(password) > MAX_PASSWORD_BYTES) return `must be at most ${MAX_PASSWORD_BYTES} bytes long`
     if (isMadeOf(password, [...own, ...ofService]))
       return 'must be more than your username, your e-mail address or the name of this service'
-    if (isCommon(password)) return 'is too common: it is one of those that are guessed first'
-    if (await isBreached(password)) return 'is known from a breach of some service: it must not be used anywhere'
+    if (isCommon(password)) return 'is too common: attackers try it first'
+    if (await isBreached(password)) return 'is known from a data breach: it must not be used anywhere'
     return null
   }
 }
 
-/** ASVS 6.2.11. Names count as a whole, and each word of them: `ann.smith@example.com`, `smith`, `example`. */
+/** ASVS 6.2.11. Whole names count, and each word of a name: `ann.smith@example.com`, `smith`, `example`. */
 function isMadeOf(password: string, names: readonly string[]): boolean {
   const text = password.toLowerCase()
   const words = names.map((name) => name.normalize('NFC').toLowerCase()).flatMap((name) => [name, ...name.split(/[^\p{L}\p{N}]+/u)])

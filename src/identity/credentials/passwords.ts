@@ -1,4 +1,4 @@
-/** Password hashes behind a semaphore and a bounded queue, so that logins cannot take the machine from the proxied traffic. */
+/** Hashes passwords behind a semaphore and a bounded queue, so that logins leave enough CPU for the proxied traffic. */
 import argon2 from 'argon2'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Problem, problem } from '../../platform/lib/errors.ts'
@@ -6,27 +6,27 @@ import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import { createHasher, type Hasher } from './hasher.ts'
 import { isBcrypt, NO_PASSWORD } from './password-hashes.ts'
 
-/** Longer ones are refused, never cut. */
+/** Longer passwords are refused, never cut. */
 export const MAX_PASSWORD_BYTES = 1024
 
-/** Known devices have a queue of their own, which goes first: a storm of strangers does not keep them out. */
+/** Known devices have a queue of their own, which goes first: a flood of other logins does not keep them out. */
 export type Lane = 'known' | 'stranger'
 
 export interface Passwords {
-  /** Asked before anything else is done for a request that will need a hash: who would be turned away then is turned away now. @throws overloaded */
+  /** Called before any other work of a request that needs a hash, so that a full queue refuses it early. @throws overloaded */
   assertRoom(lane?: Lane): void
   hash(password: string): Promise<string>
   /**
-   * The same work for a user who does not exist: pass null. A hash that was imported is computed as it was made, and takes no less.
-   * What is longer than a password may be matches nothing.
+   * Pass null for a user who does not exist: the work is the same. An imported hash is checked with its own algorithm, and takes at least
+   * as long. A password that is too long matches nothing.
    */
   verify(hash: string | null, password: string, lane?: Lane): Promise<boolean>
-  /** Made with other parameters than ours are, or with bcrypt. */
+  /** @returns true for a hash with other parameters than configured, and for bcrypt */
   needsRehash(hash: string): boolean
   close(): void
 }
 
-/** One password, however it was typed: NIST SP 800-63B §3.1.1.2 asks for a Unicode normal form before hashing. */
+/** NIST SP 800-63B §3.1.1.2 asks for a Unicode normal form before hashing: keyboards encode the same password differently. */
 export const normalPassword = (password: string) => password.normalize('NFC')
 
 export async function createPasswords(
@@ -50,7 +50,7 @@ export async function createPasswords(
         return false
       }
       if (!isBcrypt(hash)) return gate.pass(() => hasher.verify(hash, password), lane)
-      // the system that made it knew of no normal form; and a cheap one must not show by its time that there is such an account
+      // imported hashes were made without a normal form. The second hash hides by its time that the account has a cheap hash
       const [matches] = await gate.pass(() => Promise.all([hasher.verify(hash, typed), hasher.verify(dummy, '')]), lane)
       return matches
     },
@@ -59,7 +59,10 @@ export async function createPasswords(
   }
 }
 
-/** At most `concurrency` at a time and `queue` waiting in each lane. The permit belongs to the work: a client that leaves does not free it early. */
+/**
+ * Runs at most `concurrency` jobs at a time, with at most `queue` waiting in each lane. A client that disconnects does not free its permit
+ * early.
+ */
 function createGate(concurrency: number, queue: number, metrics: Metrics) {
   let running = 0
   const waiting: Record<Lane, (() => void)[]> = { known: [], stranger: [] }
@@ -68,7 +71,7 @@ function createGate(concurrency: number, queue: number, metrics: Metrics) {
 
   function refuse(): Problem {
     metrics.argon2Rejected.inc()
-    // some jitter, so that those who were turned away do not return together
+    // jitter, so that the refused clients do not all retry at the same time
     const retryAfter = String(1 + Math.floor(Math.random() * 4))
     return problem('overloaded', { cause: 'the password queue is full', headers: { 'retry-after': retryAfter } })
   }

@@ -5,7 +5,7 @@ import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { User } from '../users/users.repo.ts'
 import type { Shown } from './second-factor.ts'
 
-/** Whoever has found the sheet with the codes is not to use one unseen, wherever it is shown. */
+/** Mails the user that a backup code was used: the codes may have been stolen. */
 export async function notifyOfBackupCode(
   trx: Transaction,
   outbox: Outbox,

@@ -1,24 +1,24 @@
-/** For a day without the phone: codes of 50 random bits, shown once, each good once. */
+/** Backup codes, for users without their authenticator app. A code has 50 random bits, is shown once, and works once. */
 import { createHmac, randomInt, timingSafeEqual } from 'node:crypto'
 
 export const BACKUP_CODES = 10
-/** Crockford's: no letter that is read as a digit, and none twice. */
+/** Crockford's alphabet has no letter that looks like a digit. */
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz'
 const LENGTH = 10
 
 /** Such as `7k2qd-x09mf`. */
 export function newBackupCode(): string {
-  const letters = Array.from({ length: LENGTH }, () => ALPHABET[randomInt(ALPHABET.length)]).join('')
-  return `${letters.slice(0, LENGTH / 2)}-${letters.slice(LENGTH / 2)}`
+  const characters = Array.from({ length: LENGTH }, () => ALPHABET[randomInt(ALPHABET.length)]).join('')
+  return `${characters.slice(0, LENGTH / 2)}-${characters.slice(LENGTH / 2)}`
 }
 
-/** In any case, with or without the hyphen, and as it was misread; null when it cannot be one. */
+/** Accepts any case, a missing hyphen, and common misreadings. @returns null when the text cannot be a backup code */
 export function readBackupCode(typed: string): string | null {
   const code = typed.toLowerCase().replace(/[\s-]/g, '').replaceAll('o', '0').replace(/[il]/g, '1')
-  return code.length === LENGTH && [...code].every((letter) => ALPHABET.includes(letter)) ? code : null
+  return code.length === LENGTH && [...code].every((character) => ALPHABET.includes(character)) ? code : null
 }
 
-/** Keyed by the factor's seed, which is sealed: a copy of the database alone cannot be searched, and a new secret key changes nothing here. */
+/** Keyed by the seed of the factor, which is sealed: a copy of the database cannot be searched. A new secret key leaves the MACs valid. */
 export const backupCodeMac = (seed: Buffer, code: string): string =>
   createHmac('sha256', seed)
     .update(`backup code|${readBackupCode(code)}`)

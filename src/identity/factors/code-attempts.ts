@@ -17,7 +17,7 @@ export interface CodeAttempt {
 }
 
 export interface CodeAttempts {
-  /** @throws rate_limited, and what `work` throws */
+  /** @throws rate_limited, and the errors of `work` */
   count<T extends { shown: Shown }>(attempt: CodeAttempt, work: () => Promise<T>): Promise<T>
 }
 

@@ -49,7 +49,7 @@ export interface Proof {
   code?: string
 }
 
-/** Later, the enrolment must begin again. */
+/** After this time, the enrolment must begin again. */
 const CONFIRM_WITHIN_MS = 15 * 60_000
 
 interface Proven {
@@ -76,15 +76,15 @@ export function createEnrolment(deps: EnrolmentDeps) {
     })
   }
 
-  /** The confirmation shows the factor for its own session. Every other session ends. */
+  /** The confirmation counts as use of the factor in its own session. Every other session ends. */
   async function confirm(principal: Principal, code: string, context: AuditContext) {
-    const guess = {
+    const attempt = {
       user: await ownerOf(principal),
       known: { kind: 'session' as const, id: principal.sessionId },
       event: 'mfa_confirm',
       context,
     }
-    const { codes } = await codeAttempts.count(guess, () =>
+    const { codes } = await codeAttempts.count(attempt, () =>
       accounts.transaction('mfa_confirm', context, async ({ trx, lockCaller, record, revoke }) => {
         const user = await lockCaller(principal)
         if (user.mfa_enabled) throw problem('mfa_already_enabled')
@@ -162,12 +162,12 @@ export function createEnrolment(deps: EnrolmentDeps) {
       })
     if (password !== undefined) return (await change((await passwordCheck(principal, password, context)).password_hash)).done
     if (code !== undefined) {
-      const guess = { user: await ownerOf(principal), known: { kind: 'session' as const, id: principal.sessionId }, event, context }
-      return (await codeAttempts.count(guess, () => change())).done
+      const attempt = { user: await ownerOf(principal), known: { kind: 'session' as const, id: principal.sessionId }, event, context }
+      return (await codeAttempts.count(attempt, () => change())).done
     }
     if (principal.hasFactor && isFresh(principal, clock.now())) return (await change()).done
     throw problem('validation_failed', {
-      errors: [{ field: 'password', detail: 'or a code is needed, unless you logged in with one just now' }],
+      errors: [{ field: 'password', detail: 'or a code is needed, unless you logged in with a code within 5 minutes' }],
     })
   }
 
@@ -183,7 +183,7 @@ export function createEnrolment(deps: EnrolmentDeps) {
 
   async function ownerOf({ id }: Principal): Promise<User> {
     const user = await findUserById(db, id)
-    if (!user) throw problem('token_revoked', { cause: 'the user is gone' })
+    if (!user) throw problem('token_revoked', { cause: 'the user was deleted' })
     return user
   }
 

@@ -11,7 +11,7 @@ export const findConfirmedFactor = (trx: Transaction, userId: string): Promise<T
 export const findWaitingFactor = (trx: Transaction, userId: string): Promise<TotpFactor | undefined> =>
   trx.selectFrom('totp_factors').selectAll().where('user_id', '=', userId).where('confirmed_at', 'is', null).executeTakeFirst()
 
-/** In place of one that was never confirmed. */
+/** Replaces a factor that was never confirmed. */
 export async function replaceWaitingFactor(trx: Transaction, factor: Pick<TotpFactor, 'id' | 'user_id' | 'secret_sealed' | 'created_at'>) {
   await trx.deleteFrom('totp_factors').where('user_id', '=', factor.user_id).where('confirmed_at', 'is', null).execute()
   await trx
@@ -23,7 +23,7 @@ export async function replaceWaitingFactor(trx: Transaction, factor: Pick<TotpFa
 export const confirmFactor = (trx: Transaction, id: string, at: Date) =>
   trx.updateTable('totp_factors').set({ confirmed_at: at }).where('id', '=', id).execute()
 
-/** @returns false when this step, or a later one, was used before */
+/** @returns false when this step or a later step was used before */
 export async function useStep(trx: Transaction, id: string, step: number): Promise<boolean> {
   const used = await trx
     .updateTable('totp_factors')
@@ -35,7 +35,7 @@ export async function useStep(trx: Transaction, id: string, step: number): Promi
   return used !== undefined
 }
 
-/** Every factor and backup code of a user. @returns whether there was a confirmed one */
+/** Deletes every factor and backup code of a user. @returns whether the user had a confirmed factor */
 export async function deleteFactors(trx: Transaction, userId: string): Promise<boolean> {
   await trx.deleteFrom('backup_codes').where('user_id', '=', userId).execute()
   const deleted = await trx.deleteFrom('totp_factors').where('user_id', '=', userId).returning('confirmed_at').execute()
@@ -45,7 +45,7 @@ export async function deleteFactors(trx: Transaction, userId: string): Promise<b
 export const findUnusedBackupCodes = (trx: Transaction, userId: string): Promise<BackupCode[]> =>
   trx.selectFrom('backup_codes').selectAll().where('user_id', '=', userId).where('used_at', 'is', null).execute()
 
-/** @returns false when it was used meanwhile */
+/** @returns false when the code was used meanwhile */
 export async function useBackupCode(trx: Transaction, id: string, at: Date): Promise<boolean> {
   const used = await trx
     .updateTable('backup_codes')
@@ -65,7 +65,7 @@ export async function replaceBackupCodes(trx: Transaction, userId: string, codes
     .execute()
 }
 
-/** Sealed under another key than `keyId`, by id from `after` on, at most `limit`. */
+/** Factors that are sealed under another key than `keyId`, in the order of their ids, after the id `after`. */
 export const findStaleFactors = (trx: Transaction, keyId: string, after: string, limit: number): Promise<TotpFactor[]> =>
   trx
     .selectFrom('totp_factors')
@@ -76,6 +76,6 @@ export const findStaleFactors = (trx: Transaction, keyId: string, after: string,
     .limit(limit)
     .execute()
 
-/** Unless another process has sealed it meanwhile. */
+/** Changes nothing when another process has sealed the factor meanwhile. */
 export const updateSeal = (trx: Transaction, { id, secret_sealed }: TotpFactor, sealed: string) =>
   trx.updateTable('totp_factors').set({ secret_sealed: sealed }).where('id', '=', id).where('secret_sealed', '=', secret_sealed).execute()

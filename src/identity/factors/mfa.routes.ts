@@ -1,4 +1,4 @@
-/** The own second factor. */
+/** The endpoints for the caller's own second factor. */
 
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
@@ -16,7 +16,7 @@ const BackupCodes = Type.Object({ backup_codes: Type.Array(Type.String()) })
 export const mfaRoutes =
   ({ enrolment, requireAuth }: { enrolment: ReturnType<typeof createEnrolment>; requireAuth: RequireAuth }) =>
   async (app: FastifyTypeProviderTypebox) => {
-    // who owes a factor gets here, and nowhere else
+    // a caller who still owes a second factor may use these endpoints, to set it up
     const admit = async (request: FastifyRequest) => {
       const principal = await requireAuth(request, { allowIncomplete: true })
       if (principal.mustChangePassword) throw problem('password_change_required')
@@ -59,7 +59,8 @@ export const mfaRoutes =
       {
         config: { name: 'auth.mfa.totp.confirm' },
         schema: {
-          summary: "Confirm it by its first code; every other session ends, this one's next access token tells of the factor",
+          summary:
+            'Confirm the app with its first code; every other session ends, and the next access token of this session shows the factor',
           security: BEARER,
           body: strictBody({ code: Code }),
           response: answers({ 200: BackupCodes }, [401, 409, 422, 429]),
@@ -74,13 +75,13 @@ export const mfaRoutes =
       {
         config: { name: 'auth.mfa.totp' },
         schema: {
-          summary: 'Take the factor away; every other session ends, access tokens are outdated',
+          summary: 'Remove the second factor; every other session ends, and issued access tokens are refused',
           security: BEARER,
           body: ProofBody,
           response: answers({ 204: Type.Null() }, [401, 409, 422, 429]),
         },
         onRequest: async (request) => void (await admit(request)),
-        // no body is an empty one
+        // a missing body counts as an empty body
         preValidation: async (request) => {
           request.body ??= {}
         },
@@ -96,13 +97,13 @@ export const mfaRoutes =
       {
         config: { name: 'auth.mfa.backup-codes' },
         schema: {
-          summary: 'Ten new backup codes in place of the old',
+          summary: 'Replace the backup codes with ten new codes',
           security: BEARER,
           body: ProofBody,
           response: answers({ 200: BackupCodes }, [401, 409, 422, 429]),
         },
         onRequest: async (request) => void (await admit(request)),
-        // no body is an empty one
+        // a missing body counts as an empty body
         preValidation: async (request) => {
           request.body ??= {}
         },

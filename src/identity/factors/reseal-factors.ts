@@ -1,4 +1,4 @@
-/** After PORTCULLIS_SECRET_KEY was changed: seeds that are sealed under the previous key are sealed under the new one. */
+/** Seals the seeds of second factors under the new secret key, after PORTCULLIS_SECRET_KEY was changed. */
 import { type Db, inTransaction } from '../../platform/db/database.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
 import { type Secrets, UnreadableSecret } from '../../platform/vault/secrets.ts'
@@ -7,7 +7,7 @@ import { sealFactor, unsealFactor } from './second-factor.ts'
 
 const BATCH = 500
 
-/** A seed that no key of ours opens is left as it is: its owner is told 503, never let in without it. */
+/** A seed that no configured key opens stays unchanged. Its owner gets 503, and is never admitted without the factor. */
 export async function resealFactors({ db, secrets, logger }: { db: Db; secrets: Secrets; logger: Logger }): Promise<void> {
   let after = ''
   let resealed = 0

@@ -1,4 +1,4 @@
-/** A code is shown, and used up: what an app shows now, or one of the backup codes. */
+/** Checks a code of an authenticator app or a backup code, and uses it up. */
 import type { Transaction } from '../../platform/db/database.ts'
 import { unavailable } from '../../platform/lib/errors.ts'
 import { type Secrets, UnreadableSecret } from '../../platform/vault/secrets.ts'
@@ -10,8 +10,8 @@ export type Shown = { type: 'totp' } | { type: 'backup'; left: number }
 
 export interface SecondFactor {
   /**
-   * In the transaction of what the code is good for, after the user's lock: a code opens one thing, or nothing.
-   * @returns null when it is wrong, or was used. @throws 503 when the seed cannot be read: a factor is never skipped
+   * Call it in the transaction of the change that needs the code, after the lock of the user: the code is used up only with that change.
+   * @returns null when the code is wrong, or was used. @throws 503 when the seed cannot be read: a factor is never skipped
    */
   use(trx: Transaction, userId: string, code: string, now: Date): Promise<Shown | null>
   seal(factor: Owned, seed: Buffer): string

@@ -1,4 +1,4 @@
-/** Time-based one-time passwords (RFC 6238): SHA-1, six digits, 30 seconds, which is what authenticator apps know. */
+/** Time-based one-time passwords (RFC 6238): SHA-1, six digits, 30 seconds. Authenticator apps support these parameters. */
 import { Secret, TOTP } from 'otpauth'
 import { renderSVG } from 'uqr'
 
@@ -6,7 +6,7 @@ import { renderSVG } from 'uqr'
 const SECRET_BYTES = 20
 const PERIOD_SECONDS = 30
 const DIGITS = 6
-/** A step before and one after: clocks differ, and typing takes time. */
+/** Steps that are accepted before and after the current step: clocks differ, and typing takes time. */
 const WINDOW = 1
 const FORM = /^[0-9]{6}$/
 
@@ -14,14 +14,14 @@ const parameters = { algorithm: 'SHA1', digits: DIGITS, period: PERIOD_SECONDS }
 
 export const newSeed = (): Buffer => Buffer.from(new Secret({ size: SECRET_BYTES }).bytes)
 
-/** What an app is told: the secret for who types it, the URI for who scans it. @param seed as in `newSeed` */
+/** Makes the data for an authenticator app: the secret to type, and the URI to scan. @param seed as in `newSeed` */
 export function enrolmentOf(seed: Buffer, issuer: string, account: string) {
   const secret = new Secret({ buffer: new Uint8Array(seed).buffer })
   const otpauthUri = new TOTP({ ...parameters, issuer, label: account, secret }).toString()
   return { secret: secret.base32, otpauthUri, qrSvg: renderSVG(otpauthUri) }
 }
 
-/** The step that a code is of, or null when it is none of `at`. The caller refuses a step that was used. */
+/** @returns the step of a code, or null when the code is not valid at `at`. The caller refuses a used step */
 export function stepOf(code: string, seed: Buffer, at: Date): number | null {
   if (!FORM.test(code)) return null
   const totp = new TOTP({ ...parameters, secret: new Secret({ buffer: new Uint8Array(seed).buffer }) })

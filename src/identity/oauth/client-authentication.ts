@@ -19,7 +19,7 @@ export interface OAuthRequest {
   context: RequestContext
 }
 
-/** Null: no credential was sent. @throws invalid_client, invalid_request, rate_limited */
+/** @returns null when the request has no client credential. @throws invalid_client, invalid_request, rate_limited */
 export type AuthenticateClient = (request: OAuthRequest) => Promise<OAuthClient | null>
 
 export interface ClientAuthenticationDeps {
@@ -32,22 +32,23 @@ export interface ClientAuthenticationDeps {
 type Shown = { clientId: string; secret: string } | { clientId: string | undefined; assertion: string }
 
 export const secretHashOf = (secret: string): Buffer => hash('sha256', secret, 'buffer')
-/** The hash of no secret, for the comparison with an unknown client. */
-const NOBODYS = Buffer.alloc(32)
+/** Compared for an unknown client, so that the work is the same. No secret has this hash. */
+const NO_SECRET_HASH = Buffer.alloc(32)
 
 export function createClientAuthentication({ db, accounts, limits, assertions }: ClientAuthenticationDeps): AuthenticateClient {
   async function bySecret(clientId: string, secret: string): Promise<OAuthClient> {
     const client = isId(clientId) ? await findClientById(db, clientId) : undefined
-    const isSame = timingSafeEqual(secretHashOf(secret), client?.secret_hash ?? NOBODYS)
+    const isSame = timingSafeEqual(secretHashOf(secret), client?.secret_hash ?? NO_SECRET_HASH)
     if (!client?.secret_hash || !isSame || client.disabled_at)
-      throw problem('invalid_client', { cause: 'an unknown or disabled client, or a wrong secret' })
+      throw problem('invalid_client', { cause: 'the client is unknown or disabled, or the secret is wrong' })
     return client
   }
 
   async function byAssertion(clientId: string | undefined, assertion: string): Promise<OAuthClient> {
     const client = await assertions.verify(assertion)
     // RFC 7521 §4.2
-    if (clientId !== undefined && clientId !== client.id) throw problem('invalid_client', { cause: 'client_id is not who has signed' })
+    if (clientId !== undefined && clientId !== client.id)
+      throw problem('invalid_client', { cause: 'client_id is not the client that signed the assertion' })
     return client
   }
 
@@ -72,7 +73,7 @@ export function createClientAuthentication({ db, accounts, limits, assertions }:
   }
 }
 
-/** RFC 6749 §2.3: a client uses no more than one method in a request. */
+/** RFC 6749 §2.3: a request uses only one method of client authentication. */
 function readShown(authorization: string | undefined, form: Form): Shown | null {
   const { client_id: clientId, client_secret: secret, client_assertion: assertion, client_assertion_type: type } = form
   const hasAssertion = assertion !== undefined || type !== undefined
@@ -80,7 +81,8 @@ function readShown(authorization: string | undefined, form: Form): Shown | null 
     throw problem('invalid_request', { detail: 'Send one client credential.' })
   if (authorization !== undefined) {
     const basic = readBasic(authorization)
-    if (clientId !== undefined && clientId !== basic.clientId) throw problem('invalid_request', { detail: 'Two clients are named.' })
+    if (clientId !== undefined && clientId !== basic.clientId)
+      throw problem('invalid_request', { detail: 'The request names two different clients.' })
     return basic
   }
   if (secret !== undefined) {

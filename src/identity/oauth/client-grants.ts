@@ -1,7 +1,7 @@
 import type { Grants } from '../users/roles.ts'
 import type { OAuthClient } from './clients.repo.ts'
 
-/** A machine's roles with all that they inherit, and its scopes with those of its roles; both sorted. */
+/** The roles of a machine client with all inherited roles, and its scopes with the scopes of these roles. Both are sorted. */
 export function grantsOfClient(
   { roles, scopes }: Pick<OAuthClient, 'roles' | 'scopes'>,
   grantsOf: (roles: readonly string[]) => Grants,

@@ -1,8 +1,8 @@
-/** The public keys of a client: what is registered is judged once, strictly; what an assertion may be signed with follows from it. */
+/** Validates the public keys of a machine client at registration. A registered key decides which algorithms its assertions may use. */
 import { createPublicKey, type JsonWebKey } from 'node:crypto'
 import { problem } from '../../platform/lib/errors.ts'
 
-/** RFC 7517: public members alone. */
+/** RFC 7517, public members only. */
 export interface ClientKey {
   kty: 'RSA' | 'EC' | 'OKP'
   kid?: string
@@ -22,15 +22,15 @@ const KINDS: Record<ClientKey['kty'], { members: string[]; curve?: string; algor
 /** RFC 7518 §6.2.2, §6.3.2, §6.4.1 */
 const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k']
 const [MIN_MODULUS_BITS, MAX_MODULUS_BITS] = [2048, 8192]
-/** Smaller ones have a history of attacks; larger ones only cost time. */
+/** Small exponents have a history of attacks. Large exponents only cost time. */
 const [MIN_EXPONENT, MAX_EXPONENT] = [65_537n, 2n ** 32n]
 
-/** The key alone decides, never the header that names one. */
+/** The key decides on the algorithm, never the header of an assertion. */
 export function algorithmsOf({ kty, alg }: ClientKey): readonly AssertionAlgorithm[] {
   return alg === undefined ? KINDS[kty].algorithms : KINDS[kty].algorithms.filter((own) => own === alg)
 }
 
-/** @returns what is kept of the set: known public members. @throws validation_failed */
+/** @returns the keys with their known public members only. @throws validation_failed */
 export function readClientKeys(set: unknown): { keys: ClientKey[] } {
   const keys = (set as { keys?: unknown } | null)?.keys
   if (!Array.isArray(keys) || keys.length === 0 || keys.length > MAX_KEYS)
@@ -38,7 +38,7 @@ export function readClientKeys(set: unknown): { keys: ClientKey[] } {
   const read = keys.map(readKey)
   const kids = read.map(({ kid }) => kid)
   if (read.length > 1 && (kids.includes(undefined) || new Set(kids).size < kids.length))
-    throw fault('', 'must tell its keys apart: each needs a kid of its own')
+    throw fault('', 'must have a different kid for each key')
   return { keys: read }
 }
 
@@ -48,7 +48,8 @@ function readKey(key: unknown, index: number): ClientKey {
   const refuse = (detail: string) => fault(`.keys.${index}`, detail)
   if (typeof key !== 'object' || key === null) throw refuse('must be a JWK')
   const { kty, crv, kid, alg, use, key_ops } = key as Record<string, unknown>
-  if (PRIVATE_MEMBERS.some((member) => member in key)) throw refuse('holds a private key: register the public one, and replace this one')
+  if (PRIVATE_MEMBERS.some((member) => member in key))
+    throw refuse('is a private key: replace it, and register the public key of the new pair')
   const kind = typeof kty === 'string' && Object.hasOwn(KINDS, kty) ? KINDS[kty as ClientKey['kty']] : null
   if (!kind || crv !== kind.curve) throw refuse('must be an RSA, P-256 or Ed25519 key')
   if (alg !== undefined && !(kind.algorithms as unknown[]).includes(alg))
@@ -56,7 +57,7 @@ function readKey(key: unknown, index: number): ClientKey {
   if (use !== undefined && use !== 'sig') throw refuse('is not for signatures')
   if (key_ops !== undefined && !(Array.isArray(key_ops) && key_ops.includes('verify'))) throw refuse('is not for signatures')
   if (kid !== undefined && !(typeof kid === 'string' && /^[\x21-\x7e]{1,128}$/.test(kid)))
-    throw refuse('has a kid that is not 1 to 128 of ASCII')
+    throw refuse('has a kid that is not 1 to 128 visible ASCII characters')
   const kept = pick(key as Record<string, unknown>, ['kty', ...kind.members, 'kid', 'alg']) as ClientKey
   const weakness = weaknessOf(kept)
   if (weakness) throw refuse(weakness)
@@ -75,6 +76,6 @@ function weaknessOf(key: ClientKey): string | null {
       return `must have ${MIN_MODULUS_BITS} to ${MAX_MODULUS_BITS} bits`
     return publicExponent < MIN_EXPONENT || publicExponent > MAX_EXPONENT ? 'must have the public exponent 65537' : null
   } catch {
-    return 'is no valid key'
+    return 'is not a valid key'
   }
 }

@@ -21,7 +21,7 @@ export const lockClient = (trx: Transaction, id: string): Promise<OAuthClient | 
 
 export type ClientChange = Partial<Pick<OAuthClient, 'name' | 'roles' | 'scopes' | 'secret_hash' | 'jwks' | 'disabled_at'>>
 
-/** Older tokens are outdated by it. */
+/** Raises the epoch, which outdates older tokens of the machine client. */
 export const updateClient = (trx: Transaction, id: string, change: ClientChange): Promise<OAuthClient> =>
   trx
     .updateTable('clients')
@@ -32,7 +32,7 @@ export const updateClient = (trx: Transaction, id: string, change: ClientChange)
 
 export const deleteClient = (trx: Transaction, id: string) => trx.deleteFrom('clients').where('id', '=', id).execute()
 
-/** At most once a minute: a client that asks for many tokens at a time does not wait for itself. */
+/** Writes at most once a minute, so that parallel token requests of a machine client do not wait for each other. */
 export const touchClient = (trx: Transaction, id: string) =>
   trx
     .updateTable('clients')

@@ -1,4 +1,4 @@
-/** Machine clients, for the role `admin`. */
+/** The endpoints for machine clients. They require the role `admin`. */
 import { Type } from 'typebox'
 import { answers, BEARER } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
@@ -19,13 +19,16 @@ const ClientSchema = Type.Object({
   created_at: Type.String(),
   last_used_at: Instant,
 })
-const WithSecret = Type.Object({ client: ClientSchema, client_secret: Type.Optional(Type.String({ description: 'Shown this once.' })) })
+const WithSecret = Type.Object({
+  client: ClientSchema,
+  client_secret: Type.Optional(Type.String({ description: 'Only this answer shows the secret.' })),
+})
 const Names = Type.Array(Type.String({ minLength: 1, maxLength: 200 }), { maxItems: 200 })
 const Fields = {
   name: Type.String({ minLength: 1, maxLength: 64 }),
   roles: Type.Optional(Names),
   scopes: Type.Optional(Names),
-  jwks: Type.Optional({ ...Jwks, description: 'RFC 7517: public keys, in place of a secret.' }),
+  jwks: Type.Optional({ ...Jwks, description: 'RFC 7517: public keys, which replace the secret.' }),
 }
 
 export const clientRoutes =
@@ -33,7 +36,7 @@ export const clientRoutes =
   async (app: FastifyTypeProviderTypebox) => {
     const config = { name: 'auth.admin.clients' }
     const params = Type.Object({ id: Type.String() })
-    // before the body is looked at
+    // runs before the body is validated: only an admin learns whether it is valid
     app.addHook('onRequest', async (request) => void (await requireAuth(request, { role: 'admin' })))
 
     app.get(
@@ -41,7 +44,7 @@ export const clientRoutes =
       {
         config,
         schema: {
-          summary: 'Machine clients by name',
+          summary: 'The machine clients, in the order of their names',
           security: BEARER,
           response: answers({ 200: Type.Object({ clients: Type.Array(ClientSchema) }) }, [401, 403]),
         },
@@ -83,7 +86,7 @@ export const clientRoutes =
       {
         config,
         schema: {
-          summary: 'Give a machine client a new secret in place of its old one or its keys; its tokens end',
+          summary: 'Give a machine client a new secret, which replaces its old secret or its keys; its tokens end',
           security: BEARER,
           params,
           response: answers({ 200: WithSecret }, [401, 403, 404]),

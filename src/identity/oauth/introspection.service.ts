@@ -1,4 +1,4 @@
-/** RFC 7662: an upstream that wants to know asks about a token. What the gateway would let through is active; of anything else nothing is told. */
+/** Token introspection (RFC 7662). A token that the gateway would accept is active. The answer reveals nothing about any other token. */
 
 import type { Config } from '../../platform/config/schema.ts'
 import { problem } from '../../platform/lib/errors.ts'
@@ -13,7 +13,7 @@ import type { AuthenticateClient, OAuthRequest } from './client-authentication.t
 import { grantsOfClient } from './client-grants.ts'
 import { isInactiveToken } from './inactive-token.ts'
 
-/** Who asks needs it. */
+/** The scope that a machine client needs for introspection. */
 const INTROSPECT = 'introspect'
 
 export interface ActiveToken {
@@ -60,8 +60,8 @@ export function createIntrospection(deps: IntrospectionDeps) {
     const { sub, sid, ver, scope, roles, iat, exp, jti, client_id, preferred_username: username } = claims
     if (revocations.isRevoked(sid, sub, ver)) throw problem('token_revoked')
     assertUsable(toPrincipal(claims))
-    const who = { ...(client_id === undefined ? {} : { client_id }), ...(username === undefined ? {} : { username }) }
-    return { active: true, ...place, sub, sid, scope, roles, iat, exp, jti, ...who, token_type: 'Bearer' }
+    const names = { ...(client_id === undefined ? {} : { client_id }), ...(username === undefined ? {} : { username }) }
+    return { active: true, ...place, sub, sid, scope, roles, iat, exp, jti, ...names, token_type: 'Bearer' }
   }
 
   async function describeApiKey(token: string): Promise<ActiveToken> {
@@ -81,7 +81,7 @@ export function createIntrospection(deps: IntrospectionDeps) {
     }
   }
 
-  /** Looked at, not used. */
+  /** Reads the refresh token, and does not exchange it. */
   async function describeRefreshToken(token: string): Promise<ActiveToken> {
     const found = await refreshTokens.inspect(token)
     if (!found) throw problem('token_invalid')
@@ -101,7 +101,7 @@ export function createIntrospection(deps: IntrospectionDeps) {
 
   return async (request: OAuthRequest): Promise<Introspection> => {
     const client = await authenticateClient(request)
-    if (!client) throw problem('invalid_client', { cause: 'no credential' })
+    if (!client) throw problem('invalid_client', { cause: 'the request has no client credential' })
     if (!grantsOfClient(client, grantsOf).scopes.includes(INTROSPECT))
       throw problem('forbidden', { detail: `The client needs the scope ${INTROSPECT}.` })
     const { token } = request.form
@@ -115,7 +115,8 @@ export function createIntrospection(deps: IntrospectionDeps) {
   }
 }
 
-/** Of a caller that no protected route lets in. */
+/** No protected route admits such a caller. @throws token_invalid */
 function assertUsable({ mustChangePassword, owesFactor }: Principal): void {
-  if (mustChangePassword || owesFactor) throw problem('token_invalid', { cause: 'a password or a factor is owed' })
+  if (mustChangePassword || owesFactor)
+    throw problem('token_invalid', { cause: 'the user must change the password or set up a second factor' })
 }

@@ -1,4 +1,4 @@
-/** The endpoints of OAuth: /token (RFC 6749), /introspect (RFC 7662), /revoke (RFC 7009). Forms in, and failures in the words of RFC 6749. */
+/** The OAuth endpoints: /token (RFC 6749), /introspect (RFC 7662), /revoke (RFC 7009). Bodies are forms, and errors follow RFC 6749. */
 
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
@@ -20,7 +20,7 @@ export interface OAuthRoutesDeps {
 
 const FORM = 'application/x-www-form-urlencoded'
 const Text = Type.Optional(Type.String())
-/** Beside Basic. Unknown parameters are ignored (RFC 6749 §3.2). */
+/** An alternative to HTTP Basic. Unknown parameters are ignored (RFC 6749 §3.2). */
 const ClientCredentials = {
   client_id: Text,
   client_secret: Text,
@@ -60,14 +60,14 @@ export const oauthRoutes =
     app.addContentTypeParser('*', async () => {
       throw problem('invalid_request', { detail: `Send the body as ${FORM}.` })
     })
-    // no body is an empty form
+    // a missing body counts as an empty form
     app.addHook('preValidation', async (request) => {
       request.body ??= {}
     })
     // RFC 6749 §5.1
     app.addHook('onRequest', async (_request, reply) => void reply.header('pragma', 'no-cache'))
 
-    const asked = (request: FastifyRequest): OAuthRequest => ({
+    const oauthRequestOf = (request: FastifyRequest): OAuthRequest => ({
       authorization: request.headers.authorization,
       form: request.body as Form,
       context: contextOf(request.raw),
@@ -88,7 +88,7 @@ export const oauthRoutes =
           response: { 200: TokenSchema, ...failures(400, 401, 429, 503) },
         },
       },
-      (request) => grantToken(asked(request)),
+      (request) => grantToken(oauthRequestOf(request)),
     )
 
     app.post(
@@ -96,13 +96,13 @@ export const oauthRoutes =
       {
         config: { name: 'auth.introspect', errors: 'oauth' },
         schema: {
-          summary: 'What a token is good for (RFC 7662); for clients with the scope introspect',
+          summary: 'Whether a token is active, and its claims (RFC 7662); for machine clients with the scope introspect',
           consumes: [FORM],
           body: Type.Object({ token: Text, token_type_hint: Text, ...ClientCredentials }),
           response: { 200: IntrospectionSchema, ...failures(400, 401, 403, 429, 503) },
         },
       },
-      (request) => introspect(asked(request)),
+      (request) => introspect(oauthRequestOf(request)),
     )
 
     app.post(
@@ -110,14 +110,14 @@ export const oauthRoutes =
       {
         config: { name: 'auth.revoke', errors: 'oauth' },
         schema: {
-          summary: 'End a token (RFC 7009); a refresh token ends its session',
+          summary: 'Revoke a token (RFC 7009); a refresh token ends its session',
           consumes: [FORM],
           body: Type.Object({ token: Text, token_type_hint: Text, ...ClientCredentials }),
           response: { 200: Type.Object({}), ...failures(400, 401, 429, 503) },
         },
       },
       async (request) => {
-        await revokeToken(asked(request))
+        await revokeToken(oauthRequestOf(request))
         return {}
       },
     )

@@ -1,4 +1,7 @@
-/** RFC 6749 §4.4: a machine client gets an access token for its credential. It gets no refresh token, since it can ask again. */
+/**
+ * RFC 6749 §4.4: a machine client gets an access token for its credential. It needs no refresh token, since it can request a new access
+ * token.
+ */
 import { uuidv7 } from 'uuidv7'
 import { problem } from '../../platform/lib/errors.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
@@ -29,7 +32,7 @@ export function createTokenGrant({ accounts, authenticateClient, accessTokens, g
     if (grant_type === undefined) throw problem('invalid_request', { detail: 'grant_type is missing.' })
     if (grant_type !== 'client_credentials') throw problem('unsupported_grant_type')
     const client = await authenticateClient(request)
-    if (!client) throw problem('invalid_client', { cause: 'no credential' })
+    if (!client) throw problem('invalid_client', { cause: 'the request has no client credential' })
     const { roles, scopes: own } = grantsOfClient(client, grantsOf)
     const scopes = scope === undefined ? own : narrow(own, scope)
     // a client that is disabled meanwhile has a higher epoch, so this token is outdated
@@ -53,6 +56,6 @@ export function createTokenGrant({ accounts, authenticateClient, accessTokens, g
 /** RFC 6749 §3.3 */
 function narrow(own: readonly string[], scope: string): string[] {
   const wanted = [...new Set(scope.split(' '))].sort()
-  if (!wanted.every((one) => own.includes(one))) throw problem('invalid_scope')
+  if (!wanted.every((name) => own.includes(name))) throw problem('invalid_scope')
   return wanted
 }

@@ -1,6 +1,6 @@
 /**
- * Token revocation (RFC 7009). Any holder may end a user's token or key, and only its client ends a machine token. An unknown or ended token
- * gets the same answer, since it is not valid either way.
+ * Token revocation (RFC 7009). Any holder may end the token or API key of a user. Only its machine client may end a machine token.
+ * An unknown or ended token gets the same answer, since it is not valid either way.
  */
 
 import type { AuditContext } from '../../platform/audit/audit.ts'
@@ -43,7 +43,7 @@ export function createTokenRevocation(deps: TokenRevocationDeps) {
   async function endAccessToken(token: string, by: OAuthClient | null, context: AuditContext): Promise<void> {
     const { sub, sid, ver, client_id } = (await accessTokens.verify(token)).claims
     if (client_id !== undefined) {
-      if (!by) throw problem('invalid_client', { detail: 'The token is a client’s: authenticate as that client.' })
+      if (!by) throw problem('invalid_client', { detail: 'The token belongs to a machine client: authenticate as that client.' })
       // RFC 7009 §2.1
       if (by.id !== client_id) throw problem('invalid_request', { detail: 'The token was issued to another client.' })
     }

@@ -1,4 +1,4 @@
-/** What others need to verify our tokens: RFC 7517 keys, RFC 8414 metadata. */
+/** Publishes what verifiers of our tokens need: the keys (RFC 7517) and the metadata (RFC 8414). */
 import type { FastifyInstance } from 'fastify'
 import type { Config } from '../../platform/config/schema.ts'
 import type { Keyring } from '../tokens/keyring.ts'

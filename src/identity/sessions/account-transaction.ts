@@ -20,11 +20,11 @@ const OPENED_HERE = Symbol('account transaction')
 export interface AccountTransaction {
   readonly [OPENED_HERE]: true
   readonly trx: Transaction
-  /** Ends sessions and tokens. Every gateway hears of it after the commit, before the caller gets the answer. */
+  /** Ends sessions and tokens. Every reachable gateway learns it after the commit, before the caller gets the answer. */
   readonly revoke: Revoke
   /** The revocations of this transaction so far. `insertRevocation` adds to them. */
   readonly revocations: Revocation[]
-  /** Writes an audit row in this transaction: of its event, and with the outcome `success`, unless the row says otherwise. */
+  /** Writes an audit row in this transaction. The defaults are the event of the transaction and the outcome `success`. */
   record(row: AuditRow): Promise<void>
   /** Locks the user, then the session: the lock order of every transaction. */
   lockUserAndSession(userId: string, sessionId: string): Promise<{ user: User | undefined; session: Session | undefined }>
@@ -39,7 +39,7 @@ export type AuditRow = Partial<Omit<AuditEvent, 'context'>>
 export interface Accounts {
   /**
    * Runs `work` in one transaction. `work` runs again after a deadlock, so it must have no effect outside the transaction.
-   * Announces what it revoked after the commit. @returns once every gateway in reach has heard of it
+   * Announces its revocations after the commit. @returns once every reachable gateway has learned it
    */
   transaction<T>(event: string, context: AuditContext, work: (tx: AccountTransaction) => Promise<T>): Promise<T>
   /** Writes one audit row in a transaction of its own, such as the row of a refusal. */
@@ -68,7 +68,7 @@ export function createAccounts({ db, audit, revocations, metrics, tokens }: Acco
     function watched<T>(work: Promise<T>): Promise<T> {
       unfinished.add(work)
       const settled = work.finally(() => unfinished.delete(work))
-      // where it was not awaited, the transaction fails for that reason: a failure of its own would end the process
+      // work that is not awaited fails the transaction below; its own rejection must not end the process as unhandled
       settled.catch(() => {})
       return settled
     }
@@ -96,11 +96,11 @@ export function createAccounts({ db, audit, revocations, metrics, tokens }: Acco
 
   async function transaction<T>(event: string, context: AuditContext, work: (tx: AccountTransaction) => Promise<T>): Promise<T> {
     const { answer, committed } = await inTransaction(db, async (trx) => {
-      // a new one for each attempt: what a failed attempt revoked was rolled back
+      // new for each attempt, since the revocations of a failed attempt were rolled back
       const unfinished = new Set<unknown>()
       const tx = open(trx, event, context, unfinished)
       const answer = await work(tx)
-      // a revocation that nobody waited for would be announced too late, or never: better no change at all
+      // a revocation that is not awaited would be announced too late, or never: the transaction must not commit
       if (unfinished.size > 0) throw new Error(`${event}: a revocation or an audit row was not awaited`)
       return { answer, committed: tx.revocations }
     })

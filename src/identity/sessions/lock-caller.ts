@@ -6,7 +6,7 @@ import { lockUser, lockUserForShare, type User } from '../users/users.repo.ts'
 import type { Authentication } from './open-session.ts'
 import { lockSession, type Session } from './sessions.repo.ts'
 
-/** The part of a `Principal` that tells which rows must still be valid. */
+/** The part of a `Principal` that names the rows that must still be valid. */
 export interface Caller {
   id: string
   sessionId: string
@@ -31,7 +31,7 @@ export async function lockActor(trx: Transaction, actor: Caller): Promise<void> 
   assertStillValid(actor, await lockUserForShare(trx, actor.id), await lockSession(trx, actor.sessionId))
 }
 
-/** @param user of the caller, locked, as is the session. @throws token_revoked */
+/** @param user the caller, locked by this transaction, like the session. @throws token_revoked */
 export function assertStillValid(caller: Caller, user: User | undefined, session: Session | undefined): User {
   const isValid = user && !user.disabled_at && user.token_epoch <= caller.epoch && session && !session.revoked_at
   if (!isValid) throw problem('token_revoked', { cause: 'revoked while the request ran' })

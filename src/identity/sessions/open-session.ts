@@ -24,7 +24,7 @@ export interface Authentication {
   /** RFC 8176: `pwd`; with a second factor also `otp` and `mfa`. */
   amr: string[]
   deviceId: string | null
-  /** Now, unless it is given. */
+  /** The current time by default. */
   authTime?: Date
 }
 

@@ -4,7 +4,7 @@ import type { RefreshTokenTable } from '../../platform/db/tables.ts'
 
 export type RefreshToken = Selectable<RefreshTokenTable>
 
-/** Where a token belongs, read without a lock: tells which rows to lock, decides nothing. */
+/** Finds the session and user of a token, without a lock. The result only names the rows to lock. */
 export const findRefreshToken = (db: Db, hash: Buffer) =>
   db
     .selectFrom('refresh_tokens')
@@ -22,7 +22,7 @@ export interface UsableRefreshToken {
   expires_at: Date
 }
 
-/** Not exchanged, not expired, of a session and a user that go on: as of now, by no lock. */
+/** Finds a token that could be exchanged now: not exchanged, not expired, with a valid session and an enabled user. Takes no lock. */
 export const findUsableRefreshToken = (db: Db, hash: Buffer): Promise<UsableRefreshToken | undefined> =>
   db
     .selectFrom('refresh_tokens as t')
@@ -37,7 +37,7 @@ export const findUsableRefreshToken = (db: Db, hash: Buffer): Promise<UsableRefr
     .where('u.disabled_at', 'is', null)
     .executeTakeFirst()
 
-/** Third lock, after the user's and the session's. */
+/** Lock order: the user, the session, then the token. */
 export const lockRefreshToken = (trx: Transaction, id: string): Promise<RefreshToken | undefined> =>
   trx.selectFrom('refresh_tokens').selectAll().where('id', '=', id).forUpdate().executeTakeFirst()
 

@@ -1,9 +1,9 @@
 /**
- * Refresh tokens are opaque, and the database holds only their SHA-256. Each use exchanges a token for its successor. The tokens of a session
- * are a family, of which one is valid.
+ * Refresh tokens are opaque, and the database holds only their SHA-256. Each use exchanges a token for its successor. The tokens of a
+ * session are a family, of which one is valid.
  *
- * Every transaction locks in the same order: user → session → token. Each lock is a statement of its own, so that it returns the row as it is
- * after the wait. The time is read after the last lock, from the database's clock.
+ * Every transaction locks in the same order: user → session → token. Each lock is a statement of its own, so that it returns the row as it
+ * is after the wait. The time is read after the last lock, from the database's clock.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { uuidv7 } from 'uuidv7'
@@ -69,11 +69,11 @@ export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, aut
 
   async function start(trx: Transaction, session: Session, now: Date): Promise<string> {
     const token = PREFIX + randomBytes(32).toString('base64url')
-    await insertRefreshToken(trx, { ...birth(session, now), token_hash: hashOf(token), parent_id: null })
+    await insertRefreshToken(trx, { ...lifeOf(session, now), token_hash: hashOf(token), parent_id: null })
     return token
   }
 
-  const birth = (session: Session, now: Date) => ({
+  const lifeOf = (session: Session, now: Date) => ({
     id: uuidv7(),
     session_id: session.id,
     created_at: now,
@@ -104,8 +104,8 @@ export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, aut
     inTransaction(db, async (trx) => {
       const user = await lockUserForShare(trx, place.user_id)
       const session = await lockSession(trx, place.session_id)
-      const born = await findChild(trx, place.id)
-      const isOurs = user && session && !session.revoked_at && !user.disabled_at && born && hashOf(child).equals(born.token_hash)
+      const stored = await findChild(trx, place.id)
+      const isOurs = user && session && !session.revoked_at && !user.disabled_at && stored && hashOf(child).equals(stored.token_hash)
       return isOurs ? { outcome: 'rotated' as const, user, session, refreshToken: child } : null
     })
 
@@ -132,13 +132,15 @@ export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, aut
 
     const retry = refresh.onRetry === 'repeat' ? { nonce: attempt.nonce, keyId: secrets.keyId } : null
     await markRotated(trx, token.id, now, retry)
-    await insertRefreshToken(trx, { ...birth(session, now), token_hash: hashOf(attempt.child), parent_id: token.id })
+    await insertRefreshToken(trx, { ...lifeOf(session, now), token_hash: hashOf(attempt.child), parent_id: token.id })
     if (token.parent_id) await forgetRetry(trx, token.parent_id)
     await touchSession(trx, session.id, now)
     return { outcome: 'rotated', user, session, refreshToken: attempt.child }
   }
 
-  /** A token with a child. Within the grace time, and while the child is unused, it is the client's own retry. Otherwise it is theft. */
+  /**
+   * A token with a child. Within the grace time, and while the child is unused, it is a retry of the client. Otherwise it counts as theft.
+   */
   async function judgeRotated(
     { trx, revoke, record }: AccountTransaction,
     attempt: Attempt & { user: User; session: Session; token: RefreshToken; now: Date },
@@ -147,8 +149,8 @@ export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, aut
     const child = await findChild(trx, token.id)
     const inGrace = now.getTime() - token.rotated_at!.getTime() <= refresh.graceSeconds * 1000
     if (inGrace && child && child.rotated_at === null) {
-      const isOver = child.expires_at <= now || session.expires_at <= now
-      const successor = !isOver && token.retry_nonce && repeatChild(session.id, presented, token)
+      const hasExpired = child.expires_at <= now || session.expires_at <= now
+      const successor = !hasExpired && token.retry_nonce && repeatChild(session.id, presented, token)
       if (successor && hashOf(successor).equals(child.token_hash)) return { outcome: 'repeated', user, session, refreshToken: successor }
       return { outcome: 'superseded' }
     }

@@ -27,7 +27,7 @@ export interface RevocationPage {
   low: string
 }
 
-/** What transaction `low` and later ones have written. A cursor by id would miss a transaction that commits late. */
+/** Reads the revocations of transaction `low` and of later transactions. A cursor by id would miss a transaction that commits late. */
 export async function findRevocationsSince(db: Db, low: string): Promise<RevocationPage> {
   const { rows } = await sql<{
     low: string

@@ -133,13 +133,13 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
 
   return {
     async start() {
-      // subscribed before the load: a message that comes during the load is not lost
-      const hear = (message: string) => {
+      // subscribed before the load, so that no message is lost during the load
+      const receive = (message: string) => {
         const revocation = parse(message)
         if (revocation) apply(revocation)
         else logger.warn({ reason: 'revocation_unreadable' }, 'ignored a message on the revocation channel')
       }
-      await Promise.all(broadcasts.map((broadcast) => broadcast.subscribe(hear)))
+      await Promise.all(broadcasts.map((broadcast) => broadcast.subscribe(receive)))
       await poll()
       schedule()
     },
@@ -159,7 +159,7 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
     async announce(revocation) {
       apply(revocation)
       const message = JSON.stringify(revocation)
-      // the revocation is committed: whoever misses the broadcast reads it at the next poll
+      // the revocation is committed: a gateway that misses the broadcast reads it at the next poll
       await Promise.all(broadcasts.map((broadcast) => broadcast.publish(message).catch(() => undefined)))
     },
     onChange: (listener) => void listeners.push(listener),
@@ -169,7 +169,7 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
   }
 }
 
-/** Strict, although a forged message can only revoke: a denial of service at most. */
+/** Parses strictly, although a forged message can only revoke, which is at most a denial of service. */
 function parse(message: string): Revocation | null {
   try {
     const { sessionId, userId, minEpoch, until } = JSON.parse(message)

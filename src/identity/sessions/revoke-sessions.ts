@@ -16,7 +16,7 @@ export interface Revoke {
   /** Ends the access tokens that were issued so far. The sessions stay, and refresh into new tokens. */
   outdateTokens(userId: string): Promise<void>
   /**
-   * Ends what carries this id: an API key, or one token of a machine client.
+   * Ends the credential with this id: an API key, or one token of a machine client.
    * @param raiseEpoch raises the token epoch of the owner, which is a user unless it is given
    */
   credential(ownerId: string, id: string, raiseEpoch?: () => Promise<number>): Promise<void>
@@ -35,7 +35,7 @@ export interface RevokeDeps {
   tokens: Config['tokens']
 }
 
-/** For an access token that a gateway with a fast clock issued just before. */
+/** Allows for an access token that a gateway with a fast clock has just issued. */
 const MARGIN_SECONDS = 120
 
 export function createRevoke({ trx, watched, write, isFull, tokens }: RevokeDeps): Revoke {

@@ -11,14 +11,14 @@ export const insertSession = (trx: Transaction, session: Omit<Session, 'revoked_
     .returningAll()
     .executeTakeFirstOrThrow()
 
-/** Second lock, after the user's. */
+/** Lock order: the user, then the session. */
 export const lockSession = (trx: Transaction, id: string): Promise<Session | undefined> =>
   trx.selectFrom('sessions').selectAll().where('id', '=', id).forUpdate().executeTakeFirst()
 
 export const touchSession = (trx: Transaction, id: string, at: Date) =>
   trx.updateTable('sessions').set({ last_used_at: at }).where('id', '=', id).execute()
 
-/** By what the session's owner has shown who they are. */
+/** Sets the authentication methods of the session (RFC 8176). */
 export const updateAmr = (trx: Transaction, id: string, amr: string[]) =>
   trx.updateTable('sessions').set({ amr }).where('id', '=', id).execute()
 
@@ -33,7 +33,7 @@ export const revokeSessionsOf = (trx: Transaction, userId: string, at: Date, rea
     .where('revoked_at', 'is', null)
     .execute()
 
-/** Neither ended nor at their absolute end: an access token of theirs may be good. The one that was used last comes first. */
+/** Sessions that are neither revoked nor expired: their access tokens may be valid. The most recently used session comes first. */
 export const findLivingSessions = (db: Db | Transaction, userId: string, now: Date): Promise<Session[]> =>
   db
     .selectFrom('sessions')
@@ -45,7 +45,7 @@ export const findLivingSessions = (db: Db | Transaction, userId: string, now: Da
     .orderBy('id', 'desc')
     .execute()
 
-/** Those of the living that can still be refreshed: what their owner would call sessions. */
+/** The living sessions that can still be refreshed. Users see these as their sessions. */
 export const findUsableSessions = (db: Db, userId: string, now: Date): Promise<Session[]> =>
   db
     .selectFrom('sessions')
@@ -67,15 +67,15 @@ export const findUsableSessions = (db: Db, userId: string, now: Date): Promise<S
     .orderBy('id', 'desc')
     .execute()
 
-/** Expired sessions, and those revoked before `revokedBefore`; their refresh tokens go with them. @returns how many, at most `limit` */
+/** Deletes expired sessions and sessions revoked before `revokedBefore`, with their refresh tokens. @returns how many, at most `limit` */
 export async function deleteDeadSessions(db: Db, now: Date, revokedBefore: Date, limit: number): Promise<number> {
-  const dead = db
+  const ended = db
     .selectFrom('sessions')
     .select('id')
     .where((e) => e.or([e('expires_at', '<', now), e('revoked_at', '<', revokedBefore)]))
     .limit(limit)
     .forUpdate()
     .skipLocked()
-  const { numDeletedRows } = await db.deleteFrom('sessions').where('id', 'in', dead).executeTakeFirstOrThrow()
+  const { numDeletedRows } = await db.deleteFrom('sessions').where('id', 'in', ended).executeTakeFirstOrThrow()
   return Number(numDeletedRows)
 }

@@ -1,4 +1,4 @@
-/** Access tokens: JWTs of one kind (`typ: at+jwt`, RFC 9068), made and verified by jose. The algorithm is pinned by the key. */
+/** Issues and verifies access tokens: JWTs with `typ: at+jwt` (RFC 9068). The key decides on the algorithm. */
 import { decodeProtectedHeader, type JWTPayload, errors as jose, jwtVerify, SignJWT } from 'jose'
 import { uuidv7 } from 'uuidv7'
 import type { Config } from '../../platform/config/schema.ts'
@@ -8,14 +8,14 @@ import { isCanonicalCompact } from './canonical-jwt.ts'
 import type { Keyring, VerificationKey } from './keyring.ts'
 
 const ACCESS_TOKEN_TYPE = 'at+jwt'
-/** Longer ones are none of ours: we refuse to issue them. */
+/** Longer tokens are neither issued nor accepted. */
 const MAX_TOKEN_LENGTH = 4096
 const CLOCK_TOLERANCE_SECONDS = 5
 /** The clocks of several gateways may differ by this much. */
 const MAX_ISSUED_AHEAD_SECONDS = 60
 
 interface TokenSubject {
-  /** What is revoked to end it. */
+  /** The id whose revocation ends the token. */
   sessionId: string
   /** `users.token_epoch`, `clients.token_epoch` */
   epoch: number
@@ -24,7 +24,7 @@ interface TokenSubject {
   scopes: readonly string[]
 }
 
-/** Nobody has authenticated, and there is no session: each token has an id of its own. */
+/** A machine client has no session, so each token has a `sessionId` of its own. */
 export interface ClientTokenSubject extends TokenSubject {
   clientId: string
 }
@@ -33,7 +33,7 @@ export interface AccessTokenSubject extends TokenSubject {
   userId: string
   amr: readonly string[]
   authTime: Date
-  /** When the session ends, whatever happens: no token of it lives longer. */
+  /** The absolute end of the session. No access token of the session expires later. */
   sessionEndsAt: Date
   email: string
   emailVerified: boolean
@@ -51,11 +51,11 @@ export interface AccessTokenClaims {
   /** Seconds since the epoch. */
   iat: number
   exp: number
-  /** RFC 9068 §2.2: of a machine's token, and then the `sub`. */
+  /** RFC 9068 §2.2. Only in tokens of machine clients, where it equals `sub`. */
   client_id?: string
-  /** How the session began: RFC 8176; of a machine: empty. */
+  /** The authentication methods of the session (RFC 8176). Empty for machine clients. */
   amr: string[]
-  /** Of a machine: 0. */
+  /** Seconds since the epoch. 0 for machine clients. */
   auth_time: number
   preferred_username?: string
   email?: string
@@ -70,7 +70,10 @@ export interface IssuedToken {
 
 export interface AccessTokens {
   issue(subject: AccessTokenSubject | ClientTokenSubject): Promise<IssuedToken>
-  /** Signature, kind, issuer, audience and lifetime. @throws token_invalid, token_expired, or 503 when an unknown key cannot be looked up */
+  /**
+   * Checks signature, type, issuer, audience and lifetime. @throws token_invalid, token_expired, or 503 when an unknown key cannot be
+   * looked up
+   */
   verify(token: string): Promise<{ claims: AccessTokenClaims; key: VerificationKey }>
 }
 
@@ -98,7 +101,7 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
         .setExpirationTime(expiresAt)
         .setJti(uuidv7())
         .sign(privateKey)
-      // more would not fit the headers of many servers: said here, not by the upstream
+      // a longer token would exceed the header limit of many upstreams: the error must come from here
       if (token.length > MAX_TOKEN_LENGTH)
         throw problem('identity_too_large', {
           cause: `the access token of ${id} would be ${token.length} characters long`,
@@ -107,8 +110,8 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
     },
 
     async verify(token) {
-      if (token.length > MAX_TOKEN_LENGTH) throw problem('token_invalid', { cause: 'longer than any token of ours' })
-      if (!isCanonicalCompact(token)) throw problem('token_invalid', { cause: 'not three canonical base64url parts of canonical JSON' })
+      if (token.length > MAX_TOKEN_LENGTH) throw problem('token_invalid', { cause: `longer than ${MAX_TOKEN_LENGTH} characters` })
+      if (!isCanonicalCompact(token)) throw problem('token_invalid', { cause: 'not three canonical base64url parts with canonical JSON' })
       const key = await keyFor(token)
       try {
         const { payload } = await jwtVerify(token, key.key, {
@@ -141,7 +144,7 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
 
   async function keyFor(token: string) {
     const header = readHeader(token)
-    if (hasForeignParameters(header)) throw problem('token_invalid', { cause: 'a header parameter that is not ours' })
+    if (hasForeignParameters(header)) throw problem('token_invalid', { cause: 'the header has a parameter that is not allowed' })
     const kid = typeof header.kid === 'string' && header.kid.length <= 64 ? header.kid : ''
     const key = kid ? ((await keyring.find(kid)) ?? null) : null
     if (!key) throw problem('token_invalid', { cause: 'unknown kid' })
@@ -149,7 +152,7 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
   }
 }
 
-/** RFC 7515 §4.1: a key that the token brings along or points to is never used, so it may as well not be there. */
+/** RFC 7515 §4.1: keys that a token contains or links to are never used, so such tokens are refused. */
 export const hasForeignParameters = (header: object): boolean =>
   ['jwk', 'jku', 'x5u', 'x5c', 'crit', 'b64', 'zip'].some((name) => name in header)
 
@@ -182,9 +185,9 @@ function readClaims(payload: JWTPayload): AccessTokenClaims {
 }
 
 function readMachineClaims({ client_id, sub, amr, auth_time }: JWTPayload) {
-  // RFC 9068 §2.2: with no end user the sub is the client, and nobody has authenticated
+  // RFC 9068 §2.2: without an end user, sub is the OAuth client, and there is no user authentication
   if (client_id !== sub || amr !== undefined || auth_time !== undefined)
-    throw problem('token_invalid', { cause: 'claims of a machine and of a person' })
+    throw problem('token_invalid', { cause: 'the claims mix those of a machine client and of a user' })
   return { client_id: client_id as string, amr: [], auth_time: 0 }
 }
 

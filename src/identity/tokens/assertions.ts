@@ -1,4 +1,4 @@
-/** What an upstream gets that wants proof: a short-lived JWT about the caller, signed by the key of the JWKS, of a kind and audience of its own. */
+/** Signs assertions for upstreams: short-lived JWTs about the caller, with a type of their own and the upstream as audience. */
 import { SignJWT } from 'jose'
 import { uuidv7 } from 'uuidv7'
 import type { Config } from '../../platform/config/schema.ts'
@@ -8,7 +8,7 @@ import type { Keyring } from './keyring.ts'
 
 const ASSERTION_TYPE = 'assertion+jwt'
 const LIFE_SECONDS = 60
-/** One that has less left is not sent: it would be dead before the upstream has looked. */
+/** An assertion with less time left is not reused: it could expire before the upstream verifies it. */
 const FRESH_SECONDS = 20
 
 export interface AssertionSubject {
@@ -17,16 +17,19 @@ export interface AssertionSubject {
   sessionId: string
   roles: ReadonlySet<string>
   scopes: ReadonlySet<string>
-  /** Seconds since the epoch: no assertion outlives the token that it is made of. */
+  /** Seconds since the epoch. No assertion outlives the credential of the caller. */
   expiresAt: number
 }
 
 export interface Assertions {
-  /** `aud` is the upstream's origin. Kept and sent again while fresh; whether the caller is still good is judged before, on each request. */
+  /**
+   * @returns an assertion, reused while it is fresh. The caller is authenticated before, on each request. @param audience origin of the
+   * upstream
+   */
   of(subject: AssertionSubject, audience: string): string | Promise<string>
 }
 
-interface Made {
+interface Signed {
   token: string | Promise<string>
   expiresAt: number
 }
@@ -40,14 +43,14 @@ export function createAssertions({
   issuer: Config['tokens']['issuer']
   clock: Clock
 }): Assertions {
-  /** They go with their subject, which goes with its token. */
-  const made = new WeakMap<AssertionSubject, Map<string, Made>>()
+  /** Assertions are collected with their subject, and the subject with its token. */
+  const signed = new WeakMap<AssertionSubject, Map<string, Signed>>()
 
   async function sign({ kind, id, sessionId, roles, scopes }: AssertionSubject, audience: string, issuedAt: number, expiresAt: number) {
     const { kid, algorithm, privateKey } = keyring.signing()
-    // check.ts refuses the configuration; a key of it may still be current for a while
-    if (algorithm === 'HS256') throw unavailable('no asymmetric key to sign an assertion with yet')
-    // keys and machines have no session
+    // check.ts refuses HS256 with assertions, but an older HS256 key may still be the current key for a while
+    if (algorithm === 'HS256') throw unavailable('the current signing key cannot sign assertions: it is an HS256 key')
+    // API keys and machine clients have no session
     const session = kind === 'user' ? { sid: sessionId } : {}
     return new SignJWT({ ...session, roles: [...roles].sort(), scope: [...scopes].join(' ') })
       .setProtectedHeader({ alg: algorithm, typ: ASSERTION_TYPE, kid })
@@ -63,12 +66,12 @@ export function createAssertions({
   return {
     of(subject, audience) {
       const now = Math.floor(clock.now() / 1000)
-      const known = made.get(subject) ?? new Map<string, Made>()
-      made.set(subject, known)
+      const known = signed.get(subject) ?? new Map<string, Signed>()
+      signed.set(subject, known)
       const last = known.get(audience)
       if (last && last.expiresAt > now && (last.expiresAt - now >= FRESH_SECONDS || last.expiresAt === subject.expiresAt)) return last.token
-      // a token is good for some seconds more, for clocks that differ: so is what is made of it then
-      const fresh: Made = { token: '', expiresAt: Math.max(now + 1, Math.min(now + LIFE_SECONDS, subject.expiresAt)) }
+      // a token is accepted for some seconds after its expiry, since clocks differ: an assertion must then last a second too
+      const fresh: Signed = { token: '', expiresAt: Math.max(now + 1, Math.min(now + LIFE_SECONDS, subject.expiresAt)) }
       fresh.token = sign(subject, audience, now, fresh.expiresAt).then(
         (token) => {
           fresh.token = token

@@ -1,15 +1,15 @@
-/** JWTs of which no two parsers make two things (RFC 8725 §3.7): one spelling of each part, and JSON with one reading. */
+/** Accepts only JWTs that all parsers read alike (RFC 8725 §3.7): each part has one encoding, and its JSON is unambiguous. */
 
-/** Ours: written as `JSON.stringify` writes. Two spellings of one token would be two cache keys and two truths. */
+/** For our own tokens, with JSON as `JSON.stringify` writes it. Two forms of a token would have two entries in the cache. */
 export const isCanonicalCompact = (token: string): boolean => everyPart(token, (json, text) => JSON.stringify(json) === text)
 
-/** Somebody else's: blanks and escapes as they like, yet no name twice. */
-export const isUnambiguousJwt = (token: string): boolean => everyPart(token, (json, text) => JSON.stringify(json) === tight(text))
+/** For tokens of other issuers: any blanks and escapes, but no duplicate names. */
+export const isUnambiguousJwt = (token: string): boolean => everyPart(token, (json, text) => JSON.stringify(json) === compact(text))
 
 function everyPart(token: string, isGood: (json: unknown, text: string) => boolean): boolean {
   const parts = token.split('.')
   if (parts.length !== 3) return false
-  // decoders forgive stray bits and characters
+  // decoders ignore stray bits and characters
   const bytes = parts.map((part) => Buffer.from(part, 'base64url'))
   if (!bytes.every((part, i) => part.length > 0 && part.toString('base64url') === parts[i])) return false
   return bytes.slice(0, 2).every((part) => {
@@ -22,9 +22,9 @@ function everyPart(token: string, isGood: (json: unknown, text: string) => boole
   })
 }
 
-/** Bytes that are no UTF-8 throw, and a byte order mark stays: JSON has neither. */
+/** Throws on invalid UTF-8, and keeps a byte order mark, which JSON.parse refuses. */
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** Without blanks, each string and number as `JSON.stringify` writes it. @param text valid JSON */
-const tight = (text: string): string =>
+/** @returns the JSON without blanks, with each string and number as `JSON.stringify` writes it. @param text valid JSON */
+const compact = (text: string): string =>
   text.replace(/"(?:[^"\\]|\\.)*"|\s+|-?\d[\d.eE+-]*/g, (part) => (part.trim() === '' ? '' : JSON.stringify(JSON.parse(part))))

@@ -1,11 +1,11 @@
-/** Keys that this process has imported: jose and WebCrypto would import again on each call. */
+/** Caches imported keys, since jose and WebCrypto would import them again on each call. */
 import type { Logger } from '../../platform/telemetry/logger.ts'
 import { type Algorithm, importKey, type KeyMaterial } from './key-material.ts'
 import type { KeySealing } from './key-sealing.ts'
 import type { KeyRow } from './keyring.repo.ts'
 
 export interface ImportedKeys {
-  /** Null: somebody else put or changed it, or sealed it under a key that we do not have. The others are none the worse for it. */
+  /** @returns null when the row was tampered with, or is sealed under an unknown secret key. Other keys stay usable. */
   from(row: KeyRow): Promise<KeyMaterial | null>
   isUnusable(kid: string): boolean
   forgetAllBut(rows: readonly KeyRow[]): void
@@ -13,7 +13,7 @@ export interface ImportedKeys {
 
 export function createImportedKeys(sealing: KeySealing, logger: Logger): ImportedKeys {
   const imported = new Map<string, KeyMaterial>()
-  /** Told once each. */
+  /** The unusable keys, so that each is logged once. */
   const unusable = new Set<string>()
 
   return {

@@ -1,4 +1,4 @@
-/** What a signing key is made of: generated once, sealed as bytes, imported once by each process. */
+/** Generates the bytes of a signing key, and imports them. A key is generated once, and imported once by each process. */
 import { randomBytes } from 'node:crypto'
 import { type CryptoKey, exportJWK, generateKeyPair, importJWK, type JWK } from 'jose'
 import type { Config } from '../../platform/config/schema.ts'
@@ -14,7 +14,7 @@ export interface KeyMaterial {
   publicJwk: JWK | null
 }
 
-/** The private part as bytes to seal: a JWK, or for HS256 the 32 raw bytes. */
+/** @returns the private part as bytes to seal: a JWK, or for HS256 the 32 raw bytes */
 export async function generateKey(algorithm: Algorithm, kid: string): Promise<{ privateBytes: Buffer; publicJwk: JWK | null }> {
   if (algorithm === 'HS256') return { privateBytes: randomBytes(32), publicJwk: null }
   const { privateKey, publicKey } = await generateKeyPair(algorithm, { extractable: true, modulusLength: 2048 })

@@ -1,6 +1,6 @@
 /**
- * Signing keys in the database: `next → current → retired`. A new key is published before it signs, and an old one verifies until the last
- * token that it signed has expired, so that no verifier ever meets a kid that it could not have fetched.
+ * Rotates the signing keys in the database: `next → current → retired`. A new key is published before it signs, so that verifiers can fetch
+ * every kid in time. An old key verifies until the last token that it signed has expired.
  */
 import { randomBytes } from 'node:crypto'
 import type { Config } from '../../platform/config/schema.ts'
@@ -16,7 +16,7 @@ export interface RotateOptions {
 }
 
 export interface KeyRotation {
-  /** Checks the secret key and makes what is missing. @throws WrongSecretKey */
+  /** Checks the secret key, and generates missing keys. @throws WrongSecretKey */
   prepare(): Promise<void>
   /** @returns whether any of the keys that were read has changed its state */
   promoteWhenDue(rows: KeyRow[]): Promise<boolean>
@@ -37,13 +37,13 @@ export function createKeyRotation({ db, sealing, tokens, logger }: KeyRotationDe
       await lockKeys(trx)
       await sealing.checkCanary(trx)
       const rows = await findKeys(trx)
-      // a retired key that is none of ours is ignored, here as on reading; of one that signs, the start depends
+      // a retired key that was tampered with is ignored, as on reading. Other keys must be ours, or the start fails
       for (const row of rows) if (row.state !== 'retired' || sealing.isOurs(row)) await sealing.sealAgain(trx, row)
       if (!rows.some((r) => r.state === 'current')) await insertNew(trx, 'current', await databaseNow(trx))
       else await adoptAlgorithm(trx, rows)
     })
 
-  /** The configured algorithm is another one: its key goes the way of every new key. */
+  /** When the configured algorithm has changed, publishes a key for it. This key waits like every new key. */
   async function adoptAlgorithm(trx: Transaction, rows: KeyRow[]): Promise<void> {
     const [currentRow, nextRow] = (['current', 'next'] as const).map((state) => rows.find((r) => r.state === state))
     if (currentRow?.algorithm === tokens.algorithm || nextRow?.algorithm === tokens.algorithm) return
@@ -51,7 +51,7 @@ export function createKeyRotation({ db, sealing, tokens, logger }: KeyRotationDe
     await insertNew(trx, 'next', await activation(trx))
   }
 
-  /** Every gateway has polled twice and every cached JWKS is gone by then. */
+  /** @returns a time by which every gateway has polled twice and every cached JWKS has expired */
   async function activation(trx: Transaction): Promise<Date> {
     const waitMs = (2 * tokens.keyPollSeconds + tokens.jwksMaxAgeSeconds) * 1000
     return new Date((await databaseNow(trx)).getTime() + waitMs)
@@ -66,7 +66,7 @@ export function createKeyRotation({ db, sealing, tokens, logger }: KeyRotationDe
     return kid
   }
 
-  /** A key retired before this has signed no token that is still alive; a laggard may have signed for two polls more. */
+  /** Every token of a key that retired before this time has expired. A slow gateway may sign with the old key for two more polls. */
   const lastUse = (at: Date) => new Date(at.getTime() - (tokens.accessTtlSeconds + 2 * tokens.keyPollSeconds + 60) * 1000)
 
   async function promoteWhenDue(rows: KeyRow[]): Promise<boolean> {

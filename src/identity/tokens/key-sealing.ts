@@ -1,4 +1,6 @@
-/** Signing keys at rest: the private part sealed, the public part under a MAC, and a canary that tells whether the secret key is the right one. */
+/**
+ * Protects signing keys at rest: seals the private part, and authenticates the public part with a MAC. A canary detects a wrong secret key.
+ */
 import type { Transaction } from '../../platform/db/database.ts'
 import { type SecretLocation, type Secrets, UnreadableSecret, WrongSecretKey } from '../../platform/vault/secrets.ts'
 import { findCanary, findKeys, type KeyRow, saveCanary, updateSealed } from './keyring.repo.ts'
@@ -13,7 +15,7 @@ export interface KeySealing {
   open(row: KeyRow): Buffer
   /** Seals a key that is still under the previous secret key. @throws as `open` does */
   sealAgain(trx: Transaction, row: KeyRow): Promise<void>
-  /** The public part is as we wrote it. */
+  /** @returns whether the public part is unchanged */
   isOurs(row: KeyRow): boolean
 }
 
@@ -25,7 +27,7 @@ export function createKeySealing(secrets: Secrets): KeySealing {
   async function checkCanary(trx: Transaction): Promise<void> {
     const row = await findCanary(trx)
     if (!row && (await findKeys(trx)).length > 0)
-      throw new WrongSecretKey('the database holds signing keys but no canary: it was not set up by this program')
+      throw new WrongSecretKey('the database holds signing keys but no canary: this program did not create them')
     try {
       if (row && secrets.open(CANARY, row.sealed).toString() !== 'portcullis') throw new UnreadableSecret('canary')
     } catch {

@@ -22,7 +22,7 @@ export const insertKey = (trx: Transaction, row: Omit<KeyRow, 'created_at' | 're
 export const updateSealed = (trx: Transaction, kid: string, sealed: { private_sealed: string; public_mac: string }) =>
   trx.updateTable('signing_keys').set(sealed).where('kid', '=', kid).execute()
 
-/** `current` → `retired`, then `next` → `current`. The order keeps the unique index on `current` content. */
+/** `current` → `retired`, then `next` → `current`. The order satisfies the unique index on `current`. */
 export async function promoteNext(trx: Transaction, now: Date): Promise<void> {
   await trx.updateTable('signing_keys').set({ state: 'retired', retired_at: now }).where('state', '=', 'current').execute()
   await trx.updateTable('signing_keys').set({ state: 'current' }).where('state', '=', 'next').execute()

@@ -1,4 +1,4 @@
-/** The signing keys as this process knows them: the one that signs, those that verify, and what others may fetch of them. */
+/** Holds the signing keys of this process: the key that signs, the keys that verify, and the published public keys. */
 import type { CryptoKey, JWK } from 'jose'
 import type { Config } from '../../platform/config/schema.ts'
 import type { Db } from '../../platform/db/database.ts'
@@ -13,7 +13,7 @@ import { findKeys, type KeyRow } from './keyring.repo.ts'
 
 export interface VerificationKey {
   kid: string
-  /** Pinned by the key; a token's own `alg` is only compared with it. */
+  /** The key decides on the algorithm. The `alg` of a token must equal it. */
   algorithm: Algorithm
   key: CryptoKey
 }
@@ -34,15 +34,15 @@ export interface KeyStatus {
 export interface Keyring {
   /** Checks the secret key, makes the first key, reads all keys. @throws WrongSecretKey */
   load(): Promise<void>
-  /** Reads the keys again; one call for any number of callers at a time. */
+  /** Reads the keys again. Concurrent calls share one read. */
   reload(): Promise<void>
   signing(): SigningKey
-  /** Undefined for a kid that is not ours. Unknown ones are looked up at most once a second. */
+  /** @returns undefined for an unknown kid. Unknown kids are looked up at most once a second. @throws 503 when the lookup fails */
   find(kid: string): Promise<VerificationKey | undefined>
   known(kid: string): VerificationKey | undefined
   /** RFC 7517 set of every public key that a token in circulation may name. Empty under HS256. */
   jwks(): { keys: JWK[] }
-  /** @param options.alongside done in the same transaction */
+  /** @param options.alongside runs in the same transaction */
   rotate(options?: RotateOptions): Promise<KeyStatus>
   list(): Promise<KeyStatus[]>
   status(): readonly KeyStatus[]
@@ -53,7 +53,7 @@ export interface KeyringDeps {
   secrets: Secrets
   tokens: Config['tokens']
   logger: Logger
-  /** Milliseconds, monotonic or not: spaces look-ups of unknown kids. */
+  /** Milliseconds, monotonic or not. Limits how often unknown kids are looked up. */
   now: () => number
 }
 

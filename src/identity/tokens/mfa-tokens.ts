@@ -1,4 +1,4 @@
-/** Between the password and the second factor: a JWT of a kind of its own, which opens nothing and is good for one login. */
+/** Tokens between the password and the second factor: JWTs with a type of their own. They are not access tokens, and work for one login. */
 import { randomUUID } from 'node:crypto'
 import { decodeProtectedHeader, errors as jose, jwtVerify, SignJWT } from 'jose'
 import type { Clock } from '../../platform/lib/clock.ts'
@@ -10,7 +10,7 @@ const LIFE_SECONDS = 300
 
 export interface MfaClaims {
   userId: string
-  /** `users.session_epoch`: what ends every session ends a login that was half-way, too. */
+  /** `users.session_epoch`. A change that ends every session also ends unfinished logins. */
   sessionEpoch: number
 }
 
@@ -54,7 +54,7 @@ export function createMfaTokens({ keyring, issuer, clock }: { keyring: Keyring; 
     },
     verify: (token) =>
       verify(token).catch((error) => {
-        // decodeProtectedHeader throws a TypeError on what is no JWT
+        // decodeProtectedHeader throws a TypeError for text that is not a JWT
         throw error instanceof jose.JOSEError || error instanceof TypeError ? problem('mfa_token_invalid', { cause: error }) : error
       }),
   }

@@ -1,6 +1,6 @@
 import type { Db, Transaction } from '../../platform/db/database.ts'
 
-/** Of any number that try at a time, one. @returns false when it was used before */
+/** Marks a token as used. Only one of several concurrent calls succeeds. @returns false when it was used before */
 export async function markUsed(db: Db | Transaction, issuer: string, jti: string, expiresAt: Date): Promise<boolean> {
   const { numInsertedOrUpdatedRows } = await db
     .insertInto('used_tokens')

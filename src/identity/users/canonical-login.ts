@@ -1,6 +1,6 @@
-/** One spelling for storage, look-up and limits: an e-mail address and a username of one person lead to one account. */
+/** The canonical forms of usernames and e-mail addresses, for storage, lookup and limits. */
 const USERNAME = /^[a-z0-9][a-z0-9._-]{2,31}$/
-/** What mail servers accept in practice (RFC 5321 lengths); a real check is a mail that arrives. */
+/** The addresses that mail servers accept in practice, with the lengths of RFC 5321. Only a mail that arrives proves an address. */
 const EMAIL = /^[^\s@\p{Cc}"(),:;<>[\]\\]{1,64}@[^\s@\p{Cc}"(),:;<>[\]\\]{1,189}$/u
 
 export const canonicalUsername = (username: string): string => username.toLowerCase()
@@ -9,6 +9,6 @@ export const isUsername = (canonical: string): boolean => USERNAME.test(canonica
 export const canonicalEmail = (email: string): string => email.normalize('NFC').toLowerCase()
 export const isEmail = (email: string): boolean => EMAIL.test(email) && email.isWellFormed() && !/\.\.|^\.|\.@|@\.|@-|\.$/.test(email)
 
-/** Usernames hold no `@`, so that the two can never be confused. */
+/** Usernames contain no `@`, so a login is never both. */
 export const canonicalLogin = (login: string): string =>
   login.includes('@') ? canonicalEmail(login.trim()) : canonicalUsername(login.trim())

@@ -7,10 +7,12 @@ export interface Grants {
   scopes: string[]
 }
 
-/** No role comes from the caller: whoever registers is a `user`. */
+/** The roles of a newly registered user. The client cannot choose them. */
 export const FIRST_ROLES = ['user']
 
-/** A user's own roles with all that they inherit, and the scopes of these; both sorted. Names that the config does not know stay roles. */
+/**
+ * Adds inherited roles to granted roles, and collects their scopes. Both are sorted. Roles that the configuration does not define are kept.
+ */
 export function createRoles(defined: DefinedRoles): (own: readonly string[]) => Grants {
   return (own) => {
     const roles = new Set<string>()
@@ -25,10 +27,10 @@ export function createRoles(defined: DefinedRoles): (own: readonly string[]) => 
   }
 }
 
-/** What may be granted, sorted: what the configuration names, what our own endpoints demand, and what whoever registers is. */
+/** The roles that may be granted, sorted: the configured roles, and the built-in roles `admin` and `user`. */
 export const knownRoles = (defined: DefinedRoles): string[] => [...new Set([...Object.keys(defined), 'admin', 'user'])].sort()
 
-/** Those whose holders may administer: `admin`, and what inherits it. */
+/** The roles of administrators: `admin`, and every role that inherits it. */
 export function adminRoles(defined: DefinedRoles): string[] {
   const grantsOf = createRoles(defined)
   return knownRoles(defined).filter((role) => grantsOf([role]).roles.includes('admin'))

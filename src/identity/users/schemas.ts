@@ -1,11 +1,11 @@
-/** Shapes that several endpoints share. */
+/** Schemas that several endpoints share. */
 import { Type } from 'typebox'
 import { UserSchema } from './user-view.ts'
 
-/** Generous: the policy, which counts bytes and code points, judges afterwards. */
+/** The bound is generous, since the password policy counts bytes and code points afterwards. */
 export const Password = Type.String({ minLength: 1, maxLength: 4096 })
 
-/** Of an authenticator app, or a backup code. */
+/** A code of an authenticator app, or a backup code. */
 export const Code = Type.String({ minLength: 6, maxLength: 16 })
 
 export const Tokens = Type.Object({
@@ -16,8 +16,8 @@ export const Tokens = Type.Object({
   expires_in: Type.Integer({ description: 'Seconds.' }),
 })
 
-/** It goes on by mail; whether there is somebody to mail is not told. */
+/** The request continues by mail. The answer does not reveal whether a mail was sent. */
 export const Accepted = Type.Object({ status: Type.Literal('accepted') })
 
-/** A registration whose address is to be proven first; the same for an address that has an account. */
+/** The answer for a registration whose address must be proven first. An address that has an account gets the same answer. */
 export const Pending = Type.Object({ status: Type.Literal('pending') })

@@ -1,7 +1,7 @@
 import { type Static, Type } from 'typebox'
 import type { User } from './users.repo.ts'
 
-/** `user` in every answer. */
+/** The shape of `user` in every answer. */
 export const UserSchema = Type.Object({
   id: Type.String(),
   username: Type.String(),

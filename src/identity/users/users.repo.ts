@@ -15,16 +15,16 @@ export const findUserByLogin = (db: Db | Transaction, login: string): Promise<Us
     .where(login.includes('@') ? 'email_canonical' : 'username', '=', login)
     .executeTakeFirst()
 
-/** One change of who is an admin at a time, over all processes, until the transaction ends. */
+/** Serialises changes of admins, over all processes, until the transaction ends. */
 export const lockAdmins = (trx: Transaction) => sql`SELECT pg_advisory_xact_lock(7610002)`.execute(trx)
 
 const holdsOneOf = (roles: readonly string[]) => sql<boolean>`roles && ${[...roles]}::text[]`
 
-/** Somebody with one of these roles, disabled or not. */
+/** Finds a user with one of these roles, disabled or not. */
 export const findAdmin = (db: Db | Transaction, roles: readonly string[]): Promise<{ id: string } | undefined> =>
   db.selectFrom('users').select('id').where(holdsOneOf(roles)).limit(1).executeTakeFirst()
 
-/** Somebody else with one of these roles who is not disabled. */
+/** Finds another enabled user with one of these roles. */
 export const findOtherAdmin = (trx: Transaction, roles: readonly string[], than: string): Promise<{ id: string } | undefined> =>
   trx
     .selectFrom('users')
@@ -38,11 +38,11 @@ export const findOtherAdmin = (trx: Transaction, roles: readonly string[], than:
 export const findUserById = (db: Db | Transaction, id: string): Promise<User | undefined> =>
   db.selectFrom('users').selectAll().where('id', '=', id).executeTakeFirst()
 
-/** First lock of every transaction that touches sessions: readers of the account share it … */
+/** The first lock of every transaction that touches sessions. Readers of the account share it. */
 export const lockUserForShare = (trx: Transaction, id: string): Promise<User | undefined> =>
   trx.selectFrom('users').selectAll().where('id', '=', id).forShare().executeTakeFirst()
 
-/** … writers and logins have it alone. */
+/** The same lock for writers and logins, exclusive. */
 export const lockUser = (trx: Transaction, id: string): Promise<User | undefined> =>
   trx.selectFrom('users').selectAll().where('id', '=', id).forNoKeyUpdate().executeTakeFirst()
 
@@ -74,7 +74,7 @@ export type UserChange = Partial<
 export const updateUser = (trx: Transaction, id: string, change: UserChange): Promise<User> =>
   trx.updateTable('users').set(change).where('id', '=', id).returningAll().executeTakeFirstOrThrow()
 
-/** Tokens issued before this are older than the account. @returns the new epoch */
+/** Outdates every token that was issued before. @returns the new epoch */
 export async function raiseTokenEpoch(trx: Transaction, id: string): Promise<number> {
   const row = await trx
     .updateTable('users')
@@ -89,7 +89,7 @@ export async function raiseTokenEpoch(trx: Transaction, id: string): Promise<num
 export const raiseSessionEpoch = (trx: Transaction, id: string) =>
   trx.updateTable('users').set({ session_epoch: sql`session_epoch + 1` }).where('id', '=', id).execute()
 
-/** What was counted against the account before is counted no more. */
+/** Resets the failed attempts of the account, since the counters use this number in their keys. */
 export const raiseUnlocks = (trx: Transaction, id: string) =>
   trx.updateTable('users').set({ unlocks: sql`unlocks + 1` }).where('id', '=', id).execute()
 
@@ -99,21 +99,21 @@ export async function raiseBothEpochs(trx: Transaction, id: string): Promise<num
   return raiseTokenEpoch(trx, id)
 }
 
-/** A hash with newer parameters, unless the password was changed meanwhile. */
+/** Stores a hash with newer parameters, unless the password was changed meanwhile. */
 export const replaceHash = (trx: Transaction, id: string, old: string, fresh: string) =>
   trx.updateTable('users').set({ password_hash: fresh }).where('id', '=', id).where('password_hash', '=', old).execute()
 
 export interface UserFilter {
   /** A part of the username or of the e-mail address, in any case; or an id. */
   search?: string | undefined
-  /** Granted itself, not inherited. */
+  /** Users who were granted this role itself. Inherited roles do not count. */
   role?: string | undefined
   isDisabled?: boolean | undefined
 }
 
 const escapedLike = (text: string) => text.replace(/[\\%_]/g, '\\$&')
 
-/** By id, newest first: those of our making are in the order of creation. @param before the last id of the page before */
+/** In the order of ids, newest first: our own ids ascend with the time of creation. @param before the last id of the previous page */
 export function findUserPage(db: Db, { search, role, isDisabled }: UserFilter, limit: number, before?: string): Promise<User[]> {
   let query = db.selectFrom('users').selectAll().orderBy('id', 'desc').limit(limit)
   if (before !== undefined) query = query.where('id', '<', before)
@@ -145,7 +145,7 @@ export async function insertImported(trx: Transaction, user: ImportedUser): Prom
   return row !== undefined
 }
 
-/** Who has its id, its username or its e-mail address already. */
+/** Finds the users who already have this id, username or e-mail address. */
 export const findTaken = (
   db: Db | Transaction,
   { id, username, email_canonical }: Pick<User, 'id' | 'username' | 'email_canonical'>,

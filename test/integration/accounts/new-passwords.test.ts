@@ -80,7 +80,7 @@ describe.each(Object.keys(PLACES))('%s', (place) => {
   it.each([
     ['is short', 'tulips', 'must be at least 12 characters long'],
     ['is longer than 1 KiB', 'é'.repeat(513), 'must be at most 1024 bytes long'],
-    ['is common', 'Password2026!', 'is too common: it is one of those that are guessed first'],
+    ['is common', 'Password2026!', 'is too common: attackers try it first'],
     ['is the name of the service', 'gateway.test', 'must be more than your username, your e-mail address or the name of this service'],
     ['is no text', `correct horse \ud800`, 'must be Unicode text'],
   ])('refuses a password that %s, by name', async (_, password, detail) => {

@@ -54,7 +54,7 @@ describe('any character may be in it', () => {
 })
 
 describe('a password that is tried first is refused', () => {
-  const TOO_COMMON = 'is too common: it is one of those that are guessed first'
+  const TOO_COMMON = 'is too common: attackers try it first'
 
   it.each([
     ['in the list', '1qaz2wsx3edc'],
