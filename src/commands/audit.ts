@@ -56,7 +56,7 @@ async function verify(terminal: Terminal, args: VerifyArgs): Promise<void> {
   const known = args.head === undefined ? undefined : readHead(args.head)
   if (known === null) throw new UsageError('--head is <number>:<hash>, as in a log line audit_sealed')
   await reading(terminal, args, async ({ platform: { db, secrets } }) => {
-    const found = await verifyAudit(db, secrets, { head: known, tell: ({ kind, detail }) => terminal.print(`${kind}: ${detail}`) })
+    const found = await verifyAudit(db, secrets, { head: known, report: ({ kind, detail }) => terminal.print(`${kind}: ${detail}`) })
     const { faults, rows, batches, unsealed, erased, removedThrough, head, sealedAt } = found
     const verdict = faults ? `not intact: ${faults} ${faults === 1 ? 'fault' : 'faults'}` : 'intact'
     terminal.print(`${verdict}; ${rows} rows in ${batches} batches, ${unsealed} not sealed yet`)
