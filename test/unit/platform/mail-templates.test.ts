@@ -38,7 +38,7 @@ describe('a mail', () => {
   it('with a link reads so, in text', () => {
     expect(made('reset_password').text).toBe(`Set a new password
 
-A new password was asked for, for your account at Example. Choose it here:
+A new password was requested for your account at Example. Choose it here:
 
 https://api.example.com/auth/password/reset#token=abc
 
