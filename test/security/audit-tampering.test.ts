@@ -146,7 +146,7 @@ describe('audit verify', () => {
         `UPDATE audit_log SET batch = CASE batch WHEN $1::int THEN $2::int ELSE $1::int END WHERE event IN ('b0', 'b1') AND detail = '0'`,
         [a, b],
       )
-      expect((await faults()).map((f) => f.split(',')[0])).toEqual([a, b].map((n) => `reordered rows: those in batch ${n}`))
+      expect((await faults()).map((f) => f.split(',')[0])).toEqual([a, b].map((n) => `reordered rows: the rows in batch ${n}`))
     })
 
     it('a batch that was changed, by its field', async () => {
