@@ -8,7 +8,7 @@ export type Facts = Pick<
   'id' | 'at' | 'event' | 'outcome' | 'user_id' | 'session_id' | 'actor' | 'detail' | 'request_id' | 'personal'
 >
 
-/** Personal data, and a salt. Once both are erased, nobody can find the data by trying values against the hash. */
+/** Personal data, and a salt. Once both are erased, trying values against the hash cannot find the data. */
 export interface Personal {
   salt: string
   ip: string | null

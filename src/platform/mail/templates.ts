@@ -86,7 +86,7 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
   already_registered: (_data, service) => ({
     subject: 'You have an account already',
     blocks: [
-      `Somebody gave this address to ${service} for an account. You have one already, so nothing was changed.`,
+      `Someone asked for an account at ${service} with this address. You have an account already, so nothing was changed.`,
       'If it was you: log in, or ask for a new password if you have forgotten yours. If not, there is nothing to do.',
     ],
   }),
@@ -115,14 +115,14 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
   ),
   refresh_reused: notice(
     'A session was ended for your safety',
-    (service) => `A key that keeps a device logged in to ${service} was used twice: somebody may have copied it. That session was ended.`,
+    (service) => `A key that keeps a device logged in to ${service} was used twice: someone may have copied it. That session was ended.`,
   ),
   api_key_created: ({ name, ...context }, service) => ({
     subject: 'An API key was made',
     blocks: [
-      `An API key was made for your account at ${service}. Whoever has it can act in your name.`,
+      `An API key was made for your account at ${service}. Anyone who has the key can act in your name.`,
       factsOf(context, [['Name', name]]),
-      'If this was not you, set a new password at once, and revoke the key: it outlives the password.',
+      'If this was not you, set a new password at once, and revoke the key: it stays valid after a password change.',
     ],
   }),
 }

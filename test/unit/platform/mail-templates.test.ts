@@ -55,14 +55,14 @@ This mail was sent by Example and needs no answer.
     const { text } = made('api_key_created', { at: '2026-11-21T13:40:56.735Z', ip: '192.0.2.7', device: 'Firefox on Linux', name: 'CI' })
     expect(text).toBe(`An API key was made
 
-An API key was made for your account at Example. Whoever has it can act in your name.
+An API key was made for your account at Example. Anyone who has the key can act in your name.
 
   Name: CI
   When: 21 November 2026 at 13:40 UTC
   Device: Firefox on Linux
   Address: 192.0.2.7
 
-If this was not you, set a new password at once, and revoke the key: it outlives the password.
+If this was not you, set a new password at once, and revoke the key: it stays valid after a password change.
 
 -- 
 This mail was sent by Example and needs no answer.
