@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import { defineConfig } from 'vitest/config'
 
-/** A project is a folder below test/. Those with neighbours share one Postgres and one Redis: test/support/global-setup.ts. */
+/** A project is a folder below test/. All projects but `unit` share one Postgres and one Redis: test/support/global-setup.ts. */
 const project = (name: string, options: { globalSetup?: string[] } = {}) => ({
   extends: true as const,
   test: { name, include: [`test/${name}/**/*.test.ts`], ...options },
@@ -18,11 +18,11 @@ export default defineConfig({
     ],
     pool: 'forks',
     maxWorkers: 2,
-    // a worker loads the product once, not once a file: whatever a file changes in its process it has to undo
+    // a worker loads the product once, not once per file: a test file must undo its changes to the process
     isolate: false,
     // for the processes that tests start
     env: { NODE_COMPILE_CACHE: resolve('node_modules/.cache/node') },
-    // a hang is a failure; no test waits on time
+    // a test that hangs fails; no test waits for time to pass
     testTimeout: 30_000,
     hookTimeout: 60_000,
     reporters: process.env.CI ? ['default', ['junit', { outputFile: 'reports/junit.xml' }]] : ['default'],

@@ -33,7 +33,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`CREATE INDEX sessions_by_user ON sessions (user_id) WHERE revoked_at IS NULL`.execute(db)
   await sql`CREATE INDEX sessions_by_expiry ON sessions (expires_at)`.execute(db)
   await sql`CREATE INDEX sessions_by_revocation ON sessions (revoked_at) WHERE revoked_at IS NOT NULL`.execute(db)
-  // no foreign key on parent_id: removing an old parent must not take its living descendants along
+  // no foreign key on parent_id: deleting an old parent must not delete its valid descendants
   await sql`
     CREATE TABLE refresh_tokens (
       id           uuid PRIMARY KEY,

@@ -15,7 +15,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     )`.execute(db)
   await sql`CREATE UNIQUE INDEX signing_keys_one_current ON signing_keys (state) WHERE state = 'current'`.execute(db)
   await sql`CREATE UNIQUE INDEX signing_keys_one_next ON signing_keys (state) WHERE state = 'next'`.execute(db)
-  // one row that only the right PORTCULLIS_SECRET_KEY opens
+  // a single row; opening it shows that PORTCULLIS_SECRET_KEY is the right key
   await sql`CREATE TABLE secret_canary (only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row), sealed text NOT NULL)`.execute(db)
 }
 

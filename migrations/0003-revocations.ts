@@ -1,7 +1,7 @@
 import { type Kysely, sql } from 'kysely'
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // xid: readers ask for `xid >= the oldest transaction that was running at their last look`, so that a late commit is never missed
+  // xid: readers select `xid >= the oldest transaction running at their last read`, so that they never miss a late commit
   await sql`
     CREATE TABLE revocations (
       id         uuid PRIMARY KEY,

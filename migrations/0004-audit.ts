@@ -1,7 +1,7 @@
 import { type Kysely, sql } from 'kysely'
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // no foreign keys: a row outlives the user it tells of
+  // no foreign keys: a row stays when its user is deleted
   await sql`
     CREATE TABLE audit_log (
       id         uuid PRIMARY KEY,

@@ -2,7 +2,7 @@ import { type Kysely, sql } from 'kysely'
 
 export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`ALTER TABLE users ADD COLUMN mfa_enabled boolean NOT NULL DEFAULT false`.execute(db)
-  // a user has at most one factor that is confirmed, and one that waits for it: enrolling never replaces what is confirmed
+  // a user has at most one confirmed factor and one unconfirmed factor: enrolment never replaces a confirmed factor
   await sql`
     CREATE TABLE totp_factors (
       id            uuid PRIMARY KEY,
@@ -22,7 +22,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       used_at  timestamptz
     )`.execute(db)
   await sql`CREATE INDEX backup_codes_by_user ON backup_codes (user_id)`.execute(db)
-  // identifiers of tokens that are good for one use: of ours (MFA), and of clients' assertions (RFC 7523 §3)
+  // identifiers of single-use tokens: our MFA tokens, and assertions of OAuth clients (RFC 7523 §3)
   await sql`
     CREATE TABLE used_tokens (
       issuer     text NOT NULL,

@@ -1,7 +1,7 @@
 import { type Kysely, sql } from 'kysely'
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // links that are good once: to set a new password, to prove an address
+  // single-use links: to set a new password, or to prove an address
   await sql`
     CREATE TABLE links (
       id            uuid PRIMARY KEY,
@@ -15,7 +15,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     )`.execute(db)
   await sql`CREATE INDEX links_by_user ON links (user_id, purpose)`.execute(db)
   await sql`CREATE INDEX links_by_expiry ON links (expires_at)`.execute(db)
-  // who has registered and not proven the address; also made, without a password, for an address that is taken, so that the name is taken alike
+  // registrations whose address is not proven yet. An address with an account gets a row, too, without a password: both reserve the username alike
   await sql`
     CREATE TABLE pending_registrations (
       id              uuid PRIMARY KEY,
@@ -29,7 +29,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     )`.execute(db)
   await sql`CREATE INDEX pending_registrations_by_email ON pending_registrations (email_canonical)`.execute(db)
   await sql`CREATE INDEX pending_registrations_by_expiry ON pending_registrations (expires_at)`.execute(db)
-  // mails to be sent, written in the transaction of what they tell. The payload (address, links) is sealed, and erased once sent or given up
+  // mails to be sent, written in the transaction of the reported action. The payload (address, links) is sealed, and erased once sent or given up
   await sql`
     CREATE TABLE outbox (
       id              uuid PRIMARY KEY,

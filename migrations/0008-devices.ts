@@ -1,9 +1,9 @@
 import { type Kysely, sql } from 'kysely'
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // rises when an operator unlocks the account: what was counted against it before is counted no more
+  // rises when an operator unlocks the account: failed attempts from before no longer count
   await sql`ALTER TABLE users ADD COLUMN unlocks integer NOT NULL DEFAULT 0`.execute(db)
-  // from where a user has logged in: such a device keeps its own budget of guesses, whatever strangers do
+  // devices of earlier logins. A known device has its own limit of attempts, which attempts from elsewhere do not use up
   await sql`
     CREATE TABLE devices (
       id            uuid PRIMARY KEY,

@@ -16,7 +16,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       revoked_at   timestamptz
     )`.execute(db)
   await sql`CREATE INDEX api_keys_by_user ON api_keys (user_id, created_at)`.execute(db)
-  // machines: RFC 6749 §2 clients with a secret, or with public keys that their assertions are verified by
+  // machine clients (RFC 6749 §2), with a secret or with public keys that verify their assertions
   await sql`
     CREATE TABLE clients (
       id           uuid PRIMARY KEY,

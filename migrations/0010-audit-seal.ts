@@ -1,7 +1,7 @@
 import { type Kysely, sql } from 'kysely'
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // what names a person lies beside its row, and is bound to it by a salted hash alone: erased, it leaves the sealed row whole
+  // personal data is stored beside its row; only a salted hash links them. Erasing the data leaves the sealed row intact
   await sql`
     CREATE TABLE audit_personal (
       event_id   uuid PRIMARY KEY REFERENCES audit_log ON DELETE CASCADE,
@@ -9,8 +9,8 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       ip         text,
       user_agent text
     )`.execute(db)
-  // xid: a row is settled once no transaction as old as its own is running. mac: null in the rows from before this step.
-  // at: in milliseconds, as it goes into the MAC
+  // xid: a row is settled once its transaction and all older ones have ended. mac: null in rows from before this step.
+  // at: in milliseconds, as in the MAC
   await sql`
     ALTER TABLE audit_log
       ADD COLUMN detail   text,

@@ -1,4 +1,4 @@
-/** Tokens and keys: how they are issued, and who sent a request that carries one. */
+/** Builds the parts that issue tokens and that authenticate requests by token or API key. */
 import { type Authenticate, createAuthenticate } from '../identity/access/authenticate.ts'
 import { createInvalidTokenLimit, type InvalidTokenLimit } from '../identity/access/invalid-token-limit.ts'
 import { createRequireAuth, type RequireAuth } from '../identity/access/require-auth.ts'

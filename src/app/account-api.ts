@@ -1,3 +1,4 @@
+/** Builds the services of the account API and registers their endpoints. */
 import { createPrincipalReader } from '../identity/access/authenticate.ts'
 import { createAccountDeletion } from '../identity/accounts/account-deletion.service.ts'
 import { authRoutes } from '../identity/accounts/auth.routes.ts'
@@ -50,14 +51,14 @@ export interface AccountApiDeps {
   identity: Identity
   access: Access
   limits: Pick<Limits, 'limiter'>
-  /** Of the gateway, newest first. */
+  /** The errors of all processes, newest first. */
   lastErrors: () => Promise<ErrorRecord[]>
 }
 
 export interface AccountApi {
   /** Registers the endpoints below `auth.prefix`. */
   register(auth: FastifyTypeProviderTypebox): Promise<void>
-  /** When all work is done that was left for after its answer. */
+  /** Resolves when the background work of answered requests is done. */
   settled(): Promise<unknown>
 }
 

@@ -1,4 +1,4 @@
-/** Composition root: every part is built here, once, and handed to the parts that need it. Nothing is listening yet. */
+/** Composition root: builds every part once and passes it to the parts that need it. Nothing listens yet. */
 import type http from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
@@ -19,9 +19,9 @@ import { createServer, type SchemaCompilers } from './server.ts'
 import { openServices, type Services, type ServicesOptions } from './services.ts'
 
 export interface GatewayOptions extends ServicesOptions {
-  /** How the names of upstreams are looked up. Default: by the system. */
+  /** Resolves the names of upstreams. Default: the system's resolver. */
   resolve?: Resolve | undefined
-  /** What compiles the schemas of endpoints. Default: Fastify's own. */
+  /** Compile the schemas of endpoints. Default: Fastify's compilers. */
   compilers?: SchemaCompilers | undefined
   /** The demo's admin may keep the generated password. */
   adminMustChangePassword?: boolean
@@ -29,16 +29,16 @@ export interface GatewayOptions extends ServicesOptions {
 
 export interface App extends Pick<Services, 'platform' | 'identity'> {
   server: FastifyInstance
-  /** Null for one of several: their supervisor speaks for them. */
+  /** Null in a worker: the supervisor has the admin server. */
   admin: FastifyInstance | null
-  /** Sends plain HTTP to https; null unless `tls.redirectPort` asks for it. */
+  /** Redirects http to https; null without `tls.redirectPort`. */
   redirect: http.Server | null
   checks(): CheckResult[]
-  /** Of this process, newest first. */
+  /** The errors of this process, newest first. */
   lastErrors(): ErrorRecord[]
-  /** Prepares the database, loads keys and revocations; then the gateway may listen. */
+  /** Prepares the database and loads keys and revocations. Afterwards the gateway may listen. */
   start(): Promise<void>
-  /** Readiness off; what is in flight is finished; everything closes. */
+  /** Reports not ready, finishes the requests in flight and closes everything. */
   stop(): Promise<void>
 }
 

@@ -1,15 +1,15 @@
-/** Gauges of a process that serves: some are read when Prometheus asks, others are set every few seconds. */
+/** Gauges of a serving process: some are read when Prometheus scrapes, others are set every few seconds. */
 import { createHash } from 'node:crypto'
 import type { Identity } from './identity.ts'
 import type { Limits } from './limits.ts'
 import type { Platform } from './platform.ts'
 
-/** Revocations that were read longer ago than this say that the database is away. */
+/** The database counts as not available when revocations were last read longer ago than this. */
 export const DB_LAG_SECONDS = 3
 
 const SAMPLE_MS = 5000
 
-/** @returns stops the sampling */
+/** @returns stops the updates */
 export function showGauges({ config, clock, metrics, database }: Platform, { revocations, keyring }: Identity, limits: Limits): () => void {
   metrics.dbUp.collectFrom(() => Number(revocations.lagSeconds() < DB_LAG_SECONDS))
   metrics.redisUp.collectFrom(() => Number(limits.isRedisUp()))

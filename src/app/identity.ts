@@ -1,4 +1,4 @@
-/** Users, their sessions and tokens, and what operators do to them. */
+/** Builds the parts for users, sessions, tokens and their administration. */
 import { createAccountErasure, type EraseAccount } from '../identity/accounts/account-erasure.ts'
 import { createDevices, type Devices } from '../identity/accounts/devices.ts'
 import { type Administration, createAdministration } from '../identity/admin/administration.service.ts'
@@ -21,9 +21,9 @@ import { type CleanupResult, createCleanup, createRetryErasure } from './cleanup
 import type { Platform } from './platform.ts'
 
 export interface IdentityOptions {
-  /** The processes beside this one. They hear of revocations, beside what Redis carries. */
+  /** Sends revocations to the other processes of this gateway, in addition to Redis. */
   siblings?: Broadcast | undefined
-  /** What computes password hashes. Default: a process of its own. */
+  /** Computes password hashes. Default: a separate process. */
   hasher?: Hasher | undefined
 }
 
@@ -38,11 +38,11 @@ export interface Identity {
   administration: Administration
   clients: Clients
   importUsers: ImportUsers
-  /** Null: another replica is cleaning up. */
+  /** @returns null when another replica is cleaning up */
   cleanup(): Promise<CleanupResult | null>
-  /** Brings the database to this version, with a signing key and, where the environment names one, the first admin. */
+  /** Migrates the database, and creates a signing key and the first admin of the environment where they are missing. */
   prepare(admin: FirstAdmin): Promise<void>
-  /** Run once for the gateway, however many processes serve. */
+  /** To run in one process of the gateway only. */
   jobs: Job[]
   close(): void
 }
@@ -106,5 +106,5 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
   }
 }
 
-/** A gateway that is restarted more often than the interval cleans up, too. */
+/** Short, so that a gateway with frequent restarts also cleans up. */
 const CLEANUP_AFTER_SECONDS = 300

@@ -1,4 +1,4 @@
-/** Limits: those of credentials, counted exactly, and those of routes, counted by leases. */
+/** Builds the limits: credential limits count exactly, limits of routes count by leases. */
 import { type Admission, createAdmission } from '../platform/limits/admission.ts'
 import { createCounterTable } from '../platform/limits/counters.repo.ts'
 import { createLimiter, type Limiter } from '../platform/limits/limiter.ts'
@@ -8,12 +8,12 @@ import type { Platform } from './platform.ts'
 export interface Limits {
   limiter: Limiter
   admission: Admission
-  /** A connection that stands and does not answer is no Redis. */
+  /** False also when Redis is connected but does not answer. */
   isRedisUp(): boolean
   isBreakerOpen(): boolean
 }
 
-/** @param processes all that share the limits while Redis is away */
+/** @param processes number of processes that share the limits while Redis is not available */
 export function createLimits({ redis, db, metrics, clock }: Platform, processes: number): Limits {
   const guard = createRedisGuard(() => clock.steady())
   return {

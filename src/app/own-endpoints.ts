@@ -1,4 +1,4 @@
-/** The scope of our own endpoints: helmet's headers, JSON only, never stored. */
+/** Mounts our own endpoints, with helmet's headers, JSON bodies only and `Cache-Control: no-store`. */
 import helmet from '@fastify/helmet'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
@@ -15,7 +15,7 @@ import type { Identity } from './identity.ts'
 
 const OWN_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 
-/** The methods of our own endpoint at a path; none where there is none. */
+/** The methods of our own endpoints at a path; empty without an endpoint. */
 export const ownMethodsOf = (server: FastifyInstance, path: string): string[] =>
   OWN_METHODS.filter((method): boolean => server.hasRoute({ method, url: path }))
 
@@ -33,7 +33,7 @@ export async function mountOwnEndpoints(
   const { keyring, revocations } = identity
   await server.register(async (own) => {
     own.addHook('onSend', async (_request, reply) => void (isStopping() && reply.header('connection', 'close')))
-    // server.ts sets HSTS, for the answers of upstreams, too
+    // server.ts sets HSTS, also for responses of upstreams
     await own.register(helmet, { hsts: false })
     own.removeContentTypeParser('text/plain')
     own.addHook('preParsing', boundBody(config.server.headersTimeoutMs))
@@ -45,7 +45,7 @@ export async function mountOwnEndpoints(
     await own.register(wellKnownRoutes({ keyring, config }))
     await own.register(
       async (auth) => {
-        // when the database hangs, the poll of revocations knows it: the answer is 503 at once, not after a time-out of each request
+        // the poll of revocations notices a hanging database first: answer 503 at once, not after a time-out of each request
         auth.addHook('onRequest', async () => {
           if (revocations.isLoaded() && revocations.lagSeconds() > DB_LAG_SECONDS)
             throw unavailable(revocations.lastError() ?? 'the database does not answer')

@@ -1,4 +1,4 @@
-/** What any server needs: its stores, its secrets, its audit log and its mail. */
+/** Builds the parts that any server needs: database, Redis, secrets, audit log and mail. */
 import { type Audit, createAudit } from '../platform/audit/audit.ts'
 import { type AuditRetention, createAuditRetention } from '../platform/audit/retention.ts'
 import { createSealer, type Sealer } from '../platform/audit/sealer.ts'
@@ -21,7 +21,7 @@ export interface PlatformOptions {
   secrets: SecretValues
   logger: Logger
   clock?: Clock
-  /** How mails leave. Default: as the configuration says. */
+  /** Delivers mails. Default: the transport of the configuration. */
   transport?: Transport | undefined
 }
 
@@ -32,7 +32,7 @@ export interface Platform {
   metrics: Metrics
   database: OpenDatabase
   db: Db
-  /** Null: limits are counted in this process. */
+  /** Null without Redis: this process counts the limits. */
   redis: RedisConnections | null
   secrets: Secrets
   audit: Audit
@@ -40,7 +40,7 @@ export interface Platform {
   removeOldAudit: AuditRetention
   outbox: Outbox
   sender: Sender
-  /** Run once for the gateway, however many processes serve. */
+  /** To run in one process of the gateway only. */
   jobs: Job[]
   close(): Promise<void>
 }

@@ -1,5 +1,4 @@
-/** What the commands of an operator work with: everything but the listeners. */
-
+/** Opens all services of a gateway except its listeners, for `buildApp` and for commands. */
 import type { Job } from '../platform/jobs/schedule.ts'
 import type { Broadcast } from '../platform/redis.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
@@ -7,7 +6,7 @@ import { createIdentity, type Identity, type IdentityOptions } from './identity.
 import { openPlatform, type Platform, type PlatformOptions } from './platform.ts'
 
 export interface ServicesOptions extends PlatformOptions, Pick<IdentityOptions, 'hasher'> {
-  /** This process is one of several that serve. Their supervisor does what is to be done once. */
+  /** Set in a worker: this process is one of several, and the supervisor runs the jobs. */
   team?: Team
 }
 
@@ -19,7 +18,7 @@ export interface Team {
 export interface Services {
   platform: Platform
   identity: Identity
-  /** Run once for the gateway, however many processes serve. */
+  /** To run in one process of the gateway only. */
   jobs: Job[]
   close(): Promise<void>
 }

@@ -1,4 +1,4 @@
-/** From the words of a command line to a command and its arguments, and what can be wrong with them. */
+/** Finds the command and its arguments in a command line, and reports wrong usage. */
 import type { Command, CommanderError, Option } from 'commander'
 import { nearest } from '../platform/config/nearest.ts'
 import { anyOf, collect, shortPathOf, UsageError } from './usage.ts'
@@ -26,7 +26,7 @@ export function findCommand(command: Command, args: readonly string[]): { comman
   throw new UsageError(missingCommand(command), command)
 }
 
-/** Asked for anywhere, the help is all that is printed. */
+/** `--help` works anywhere on the command line; the command then prints only its help. */
 export const asksForHelp = (args: readonly string[]): boolean =>
   args.slice(0, args.includes('--') ? args.indexOf('--') : undefined).some((arg) => ASKS_FOR_HELP.includes(arg))
 
@@ -48,7 +48,7 @@ function unknownCommand(group: Command, name: string): UsageError {
   return new UsageError(`no such command: ${full(name)}${hint || (group.parent ? `; ${missingCommand(group)}` : '')}`, group)
 }
 
-/** Commander's errors in the words of our help. */
+/** Commander's errors in the terms of our help. */
 export function usageTextOf(command: Command, { code, message }: CommanderError): string {
   const quoted = /'(.*?)'/s.exec(message)?.[1] ?? ''
   switch (code) {
@@ -87,7 +87,7 @@ export function assertNoEmptyArgument(command: Command): void {
   if (empty >= 0) throw new UsageError(missingArgument(command, command.registeredArguments[empty]?.name() ?? 'value'))
 }
 
-/** Commander takes the next word as a value, even when it is an option, and the last of several values. @throws UsageError */
+/** Commander would take the next word as a value even when it is an option, and would keep only the last of several values. @throws UsageError */
 export function assertValues(command: Command, args: readonly string[]): void {
   const optionOf = (flag: string) => command.options.find(({ long, short }) => flag === long || flag === short)
   const seen = new Set<Option>()

@@ -1,4 +1,4 @@
-/** Is the audit log whole, and all of it. Both commands only read. */
+/** Verifies and exports the audit log. Both commands only read. */
 import { pipeline } from 'node:stream/promises'
 import { Command } from 'commander'
 import type { Db } from '../platform/db/database.ts'
@@ -26,7 +26,7 @@ export const auditCommand = (terminal: Terminal): Command =>
 
 const verifyCommand = (terminal: Terminal) =>
   withExamples(
-    withConfig(new Command('verify').description('tells whether rows were changed, removed, inserted or cut off')).option(
+    withConfig(new Command('verify').description('checks that no row was changed, removed, inserted or cut off')).option(
       '--head <HEAD>',
       'the head of a log line audit_sealed: also checks that the log still reaches it',
     ),
@@ -47,7 +47,7 @@ portcullis audit export --user ann@example.com --event login --since 2026-11-01 
 `,
   ).action((args: ExportArgs) => exportLog(terminal, args))
 
-/** The database is left at its schema. */
+/** Leaves the schema of the database unchanged. */
 const reading = (terminal: Terminal, args: ConfigArgs, work: (services: Services) => Promise<void>) =>
   withServices(terminal, args, work, { needsKeys: false })
 
@@ -56,7 +56,7 @@ async function verify(terminal: Terminal, args: VerifyArgs): Promise<void> {
   const known = args.head === undefined ? undefined : readHead(args.head)
   if (known === null) throw new UsageError('--head is <number>:<hash>, as in a log line audit_sealed')
   await reading(terminal, args, async ({ platform: { db, secrets } }) => {
-    const found = await verifyAudit(db, secrets, { head: known, tell: ({ kind, detail }) => terminal.print(`${kind}: ${detail}`) })
+    const found = await verifyAudit(db, secrets, { head: known, report: ({ kind, detail }) => terminal.print(`${kind}: ${detail}`) })
     const { faults, rows, batches, unsealed, erased, removedThrough, head, sealedAt } = found
     const verdict = faults ? `not intact: ${faults} ${faults === 1 ? 'fault' : 'faults'}` : 'intact'
     terminal.print(`${verdict}; ${rows} rows in ${batches} batches, ${unsealed} not sealed yet`)
@@ -76,13 +76,13 @@ async function exportLog(terminal: Terminal, { user, event, since, until, ...arg
       for await (const row of exportAudit(db, { ...filter, userId })) yield `${JSON.stringify(row)}\n`
     }
     await pipeline(lines, terminal.io.stdout, { end: false }).catch((error) => {
-      // the reader has enough: `| head`
+      // the reader has closed the pipe, as `head` does
       if (error.code !== 'EPIPE') throw error
     })
   })
 }
 
-/** An id is taken as it is: the user may be gone, and the log is not. */
+/** An id is not looked up: the log still has the rows of a deleted user. */
 async function userIdOf(db: Db, login: string): Promise<string> {
   const [{ isId }, { canonicalLogin }, { findUserByLogin }] = await Promise.all([
     import('../platform/lib/ids.ts'),

@@ -16,7 +16,7 @@ interface ListArgs extends ConfigArgs {
   json?: boolean
 }
 
-/** What is done to one client, named by id or by name. Its result is printed. */
+/** An action on one OAuth client, given by id or name. The command prints the result. */
 interface Change {
   name: string
   description: string

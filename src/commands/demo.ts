@@ -5,7 +5,9 @@ import type { Terminal } from './terminal.ts'
 
 export const demoCommand = (terminal: Terminal): Command =>
   withExamples(
-    withPort(withConfig(new Command('demo').description('runs a small API behind a gateway, to try things out'), 'the one of the demo')),
+    withPort(
+      withConfig(new Command('demo').description('runs a small API behind a gateway, to try things out'), 'the configuration of the demo'),
+    ),
     `
 portcullis demo
 portcullis demo --port 8081 --set admin.port=9091

@@ -7,14 +7,14 @@ import { type Terminal, table } from './terminal.ts'
 export const migrateCommand = (terminal: Terminal): Command =>
   withExamples(
     groupOf('migrate', 'the schema of the database', [
-      stepCommand(terminal, 'up', 'brings the schema to the newest step; serve does this at its start, too'),
-      stepCommand(terminal, 'down', 'takes the newest step back'),
+      stepCommand(terminal, 'up', 'applies all missing steps; serve does this at its start, too'),
+      stepCommand(terminal, 'down', 'reverts the newest step'),
       statusCommand(terminal),
     ]),
     'portcullis migrate status\nportcullis migrate up --config portcullis.yaml',
   )
 
-/** The schema is what these commands are about: opening the services leaves it as it is. */
+/** These commands change or show the schema themselves, so opening the services must not migrate it. */
 const AS_IT_IS = { needsKeys: false }
 
 const stepCommand = (terminal: Terminal, name: 'up' | 'down', description: string) =>

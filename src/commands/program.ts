@@ -63,7 +63,7 @@ const helpCommand = (program: Command) =>
     command.outputHelp()
   })
 
-/** What holds for every command. Commander prints nothing but help: errors become a UsageError. */
+/** Applies the common settings to every command. Commander prints only help; its errors become a UsageError. */
 function setUp(command: Command, terminal: Terminal): void {
   command
     .helpOption('-h, --help', 'print this help')

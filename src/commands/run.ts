@@ -1,4 +1,4 @@
-/** One command line from its words to its exit code: 0 done, 1 failed at run time, 2 wrong usage or configuration. */
+/** Runs a command line and returns its exit code: 0 done, 1 failed at run time, 2 wrong usage or configuration. */
 import { CommanderError } from 'commander'
 import { causeText, Problem } from '../platform/lib/errors.ts'
 import { asksForHelp, assertValues, findCommand } from './arguments.ts'
@@ -6,7 +6,7 @@ import { createProgram } from './program.ts'
 import { createTerminal, type Io, type Terminal } from './terminal.ts'
 import { pathOf, UsageError } from './usage.ts'
 
-/** @param argv without the names of Node and of the program @returns null when the command goes on, as `serve` does */
+/** @param argv without the names of Node and of the program @returns null when the command keeps running, as `serve` does */
 export async function run(argv: readonly string[], io: Io): Promise<number | null> {
   const terminal = createTerminal(io)
   const program = createProgram(terminal)
@@ -43,7 +43,7 @@ async function reportError({ complain }: Terminal, error: unknown): Promise<numb
     )
     return error.code === 'validation_failed' || error.code === 'not_found' ? 2 : 1
   }
-  // imported late: whoever threw these errors has loaded their files already
+  // imported late: code that throws these errors has loaded the files already
   const [{ ConfigError }, { WrongSecretKey }] = await Promise.all([import('../app/load-config.ts'), import('../platform/vault/secrets.ts')])
   if (error instanceof ConfigError) {
     complain(error.message)

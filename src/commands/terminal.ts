@@ -13,7 +13,7 @@ export interface Terminal {
   io: Io
   print(text: string): void
   complain(text: string): void
-  /** The exit code of a command that returns. Null: the command goes on after it has returned. */
+  /** Null: the process keeps running after the command has returned. */
   exitCode: number | null
 }
 

@@ -1,4 +1,4 @@
-/** The acts of the administration. Each of them is also a request under /auth/admin/users. */
+/** Account administration. Each command also exists as a request under /auth/admin/users. */
 import { open } from 'node:fs/promises'
 import { createInterface } from 'node:readline/promises'
 import type { Readable } from 'node:stream'
@@ -26,7 +26,7 @@ interface ImportArgs extends ConfigArgs {
   dryRun?: boolean
 }
 
-/** What is done to one account. The account is printed as it is then. */
+/** An action on one account. The command prints the account afterwards. */
 interface Change {
   name: string
   description: string
@@ -68,7 +68,7 @@ const CHANGES: readonly Change[] = [
   },
   {
     name: 'unlock',
-    description: 'forgets the failed logins and codes of an account',
+    description: 'clears the failed logins and codes of an account',
     apply: ({ identity: { administration }, by }, login) => administration.unlock(login, by),
   },
   {
@@ -83,7 +83,7 @@ const CHANGES: readonly Change[] = [
   },
   {
     name: 'reset-factor',
-    description: 'ends all sessions, removes the second factor and its backup codes, and tells the user by mail',
+    description: 'ends all sessions, removes the second factor and its backup codes, and informs the user by mail',
     apply: ({ identity: { administration }, by }, login) => administration.resetFactor(login, by),
   },
 ]
@@ -105,7 +105,7 @@ portcullis users create --email ann@example.com --username ann --role admin
 portcullis users list --search ann
 portcullis users disable ann@example.com
 `,
-    'Nothing takes away the last admin.',
+    'The last admin cannot be removed.',
   )
 }
 
@@ -133,14 +133,14 @@ const roleCommand = (terminal: Terminal, { name, description, apply }: RoleChang
         .argument('<ROLE>', 'a role of auth.roles'),
     ),
     `portcullis users ${name} ann@example.com admin`,
-    name === 'revoke' ? 'Nothing takes away the last admin.' : '',
+    name === 'revoke' ? 'The last admin cannot be removed.' : '',
   ).action((login: string, role: string, args: ConfigArgs) =>
     withServices(terminal, args, async (services) => printUser(terminal, await apply(services, login, role))),
   )
 
 const deleteCommand = (terminal: Terminal) =>
   withExamples(
-    withLogin(new Command('delete').description('deletes an account with all personal data; the audit log stays whole')),
+    withLogin(new Command('delete').description('deletes an account with all personal data; the audit log stays intact')),
     'portcullis users delete ann@example.com',
   ).action((login: string, args: ConfigArgs) =>
     withServices(terminal, args, async ({ identity: { administration }, by }) => {
@@ -166,7 +166,7 @@ portcullis users create --email bob@example.com --username bob --password-stdin 
     if (!email || !username) throw new UsageError('users create needs --email and --username')
     await withServices(terminal, args, async ({ identity: { administration }, by }) => {
       const given = passwordStdin ? await readLine(terminal.io.stdin) : undefined
-      // a password that was shown must be changed
+      // a generated password was shown on a terminal
       const input = { username, email, password: given, roles, mustChangePassword: given === undefined }
       const { user, password } = await administration.create(input, by)
       await printUser(terminal, user, password === null ? {} : { password })
@@ -246,5 +246,5 @@ async function openFile(path: string) {
 
 async function readLine(input: Readable): Promise<string> {
   for await (const line of createInterface({ input })) return line
-  throw new UsageError('--password-stdin: nothing came')
+  throw new UsageError('--password-stdin: standard input is empty')
 }

@@ -1,4 +1,4 @@
-/** The API that the demo protects: it knows nothing of tokens and believes the gateway's headers. Nobody else can reach it: loopback only. */
+/** The API behind the demo. It has no code for tokens and trusts the gateway's headers. It listens on loopback only. */
 import { createHash } from 'node:crypto'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -26,7 +26,7 @@ export async function startDemoApi(): Promise<DemoApi> {
   const orders: Order[] = [{ id: 1, owner: 'somebody', item: 'moat (per metre)', status: 'shipped' }]
   const feeds = new Set<ServerResponse>()
   const streams = new Set<Duplex>()
-  const tell = (order: Order) => {
+  const notify = (order: Order) => {
     for (const feed of feeds)
       feed.write(`event: order\ndata: ${JSON.stringify({ id: order.id, item: order.item, status: order.status })}\n\n`)
   }
@@ -54,9 +54,9 @@ export async function startDemoApi(): Promise<DemoApi> {
     if (call === 'GET /shop/feed') return feed(res)
     const ship = /^POST \/shop\/admin\/orders\/(\d+)\/ship$/.exec(call)
     const order = ship && orders.find((o) => o.id === Number(ship[1]))
-    if (!order) return json(res, 404, { error: 'no such thing' })
+    if (!order) return json(res, 404, { error: 'not found' })
     order.status = 'shipped'
-    tell(order)
+    notify(order)
     return json(res, 200, order)
   })
 
@@ -66,7 +66,7 @@ export async function startDemoApi(): Promise<DemoApi> {
       return json(res, 422, { error: `item must be one of: ${CATALOG.map((c) => c.item).join(', ')}` })
     const order: Order = { id: orders.length + 1, owner: user, item, status: 'open' }
     orders.push(order)
-    tell(order)
+    notify(order)
     return json(res, 201, order)
   }
 
@@ -120,7 +120,7 @@ async function readItem(req: IncomingMessage): Promise<string> {
   }
 }
 
-/** Enough of RFC 6455 for short text messages that come in one piece. */
+/** The part of RFC 6455 for short text messages in a single frame and a single read. */
 const frame = (text: string): Buffer => Buffer.concat([Buffer.from([0x81, Buffer.byteLength(text)]), Buffer.from(text)])
 
 function unmask(data: Buffer): string | null {

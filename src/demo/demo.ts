@@ -29,7 +29,7 @@ export async function runDemo({ file = DEMO_CONFIG, flags }: { file?: string | u
   process.stdout.write(introduction(`http://localhost:${port}`, `http://localhost:${adminPort}`, kept.adminPassword, dataDir))
 }
 
-/** Generated at the first start and kept beside the database that they open, readable by their owner alone. */
+/** Generates the secrets at the first start and keeps them beside the database. Only the owner may read the file. */
 function keepSecrets(file: string): { secretKey: string; adminPassword: string } {
   try {
     return JSON.parse(readFileSync(file, 'utf8'))
@@ -60,22 +60,22 @@ function introduction(base: string, admin: string, password: string, dataDir: st
 
     # register: you get an access and a refresh token
     TOKEN=$(${post('/auth/register', { username: 'ann', email: 'ann@example.com', password: 'correct horse battery' })} | ${token})
-    # (the next time she is there already: log in)
+    # (if ann has an account already, log in instead)
     TOKEN=$(${post('/auth/login', { login: 'ann', password: 'correct horse battery' })} | ${token})
     curl -s ${base}/shop/whoami -H "authorization: Bearer $TOKEN"
     curl -s ${base}/shop/orders -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' -d '{"item":"drawbridge"}'
 
-    # the admin's part is not for her: 403; log in as the admin, and it opens
+    # ann may not use the admin's part: 403. The admin may:
     curl -s ${base}/shop/admin/orders -H "authorization: Bearer $TOKEN"
     ADMIN=$(${post('/auth/login', { login: ADMIN_EMAIL, password })} | ${token})
     curl -s ${base}/shop/admin/orders -H "authorization: Bearer $ADMIN"
 
-    # a live feed (Ctrl-C ends it), and logging out: the token is dead at once
+    # a live feed (Ctrl-C ends it), and logout: the token is revoked at once
     curl -sN ${base}/shop/feed -H "authorization: Bearer $TOKEN"
     curl -s -X POST ${base}/auth/logout -H "authorization: Bearer $TOKEN"
     curl -s ${base}/shop/orders -H "authorization: Bearer $TOKEN"
 
-  Ctrl-C stops it. Everything it keeps is in ${dataDir}.
+  Ctrl-C stops the demo. All its data is in ${dataDir}.
 
 `
 }

@@ -1,10 +1,10 @@
-/** Redis connections: one for limits, one that listens. Neither queues while Redis is away: a caller is told at once. */
+/** Two Redis connections: one for limits, one for subscriptions. Without Redis, commands fail at once and are not queued. */
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import type { Logger } from './telemetry/logger.ts'
 
 export type RedisClient = Redis | Cluster
 
-/** Tells other gateways something that they will also find in the database. Failing is no error. */
+/** Sends messages to other gateways. They also find the content in the database, so a lost message does no harm. */
 export interface Broadcast {
   publish(message: string): Promise<void>
   subscribe(handler: (message: string) => void): Promise<void>
@@ -17,25 +17,25 @@ export interface RedisConnections {
   close(): void
 }
 
-/** A limit that takes longer is not waited for. */
+/** The longest wait for an answer about a limit. */
 const COMMAND_TIMEOUT_MS = 50
 const CHANNEL = 'portcullis:revocations'
 
-/** Connects in the background; a Redis that is away is no reason not to start. */
+/** Connects in the background: the gateway also starts without Redis. */
 export function openRedis(url: string, logger: Logger): RedisConnections {
   const client = connect(url, { commandTimeout: COMMAND_TIMEOUT_MS })
   const subscriber = connect(url, { autoResubscribe: true })
   let up: boolean | null = null
   let isClosing = false
-  const tell = (isUp: boolean, cause?: string) => {
+  const report = (isUp: boolean, cause?: string) => {
     if (up !== isUp && !isClosing)
-      logger[isUp ? 'info' : 'warn'](isUp ? {} : { reason: 'redis_away', cause }, isUp ? 'redis is here' : 'redis is away')
+      logger[isUp ? 'info' : 'warn'](isUp ? {} : { reason: 'redis_away', cause }, isUp ? 'redis is available' : 'redis is not available')
     up = isUp
   }
-  client.on('ready', () => tell(true))
-  client.on('close', () => tell(false, 'connection closed'))
+  client.on('ready', () => report(true))
+  client.on('close', () => report(false, 'connection closed'))
   // without these handlers ioredis prints each failed attempt itself
-  client.on('error', (error: Error) => tell(false, error.message))
+  client.on('error', (error: Error) => report(false, error.message))
   subscriber.on('error', () => {})
 
   return {
@@ -60,17 +60,17 @@ export function openRedis(url: string, logger: Logger): RedisConnections {
   }
 }
 
-/** Not `replyMapping`, which would change the types of replies. */
+/** Without `replyMapping`, which would change the types of replies. */
 type ConnectionOptions = Omit<RedisOptions, 'replyMapping'>
 
 function connect(url: string, more: ConnectionOptions): RedisClient {
   const options: ConnectionOptions = {
-    // ioredis would keep commands until the server is back, for ever
+    // by default ioredis queues commands without limit until the server is back
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
     connectTimeout: 1000,
     retryStrategy: (attempt) => Math.min(attempt * 50, 1000),
-    // a replica that was promoted, or a primary that was demoted: connect again
+    // the connection leads to a replica, for example after a failover: connect again
     reconnectOnError: (error) => error.message.startsWith('READONLY'),
     ...more,
   }
@@ -93,7 +93,7 @@ function connect(url: string, more: ConnectionOptions): RedisClient {
   return new Redis(url, options)
 }
 
-/** `new URL` takes one host only. */
+/** For several hosts, which `new URL` does not accept. */
 function splitUrl(url: string) {
   const [, protocol = '', user, host = '', pathname = ''] = /^([a-z+]+):\/\/(?:([^@/]*)@)?([^/?]*)(\/[^?]*)?/.exec(url) ?? []
   const [username, password] = (user ?? '').split(':').map(decodeURIComponent)

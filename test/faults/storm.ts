@@ -23,7 +23,7 @@ const MOST_GROWTH_MIB = 64
 /** /metrics may name what it has not seen before: methods, codes, statuses; never what a client invents. */
 const MOST_SERIES = 2000
 
-interface Place {
+interface Target {
   gateway: GatewayProcess
   upstream: StormUpstream
   seed: number
@@ -34,7 +34,7 @@ type Outcome = [text: string, broken: string[]]
 
 interface Storm {
   count: number
-  run(place: Place, count: number): Promise<Outcome>
+  run(target: Target, count: number): Promise<Outcome>
 }
 
 const storms: Record<string, Storm> = {
@@ -48,8 +48,8 @@ const storms: Record<string, Storm> = {
   },
   answers: {
     count: 1000,
-    async run(place, count) {
-      const r = await malformedAnswers({ port: place.gateway.port, count, width: 16, seed: place.seed })
+    async run(target, count) {
+      const r = await malformedAnswers({ port: target.gateway.port, count, width: 16, seed: target.seed })
       return [`malformed answers: ${r.sent} sent, ${r.refused} refused, ${r.brokenOff} broken off, ${r.whole} whole`, r.broken]
     },
   },
@@ -94,7 +94,7 @@ function readArgs() {
 }
 
 /** Nothing is under way any more, on either side of the gateway; or what still is, after longer than it may last. */
-async function quiet({ gateway, upstream }: Place): Promise<string[]> {
+async function quiet({ gateway, upstream }: Target): Promise<string[]> {
   const left = async () => {
     const { inFlight } = await gateway.vitals()
     return [
@@ -107,34 +107,34 @@ async function quiet({ gateway, upstream }: Place): Promise<string[]> {
 }
 
 /** When nothing is under way, and without what nobody holds any more. */
-async function settled(place: Place): Promise<Vitals> {
-  await quiet(place)
-  await place.gateway.collectGarbage()
-  return place.gateway.vitals()
+async function settled(target: Target): Promise<Vitals> {
+  await quiet(target)
+  await target.gateway.collectGarbage()
+  return target.gateway.vitals()
 }
 
 const inLog = (gateway: GatewayProcess) => gateway.complaints().map((line) => `in the log: ${line.slice(0, 1500)}`)
 const died = (gateway: GatewayProcess) => ['the gateway ended', ...inLog(gateway)]
 
-async function run(name: string, count: number, place: Place): Promise<string[]> {
-  const { gateway } = place
+async function run(name: string, count: number, target: Target): Promise<string[]> {
+  const { gateway } = target
   const storm = storms[name]!
   // code is compiled, pools and tables have their size: what comes after is growth
-  await storm.run({ ...place, seed: place.seed + 1 }, Math.ceil(count / 10))
-  await capacity(gateway.port, place.upstream)
-  const before = await settled(place)
+  await storm.run({ ...target, seed: target.seed + 1 }, Math.ceil(count / 10))
+  await capacity(gateway.port, target.upstream)
+  const before = await settled(target)
   const started = performance.now()
-  const [text, broken] = await storm.run(place, count)
+  const [text, broken] = await storm.run(target, count)
   const seconds = (performance.now() - started) / 1000
   if (!gateway.isAlive()) return broken
-  const left = await quiet(place)
-  const places = await capacity(gateway.port, place.upstream)
+  const left = await quiet(target)
+  const places = await capacity(gateway.port, target.upstream)
   // a connection closes a moment after its last answer
   const back = async () => {
-    const now = await settled(place)
+    const now = await settled(target)
     return now.fds <= before.fds && now
   }
-  const after = await until(back, 'the end of every connection', 10_000).catch(() => settled(place))
+  const after = await until(back, 'the end of every connection', 10_000).catch(() => settled(target))
   const isServed = await get(`${gateway.url}/echo/alive`).then(
     () => true,
     () => false,
@@ -148,7 +148,7 @@ async function run(name: string, count: number, place: Place): Promise<string[]>
   if (after.series > MOST_SERIES) broken.push(`${after.series} series in /metrics`)
   if (places < AT_ONCE) broken.push(`of ${AT_ONCE} requests at a time ${places} reach the upstream`)
   if (!isServed) broken.push('a normal request is not served')
-  return [...broken, ...left, ...inLog(gateway), ...place.upstream.broken.splice(0)]
+  return [...broken, ...left, ...inLog(gateway), ...target.upstream.broken.splice(0)]
 }
 
 async function main(): Promise<number> {
@@ -171,11 +171,11 @@ async function main(): Promise<number> {
     ],
   })
   try {
-    const place = { gateway, upstream, seed: words.seed }
+    const target = { gateway, upstream, seed: words.seed }
     let isKept = true
     for (const name of words.only ? [words.only] : Object.keys(storms)) {
       // whatever fails in a storm once the gateway has ended is no news beside it
-      const broken = await run(name, words.count ?? storms[name]!.count, place).catch((error) => [String(error)])
+      const broken = await run(name, words.count ?? storms[name]!.count, target).catch((error) => [String(error)])
       if (!gateway.isAlive()) broken.push(...died(gateway))
       for (const [first, ...others] of Map.groupBy(broken, (line) => line.replace(/\d+/g, 'N')).values())
         console.log(`  BROKEN ${others.length + 1} times, first: ${first}`)

@@ -74,7 +74,7 @@ describe('audit verify', () => {
       await sql(
         `UPDATE audit_log SET outcome = 'failed', mac = 'ffffffffffff.' || split_part(mac, '.', 2) WHERE event = 'b1' AND detail = '2'`,
       )
-      expect(await faults()).toEqual([expect.stringMatching(/^changed row: in batch .* 1 are of another secret key/)])
+      expect(await faults()).toEqual([expect.stringMatching(/^changed row: in batch .* 1 have a MAC under another secret key/)])
     })
 
     it('two rows change places, with all that they hold but their ids', async () => {
@@ -146,7 +146,7 @@ describe('audit verify', () => {
         `UPDATE audit_log SET batch = CASE batch WHEN $1::int THEN $2::int ELSE $1::int END WHERE event IN ('b0', 'b1') AND detail = '0'`,
         [a, b],
       )
-      expect((await faults()).map((f) => f.split(',')[0])).toEqual([a, b].map((n) => `reordered rows: those in batch ${n}`))
+      expect((await faults()).map((f) => f.split(',')[0])).toEqual([a, b].map((n) => `reordered rows: the rows in batch ${n}`))
     })
 
     it('a batch that was changed, by its field', async () => {
@@ -208,11 +208,11 @@ describe('audit verify', () => {
       await sql('DELETE FROM audit_batches WHERE number = $1', [numberOf(2)])
       expect(await faults(heads[1])).toEqual([])
       expect(await faults(heads[2])).toEqual([
-        `cut off end: batch ${numberOf(2)} of that head is gone, the newest one is ${numberOf(2) - 1}`,
+        `cut off end: batch ${numberOf(2)} of that head is gone, the newest batch is ${numberOf(2) - 1}`,
       ])
       await sql('DELETE FROM audit_log')
       await sql('DELETE FROM audit_batches')
-      expect(await faults(heads[2])).toEqual([`cut off end: batch ${numberOf(2)} of that head is gone, the newest one is none`])
+      expect(await faults(heads[2])).toEqual([`cut off end: batch ${numberOf(2)} of that head is gone, the newest batch is none`])
     })
 
     it('an older batch, with its good MAC, in the place of the newest', async () => {
@@ -225,7 +225,7 @@ describe('audit verify', () => {
       const found = await faults(heads[2])
       expect(found).toContain(`changed batch: ${numberOf(2)}`)
       expect(found).toContainEqual(expect.stringMatching(/^broken chain/))
-      expect(found).toContain(`head not found: batch ${numberOf(2)} is another than that head is of`)
+      expect(found).toContain(`head not found: batch ${numberOf(2)} has another head`)
     })
 
     it('an address or a device that was changed, removed or put in', async () => {

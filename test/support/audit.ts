@@ -52,7 +52,7 @@ export async function verify(
 ): Promise<Verdict> {
   const faults: Fault[] = []
   const known = head === undefined ? undefined : readHead(head)!
-  const found = await verifyAudit(gateway.app.platform.db, secrets, { head: known, pageSize, tell: (fault) => void faults.push(fault) })
+  const found = await verifyAudit(gateway.app.platform.db, secrets, { head: known, pageSize, report: (fault) => void faults.push(fault) })
   if (found.faults !== faults.length) throw new Error(`${found.faults} faults were counted, ${faults.length} told`)
   return { ...found, faults: faults.map(({ kind, detail }) => `${kind}: ${detail}`) }
 }

@@ -59,7 +59,7 @@ export interface Gateway {
   clock: TestClock
   secretKey: string
   /** Mails that were handed to the mail server; see mails.ts. */
-  letters: readonly Message[]
+  messages: readonly Message[]
   /** All log lines so far. */
   log(): Json[]
   close(): Promise<void>
@@ -115,7 +115,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     databaseUrl,
     clock,
     secretKey,
-    letters: recorder.letters,
+    messages: recorder.messages,
     port: Number(new URL(url).port),
     log: () => lines.map((line) => JSON.parse(line)),
     async close() {

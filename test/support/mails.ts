@@ -11,21 +11,21 @@ export interface PostedMail {
 }
 
 /** Replaces the mail server: checks that each message can be composed, and keeps it. */
-export function createRecorder(config: Config): Transport & { letters: Message[] } {
+export function createRecorder(config: Config): Transport & { messages: Message[] } {
   const compose = createComposer(config)
-  const letters: Message[] = []
+  const messages: Message[] = []
   return {
-    letters,
+    messages,
     async deliver(message) {
       compose(message)
-      letters.push(message)
+      messages.push(message)
     },
     close() {},
   }
 }
 
 /** Oldest first. */
-export async function mailsTo({ app, letters }: Pick<Gateway, 'app' | 'letters'>, address: string): Promise<PostedMail[]> {
+export async function mailsTo({ app, messages }: Pick<Gateway, 'app' | 'messages'>, address: string): Promise<PostedMail[]> {
   // in this order: a mail that is handed over between the two reads is in both
   const posted = await rows({ app }, 'SELECT * FROM outbox WHERE payload_sealed IS NOT NULL')
   const waiting = posted.map(({ id, user_id, template, payload_sealed }) => ({
@@ -33,7 +33,7 @@ export async function mailsTo({ app, letters }: Pick<Gateway, 'app' | 'letters'>
     template,
     ...JSON.parse(app.platform.secrets.open(payloadLocation(id, user_id), payload_sealed).toString()),
   }))
-  const mails = new Map([...waiting, ...letters].map((mail) => [mail.id, mail]))
+  const mails = new Map([...waiting, ...messages].map((mail) => [mail.id, mail]))
   return [...mails.values()]
     .filter(({ to }) => to === address)
     .sort((a, b) => (a.id < b.id ? -1 : 1))

@@ -11,7 +11,7 @@ export const reset = (gateway: Pick<Gateway, 'url'>, token: string, new_password
   call(gateway, '/auth/password/reset', { body: { token, new_password } })
 
 /** The mails with a reset link, oldest first. */
-export const resetMails = async (gateway: Pick<Gateway, 'app' | 'letters'>, email: string): Promise<PostedMail[]> =>
+export const resetMails = async (gateway: Pick<Gateway, 'app' | 'messages'>, email: string): Promise<PostedMail[]> =>
   (await mailsTo(gateway, email)).filter((m) => m.template === 'reset_password')
 
 /** The newest reset mail, once there are at least `count`: the mail is written after the response. */

@@ -5,14 +5,14 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { REDIS } from './needs.ts'
-import type { Place, Subject } from './subject.ts'
+import type { Environment, Subject } from './subject.ts'
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
 /** Never reached. */
 export const PLENTY = { limit: 10_000_000, windowSeconds: 60 }
 
-const configuration = ({ port, adminPort, dependencies, folder }: Place, redis: string, database: string | null) => ({
+const configuration = ({ port, adminPort, dependencies, folder }: Environment, redis: string, database: string | null) => ({
   server: { host: '127.0.0.1', port, publicUrl: `http://127.0.0.1:${port}`, workers: 1 },
   admin: { host: '127.0.0.1', port: adminPort },
   database: { url: database ?? 'embedded', dataDir: join(folder, 'data') },
@@ -61,9 +61,9 @@ export function gatewayVariant({ name, does, change, without, isPublic = false, 
       const share = await shareWithoutRedis(adminPort)
       return share > 0.001 ? `${(share * 100).toFixed(1)} % of its limits were decided while Redis did not answer in time` : ''
     },
-    async prepare(place) {
-      const { folder, port, adminPort, dependencies } = place
-      const config = configuration(place, await dependencies.redis(), await dependencies.database())
+    async prepare(environment) {
+      const { folder, port, adminPort, dependencies } = environment
+      const config = configuration(environment, await dependencies.redis(), await dependencies.database())
       change?.(config)
       const file = join(folder, 'portcullis.yaml')
       // JSON is YAML

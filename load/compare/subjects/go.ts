@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { freePorts } from '../../runner/processes.ts'
 import { AUDIENCE } from '../identity.ts'
-import type { Launch, Place, Subject } from './subject.ts'
+import type { Environment, Launch, Subject } from './subject.ts'
 
 export interface GoGateway {
   name: string
@@ -15,7 +15,7 @@ export interface GoGateway {
   target: string
   /** How it was built, and which versions were not available (November 2026). */
   tried: string
-  prepare(binary: string, place: Place): Promise<Omit<Launch, 'env'>>
+  prepare(binary: string, environment: Environment): Promise<Omit<Launch, 'env'>>
 }
 
 const NO_VERSION = '403 Forbidden, “This module version is not available”'
@@ -166,5 +166,5 @@ export const goSubjects = (bin: string): Subject[] =>
     tried,
     needs: [{ command: join(bin, name), install: 'npm run bench -- --install' }],
     version: () => Object.values(modules)[0]!,
-    prepare: async (place) => ({ ...(await prepare(join(bin, name), place)), env: { GOMAXPROCS: '1' } }),
+    prepare: async (environment) => ({ ...(await prepare(join(bin, name), environment)), env: { GOMAXPROCS: '1' } }),
   }))

@@ -4,10 +4,10 @@ import { fileURLToPath } from 'node:url'
 import { AUDIENCE } from '../identity.ts'
 import { PLENTY } from './gateway.ts'
 import { REDIS } from './needs.ts'
-import type { Place, Subject } from './subject.ts'
+import type { Environment, Subject } from './subject.ts'
 
 const script = (name: string) => [process.execPath, fileURLToPath(new URL(`./${name}.server.ts`, import.meta.url))]
-const settings = ({ port, dependencies }: Place) => ({ PORT: String(port), UPSTREAM: dependencies.upstream })
+const settings = ({ port, dependencies }: Environment) => ({ PORT: String(port), UPSTREAM: dependencies.upstream })
 
 function packageVersion(name: string): string {
   const file = new URL(`../../../node_modules/${name}/package.json`, import.meta.url)
@@ -19,7 +19,7 @@ export const bare: Subject = {
   does: 'Fastify and @fastify/http-proxy, nothing else',
   checksTokens: false,
   version: () => [packageVersion('fastify'), packageVersion('@fastify/http-proxy')].join(', '),
-  prepare: async (place) => ({ command: script('bare'), env: settings(place) }),
+  prepare: async (environment) => ({ command: script('bare'), env: settings(environment) }),
 }
 
 export const raw: Subject = {
@@ -27,7 +27,7 @@ export const raw: Subject = {
   does: 'node:http and undici, headers and bodies passed on unchanged: the floor of this runtime',
   checksTokens: false,
   version: () => [`Node ${process.version}`, packageVersion('undici')].join(', '),
-  prepare: async (place) => ({ command: script('raw'), env: settings(place) }),
+  prepare: async (environment) => ({ command: script('raw'), env: settings(environment) }),
 }
 
 export const naive: Subject = {
@@ -36,13 +36,13 @@ export const naive: Subject = {
   checksTokens: true,
   needs: [REDIS],
   version: () => ['fastify', '@fastify/http-proxy', 'jose', 'rate-limiter-flexible', 'prom-client', 'pino'].map(packageVersion).join(', '),
-  async prepare(place) {
-    const { identity, redis } = place.dependencies
+  async prepare(environment) {
+    const { identity, redis } = environment.dependencies
     const { limit, windowSeconds } = PLENTY
     return {
       command: script('naive'),
       env: {
-        ...settings(place),
+        ...settings(environment),
         REDIS_URL: await redis(),
         ISSUER: identity.issuer,
         AUDIENCE,

@@ -16,7 +16,7 @@ export interface Subject {
   /** Called after the last run. @returns why the figures may be misleading; empty: no doubt */
   doubt?: (adminPort: number) => Promise<string>
   /** Writes its configuration. */
-  prepare(place: Place): Promise<Launch>
+  prepare(environment: Environment): Promise<Launch>
 }
 
 export interface Need {
@@ -25,7 +25,7 @@ export interface Need {
   install: string
 }
 
-export interface Place {
+export interface Environment {
   /** The folder of this subject; removed when it has ended. */
   folder: string
   port: number

@@ -3,7 +3,7 @@ import type { Transaction } from '../db/database.ts'
 import type { AuditLogTable } from '../db/tables.ts'
 import { BY_KEY, type Personal } from './row.ts'
 
-/** One statement, since every login waits for it. */
+/** A single statement, because every login waits for it. */
 export async function insertAuditRow(trx: Transaction, row: Insertable<AuditLogTable>, personal: Personal | null): Promise<void> {
   if (!personal) await trx.insertInto('audit_log').values(row).execute()
   else
@@ -19,7 +19,7 @@ export async function insertAuditRow(trx: Transaction, row: Insertable<AuditLogT
       .execute()
 }
 
-/** Of what this user did, by a key, too: what others did to the account is theirs. */
+/** Covers actions of this user, by API key as well. Actions of other people on the account keep their personal data. */
 export const deletePersonal = (trx: Transaction, userId: string) =>
   trx
     .deleteFrom('audit_personal')

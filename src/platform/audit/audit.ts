@@ -1,4 +1,4 @@
-/** What happened to accounts, for whoever has to answer for it. */
+/** Writes the audit log: what happened to accounts, and who did it. */
 import { randomBytes } from 'node:crypto'
 import { uuidv7 } from 'uuidv7'
 import { databaseNow, type Transaction } from '../db/database.ts'
@@ -6,40 +6,40 @@ import type { Secrets } from '../vault/secrets.ts'
 import { deletePersonal, insertAuditRow } from './audit.repo.ts'
 import { commitmentOf, ROW_MAC, textOf } from './row.ts'
 
-/** Who asked, as far as it is known: kept beside the audit row, where it can be erased. */
+/** The sender of the request, as far as known. It is stored beside the audit row, so that it can be erased. */
 export interface AuditContext {
   ip: string | null
   userAgent: string | null
   requestId: string | null
 }
 
-/** A caller on this machine's command line, or the gateway itself. */
+/** For a command on this machine, or for the gateway itself. */
 export const COMMAND_LINE: AuditContext = { ip: null, userAgent: null, requestId: null }
 
 export interface AuditEvent {
-  /** `login`, `role_grant` …: a verb of the account's life. */
+  /** `login`, `role_grant` …: an action on the account. */
   event: string
-  /** The word that the response, the log and the metric use: `success`, or an error code. */
+  /** `success`, or an error code: the same word as in the response, the log and the metric. */
   outcome: string
-  /** Whose account it is about. */
+  /** The user whose account the event concerns. */
   userId?: string | null
   sessionId?: string | null
-  /** Who did it, when not that user: `user:<id>`, `command line`, `environment`. */
+  /** Who did it, when it was not that user: `user:<id>`, `command line`, `environment`. */
   actor?: string | null
-  /** What about it, in a few words without personal data: a role, a key's name. */
+  /** A few more words, without personal data: a role, a key's name. */
   detail?: string | null
   context: AuditContext
 }
 
 export interface Audit {
-  /** Written in the transaction of what it tells: both happen, or neither. */
+  /** Writes the row in the transaction of the action: both happen, or neither. */
   record(trx: Transaction, event: AuditEvent): Promise<void>
-  /** Removes addresses and devices from what this user did, and tells that it was done. The sealed rows stay whole. Call it last. */
+  /** Removes addresses and devices from the actions of this user, and records the erasure. The sealed rows stay intact. Call it last. */
   erase(trx: Transaction, userId: string): Promise<void>
 }
 
 const MAX_TEXT = 512
-/** As Postgres will give it back: no NUL, no half of a character. */
+/** Without NUL and lone surrogates: the MAC covers the text as Postgres returns it. */
 const storable = (text: string | null): string | null => text?.slice(0, MAX_TEXT).toWellFormed().replaceAll('\0', '\ufffd') ?? null
 
 export function createAudit({ secrets }: { secrets: Secrets }): Audit {

@@ -4,7 +4,7 @@ import type { AuditBatchTable } from '../db/tables.ts'
 
 export type Batch = Selectable<AuditBatchTable>
 
-/** One writer of batches at a time, over all processes, until the transaction ends. */
+/** Until the transaction ends, no other process writes batches. */
 export const lockChain = (trx: Transaction) => sql`SELECT pg_advisory_xact_lock(7610004)`.execute(trx)
 
 export const findHead = (db: Db | Transaction): Promise<Batch | undefined> =>
@@ -30,8 +30,8 @@ export type SealableRow = Awaited<ReturnType<typeof findUnsignedRows>>[number]
 export type WaitingRow = Awaited<ReturnType<typeof findSettledRows>>[number]
 
 /**
- * Rows of transactions that are over, and so are all that began before them: none of them can still appear. Rows that a restored copy of
- * the database brought from another server, whose transactions are numbered higher, are settled as well.
+ * Rows whose transaction has ended, and before which no transaction is still running: no earlier row can appear any more. Rows of a restored
+ * dump count as settled, too: their transaction numbers come from another server and may be higher than ours.
  */
 export const findSettledRows = (trx: Transaction, after: { xid: string; id: string } | null, limit: number) =>
   trx
@@ -45,11 +45,11 @@ export const findSettledRows = (trx: Transaction, after: { xid: string; id: stri
     .limit(limit)
     .execute()
 
-/** Rows from before there were MACs. Nothing that writes such rows was left running by the migration. */
+/** Rows from before rows had MACs. The migration left no process running that writes them. */
 export const findUnsignedRows = (trx: Transaction, limit: number) =>
   trx.selectFrom('audit_log').select(FACTS).where('batch', 'is', null).where('mac', 'is', null).orderBy('id').limit(limit).execute()
 
-/** @throws when one of them is not there to be sealed */
+/** @throws when a row is gone or already sealed */
 export async function markSealed(trx: Transaction, batch: number, ids: string[]): Promise<void> {
   if (ids.length === 0) return
   const { numUpdatedRows } = await trx
@@ -58,7 +58,7 @@ export async function markSealed(trx: Transaction, batch: number, ids: string[])
     .where('id', 'in', ids)
     .where('batch', 'is', null)
     .executeTakeFirstOrThrow()
-  if (Number(numUpdatedRows) !== ids.length) throw new Error('rows of the audit log went away while they were sealed')
+  if (Number(numUpdatedRows) !== ids.length) throw new Error('rows of the audit log disappeared while they were being sealed')
 }
 
 export async function countUnsealed(db: Db): Promise<number> {
@@ -70,14 +70,14 @@ export async function countUnsealed(db: Db): Promise<number> {
   return Number(n)
 }
 
-/** @returns how many rows went with them */
+/** @returns the number of rows that were deleted with the batches */
 export async function deleteBatchesThrough(trx: Transaction, number: number): Promise<number> {
   const { numDeletedRows } = await trx.deleteFrom('audit_log').where('batch', '<=', number).executeTakeFirstOrThrow()
   await trx.deleteFrom('audit_batches').where('number', '<=', number).execute()
   return Number(numDeletedRows)
 }
 
-/** For verification: with what lies beside the rows. */
+/** For verification: rows with their personal data. */
 const withPersonal = (trx: Transaction) =>
   trx
     .selectFrom('audit_log as l')
@@ -103,7 +103,7 @@ export const findUnsealedRowsAfter = (trx: Transaction, after: string | null, li
     .limit(limit)
     .execute()
 
-/** When each of these users was erased last. */
+/** The last erasure of each of these users. */
 export const findErasures = (trx: Transaction, userIds: string[]) =>
   trx
     .selectFrom('audit_log')

@@ -1,6 +1,6 @@
 /**
- * The chain of sealed batches: each holds the head of the one before, and a MAC. A batch is appended only to one whose MAC is good, so the
- * newest MAC vouches for all of them, also for those made under keys that are long gone.
+ * The chain of sealed batches. Each batch holds the head of the previous batch, and a MAC. A batch is appended only after a batch with a valid
+ * MAC. The newest MAC therefore vouches for all batches, also for batches under old secret keys.
  */
 import { databaseNow, type Transaction } from '../db/database.ts'
 import type { Secrets } from '../vault/secrets.ts'
@@ -9,10 +9,10 @@ import { sha256 } from './row.ts'
 
 const BATCH_MAC = 'audit batch'
 
-/** The newest batch is not one that we made: nothing is built on it. */
+/** The newest batch is not ours: nothing may be appended to it. */
 export class BrokenChain extends Error {}
 
-/** `<number>:<hash>`: who has it can tell whether anything up to it was changed or cut off. */
+/** `<number>:<hash>`: with it, verification finds changed and removed rows up to this batch. */
 export const headText = ({ number, head }: Pick<Batch, 'number' | 'head'>): string => `${number}:${head}`
 
 export function readHead(text: string): { number: number; head: string } | null {
@@ -27,7 +27,7 @@ export const headOf = ({ number, previous, sealed_at, size, root, is_adopted, re
 
 export const isVouchedFor = (secrets: Secrets, { head, mac }: Batch): boolean => secrets.verifyMac(BATCH_MAC, head, mac)
 
-/** One at a time, until the transaction ends; logins never wait for it. @throws BrokenChain */
+/** Locks the chain until the transaction ends; logins never wait for this lock. @throws BrokenChain */
 export async function lockHead(trx: Transaction, secrets: Secrets): Promise<Batch | null> {
   await lockChain(trx)
   const head = (await findHead(trx)) ?? null
@@ -35,7 +35,7 @@ export async function lockHead(trx: Transaction, secrets: Secrets): Promise<Batc
   const isWhole = head.head === headOf(head)
   if (isWhole && !secrets.knows(head.mac))
     throw new BrokenChain(
-      `batch ${head.number} of the audit log was sealed under another secret key: give it as PORTCULLIS_SECRET_KEY_PREVIOUS`,
+      `batch ${head.number} of the audit log was sealed under another secret key: set that key as PORTCULLIS_SECRET_KEY_PREVIOUS`,
     )
   if (!isWhole || !isVouchedFor(secrets, head))
     throw new BrokenChain(`batch ${head.number} of the audit log was changed: see portcullis audit verify`)
@@ -44,7 +44,7 @@ export async function lockHead(trx: Transaction, secrets: Secrets): Promise<Batc
 
 export type Sealing = Pick<Batch, 'size' | 'root' | 'is_adopted'> & { removed_through?: number }
 
-/** @param head as `lockHead` gave it in this transaction */
+/** @param head the result of `lockHead` in this transaction */
 export async function appendBatch(trx: Transaction, secrets: Secrets, head: Batch | null, sealing: Sealing): Promise<Batch> {
   const contents: Contents = {
     number: (head?.number ?? 0) + 1,

@@ -1,14 +1,14 @@
-/** RFC 6962 §2.1: the tree hash of a list, computed while the list passes by. */
+/** RFC 6962 §2.1: the tree hash of a list, computed without keeping the list in memory. */
 import { createHash } from 'node:crypto'
 
 const hash = (...parts: (Uint8Array | string)[]): Buffer => parts.reduce((h, part) => h.update(part), createHash('sha256')).digest()
-// a leaf can never be taken for a node
+// the prefixes keep a leaf from passing as a node
 const LEAF = Uint8Array.of(0)
 const NODE = Uint8Array.of(1)
 
 export interface MerkleTree {
   add(leaf: string): void
-  /** Hex; of no leaves: the hash of nothing. */
+  /** Hex. Without leaves: the hash of the empty string. */
   root(): string
 }
 

@@ -1,4 +1,4 @@
-/** The audit log as administrators read it: filtered, in pages, newest first, or whole, oldest first. */
+/** Reads the audit log for administrators: in pages, newest first; or as an export, oldest first. */
 import type { Db } from '../db/database.ts'
 import { problem } from '../lib/errors.ts'
 import { isStorable } from '../lib/timestamps.ts'
@@ -8,9 +8,9 @@ export interface AuditFilter {
   event?: string | undefined
   outcome?: string | undefined
   actor?: string | undefined
-  /** From this instant on … */
+  /** Inclusive. */
   since?: Date | undefined
-  /** … and before this one. */
+  /** Exclusive. */
   until?: Date | undefined
 }
 
@@ -30,7 +30,7 @@ export interface AuditView {
 
 export interface AuditPage {
   events: AuditView[]
-  /** Asks for what is older; null: there is nothing. */
+  /** For the next, older page; null on the last page. */
   nextCursor: string | null
 }
 
@@ -39,7 +39,7 @@ interface Position {
   id: string
 }
 
-/** Newest first. @throws Problem `validation_failed` for a cursor that no page gave */
+/** Newest first. @throws Problem `validation_failed` for a cursor that is not from a page */
 export async function findAuditPage(db: Db, filter: AuditFilter & { cursor?: string | undefined; limit: number }): Promise<AuditPage> {
   const { cursor, limit } = filter
   let query = select(db, filter)
@@ -57,7 +57,7 @@ export async function findAuditPage(db: Db, filter: AuditFilter & { cursor?: str
 
 const EXPORT_PAGE = 500
 
-/** Oldest first, page by page: no transaction waits for a slow reader. */
+/** Oldest first. Each page is a query of its own, so that a slow reader keeps no transaction open. */
 export async function* exportAudit(db: Db, filter: AuditFilter, pageSize = EXPORT_PAGE): AsyncGenerator<AuditView> {
   const page = select(db, filter).orderBy('l.at').orderBy('l.id').limit(pageSize)
   let rows = await page.execute()
@@ -103,6 +103,6 @@ const cursorOf = ({ at, id }: Position): string => Buffer.from(`${at.toISOString
 function readCursor(cursor: string): Position {
   const [, at = '', id = ''] = CURSOR.exec(Buffer.from(cursor, 'base64url').toString()) ?? []
   if (!UUID.test(id) || !isStorable(new Date(at)))
-    throw problem('validation_failed', { errors: [{ field: 'cursor', detail: 'is none that a page gave' }] })
+    throw problem('validation_failed', { errors: [{ field: 'cursor', detail: 'is not the cursor of a page' }] })
   return { at: new Date(at), id }
 }

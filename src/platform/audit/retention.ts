@@ -1,6 +1,6 @@
 /**
- * Takes away what is old enough: whole batches from the beginning, with their rows. Each removal is a batch of the chain that says how far
- * it went, so that verification can tell it from what somebody else deleted.
+ * Removes old audit rows: whole batches from the beginning, with their rows. Each removal appends a batch that records the last batch removed.
+ * By this record, verification distinguishes retention from an unlawful deletion.
  */
 import { type Db, databaseNow, inTransaction, type Transaction } from '../db/database.ts'
 import type { Secrets } from '../vault/secrets.ts'
@@ -12,17 +12,17 @@ import { rootOf } from './merkle.ts'
 export interface RetentionDeps {
   secrets: Secrets
   audit: Audit
-  /** 0: rows are kept for ever. */
+  /** 0: rows are never removed. */
   retentionDays: number
 }
 
-/** Removes in steps of at most `limit` batches, and about as many rows. @returns how many rows went. @throws BrokenChain */
+/** Removes in steps of at most `limit` batches and about `limit` rows. @returns the number of rows removed. @throws BrokenChain */
 export type AuditRetention = (on: Db, limit: number) => Promise<number>
 
 const DAY_MS = 86_400_000
 
 export function createAuditRetention({ secrets, audit, retentionDays }: RetentionDeps): AuditRetention {
-  /** @returns null when nothing was old enough */
+  /** @returns null when no batch is old enough */
   async function removeSome(trx: Transaction, before: Date, limit: number): Promise<number | null> {
     const head = await lockHead(trx, secrets)
     if (!head) return null

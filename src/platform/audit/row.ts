@@ -1,4 +1,4 @@
-/** An audit row as bytes: what its MAC, its place in a batch and its bond to personal data are computed from. */
+/** The text forms of an audit row, for its MAC, its leaf in the tree hash and its link to personal data. */
 import { createHash } from 'node:crypto'
 import type { AuditLogTable } from '../db/tables.ts'
 import type { Secrets } from '../vault/secrets.ts'
@@ -8,7 +8,7 @@ export type Facts = Pick<
   'id' | 'at' | 'event' | 'outcome' | 'user_id' | 'session_id' | 'actor' | 'detail' | 'request_id' | 'personal'
 >
 
-/** What names a person, and the salt that makes its hash useless to a guesser once both are erased. */
+/** Personal data, and a salt. Once both are erased, trying values against the hash cannot find the data. */
 export interface Personal {
   salt: string
   ip: string | null
@@ -30,30 +30,29 @@ const listOf = (f: Facts) => [
 
 export const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
 
-/** Purpose of the MACs of rows. */
 export const ROW_MAC = 'audit row'
 
-/** MAC'd in the transaction that writes the row. */
+/** The text under the row's MAC. */
 export const textOf = (facts: Facts): string => JSON.stringify(listOf(facts))
 
-/** Hashed into the tree: the MAC is sealed with the row. */
+/** The leaf in the tree hash; it contains the MAC. */
 export const leafOf = (row: Facts & { mac: string | null }): string => JSON.stringify([...listOf(row), row.mac])
 
 export type Verdict = 'good' | 'forged' | 'unsigned' | 'unknown key'
 
-/** Whether a gateway wrote the row. Under a key that is not at hand nobody can tell: only a batch vouches for it. */
+/** Whether a gateway wrote the row. With an unknown key only the row's batch can vouch for it. */
 export function judge(secrets: Secrets, row: Facts & { mac: string | null }): Verdict {
   if (row.mac === null) return 'unsigned'
   if (secrets.verifyMac(ROW_MAC, textOf(row), row.mac)) return 'good'
   return secrets.knows(row.mac) ? 'forged' : 'unknown key'
 }
 
-/** Migration 0010 computes it, too. */
+/** Migration 0010 computes the same hash in SQL. */
 export const commitmentOf = ({ salt, ip, user_agent }: Personal): string => sha256(salt + JSON.stringify([ip, user_agent]))
 
-/** How an actor begins who showed an API key: of the user that the row is about, as far as anybody can tell. */
+/** Prefix of an actor that presented an API key. The key is taken as a key of the row's user. */
 export const BY_KEY = 'apiKey:'
 
-/** Whose address and device lie beside the row: of who did it, else of whom it is about. Null: of no user. */
+/** The user whose address and device are stored beside the row: the actor, else the user of the row. Null: no user. */
 export const personOf = ({ actor, user_id }: Pick<Facts, 'actor' | 'user_id'>): string | null =>
   actor === null || actor.startsWith(BY_KEY) ? user_id : (/^user:(.+)$/.exec(actor)?.[1] ?? null)

@@ -1,6 +1,6 @@
 /**
- * Seals what was written: rows whose order nothing can change any more go into a batch, a tree hash over them into the chain. An empty
- * batch is sealed, too: the head that is told to the log is never older than the interval, so whoever cuts off the end contradicts it.
+ * Seals audit rows: rows whose order is final go into a batch, and their tree hash goes into the chain. An empty batch is sealed, too: the head
+ * in the log is thus never older than the interval, and a removed end of the audit log contradicts it.
  */
 import { type Db, databaseNow, inTransaction, type Transaction } from '../db/database.ts'
 import type { Logger } from '../telemetry/logger.ts'
@@ -21,7 +21,7 @@ import { appendBatch, BrokenChain, headText, lockHead } from './chain.ts'
 import { rootOf } from './merkle.ts'
 import { judge, leafOf } from './row.ts'
 
-/** What verification takes for a cut: written by a gateway that had seen the head. */
+/** A gateway writes this row when a head that it has seen is gone. Verification reports it as a cut off end. */
 export const HEAD_LOST = { event: 'audit_seal', outcome: 'audit_head_lost' } as const
 
 export interface SealerDeps {
@@ -35,27 +35,27 @@ export interface SealerDeps {
 }
 
 export interface Sealer {
-  /** Everything that is settled, now. @returns the new head; null when the chain is broken */
+  /** Seals every settled row now. @returns the new head; null when the chain is broken */
   seal(): Promise<string | null>
-  /** The same, unless another gateway has just done it. */
+  /** The same, unless another gateway has just sealed. */
   sealWhenDue(): Promise<string | null>
 }
 
 interface Step {
   head: Batch | null
   isNew: boolean
-  /** Rows that are not sealed: no key at hand vouches for them. */
+  /** Rows that are not sealed, because none of our keys verifies their MAC. */
   refused: number
-  /** Where the next batch goes on; null: nothing is left. */
+  /** Where the next batch starts; null: no row is left. */
   next: { after: WaitingRow | null } | null
-  /** A head that was in the chain when it was last looked at, and is gone. */
+  /** A head that was in the chain at the last step and is gone now. */
   lost: string | null
 }
 
 export function createSealer({ db, secrets, audit, sealSeconds, metrics, logger, batchSize = 1000 }: SealerDeps): Sealer {
   let seen: Batch | null = null
 
-  /** One transaction, one batch. */
+  /** Seals at most one batch. */
   async function step(trx: Transaction, after: WaitingRow | null, minAgeMs: number): Promise<Step> {
     const head = await lockHead(trx, secrets)
     const lost = seen && !(await holds(trx, head, seen)) ? headText(seen) : null
@@ -63,7 +63,7 @@ export function createSealer({ db, secrets, audit, sealSeconds, metrics, logger,
     const idle: Step = { head, isNew: false, refused: 0, next: null, lost }
     if (head && (await databaseNow(trx)).getTime() - head.sealed_at.getTime() < minAgeMs) return idle
 
-    // rows from before there were MACs are sealed as they are, before anything else, and never again
+    // rows from before rows had MACs are sealed first, without a check; after the first other batch no such row is sealed
     const unsigned = !head || head.is_adopted ? await findUnsignedRows(trx, batchSize) : []
     if (unsigned.length > 0) return { ...idle, head: await append(trx, head, unsigned, true), isNew: true, next: { after: null } }
 
@@ -104,7 +104,7 @@ export function createSealer({ db, secrets, audit, sealSeconds, metrics, logger,
     return seen && headText(seen)
   }
 
-  const orTell = async (work: Promise<string | null>): Promise<string | null> => {
+  const orReport = async (work: Promise<string | null>): Promise<string | null> => {
     try {
       return await work
     } catch (error) {
@@ -115,13 +115,13 @@ export function createSealer({ db, secrets, audit, sealSeconds, metrics, logger,
   }
 
   return {
-    seal: () => orTell(run(0)),
-    // replicas wake at different times: who comes soon after another has nothing to do
-    sealWhenDue: () => orTell(run(sealSeconds * 900)),
+    seal: () => orReport(run(0)),
+    // replicas wake at different times: a gateway seals nothing when another gateway has just sealed
+    sealWhenDue: () => orReport(run(sealSeconds * 900)),
   }
 }
 
-/** Whether `seen` is still a part of the chain that ends in `head`, or was lawfully removed from it. */
+/** Whether `seen` is still in the chain that ends in `head`, or was removed by retention. */
 async function holds(trx: Transaction, head: Batch | null, seen: Batch): Promise<boolean> {
   if (!head || head.number < seen.number) return false
   return seen.number <= head.removed_through || (await findBatch(trx, seen.number))?.head === seen.head

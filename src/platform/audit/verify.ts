@@ -1,6 +1,6 @@
 /**
- * Whether the audit log is what the gateways wrote: every batch, every row, and what lies beside the rows. It is read as it was at one
- * instant, page by page, and nothing is believed that the newest MAC does not vouch for.
+ * Verifies that the audit log is what the gateways wrote: every batch, every row and the personal data beside the rows. It reads one snapshot,
+ * page by page. It trusts only data that the newest MAC vouches for.
  */
 import { type Db, inSnapshot, type Transaction } from '../db/database.ts'
 import type { Secrets } from '../vault/secrets.ts'
@@ -43,11 +43,11 @@ export interface Verification {
   faults: number
   batches: number
   rows: number
-  /** Written, and not sealed yet: that they are all, nobody can say. */
+  /** Rows that are not sealed yet. Whether rows are missing among them cannot be verified. */
   unsealed: number
-  /** Rows whose personal data was lawfully erased. */
+  /** Rows whose personal data was erased with a record of the erasure. */
   erased: number
-  /** Batches up to this one were lawfully removed. */
+  /** Batches up to this number were removed by retention. */
   removedThrough: number
   /** Null when nothing was ever sealed. */
   head: string | null
@@ -55,17 +55,17 @@ export interface Verification {
 }
 
 export interface VerifyOptions {
-  /** One that was told before: what it vouches for must still be there. */
+  /** An earlier head from the log: everything up to it must still be there. */
   head?: { number: number; head: string } | undefined
   pageSize?: number
-  /** Each fault as it is found. */
-  tell(fault: Fault): void
+  /** Called for each fault as soon as it is found. */
+  report(fault: Fault): void
 }
 
 export const verifyAudit = (db: Db, secrets: Secrets, options: VerifyOptions): Promise<Verification> =>
   inSnapshot(db, (trx) => verify(trx, secrets, options))
 
-async function verify(trx: Transaction, secrets: Secrets, { head: known, pageSize = 500, tell }: VerifyOptions): Promise<Verification> {
+async function verify(trx: Transaction, secrets: Secrets, { head: known, pageSize = 500, report }: VerifyOptions): Promise<Verification> {
   const newest = (await findHead(trx)) ?? null
   const newestNumber = newest?.number ?? 0
   const result: Verification = {
@@ -80,10 +80,10 @@ async function verify(trx: Transaction, secrets: Secrets, { head: known, pageSiz
   }
   const fault = (kind: FaultKind, detail: string) => {
     result.faults++
-    tell({ kind, detail })
+    report({ kind, detail })
   }
 
-  // rows and batches pass by side by side, both in the order of the batches
+  // rows and batches are read side by side, both in the order of the batches
   const sealed = pages<StoredRow>(async (last) => {
     const page = await findSealedRowsAfter(trx, last && { batch: last.batch!, id: last.id }, pageSize)
     await verifyBeside(page)
@@ -125,7 +125,7 @@ async function verify(trx: Transaction, secrets: Secrets, { head: known, pageSiz
   function verifyLink({ number, previous }: Batch, last: Pick<Batch, 'number' | 'head'> | null): void {
     const expected = (last?.number ?? result.removedThrough) + 1
     if (number > expected) fault('missing batch', number - 1 === expected ? `${expected}` : `${expected} to ${number - 1}`)
-    else if (number < expected) fault('inserted batch', `${number}: the first one that was kept is ${expected}`)
+    else if (number < expected) fault('inserted batch', `${number}: the first batch kept is ${expected}`)
     else if (last ? previous !== last.head : (previous === null) !== (number === 1))
       fault('broken chain', `batch ${number} does not follow batch ${number - 1}`)
   }
@@ -134,7 +134,7 @@ async function verify(trx: Transaction, secrets: Secrets, { head: known, pageSiz
     if (batch.head !== headOf(batch)) fault('changed batch', `${batch.number}`)
     if (isVouchedFor(secrets, batch)) return
     if (secrets.knows(batch.mac)) fault('forged MAC', `of batch ${batch.number}`)
-    // one from before the key was changed is vouched for by those that follow
+    // a batch under an earlier secret key is vouched for by the batches after it
     else if (batch.number === newestNumber) fault('unknown key', `the newest batch, ${batch.number}, was sealed under another secret key`)
   }
 
@@ -148,19 +148,20 @@ async function verify(trx: Transaction, secrets: Secrets, { head: known, pageSiz
       const verdict = judge(secrets, next)
       if (verdict === 'unknown key') ofOtherKeys++
       const isBad = verdict === 'forged' || (verdict === 'unsigned') !== batch.is_adopted
-      // no more are named than fit into memory, however many somebody put in
+      // bounded, because an attacker may have inserted any number of rows
       if (isBad && bad.length < MAX_NAMED) bad.push(next.id)
     })
     for (const id of bad) fault(count > batch.size ? 'inserted row' : 'changed row', `${id} in ${where}`)
     if (count < batch.size) fault('missing row', `${batch.size - count} of ${batch.size} of ${where}`)
     else if (count > batch.size && bad.length === 0) fault('inserted row', `${count - batch.size} too many in ${where}`)
     if (count !== batch.size || bad.length > 0 || tree.root() === batch.root) return
-    if (batch.is_adopted) fault('changed row', `in ${where}: which one cannot be told, they are from before rows had MACs`)
-    else if (ofOtherKeys > 0) fault('changed row', `in ${where}: which one cannot be told, ${ofOtherKeys} are of another secret key`)
-    else fault('reordered rows', `those in ${where} were sealed in other batches`)
+    if (batch.is_adopted) fault('changed row', `in ${where}: which row is unknown, because these rows are from before rows had MACs`)
+    else if (ofOtherKeys > 0)
+      fault('changed row', `in ${where}: which row is unknown, because ${ofOtherKeys} have a MAC under another secret key`)
+    else fault('reordered rows', `the rows in ${where} were sealed in other batches`)
   }
 
-  /** Rows that say they are of a batch before this one, which is not there. */
+  /** Rows of an earlier batch that does not exist. */
   async function verifyStrays(number: number): Promise<void> {
     while (row && row.batch! < number) {
       const batch = row.batch!
@@ -186,12 +187,12 @@ async function verify(trx: Transaction, secrets: Secrets, { head: known, pageSiz
 
   function verifyKnown({ number, head }: { number: number; head: string }): void {
     if (headAtKnown === head) return
-    if (number > newestNumber) fault('cut off end', `batch ${number} of that head is gone, the newest one is ${newestNumber || 'none'}`)
-    else if (number < result.removedThrough) fault('head not found', `batch ${number} was removed, being old: use a newer head`)
-    else fault('head not found', `batch ${number} is another than that head is of`)
+    if (number > newestNumber) fault('cut off end', `batch ${number} of that head is gone, the newest batch is ${newestNumber || 'none'}`)
+    else if (number < result.removedThrough) fault('head not found', `batch ${number} was removed by retention: use a newer head`)
+    else fault('head not found', `batch ${number} has another head`)
   }
 
-  /** What lies beside these rows; and rows by which a gateway tells of a loss itself. */
+  /** Checks the personal data beside these rows, and looks for rows in which a gateway reports a lost head. */
   async function verifyBeside(page: StoredRow[]): Promise<void> {
     const bare: { row: StoredRow; person: string | null }[] = []
     for (const next of page) {

@@ -1,11 +1,11 @@
-/** The one door to the database: its connections, transactions, and what its errors mean. */
+/** Opens the database, runs transactions and classifies errors of the database. */
 import { CompiledQuery, Kysely, type LogEvent, PGliteDialect, PostgresDialect, sql, type Transaction as Trx } from 'kysely'
 import pg from 'pg'
 import type { Config } from '../config/schema.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import { openPGlite } from './pglite.ts'
 import type { Database } from './tables.ts'
-import { DatabaseUnavailable, judging, sqlState } from './unavailable.ts'
+import { classifying, DatabaseUnavailable, sqlState } from './unavailable.ts'
 
 export type Db = Kysely<Database>
 export type Transaction = Trx<Database>
@@ -13,14 +13,14 @@ export type Transaction = Trx<Database>
 export interface OpenDatabase {
   db: Db
   kind: 'embedded' | 'postgres'
-  /** Connections: null for the embedded one. */
+  /** Null for the embedded database. */
   pool: pg.Pool | null
   close(): Promise<void>
 }
 
 export type QueryObserver = (operation: string, seconds: number) => void
 
-/** Opens PGlite in `dataDir`, or a pool of Postgres connections. @throws when the folder is in use; Postgres may still be away. */
+/** Opens PGlite in `dataDir`, or a pool of Postgres connections. Postgres need not be reachable yet. @throws when the folder is in use */
 export async function openDatabase(
   { url, dataDir, poolSize }: Config['database'],
   logger: Logger,
@@ -33,29 +33,32 @@ export async function openDatabase(
       await embedded.pglite.close()
       await embedded.release()
     })
-    const db = new Kysely<Database>({ dialect: judging(new PGliteDialect({ pglite: embedded.pglite }), isClosed), ...logging })
+    const db = new Kysely<Database>({ dialect: classifying(new PGliteDialect({ pglite: embedded.pglite }), isClosed), ...logging })
     return { db, kind: 'embedded', pool: null, close }
   }
   const pool = new pg.Pool({
     connectionString: url,
     max: poolSize,
-    // pg waits for ever by default, for a free connection and for an answer
+    // by default pg waits without limit for a free connection and for an answer
     connectionTimeoutMillis: 1000,
     query_timeout: 5000,
     options: '-c lock_timeout=2000 -c statement_timeout=5000 -c idle_in_transaction_session_timeout=10000',
     application_name: 'portcullis',
     keepAlive: true,
   })
-  // an `error` event on an idle client ends the process unless it is handled
+  // an unhandled `error` event of an idle connection would end the process
   pool.on('error', (error) => logger.warn({ reason: 'db_connection_lost', cause: error.message }, 'a database connection was lost'))
-  // … and one that is in use is not the pool's to watch
-  pool.on('connect', (client) => client.on('error', () => {}))
+  // the pool does not listen to connections in use
+  pool.on('connect', (connection) => connection.on('error', () => {}))
   const { isClosed, close } = closeOnce(() => pool.end())
-  const db = new Kysely<Database>({ dialect: judging(new PostgresDialect({ pool }), isClosed), ...logging })
+  const db = new Kysely<Database>({ dialect: classifying(new PostgresDialect({ pool }), isClosed), ...logging })
   return { db, kind: 'postgres', pool, close }
 }
 
-/** Once, and below Kysely: a `destroy` of its own would have it throw before a driver is asked, an error that nobody has judged. */
+/**
+ * Closes once, and below Kysely. After its own `destroy`, Kysely throws before it calls the driver, and that error would not become
+ * DatabaseUnavailable.
+ */
 function closeOnce(close: () => Promise<void>) {
   let closing: Promise<void> | null = null
   return {
@@ -67,7 +70,7 @@ function closeOnce(close: () => Promise<void>) {
   }
 }
 
-/** `select users`, `insert sessions` …: the statement's kind and first table, never its values. */
+/** The statement's kind and first table, such as `select users`; never its values. */
 function operationOf(event: LogEvent): string {
   const node = event.query.query as { kind: string; from?: unknown; into?: unknown; table?: unknown }
   const kind = node.kind.replace('QueryNode', '').replace('Node', '').toLowerCase()
@@ -78,8 +81,8 @@ function operationOf(event: LogEvent): string {
 const RETRYABLE = new Set(['40001', '40P01'])
 
 /**
- * READ COMMITTED, said explicitly: rows are re-read after each lock wait. A deadlock or serialization failure is tried again, three times
- * in all, so `work` must have no effect outside the transaction.
+ * READ COMMITTED explicitly: rows are read again after each lock wait. After a deadlock or a serialization failure `work` runs again, at most
+ * three times in all. It must therefore have no effect outside the transaction.
  */
 export async function inTransaction<T>(db: Db, work: (trx: Transaction) => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
@@ -92,17 +95,17 @@ export async function inTransaction<T>(db: Db, work: (trx: Transaction) => Promi
   }
 }
 
-/** Reads everything as it was at one instant, however long it takes; nobody waits for it. */
+/** Reads one snapshot, however long it takes, and blocks no other transaction. */
 export const inSnapshot = <T>(db: Db, work: (trx: Transaction) => Promise<T>): Promise<T> =>
   db.transaction().setIsolationLevel('repeatable read').setAccessMode('read only').execute(work)
 
-/** The database's clock, as it is now: `now()` is from before any lock wait. */
+/** The current time of the database. `now()` would be the start of the transaction, before any lock wait. */
 export async function databaseNow(trx: Db | Transaction): Promise<Date> {
   const { rows } = await sql<{ now: Date }>`SELECT clock_timestamp() AS now`.execute(trx)
   return rows[0]!.now
 }
 
-/** Runs `work` when no other process holds `lock`, else returns null. `work` gets the one connection that holds it. */
+/** Runs `work` on the connection that holds `lock`. @returns null when another process holds the lock */
 export async function withAdvisoryLock<T>(db: Db, lock: number, work: (connection: Db) => Promise<T>): Promise<T | null> {
   return db.connection().execute(async (connection) => {
     const { rows } = await sql<{ got: boolean }>`SELECT pg_try_advisory_lock(${lock}) AS got`.execute(connection)
@@ -115,10 +118,10 @@ export async function withAdvisoryLock<T>(db: Db, lock: number, work: (connectio
   })
 }
 
-/** The database cannot be asked at the moment, or not in time. */
+/** The database is not available at the moment, or did not answer in time. */
 export const isDatabaseAway = (error: unknown): boolean => error instanceof DatabaseUnavailable
 
-/** The constraint that an insert or update broke, or null. */
+/** The unique constraint that an insert or update violated, or null. */
 export function brokenConstraint(error: unknown): string | null {
   return sqlState(error) === '23505' ? String((error as { constraint?: unknown }).constraint ?? '') : null
 }

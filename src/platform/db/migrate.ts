@@ -12,7 +12,7 @@ import * as keysAndClients from '../../../migrations/0009-keys-and-clients.ts'
 import * as auditSeal from '../../../migrations/0010-audit-seal.ts'
 import type { Db } from './database.ts'
 
-/** In the order of their names, frozen once landed. */
+/** In the order of their names. A released migration never changes. */
 const MIGRATIONS: Record<string, Migration> = {
   '0001-accounts': accounts,
   '0002-keys': keys,
@@ -28,15 +28,15 @@ const MIGRATIONS: Record<string, Migration> = {
 
 const migrator = (db: Db) => new Migrator({ db, provider: { getMigrations: async () => MIGRATIONS } })
 
-/** Brings the database to the newest schema. Kysely's lock lets one process at a time do it. @returns the names of the steps taken. */
-export const migrateUp = async (db: Db): Promise<string[]> => taken(await migrator(db).migrateToLatest())
+/** Applies all missing migrations. Kysely's lock lets only one process do so at a time. @returns the names of the applied steps */
+export const migrateUp = async (db: Db): Promise<string[]> => appliedSteps(await migrator(db).migrateToLatest())
 
-/** Takes the newest step back. */
-export const migrateDown = async (db: Db): Promise<string[]> => taken(await migrator(db).migrateDown())
+/** Reverts the newest step. @returns its name */
+export const migrateDown = async (db: Db): Promise<string[]> => appliedSteps(await migrator(db).migrateDown())
 
 export const migrationStatus = (db: Db): Promise<readonly MigrationInfo[]> => migrator(db).getMigrations()
 
-function taken({ error, results }: MigrationResultSet): string[] {
+function appliedSteps({ error, results }: MigrationResultSet): string[] {
   if (error) throw error
   return (results ?? []).map((r) => r.migrationName)
 }

@@ -1,4 +1,4 @@
-/** The embedded database: Postgres in this process, in one folder, for one process. */
+/** The embedded database: Postgres inside this process, with one data folder. Only one process can use the folder. */
 import { once } from 'node:events'
 import { mkdirSync, rmSync } from 'node:fs'
 import net from 'node:net'
@@ -10,12 +10,12 @@ export interface EmbeddedDatabase {
   release(): Promise<void>
 }
 
-/** @throws when another living process has the folder. PGlite itself does not look. */
+/** @throws when another running process uses the folder. PGlite itself does not check. */
 export async function openPGlite(dataDir: string): Promise<EmbeddedDatabase> {
   mkdirSync(dataDir, { recursive: true, mode: 0o700 })
   const release = await lockFolder(join(dataDir, 'portcullis.lock'))
   try {
-    // without a cap PGlite takes 128 MiB for buffers
+    // by default PGlite takes 128 MiB for buffers
     const pglite = await PGlite.create({
       dataDir: join(dataDir, 'pglite'),
       startParams: [...PGlite.defaultStartParams, '-c', 'shared_buffers=16MB'],
@@ -28,8 +28,8 @@ export async function openPGlite(dataDir: string): Promise<EmbeddedDatabase> {
 }
 
 /**
- * The lock is a socket that its owner listens on: it ends with the process, however that ended. Process ids would not do, since in
- * containers that share a volume everybody is process 1.
+ * The lock is a socket on which its owner listens. It ends with the process, also after a crash. A file with a process id would not do: in
+ * containers that share a volume, every gateway is process 1.
  */
 async function lockFolder(file: string): Promise<() => Promise<void>> {
   for (let attempt = 0; ; attempt++) {
@@ -47,18 +47,18 @@ async function lockFolder(file: string): Promise<() => Promise<void>> {
       const owner = await askOwner(file)
       if (owner !== null)
         throw new Error(`the data folder is in use by ${owner} (${file}): stop that process, or use postgres:// for several`)
-      // left behind by a process that was killed
+      // a killed process leaves its socket file behind
       rmSync(file, { force: true })
     }
   }
 }
 
-/** Who listens, or null when nobody does. A busy owner may be too late to tell its id. */
+/** The process that listens, or null without a listener. A busy owner may not send its id in time. */
 function askOwner(file: string): Promise<string | null> {
   return new Promise((resolve) => {
     let text = ''
     const socket = net.connect(file)
-    socket.setTimeout(2000, () => socket.destroy(new Error('it listens, and does not answer')))
+    socket.setTimeout(2000, () => socket.destroy(new Error('the owner of the folder does not answer')))
     socket.on('data', (chunk) => {
       text += chunk
     })

@@ -1,4 +1,4 @@
-/** The tables as they stand after the newest migration. */
+/** The tables after the newest migration. */
 import type { Generated } from 'kysely'
 
 export interface UserTable {
@@ -10,16 +10,16 @@ export interface UserTable {
   password_hash: string
   password_must_change: Generated<boolean>
   roles: string[]
-  /** Rises with any change that older access tokens must not survive. */
+  /** Rises with every change that makes older access tokens invalid. */
   token_epoch: Generated<number>
-  /** Rises when every session ends: a login that began before must not open one after. */
+  /** Rises when all sessions are ended: a login that began earlier must not open a session afterwards. */
   session_epoch: Generated<number>
   disabled_at: Date | null
   created_at: Generated<Date>
   last_login_at: Date | null
-  /** There is a confirmed factor. */
+  /** Whether a confirmed second factor exists. */
   mfa_enabled: Generated<boolean>
-  /** How often an operator has unlocked the account: limits begin anew with each. */
+  /** How often an operator has unlocked the account. Each unlock starts its limits anew. */
   unlocks: Generated<number>
 }
 
@@ -66,7 +66,7 @@ export interface TotpFactorTable {
   id: string
   user_id: string
   secret_sealed: string
-  /** Of the newest code that was accepted: neither it nor an older one is accepted again. */
+  /** RFC 6238 time step of the newest accepted code. Only codes of later steps are accepted. */
   last_step: Generated<number>
   created_at: Date
   confirmed_at: Date | null
@@ -84,9 +84,9 @@ export interface LinkTable {
   user_id: string
   purpose: 'reset_password' | 'verify_email'
   token_hash: Buffer
-  /** To which it was sent, and which it proves. */
+  /** The address that the link was sent to, and that it proves. */
   email: string
-  /** Of its user when it was made: a link from before a password change is dead. */
+  /** The user's `session_epoch` when the link was made: a password change invalidates earlier links. */
   session_epoch: number
   created_at: Date
   expires_at: Date
@@ -97,7 +97,7 @@ export interface PendingRegistrationTable {
   username: string
   email: string
   email_canonical: string
-  /** Null when the address belonged to somebody already: the row only keeps the name. */
+  /** Null when the address already has an account: the row only reserves the username. */
   password_hash: string | null
   token_hash: Buffer
   created_at: Date
@@ -106,16 +106,16 @@ export interface PendingRegistrationTable {
 
 export interface OutboxTable {
   id: string
-  /** Two mails under one key are one mail. */
+  /** Only one mail with the same key is sent. */
   key: string
   user_id: string | null
   template: string
-  /** Null once it was sent or given up. */
+  /** Null after the mail was sent or given up. */
   payload_sealed: string | null
   attempts: Generated<number>
   created_at: Generated<Date>
   next_attempt_at: Generated<Date>
-  /** Later it is of no use to anybody. */
+  /** After this time the mail is not sent. */
   expires_at: Date
   sent_at: Date | null
   failed_at: Date | null
@@ -126,7 +126,7 @@ export interface DeviceTable {
   id: string
   user_id: string
   token_hash: Buffer
-  /** Of the address that it was last seen at: /24, or /64. */
+  /** The network of the device's last address: /24 for IPv4, /64 for IPv6. */
   network: string | null
   user_agent: string | null
   first_seen_at: Date
@@ -137,7 +137,7 @@ export interface ApiKeyTable {
   id: string
   user_id: string
   name: string
-  /** Its first characters: enough to know it again. */
+  /** The first characters of the key, so that its user recognizes it. */
   hint: string
   key_hash: Buffer
   roles: string[]
@@ -172,30 +172,30 @@ export interface AuditLogTable {
   actor: string | null
   detail: string | null
   request_id: string | null
-  /** Salted hash of what lies beside it in `audit_personal`; null when there is nothing. */
+  /** Salted hash of the row's personal data in `audit_personal`; null without personal data. */
   personal: string | null
-  /** Null in rows from before there were any. */
+  /** Null in rows from before rows had MACs. */
   mac: string | null
   xid: Generated<string>
-  /** Null until it is sealed. */
+  /** Null until the row is sealed. */
   batch: number | null
 }
 
 export interface AuditBatchTable {
-  /** From 1, without a gap. */
+  /** From 1, without gaps. */
   number: number
-  /** Head of the batch before; null in the first one. */
+  /** Head of the previous batch; null in the first batch. */
   previous: string | null
   sealed_at: Date
-  /** Rows in it. */
+  /** Number of rows. */
   size: number
-  /** RFC 6962 §2.1 tree hash of its rows. */
+  /** RFC 6962 §2.1 tree hash of the rows. */
   root: string
-  /** Its rows are from before rows had MACs. */
+  /** The rows are from before rows had MACs. */
   is_adopted: boolean
-  /** Batches up to this one were removed because they were old; 0: none. */
+  /** Retention has removed the batches up to this number; 0: none. */
   removed_through: number
-  /** Hash of all of the above. */
+  /** Hash of all columns above. */
   head: string
   mac: string
 }

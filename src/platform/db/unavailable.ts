@@ -1,12 +1,12 @@
-/** The driver's errors are judged where they arise: above this file, a database that is away is one error. */
+/** Classifies the driver's errors where they arise: callers see DatabaseUnavailable for every kind of unavailable database. */
 import type { AbortableOperationOptions, CompiledQuery, DatabaseConnection, Dialect, Driver } from 'kysely'
 import { causeText, Problem } from '../lib/errors.ts'
 
-/** The database cannot be asked at the moment. `cause` is the driver's own error. */
+/** The database is not available at the moment. `cause` is the driver's error. */
 export class DatabaseUnavailable extends Problem {
   constructor(cause: unknown) {
     super('unavailable', { cause, headers: { 'retry-after': '1' } })
-    // for logs, which show an error's message; a client reads `detail`
+    // logs show the message; clients read `detail`
     this.message = causeText(cause)
   }
 }
@@ -25,52 +25,52 @@ function isAway(error: unknown): boolean {
   return error instanceof Error && AWAY_TEXT.test(error.message)
 }
 
-/** @throws DatabaseUnavailable for a driver's error that says so; any other as it is, with its SQL state */
-function judge(error: unknown): never {
+/** @throws DatabaseUnavailable when the driver's error means so; every other error unchanged, with its SQL state */
+function rethrow(error: unknown): never {
   throw error instanceof DatabaseUnavailable || !isAway(error) ? error : new DatabaseUnavailable(error)
 }
 
-/** The same dialect, with a driver that throws DatabaseUnavailable: by what the driver says, or once `isClosed`. */
-export const judging = (dialect: Dialect, isClosed: () => boolean): Dialect => ({
+/** The same dialect. Its driver throws DatabaseUnavailable when the database is unavailable, or after `isClosed` returns true. */
+export const classifying = (dialect: Dialect, isClosed: () => boolean): Dialect => ({
   createAdapter: () => dialect.createAdapter(),
   createIntrospector: (db) => dialect.createIntrospector(db),
   createQueryCompiler: () => dialect.createQueryCompiler(),
-  createDriver: () => judgeDriver(dialect.createDriver(), isClosed),
+  createDriver: () => classifyDriver(dialect.createDriver(), isClosed),
 })
 
-/** Without savepoints, which nothing here uses. */
-function judgeDriver(driver: Driver, isClosed: () => boolean): Driver {
-  const judged = new WeakSet<DatabaseConnection>()
+/** Savepoints are left out, because nothing here uses them. */
+function classifyDriver(driver: Driver, isClosed: () => boolean): Driver {
+  const wrapped = new WeakSet<DatabaseConnection>()
   return {
-    init: (options) => driver.init(options).catch(judge),
+    init: (options) => driver.init(options).catch(rethrow),
     async acquireConnection(options) {
-      const connection = await driver.acquireConnection(options).catch(judge)
-      if (!judged.has(connection)) judgeConnection(connection)
-      judged.add(connection)
+      const connection = await driver.acquireConnection(options).catch(rethrow)
+      if (!wrapped.has(connection)) classifyConnection(connection)
+      wrapped.add(connection)
       return connection
     },
     async beginTransaction(connection, settings) {
-      // of a closed PGlite Kysely would wait for ever; nor may it be refused in `acquireConnection`, after which Kysely keeps its mutex
+      // Kysely would wait for a closed PGlite without limit; a refusal in `acquireConnection` would leave Kysely's mutex locked
       if (isClosed()) throw new DatabaseUnavailable(new Error('the database is closed'))
-      await driver.beginTransaction(connection, settings).catch(judge)
+      await driver.beginTransaction(connection, settings).catch(rethrow)
     },
-    commitTransaction: (connection) => driver.commitTransaction(connection).catch(judge),
-    rollbackTransaction: (connection) => driver.rollbackTransaction(connection).catch(judge),
+    commitTransaction: (connection) => driver.commitTransaction(connection).catch(rethrow),
+    rollbackTransaction: (connection) => driver.rollbackTransaction(connection).catch(rethrow),
     releaseConnection: (connection, options) => driver.releaseConnection(connection, options),
     destroy: (options) => driver.destroy(options),
   }
 }
 
-/** In place, as Kysely adds its own logging: the driver knows its connections by identity. */
-function judgeConnection(connection: DatabaseConnection): void {
+/** Changes the connection in place, as Kysely's logging does: the driver identifies connections by reference. */
+function classifyConnection(connection: DatabaseConnection): void {
   const executeQuery = connection.executeQuery.bind(connection)
   const streamQuery = connection.streamQuery.bind(connection)
-  connection.executeQuery = <R>(query: CompiledQuery, options?: AbortableOperationOptions) => executeQuery<R>(query, options).catch(judge)
+  connection.executeQuery = <R>(query: CompiledQuery, options?: AbortableOperationOptions) => executeQuery<R>(query, options).catch(rethrow)
   connection.streamQuery = async function* <R>(query: CompiledQuery, chunkSize: number, options?: AbortableOperationOptions) {
     try {
       yield* streamQuery<R>(query, chunkSize, options)
     } catch (error) {
-      judge(error)
+      rethrow(error)
     }
   }
 }

@@ -1,16 +1,20 @@
+/** Runs background jobs at their intervals. */
 import type { Logger } from '../telemetry/logger.ts'
 
 export interface Job {
   name: string
   everySeconds: number
-  /** Before the first run; never longer than the interval. */
+  /** Delay before the first run; at most the interval. */
   firstAfterSeconds?: number
   run(): Promise<unknown>
-  /** Asks a run to come to its end soon: the gateway stops. */
+  /** Asks a run to end soon, because the gateway stops. */
   stop?(): void
 }
 
-/** Runs jobs one after the other's end, each on its own interval; a failure is logged and the job goes on. @returns stops them, and waits */
+/**
+ * Each job starts again one interval after its last run ended. A failed run is logged, and the next run follows as usual.
+ * @returns stops all jobs and waits for the runs in progress
+ */
 export function schedule(jobs: readonly Job[], logger: Logger): () => Promise<void> {
   let isStopped = false
   const timers = new Set<NodeJS.Timeout>()

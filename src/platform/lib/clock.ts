@@ -1,12 +1,12 @@
 /** The only file that reads the time. */
 
-/** Whoever decides by the time takes a clock as an argument: tests move it. */
+/** Code whose decisions depend on the time takes a clock as an argument, so that tests can move the time. */
 export interface Clock {
   /** Milliseconds since the epoch. */
   now(): number
-  /** Milliseconds that never go back, since no particular moment. */
+  /** Milliseconds since an arbitrary moment; never goes back. */
   steady(): number
 }
 
-/** For what no test moves: the log's time, the bounds of a socket, libraries with a clock of their own. */
+/** The real clock. Used directly only where no test moves the time: log timestamps, socket time-outs, libraries with their own clock. */
 export const systemClock: Clock = { now: () => Date.now(), steady: () => performance.now() }

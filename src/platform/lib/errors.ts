@@ -1,6 +1,6 @@
 /**
- * The catalogue: every code the product can answer with. One word per failure, the same in the response, the log's `reason`,
- * the metric's label and the README. The client reads `detail`; the log alone reads `cause`.
+ * The catalogue of all error codes. A failure has the same code in the response, in the log's `reason`, in the metric's label and in the
+ * documentation. The client reads `detail`; only the log shows `cause`.
  */
 const catalogue = {
   json_invalid: [400, 'Bad Request', 'The body is not valid JSON.'],
@@ -64,7 +64,7 @@ const catalogue = {
 export type ErrorCode = keyof typeof catalogue
 
 const INVALID_TOKEN = { 'www-authenticate': 'Bearer error="invalid_token"' }
-/** RFC 6750 §3: the challenge that goes with a code, wherever it is thrown. */
+/** RFC 6750 §3: the challenge that each response with this code carries. */
 const CHALLENGES: Partial<Record<ErrorCode, Record<string, string>>> = {
   token_missing: { 'www-authenticate': 'Bearer' },
   token_invalid: INVALID_TOKEN,
@@ -80,7 +80,7 @@ export interface FieldError {
 }
 
 export interface ProblemOptions {
-  /** For the client, in place of the catalogue's sentence. Never an internal name. */
+  /** For the client, instead of the catalogue's sentence. Contains no internal names. */
   detail?: string
   /** For the log only. */
   cause?: unknown
@@ -88,7 +88,7 @@ export interface ProblemOptions {
   headers?: Record<string, string>
 }
 
-/** The one error that is thrown on purpose. Anything else that reaches the error handler is a bug and answers `internal`. */
+/** The only error that is thrown on purpose. The error handler treats every other error as a bug and answers `internal`. */
 export class Problem extends Error {
   readonly code: ErrorCode
   readonly status: number
@@ -127,7 +127,7 @@ export interface ProblemBody {
   errors?: FieldError[]
 }
 
-/** RFC 9457 body. `type` is about:blank: the `code` says what the type would. */
+/** RFC 9457 body. `type` is about:blank, because `code` already identifies the problem. */
 export function problemBody(error: Problem, requestId: string, now: number): ProblemBody {
   const { title, status, code, detail, errors } = error
   const body: ProblemBody = {
@@ -142,7 +142,7 @@ export function problemBody(error: Problem, requestId: string, now: number): Pro
   return errors ? { ...body, errors } : body
 }
 
-/** What an error says in a log line: its message, then its causes'. Never a stack, never a payload. */
+/** The text of an error for a log line: its message, then the messages of its causes. Without stack and payload. */
 export function causeText(error: unknown): string {
   const parts: string[] = []
   for (let e = error, depth = 0; e !== undefined && e !== null && depth < 5; depth++) {
@@ -159,7 +159,7 @@ export function causeText(error: unknown): string {
   return parts.join(': ')
 }
 
-/** The text of a file system error without its call and path: `ENOENT: no such file or directory`. */
+/** A file system error without system call and path: `ENOENT: no such file or directory`. */
 export const fileErrorText = (error: unknown): string => (error instanceof Error ? error.message.split(', ')[0]! : String(error))
 
 /** Every code with its status and standard sentence, for documentation. */

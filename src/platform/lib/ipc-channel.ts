@@ -1,23 +1,23 @@
-/** Questions and answers between two processes, over the IPC channel that they share. */
+/** Requests and answers between two processes over their IPC channel. */
 
-/** What either side answers, by name. All that passes is cloned. */
+/** The functions that one side answers with, by name. Questions and answers are cloned. */
 export type Answers = Record<string, (question: never) => unknown>
 
-/** The other side is gone, or does not answer. */
+/** The other process has ended or does not answer. */
 export class Unanswered extends Error {}
 
 export interface IpcChannel<Theirs extends Answers> {
-  /** Rejects as the other side does, or with Unanswered; that also when it takes longer than this. */
+  /** @throws the other side's error, or Unanswered: without an answer within `timeoutMs`, or when the other process has ended */
   ask<K extends keyof Theirs & string>(
     what: K,
     question: Parameters<Theirs[K]>[0],
     timeoutMs: number,
   ): Promise<Awaited<ReturnType<Theirs[K]>>>
-  /** The other side is gone. */
+  /** Call it when the other process has ended. */
   close(): void
 }
 
-/** A ChildProcess, or the process of a worker itself. */
+/** A ChildProcess, or a worker's own `process`. */
 export interface Port {
   send?(message: unknown, callback: (error: Error | null) => void): unknown
   on(event: 'message', listener: (message: unknown) => void): unknown
@@ -29,25 +29,25 @@ type Message =
   | { kind: 'failure'; id: number; cause: string }
 
 export function createIpcChannel<Theirs extends Answers>(port: Port, mine: Answers): IpcChannel<Theirs> {
-  const asked = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>()
+  const pending = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>()
   let last = 0
   const send = (message: Message) =>
     port.send?.(message, (error) => {
-      if (error) asked.get(message.id)?.reject(new Unanswered('not sent', { cause: error }))
+      if (error) pending.get(message.id)?.reject(new Unanswered('the message could not be sent', { cause: error }))
     })
 
   port.on('message', (received) => {
     const message = received as Message
     if (message.kind === 'question') void answer(message)
-    else if (message.kind === 'answer') asked.get(message.id)?.resolve(message.value)
-    else if (message.kind === 'failure') asked.get(message.id)?.reject(new Error(message.cause))
+    else if (message.kind === 'answer') pending.get(message.id)?.resolve(message.value)
+    else if (message.kind === 'failure') pending.get(message.id)?.reject(new Error(message.cause))
   })
 
   async function answer({ id, what, question }: Message & { kind: 'question' }): Promise<void> {
-    // both sides are of one version: `ask` has checked what is asked and with which question
-    const answering = mine[what] as (question: unknown) => unknown
+    // both processes run the same version: the types of `ask` have checked the name and the question
+    const answerOf = mine[what] as (question: unknown) => unknown
     try {
-      send({ kind: 'answer', id, value: await answering(question) })
+      send({ kind: 'answer', id, value: await answerOf(question) })
     } catch (error) {
       send({ kind: 'failure', id, cause: error instanceof Error ? error.message : String(error) })
     }
@@ -56,18 +56,18 @@ export function createIpcChannel<Theirs extends Answers>(port: Port, mine: Answe
   return {
     ask(what, question, timeoutMs) {
       const id = ++last
-      let late: NodeJS.Timeout
+      let timer: NodeJS.Timeout
       return new Promise<never>((resolve, reject) => {
-        late = setTimeout(() => reject(new Unanswered(`no answer to ${what} within ${timeoutMs} ms`)), timeoutMs)
-        asked.set(id, { resolve: resolve as (value: unknown) => void, reject })
+        timer = setTimeout(() => reject(new Unanswered(`no answer to ${what} within ${timeoutMs} ms`)), timeoutMs)
+        pending.set(id, { resolve: resolve as (value: unknown) => void, reject })
         send({ kind: 'question', id, what, question })
       }).finally(() => {
-        clearTimeout(late)
-        asked.delete(id)
+        clearTimeout(timer)
+        pending.delete(id)
       })
     },
     close() {
-      for (const { reject } of asked.values()) reject(new Unanswered('the other side is gone'))
+      for (const { reject } of pending.values()) reject(new Unanswered('the other process has ended'))
     },
   }
 }

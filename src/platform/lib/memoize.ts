@@ -1,6 +1,6 @@
 /**
- * Made at the first look, looked up afterwards.
- * @param max what is asked for beyond these is made anew each time: for keys that clients choose
+ * Makes the value of each key once and keeps it.
+ * @param max number of values to keep, for keys that clients choose; values of further keys are made anew at each call
  */
 export function memoize<K, V>(make: (key: K) => V, max = Number.POSITIVE_INFINITY): (key: K) => V {
   const known = new Map<K, V>()

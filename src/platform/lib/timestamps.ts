@@ -1,2 +1,2 @@
-/** From 1970 to the year 9999: RFC 3339 writes no other years in four digits, and not every database takes what is written in more. */
+/** From 1970 to 9999. RFC 3339 has years of four digits, and some databases refuse longer ones. */
 export const isStorable = (at: Date): boolean => at.getTime() >= 0 && at.getTime() < Date.UTC(10_000, 0)

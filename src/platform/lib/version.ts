@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
-/** A file of the package by its path from the root, from `src/` as well as from the built `dist/src/`. */
+/** The absolute path of a file of the package; works from `src/` and from the built `dist/src/`. @param path relative to the root */
 export function packageFile(path: string): string {
   const [source, built] = ['../../../', '../../../../'].map((up) => fileURLToPath(new URL(up + path, import.meta.url)))
   return existsSync(source!) ? source! : built!

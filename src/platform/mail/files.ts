@@ -1,11 +1,11 @@
-/** Without a mail server: each mail is a file that any mail program opens, readable by us alone, and a line in the log. */
+/** Without a mail server: writes each mail into a file for mail programs, and a line into the log. Only our user may read the file. */
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createTransport } from 'nodemailer'
 import type { Logger } from '../telemetry/logger.ts'
 import type { Message, MimeMessage, Transport } from './message.ts'
 
-/** `20261121T134056Z-verify_email-<id>.eml`: in the order of writing, and the same however often it is tried. */
+/** `20261121T134056Z-verify_email-<id>.eml`: sorts by time, and every attempt has the same name. */
 const fileName = ({ writtenAt, template, id }: Message) => `${writtenAt.toISOString().replace(/[-:]|\.\d+/g, '')}-${template}-${id}.eml`
 
 export function createFileTransport(

@@ -1,10 +1,10 @@
-/** The two parts of a mail, from one content. No image, no script, nothing from elsewhere: what is read is what was sent. */
+/** Makes the text and the HTML part of a mail from the same content. The HTML loads nothing: no images, no scripts. */
 import type { Block, Content } from './templates.ts'
 
 const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
 const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (c) => ENTITIES[c]!)
 
-/** What users chose or sent, such as the name of a key, stays on its line. */
+/** Users choose some values, such as the name of a key. A value cannot add lines to the mail. */
 const onOneLine = (text: string): string => text.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ')
 
 function textOf(block: Block): string {
@@ -13,7 +13,7 @@ function textOf(block: Block): string {
   return block.facts.map(([name, value]) => `  ${name}: ${onOneLine(value)}`).join('\n')
 }
 
-// colours only where both are ours: everything else is the reader's own, light or dark
+// only the button sets colours, text and background together; the mail program chooses all others, light or dark
 const FONT = 'font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif'
 const BUTTON =
   'display: inline-block; padding: 12px 24px; border-radius: 8px; background: #1f5fbf; color: #ffffff; font-weight: 600; text-decoration: none'

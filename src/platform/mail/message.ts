@@ -1,4 +1,4 @@
-/** A mail on its way: what it is, and the message that is made of it. */
+/** A mail to be sent, and the MIME message made from it. */
 import type { Config } from '../config/schema.ts'
 import { layOut } from './layout.ts'
 import { contentOf, type Filled } from './templates.ts'
@@ -9,14 +9,14 @@ export type Message = Filled & {
   writtenAt: Date
 }
 
-/** Brings mails to where they go. */
+/** Delivers mails. */
 export interface Transport {
-  /** Resolves once somebody else answers for it. @throws RefusedMail when trying again is of no use; anything else is tried again */
+  /** Resolves once the mail server has accepted the mail. @throws RefusedMail when a retry is useless; after other errors the mail is retried */
   deliver(message: Message, signal: AbortSignal): Promise<void>
   close(): void
 }
 
-/** The mail server will not take it, now or later. */
+/** The mail server refuses the mail permanently. */
 export class RefusedMail extends Error {}
 
 interface Address {
@@ -33,7 +33,7 @@ export interface MimeMessage {
   text: string
   html: string
   headers: Record<string, string>
-  /** Nothing in a mail is a file or an address to be fetched: nodemailer would do both. */
+  /** nodemailer can read files and fetch URLs for a mail. Our mails need neither. */
   disableFileAccess: true
   disableUrlAccess: true
 }
@@ -44,7 +44,7 @@ function readAddress(text: string): Address {
   return { name, address: address.trim() }
 }
 
-/** @returns what makes the message of a message: the same Message-ID and date however often it is tried */
+/** @returns makes the MIME message of a mail; Message-ID and date are the same at every attempt */
 export function createComposer({ server, mail }: Pick<Config, 'server' | 'mail'>): (message: Message) => MimeMessage {
   const { hostname } = new URL(server.publicUrl)
   const from = readAddress(mail.from ?? `no-reply@${hostname}`)
@@ -57,11 +57,11 @@ export function createComposer({ server, mail }: Pick<Config, 'server' | 'mail'>
       messageId: `<${id}@${domain}>`,
       date: writtenAt,
       from,
-      // an object is taken as it is: a text would be parsed, and might be read as two recipients
+      // an object, because nodemailer would parse a string and might read two recipients
       to: { name: '', address: to },
       subject: content.subject,
       ...layOut(content, service),
-      // RFC 3834 §5: no vacation notices in return
+      // RFC 3834 §5: prevents automatic answers such as vacation notices
       headers: { 'Auto-Submitted': 'auto-generated', 'X-Auto-Response-Suppress': 'All' },
       disableFileAccess: true,
       disableUrlAccess: true,

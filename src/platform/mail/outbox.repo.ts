@@ -9,19 +9,19 @@ export const insertMail = (trx: Transaction, mail: Insertable<OutboxTable>) =>
     .onConflict((c) => c.column('key').doNothing())
     .execute()
 
-/** What somebody has taken upon them to send. */
+/** A mail that a process has claimed to send. */
 export interface ClaimedMail {
   id: string
   user_id: string | null
   template: string
   payload_sealed: string
-  /** This one included. */
+  /** Including the current attempt. */
   attempts: number
   created_at: Date
   is_expired: boolean
 }
 
-/** Those whose time has come. For `leaseSeconds` nobody else gets them; a process that dies with them gives them back so. */
+/** Claims due mails. No other process gets them for `leaseSeconds`. After a crash they are due again when the lease expires. */
 export const claimMails = (db: Db, limit: number, leaseSeconds: number): Promise<ClaimedMail[]> =>
   db
     .with('due', (q) =>
@@ -51,11 +51,11 @@ export const claimMails = (db: Db, limit: number, leaseSeconds: number): Promise
     .$narrowType<{ payload_sealed: string }>()
     .execute()
 
-/** Whoever has it now: it was sent. */
+/** Also when another process has claimed the mail meanwhile: it was sent. */
 export const markSent = (db: Db, id: string) =>
   db.updateTable('outbox').set({ sent_at: sql`clock_timestamp()`, payload_sealed: null, last_error: null }).where('id', '=', id).execute()
 
-/** Tried again later, at the latest when it expires; unless somebody else has it by now. */
+/** Schedules the next attempt, at the latest when the mail expires. Does nothing when another process has claimed the mail meanwhile. */
 export const postponeMail = (db: Db, { id, attempts }: ClaimedMail, seconds: number, error: string) =>
   db
     .updateTable('outbox')
@@ -81,7 +81,7 @@ export async function countWaitingMails(db: Db): Promise<number> {
   return n
 }
 
-/** Nothing waits in them any more. @returns how many, at most `limit` */
+/** Deletes mails that no longer wait. @returns their number, at most `limit` */
 export async function deleteOldMails(db: Db, before: Date, limit: number): Promise<number> {
   const old = db.selectFrom('outbox').select('id').where('created_at', '<', before).where('payload_sealed', 'is', null).limit(limit)
   const { numDeletedRows } = await db.deleteFrom('outbox').where('id', 'in', old).executeTakeFirstOrThrow()

@@ -1,6 +1,6 @@
 /**
- * Mails to users, written in the transaction of what they tell and sent afterwards by `sender.ts`: a crash loses none, and none is sent for
- * what was rolled back.
+ * Mails to users. A mail is written in the transaction of the action that it reports, and `sender.ts` sends it afterwards. A crash therefore
+ * loses no mail, and an action that was rolled back sends none.
  */
 import { uuidv7 } from 'uuidv7'
 import { databaseNow, type Transaction } from '../db/database.ts'
@@ -11,9 +11,9 @@ import type { Templates } from './templates.ts'
 export type Mail = { [T in keyof Templates]: { template: T; data: Templates[T] } }[keyof Templates] & {
   to: string
   userId: string | null
-  /** Two mails under one key are one mail. None: this mail is its own. */
+  /** Only one mail with the same key is sent. Default: the mail's own id. */
   key?: string
-  /** Later nobody needs it: the life of its link. */
+  /** After this time the mail is not sent. For a mail with a link: the lifetime of the link. */
   ttlSeconds?: number
 }
 
@@ -21,7 +21,7 @@ export interface Outbox {
   post(trx: Transaction, mail: Mail): Promise<void>
 }
 
-/** What is sealed: it names the person, and may hold a link that opens the account. */
+/** The sealed part: it holds personal data, and possibly a link that gives access to the account. */
 export interface Payload {
   to: string
   data: Record<string, unknown>

@@ -1,4 +1,4 @@
-/** Mails over SMTP: a small pool of connections, TLS unless the mail server is on this machine. */
+/** Sends mails over SMTP, with a small pool of connections and TLS. Without TLS only to a mail server on this machine. */
 import { createTransport } from 'nodemailer'
 import type { Config } from '../config/schema.ts'
 import { type Message, type MimeMessage, RefusedMail, type Transport } from './message.ts'
@@ -19,16 +19,16 @@ export function smtpOptions(url: string, startTls: Config['mail']['startTls']) {
     port: port ? Number(port) : secure ? 465 : 587,
     secure,
     requireTLS: isRequired,
-    // encryption that is optional can be taken away by whoever can forge a certificate: verifying it would only lose mails
+    // an attacker who can forge a certificate can also remove optional encryption: verification would only lose mails
     tls: { minVersion: 'TLSv1.2' as const, rejectUnauthorized: secure || isRequired },
     ...(username ? { auth: { user: decodeURIComponent(username), pass: decodeURIComponent(password) } } : {}),
     pool: true as const,
     maxConnections: CONNECTIONS,
-    maxRequeues: 1, //               default 5: the outbox tries again, and later
-    connectionTimeout: CONNECT_MS, // default two minutes
+    maxRequeues: 1, //               default 5: the outbox tries again, with longer waits
+    connectionTimeout: CONNECT_MS, // default 2 minutes
     greetingTimeout: CONNECT_MS,
     dnsTimeout: CONNECT_MS,
-    socketTimeout: SILENCE_MS, //    default ten minutes
+    socketTimeout: SILENCE_MS, //    default 10 minutes
     logger: false as const,
   }
 }
@@ -39,17 +39,17 @@ interface SmtpError {
   command?: unknown
 }
 
-/** RFC 3207, RFC 4954: a 5xx, and about us, not about the mail. */
+/** RFC 3207, RFC 4954: 5xx codes about our TLS or authentication, not about the mail. */
 const ABOUT_US = new Set([530, 534, 535, 538])
 
-/** Refused for good (RFC 5321 §4.2.1: 5yz), or of a form that this server can never take. 503 is a matter of the session. */
+/** Refused permanently (RFC 5321 §4.2.1: 5yz), or in a form that this server never accepts. 503 is about the SMTP session, not the mail. */
 function isFinal({ code, responseCode }: SmtpError): boolean {
   if (code !== 'EENVELOPE' && code !== 'EMESSAGE') return false
   if (typeof responseCode !== 'number') return true
   return responseCode >= 500 && responseCode !== 503 && !ABOUT_US.has(responseCode)
 }
 
-/** Codes and commands alone: what a server says may repeat the address, or more. */
+/** Only codes and commands: the server's text may repeat the address or other personal data. */
 function wordsOf({ code, responseCode, command }: SmtpError): string {
   const words = [code, responseCode, command].filter((word) => /^[A-Z0-9][A-Z0-9 _-]{0,30}$/.test(String(word ?? '')))
   return words.join(' ') || 'no answer'

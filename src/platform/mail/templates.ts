@@ -1,6 +1,6 @@
-/** What users are written: what each mail needs to be told, and what it says. */
+/** The texts of all mails, and the data that each of them needs. */
 
-/** Where and when something was done to an account. */
+/** Where and when an action on an account happened. */
 export interface NoticeContext {
   /** RFC 3339. */
   at: string
@@ -17,21 +17,21 @@ interface Link {
 export interface Templates {
   verify_email: Link
   reset_password: Link
-  /** Somebody registers with an address that has an account. */
+  /** For a registration with an address that already has an account. */
   already_registered: Record<string, never>
-  /** To the old address. */
+  /** Sent to the old address. */
   email_changed: NoticeContext
   password_changed: NoticeContext
   factor_enabled: NoticeContext
   factor_disabled: NoticeContext
   backup_code_used: NoticeContext & { left: number }
   new_device: NoticeContext
-  /** A refresh token was presented a second time: its session was ended. */
+  /** A refresh token was presented a second time, and its session was ended. */
   refresh_reused: NoticeContext
   api_key_created: NoticeContext & { name: string }
 }
 
-/** A mail before it is text or HTML: both are made of this. */
+/** The content of a mail, from which text and HTML are made. */
 export interface Content {
   subject: string
   blocks: Block[]
@@ -59,7 +59,7 @@ const factsOf = ({ at, ip, device }: NoticeContext, more: [string, string][] = [
 
 const NOT_YOU = 'If this was not you, set a new password at once: it ends every session of your account.'
 
-/** Something was done to the account: what it was, where and when, and what to do if it was somebody else. */
+/** Reports an action on the account: what, when and where, and what to do if the user did not do it. */
 const notice =
   <T extends keyof Templates>(subject: string, sentence: (service: string, data: Templates[T]) => string, advice = NOT_YOU): Template<T> =>
   (data, service) => ({ subject, blocks: [sentence(service, data), factsOf(data as NoticeContext), advice] })
@@ -71,13 +71,13 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
       `This address was given to ${service}. Confirm that it is yours:`,
       { label: 'Confirm the address', url },
       `The link works once, for ${life(minutes)}.`,
-      'If you did not ask for this, do nothing: without you it stays unconfirmed.',
+      'If you did not ask for this, do nothing: the address then stays unconfirmed.',
     ],
   }),
   reset_password: ({ url, minutes }, service) => ({
     subject: 'Set a new password',
     blocks: [
-      `A new password was asked for, for your account at ${service}. Choose it here:`,
+      `A new password was requested for your account at ${service}. Choose it here:`,
       { label: 'Set a new password', url },
       `The link works once, for ${life(minutes)}.`,
       'If you did not ask for this, do nothing: your password stays as it is.',
@@ -86,14 +86,14 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
   already_registered: (_data, service) => ({
     subject: 'You have an account already',
     blocks: [
-      `Somebody gave this address to ${service} for an account. You have one already, so nothing was changed.`,
+      `Someone asked for an account at ${service} with this address. You have an account already, so nothing was changed.`,
       'If it was you: log in, or ask for a new password if you have forgotten yours. If not, there is nothing to do.',
     ],
   }),
   email_changed: notice(
     'Your e-mail address was changed',
     (service) => `Your account at ${service} has a new e-mail address. This one no longer belongs to it.`,
-    `If this was not you, answer those who run the service at once: with the new address somebody can set a new password.`,
+    'If this was not you, contact the operators of the service at once: the owner of the new address can set a new password.',
   ),
   password_changed: notice('Your password was changed', (service) => `The password of your account at ${service} was changed.`),
   factor_enabled: notice(
@@ -115,14 +115,14 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
   ),
   refresh_reused: notice(
     'A session was ended for your safety',
-    (service) => `A key that keeps a device logged in to ${service} was used twice: somebody may have copied it. That session was ended.`,
+    (service) => `A key that keeps a device logged in to ${service} was used twice: someone may have copied it. That session was ended.`,
   ),
-  api_key_created: ({ name, ...occasion }, service) => ({
+  api_key_created: ({ name, ...context }, service) => ({
     subject: 'An API key was made',
     blocks: [
-      `An API key was made for your account at ${service}. Whoever has it can act in your name.`,
-      factsOf(occasion, [['Name', name]]),
-      'If this was not you, set a new password at once, and revoke the key: it outlives the password.',
+      `An API key was made for your account at ${service}. Anyone who has the key can act in your name.`,
+      factsOf(context, [['Name', name]]),
+      'If this was not you, set a new password at once, and revoke the key: it stays valid after a password change.',
     ],
   }),
 }
@@ -130,7 +130,7 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
 /** A template with its data. */
 export type Filled<T extends keyof Templates = keyof Templates> = { [K in T]: { template: K; data: Templates[K] } }[T]
 
-/** @throws for a name that this version does not know: a newer one may have written it */
+/** @throws for an unknown template: a newer version may have written the mail */
 export function contentOf<T extends keyof Templates>({ template, data }: Filled<T>, service: string): Content {
   if (!Object.hasOwn(TEMPLATES, template)) throw new Error(`there is no template ${template}`)
   return TEMPLATES[template](data, service)

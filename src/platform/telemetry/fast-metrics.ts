@@ -1,6 +1,6 @@
 /**
- * Counters and histograms for what every request does: labels are bound once, counting is an addition. prom-client, which hashes the labels at
- * each increment, reads them when Prometheus asks.
+ * Counters and histograms that every request uses. Labels are bound once, so that counting is a single addition. prom-client hashes the labels
+ * at each increment; here it only reads the values when Prometheus scrapes.
  */
 import type { Metric, Registry } from 'prom-client'
 
@@ -9,11 +9,11 @@ export interface FastCounter {
 }
 
 export interface FastHistogram {
-  /** @param value in the series' unit, seconds as a rule */
+  /** @param value in the unit of the metric, usually seconds */
   observe(value: number): void
 }
 
-/** The same labels give the same series. */
+/** Equal labels give the same series. */
 export interface Bindable<S, L extends string = string> {
   bind(labels: Record<L, string>): S
 }
@@ -77,7 +77,7 @@ function createBound<S>(make: () => S) {
   }
 }
 
-/** A registry asks a metric for this much, and nothing else of it. */
+/** Registers an object with the only members that a registry reads. */
 function register(registry: Registry, head: { name: string; help: string; type: string }, read: () => Value[]): void {
   const metric = { ...head, aggregator: 'sum', get: () => ({ ...head, aggregator: 'sum', values: read() }) }
   registry.registerMetric(metric as unknown as Metric)

@@ -4,15 +4,15 @@ import { systemClock } from '../lib/clock.ts'
 
 export type { Logger } from 'pino'
 
-/** Takes whole lines. */
+/** Accepts complete lines only. */
 export interface LogOutput extends DestinationStream {
   write(lines: string): void
   flush(done?: (error?: Error) => void): void
-  /** pino calls it after a fatal line. */
+  /** pino calls it after a line of level fatal. */
   flushSync(): void
 }
 
-/** JSON lines, written asynchronously. Flushed by `flushLogger` before the process ends. */
+/** Writes JSON lines asynchronously. Call `flushLogger` before the process ends. */
 export function createLogger(level: string, output: DestinationStream = createLogOutput()): Logger {
   return pino(
     {
@@ -28,8 +28,8 @@ export function createLogger(level: string, output: DestinationStream = createLo
 export const flushLogger = (logger: Logger): Promise<void> => new Promise((resolve) => logger.flush(() => resolve()))
 
 /**
- * For the line that each request has: as pino would write it, without its walk through an object's keys.
- * @returns takes the level and what stands between the braces after level and time
+ * Writes the access log's lines in pino's format. It is faster than pino, which walks through the keys of an object.
+ * @returns takes the level, and the JSON members that follow level and time
  */
 export function createLineWriter(logger: Logger): (level: 'info' | 'error', fields: string) => void {
   const output = (logger as unknown as Record<symbol, DestinationStream>)[pino.symbols.streamSym]!
@@ -39,7 +39,7 @@ export function createLineWriter(logger: Logger): (level: 'info' | 'error', fiel
   }
 }
 
-/** Many lines fall into one millisecond. */
+/** Keeps the text of the current millisecond, because many lines share it. */
 function createTimestamp(): () => string {
   let at = 0
   let text = ''
@@ -53,17 +53,17 @@ function createTimestamp(): () => string {
   }
 }
 
-/** The types of sonic-boom know strings alone; with `contentMode: 'buffer'` it takes buffers alone. */
+/** With `contentMode: 'buffer'` sonic-boom accepts only buffers, but its types allow only strings. */
 const asContent = (lines: string): string => Buffer.from(lines) as unknown as string
 
 const BATCH_LENGTH = 65_536
 const FLUSH_MS = 100
 
-/** Standard output, many lines at a time: a write, and the thread that does it, costs more than a hundred lines. */
+/** Writes many lines at a time to standard output: one write, with its thread, costs more than a hundred lines. */
 export function createLogOutput(): LogOutput {
   let lines = ''
   let timer: NodeJS.Timeout | null = null
-  // at its own end the destination writes what it holds: by then it must hold this, too
+  // registered before the destination's own exit handler, which writes all lines that the destination holds
   process.on('exit', () => handOver())
   const output = destination({ dest: 1, sync: false, contentMode: 'buffer' })
 
@@ -91,15 +91,15 @@ export function createLogOutput(): LogOutput {
   }
 }
 
-/** What another process writes, line by line: in a pipe of several writers their lines would run into each other. */
+/** Copies another process's output in whole lines: several writers of the same pipe would mix their lines. */
 export function collectLines(from: Readable, output: LogOutput): void {
-  let begun = ''
+  let rest = ''
   from.setEncoding('utf8').on('data', (text: string) => {
     const end = text.lastIndexOf('\n') + 1
-    if (end > 0) output.write(begun + text.slice(0, end))
-    begun = end > 0 ? text.slice(end) : begun + text
+    if (end > 0) output.write(rest + text.slice(0, end))
+    rest = end > 0 ? text.slice(end) : rest + text
   })
   from.on('end', () => {
-    if (begun) output.write(`${begun}\n`)
+    if (rest) output.write(`${rest}\n`)
   })
 }

@@ -44,8 +44,8 @@ export function createMetrics(version: string) {
     new Gauge({ name: prefix + name, help, labelNames, registers, aggregator })
   const histogram = <L extends string>(name: string, help: string, labelNames: readonly L[], buckets = LATENCY) =>
     new Histogram({ name: prefix + name, help, labelNames, buckets, registers })
-  /** Counted on every request: see fast-metrics.ts. */
-  const tally = <L extends string>(name: string, help: string) => fastCounter<L>(registry, prefix + name, help)
+  /** For metrics that every request counts. */
+  const fast = <L extends string>(name: string, help: string) => fastCounter<L>(registry, prefix + name, help)
   const timing = <L extends string>(name: string, help: string, buckets = LATENCY) =>
     fastHistogram<L>(registry, prefix + name, help, buckets)
   const sampled = (name: string, help: string, aggregator: Aggregator = 'sum'): Sampled => {
@@ -99,7 +99,7 @@ export function createMetrics(version: string) {
     registry,
     workers: sampled('workers', 'Processes that serve requests.'),
     workerExits: counter('worker_exits_total', 'Processes that ended and were replaced.'),
-    requests: tally<'method' | 'route' | 'status'>('http_requests_total', 'Requests answered.'),
+    requests: fast<'method' | 'route' | 'status'>('http_requests_total', 'Requests answered.'),
     requestSeconds: timing<'route' | 'method'>('http_request_duration_seconds', 'From the request line to the end of the response.'),
     overheadSeconds: timing<'route'>(
       'gateway_overhead_seconds',
@@ -130,9 +130,9 @@ export function createMetrics(version: string) {
     outboxWaiting: gauge('outbox_waiting', 'Mails that wait to be sent.', [], 'max'),
     auditUnsealed: gauge('audit_unsealed_rows', 'Audit rows that are not in a sealed batch yet.', [], 'max'),
     auditLastSealed: gauge('audit_last_sealed_timestamp_seconds', 'When the audit log was last sealed.', [], 'max'),
-    apiKeyCache: tally<'result'>('api_key_cache_total', 'Look-ups in the cache of API keys.'),
-    limitDecisions: tally<'policy' | 'decision' | 'tier'>('limit_decisions_total', 'Decisions of rate limits.'),
-    tokenCache: tally<'result'>('token_cache_total', 'Look-ups in the token cache.'),
+    apiKeyCache: fast<'result'>('api_key_cache_total', 'Look-ups in the cache of API keys.'),
+    limitDecisions: fast<'policy' | 'decision' | 'tier'>('limit_decisions_total', 'Decisions of rate limits.'),
+    tokenCache: fast<'result'>('token_cache_total', 'Look-ups in the token cache.'),
     argon2InFlight: sampled('argon2_in_flight', 'Password hashes being computed.'),
     argon2Queued: sampled('argon2_queued', 'Requests that wait for a password hash.'),
     argon2Rejected: counter('argon2_rejected_total', 'Requests refused because the queue was full.'),

@@ -1,7 +1,7 @@
-/** Secrets at rest: sealing, MACs and derived bytes under PORTCULLIS_SECRET_KEY, each purpose with a subkey of its own. */
+/** Seals secrets at rest, makes MACs and derives bytes under PORTCULLIS_SECRET_KEY. Each purpose has its own subkey. */
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto'
 
-/** Where a secret lives. It is authenticated with it: a value moved to another row does not open. */
+/** Where a secret is stored. The location is authenticated: a value that was moved to another row does not open. */
 export interface SecretLocation {
   table: string
   row: string
@@ -9,27 +9,27 @@ export interface SecretLocation {
   owner: string
 }
 
-/** Sealed under no key that we have, or changed. */
+/** The secret was sealed under an unknown key, or was changed. */
 export class UnreadableSecret extends Error {}
 
-/** The secret key is not the one that this database was set up with. Nothing is minted, nothing starts. */
+/** The database was set up with another secret key. The gateway does not start. */
 export class WrongSecretKey extends Error {}
 
 export interface Secrets {
-  /** Names the current key; tells nothing about it. */
+  /** Identifies the current key and reveals nothing about it. */
   keyId: string
   /** `v1.<key id>.<iv>.<ciphertext + tag>`, AES-256-GCM. */
   seal(location: SecretLocation, plaintext: Uint8Array): string
   /** @throws UnreadableSecret */
   open(location: SecretLocation, sealed: string): Buffer
-  /** Sealed under the previous key: to be sealed again. */
+  /** Whether it was sealed under the previous key and must be sealed again. */
   isStale(sealed: string): boolean
   /** `<key id>.<HMAC-SHA-256>`. */
   mac(purpose: string, data: string): string
   verifyMac(purpose: string, data: string, mac: string): boolean
-  /** Made under a key that we have: if it does not verify, it is forged. */
+  /** Whether the MAC names one of our keys. A MAC under our key that does not verify is forged. */
   knows(mac: string): boolean
-  /** 32 bytes that only this key makes from `data`. @param keyId the key it was made with first. */
+  /** Derives 32 bytes from `data`. @param keyId the key of the first derivation; default: the current key */
   derive(purpose: string, data: Uint8Array, keyId?: string): Buffer
 }
 
@@ -38,7 +38,7 @@ interface KeySet {
   subkey(purpose: string): Buffer
 }
 
-/** @param previous still opens and verifies, never seals. */
+/** @param previous opens and verifies, but never seals */
 export function createSecrets(current: Buffer, previous: Buffer | null = null): Secrets {
   const now = keySet(current)
   const keys = new Map([previous && keySet(previous), now].filter((k) => k !== null).map((k) => [k.id, k]))
@@ -58,7 +58,7 @@ export function createSecrets(current: Buffer, previous: Buffer | null = null): 
     },
     open(location, sealed) {
       const [version, id, iv = '', text = ''] = sealed.split('.')
-      if (version !== 'v1') throw new UnreadableSecret('unknown form of sealed secret')
+      if (version !== 'v1') throw new UnreadableSecret('a sealed secret has an unknown format')
       const body = Buffer.from(text, 'base64url')
       try {
         const decipher = createDecipheriv(

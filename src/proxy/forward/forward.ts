@@ -37,9 +37,9 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
     const { route } = exchange
     const length = declaredLength(request)
     if (length !== null && length > route.maxBodyBytes) throw tooLarge(length)
-    const entering = upstreams.enter(route, answer.response)
-    if (entering instanceof Promise) entering.then((slot) => send(request, exchange, answer, slot), answer.fail)
-    else send(request, exchange, answer, entering)
+    const slot = upstreams.enter(route, answer.response)
+    if (slot instanceof Promise) slot.then((acquired) => send(request, exchange, answer, acquired), answer.fail)
+    else send(request, exchange, answer, slot)
   }
 
   /** Uses a slot of an upstream and always releases it. */

@@ -137,7 +137,7 @@ function isMailServer(text: string): boolean {
   }
 }
 
-/** Fields that a route may not set or remove: those of the connection, and those that the gateway vouches for. */
+/** Fields that a route may not set or remove: fields of the connection, and fields that the gateway vouches for. */
 function checkHeaderEdits({ headers, routes }: Config, problems: Finding[]): void {
   const { unverifiedEmail: _, ...identity } = headers.identity
   const vouched = new Set(Object.values(identity).map((name) => foldName(name.toLowerCase())))

@@ -23,8 +23,8 @@ describe.each(['embedded', 'postgres'] as const)('a deleted account on %s', (sto
   beforeAll(async () => {
     // nothing is delivered, so that the mails wait in the database
     const transport = {
-      deliver: async (letter: { to: string }) => {
-        throw new Error(`550 no mailbox ${letter.to}`)
+      deliver: async (message: { to: string }) => {
+        throw new Error(`550 no mailbox ${message.to}`)
       },
       close() {},
     }

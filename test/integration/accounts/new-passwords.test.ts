@@ -22,12 +22,12 @@ const change = ({ token, password }: TestUser, new_password: string, current_pas
   call(gateway, '/auth/password/change', { token, body: { current_password, new_password } })
 const names = () => ({ username: `marigold${people++}`, email: `marigold${people++}@mail.test` })
 
-interface Place {
+interface PasswordField {
   field: string
   /** Sets it for somebody whose username is `username`. */
   set(password: string, user: TestUser): Promise<Pick<Answer, 'status' | 'body'>>
 }
-const PLACES: Record<string, Place> = {
+const PASSWORD_FIELDS: Record<string, PasswordField> = {
   'POST /auth/register': {
     field: 'password',
     set: (password) => call(gateway, '/auth/register', { body: { ...names(), password } }),
@@ -71,11 +71,11 @@ it('the places below are all endpoints that take a password', async () => {
       })
       .map(([method]) => `${method.toUpperCase()} ${path}`),
   )
-  expect(takers.sort()).toEqual([...NOT_NEW, ...Object.keys(PLACES).filter((place) => place.startsWith('POST'))].sort())
+  expect(takers.sort()).toEqual([...NOT_NEW, ...Object.keys(PASSWORD_FIELDS).filter((place) => place.startsWith('POST'))].sort())
 })
 
-describe.each(Object.keys(PLACES))('%s', (place) => {
-  const { field, set } = PLACES[place]!
+describe.each(Object.keys(PASSWORD_FIELDS))('%s', (place) => {
+  const { field, set } = PASSWORD_FIELDS[place]!
 
   it.each([
     ['is short', 'tulips', 'must be at least 12 characters long'],

@@ -206,7 +206,7 @@ it('a gateway that stops finishes the mails that were asked for', async () => {
   await Promise.all(users.map(({ email }) => forgot(gateway, email)))
   await gateway.close()
   const again = await startGateway({ databaseUrl: gateway.databaseUrl, secretKey: gateway.secretKey })
-  const mails = { app: again.app, letters: [...gateway.letters, ...again.letters] }
+  const mails = { app: again.app, messages: [...gateway.messages, ...again.messages] }
   for (const { email } of users) expect(await resetMails(mails, email)).toHaveLength(1)
   await again.close()
 })

@@ -39,7 +39,7 @@ describe.each(['embedded', 'postgres'] as const)('cleanup of the audit log on %s
     expect(await numbers()).toEqual([3, 4, 5])
     for (const head of heads.slice(1)) expect(await verify(gateway, { head })).toMatchObject({ faults: [], removedThrough: 2 })
     expect((await verify(gateway, { head: heads[0]! })).faults).toEqual([
-      'head not found: batch 1 was removed, being old: use a newer head',
+      'head not found: batch 1 was removed by retention: use a newer head',
     ])
     expect(await metric(gateway, 'portcullis_cleanup_deleted_total', { kind: 'audit_rows' })).toBe(2)
 
@@ -111,7 +111,7 @@ describe('after a lawful removal', () => {
     await sql(
       'INSERT INTO audit_batches SELECT 2, previous, sealed_at, size, root, is_adopted, removed_through, head, mac FROM audit_batches WHERE number = 3',
     )
-    expect((await verify(gateway, { head })).faults).toContain('inserted batch: 2: the first one that was kept is 3')
+    expect((await verify(gateway, { head })).faults).toContain('inserted batch: 2: the first batch kept is 3')
   })
 })
 

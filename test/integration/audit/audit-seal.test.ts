@@ -255,7 +255,7 @@ describe('a changed secret key', () => {
     // nobody holds the first key any more, and what it vouched for is held by the chain
     await rows(twice, `UPDATE audit_log SET outcome = 'nothing' WHERE batch = 1`)
     expect((await verify(twice)).faults).toEqual([
-      expect.stringMatching(/^changed row: in batch 1, .* which one cannot be told, 1 are of another/),
+      expect.stringMatching(/^changed row: in batch 1, .* which row is unknown, because 1 have a MAC under another/),
     ])
     await twice.close()
   })

@@ -321,7 +321,12 @@ describe('beside a running gateway', () => {
         'short\n',
         /password: must be at least 12/,
       ],
-      ['no password where one was promised', ['--username', 'x-y-z', '--email', 'x@example.com', '--password-stdin'], '', /nothing came/],
+      [
+        'no password where one was promised',
+        ['--username', 'x-y-z', '--email', 'x@example.com', '--password-stdin'],
+        '',
+        /standard input is empty/,
+      ],
       [
         'a role that the configuration does not name',
         ['--username', 'x-y-z', '--email', 'x@example.com', '--role', 'ops'],

@@ -28,7 +28,7 @@ const introduced = (running: Running) =>
   until(
     () => {
       if (running.child.exitCode !== null) throw new Error(running.output())
-      return running.output().includes('Ctrl-C stops it') && running.output()
+      return running.output().includes('Ctrl-C stops the demo') && running.output()
     },
     'the introduction',
     60_000,
@@ -67,7 +67,7 @@ describe('the introduction', () => {
   })
 
   it('names the folder that holds everything', () => {
-    expect(introduction.trimEnd().split('\n').at(-1)).toContain(`Everything it keeps is in ${join(dir, 'data')}`)
+    expect(introduction.trimEnd().split('\n').at(-1)).toContain(`All its data is in ${join(dir, 'data')}`)
   })
 
   it('has curl lines that do what it says, from the catalog to a token that is dead after logout', async () => {

@@ -251,8 +251,8 @@ describe('several senders', () => {
       wasSent = resolve
     })
     const dying = anotherSender(gateway, {
-      async deliver(letter, signal) {
-        await smtp.deliver(letter, signal)
+      async deliver(message, signal) {
+        await smtp.deliver(message, signal)
         wasSent()
         return new Promise(() => {})
       },
@@ -310,7 +310,7 @@ it('a server that never answers keeps nobody from stopping, and the mail waits f
   await gateway.close()
   gateway = await startGateway({ databaseUrl, secretKey })
   await makeDue(gateway)
-  await until(() => gateway.letters.length === 1, 'the mail')
+  await until(() => gateway.messages.length === 1, 'the mail')
 })
 
 describe('TLS and credentials', () => {

@@ -8,19 +8,19 @@ import { configWith } from '../../support/config.ts'
 
 const HOSTILE = `<script>alert("1")</script>&'\r\nBcc: eve@example.com\u2028x`
 const url = 'https://api.example.com/auth/password/reset#token=abc'
-const occasion = { at: '2026-11-21T13:40:56.735Z', ip: HOSTILE, device: HOSTILE }
+const context = { at: '2026-11-21T13:40:56.735Z', ip: HOSTILE, device: HOSTILE }
 const DATA: Templates = {
   verify_email: { url, minutes: 1440 },
   reset_password: { url, minutes: 30 },
   already_registered: {},
-  email_changed: occasion,
-  password_changed: occasion,
-  factor_enabled: occasion,
-  factor_disabled: occasion,
-  backup_code_used: { ...occasion, left: 1 },
-  new_device: occasion,
-  refresh_reused: occasion,
-  api_key_created: { ...occasion, name: HOSTILE },
+  email_changed: context,
+  password_changed: context,
+  factor_enabled: context,
+  factor_disabled: context,
+  backup_code_used: { ...context, left: 1 },
+  new_device: context,
+  refresh_reused: context,
+  api_key_created: { ...context, name: HOSTILE },
 }
 const NAMES = Object.keys(DATA) as (keyof Templates)[]
 const made = <T extends keyof Templates>(template: T, data: Templates[T] = DATA[template]) =>
@@ -38,7 +38,7 @@ describe('a mail', () => {
   it('with a link reads so, in text', () => {
     expect(made('reset_password').text).toBe(`Set a new password
 
-A new password was asked for, for your account at Example. Choose it here:
+A new password was requested for your account at Example. Choose it here:
 
 https://api.example.com/auth/password/reset#token=abc
 
@@ -55,14 +55,14 @@ This mail was sent by Example and needs no answer.
     const { text } = made('api_key_created', { at: '2026-11-21T13:40:56.735Z', ip: '192.0.2.7', device: 'Firefox on Linux', name: 'CI' })
     expect(text).toBe(`An API key was made
 
-An API key was made for your account at Example. Whoever has it can act in your name.
+An API key was made for your account at Example. Anyone who has the key can act in your name.
 
   Name: CI
   When: 21 November 2026 at 13:40 UTC
   Device: Firefox on Linux
   Address: 192.0.2.7
 
-If this was not you, set a new password at once, and revoke the key: it outlives the password.
+If this was not you, set a new password at once, and revoke the key: it stays valid after a password change.
 
 -- 
 This mail was sent by Example and needs no answer.
@@ -93,7 +93,7 @@ This mail was sent by Example and needs no answer.
   })
 
   it('leaves out what is not known', () => {
-    const { text } = made('new_device', { at: occasion.at, ip: null, device: null })
+    const { text } = made('new_device', { at: context.at, ip: null, device: null })
     expect(text).not.toMatch(/Device:|Address:|null/)
   })
 
@@ -102,23 +102,23 @@ This mail was sent by Example and needs no answer.
     [1, 'one is left'],
     [7, '7 are left'],
   ])('of a backup code says that %i remain', (left, said) => {
-    expect(made('backup_code_used', { ...occasion, left }).text).toContain(said)
+    expect(made('backup_code_used', { ...context, left }).text).toContain(said)
   })
 
   it('of a template that this version does not know is not made', () => {
-    expect(() => contentOf({ template: 'toString' as 'new_device', data: occasion }, 'Example')).toThrow('there is no template toString')
+    expect(() => contentOf({ template: 'toString' as 'new_device', data: context }, 'Example')).toThrow('there is no template toString')
   })
 })
 
 describe('the message of a mail', () => {
-  const message = (to: string): Message => ({ id: 'id-1', to, template: 'new_device', data: occasion, writtenAt: new Date(occasion.at) })
+  const message = (to: string): Message => ({ id: 'id-1', to, template: 'new_device', data: context, writtenAt: new Date(context.at) })
   const compose = (mail: object, to = 'ann@example.com') =>
     createComposer(configWith({ server: { publicUrl: 'https://api.example.com:8443' }, mail }))(message(to))
 
   it('has the same Message-ID and date however often it is made', () => {
     const [first, second] = [compose({}), compose({})]
     expect(first).toEqual(second)
-    expect(first).toMatchObject({ messageId: '<id-1@api.example.com>', date: new Date(occasion.at) })
+    expect(first).toMatchObject({ messageId: '<id-1@api.example.com>', date: new Date(context.at) })
   })
 
   it.each([

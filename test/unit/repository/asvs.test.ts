@@ -1,4 +1,4 @@
-/** docs/asvs.md is whole, and what it refers to is there. */
+/** docs/asvs.md is complete, and everything that it refers to exists. */
 import { existsSync, readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
 import { configWith } from '../../support/config.ts'
@@ -6,7 +6,7 @@ import { configWith } from '../../support/config.ts'
 const read = (path: string) => readFileSync(new URL(`../../../${path}`, import.meta.url), 'utf8')
 const page = read('docs/asvs.md')
 
-/** OWASP ASVS 5.0.0: chapters V6 to V10 as far as they may concern a gateway with accounts, by level. */
+/** OWASP ASVS 5.0.0: the requirements of chapters V6 to V10 that can apply to a gateway with accounts, by level. */
 const APPLICABLE = {
   1: `6.1.1 6.2.1 6.2.2 6.2.3 6.2.4 6.2.5 6.2.8 6.3.1 6.3.2 6.4.1 6.4.2 7.2.1 7.2.2 7.2.3 7.2.4 7.4.1 7.4.2
       8.1.1 8.2.1 8.2.2 8.3.1 9.1.1 9.1.2 9.1.3 9.2.1 10.4.1 10.4.2 10.4.3 10.4.4 10.4.5`,
@@ -21,31 +21,31 @@ const rows = [...page.matchAll(/^\| (V\d\S*) \| (\S+) \| ([^|]+) \| \*\*([^*|]+)
 )
 const counted = (verdict: string) => rows.filter((row) => row.verdict === verdict).length
 
-it('every applicable row is there once, at its level, and no other', () => {
+it('it has every applicable requirement once, at its level, and no other', () => {
   const expected = Object.entries(APPLICABLE).flatMap(([level, ids]) => ids.split(/\s+/).map((id) => `V${id} ${level}`))
   expect(rows.map(({ id, level }) => `${id} ${level}`).sort()).toEqual(expected.sort())
   expect(page.match(/^\| V\d/gm)).toHaveLength(expected.length)
 })
 
-it('the verdicts are three, and counted right', () => {
+it('there are three verdicts, and their counts are right', () => {
   const counts = ['met', 'not met', 'not ours'].map(counted)
   expect(counts.reduce((sum, n) => sum + n)).toBe(rows.length)
   expect(page).toContain(`| met | not met | not ours |\n|---|---|---|\n| ${counts.join(' | ')} |\n`)
 })
 
-it('every test that is named is there', () => {
+it('every named test exists', () => {
   for (const { id, text } of rows) {
     let path = ''
     for (const [, file, name] of text.matchAll(/(?:`(test\/[a-z/-]+\.test\.ts)`|and|,) › "([^"]+)"/g)) {
       path = file ?? path
       expect(read(path), `${id}: ${path} › ${name}`).toContain(name)
     }
-    // nothing that looks like one was passed over
+    // the pattern above has found every reference to a test
     expect(text.match(/›/g)?.length ?? 0, id).toBe([...text.matchAll(/(?:test\.ts`|and|,) › "/g)].length)
   }
 })
 
-it('whatever is met is shown by a test, a file or a section', () => {
+it('every requirement that is met names a test, a file or a section', () => {
   const anchors = [...page.matchAll(/^#+ (.+)$/gm)].map(([, title]) => title!.toLowerCase().replaceAll(' ', '-'))
   for (const { id, verdict, text } of rows.filter((row) => row.verdict === 'met')) {
     const files = [...text.matchAll(/`(src\/[^`]+)`/g)].map(([, file]) => file!)
@@ -56,20 +56,20 @@ it('whatever is met is shown by a test, a file or a section', () => {
   }
 })
 
-it('the defaults that it tells are those of the configuration, and so are the settings that it names', () => {
+it('its defaults and settings agree with the configuration', () => {
   const config = configWith({})
   const at = (path: string) => path.split('.').reduce<any>((part, name) => part?.[name], config)
-  const told = [...page.matchAll(/^\| `([a-z.A-Z]+)` \| (\d+)(?: in (\d+) s)? \|/gm)]
-  for (const [, path, value, windowSeconds] of told)
+  const defaults = [...page.matchAll(/^\| `([a-z.A-Z]+)` \| (\d+)(?: in (\d+) s)? \|/gm)]
+  for (const [, path, value, windowSeconds] of defaults)
     expect(at(path!), path).toEqual(windowSeconds ? { limit: Number(value), windowSeconds: Number(windowSeconds) } : Number(value))
-  expect(told.filter(([, path]) => path!.startsWith('limits')).map(([, path]) => path!.split('.')[2])).toEqual(
+  expect(defaults.filter(([, path]) => path!.startsWith('limits')).map(([, path]) => path!.split('.')[2])).toEqual(
     expect.arrayContaining(Object.keys(config.limits.credentials)),
   )
   const reference = read('docs/configuration.md')
   for (const [, path] of page.matchAll(/`((?:auth|tokens|limits|server)\.[a-zA-Z.]+)/g)) expect(reference, path).toContain(path)
 })
 
-it('the list of common passwords is as long, and as short, as it says', () => {
+it('its counts of common passwords are right', () => {
   const { minLength } = configWith({}).auth.password
   const lines = read('src/identity/credentials/common-passwords.txt').split('\n')
   const entries = lines.filter((line) => line !== '' && !line.startsWith('# '))

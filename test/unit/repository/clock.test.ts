@@ -1,4 +1,4 @@
-/** One clock: the time is read in one file, so that a test can move it wherever something is decided by it. */
+/** Only one file reads the time, so that tests can move it for every decision that depends on it. */
 import { readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
 import { readImports } from '../../support/imports.ts'
@@ -23,7 +23,7 @@ it.each([
   expect(READING.test(text)).toBe(isReading)
 })
 
-it('the time is read in one file', async () => {
+it('only one file reads the time', async () => {
   const files = [...new Set((await readImports()).map(({ from }) => from)), CLOCK]
   const readings = files.flatMap((file) => {
     const lines = readFileSync(new URL(`../../../${file}`, import.meta.url), 'utf8').split('\n')

@@ -1,4 +1,4 @@
-/** The house of docs/architecture.md, held by reading the imports: five storeys, and no arrow between them or their folders that points up. */
+/** The layers of docs/architecture.md: imports go only downward, between the five layers and between their folders. */
 import { expect, it } from 'vitest'
 import { circlesOf, folderGraph, readImports, readSources, STOREYS, storeyOf } from '../../support/imports.ts'
 
@@ -10,12 +10,12 @@ it('reads the imports', () => {
   expect(imports.map(show)).toContain('src/proxy/pipeline.ts → src/proxy/routing/match-route.ts')
 })
 
-it('every file stands in a storey', () => {
+it('every file belongs to a layer', () => {
   const files = new Set(imports.map(({ from }) => from))
   expect([...files].filter((file) => storeyOf(file) === null)).toEqual([])
 })
 
-it('no file imports from a higher storey', () => {
+it('no file imports from a higher layer', () => {
   const rank = (file: string) => STOREYS.indexOf(storeyOf(file)!)
   expect(imports.filter(({ from, to }) => storeyOf(to) && rank(to) < rank(from)).map(show)).toEqual([])
 })
@@ -45,7 +45,7 @@ it.each<[string, RegExp, RegExp]>([
   expect(found.filter(({ from }) => !where.test(from)).map(show)).toEqual([])
 })
 
-/** The rule behind both: what is revoked is announced after the commit, before the answer. */
+/** Both hold the same rule: a revocation is announced after the commit and before the answer. */
 it.each<[string, RegExp, string[]]>([
   ['only the account transaction announces a revocation', /\bannounce\b/, ['sessions/account-transaction.ts', 'sessions/revocations.ts']],
   [
