@@ -182,12 +182,16 @@ function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending
     abort(new Error(`the stream was ended: ${reason}`))
   }
 
-  // also called after every complete response
-  exchange.onClosed = () => {
+  /** Also called after every complete response. */
+  function clientLeft(): void {
     if (isOver) return
     over(done, 'client')
     abort(new Error('the client left'))
   }
+
+  // a function that has a name: V8 allocates a function literal that is assigned to a property in the old generation, and through it every
+  // request would live until the next full collection
+  exchange.onClosed = clientLeft
   // an upstream may wait for the whole body before it answers
   if (body) body.stream.once('end', watchdog.expectHeaders)
   else watchdog.expectHeaders()
