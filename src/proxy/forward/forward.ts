@@ -14,9 +14,9 @@ import { isOutage, isTimeout, neverConnected, toProblem } from '../upstream/upst
 import type { UpstreamSlot, Upstreams } from '../upstream/upstreams.ts'
 import { type Body, countBody, declaredLength } from './body.ts'
 import type { HeaderRules } from './headers.ts'
-import { type Answer, createResponseRelay } from './response-relay.ts'
+import { type Answer, beginResponse, breakOff, createResponseRelay, finishResponse, finishStream, writeChunk } from './response-relay.ts'
 import type { StreamEnd } from './streams.ts'
-import { createWatchdog } from './watchdog.ts'
+import { clientReads, clientStalls, endWatchdog, expectHeaders, headersCame, startWatchdog } from './watchdog.ts'
 
 export interface ForwardDeps {
   upstreams: Upstreams
@@ -139,7 +139,7 @@ function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending
   const { route, target } = exchange
   const { response } = answer
   const relay = createResponseRelay(request, route, answer)
-  const watchdog = createWatchdog(route.timeouts, giveUp)
+  const watchdog = startWatchdog(route.timeouts, giveUp)
   /** Set to undici's function once it has a connection. */
   let abort = (_cause: Error): void => {}
   let isOver = false
@@ -148,19 +148,19 @@ function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending
   function over(settle: () => void, reason: StreamEnd): void {
     if (isOver) return
     isOver = true
-    watchdog.end()
-    relay.close(reason)
+    endWatchdog(watchdog)
+    relay.closeStream?.(reason)
     settle()
   }
   function finish(): void {
-    relay.finish()
+    finishResponse(relay)
     done()
   }
   function fail(error: unknown, reason: StreamEnd = 'upstream'): void {
     over(() => {
-      if (!relay.hasBegun()) return done(error)
+      if (!relay.hasBegun) return done(error)
       exchange.error = toProblem(error)
-      relay.breakOff()
+      breakOff(relay)
       done()
     }, reason)
   }
@@ -171,12 +171,12 @@ function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending
   }
   function giveUp(cause: string): void {
     // while the client is still sending, the upstream is not at fault
-    const isClients = !relay.hasBegun() && body !== null && !request.complete && !body.isHeldUp()
+    const isClients = !relay.hasBegun && body !== null && !request.complete && !body.isHeldUp()
     refuse(problem(isClients ? 'request_timeout' : 'upstream_timeout', { cause }), 'idle')
   }
   function endStream(reason: StreamEnd): void {
     over(() => {
-      relay.finishStream()
+      finishStream(relay)
       done()
     }, reason)
     abort(new Error(`the stream was ended: ${reason}`))
@@ -193,8 +193,8 @@ function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending
   // request would live until the next full collection
   exchange.onClosed = clientLeft
   // an upstream may wait for the whole body before it answers
-  if (body) body.stream.once('end', watchdog.expectHeaders)
-  else watchdog.expectHeaders()
+  if (body) body.stream.once('end', () => expectHeaders(watchdog))
+  else expectHeaders(watchdog)
 
   upstream.pool().dispatch(
     {
@@ -220,20 +220,20 @@ function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending
         if ((status >= 100 && status < 200) || isOver) return true
         if (status < 100) refuse(problem('upstream_invalid', { cause: 'a malformed status line' }))
         else begin(status, raw, statusText)
-        resume = () => {
-          watchdog.clientReads()
-          resumeAnswer()
-        }
+        resume = resumeAnswer
         return true
       },
       onData(chunk: Buffer) {
-        if (isOver || relay.write(chunk)) return true
-        response.once('drain', resume)
-        watchdog.clientStalls()
+        if (isOver || writeChunk(relay, chunk)) return true
+        response.once('drain', () => {
+          clientReads(watchdog)
+          resume()
+        })
+        clientStalls(watchdog)
         return false
       },
       onComplete() {
-        if (!relay.isDelimited() && isBeingReset()) fail(new Error('the connection was reset'))
+        if (!relay.isDelimited && isBeingReset()) fail(new Error('the connection was reset'))
         else over(finish, 'upstream')
       },
       onError(error: Error) {
@@ -243,10 +243,10 @@ function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending
   }
 
   function begin(status: number, raw: Buffer[], statusText: string): void {
-    watchdog.headersCame()
+    headersCame(watchdog)
     report(!route.breaker.statuses.has(status))
     try {
-      if (!relay.begin(status, raw, statusText, endStream)) over(finish, 'upstream')
+      if (!beginResponse(relay, status, raw, statusText, endStream)) over(finish, 'upstream')
     } catch (error) {
       refuse(error as Error)
     }

@@ -22,84 +22,92 @@ export interface Answer {
   openStream(end: (reason: StreamEnd) => void): (reason: StreamEnd) => void
 }
 
+/** Plain data and functions: each request has a relay, and one object costs less than an object of closures. */
 export interface ResponseRelay {
+  readonly request: IncomingMessage
+  readonly route: Route
+  readonly answer: Answer
   /** Bytes were written to the client, or will be: a Problem can no longer be the response. */
-  hasBegun(): boolean
-  /**
-   * Writes the header section. @param endStream called when an event stream must not go on
-   * @returns false when no body follows. @throws Problem when the answer cannot be passed on
-   */
-  begin(status: number, raw: Buffer[], statusText: string, endStream: (reason: StreamEnd) => void): boolean
-  /** @returns false when the client must read before more is written */
-  write(chunk: Buffer): boolean
+  hasBegun: boolean
+  /** Of the body in bytes; null where the upstream does not declare it. */
+  length: number | null
+  /** A complete short body, which is sent together with the headers. */
+  small: Buffer | null
+  isEventStream: boolean
   /** The body ends by a length or a last chunk, not by the end of the upstream's connection. */
-  isDelimited(): boolean
-  /** The upstream has sent everything. The listener bounds how long the client may take to read it. */
-  finish(): void
-  /** Ends an event stream as if the upstream had ended it: the client reconnects and is authenticated again. */
-  finishStream(): void
-  breakOff(): void
-  /** Nothing more is relayed: an event stream gives back its slot. */
-  close(reason: StreamEnd): void
+  isDelimited: boolean
+  /** Gives back the slot of an endless response. */
+  closeStream: ((reason: StreamEnd) => void) | null
 }
 
-export function createResponseRelay(request: IncomingMessage, route: Route, answer: Answer): ResponseRelay {
+export const createResponseRelay = (request: IncomingMessage, route: Route, answer: Answer): ResponseRelay => ({
+  request,
+  route,
+  answer,
+  hasBegun: false,
+  length: null,
+  small: null,
+  isEventStream: false,
+  isDelimited: true,
+  closeStream: null,
+})
+
+/**
+ * Writes the header section. @param endStream called when an event stream must not go on
+ * @returns false when no body follows. @throws Problem when the response cannot be relayed
+ */
+export function beginResponse(
+  relay: ResponseRelay,
+  status: number,
+  raw: Buffer[],
+  statusText: string,
+  endStream: (reason: StreamEnd) => void,
+): boolean {
+  const { route, answer } = relay
   const { response } = answer
-  let hasBegun = false
-  let length: number | null = null
-  let small: Buffer | null = null
-  let isEventStream = false
-  let isDelimited = true
-  let closeStream: ((reason: StreamEnd) => void) | null = null
+  const { fields, coding, contentType, length } = readResponse(raw, answer.ownFields(), route.responseHeaders)
+  if (coding !== '' && coding.trimEnd() !== 'chunked')
+    throw problem('upstream_invalid', { cause: `the transfer coding ${coding}, which the request did not ask for` })
+  rewriteLocations(fields, route)
+  relay.length = length
+  // RFC 9110 §8.6
+  if (status === 204) removeField(fields, 'content-length')
+  relay.isDelimited = coding !== '' || length !== null
+  relay.isEventStream = EVENTS.test(contentType)
+  if (relay.isEventStream || ENDLESS.test(contentType)) relay.closeStream = answer.openStream(endStream)
+  relay.hasBegun = true
+  answer.begin()
+  response.writeHead(status, PLAIN_REASON.test(statusText) ? statusText : '', fields)
+  // RFC 9110 §8.6: these may declare the length of a body that does not follow
+  if (status === 304 || status === 204) return false
+  // the first byte of an event stream may take long; its headers must not wait for it
+  if (length === null) response.write(NOTHING)
+  return true
+}
 
-  function begin(status: number, raw: Buffer[], statusText: string, endStream: (reason: StreamEnd) => void): boolean {
-    const { fields, coding, contentType, ...head } = readResponse(raw, answer.ownFields(), route.responseHeaders)
-    if (coding !== '' && coding.trimEnd() !== 'chunked')
-      throw problem('upstream_invalid', { cause: `the transfer coding ${coding}, which the request did not ask for` })
-    rewriteLocations(fields, route)
-    length = head.length
-    // RFC 9110 §8.6
-    if (status === 204) removeField(fields, 'content-length')
-    isDelimited = coding !== '' || length !== null
-    isEventStream = EVENTS.test(contentType)
-    if (isEventStream || ENDLESS.test(contentType)) closeStream = answer.openStream(endStream)
-    hasBegun = true
-    answer.begin()
-    response.writeHead(status, PLAIN_REASON.test(statusText) ? statusText : '', fields)
-    // RFC 9110 §8.6: these may declare the length of a body that does not follow
-    if (status === 304 || status === 204) return false
-    // the first byte of an event stream may take long; its headers must not wait for it
-    if (length === null) response.write(NOTHING)
-    return true
-  }
+/** @returns false when the client must read before more is written */
+export function writeChunk(relay: ResponseRelay, chunk: Buffer): boolean {
+  if (chunk.length !== relay.length || relay.length > SMALL_BYTES) return relay.answer.response.write(chunk)
+  relay.small = chunk
+  return true
+}
 
-  function finish(): void {
-    if (small) response.end(small.toString('latin1'), 'latin1')
-    else response.end()
-  }
+/** The upstream has sent everything. The listener bounds how long the client may take to read it. */
+export function finishResponse({ small, answer: { response } }: ResponseRelay): void {
+  if (small) response.end(small.toString('latin1'), 'latin1')
+  else response.end()
+}
 
-  return {
-    hasBegun: () => hasBegun,
-    begin,
-    write(chunk) {
-      if (chunk.length !== length || length > SMALL_BYTES) return response.write(chunk)
-      small = chunk
-      return true
-    },
-    isDelimited: () => isDelimited,
-    finish,
-    finishStream() {
-      if (isEventStream && length === null) finish()
-      else response.destroy()
-    },
-    breakOff() {
-      const { httpVersion, socket } = request
-      // HTTP/1.0 without a length treats the end of the connection as success: so the connection is reset
-      if (httpVersion === '1.0' && length === null && !(socket as TLSSocket).encrypted) socket.resetAndDestroy()
-      else response.destroy()
-    },
-    close: (reason) => closeStream?.(reason),
-  }
+/** Ends an event stream as if the upstream had ended it: the client reconnects and is authenticated again. */
+export function finishStream(relay: ResponseRelay): void {
+  if (relay.isEventStream && relay.length === null) finishResponse(relay)
+  else relay.answer.response.destroy()
+}
+
+export function breakOff({ request: { httpVersion, socket }, length, answer: { response } }: ResponseRelay): void {
+  // HTTP/1.0 without a length treats the end of the connection as success: so the connection is reset
+  if (httpVersion === '1.0' && length === null && !(socket as TLSSocket).encrypted) socket.resetAndDestroy()
+  else response.destroy()
 }
 
 /** A complete body up to this length is sent as text together with its headers, in one write instead of a vector of two. */

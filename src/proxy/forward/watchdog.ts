@@ -1,50 +1,54 @@
 /**
  * The deadlines of one exchange with an upstream: for its response headers, for the whole exchange, and for a client that stops reading.
+ * Plain data and functions: each request has a watchdog, and one object costs less than an object of closures.
  */
 import { memoize } from '../../platform/lib/memoize.ts'
 import type { Route } from '../routing/route-table.ts'
 import { createDeadlines, type Wait } from '../upstream/deadlines.ts'
 
 export interface Watchdog {
-  /** The upstream has everything that it may wait for: the deadline for its headers begins. */
-  expectHeaders(): void
-  headersCame(): void
-  /** The client does not read the response; undici's own deadline is paused meanwhile. */
-  clientStalls(): void
-  clientReads(): void
-  /** Ends all deadlines. */
-  end(): void
+  readonly timeouts: Route['timeouts']
+  /** Called when a deadline has passed, with the cause for the log. */
+  readonly giveUp: (cause: string) => void
+  readonly total: NodeJS.Timeout | undefined
+  headers: Wait | null
+  /** False once the headers have come, or do not matter any more. */
+  isExpecting: boolean
+  stalled: NodeJS.Timeout | undefined
 }
 
-/** @param giveUp called when a deadline has passed, with the cause for the log */
-export function createWatchdog({ totalMs, headersMs, idleMs }: Route['timeouts'], giveUp: (cause: string) => void): Watchdog {
-  const deadlines = deadlinesOf(headersMs)
+export function startWatchdog(timeouts: Route['timeouts'], giveUp: (cause: string) => void): Watchdog {
+  const { totalMs } = timeouts
   const total = totalMs > 0 ? setTimeout(() => giveUp(`not done in totalMs = ${totalMs}`), totalMs) : undefined
-  let headers: Wait | null = null
-  let isExpecting = true
-  let stalled: NodeJS.Timeout | undefined
+  return { timeouts, giveUp, total, headers: null, isExpecting: true, stalled: undefined }
+}
 
-  function headersCame(): void {
-    isExpecting = false
-    if (headers) deadlines.end(headers)
-    headers = null
-  }
+/** The upstream has everything that it may wait for: the deadline for its headers begins. */
+export function expectHeaders(watchdog: Watchdog): void {
+  if (!watchdog.isExpecting) return
+  const { headersMs } = watchdog.timeouts
+  watchdog.headers = deadlinesOf(headersMs).begin(() => watchdog.giveUp(`no response headers within headersMs = ${headersMs}`))
+}
 
-  return {
-    expectHeaders() {
-      if (isExpecting) headers = deadlines.begin(() => giveUp(`no response headers within headersMs = ${headersMs}`))
-    },
-    headersCame,
-    clientStalls() {
-      stalled = setTimeout(() => giveUp(`the client has read nothing for idleMs = ${idleMs}`), idleMs)
-    },
-    clientReads: () => clearTimeout(stalled),
-    end() {
-      headersCame()
-      clearTimeout(total)
-      clearTimeout(stalled)
-    },
-  }
+export function headersCame(watchdog: Watchdog): void {
+  watchdog.isExpecting = false
+  if (watchdog.headers) deadlinesOf(watchdog.timeouts.headersMs).end(watchdog.headers)
+  watchdog.headers = null
+}
+
+/** The client does not read the response; undici's own deadline is paused meanwhile. */
+export function clientStalls(watchdog: Watchdog): void {
+  const { idleMs } = watchdog.timeouts
+  watchdog.stalled = setTimeout(() => watchdog.giveUp(`the client has read nothing for idleMs = ${idleMs}`), idleMs)
+}
+
+export const clientReads = (watchdog: Watchdog): void => clearTimeout(watchdog.stalled)
+
+/** Ends all deadlines. */
+export function endWatchdog(watchdog: Watchdog): void {
+  headersCame(watchdog)
+  clearTimeout(watchdog.total)
+  clearTimeout(watchdog.stalled)
 }
 
 /** Routes with the same headersMs share a list. */
