@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { afterAll, describe, expect, it } from 'vitest'
-import { assertValues, findCommand } from '../../../src/commands/arguments.ts'
 import { createProgram } from '../../../src/commands/program.ts'
 import { createTerminal } from '../../../src/commands/terminal.ts'
 import { collect, pathOf } from '../../../src/commands/usage.ts'
 import { runCli } from '../../support/cli.ts'
+import { assertExample } from '../../support/command-example.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'portcullis-command-line-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
@@ -25,9 +25,9 @@ const leaves = all.filter((c) => !c.commands.length)
 const wordsOf = (command: Command) => pathOf(command).split(' ').slice(1)
 const misuse = (text: string, see: string) => ({ code: 2, stdout: '', stderr: `${text}\nSee: ${see} --help\n` })
 
-it('has the commands that README names', () => {
+it('has the commands that docs/administration.md names', () => {
   const names = program.commands.map((c) => c.name()).filter((name) => name !== 'help')
-  expect(readFileSync('README.md', 'utf8')).toContain(`portcullis ${names.join(' | ')} `)
+  expect(readFileSync('docs/administration.md', 'utf8')).toContain(`portcullis ${names.join(' | ')} `)
   expect(leaves.length).toBeGreaterThan(30)
 })
 
@@ -48,20 +48,7 @@ describe.each(named(all))('%s', (path, command) => {
   it('every example is well-formed', async () => {
     const { stdout } = await runCli([...words, '--help'])
     const examples = /\nExamples:\n((?: {2}.*\n)+)/.exec(stdout)![1]!.trimEnd().split('\n')
-    for (const example of examples) {
-      const args = example
-        .replace(/^.*?\bportcullis /, '')
-        .replace(/ [<>] .*/, '')
-        .split(' ')
-      const found = findCommand(program, args)
-      assertValues(found.command, found.args)
-      const { operands, unknown } = found.command.parseOptions([...found.args])
-      expect(unknown.filter((arg) => arg !== '--help')).toEqual([])
-      const taken = found.command.registeredArguments
-      if (taken.some((a) => a.variadic) || found.args.includes('--help')) continue
-      expect(operands.length).toBeLessThanOrEqual(taken.length)
-      expect(operands.length).toBeGreaterThanOrEqual(taken.filter((a) => a.required).length)
-    }
+    for (const example of examples) assertExample(program, example)
   })
 
   it('refuses an unknown option, exit 2', async () => {

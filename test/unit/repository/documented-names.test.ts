@@ -5,8 +5,8 @@ import { createMetrics } from '../../../src/platform/telemetry/metrics.ts'
 
 const read = (path: string) => readFileSync(new URL(`../../../${path}`, import.meta.url), 'utf8')
 
-it('README names every error code, and no other', () => {
-  const table = read('README.md').split('## Errors')[1]!.split('\n## ')[0]!
+it('the table of errors names every error code, and no other', () => {
+  const table = read('docs/operations.md').split('## Errors')[1]!.split('\n## ')[0]!
   const named = [...table.matchAll(/`([a-z]+(?:_[a-z]+)*)`/g)].map((m) => m[1]).filter((word) => !['code', 'internal'].includes(word!))
   const codes = errorCatalogue()
     .map(({ code }) => code)
@@ -25,9 +25,9 @@ it('alerts use only series that exist', async () => {
   expect(used.size).toBeGreaterThan(5)
 })
 
-it('README names tests that exist', () => {
-  const readme = read('README.md')
-  const named = [...readme.matchAll(/`((?:test\/[a-z/-]+\/)?[a-z-]+\.test\.ts)` › "([^"]+)"/g)]
+it('the tables of docs/security.md name tests that exist', () => {
+  const page = read('docs/security.md')
+  const named = [...page.matchAll(/`((?:test\/[a-z/-]+\/)?[a-z-]+\.test\.ts)` › "([^"]+)"/g)]
   for (const [, file, name] of named) {
     const path = file!.startsWith('test/') ? file! : `test/security/${file}`
     expect(read(path).replace(/’/g, "'"), `${path} › ${name}`).toContain(name!.replace(/’/g, "'"))
