@@ -15,6 +15,8 @@ export default defineConfig({
       project('integration', { globalSetup }),
       project('security', { globalSetup }),
       project('faults', { globalSetup }),
+      // not part of `npm test`: it needs a browser
+      project('browser', { globalSetup }),
     ],
     pool: 'forks',
     maxWorkers: 2,
@@ -25,7 +27,7 @@ export default defineConfig({
     // a test that hangs fails; no test waits for time to pass
     testTimeout: 30_000,
     hookTimeout: 60_000,
-    reporters: process.env.CI ? ['default', ['junit', { outputFile: 'reports/junit.xml' }]] : ['default'],
+    reporters: process.env.CI ? ['default', ['junit', { outputFile: process.env.JUNIT_FILE ?? 'reports/junit.xml' }]] : ['default'],
     coverage: {
       provider: 'v8',
       include: ['src/**'],

@@ -1,8 +1,12 @@
-/** Prints `N passed, N failed` from a JUnit file. The exit code is 1 after a failure or without tests. */
+/** Prints `N passed, N failed` for all the JUnit files together. The exit code is 1 after a failure, or when a file holds no tests. */
 import { readFileSync } from 'node:fs'
 
-const [root = ''] = /<testsuites [^>]*>/.exec(readFileSync(process.argv[2]!, 'utf8')) ?? []
-const count = (name: string): number => Number(new RegExp(` ${name}="(\\d+)"`).exec(root)?.[1] ?? 0)
-const failed = count('failures') + count('errors')
-console.log(`${count('tests') - failed} passed, ${failed} failed`)
-process.exit(failed === 0 && count('tests') > 0 ? 0 : 1)
+const runs = process.argv.slice(2).map((file) => {
+  const [root = ''] = /<testsuites [^>]*>/.exec(readFileSync(file, 'utf8')) ?? []
+  const count = (name: string): number => Number(new RegExp(` ${name}="(\\d+)"`).exec(root)?.[1] ?? 0)
+  return { tests: count('tests'), failed: count('failures') + count('errors') }
+})
+const sum = (numbers: number[]): number => numbers.reduce((total, n) => total + n, 0)
+const [tests, failed] = [sum(runs.map((run) => run.tests)), sum(runs.map((run) => run.failed))]
+console.log(`${tests - failed} passed, ${failed} failed`)
+process.exit(failed === 0 && runs.length > 0 && runs.every((run) => run.tests > 0) ? 0 : 1)

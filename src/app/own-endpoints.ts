@@ -19,6 +19,24 @@ const OWN_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 export const ownMethodsOf = (server: FastifyInstance, path: string): string[] =>
   OWN_METHODS.filter((method): boolean => server.hasRoute({ method, url: path }))
 
+/**
+ * The policy of the documentation page. It has no `upgrade-insecure-requests`: over plain http and another name than localhost, a browser
+ * would ask for every script over https.
+ */
+const DOCS_POLICY = {
+  'default-src': ["'self'"],
+  'base-uri': ["'none'"],
+  'font-src': ["'self'"],
+  'form-action': ["'self'"],
+  'frame-ancestors': ["'none'"],
+  'img-src': ["'self'", 'data:'],
+  'object-src': ["'none'"],
+  'script-src': ["'self'"],
+  'script-src-attr': ["'none'"],
+  // one style sheet that Swagger UI writes into the page; test/browser notices when an update changes it
+  'style-src': ["'self'", "'sha256-RL3ie0nH+Lzz2YNqQN83mnU0J1ot4QL7b99vMdIX99w='"],
+}
+
 export interface OwnEndpointsDeps {
   config: Config
   identity: Pick<Identity, 'keyring' | 'revocations'>
@@ -70,6 +88,14 @@ async function registerDocs(auth: FastifyInstance, config: Config): Promise<void
       components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } },
     },
   })
-  await auth.register(swaggerUi, { routePrefix: '/docs', staticCSP: true })
+  await auth.register(async (docs) => {
+    // over plain http a browser ignores these two, and reports each as an error of the page
+    docs.addHook('onSend', async ({ raw }, reply) => {
+      if (contextOf(raw).client.isSecure) return
+      for (const name of ['cross-origin-opener-policy', 'origin-agent-cluster']) reply.removeHeader(name)
+    })
+    // without indexPrefix the page looks for its files below /docs
+    await docs.register(swaggerUi, { routePrefix: '/docs', indexPrefix: config.auth.prefix, staticCSP: DOCS_POLICY })
+  })
   auth.get('/openapi.json', { config: { name: 'auth.openapi' }, schema: { hide: true } }, async () => auth.swagger())
 }

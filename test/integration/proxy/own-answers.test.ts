@@ -42,6 +42,36 @@ describe('headers', () => {
   })
 })
 
+describe('the policy of the docs page', () => {
+  const docs = useGateway({ config: { docs: { enabled: true }, server: { trustedProxies: ['127.0.0.1/32'] } } })
+  const get = async (path: string, headers: Record<string, string> = {}) => (await call(docs, path, { headers })).headers
+
+  it('allows only what comes from the gateway itself, over plain http, too', async () => {
+    for (const path of ['/auth/docs', '/auth/docs/static/swagger-ui-bundle.js'])
+      expect((await get(path)).get('content-security-policy')).toBe(
+        "default-src 'self'; base-uri 'none'; font-src 'self'; form-action 'self'; frame-ancestors 'none'; img-src 'self' data:; " +
+          "object-src 'none'; script-src 'self'; script-src-attr 'none'; " +
+          "style-src 'self' 'sha256-RL3ie0nH+Lzz2YNqQN83mnU0J1ot4QL7b99vMdIX99w=';",
+      )
+  })
+
+  it('is for that page alone', async () => {
+    for (const path of ['/health', '/auth/me', '/auth/openapi.json', '/auth/password/reset'])
+      expect((await get(path)).get('content-security-policy'), path).not.toContain('RL3ie0nH')
+    expect((await get('/health')).get('content-security-policy')).toContain('upgrade-insecure-requests')
+  })
+
+  it('isolates the page over https; over plain http a browser would report the two headers as errors', async () => {
+    const isolation = async (headers: Record<string, string>) => {
+      const answered = await get('/auth/docs', headers)
+      return ['cross-origin-opener-policy', 'origin-agent-cluster'].map((name) => answered.get(name))
+    }
+    expect(await isolation({ 'x-forwarded-proto': 'https' })).toEqual(['same-origin', '?1'])
+    expect(await isolation({})).toEqual([null, null])
+    expect((await get('/health')).get('cross-origin-opener-policy')).toBe('same-origin')
+  })
+})
+
 describe('a problem', () => {
   it('has the form of RFC 9457 with all its members', async () => {
     const { status, headers, body } = await call(gateway, '/nowhere', { headers: { 'x-request-id': 'p-1' } })
