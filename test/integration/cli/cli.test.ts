@@ -142,11 +142,21 @@ describe('check', () => {
   })
 
   it('tells warnings and exits 0 all the same', async () => {
-    const file = fileWith('limits: { exempt: [10.0.0.0/8] }\n')
+    const file = fileWith(`limits: { exempt: [10.0.0.0/8] }\n${ROUTES}`)
     const { code, stderr } = await run(['check', '--config', file])
     expect(code).toBe(0)
     expect(stderr).toMatch(/^warning: .*:1:20: limits\.exempt\[0\]: /)
     expect(JSON.parse((await run(['check', '--config', file, '--json'])).stdout).warnings).toHaveLength(1)
+  })
+
+  it('--strict makes warnings problems, exit 2', async () => {
+    const file = fileWith(ROUTES.replace('[admin]', '[admn]'))
+    const problem = `${file}:2:103: routes[0].access: role admn is not in auth.roles; did you mean admin?`
+    expect(await run(['check', file])).toEqual({ code: 0, stdout: 'the configuration is valid\n', stderr: `warning: ${problem}\n` })
+    expect(await run(['check', '--strict', file])).toEqual({ code: 2, stdout: '', stderr: `${problem}\n` })
+    const { code, stdout } = await run(['check', '--strict', '--json', file])
+    expect([code, JSON.parse(stdout)]).toEqual([2, { ok: false, problems: [problem], warnings: [] }])
+    expect((await run(['check', '--strict', fileWith(ROUTES)])).stdout).toBe('the configuration is valid\n')
   })
 
   it('--print shows all defaults, as a file that is valid again', async () => {
