@@ -576,6 +576,10 @@ export const ConfigSchema = Type.Object(
           description: 'Paths whose successful requests are not logged.',
         }),
         sample: Type.Number({ minimum: 0, maximum: 1, default: 1, description: 'Share of successful requests that are logged.' }),
+        path: Type.Boolean({
+          default: false,
+          description: 'Log the path, without the query, of requests that no route takes (404 route_not_found).',
+        }),
       },
       'The log.',
     ),
