@@ -217,12 +217,23 @@ function explain(error: ErrorObject): string {
     case 'minProperties':
       return 'must name a requirement: { roles: […] }, { scopes: […] }, { anyOf: […] } or { allOf: […] }'
     case 'pattern':
+      if (ROUTE_PATH.test(error.instancePath) && LIKE_PATTERN.test(String(error.data))) return notPrefix(String(error.data))
       return `has the wrong form${is}; ${description(parentSchema) ?? `it must match ${params.pattern}`}`
     case 'anyOf':
       return `has the wrong form${is}${suggestion(error)}; ${description(parentSchema) ?? 'see the documentation'}`
     default:
       return `${error.message ?? keyword}${is}`
   }
+}
+
+const ROUTE_PATH = /^\/routes\/\d+\/match\/path$/
+/** The first segment that other routers read as a pattern, and the rest. */
+const LIKE_PATTERN = /(^|\/)([^/]*[*{}]|:[A-Za-z_]).*$/s
+
+/** `/orders/*` and `/orders/{id}` become `/orders`. */
+function notPrefix(path: string): string {
+  const prefix = path.replace(LIKE_PATTERN, '') || '/'
+  return `is a prefix, not a pattern: write ${prefix}, which also matches the paths below it, not ${JSON.stringify(path)}`
 }
 
 /** A word of the union that is close to the given word. */

@@ -95,11 +95,13 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
     const outcome = error && (isComplete || status === CLIENT_CLOSED) ? error.code : isComplete ? 'ok' : 'broken_off'
     const who = principal ? `,"user":${quote(principal.id)},"session":${quote(principal.sessionId)}` : ''
     const where = upstream ? `,"upstream":${quote(upstream.origin)}` : ''
+    // a path may hold personal data, so that it is logged only where it is asked for
+    const what = config.path && target && error?.code === 'route_not_found' ? `,"path":${quote(target.path)}` : ''
     const why = error?.cause === undefined ? '' : `,"cause":${quote(causeText(error.cause))}`
     writeLine(
       status >= 500 ? 'error' : 'info',
       `"request_id":"${exchange.requestId}","method":"${method}","route":${quote(exchange.label)},"status":${status},` +
-        `"ms":${Math.round(seconds * 10_000) / 10},"ip":${quote(client.address)}${who},"outcome":"${outcome}"${where}${why},"msg":"request"`,
+        `"ms":${Math.round(seconds * 10_000) / 10},"ip":${quote(client.address)}${who},"outcome":"${outcome}"${what}${where}${why},"msg":"request"`,
     )
   }
 

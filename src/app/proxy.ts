@@ -51,7 +51,12 @@ export function createProxy({ platform, identity, limits, authenticate, resolve,
   const upstreams = createUpstreams({ routes: table.routes, clock, logger, metrics, resolve })
   const streams = createStreams({ revocations, clock, metrics, maxOfOne: config.limits.streams })
   const headers = createHeaderRules(config, createAssertions({ keyring, issuer: config.tokens.issuer, clock }))
-  const readClient = createClientReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy)
+  const warnUntrusted = (network: string | null, header: string) =>
+    logger.warn(
+      { reason: 'proxy_untrusted', network },
+      `${header} is ignored, because its sender is not in server.trustedProxies: if it is your proxy, add its network; limits count all its clients as one`,
+    )
+  const readClient = createClientReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy, warnUntrusted)
   const pipeline = createPipeline({
     receive: createReceive({ table, readClient, maxHeaders }),
     now: () => clock.now(),

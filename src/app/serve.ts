@@ -4,7 +4,7 @@ import closeWithGrace from 'close-with-grace'
 import type { Config } from '../platform/config/schema.ts'
 import { flushLogger } from '../platform/telemetry/logger.ts'
 import { buildApp } from './app.ts'
-import { graceMs, listen, logUncaught, portOf, type Running, type ServeOptions } from './listen.ts'
+import { graceMs, listen, listenAdmin, logUncaught, type Running, type ServeOptions } from './listen.ts'
 import { supervise } from './supervisor.ts'
 
 /** Starts the listeners: admin first, so that readiness can be asked while the rest starts. Ends the process on SIGTERM and SIGINT. */
@@ -30,7 +30,7 @@ async function serveAlone(options: ServeOptions): Promise<Running> {
   const { config } = options
   const app = await buildApp(options)
   try {
-    const adminPort = portOf(await app.admin!.listen({ host: config.admin.host, port: config.admin.port }))
+    const adminPort = await listenAdmin(app.admin!, config)
     await app.start()
     return { port: await listen(app, config), adminPort, stop: () => app.stop() }
   } catch (error) {

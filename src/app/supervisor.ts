@@ -12,7 +12,7 @@ import { schedule } from '../platform/jobs/schedule.ts'
 import { createIpcChannel, type IpcChannel } from '../platform/lib/ipc-channel.ts'
 import { collectLines } from '../platform/telemetry/logger.ts'
 import { createAdminServer } from './admin-server.ts'
-import { graceMs, portOf, type Running, type ServeOptions } from './listen.ts'
+import { graceMs, listenAdmin, type Running, type ServeOptions } from './listen.ts'
 import { createMerger } from './merged-metrics.ts'
 import { openServices } from './services.ts'
 import { ASK_MS, type Assignment, type SupervisorAnswers, type WorkerAnswers } from './worker-protocol.ts'
@@ -134,7 +134,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   }
 
   try {
-    const adminPort = portOf(await admin.listen({ host: config.admin.host, port: config.admin.port }))
+    const adminPort = await listenAdmin(admin, config)
     await services.identity.prepare({ ...options.secrets, mustChangePassword: options.adminMustChangePassword })
     stopJobs = schedule(services.jobs, logger)
     const [port = 0] = await Promise.all(Array.from({ length: workers }, launch))

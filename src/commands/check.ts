@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander'
+import type { Loaded } from '../app/load-config.ts'
 import { type ConfigArgs, fileOf, load, withConfigFile, withPort } from './configuration.ts'
 import { withExamples } from './help.ts'
 import type { Terminal } from './terminal.ts'
@@ -6,17 +7,19 @@ import type { Terminal } from './terminal.ts'
 interface CheckArgs extends ConfigArgs {
   print?: boolean
   json?: boolean
+  strict?: boolean
 }
 
 export const checkCommand = (terminal: Terminal): Command =>
   withExamples(
     withPort(withConfigFile(new Command('check').description('checks a configuration; needs no secrets')))
       .addOption(new Option('--print', 'print the configuration with all defaults, as YAML, without passwords').conflicts('json'))
-      .option('--json', 'print the result for programs: {"ok": …, "problems": […], "warnings": […]}'),
+      .option('--json', 'print the result for programs: {"ok": …, "problems": […], "warnings": […]}')
+      .option('--strict', 'every warning is a problem, for example a misspelt role; for CI'),
     `
 portcullis check portcullis.yaml
 portcullis check --config portcullis.yaml --print
-portcullis check portcullis.yaml --json
+portcullis check portcullis.yaml --strict --json
 `,
     'Every problem is one line: file:line:column: setting: what is wrong. The exit code is then 2.',
   ).action(async (file: string | undefined, args: CheckArgs) => {
@@ -25,8 +28,16 @@ portcullis check portcullis.yaml --json
     else await printText(terminal, args, configFile)
   })
 
+/** @throws ConfigError, under --strict also for warnings */
+async function loadChecked(terminal: Terminal, args: CheckArgs, file: string | undefined): Promise<Loaded> {
+  const loaded = await load(terminal, args, { file, needSecrets: false })
+  if (!args.strict || !loaded.warnings.length) return loaded
+  const { ConfigError } = await import('../app/load-config.ts')
+  throw new ConfigError(loaded.warnings)
+}
+
 async function printText(terminal: Terminal, args: CheckArgs, file: string | undefined): Promise<void> {
-  const { config, warnings } = await load(terminal, args, { file, needSecrets: false })
+  const { config, warnings } = await loadChecked(terminal, args, file)
   const { formatProblem } = await import('../platform/config/source.ts')
   for (const warning of warnings) terminal.complain(`warning: ${formatProblem(warning)}`)
   if (!args.print) return terminal.print('the configuration is valid')
@@ -37,7 +48,7 @@ async function printText(terminal: Terminal, args: CheckArgs, file: string | und
 async function printJson(terminal: Terminal, args: CheckArgs, file: string | undefined): Promise<void> {
   const [{ ConfigError }, { formatProblem }] = await Promise.all([import('../app/load-config.ts'), import('../platform/config/source.ts')])
   try {
-    const { warnings } = await load(terminal, args, { file, needSecrets: false })
+    const { warnings } = await loadChecked(terminal, args, file)
     terminal.print(JSON.stringify({ ok: true, problems: [], warnings: warnings.map(formatProblem) }))
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error

@@ -1,38 +1,72 @@
 import { Command } from 'commander'
-import { type ConfigArgs, withConfig } from './configuration.ts'
+import { type ConfigArgs, load, withConfig } from './configuration.ts'
 import { groupOf, withExamples } from './help.ts'
 import { withServices } from './services.ts'
 import { type Terminal, table } from './terminal.ts'
+import { UsageError } from './usage.ts'
+
+interface DownArgs extends ConfigArgs {
+  yes?: boolean
+}
 
 export const migrateCommand = (terminal: Terminal): Command =>
   withExamples(
-    groupOf('migrate', 'the schema of the database', [
-      stepCommand(terminal, 'up', 'applies all missing steps; serve does this at its start, too'),
-      stepCommand(terminal, 'down', 'reverts the newest step'),
-      statusCommand(terminal),
-    ]),
+    groupOf('migrate', 'the schema of the database', [upCommand(terminal), downCommand(terminal), statusCommand(terminal)]),
     'portcullis migrate status\nportcullis migrate up --config portcullis.yaml',
   )
 
 /** These commands change or show the schema themselves, so opening the services must not migrate it. */
 const AS_IT_IS = { needsKeys: false }
 
-const stepCommand = (terminal: Terminal, name: 'up' | 'down', description: string) =>
+const upCommand = (terminal: Terminal) =>
   withExamples(
-    withConfig(new Command(name).description(description)),
-    `portcullis migrate ${name}\nDATABASE_URL=postgres://… portcullis migrate ${name}`,
+    withConfig(new Command('up').description('applies all missing steps; serve does this at its start, too')),
+    'portcullis migrate up\nDATABASE_URL=postgres://… portcullis migrate up',
   ).action((args: ConfigArgs) =>
     withServices(
       terminal,
       args,
       async ({ platform: { db } }) => {
-        const { migrateDown, migrateUp } = await import('../platform/db/migrate.ts')
-        const steps = name === 'up' ? await migrateUp(db) : await migrateDown(db)
-        terminal.print(steps.length ? `${name}: ${steps.join(', ')}` : 'nothing to do')
+        const { migrateUp } = await import('../platform/db/migrate.ts')
+        printSteps(terminal, 'up', await migrateUp(db))
       },
-      AS_IT_IS,
+      { ...AS_IT_IS, mayCreate: true },
     ),
   )
+
+const downCommand = (terminal: Terminal) =>
+  withExamples(
+    withConfig(new Command('down').description('reverts the newest step and deletes its data; asks first')).option(
+      '--yes',
+      'do not ask; required without a terminal',
+    ),
+    'portcullis migrate down\nDATABASE_URL=postgres://… portcullis migrate down --yes',
+    'Stop the gateway before: it needs the newest step.',
+  ).action(async ({ yes: isConfirmed = false, ...args }: DownArgs) => {
+    if (!isConfirmed && !terminal.isInteractive) {
+      // problems of the configuration come first, as in every command
+      await load(terminal, args)
+      throw new UsageError('migrate down deletes data, and without a terminal it cannot ask: confirm it with --yes')
+    }
+    await withServices(
+      terminal,
+      args,
+      async ({ platform: { db } }) => {
+        const { migrateDown, migrationStatus } = await import('../platform/db/migrate.ts')
+        const newest = (await migrationStatus(db)).findLast(({ executedAt }) => executedAt)
+        if (newest && !isConfirmed && !(await terminal.confirm(`Revert ${newest.name} and delete its data?`))) {
+          terminal.complain('nothing was changed')
+          terminal.exitCode = 1
+          return
+        }
+        printSteps(terminal, 'down', await migrateDown(db))
+      },
+      AS_IT_IS,
+    )
+  })
+
+const printSteps = (terminal: Terminal, name: string, steps: readonly string[]) =>
+  terminal.print(steps.length ? `${name}: ${steps.join(', ')}` : 'nothing to do')
 
 const statusCommand = (terminal: Terminal) =>
   withExamples(

@@ -12,14 +12,24 @@ export interface Services {
   by: Actor
 }
 
-/** Logs go nowhere: the command prints what it did. Without `needsKeys` the database keeps its schema. */
+export interface ServicesOptions {
+  /** False: the database keeps its schema, and the signing keys are not loaded. */
+  needsKeys?: boolean
+  /** An embedded database that is not there is created. */
+  mayCreate?: boolean
+}
+
+/** Logs go nowhere: the command prints what it did, and names its database on standard error. */
 export async function withServices<T>(
   terminal: Terminal,
   args: ConfigArgs,
   work: (services: Services) => Promise<T>,
-  { needsKeys = true } = {},
+  { needsKeys = true, mayCreate = false }: ServicesOptions = {},
 ): Promise<T> {
   const { config, secrets } = await load(terminal, args)
+  const { describeDatabase, isDatabaseThere } = await import('../platform/db/describe-database.ts')
+  if (!mayCreate && !isDatabaseThere(config.database)) throw await noDatabase(config.database.dataDir)
+  terminal.complain(`database: ${describeDatabase(config.database)}`)
   const [{ openServices }, { migrateUp }, { COMMAND_LINE }, { createLogger }] = await Promise.all([
     import('../app/services.ts'),
     import('../platform/db/migrate.ts'),
@@ -37,4 +47,10 @@ export async function withServices<T>(
   } finally {
     await services.close()
   }
+}
+
+async function noDatabase(dataDir: string): Promise<Error> {
+  const { ConfigError } = await import('../app/load-config.ts')
+  const message = `there is no embedded database in ${dataDir}: set DATABASE_URL, or database.dataDir to the folder of the gateway`
+  return new ConfigError([{ where: 'database', path: '', message }])
 }

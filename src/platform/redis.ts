@@ -19,6 +19,7 @@ export interface RedisConnections {
 
 /** The longest wait for an answer about a limit. */
 const COMMAND_TIMEOUT_MS = 50
+const AWAY = 'redis is not available: limits are counted by each worker until it is back, unless onRedisDown of a route says otherwise'
 const CHANNEL = 'portcullis:revocations'
 
 /** Connects in the background: the gateway also starts without Redis. */
@@ -29,7 +30,7 @@ export function openRedis(url: string, logger: Logger): RedisConnections {
   let isClosing = false
   const report = (isUp: boolean, cause?: string) => {
     if (up !== isUp && !isClosing)
-      logger[isUp ? 'info' : 'warn'](isUp ? {} : { reason: 'redis_away', cause }, isUp ? 'redis is available' : 'redis is not available')
+      logger[isUp ? 'info' : 'warn'](isUp ? {} : { reason: 'redis_away', cause }, isUp ? 'redis is available' : AWAY)
     up = isUp
   }
   client.on('ready', () => report(true))

@@ -8,8 +8,8 @@ export interface Ran {
   stderr: string
 }
 
-/** Runs one command to its end, with nothing but `env` in its environment. */
-export async function runCli(args: readonly string[], env: NodeJS.ProcessEnv = {}, input = ''): Promise<Ran> {
+/** Two streams, and in `out` what was written to them. */
+export function collectOutput() {
   const out = { stdout: '', stderr: '' }
   const collect = (name: keyof typeof out) =>
     new Writable({
@@ -19,6 +19,12 @@ export async function runCli(args: readonly string[], env: NodeJS.ProcessEnv = {
         done()
       },
     })
-  const io = { stdin: Readable.from(input ? [input] : []), stdout: collect('stdout'), stderr: collect('stderr'), env }
-  return { code: await run(args, io), ...out }
+  return { out, stdout: collect('stdout'), stderr: collect('stderr') }
+}
+
+/** Runs one command to its end, with nothing but `env` in its environment. */
+export async function runCli(args: readonly string[], env: NodeJS.ProcessEnv = {}, input = ''): Promise<Ran> {
+  const { out, stdout, stderr } = collectOutput()
+  const code = await run(args, { stdin: Readable.from(input ? [input] : []), stdout, stderr, env })
+  return { code, ...out }
 }

@@ -106,7 +106,7 @@ const PREFACE = `<!-- Made by \`npm run schema\` from src/platform/config/schema
 
 One YAML file (\`--config FILE\`, else \`./portcullis.yaml\`) holds the configuration. Environment variables override the file, and
 \`--set section.key=value\` overrides both. Unknown keys are always an error. [config/portcullis.yaml](../config/portcullis.yaml) is an example with
-every key. \`portcullis check --config FILE\` shows all problems at once; \`check --print\` shows the result with all defaults.
+every key. \`portcullis check --config FILE\` shows all problems at once; in CI, \`check --strict FILE\` also fails for warnings. \`check --print\` shows the result with all defaults.
 
 Every key outside \`routes\` is also an environment variable: \`auth.password.minLength\` is \`PORTCULLIS_AUTH__PASSWORD__MIN_LENGTH\`. The items of a
 list are separated by commas. \`DATABASE_URL\`, \`REDIS_URL\` and \`PORT\` are short for \`database.url\`, \`redis.url\` and \`server.port\`. A variable

@@ -119,11 +119,17 @@ const Networks = section(
   'Access by client address.',
 )
 
+/** Without `*` and without a segment such as `:id`, which other routers read as a pattern. */
+const PATH_PREFIX = "^(?!.*/:[A-Za-z_])/[A-Za-z0-9/_.~!$&'()+,=:@-]*$"
+
 const Route = strict({
   name: name('Name of the route in logs, metrics and limits.'),
   match: strict(
     {
-      path: Type.String({ pattern: "^/[A-Za-z0-9/_.~!$&'()*+,=:@-]*$", description: 'Path prefix. It matches whole path segments.' }),
+      path: Type.String({
+        pattern: PATH_PREFIX,
+        description: 'Path prefix, without wildcards or parameters. It matches whole path segments.',
+      }),
       methods: Type.Optional(
         Type.Array(Type.String({ pattern: '^[A-Z]+(-[A-Z]+)*$' }), { minItems: 1, description: 'HTTP methods. None: all methods.' }),
       ),
@@ -570,6 +576,10 @@ export const ConfigSchema = Type.Object(
           description: 'Paths whose successful requests are not logged.',
         }),
         sample: Type.Number({ minimum: 0, maximum: 1, default: 1, description: 'Share of successful requests that are logged.' }),
+        path: Type.Boolean({
+          default: false,
+          description: 'Log the path, without the query, of requests that no route takes (404 route_not_found).',
+        }),
       },
       'The log.',
     ),

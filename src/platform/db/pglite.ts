@@ -4,6 +4,7 @@ import { mkdirSync, rmSync } from 'node:fs'
 import net from 'node:net'
 import { join } from 'node:path'
 import { PGlite } from '@electric-sql/pglite'
+import { embeddedFolder } from './describe-database.ts'
 
 export interface EmbeddedDatabase {
   pglite: PGlite
@@ -17,7 +18,7 @@ export async function openPGlite(dataDir: string): Promise<EmbeddedDatabase> {
   try {
     // by default PGlite takes 128 MiB for buffers
     const pglite = await PGlite.create({
-      dataDir: join(dataDir, 'pglite'),
+      dataDir: embeddedFolder(dataDir),
       startParams: [...PGlite.defaultStartParams, '-c', 'shared_buffers=16MB'],
     })
     return { pglite, release }

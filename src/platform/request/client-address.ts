@@ -56,6 +56,9 @@ export type Forwarding = 'x-forwarded' | 'forwarded'
 
 const FORWARDING = ['x-forwarded-for', 'forwarded', 'x-real-ip', 'x-client-ip', 'true-client-ip', 'cf-connecting-ip', 'via']
 
+/** Headers that a balancer sets. */
+const UNTRUSTED = ['x-forwarded-for', 'forwarded']
+
 export interface Client {
   /** The client's address, v4-mapped as v4. */
   address: string
@@ -87,12 +90,27 @@ interface Peer {
 const PEER = Symbol('portcullis.peer')
 type Carrier = Socket & { [PEER]?: Peer }
 
-/** Finds the client of a request. X-Forwarded-For is read from the right, and only as far as trusted proxies vouch for it. */
+/** Takes the network of a peer that is not trusted, and the forwarding header that it sent. */
+export type ReportUntrusted = (network: string | null, header: string) => void
+
+/**
+ * Finds the client of a request. X-Forwarded-For is read from the right, and only as far as trusted proxies vouch for it.
+ * `reportUntrusted` is called at most once: perhaps a balancer is missing in the trusted networks.
+ */
 export function createClientReader(
   trusted: Networks,
   exempt: Networks,
   kind: Forwarding = 'x-forwarded',
+  reportUntrusted?: ReportUntrusted,
 ): (req: IncomingMessage) => Client {
+  let report = reportUntrusted
+  // only the first request of a connection is looked at, so that the others cost nothing
+  const reportOnce = ({ isTrusted, address }: Peer, headers: IncomingHttpHeaders) => {
+    const header = isTrusted ? undefined : UNTRUSTED.find((name) => name in headers)
+    if (header === undefined) return
+    report?.(networkOf(address), header)
+    report = undefined
+  }
   const peerOf = (socket: Carrier): Peer => {
     const address = plainAddress(socket.remoteAddress ?? '')
     const isEncrypted = (socket as Carrier & TLSSocket).encrypted === true
@@ -115,8 +133,11 @@ export function createClientReader(
   }
   return ({ socket, headers }) => {
     const carrier: Carrier = socket
-    carrier[PEER] ??= peerOf(socket)
-    const peer = carrier[PEER]
+    let peer = carrier[PEER]
+    if (!peer) {
+      peer = carrier[PEER] = peerOf(socket)
+      if (report) reportOnce(peer, headers)
+    }
     const isExempt = peer.isExempt && !FORWARDING.some((name) => name in headers)
     if (!peer.isTrusted) return isExempt ? { ...peer.origin, isExempt } : peer.origin
     let { address } = peer

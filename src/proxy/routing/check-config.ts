@@ -23,6 +23,8 @@ export function checkConfig(config: Config): { problems: Finding[]; warnings: Fi
   checkTransport(config, problems, warnings)
   checkHeaderEdits(config, problems)
   checkMail(config, problems, warnings)
+  if (!config.routes.length)
+    warnings.push({ path: ['routes'], message: 'is empty: the gateway serves accounts, and passes no request to an upstream' })
   if (!problems.length) checkRoutes(config, problems, warnings)
   return { problems, warnings }
 }

@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest'
 import { parse } from 'yaml'
 import { sealAll } from '../../support/audit.ts'
-import { type Ran, runCli as run } from '../../support/cli.ts'
+import { type Ran, runCli } from '../../support/cli.ts'
 import { call } from '../../support/client.ts'
 import { basic, post } from '../../support/clients.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
@@ -22,6 +22,12 @@ const CLI = resolve('src/cli.ts')
 const KEY = randomBytes(32).toString('base64')
 const dir = mkdtempSync(join(tmpdir(), 'portcullis-cli-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
+
+/** Its standard error is without the line that names the database. */
+const run = async (...args: Parameters<typeof runCli>): Promise<Ran> => {
+  const ran = await runCli(...args)
+  return { ...ran, stderr: ran.stderr.replace(/^database: .*\n/, '') }
+}
 
 let files = 0
 const fileWith = (text: string) => {
@@ -142,11 +148,21 @@ describe('check', () => {
   })
 
   it('tells warnings and exits 0 all the same', async () => {
-    const file = fileWith('limits: { exempt: [10.0.0.0/8] }\n')
+    const file = fileWith(`limits: { exempt: [10.0.0.0/8] }\n${ROUTES}`)
     const { code, stderr } = await run(['check', '--config', file])
     expect(code).toBe(0)
     expect(stderr).toMatch(/^warning: .*:1:20: limits\.exempt\[0\]: /)
     expect(JSON.parse((await run(['check', '--config', file, '--json'])).stdout).warnings).toHaveLength(1)
+  })
+
+  it('--strict makes warnings problems, exit 2', async () => {
+    const file = fileWith(ROUTES.replace('[admin]', '[admn]'))
+    const problem = `${file}:2:103: routes[0].access: role admn is not in auth.roles; did you mean admin?`
+    expect(await run(['check', file])).toEqual({ code: 0, stdout: 'the configuration is valid\n', stderr: `warning: ${problem}\n` })
+    expect(await run(['check', '--strict', file])).toEqual({ code: 2, stdout: '', stderr: `${problem}\n` })
+    const { code, stdout } = await run(['check', '--strict', '--json', file])
+    expect([code, JSON.parse(stdout)]).toEqual([2, { ok: false, problems: [problem], warnings: [] }])
+    expect((await run(['check', '--strict', fileWith(ROUTES)])).stdout).toBe('the configuration is valid\n')
   })
 
   it('--print shows all defaults, as a file that is valid again', async () => {
@@ -236,7 +252,7 @@ describe('migrate', () => {
     expect((await run(['migrate', 'up'], env)).stdout).toBe(`up: ${steps.join(', ')}\n`)
     expect((await status()).every(([, applied]) => /^\d{4}-/.test(applied!))).toBe(true)
     expect(await run(['migrate', 'up'], env)).toEqual({ code: 0, stdout: 'nothing to do\n', stderr: '' })
-    expect((await run(['migrate', 'down'], env)).stdout).toBe(`down: ${steps.at(-1)}\n`)
+    expect((await run(['migrate', 'down', '--yes'], env)).stdout).toBe(`down: ${steps.at(-1)}\n`)
     expect((await status()).map(([, applied]) => applied === 'no')).toEqual(steps.map((_, i) => i === steps.length - 1))
   })
 })
@@ -703,7 +719,7 @@ describe('serve', () => {
     const { code, stderr } = await runProcess(['serve', ...args], env)
     await other.close()
     expect(code).toBe(1)
-    expect(stderr).toContain(`address already in use 127.0.0.1:${other.port}`)
+    expect(stderr).toContain(`${setting} ${other.port} is in use; set ${setting}`)
     expect(stderr).not.toMatch(/^\s+at /m)
   })
 })

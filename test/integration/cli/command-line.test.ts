@@ -13,9 +13,10 @@ import { assertExample } from '../../support/command-example.ts'
 const dir = mkdtempSync(join(tmpdir(), 'portcullis-command-line-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
 const valid = join(dir, 'valid.yaml')
-writeFileSync(valid, 'log: { level: debug }\n')
+const ROUTE = 'routes: [{ name: a, match: { path: /a }, upstream: ["http://a"], access: public }]'
+writeFileSync(valid, `log: { level: debug }\n${ROUTE}\n`)
 const broken = join(dir, 'broken.yaml')
-writeFileSync(broken, 'log: { level: loud }\n')
+writeFileSync(broken, `log: { level: loud }\n${ROUTE}\n`)
 
 const program = createProgram(createTerminal(process))
 const withAll = (command: Command): Command[] => [command, ...command.commands.flatMap(withAll)]

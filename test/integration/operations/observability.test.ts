@@ -370,6 +370,21 @@ describe('the access log', () => {
   })
 })
 
+it('names the path of a request without a route under log.path only, and never the query', async () => {
+  const open = await startGateway({
+    config: { log: { path: true } },
+    routes: [{ name: 'gone', match: { path: '/gone' }, upstream: [`http://127.0.0.1:${await freePort()}`], access: 'public' }],
+  })
+  try {
+    const pathOf = async (path: string, of = open) => (await lineOf((await asked(path, {}, of)).id, of)).path
+    expect(await pathOf('/No/where?token=secret')).toBe('/No/where')
+    expect(await pathOf('/gone/x')).toBeUndefined()
+    expect(await pathOf('/No/where', gateway)).toBeUndefined()
+  } finally {
+    await open.close()
+  }
+})
+
 describe('GET /auth/admin/errors', () => {
   const errors = async (of = gateway, token = admin.token) => (await call(of, '/auth/admin/errors', { token })).body.errors as Line[]
 

@@ -80,6 +80,17 @@ function from(peer: string, headers: Record<string, string> = {}): IncomingMessa
 const reader = (trusted: string[], exempt: string[] = [], kind?: Forwarding) =>
   createClientReader(parseNetworks(trusted)!, parseNetworks(exempt)!, kind)
 
+it('reports once that a peer sends a forwarding header without being trusted', () => {
+  const reports: (string | null)[][] = []
+  const read = createClientReader(parseNetworks(['10.0.0.0/8'])!, parseNetworks([])!, 'x-forwarded', (...report) => reports.push(report))
+  read(from('203.0.113.9'))
+  read(from('10.0.0.1', { 'x-forwarded-for': '198.51.100.1' }))
+  expect(reports).toEqual([])
+  read(from('203.0.113.9', { forwarded: 'for=198.51.100.1' }))
+  read(from('203.0.113.10', { 'x-forwarded-for': '198.51.100.1' }))
+  expect(reports).toEqual([['203.0.113.0/24', 'forwarded']])
+})
+
 describe('the client behind proxies', () => {
   const read = reader(['10.0.0.0/8', '192.0.2.1', 'fd00::/8'])
   it.each([

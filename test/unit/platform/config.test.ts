@@ -36,7 +36,9 @@ function problems(yaml: string, given?: Given): string[] {
   }
 }
 
-const warnings = (yaml: string) => load(yaml).warnings.map((p) => formatProblem(p).replace(/^\/\S*?\.txt/, 'f'))
+const allWarnings = (yaml: string) => load(yaml).warnings.map((p) => formatProblem(p).replace(/^\/\S*?\.txt/, 'f'))
+const NO_ROUTES = 'f:1:1: routes: is empty: the gateway serves accounts, and passes no request to an upstream'
+const warnings = (yaml: string) => allWarnings(yaml).filter((warning) => warning !== NO_ROUTES)
 
 const GOOD = `server: { host: 127.0.0.1, port: 8080, trustedProxies: [10.0.0.0/8] }
 database: { url: "postgres://u@h/db" }
@@ -94,6 +96,23 @@ describe('a problem is told as file:line:col: path: message', () => {
     ['a section that is no mapping', 'admin: 5\n', 'f:1:1: admin: must be a mapping, not 5'],
     ['a number out of range', 'server:\n  host: h\n  port: 99999\n', 'f:3:3: server.port: must be <= 65535, not 99999'],
     ['a word that is none of the known ones', 'log: { level: loud }\n', /^f:1:8: log\.level: must be trace \| debug \| .*not "loud"$/],
+    ...(
+      [
+        ['/a/*', '/a'],
+        ['/a/**', '/a'],
+        ['/a*', '/'],
+        ['/*', '/'],
+        ['/a/{id}/b', '/a'],
+        ['/a/b-{id}', '/a'],
+        ['/a/:id', '/a'],
+        ['/a/b/:id/c', '/a/b'],
+        ['*', '/'],
+      ] as const
+    ).map(([path, prefix]): [string, string, string] => [
+      `the pattern ${path}`,
+      `routes:\n${route(PUBLIC.replace('/a', `"${path}"`))}`,
+      `f:4:14: routes[0].match.path: is a prefix, not a pattern: write ${prefix}, which also matches the paths below it, not "${path}"`,
+    ]),
     [
       'a route without access',
       `routes:\n${route('    match: { path: /a }')}`,
@@ -441,6 +460,10 @@ describe('secrets', () => {
   })
 })
 
+it.each(['/v1/items:batch', '/a/:1', '/a:b/c@d'])('%s is a prefix like others', (path) => {
+  expect(problems(`routes:\n${route(PUBLIC.replace('/a', `"${path}"`))}`)).toEqual([])
+})
+
 describe('a warning is told, and stops nothing', () => {
   it.each([
     '127.0.0.1/32',
@@ -461,6 +484,12 @@ describe('a warning is told, and stops nothing', () => {
     expect(warnings(`routes:\n  - { name: a, match: { path: /a }, upstream: [${upstream}], access: public }\n`)).toEqual([
       'f:2:67: routes[0].upstream[0].tls: has no effect for http://h',
     ])
+  })
+
+  it('for an empty list of routes', () => {
+    expect(allWarnings('')).toEqual([NO_ROUTES])
+    expect(allWarnings('server: {}\nroutes: []\n')).toEqual([NO_ROUTES.replace('1:1', '2:1')])
+    expect(allWarnings(`routes:\n${route(PUBLIC)}`)).toEqual([])
   })
 
   it('not for a public network', () => {
