@@ -20,6 +20,7 @@ import { createUpstreams } from '../proxy/upstream/upstreams.ts'
 import type { Identity } from './identity.ts'
 import type { Limits } from './limits.ts'
 import type { Platform } from './platform.ts'
+import { createRootPage } from './root-page.ts'
 
 export interface ProxyDeps {
   platform: Platform
@@ -61,6 +62,7 @@ export function createProxy({ platform, identity, limits, authenticate, resolve,
     receive: createReceive({ table, readClient, maxHeaders }),
     now: () => clock.now(),
     requireHttps: createRequireHttps(config),
+    answerRoot: createRootPage(config),
     addCors: createCors(config.cors),
     authenticate,
     limits: createRouteLimits(config.limits, table.routes, limits.admission),

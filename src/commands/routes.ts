@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import type { Config } from '../platform/config/schema.ts'
 import { type ConfigArgs, fileOf, load, withConfigFile } from './configuration.ts'
 import { withExamples } from './help.ts'
 import { type Terminal, table } from './terminal.ts'
@@ -19,17 +20,22 @@ portcullis routes --config portcullis.yaml --json
 `,
   ).action(async (file: string | undefined, args: RoutesArgs) => {
     const { config } = await load(terminal, args, { file: fileOf(file, args), needSecrets: false })
-    const { compileRoutes } = await import('../proxy/routing/route-table.ts')
-    const rows = compileRoutes(config).routes.map((r) => ({
-      name: r.name,
-      host: r.host ?? '*',
-      path: r.path,
-      methods: r.methods ? [...r.methods].join(',') : '*',
-      access: r.access.label,
-      limits: r.limits.join(',') || '-',
-      upstream: r.servers.map((s) => s.origin).join(','),
-      websocket: r.websocket,
-    }))
-    rows.sort((a, b) => a.host.localeCompare(b.host) || b.path.length - a.path.length)
+    const rows = await routeRows(config)
     terminal.print(args.json ? JSON.stringify(rows) : table(rows))
   })
+
+/** In the order in which they are matched. */
+export async function routeRows(config: Config) {
+  const { compileRoutes } = await import('../proxy/routing/route-table.ts')
+  const rows = compileRoutes(config).routes.map((r) => ({
+    name: r.name,
+    host: r.host ?? '*',
+    path: r.path,
+    methods: r.methods ? [...r.methods].join(',') : '*',
+    access: r.access.label,
+    limits: r.limits.join(',') || '-',
+    upstream: r.servers.map((s) => s.origin).join(','),
+    websocket: r.websocket,
+  }))
+  return rows.sort((a, b) => a.host.localeCompare(b.host) || b.path.length - a.path.length)
+}

@@ -1,32 +1,72 @@
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
+import type { Running } from '../app/listen.ts'
+import type { Config } from '../platform/config/schema.ts'
+import { VERSION } from '../platform/lib/version.ts'
 import { type ConfigArgs, fileOf, load, withConfigFile, withPort } from './configuration.ts'
 import { withExamples } from './help.ts'
-import type { Terminal } from './terminal.ts'
+import { routeRows } from './routes.ts'
+import { type Terminal, table } from './terminal.ts'
+
+interface ServeArgs extends ConfigArgs {
+  log?: 'json' | 'pretty'
+}
 
 export const serveCommand = (terminal: Terminal): Command =>
   withExamples(
-    withPort(withConfigFile(new Command('serve').description('runs the gateway'))),
+    withPort(withConfigFile(new Command('serve').description('runs the gateway'))).addOption(
+      new Option('--log <FORMAT>', 'json or pretty (default: pretty on a terminal, otherwise json)').choices(['json', 'pretty']),
+    ),
     `
 PORTCULLIS_SECRET_KEY=$(openssl rand -base64 32) portcullis serve portcullis.yaml
 DATABASE_URL=postgres://… REDIS_URL=redis://… portcullis serve --config portcullis.yaml --port 8080
 portcullis serve --set log.level=debug --set server.workers=2
 `,
     'SIGTERM stops the gateway: it reports that it is not ready, finishes the requests in flight and closes.',
-  ).action(async (file: string | undefined, args: ConfigArgs) => {
+  ).action(async (file: string | undefined, args: ServeArgs) => {
     const { config, secrets, warnings } = await load(terminal, args, { file: fileOf(file, args) })
-    const [{ serve }, { formatProblem }, { createLogger, createLogOutput, flushLogger }] = await Promise.all([
+    const [{ serve }, { formatProblem }, { createLogger, createLogOutput, flushLogger }, { readableOutput }] = await Promise.all([
       import('../app/serve.ts'),
       import('../platform/config/source.ts'),
       import('../platform/telemetry/logger.ts'),
+      import('../platform/telemetry/readable-log.ts'),
     ])
-    const output = createLogOutput()
+    const { stdout, env } = terminal.io
+    const isTerminal = stdout.isTTY === true
+    const isPretty = args.log ? args.log === 'pretty' : isTerminal
+    const lines = createLogOutput()
+    const output = isPretty ? readableOutput(lines, { isColored: isTerminal && !env.NO_COLOR }) : lines
     const logger = createLogger(config.log.level, output)
     for (const warning of warnings) logger.warn({ reason: 'config' }, formatProblem(warning))
     try {
-      await serve({ config, secrets, logger, output })
+      const running = await serve({ config, secrets, logger, output })
+      if (isPretty) output.write(await introduction(config, running))
     } catch (error) {
       await flushLogger(logger)
       throw error
     }
     terminal.exitCode = null
   })
+
+async function introduction(config: Config, { port, adminPort }: Running): Promise<string> {
+  const { server, admin, auth, docs, redis } = config
+  const { describeDatabase } = await import('../platform/db/describe-database.ts')
+  const scheme = server.tls ? 'https' : 'http'
+  const base = addressOf(scheme, server.host, port)
+  const places = [
+    ['gateway', base],
+    ['public as', server.publicUrl],
+    ...(docs.enabled ? [['API docs', `${base}${auth.prefix}/docs`]] : []),
+    ['admin', `${addressOf('http', admin.host, adminPort)}   (/readyz?verbose, /metrics)`],
+    ['database', describeDatabase(config.database)],
+    ['limits', redis.url === 'memory' ? 'counted in this process' : 'counted in Redis'],
+  ]
+  const rows = (await routeRows(config)).map(({ host, path, methods, access, upstream }) => ({ host, path, methods, access, upstream }))
+  const text = `Portcullis ${VERSION}\n\n${places.map(([name, value]) => `${name!.padEnd(11)}${value}`).join('\n')}\n\n${rows.length ? table(rows) : 'There are no routes.'}`
+  return `\n${text.replace(/^(?=.)/gm, '  ')}\n\n`
+}
+
+/** An address that a browser on this machine can open. */
+function addressOf(scheme: string, host: string, port: number): string {
+  const name = host === '0.0.0.0' || host === '::' ? 'localhost' : host.includes(':') ? `[${host}]` : host
+  return `${scheme}://${name}:${port}`
+}

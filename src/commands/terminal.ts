@@ -5,7 +5,7 @@ import type { Readable, Writable } from 'node:stream'
 /** The part of `process` that commands use, so that tests can hand in their own. */
 export interface Io {
   stdin: Readable & { isTTY?: boolean }
-  stdout: Writable & { columns?: number }
+  stdout: Writable & { columns?: number; isTTY?: boolean }
   stderr: Writable & { isTTY?: boolean }
   env: NodeJS.ProcessEnv
 }

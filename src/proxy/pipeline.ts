@@ -24,6 +24,7 @@ export interface PipelineDeps {
   /** Milliseconds since the epoch. */
   now: () => number
   requireHttps: RequireHttps
+  answerRoot: AnswerRoot
   addCors: AddCors
   authenticate: Authenticate
   limits: RouteLimits
@@ -34,6 +35,9 @@ export interface PipelineDeps {
   ownMethods(path: string): string[]
   isStopping(): boolean
 }
+
+/** Answers a request for `/` that no route takes, or returns undefined: it then answers route_not_found. */
+export type AnswerRoot = (exchange: Received, call: Call) => Answered | undefined
 
 type Done = (error?: Error) => void
 
@@ -49,7 +53,7 @@ export interface Pipeline {
 }
 
 export function createPipeline(deps: PipelineDeps): Pipeline {
-  const { now, requireHttps, addCors, authenticate, limits, forward, bridge, streams, ownMethods, isStopping } = deps
+  const { now, answerRoot, requireHttps, addCors, authenticate, limits, forward, bridge, streams, ownMethods, isStopping } = deps
 
   const entrance = stagesFrom<Exchange>()
     .learn('canonical', assertCanonical) //                                         400 405 414 417 431
@@ -57,6 +61,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     .answer('preflight', preflight) //                                              204
 
   const proxied = stagesFrom<Received>()
+    .answer('rootPage', rootPage) //                                                200
     .learn('route', (exchange, { request }) => toRoute(exchange, request.raw)) //   404 405 400
     .check('network', assertNetwork) //                                             403
     .check('upgrade', assertUpgrade) //                                             400 426
@@ -71,6 +76,10 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     if (!addCors(request, fields)) return undefined
     setFields(reply, fields).code(204).send()
     return ANSWERED
+  }
+
+  function rootPage(exchange: Received, call: Call): Answered | undefined {
+    return exchange.node === null && exchange.target.path === '/' ? answerRoot(exchange, call) : undefined
   }
 
   function toRoute(exchange: Received, { method }: IncomingMessage): Routed {

@@ -23,11 +23,9 @@ const KEY = randomBytes(32).toString('base64')
 const dir = mkdtempSync(join(tmpdir(), 'portcullis-cli-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
 
-/** Its standard error is without the line that names the database. */
-const run = async (...args: Parameters<typeof runCli>): Promise<Ran> => {
-  const ran = await runCli(...args)
-  return { ...ran, stderr: ran.stderr.replace(/^database: .*\n/, '') }
-}
+/** Without the line that names the database: database-of-commands.test.ts tests it. */
+const withoutDatabase = (ran: Ran): Ran => ({ ...ran, stderr: ran.stderr.replace(/^database: .*\n/, '') })
+const run = async (...args: Parameters<typeof runCli>) => withoutDatabase(await runCli(...args))
 
 let files = 0
 const fileWith = (text: string) => {
@@ -49,7 +47,7 @@ async function runProcess(args: string[], env: NodeJS.ProcessEnv = {}, input = '
     })
   child.stdin!.on('error', () => {}).end(input)
   const [code] = await once(child, 'close')
-  return { code, ...out }
+  return withoutDatabase({ code, ...out })
 }
 
 describe('the command line', () => {
@@ -670,6 +668,22 @@ describe('serve', () => {
     running.child.kill(signal)
     expect(await end(running)).toBe(0)
     expect(lines(running).at(-1).msg).toBe('stopped')
+  })
+
+  it('--log pretty prints addresses, routes with their access, and readable lines', async () => {
+    const file = fileWith(ROUTES.replace('[admin]', '[admn]'))
+    const running = serve('--config', file, '--port', '0', '--log', 'pretty')
+    try {
+      const text = await until(() => (/chat\/room/.test(running.output()) ? running.output() : null), 'the table of routes')
+      expect(text).toMatch(/^\d\d:\d\d:\d\d WARN {2}.*role admn is not in auth\.roles/m)
+      expect(text).toMatch(/^\d\d:\d\d:\d\d INFO {2}portcullis is listening {2}port=\d+/m)
+      expect(text).toMatch(/^ {2}gateway +http:\/\/127\.0\.0\.1:\d+$/m)
+      expect(text).toMatch(/^ {2}admin +http:\/\/127\.0\.0\.1:\d+ /m)
+      expect(text).toMatch(/^ {2}\* +\/orders +GET,POST,HEAD +role admn +http:\/\/orders:3000$/m)
+      expect(text).not.toContain('{"')
+    } finally {
+      await running.stop()
+    }
   })
 
   it('finishes what is in flight on SIGTERM, on a connection that would be kept alive, and exits 0', async () => {

@@ -251,7 +251,7 @@ describe('the configuration', () => {
   })
 
   it('the last --set of a setting counts, and a dash may start a value that is written with =', async () => {
-    expect(await runCli(['check', '--set', 'log.level=loud', '--set', 'log.level=info'])).toEqual(right)
+    expect(await runCli(['check', valid, '--set', 'log.level=loud', '--set', 'log.level=info'])).toEqual(right)
     expect((await runCli(['check', '--config=-nowhere.yaml'])).stderr).toMatch(/^-nowhere\.yaml: cannot be read/)
   })
 })
