@@ -17,7 +17,7 @@ const ProblemSchema = Type.Object({
   detail: Type.String(),
   request_id: Type.String(),
   timestamp: Type.String(),
-  errors: Type.Optional(Type.Array(Type.Object({ field: Type.String(), detail: Type.String() }))),
+  errors: Type.Optional(Type.Array(Type.Object({ field: Type.String(), code: Type.String(), detail: Type.String() }))),
 })
 
 /** Response schemas: those of success, and a problem document for each of the error statuses. */

@@ -342,7 +342,7 @@ describe('beside a running gateway', () => {
     it('exits 1 for a name that is taken', async () => {
       const person = await newPerson()
       const { code, stderr } = await run(['users', 'create', '--username', person.username, '--email', 'new@example.com'], env)
-      expect([code, stderr]).toEqual([1, 'The username is taken.\n'])
+      expect([code, stderr]).toEqual([1, 'The username is taken. Choose another username.\n'])
     })
   })
 
@@ -435,7 +435,7 @@ describe('beside a running gateway', () => {
         ['delete', person.username],
       ]) {
         const { code, stderr } = await run(['users', ...args], env)
-        expect([code, stderr]).toEqual([1, 'This is the last admin: make another one first.\n'])
+        expect([code, stderr]).toEqual([1, 'This is the last admin: make another user an admin first.\n'])
       }
     })
 
@@ -491,7 +491,7 @@ describe('beside a running gateway', () => {
       await done(['clients', 'delete', 'billing'])
       expect((await ask(client_secret, id)).error).toBe('invalid_client')
       const { code, stderr } = await run(['clients', 'delete', 'billing'], env)
-      expect([code, stderr]).toEqual([2, expect.stringContaining('nothing of this name')])
+      expect([code, stderr]).toEqual([2, expect.stringContaining('There is nothing with this name or id.')])
     })
 
     it('registers public keys from a file, and no private ones', async () => {

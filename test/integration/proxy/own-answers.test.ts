@@ -53,7 +53,7 @@ describe('a problem', () => {
       title: 'Not Found',
       status: 404,
       code: 'route_not_found',
-      detail: 'No route matches this request.',
+      detail: 'No route matches this request. Check its host and its path.',
       request_id: 'p-1',
       timestamp: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
     })
@@ -94,22 +94,22 @@ describe('what our endpoints do not take', () => {
     })
   })
 
-  it.each<[string, unknown, { field: string; detail: string }[]]>([
-    ['a missing field', { login: 'ann' }, [{ field: 'password', detail: 'is missing' }]],
-    ['an unknown field', { ...person, admin: true }, [{ field: 'admin', detail: 'is not known here' }]],
-    ['a number for a text: nothing is coerced', { ...person, login: 7 }, [{ field: 'login', detail: 'must be string' }]],
-    ['true for a text', { ...person, password: true }, [{ field: 'password', detail: 'must be string' }]],
-    ['null for a text', { ...person, password: null }, [{ field: 'password', detail: 'must be string' }]],
-    ['a list for a text', { ...person, login: ['ann'] }, [{ field: 'login', detail: 'must be string' }]],
-    ['a list for the whole', [person], [{ field: 'body', detail: 'must be object' }]],
-    ['a text for the whole', '"ann"', [{ field: 'body', detail: 'must be object' }]],
-    ['null for the whole', 'null', [{ field: 'body', detail: 'must be object' }]],
+  it.each<[string, unknown, { field: string; code: string; detail: string }[]]>([
+    ['a missing field', { login: 'ann' }, [{ field: 'password', code: 'required', detail: 'is missing' }]],
+    ['an unknown field', { ...person, admin: true }, [{ field: 'admin', code: 'unknown', detail: 'is not known here' }]],
+    ['a number for a text: nothing is coerced', { ...person, login: 7 }, [{ field: 'login', code: 'type', detail: 'must be a string' }]],
+    ['true for a text', { ...person, password: true }, [{ field: 'password', code: 'type', detail: 'must be a string' }]],
+    ['null for a text', { ...person, password: null }, [{ field: 'password', code: 'type', detail: 'must be a string' }]],
+    ['a list for a text', { ...person, login: ['ann'] }, [{ field: 'login', code: 'type', detail: 'must be a string' }]],
+    ['a list for the whole', [person], [{ field: 'body', code: 'type', detail: 'must be an object' }]],
+    ['a text for the whole', '"ann"', [{ field: 'body', code: 'type', detail: 'must be an object' }]],
+    ['null for the whole', 'null', [{ field: 'body', code: 'type', detail: 'must be an object' }]],
     [
       'two at a time',
       { password: 7 },
       [
-        { field: 'login', detail: 'is missing' },
-        { field: 'password', detail: 'must be string' },
+        { field: 'login', code: 'required', detail: 'is missing' },
+        { field: 'password', code: 'type', detail: 'must be a string' },
       ],
     ],
   ])('%s is 422 and names the field', async (_name, body, errors) => {
