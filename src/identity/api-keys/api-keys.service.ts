@@ -105,7 +105,7 @@ export function createApiKeys({ db, clock, accounts, outbox, grantsOf, config }:
       ...grantsOf(carried.roles).roles.filter((role) => !owned.roles.includes(role)),
       ...carried.scopes.filter((scope) => !owned.scopes.includes(scope)),
     ]
-    if (beyond.length) throw problem('forbidden', { detail: 'A key can carry no role and no scope that you do not have.' })
+    if (beyond.length) throw problem('forbidden', { detail: 'A key cannot have roles or scopes that you do not have. Leave them out.' })
     return carried
   }
 

@@ -122,7 +122,7 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
   },
   refresh_reused: {
     when: 'A refresh token was used again after its successor was used: somebody may have copied it, so the session was ended.',
-    client: 'Log in again. Store the new refresh token before the old one is forgotten.',
+    client: 'Log in again. After each refresh, store the new refresh token and drop the old one.',
     operator: 'Treat it as a possible theft: the log has a line with `reason` `refresh_reused`, and the user gets a mail.',
   },
   forbidden: {
@@ -152,7 +152,7 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
   },
   route_not_found: {
     when: 'No route has this host and path.',
-    client: 'Check the address. Paths are compared exactly, also in the case of letters.',
+    client: 'Check the host and the path, also for capital letters.',
     operator: 'Compare with `portcullis routes`, which lists all routes in their order.',
   },
   not_found: {
@@ -231,7 +231,7 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     operator: NOTHING,
   },
   rate_limited: {
-    when: 'A limit for requests, logins, mails or wrong codes is reached.',
+    when: 'A limit for requests, logins, registrations, mailed links, new API keys or wrong codes is reached.',
     client: WAIT,
     operator: 'If real clients reach the limit, raise it under `limits`. Behind a balancer, check `server.trustedProxies` first.',
   },
@@ -256,18 +256,18 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     operator: 'Check that the upstream runs, its name resolves and its port is open. `cause` in the log has the reason.',
   },
   upstream_invalid: {
-    when: 'The answer of the upstream is not valid HTTP, or refuses a WebSocket handshake in the wrong form.',
+    when: 'The answer of the upstream is not valid HTTP, or it switches to another protocol than WebSocket.',
     client: 'Report `request_id`.',
     operator: 'Look at `cause` in the log, and correct the upstream.',
   },
   unavailable: {
-    when: 'The database or Redis does not answer and the request needs it, or all upstreams of the route are resting.',
+    when: 'The database or Redis does not answer and the request needs it, or every upstream of the route has failed recently.',
     client: WAIT,
     operator:
       'Look at `/readyz?verbose` of the admin listener and at `portcullis_db_up`, `portcullis_redis_up`, `portcullis_upstream_breaker_state`.',
   },
   overloaded: {
-    when: 'The queue for password hashes, for mails or for connections to the upstream is full.',
+    when: 'A queue is full: for password hashes, for mailed links, or for requests to the upstream.',
     client: WAIT,
     operator: 'Look at `portcullis_argon2_queued` and at `cause` in the log. Give the gateway more CPU, or raise the limit.',
   },

@@ -71,27 +71,29 @@ export type ErrorCode = keyof typeof catalogue
 const AUTH_PREFIX = '{auth}'
 
 /** Why a field is refused, for apps that translate the reason. Clients depend on these codes: a code never changes its meaning. */
-export type FieldCode =
-  | 'required'
-  | 'unknown'
-  | 'type'
-  | 'format'
-  | 'too_short'
-  | 'too_long'
-  | 'too_few'
-  | 'too_many'
-  | 'not_allowed'
-  | 'repeated'
-  | 'in_past'
-  | 'in_future'
-  | 'taken'
-  | 'unknown_role'
-  | 'private_key'
-  | 'unsupported_key'
-  | 'too_common'
-  | 'contains_name'
-  | 'breached'
-  | 'same_as_current'
+export const FIELD_CODES = [
+  'required',
+  'unknown',
+  'type',
+  'format',
+  'too_short',
+  'too_long',
+  'too_few',
+  'too_many',
+  'not_allowed',
+  'repeated',
+  'in_past',
+  'in_future',
+  'taken',
+  'unknown_role',
+  'private_key',
+  'unsupported_key',
+  'too_common',
+  'contains_name',
+  'breached',
+  'same_as_current',
+] as const
+export type FieldCode = (typeof FIELD_CODES)[number]
 
 const INVALID_TOKEN = { 'www-authenticate': 'Bearer error="invalid_token"' }
 /** RFC 6750 §3: the challenge that each response with this code carries. */

@@ -331,7 +331,7 @@ describe('beside a running gateway', () => {
         'a role that the configuration does not name',
         ['--username', 'x-y-z', '--email', 'x@example.com', '--role', 'ops'],
         '',
-        /role: no such role; known: admin, user/,
+        /^role: must be one of these: admin, user$/m,
       ],
     ])('exits 2 for %s', async (_, args, input, told) => {
       const { code, stderr } = await run(['users', 'create', ...args], env, input)
