@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { FIELD_CODES } from '../../../src/platform/lib/errors.ts'
 import { call, newUser, raw } from '../../support/client.ts'
 import { useGateway, useUpstream } from '../../support/fixtures.ts'
 
@@ -142,5 +143,40 @@ describe('what our endpoints do not take', () => {
     const { body, headers } = await call(gateway, '/auth/login', { method: 'DELETE' })
     expect(body).toMatchObject({ status: 405, code: 'method_not_allowed' })
     expect(headers.get('allow')).toBe('POST')
+  })
+})
+
+describe('behind another prefix', () => {
+  const moved = useGateway({ config: { auth: { prefix: '/id/v1' }, docs: { enabled: true } } })
+  const register = (password: string) =>
+    call(moved, '/id/v1/register', { body: { username: 'marigold', email: 'marigold@mail.test', password } })
+
+  it('a detail names endpoints with it', async () => {
+    const { body } = await register(person.password)
+    const { status, body: problem } = await call(moved, '/id/v1/mfa/totp/confirm', { token: body.access_token, body: { code: '123456' } })
+    expect([status, problem.code, problem.detail]).toEqual([
+      409,
+      'mfa_not_enabled',
+      'Begin with POST /id/v1/mfa/totp, and confirm within 15 minutes.',
+    ])
+  })
+
+  it('a weak password is reported as a weak password', async () => {
+    const { status, body } = await register('Password2026!')
+    expect({ status, ...body }).toEqual({
+      type: 'about:blank',
+      title: 'Unprocessable Content',
+      status: 422,
+      code: 'validation_failed',
+      detail: 'The password is too common: attackers try it first.',
+      request_id: expect.any(String),
+      timestamp: expect.any(String),
+      errors: [{ field: 'password', code: 'too_common', detail: 'is too common: attackers try it first' }],
+    })
+  })
+
+  it('the OpenAPI document lists the codes of a field', async () => {
+    const { body } = await call(moved, '/id/v1/openapi.json')
+    expect(JSON.stringify(body)).toContain(`"enum":${JSON.stringify(FIELD_CODES)}`)
   })
 })
