@@ -3,7 +3,8 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { setFields } from '../platform/http/fields.ts'
 import { oauthError } from '../platform/http/oauth-error.ts'
 import type { Clock } from '../platform/lib/clock.ts'
-import { type ErrorCode, type FieldError, Problem, problem, problemBody } from '../platform/lib/errors.ts'
+import { type ErrorCode, Problem, problem, problemBody } from '../platform/lib/errors.ts'
+import { schemaFieldError } from '../platform/lib/schema-field-error.ts'
 import { limitHeaders } from '../platform/limits/limiter.ts'
 import { linger } from '../platform/request/drain.ts'
 import type { Logger } from '../platform/telemetry/logger.ts'
@@ -20,7 +21,14 @@ const FASTIFY_CODES: Record<string, ErrorCode> = {
   FST_ERR_MAX_PARAM_LENGTH: 'target_too_long',
 }
 
-export function createErrorHandler({ clock, logger }: { clock: Clock; logger: Logger }) {
+export interface ErrorHandlerDeps {
+  clock: Clock
+  logger: Logger
+  /** `auth.prefix` */
+  authPrefix: string
+}
+
+export function createErrorHandler({ clock, logger, authPrefix }: ErrorHandlerDeps) {
   return (error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply) => {
     const exchange = exchangeOf(request.raw)
     const known = toProblem(error, request)
@@ -34,8 +42,12 @@ export function createErrorHandler({ clock, logger }: { clock: Clock; logger: Lo
     const isUnread = !request.raw.complete
     if (isUnread) linger(request.raw.socket)
     const { status, type, body } = isOAuth(request)
-      ? { type: 'application/json', ...oauthError(known) }
-      : { status: known.status, type: 'application/problem+json', body: problemBody(known, exchange.requestId, clock.now()) }
+      ? { type: 'application/json', ...oauthError(known, authPrefix) }
+      : {
+          status: known.status,
+          type: 'application/problem+json',
+          body: problemBody(known, exchange.requestId, clock.now(), authPrefix),
+        }
     return setFields(reply, exchange.fields)
       .code(status)
       .headers({
@@ -59,21 +71,11 @@ const isOAuth = ({ routeOptions }: FastifyRequest): boolean =>
 function toProblem(error: FastifyError | Error, request: FastifyRequest): Problem {
   if (error instanceof Problem) return error
   const { validation, code = '', statusCode } = error as FastifyError
-  if (validation) return problem('validation_failed', { errors: validation.map(toFieldError) })
+  if (validation) return problem('validation_failed', { errors: validation.map((error) => schemaFieldError(error, 'body')) })
   const named = FASTIFY_CODES[code]
   if (named) return problem(named, { cause: error })
   if (statusCode === 400 && error instanceof SyntaxError) return problem('json_invalid', { cause: error })
   // the client's connection broke, not another
   if (error === request.raw.errored) return problem('request_malformed', { cause: error })
   return problem('internal', { cause: error })
-}
-
-type ValidationError = NonNullable<FastifyError['validation']>[number]
-
-/** `/email` must be string → { field: 'email', detail: 'must be string' } */
-function toFieldError({ instancePath, keyword, params, message = 'is not valid' }: ValidationError): FieldError {
-  const inside = instancePath.split('/').slice(1).join('.')
-  const named = keyword === 'required' ? params.missingProperty : keyword === 'additionalProperties' ? params.additionalProperty : null
-  if (named === null) return { field: inside || 'body', detail: message }
-  return { field: [inside, named].filter(Boolean).join('.'), detail: keyword === 'required' ? 'is missing' : 'is not known here' }
 }

@@ -82,7 +82,7 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
         status: error.status,
         route,
         method,
-        cause: error.cause === undefined ? error.detail : causeText(error.cause),
+        cause: error.cause === undefined ? error.message : causeText(error.cause),
       })
     }
     write(exchange, method, status, seconds, isComplete)

@@ -44,7 +44,7 @@ export interface PublicServer {
 export function createServer({ config, clock, logger, pipeline, observer, metrics, compilers }: ServerDeps): PublicServer {
   const { tls } = config.server
   const certificate = tls ? readCertificate(tls) : null
-  const handleError = createErrorHandler({ clock, logger })
+  const handleError = createErrorHandler({ clock, logger, authPrefix: config.auth.prefix })
   const app = Fastify({
     ...listenerOptions(config.server, certificate),
     genReqId: (req) => exchangeOf(req as IncomingMessage).requestId,

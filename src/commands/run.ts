@@ -36,8 +36,7 @@ async function reportError({ complain }: Terminal, error: unknown): Promise<numb
   if (error instanceof Problem) {
     complain(
       [
-        error.detail,
-        ...(error.errors ?? []).map((e) => `${e.field}: ${e.detail}`),
+        ...(error.errors?.map((e) => `${e.field}: ${e.detail}`) ?? [error.message]),
         ...(error.code === 'unavailable' ? [causeText(error.cause)] : []),
       ].join('\n'),
     )

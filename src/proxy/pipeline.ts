@@ -152,7 +152,7 @@ function assertUpgrade({ isUpgrade, route }: Routed, { request: { raw } }: Call)
   if (headers.upgrade?.toLowerCase() !== 'websocket' || method !== 'GET')
     throw problem('upgrade_unsupported', { cause: `${method} with an upgrade to ${headers.upgrade}` })
   if (!/^[A-Za-z0-9+/]{22}==$/.test(String(headers['sec-websocket-key'] ?? '')))
-    throw problem('header_invalid', { detail: 'The header sec-websocket-key is missing or malformed.' })
+    throw problem('header_invalid', { detail: 'The header sec-websocket-key is missing or malformed. Send 16 random bytes in base64.' })
   // RFC 6455 §4.4
   if (headers['sec-websocket-version'] !== '13')
     throw problem('upgrade_required', { headers: { 'sec-websocket-version': '13', upgrade: 'websocket' } })

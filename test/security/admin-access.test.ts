@@ -136,7 +136,7 @@ describe('an endpoint of administration', () => {
       const body = { ...(endpoint === 'POST /auth/admin/users' ? CREATE() : {}), [name]: value }
       const answer = await asked(endpoint, admin.token, { body })
       expect([endpoint, answer.body.code]).toEqual([endpoint, 'validation_failed'])
-      expect(answer.body.errors).toContainEqual({ field: name, detail: 'is not known here' })
+      expect(answer.body.errors).toContainEqual({ field: name, code: 'unknown', detail: 'is not known here' })
     }
     expect(await state()).toEqual(before)
   })

@@ -43,7 +43,7 @@ async function refused(assertion: string, form: Record<string, string> = {}) {
   const { status, body, headers } = await askWithAssertion(gateway, assertion, form)
   expect({ status, body }).toEqual({
     status: 401,
-    body: { error: 'invalid_client', error_description: 'The client could not be authenticated.' },
+    body: { error: 'invalid_client', error_description: 'The client could not be authenticated. Check its id and its credential.' },
   })
   expect(headers.get('www-authenticate')).toBe('Basic realm="clients"')
 }
@@ -246,7 +246,7 @@ describe('client authentication', () => {
     for (const { status, body, headers } of answers)
       expect({ status, body, challenge: headers.get('www-authenticate') }).toEqual({
         status: 401,
-        body: { error: 'invalid_client', error_description: 'The client could not be authenticated.' },
+        body: { error: 'invalid_client', error_description: 'The client could not be authenticated. Check its id and its credential.' },
         challenge: 'Basic realm="clients"',
       })
   })

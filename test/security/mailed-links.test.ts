@@ -186,7 +186,7 @@ describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
     const dead = await browse('#token=abc', refused({ code: 'link_invalid', detail: 'The link is not valid.' }, 400))
     await dead.submit()
     expect([dead.told.textContent, dead.form.hidden]).toEqual(['The link is not valid.', true])
-    const errors = [{ field: 'new_password', detail: 'must be at least 12 characters long' }]
+    const errors = [{ field: 'new_password', code: 'too_short', detail: 'must be at least 12 characters long' }]
     const short = await browse('#token=abc', refused({ code: 'validation_failed', detail: 'The body is wrong.', errors }, 422))
     await short.submit()
     const said = short.secret ? 'The password must be at least 12 characters long.' : 'The body is wrong.'

@@ -49,7 +49,7 @@ describe.each(EXTRA)('a body with %s beside what belongs into it', (name, value)
     ]
     for (const { body } of asked) {
       expect(body).toMatchObject({ status: 422, code: 'validation_failed' })
-      expect(body.errors).toContainEqual({ field: name, detail: 'is not known here' })
+      expect(body.errors).toContainEqual({ field: name, code: 'unknown', detail: 'is not known here' })
     }
     expect(await account(user.id)).toEqual(before)
     expect(await accounts()).toBe(total)

@@ -36,7 +36,11 @@ export interface RequireAuth {
 
 /** @throws forbidden for API keys and machine clients */
 export function requireSession({ kind }: Principal): void {
-  if (kind !== 'user') throw problem('forbidden', { detail: 'This needs a session: log in.', cause: `a caller of kind ${kind} has none` })
+  if (kind !== 'user')
+    throw problem('forbidden', {
+      detail: 'API keys and machine clients may not do this. Log in as a user.',
+      cause: `a caller of kind ${kind} has none`,
+    })
 }
 
 export function createRequireAuth(authenticate: Authenticate): RequireAuth {

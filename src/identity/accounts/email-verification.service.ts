@@ -2,13 +2,12 @@
 
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import { type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
-import { Problem, problem } from '../../platform/lib/errors.ts'
+import { invalidField, Problem, problem } from '../../platform/lib/errors.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { Principal } from '../access/principal.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
-import { field } from '../credentials/password-policy.ts'
 import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
 import { canonicalEmail, isEmail } from '../users/canonical-login.ts'
 import { type UserView, viewOf } from '../users/user-view.ts'
@@ -85,7 +84,7 @@ export function createEmailVerification({ db, accounts, limits, links, outbox, p
 
   /** The same for a pending registration. The answer does not reveal whether this address has a pending registration. */
   async function requestByAddress(email: string, context: RequestContext): Promise<void> {
-    if (!isEmail(email)) throw problem('validation_failed', { errors: field('email', 'must be an e-mail address') })
+    if (!isEmail(email)) throw invalidField('email', 'format', 'must be an e-mail address')
     await limits.recovery(context.client)
     pending.remind(email, context)
   }

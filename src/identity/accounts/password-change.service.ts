@@ -1,13 +1,13 @@
 /** Changes the password of the caller. Every session ends, and the caller gets a new session. */
 
 import { databaseNow } from '../../platform/db/database.ts'
-import { problem } from '../../platform/lib/errors.ts'
+import { invalidField } from '../../platform/lib/errors.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { Principal } from '../access/principal.ts'
 import type { PasswordCheck } from '../credentials/password-check.ts'
-import { field, type PasswordPolicy } from '../credentials/password-policy.ts'
+import { type PasswordPolicy, SAME_PASSWORD } from '../credentials/password-policy.ts'
 import { normalPassword, type Passwords } from '../credentials/passwords.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { authenticationOf } from '../sessions/lock-caller.ts'
@@ -32,8 +32,8 @@ export function createPasswordChange({ accounts, outbox, passwords, policy, pass
   async function change(principal: Principal, input: PasswordChangeInput, context: RequestContext) {
     const checked = await passwordCheck(principal, input.current_password, context)
     const isSame = normalPassword(input.new_password) === normalPassword(input.current_password)
-    const fault = isSame ? 'must differ from the current one' : await policy(input.new_password, [checked.username, checked.email])
-    if (fault) throw problem('validation_failed', { errors: field('new_password', fault) })
+    const fault = isSame ? SAME_PASSWORD : await policy(input.new_password, [checked.username, checked.email])
+    if (fault) throw invalidField('new_password', fault.code, fault.detail)
     const password_hash = await passwords.hash(input.new_password)
 
     const opened = await accounts.transaction('password_change', context, async (tx) => {

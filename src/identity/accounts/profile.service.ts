@@ -11,9 +11,8 @@ import type { Principal } from '../access/principal.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import { requireFreshFactor } from '../credentials/freshness.ts'
 import type { PasswordCheck } from '../credentials/password-check.ts'
-import { field } from '../credentials/password-policy.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
-import { canonicalEmail, canonicalUsername, isEmail, isUsername } from '../users/canonical-login.ts'
+import { canonicalEmail, canonicalUsername, nameFaults } from '../users/canonical-login.ts'
 import { type UserView, viewOf } from '../users/user-view.ts'
 import { findUserById, findUserByLogin, type User, type UserChange, updateUser } from '../users/users.repo.ts'
 import { deleteLinksOf } from './links.repo.ts'
@@ -102,13 +101,9 @@ export function createProfile({ db, clock, accounts, auth, limits, links, outbox
 }
 
 function readChange({ username, email, current_password }: ProfileChange): Pick<UserChange, 'username' | 'email'> {
-  const errors = []
-  if (username !== undefined && !isUsername(canonicalUsername(username))) {
-    errors.push(...field('username', 'must be 3 to 32 of a-z 0-9 . _ - and begin with a letter or digit'))
-  }
-  if (email !== undefined && !isEmail(email)) errors.push(...field('email', 'must be an e-mail address'))
+  const errors = nameFaults(username === undefined ? undefined : canonicalUsername(username), email)
   if (email !== undefined && current_password === undefined)
-    errors.push(...field('current_password', 'is needed to change the e-mail address'))
+    errors.push({ field: 'current_password', code: 'required', detail: 'is needed to change the e-mail address' })
   if (errors.length) throw problem('validation_failed', { errors })
   return {
     ...(username === undefined ? {} : { username: canonicalUsername(username) }),

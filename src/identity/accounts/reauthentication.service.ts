@@ -2,7 +2,7 @@
 
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import { databaseNow } from '../../platform/db/database.ts'
-import { problem } from '../../platform/lib/errors.ts'
+import { invalidField } from '../../platform/lib/errors.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { Principal } from '../access/principal.ts'
@@ -29,7 +29,7 @@ export function createReauthentication({ accounts, outbox, passwordCheck, factor
   async function reauthenticate(principal: Principal, input: { password: string; code?: string }, context: RequestContext) {
     const checked = await passwordCheck(principal, input.password, context)
     if (checked.mfa_enabled && input.code === undefined)
-      throw problem('validation_failed', { errors: [{ field: 'code', detail: 'is needed: a second factor is set up' }] })
+      throw invalidField('code', 'required', 'is needed, because a second factor is set up')
     const attempt = { user: checked, known: { kind: 'session' as const, id: principal.sessionId }, event: 'reauthenticate', context }
     const { opened } = checked.mfa_enabled
       ? await codeAttempts.count(attempt, () => replaceSession(principal, checked, input.code!, context))

@@ -2,13 +2,13 @@
 
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import { type Db, databaseNow } from '../../platform/db/database.ts'
-import { problem } from '../../platform/lib/errors.ts'
+import { invalidField, problem } from '../../platform/lib/errors.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import { revokeApiKeysOf } from '../api-keys/api-keys.repo.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
-import { field, type PasswordPolicy } from '../credentials/password-policy.ts'
+import { type PasswordPolicy, SAME_PASSWORD } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { canonicalEmail } from '../users/canonical-login.ts'
@@ -69,8 +69,8 @@ export function createRecovery({ db, accounts, outbox, links, passwords, policy,
     // checked before the link is used up, so that a refused password does not cost the link;
     // a reset must not keep a password that has to be changed
     const isSame = owner.password_must_change && (await passwords.verify(owner.password_hash, input.new_password))
-    const fault = isSame ? 'must differ from the current one' : await policy(input.new_password, [username, email])
-    if (fault) throw problem('validation_failed', { errors: field('new_password', fault) })
+    const fault = isSame ? SAME_PASSWORD : await policy(input.new_password, [username, email])
+    if (fault) throw invalidField('new_password', fault.code, fault.detail)
     const password_hash = await passwords.hash(input.new_password)
 
     const isReset = await accounts.transaction('password_reset', context, async ({ trx, record, revoke }) => {

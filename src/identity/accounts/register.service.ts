@@ -15,7 +15,7 @@ import type { PasswordPolicy } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import type { TokenPair } from '../sessions/open-session.ts'
-import { canonicalEmail, canonicalUsername, isEmail, isUsername } from '../users/canonical-login.ts'
+import { canonicalEmail, canonicalUsername, nameFaults } from '../users/canonical-login.ts'
 import { FIRST_ROLES } from '../users/roles.ts'
 import type { UserView } from '../users/user-view.ts'
 import { findUserByLogin, insertUser } from '../users/users.repo.ts'
@@ -93,13 +93,7 @@ export function createRegister({ db, accounts, config, passwords, policy, limits
 export async function readAccount({ username, email, password }: RegisterInput, policy: PasswordPolicy) {
   const account = { username: canonicalUsername(username), email, email_canonical: canonicalEmail(email) }
   const fault = await policy(password, [username, email])
-  const errors: FieldError[] = [
-    ...(isUsername(account.username)
-      ? []
-      : [{ field: 'username', detail: 'must be 3 to 32 of a-z 0-9 . _ - and begin with a letter or digit' }]),
-    ...(isEmail(email) ? [] : [{ field: 'email', detail: 'must be an e-mail address' }]),
-    ...(fault ? [{ field: 'password', detail: fault }] : []),
-  ]
+  const errors: FieldError[] = [...nameFaults(account.username, email), ...(fault ? [{ field: 'password', ...fault }] : [])]
   if (errors.length) throw problem('validation_failed', { errors })
   return account
 }

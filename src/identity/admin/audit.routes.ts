@@ -5,7 +5,7 @@ import { type AuditFilter, type AuditView, exportAudit, findAuditPage } from '..
 import type { Db } from '../../platform/db/database.ts'
 import { answers, BEARER, Limit, limitOf, strictBody, Term } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
-import { problem } from '../../platform/lib/errors.ts'
+import { invalidField } from '../../platform/lib/errors.ts'
 import { ID_PATTERN } from '../../platform/lib/ids.ts'
 import { isStorable } from '../../platform/lib/timestamps.ts'
 
@@ -92,6 +92,6 @@ const filterOf = ({ user, event, outcome, actor, since, until }: Static<typeof F
 function instant(field: string, text: string | undefined): Date | undefined {
   if (text === undefined) return undefined
   const at = new Date(text)
-  if (!isStorable(at)) throw problem('validation_failed', { errors: [{ field, detail: 'is not a valid date and time' }] })
+  if (!isStorable(at)) throw invalidField(field, 'format', 'must be a valid date and time')
   return at
 }

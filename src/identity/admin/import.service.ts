@@ -1,13 +1,14 @@
 /** Imports users, one JSON object a line. An import can be repeated: existing users are skipped. */
-import { Ajv, type ErrorObject } from 'ajv'
+import { Ajv } from 'ajv'
 import { type Static, Type } from 'typebox'
 import { uuidv7 } from 'uuidv7'
 import { ROLE_NAME } from '../../platform/config/schema.ts'
 import { type Db, databaseNow } from '../../platform/db/database.ts'
-import type { FieldError } from '../../platform/lib/errors.ts'
+import type { FieldCode, FieldError } from '../../platform/lib/errors.ts'
+import { schemaFieldError } from '../../platform/lib/schema-field-error.ts'
 import { hashFault, NO_PASSWORD } from '../credentials/password-hashes.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
-import { canonicalEmail, canonicalUsername, isEmail, isUsername } from '../users/canonical-login.ts'
+import { canonicalEmail, canonicalUsername, nameFaults } from '../users/canonical-login.ts'
 import { FIRST_ROLES } from '../users/roles.ts'
 import { findTaken, type ImportedUser, insertImported } from '../users/users.repo.ts'
 import type { Actor } from './audited-action.ts'
@@ -83,15 +84,15 @@ export function createImport({ db, accounts }: { db: Db; accounts: Accounts }) {
     return summary
 
     function readLine(text: string): { user: ImportedUser } | { faults: FieldError[] } {
-      if (text.length > MAX_LINE) return { faults: [{ field: '', detail: `is longer than ${MAX_LINE} characters` }] }
-      if (text.includes('\ufffd')) return { faults: [{ field: '', detail: 'is not valid UTF-8' }] }
+      if (text.length > MAX_LINE) return { faults: [{ field: '', code: 'too_long', detail: `is longer than ${MAX_LINE} characters` }] }
+      if (text.includes('\ufffd')) return { faults: [{ field: '', code: 'format', detail: 'is not valid UTF-8' }] }
       let value: unknown
       try {
         value = JSON.parse(text.trim())
       } catch {
-        return { faults: [{ field: '', detail: 'is not valid JSON' }] }
+        return { faults: [{ field: '', code: 'format', detail: 'is not valid JSON' }] }
       }
-      if (!isLine(value)) return { faults: isLine.errors!.map(faultOf) }
+      if (!isLine(value)) return { faults: isLine.errors!.map((error) => schemaFieldError(error, '')) }
       const user = userOf(value, now)
       const faults = faultsOf(value, user, now)
       if (!faults.length) faults.push(...repeated(value, user))
@@ -102,7 +103,7 @@ export function createImport({ db, accounts }: { db: Db; accounts: Accounts }) {
       const names = Object.entries({ username, email: email_canonical, ...(id === undefined ? {} : { id }) })
       const twice = names.filter(([, name]) => seen.has(name))
       if (!twice.length) for (const [, name] of names) seen.set(name, number)
-      return twice.map(([field, name]) => ({ field, detail: `is that of line ${seen.get(name)}, too` }))
+      return twice.map(([field, name]) => ({ field, code: 'repeated' as const, detail: `is that of line ${seen.get(name)}, too` }))
     }
 
     async function finish(): Promise<void> {
@@ -179,21 +180,12 @@ function userOf(line: Line, now: Date): ImportedUser {
 /** Faults that a schema cannot express. */
 function faultsOf(line: Line, user: ImportedUser, now: Date): FieldError[] {
   const hash = line.password_hash === undefined ? null : hashFault(line.password_hash)
+  const timeCode: FieldCode = user.created_at > now ? 'in_future' : 'format'
   return [
-    ...(isUsername(user.username)
-      ? []
-      : [{ field: 'username', detail: 'must be 3 to 32 of a-z 0-9 . _ - and begin with a letter or digit' }]),
-    ...(isEmail(line.email) ? [] : [{ field: 'email', detail: 'must be an e-mail address' }]),
-    ...(hash === null ? [] : [{ field: 'password_hash', detail: hash }]),
+    ...nameFaults(user.username, line.email),
+    ...(hash === null ? [] : [{ field: 'password_hash', code: 'format' as const, detail: hash }]),
     ...(user.created_at.getTime() >= 0 && user.created_at <= now
       ? []
-      : [{ field: 'created_at', detail: 'must be a date and time that has passed' }]),
+      : [{ field: 'created_at', code: timeCode, detail: 'must be a date and time that has passed' }]),
   ]
-}
-
-/** Names the field, never its value. */
-function faultOf({ keyword, instancePath, params, message = 'is not valid' }: ErrorObject): FieldError {
-  if (keyword === 'additionalProperties') return { field: params.additionalProperty, detail: 'is not known here' }
-  if (keyword === 'required') return { field: params.missingProperty, detail: 'is missing' }
-  return { field: instancePath.slice(1).replaceAll('/', '.'), detail: message }
 }

@@ -1,8 +1,7 @@
 /** Operators grant and revoke roles. Access tokens that carry the old roles are outdated. */
 
 import { ROLE_NAME } from '../../platform/config/schema.ts'
-import { problem } from '../../platform/lib/errors.ts'
-import { field } from '../credentials/password-policy.ts'
+import { invalidField } from '../../platform/lib/errors.ts'
 import type { AccountTransaction } from '../sessions/account-transaction.ts'
 import type { KeepAdmin } from '../users/last-admin.ts'
 import { type User, updateUser } from '../users/users.repo.ts'
@@ -19,7 +18,7 @@ const ROLE = new RegExp(ROLE_NAME)
 
 /** @throws validation_failed for a role that the configuration does not define */
 export const createAssertKnownRole = (known: readonly string[]) => (role: string) => {
-  if (!known.includes(role)) throw problem('validation_failed', { errors: field('role', `no such role; known: ${known.join(', ')}`) })
+  if (!known.includes(role)) throw invalidField('role', 'unknown_role', `must be one of these: ${known.join(', ')}`)
 }
 
 export function createRoleActions({ update, keepAdmin, assertKnownRole }: RoleActionsDeps) {
@@ -40,7 +39,7 @@ export function createRoleActions({ update, keepAdmin, assertKnownRole }: RoleAc
 
     /** The configuration may no longer know the role. */
     async revoke(ref: string, role: string, by: Actor): Promise<User> {
-      if (!ROLE.test(role)) throw problem('validation_failed', { errors: field('role', 'is not the name of a role: a-z, digits, _ . : -') })
+      if (!ROLE.test(role)) throw invalidField('role', 'format', 'must be the name of a role: a-z, digits, _ . : -')
       const without = (user: User) => user.roles.filter((r) => r !== role)
       return update(ref, { event: 'role_revoke', detail: role }, (tx, user) => setRoles(tx, user, without(user)), by)
     },

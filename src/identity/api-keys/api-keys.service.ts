@@ -8,7 +8,7 @@ import { BY_KEY } from '../../platform/audit/row.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
-import { problem } from '../../platform/lib/errors.ts'
+import { invalidField, problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import { isStorable } from '../../platform/lib/timestamps.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
@@ -16,7 +16,6 @@ import type { Outbox } from '../../platform/mail/outbox.ts'
 import { digestOf, hintOf, isApiKey, makeApiKey } from '../../platform/request/api-key-format.ts'
 import type { Principal } from '../access/principal.ts'
 import { requireFreshFactor } from '../credentials/freshness.ts'
-import { field } from '../credentials/password-policy.ts'
 import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
 import type { Grants } from '../users/roles.ts'
 import { lockUser } from '../users/users.repo.ts'
@@ -106,7 +105,7 @@ export function createApiKeys({ db, clock, accounts, outbox, grantsOf, config }:
       ...grantsOf(carried.roles).roles.filter((role) => !owned.roles.includes(role)),
       ...carried.scopes.filter((scope) => !owned.scopes.includes(scope)),
     ]
-    if (beyond.length) throw problem('forbidden', { detail: 'A key can carry no role and no scope that you do not have.' })
+    if (beyond.length) throw problem('forbidden', { detail: 'A key cannot have roles or scopes that you do not have. Leave them out.' })
     return carried
   }
 
@@ -173,7 +172,7 @@ const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d
 function readExpiry(text: string, now: Date): Date {
   const at = new Date(text)
   if (!INSTANT.test(text) || !isStorable(at))
-    throw problem('validation_failed', { errors: field('expires_at', 'must be an instant such as 2030-01-31T12:00:00Z') })
-  if (at <= now) throw problem('validation_failed', { errors: field('expires_at', 'must be in the future') })
+    throw invalidField('expires_at', 'format', 'must be a date and time such as 2030-01-31T12:00:00Z')
+  if (at <= now) throw invalidField('expires_at', 'in_past', 'must be in the future')
   return at
 }

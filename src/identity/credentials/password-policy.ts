@@ -10,11 +10,21 @@ import { createBreachCheck } from './breach-check.ts'
 import { createCommonPasswords } from './common-passwords.ts'
 import { MAX_PASSWORD_BYTES, normalPassword } from './passwords.ts'
 
+export type PasswordFault = Omit<FieldError, 'field'>
+
 /**
  * @param own names of the user: username, e-mail address
- * @returns the fault, in words for the user, or null
+ * @returns the fault, or null
  */
-export type PasswordPolicy = (password: string, own: readonly string[]) => Promise<string | null>
+export type PasswordPolicy = (password: string, own: readonly string[]) => Promise<PasswordFault | null>
+
+export const SAME_PASSWORD: PasswordFault = { code: 'same_as_current', detail: 'must differ from the current password' }
+const CONTAINS_NAME: PasswordFault = {
+  code: 'contains_name',
+  detail: 'must be more than your username, your e-mail address or the name of this service',
+}
+const TOO_COMMON: PasswordFault = { code: 'too_common', detail: 'is too common: attackers try it first' }
+const BREACHED: PasswordFault = { code: 'breached', detail: 'is known from a data breach: it must not be used anywhere' }
 
 /** Shorter names are part of many words. */
 const MIN_WORD = 4
@@ -28,15 +38,14 @@ export function createPasswordPolicy(config: Pick<Config, 'server' | 'auth'>, me
   const ofService = ['portcullis', new URL(config.server.publicUrl).hostname, config.auth.mfa.issuer ?? '']
 
   return async (typed, own) => {
-    if (!typed.isWellFormed()) return 'must be Unicode text'
+    if (!typed.isWellFormed()) return { code: 'format', detail: 'must be Unicode text' }
     const password = normalPassword(typed)
-    if ([...password].length < minLength) return `must be at least ${minLength} characters long`
-    if (Buffer.byteLength(password) > MAX_PASSWORD_BYTES) return `must be at most ${MAX_PASSWORD_BYTES} bytes long`
-    if (isMadeOf(password, [...own, ...ofService]))
-      return 'must be more than your username, your e-mail address or the name of this service'
-    if (isCommon(password)) return 'is too common: attackers try it first'
-    if (await isBreached(password)) return 'is known from a data breach: it must not be used anywhere'
-    return null
+    if ([...password].length < minLength) return { code: 'too_short', detail: `must be at least ${minLength} characters long` }
+    if (Buffer.byteLength(password) > MAX_PASSWORD_BYTES)
+      return { code: 'too_long', detail: `must be at most ${MAX_PASSWORD_BYTES} bytes long` }
+    if (isMadeOf(password, [...own, ...ofService])) return CONTAINS_NAME
+    if (isCommon(password)) return TOO_COMMON
+    return (await isBreached(password)) ? BREACHED : null
   }
 }
 
@@ -50,5 +59,3 @@ function isMadeOf(password: string, names: readonly string[]): boolean {
     .reduce((left, word) => left.replaceAll(word, ''), text)
   return rest !== text && [...rest].length < MIN_REST
 }
-
-export const field = (name: string, detail: string): FieldError[] => [{ field: name, detail }]

@@ -5,7 +5,7 @@ import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow, inTransaction, type Transaction } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
-import { problem } from '../../platform/lib/errors.ts'
+import { invalidField, problem } from '../../platform/lib/errors.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
@@ -91,7 +91,7 @@ export function createEnrolment(deps: EnrolmentDeps) {
         const waiting = await findWaitingFactor(trx, user.id)
         const now = await databaseNow(trx)
         if (!waiting || now.getTime() - waiting.created_at.getTime() > CONFIRM_WITHIN_MS)
-          throw problem('mfa_not_enabled', { detail: 'Begin with POST /mfa/totp, and confirm within 15 minutes.' })
+          throw problem('mfa_not_enabled', { detail: 'Begin with POST {auth}/mfa/totp, and confirm within 15 minutes.' })
         const seed = factor.open(waiting)
         const step = stepOf(code, seed, now)
         // the confirmation uses up its code
@@ -166,9 +166,7 @@ export function createEnrolment(deps: EnrolmentDeps) {
       return (await codeAttempts.count(attempt, () => change())).done
     }
     if (principal.hasFactor && isFresh(principal, clock.now())) return (await change()).done
-    throw problem('validation_failed', {
-      errors: [{ field: 'password', detail: 'or a code is needed, unless you logged in with a code within 5 minutes' }],
-    })
+    throw invalidField('password', 'required', 'or a code is needed, unless you logged in with a code within 5 minutes')
   }
 
   async function newCodes(trx: Transaction, userId: string, seed: Buffer): Promise<string[]> {

@@ -78,20 +78,20 @@ function readShown(authorization: string | undefined, form: Form): Shown | null 
   const { client_id: clientId, client_secret: secret, client_assertion: assertion, client_assertion_type: type } = form
   const hasAssertion = assertion !== undefined || type !== undefined
   if ([authorization !== undefined, secret !== undefined, hasAssertion].filter(Boolean).length > 1)
-    throw problem('invalid_request', { detail: 'Send one client credential.' })
+    throw problem('invalid_request', { detail: 'The request has several client credentials. Send one only.' })
   if (authorization !== undefined) {
     const basic = readBasic(authorization)
     if (clientId !== undefined && clientId !== basic.clientId)
-      throw problem('invalid_request', { detail: 'The request names two different clients.' })
+      throw problem('invalid_request', { detail: 'The request names two different clients. Send one client_id.' })
     return basic
   }
   if (secret !== undefined) {
-    if (clientId === undefined) throw problem('invalid_request', { detail: 'client_id is missing.' })
+    if (clientId === undefined) throw problem('invalid_request', { detail: 'client_id is missing. Send it beside client_secret.' })
     return { clientId, secret }
   }
   if (!hasAssertion) return null
   if (assertion === undefined || type !== ASSERTION_TYPE)
-    throw problem('invalid_request', { detail: `client_assertion comes with the client_assertion_type ${ASSERTION_TYPE}.` })
+    throw problem('invalid_request', { detail: `Send client_assertion together with client_assertion_type=${ASSERTION_TYPE}.` })
   return { clientId, assertion }
 }
 

@@ -1,6 +1,6 @@
 /** Validates the public keys of a machine client at registration. A registered key decides which algorithms its assertions may use. */
 import { createPublicKey, type JsonWebKey } from 'node:crypto'
-import { problem } from '../../platform/lib/errors.ts'
+import { type FieldCode, invalidField } from '../../platform/lib/errors.ts'
 
 /** RFC 7517, public members only. */
 export interface ClientKey {
@@ -42,25 +42,26 @@ export function readClientKeys(set: unknown): { keys: ClientKey[] } {
   return { keys: read }
 }
 
-const fault = (place: string, detail: string) => problem('validation_failed', { errors: [{ field: `jwks${place}`, detail }] })
+const fault = (place: string, detail: string, code: FieldCode = 'format') => invalidField(`jwks${place}`, code, detail)
 
 function readKey(key: unknown, index: number): ClientKey {
-  const refuse = (detail: string) => fault(`.keys.${index}`, detail)
+  const refuse = (detail: string, code?: FieldCode) => fault(`.keys.${index}`, detail, code)
   if (typeof key !== 'object' || key === null) throw refuse('must be a JWK')
   const { kty, crv, kid, alg, use, key_ops } = key as Record<string, unknown>
   if (PRIVATE_MEMBERS.some((member) => member in key))
-    throw refuse('is a private key: replace it, and register the public key of the new pair')
+    throw refuse('is a private key: replace it, and register the public key of the new pair', 'private_key')
   const kind = typeof kty === 'string' && Object.hasOwn(KINDS, kty) ? KINDS[kty as ClientKey['kty']] : null
-  if (!kind || crv !== kind.curve) throw refuse('must be an RSA, P-256 or Ed25519 key')
+  if (!kind || crv !== kind.curve) throw refuse('must be an RSA, P-256 or Ed25519 key', 'unsupported_key')
   if (alg !== undefined && !(kind.algorithms as unknown[]).includes(alg))
-    throw refuse(`has an alg that is none of ${kind.algorithms.join(', ')}`)
-  if (use !== undefined && use !== 'sig') throw refuse('is not for signatures')
-  if (key_ops !== undefined && !(Array.isArray(key_ops) && key_ops.includes('verify'))) throw refuse('is not for signatures')
+    throw refuse(`must have the alg ${kind.algorithms.join(' or ')}, or no alg`, 'unsupported_key')
+  if (use !== undefined && use !== 'sig') throw refuse('must be a key for signatures', 'unsupported_key')
+  if (key_ops !== undefined && !(Array.isArray(key_ops) && key_ops.includes('verify')))
+    throw refuse('must be a key for signatures', 'unsupported_key')
   if (kid !== undefined && !(typeof kid === 'string' && /^[\x21-\x7e]{1,128}$/.test(kid)))
-    throw refuse('has a kid that is not 1 to 128 visible ASCII characters')
+    throw refuse('must have a kid of 1 to 128 visible ASCII characters, or no kid')
   const kept = pick(key as Record<string, unknown>, ['kty', ...kind.members, 'kid', 'alg']) as ClientKey
   const weakness = weaknessOf(kept)
-  if (weakness) throw refuse(weakness)
+  if (weakness) throw refuse(weakness, 'unsupported_key')
   return kept
 }
 

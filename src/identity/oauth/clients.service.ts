@@ -2,10 +2,9 @@
 import { randomBytes } from 'node:crypto'
 import { uuidv7 } from 'uuidv7'
 import { brokenConstraint, type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
-import { type FieldError, problem } from '../../platform/lib/errors.ts'
+import { type FieldError, invalidField, problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import { type Actor, createAuditedAction } from '../admin/audited-action.ts'
-import { field } from '../credentials/password-policy.ts'
 import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
 import { secretHashOf } from './client-authentication.ts'
 import { type ClientKey, readClientKeys } from './client-keys.ts'
@@ -158,16 +157,19 @@ const keysOf = (jwks: unknown) => ({ secret_hash: null, jwks: JSON.stringify(rea
 
 function assertFields({ name, roles = [], scopes = [] }: Partial<ClientInput>): void {
   const errors: FieldError[] = []
-  if (name !== undefined && (!NAME.test(name) || isId(name))) errors.push(...field('name', 'must be 1 to 64 characters, and no id'))
+  if (name !== undefined && (!NAME.test(name) || isId(name)))
+    errors.push({ field: 'name', code: 'format', detail: 'must be 1 to 64 characters, and must not be an id' })
   for (const role of roles)
-    if (!ROLE.test(role)) errors.push(...field('roles', `${JSON.stringify(role)} is not a role name: a-z, digits, _ . : -`))
+    if (!ROLE.test(role))
+      errors.push({ field: 'roles', code: 'format', detail: `must be role names (a-z, digits, _ . : -), not ${JSON.stringify(role)}` })
   for (const scope of scopes)
-    if (!SCOPE.test(scope)) errors.push(...field('scopes', `${JSON.stringify(scope)} is not a scope (RFC 6749 §3.3)`))
+    if (!SCOPE.test(scope))
+      errors.push({ field: 'scopes', code: 'format', detail: `must be scopes (RFC 6749 §3.3), not ${JSON.stringify(scope)}` })
   if (errors.length) throw problem('validation_failed', { errors })
 }
 
 function throwTaken(error: unknown): never {
-  if (brokenConstraint(error) === 'clients_name_key') throw problem('validation_failed', { errors: field('name', 'is taken') })
+  if (brokenConstraint(error) === 'clients_name_key') throw invalidField('name', 'taken', 'is taken')
   throw error
 }
 

@@ -103,9 +103,9 @@ export function createIntrospection(deps: IntrospectionDeps) {
     const client = await authenticateClient(request)
     if (!client) throw problem('invalid_client', { cause: 'the request has no client credential' })
     if (!grantsOfClient(client, grantsOf).scopes.includes(INTROSPECT))
-      throw problem('forbidden', { detail: `The client needs the scope ${INTROSPECT}.` })
+      throw problem('forbidden', { detail: `The client needs the scope ${INTROSPECT}. Ask the operator to grant it.` })
     const { token } = request.form
-    if (token === undefined) throw problem('invalid_request', { detail: 'token is missing.' })
+    if (token === undefined) throw problem('invalid_request', { detail: 'token is missing. Send the token to look up.' })
     try {
       return await describe(token)
     } catch (error) {

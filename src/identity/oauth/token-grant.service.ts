@@ -29,7 +29,7 @@ export interface TokenGrantDeps {
 export function createTokenGrant({ accounts, authenticateClient, accessTokens, grantsOf }: TokenGrantDeps) {
   async function grant(request: OAuthRequest): Promise<TokenAnswer> {
     const { grant_type, scope } = request.form
-    if (grant_type === undefined) throw problem('invalid_request', { detail: 'grant_type is missing.' })
+    if (grant_type === undefined) throw problem('invalid_request', { detail: 'grant_type is missing. Send grant_type=client_credentials.' })
     if (grant_type !== 'client_credentials') throw problem('unsupported_grant_type')
     const client = await authenticateClient(request)
     if (!client) throw problem('invalid_client', { cause: 'the request has no client credential' })

@@ -45,7 +45,8 @@ export function createTokenRevocation(deps: TokenRevocationDeps) {
     if (client_id !== undefined) {
       if (!by) throw problem('invalid_client', { detail: 'The token belongs to a machine client: authenticate as that client.' })
       // RFC 7009 §2.1
-      if (by.id !== client_id) throw problem('invalid_request', { detail: 'The token was issued to another client.' })
+      if (by.id !== client_id)
+        throw problem('invalid_request', { detail: 'The token was issued to another client. Only that client may revoke it.' })
     }
     if (revocations.isRevoked(sid, sub, ver)) return
     if (client_id === undefined) await logout({ sessionId: sid, userId: sub }, 'session', context)
@@ -64,7 +65,7 @@ export function createTokenRevocation(deps: TokenRevocationDeps) {
   return async (request: OAuthRequest): Promise<void> => {
     const by = await authenticateClient(request)
     const { token } = request.form
-    if (token === undefined) throw problem('invalid_request', { detail: 'token is missing.' })
+    if (token === undefined) throw problem('invalid_request', { detail: 'token is missing. Send the token to revoke.' })
     try {
       await limitInvalidTokens(request.context.client, () => end(token, by, request.context))
     } catch (error) {

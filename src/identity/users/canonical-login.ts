@@ -1,4 +1,6 @@
 /** The canonical forms of usernames and e-mail addresses, for storage, lookup and limits. */
+import type { FieldError } from '../../platform/lib/errors.ts'
+
 const USERNAME = /^[a-z0-9][a-z0-9._-]{2,31}$/
 /** The addresses that mail servers accept in practice, with the lengths of RFC 5321. Only a mail that arrives proves an address. */
 const EMAIL = /^[^\s@\p{Cc}"(),:;<>[\]\\]{1,64}@[^\s@\p{Cc}"(),:;<>[\]\\]{1,189}$/u
@@ -12,3 +14,16 @@ export const isEmail = (email: string): boolean => EMAIL.test(email) && email.is
 /** Usernames contain no `@`, so a login is never both. */
 export const canonicalLogin = (login: string): string =>
   login.includes('@') ? canonicalEmail(login.trim()) : canonicalUsername(login.trim())
+
+/** What is wrong with a username in its canonical form and with an e-mail address. What is undefined is not checked. */
+export function nameFaults(username: string | undefined, email: string | undefined): FieldError[] {
+  const errors: FieldError[] = []
+  if (username !== undefined && !isUsername(username))
+    errors.push({
+      field: 'username',
+      code: 'format',
+      detail: 'must be 3 to 32 characters of a-z 0-9 . _ - and begin with a letter or digit',
+    })
+  if (email !== undefined && !isEmail(email)) errors.push({ field: 'email', code: 'format', detail: 'must be an e-mail address' })
+  return errors
+}

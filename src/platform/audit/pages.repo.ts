@@ -1,6 +1,6 @@
 /** Reads the audit log for administrators: in pages, newest first; or as an export, oldest first. */
 import type { Db } from '../db/database.ts'
-import { problem } from '../lib/errors.ts'
+import { invalidField } from '../lib/errors.ts'
 import { isStorable } from '../lib/timestamps.ts'
 
 export interface AuditFilter {
@@ -102,7 +102,6 @@ const cursorOf = ({ at, id }: Position): string => Buffer.from(`${at.toISOString
 
 function readCursor(cursor: string): Position {
   const [, at = '', id = ''] = CURSOR.exec(Buffer.from(cursor, 'base64url').toString()) ?? []
-  if (!UUID.test(id) || !isStorable(new Date(at)))
-    throw problem('validation_failed', { errors: [{ field: 'cursor', detail: 'is not the cursor of a page' }] })
+  if (!UUID.test(id) || !isStorable(new Date(at))) throw invalidField('cursor', 'format', 'must be the next_cursor of an earlier page')
   return { at: new Date(at), id }
 }

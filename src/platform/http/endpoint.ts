@@ -1,6 +1,6 @@
 /** Shared parts of the gateway's own endpoints: strict bodies, documented responses. */
 import { type TProperties, type TSchema, Type } from 'typebox'
-import { problem } from '../lib/errors.ts'
+import { FIELD_CODES, problem } from '../lib/errors.ts'
 import { isId } from '../lib/ids.ts'
 
 /** Unknown fields are refused, nothing is coerced. */
@@ -17,7 +17,7 @@ const ProblemSchema = Type.Object({
   detail: Type.String(),
   request_id: Type.String(),
   timestamp: Type.String(),
-  errors: Type.Optional(Type.Array(Type.Object({ field: Type.String(), detail: Type.String() }))),
+  errors: Type.Optional(Type.Array(Type.Object({ field: Type.String(), code: Type.Enum([...FIELD_CODES]), detail: Type.String() }))),
 })
 
 /** Response schemas: those of success, and a problem document for each of the error statuses. */

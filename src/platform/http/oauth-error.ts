@@ -1,11 +1,18 @@
 /** RFC 6749 §5.2: the form of errors of the OAuth endpoints. Log and metrics keep the code of the catalogue. */
-import type { ErrorCode, Problem } from '../lib/errors.ts'
+import { detailOf, type ErrorCode, type Problem } from '../lib/errors.ts'
 
 /** Catalogue codes that RFC 6749 also defines. */
 const WORDS: readonly ErrorCode[] = ['invalid_request', 'invalid_client', 'invalid_scope', 'unsupported_grant_type']
 
-export function oauthError({ code, status, detail }: Problem): { status: number; body: { error: string; error_description: string } } {
-  return { status: isOfRequest(status) ? 400 : status, body: { error: wordFor(code, status), error_description: printable(detail) } }
+interface OAuthError {
+  status: number
+  body: { error: string; error_description: string }
+}
+
+export function oauthError(problem: Problem, authPrefix: string): OAuthError {
+  const { code, status } = problem
+  const body = { error: wordFor(code, status), error_description: printable(detailOf(problem, authPrefix)) }
+  return { status: isOfRequest(status) ? 400 : status, body }
 }
 
 /** RFC 6749 uses 400 for malformed requests for which HTTP has several statuses. */

@@ -33,10 +33,11 @@ export function refuseConnection(error: Error & { code?: string }, socket: Socke
   } else writeRaw(socket, PARSER_CODES[error.code ?? ''] ?? 'request_malformed', observer, clock)
 }
 
+/** For codes whose detail names no endpoint. */
 export function writeRaw(socket: Socket, code: ErrorCode, observer: RefusalObserver, clock: Clock): void {
   const requestId = observer.refused(code)
   const error = problem(code)
-  const body = JSON.stringify(problemBody(error, requestId, clock.now()))
+  const body = JSON.stringify(problemBody(error, requestId, clock.now(), ''))
   const allow = code === 'method_not_allowed' ? 'allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n' : ''
   socket.end(
     `HTTP/1.1 ${error.status} ${error.title}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +

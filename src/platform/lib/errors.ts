@@ -1,67 +1,99 @@
 /**
- * The catalogue of all error codes. A failure has the same code in the response, in the log's `reason`, in the metric's label and in the
- * documentation. The client reads `detail`; only the log shows `cause`.
+ * The catalogue of all error codes. A failure has the same code in the response, in the log's `reason`, in the metric's label and in
+ * docs/errors.md. The client reads `detail`; only the log shows `cause`. error-guide.ts says when each code occurs and what to do.
  */
 const catalogue = {
-  json_invalid: [400, 'Bad Request', 'The body is not valid JSON.'],
-  target_ambiguous: [400, 'Bad Request', 'The request target can be read in more than one way.'],
-  header_invalid: [400, 'Bad Request', 'A header is missing, repeated or malformed.'],
-  request_malformed: [400, 'Bad Request', 'The request is not valid HTTP/1.1.'],
-  upgrade_unsupported: [400, 'Bad Request', 'This route does not switch protocols.'],
-  link_invalid: [400, 'Bad Request', 'The link is not valid, was used before, or has expired: ask for a new one.'],
-  invalid_request: [400, 'Bad Request', 'A parameter is missing, repeated or malformed.'],
-  invalid_scope: [400, 'Bad Request', 'The client may not have this scope.'],
-  unsupported_grant_type: [400, 'Bad Request', 'The only grant_type here is client_credentials.'],
+  json_invalid: [400, 'Bad Request', 'The body is not valid JSON. Send valid JSON.'],
+  target_ambiguous: [400, 'Bad Request', 'The request target can be read in more than one way. Send a plain path.'],
+  header_invalid: [400, 'Bad Request', 'A header is missing, repeated or malformed. Send each header once and in its standard form.'],
+  request_malformed: [400, 'Bad Request', 'The request is not valid HTTP/1.1. Check the program that sends it.'],
+  upgrade_unsupported: [400, 'Bad Request', 'This route does not switch protocols. Send the request without the header Upgrade.'],
+  link_invalid: [400, 'Bad Request', 'The link is not valid, was used before, or has expired: ask for a new link.'],
+  invalid_request: [400, 'Bad Request', 'A parameter is missing, repeated or malformed. Send each parameter once.'],
+  invalid_scope: [400, 'Bad Request', 'The client may not have this scope. Ask only for scopes that were granted to the client.'],
+  unsupported_grant_type: [400, 'Bad Request', 'This grant_type is not supported. Send grant_type=client_credentials.'],
 
   token_missing: [401, 'Unauthorized', 'This route needs an access token: send Authorization: Bearer <token>.'],
-  token_invalid: [401, 'Unauthorized', 'The access token is not valid.'],
-  token_expired: [401, 'Unauthorized', 'The access token has expired.'],
-  token_revoked: [401, 'Unauthorized', 'The access token has been revoked.'],
-  invalid_credentials: [401, 'Unauthorized', 'The login or the password is wrong.'],
-  invalid_client: [401, 'Unauthorized', 'The client could not be authenticated.'],
-  refresh_invalid: [401, 'Unauthorized', 'The refresh token is not valid.'],
-  refresh_expired: [401, 'Unauthorized', 'The refresh token has expired.'],
+  token_invalid: [401, 'Unauthorized', 'The access token is not valid. Log in again.'],
+  token_expired: [401, 'Unauthorized', 'The access token has expired. Refresh it, or log in again.'],
+  token_revoked: [401, 'Unauthorized', 'The access token has been revoked. Log in again.'],
+  invalid_credentials: [401, 'Unauthorized', 'The login or the password is wrong. Check both.'],
+  invalid_client: [401, 'Unauthorized', 'The client could not be authenticated. Check its id and its credential.'],
+  refresh_invalid: [401, 'Unauthorized', 'The refresh token is not valid. Log in again.'],
+  refresh_expired: [401, 'Unauthorized', 'The refresh token has expired. Log in again.'],
   refresh_superseded: [401, 'Unauthorized', 'The refresh token was just exchanged by a parallel request: use its successor.'],
-  invalid_code: [401, 'Unauthorized', 'The code is wrong, or was used before.'],
+  invalid_code: [401, 'Unauthorized', 'The code is wrong, or was used before. Enter the current code.'],
   mfa_token_invalid: [401, 'Unauthorized', 'The login was not finished in time, or was finished already: log in again.'],
-  reauthentication_required: [401, 'Unauthorized', 'Show your credentials again: POST /reauthenticate.'],
-  refresh_reused: [401, 'Unauthorized', 'The refresh token was used before; the session has been ended.'],
+  reauthentication_required: [401, 'Unauthorized', 'Show your credentials again: POST {auth}/reauthenticate.'],
+  refresh_reused: [401, 'Unauthorized', 'The refresh token was used before, and the session has been ended. Log in again.'],
 
-  forbidden: [403, 'Forbidden', 'You may not do this.'],
-  identity_too_large: [403, 'Forbidden', 'This account has more roles than a token can carry: ask an administrator to take some away.'],
-  password_change_required: [403, 'Forbidden', 'Change your password first: POST /password/change.'],
-  mfa_required: [403, 'Forbidden', 'This needs a second factor: set one up with POST /mfa/totp, then log in with it.'],
-  registration_closed: [403, 'Forbidden', 'Registration is closed.'],
+  forbidden: [403, 'Forbidden', 'You may not do this. Ask the operator of this service for access.'],
+  identity_too_large: [403, 'Forbidden', 'This account has more roles than a token can carry: ask an administrator to remove some.'],
+  password_change_required: [403, 'Forbidden', 'Change your password first: POST {auth}/password/change.'],
+  mfa_required: [403, 'Forbidden', 'This needs a second factor: set it up with POST {auth}/mfa/totp, then log in with it.'],
+  registration_closed: [403, 'Forbidden', 'Registration is closed. Ask an administrator for an account.'],
 
-  route_not_found: [404, 'Not Found', 'No route matches this request.'],
-  not_found: [404, 'Not Found', 'There is nothing of this name or id here.'],
-  method_not_allowed: [405, 'Method Not Allowed', 'The route does not accept this method.'],
-  request_timeout: [408, 'Request Timeout', 'The request was not received in time.'],
-  username_taken: [409, 'Conflict', 'The username is taken.'],
-  email_taken: [409, 'Conflict', 'The e-mail address is taken.'],
+  route_not_found: [404, 'Not Found', 'No route matches this request. Check its host and its path.'],
+  not_found: [404, 'Not Found', 'There is nothing with this name or id. Check it.'],
+  method_not_allowed: [405, 'Method Not Allowed', 'The route does not accept this method. Use a method that the header Allow names.'],
+  request_timeout: [408, 'Request Timeout', 'The request was not received in time. Send it again.'],
+  username_taken: [409, 'Conflict', 'The username is taken. Choose another username.'],
+  email_taken: [409, 'Conflict', 'The e-mail address is taken. Log in, or use another address.'],
   mfa_already_enabled: [409, 'Conflict', 'A second factor is set up already: disable it first.'],
-  mfa_not_enabled: [409, 'Conflict', 'No second factor is set up.'],
-  last_admin: [409, 'Conflict', 'This is the last admin: make another one first.'],
-  limit_reached: [409, 'Conflict', 'There are as many of these as there may be: remove one first.'],
-  body_too_large: [413, 'Content Too Large', 'The body is larger than this route accepts.'],
-  target_too_long: [414, 'URI Too Long', 'The request target is too long.'],
+  mfa_not_enabled: [409, 'Conflict', 'No second factor is set up. Set it up with POST {auth}/mfa/totp.'],
+  last_admin: [409, 'Conflict', 'This is the last admin: make another user an admin first.'],
+  limit_reached: [409, 'Conflict', 'The largest number of these is reached: remove one first.'],
+  body_too_large: [413, 'Content Too Large', 'The body is larger than this route accepts. Send a smaller body.'],
+  target_too_long: [414, 'URI Too Long', 'The request target is too long. Shorten the path or the query.'],
   content_type_unsupported: [415, 'Unsupported Media Type', 'Send the body as application/json.'],
-  expectation_failed: [417, 'Expectation Failed', 'The only expectation that is understood is 100-continue.'],
-  validation_failed: [422, 'Unprocessable Content', 'The body does not have the expected form.'],
-  upgrade_required: [426, 'Upgrade Required', 'This route speaks WebSocket version 13 only.'],
+  expectation_failed: [
+    417,
+    'Expectation Failed',
+    'The header Expect may only be 100-continue. Send 100-continue, or leave the header out.',
+  ],
+  validation_failed: [422, 'Unprocessable Content', 'The request does not have the expected form. Correct the fields in errors.'],
+  upgrade_required: [426, 'Upgrade Required', 'This route speaks only WebSocket version 13. Send Sec-WebSocket-Version: 13.'],
   rate_limited: [429, 'Too Many Requests', 'Too many requests: wait as long as Retry-After says.'],
-  streams_exceeded: [429, 'Too Many Requests', 'Too many streams are open: close one first.'],
-  headers_too_large: [431, 'Request Header Fields Too Large', 'The header section is too large.'],
+  streams_exceeded: [429, 'Too Many Requests', 'Too many streams are open: close a stream first.'],
+  headers_too_large: [431, 'Request Header Fields Too Large', 'The header section is too large. Send fewer or shorter headers.'],
 
-  internal: [500, 'Internal Server Error', 'Something went wrong here. The request id names it in our log.'],
-  upstream_unreachable: [502, 'Bad Gateway', 'The service behind this route cannot be reached.'],
-  upstream_invalid: [502, 'Bad Gateway', 'The service behind this route gave an invalid answer.'],
-  unavailable: [503, 'Service Unavailable', 'A part of this service is not available at the moment.'],
-  overloaded: [503, 'Service Unavailable', 'This service is busy at the moment.'],
-  upstream_timeout: [504, 'Gateway Timeout', 'The service behind this route did not answer in time.'],
+  internal: [500, 'Internal Server Error', 'An unexpected error occurred here. Report the request id: our log has the error under it.'],
+  upstream_unreachable: [502, 'Bad Gateway', 'The service behind this route cannot be reached. Try again later.'],
+  upstream_invalid: [502, 'Bad Gateway', 'The service behind this route gave an invalid answer. Report the request id.'],
+  unavailable: [503, 'Service Unavailable', 'A part of this service is not available now. Try again after Retry-After.'],
+  overloaded: [503, 'Service Unavailable', 'This service is busy now. Try again after Retry-After.'],
+  upstream_timeout: [504, 'Gateway Timeout', 'The service behind this route did not answer in time. Try again later.'],
 } as const satisfies Record<string, readonly [status: number, title: string, detail: string]>
 
 export type ErrorCode = keyof typeof catalogue
+
+/** Stands for `auth.prefix` in the sentences above. */
+const AUTH_PREFIX = '{auth}'
+
+/** Why a field is refused, for apps that translate the reason. Clients depend on these codes: a code never changes its meaning. */
+export const FIELD_CODES = [
+  'required',
+  'unknown',
+  'type',
+  'format',
+  'too_short',
+  'too_long',
+  'too_few',
+  'too_many',
+  'not_allowed',
+  'repeated',
+  'in_past',
+  'in_future',
+  'taken',
+  'unknown_role',
+  'private_key',
+  'unsupported_key',
+  'too_common',
+  'contains_name',
+  'breached',
+  'same_as_current',
+] as const
+export type FieldCode = (typeof FIELD_CODES)[number]
 
 const INVALID_TOKEN = { 'www-authenticate': 'Bearer error="invalid_token"' }
 /** RFC 6750 §3: the challenge that each response with this code carries. */
@@ -76,6 +108,8 @@ const CHALLENGES: Partial<Record<ErrorCode, Record<string, string>>> = {
 
 export interface FieldError {
   field: string
+  code: FieldCode
+  /** The predicate of a sentence whose subject is the field: `must be an e-mail address`. */
   detail: string
 }
 
@@ -99,11 +133,12 @@ export class Problem extends Error {
 
   constructor(code: ErrorCode, { detail, cause, errors, headers = {} }: ProblemOptions = {}) {
     const [status, title, standard] = catalogue[code]
-    super(detail ?? standard, { cause })
+    // the log gets no name of a field, because the client may have invented it
+    super((detail ?? standard).replaceAll(AUTH_PREFIX, ''), { cause })
     this.code = code
     this.status = status
     this.title = title
-    this.detail = detail ?? standard
+    this.detail = detail ?? (errors?.length ? sentenceOf(errors) : standard)
     this.errors = errors
     this.headers = { ...CHALLENGES[code], ...headers }
   }
@@ -111,6 +146,31 @@ export class Problem extends Error {
 
 /** `throw problem('invalid_credentials', { cause: 'unknown user' })` */
 export const problem = (code: ErrorCode, options?: ProblemOptions): Problem => new Problem(code, options)
+
+/** `throw invalidField('name', 'taken', 'is taken')` */
+export const invalidField = (field: string, code: FieldCode, detail: string): Problem =>
+  problem('validation_failed', { errors: [{ field, code, detail }] })
+
+const MAX_SHOWN_FIELDS = 5
+const MAX_SHOWN_NAME = 64
+
+/** `The new password is too common: attackers try it first.` */
+function sentenceOf(errors: readonly FieldError[]): string {
+  const [first] = errors
+  const fields = [...new Set(errors.map(({ field }) => field))]
+  if (fields.length === 1) return `${subjectOf(first!.field)} ${first!.detail}.`
+  const shown = fields.slice(0, MAX_SHOWN_FIELDS).map(shorten).join(', ')
+  const rest = fields.length > MAX_SHOWN_FIELDS ? ` and ${fields.length - MAX_SHOWN_FIELDS} more` : ''
+  return `Several fields are wrong: ${shown}${rest}. Correct the fields in errors.`
+}
+
+const PASSWORD = /^(?:\w+_)?password$/
+const subjectOf = (field: string) =>
+  field === 'body' || PASSWORD.test(field) ? `The ${field.replaceAll('_', ' ')}` : `The field ${shorten(field)}`
+const shorten = (name: string) => (name.length > MAX_SHOWN_NAME ? `${name.slice(0, MAX_SHOWN_NAME)}…` : name)
+
+/** @param authPrefix `auth.prefix`, for details that name an endpoint */
+export const detailOf = ({ detail }: Problem, authPrefix: string): string => detail.replaceAll(AUTH_PREFIX, () => authPrefix)
 
 /** 503 with the seconds after which a client should try again. */
 export const unavailable = (cause: unknown, retryAfterSeconds = 1): Problem =>
@@ -128,14 +188,14 @@ export interface ProblemBody {
 }
 
 /** RFC 9457 body. `type` is about:blank, because `code` already identifies the problem. */
-export function problemBody(error: Problem, requestId: string, now: number): ProblemBody {
-  const { title, status, code, detail, errors } = error
+export function problemBody(error: Problem, requestId: string, now: number, authPrefix: string): ProblemBody {
+  const { title, status, code, errors } = error
   const body: ProblemBody = {
     type: 'about:blank',
     title,
     status,
     code,
-    detail,
+    detail: detailOf(error, authPrefix),
     request_id: requestId,
     timestamp: new Date(now).toISOString(),
   }
@@ -162,6 +222,11 @@ export function causeText(error: unknown): string {
 /** A file system error without system call and path: `ENOENT: no such file or directory`. */
 export const fileErrorText = (error: unknown): string => (error instanceof Error ? error.message.split(', ')[0]! : String(error))
 
-/** Every code with its status and standard sentence, for documentation. */
-export const errorCatalogue = (): { code: ErrorCode; status: number; detail: string }[] =>
-  Object.entries(catalogue).map(([code, [status, , detail]]) => ({ code: code as ErrorCode, status, detail }))
+/** Every code with its status, title and standard sentence, for documentation. */
+export const errorCatalogue = (): { code: ErrorCode; status: number; title: string; detail: string }[] =>
+  Object.entries(catalogue).map(([code, [status, title, detail]]) => ({
+    code: code as ErrorCode,
+    status,
+    title,
+    detail: detail.replaceAll(AUTH_PREFIX, '/auth'),
+  }))

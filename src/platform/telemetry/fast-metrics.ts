@@ -24,19 +24,21 @@ interface Value {
   value: number
 }
 
-export function fastCounter<L extends string>(registry: Registry, name: string, help: string): Bindable<FastCounter, L> {
+interface Head<L extends string> {
+  name: string
+  help: string
+  labelNames: readonly L[]
+}
+
+export function fastCounter<L extends string>(registry: Registry, head: Head<L>): Bindable<FastCounter, L> {
   const bound = createBound<FastCounter>(() => ({ count: 0 }))
-  register(registry, { name, help, type: 'counter' }, () => bound.all().map(([labels, { count }]) => ({ labels, value: count })))
+  register(registry, { ...head, type: 'counter' }, () => bound.all().map(([labels, { count }]) => ({ labels, value: count })))
   return bound
 }
 
 /** @param buckets upper bounds, ascending */
-export function fastHistogram<L extends string>(
-  registry: Registry,
-  name: string,
-  help: string,
-  buckets: readonly number[],
-): Bindable<FastHistogram, L> {
+export function fastHistogram<L extends string>(registry: Registry, head: Head<L>, buckets: readonly number[]): Bindable<FastHistogram, L> {
+  const { name } = head
   const bound = createBound(() => {
     const counts = new Float64Array(buckets.length + 1)
     let sum = 0
@@ -51,7 +53,7 @@ export function fastHistogram<L extends string>(
       },
     }
   })
-  register(registry, { name, help, type: 'histogram' }, () =>
+  register(registry, { ...head, type: 'histogram' }, () =>
     bound.all().flatMap(([labels, { counts, sum }]) => {
       let below = 0
       const cumulative = Array.from(counts, (n, i) => {
@@ -78,7 +80,7 @@ function createBound<S>(make: () => S) {
 }
 
 /** Registers an object with the only members that a registry reads. */
-function register(registry: Registry, head: { name: string; help: string; type: string }, read: () => Value[]): void {
-  const metric = { ...head, aggregator: 'sum', get: () => ({ ...head, aggregator: 'sum', values: read() }) }
+function register(registry: Registry, { labelNames, ...head }: Head<string> & { type: string }, read: () => Value[]): void {
+  const metric = { ...head, labelNames, aggregator: 'sum', get: () => ({ ...head, aggregator: 'sum', values: read() }) }
   registry.registerMetric(metric as unknown as Metric)
 }

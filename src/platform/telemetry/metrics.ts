@@ -45,9 +45,10 @@ export function createMetrics(version: string) {
   const histogram = <L extends string>(name: string, help: string, labelNames: readonly L[], buckets = LATENCY) =>
     new Histogram({ name: prefix + name, help, labelNames, buckets, registers })
   /** For metrics that every request counts. */
-  const fast = <L extends string>(name: string, help: string) => fastCounter<L>(registry, prefix + name, help)
-  const timing = <L extends string>(name: string, help: string, buckets = LATENCY) =>
-    fastHistogram<L>(registry, prefix + name, help, buckets)
+  const fast = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
+    fastCounter(registry, { name: prefix + name, help, labelNames })
+  const timing = <L extends string>(name: string, help: string, labelNames: readonly L[], buckets = LATENCY) =>
+    fastHistogram(registry, { name: prefix + name, help, labelNames }, buckets)
   const sampled = (name: string, help: string, aggregator: Aggregator = 'sum'): Sampled => {
     let read = () => 0
     new Gauge({
@@ -99,14 +100,15 @@ export function createMetrics(version: string) {
     registry,
     workers: sampled('workers', 'Processes that serve requests.'),
     workerExits: counter('worker_exits_total', 'Processes that ended and were replaced.'),
-    requests: fast<'method' | 'route' | 'status'>('http_requests_total', 'Requests answered.'),
-    requestSeconds: timing<'route' | 'method'>('http_request_duration_seconds', 'From the request line to the end of the response.'),
-    overheadSeconds: timing<'route'>(
+    requests: fast('http_requests_total', 'Requests answered.', ['method', 'route', 'status']),
+    requestSeconds: timing('http_request_duration_seconds', 'From the request line to the end of the response.', ['route', 'method']),
+    overheadSeconds: timing(
       'gateway_overhead_seconds',
       'Time in the gateway before the request was sent to the upstream.',
+      ['route'],
       OVERHEAD,
     ),
-    upstreamSeconds: timing<'upstream'>('upstream_duration_seconds', "Time until the upstream's response ended."),
+    upstreamSeconds: timing('upstream_duration_seconds', "Time until the upstream's response ended.", ['upstream']),
     upstreamBreakerState: sampledEach(
       'upstream_breaker_state',
       '0 closed, 1 half-open, 2 open; with several processes, the highest.',
@@ -130,9 +132,9 @@ export function createMetrics(version: string) {
     outboxWaiting: gauge('outbox_waiting', 'Mails that wait to be sent.', [], 'max'),
     auditUnsealed: gauge('audit_unsealed_rows', 'Audit rows that are not in a sealed batch yet.', [], 'max'),
     auditLastSealed: gauge('audit_last_sealed_timestamp_seconds', 'When the audit log was last sealed.', [], 'max'),
-    apiKeyCache: fast<'result'>('api_key_cache_total', 'Look-ups in the cache of API keys.'),
-    limitDecisions: fast<'policy' | 'decision' | 'tier'>('limit_decisions_total', 'Decisions of rate limits.'),
-    tokenCache: fast<'result'>('token_cache_total', 'Look-ups in the token cache.'),
+    apiKeyCache: fast('api_key_cache_total', 'Look-ups in the cache of API keys.', ['result']),
+    limitDecisions: fast('limit_decisions_total', 'Decisions of rate limits.', ['policy', 'decision', 'tier']),
+    tokenCache: fast('token_cache_total', 'Look-ups in the token cache.', ['result']),
     argon2InFlight: sampled('argon2_in_flight', 'Password hashes being computed.'),
     argon2Queued: sampled('argon2_queued', 'Requests that wait for a password hash.'),
     argon2Rejected: counter('argon2_rejected_total', 'Requests refused because the queue was full.'),

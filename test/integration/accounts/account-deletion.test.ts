@@ -187,7 +187,7 @@ describe('DELETE /me', () => {
       const answer = await remove(stale, body)
       expect([answer.status, answer.body.errors]).toEqual([
         422,
-        [{ field: 'current_password', detail: 'is needed, unless you logged in within 5 minutes' }],
+        [{ field: 'current_password', code: 'required', detail: 'is needed, unless you logged in within 5 minutes' }],
       ])
     }
     expect((await remove(stale, { current_password: stale.password })).status).toBe(204)

@@ -62,7 +62,9 @@ describe('a service that answers', () => {
     const before = await outcomes()
     const { status, body } = await register()
     expect([status, body.code]).toEqual([422, 'validation_failed'])
-    expect(body.errors).toEqual([{ field: 'password', detail: 'is known from a data breach: it must not be used anywhere' }])
+    expect(body.errors).toEqual([
+      { field: 'password', code: 'breached', detail: 'is known from a data breach: it must not be used anywhere' },
+    ])
     expect(await outcomes()).toEqual({ ...before, breached: before.breached + 1 })
   })
 

@@ -48,7 +48,10 @@ const PASSWORD_FIELDS: Record<string, PasswordField> = {
         .create({ ...names(), password, roles: ['user'], mustChangePassword: false }, { actor: 'test', context: COMMAND_LINE })
         .then(
           (user) => ({ status: 201, body: user }),
-          (error) => ({ status: error.status, body: error instanceof Problem ? { code: error.code, errors: error.errors } : error }),
+          (error) => ({
+            status: error.status,
+            body: error instanceof Problem ? { code: error.code, detail: error.detail, errors: error.errors } : error,
+          }),
         ),
   },
 }
@@ -78,14 +81,20 @@ describe.each(Object.keys(PASSWORD_FIELDS))('%s', (place) => {
   const { field, set } = PASSWORD_FIELDS[place]!
 
   it.each([
-    ['is short', 'tulips', 'must be at least 12 characters long'],
-    ['is longer than 1 KiB', 'é'.repeat(513), 'must be at most 1024 bytes long'],
-    ['is common', 'Password2026!', 'is too common: attackers try it first'],
-    ['is the name of the service', 'gateway.test', 'must be more than your username, your e-mail address or the name of this service'],
-    ['is no text', `correct horse \ud800`, 'must be Unicode text'],
-  ])('refuses a password that %s, by name', async (_, password, detail) => {
+    ['is short', 'tulips', 'too_short', 'must be at least 12 characters long'],
+    ['is longer than 1 KiB', 'é'.repeat(513), 'too_long', 'must be at most 1024 bytes long'],
+    ['is common', 'Password2026!', 'too_common', 'is too common: attackers try it first'],
+    [
+      'is the name of the service',
+      'gateway.test',
+      'contains_name',
+      'must be more than your username, your e-mail address or the name of this service',
+    ],
+    ['is no text', `correct horse \ud800`, 'format', 'must be Unicode text'],
+  ])('refuses a password that %s, by name', async (_, password, code, detail) => {
     const { status, body } = await set(password, await newUser(gateway))
-    expect([status, body.code, body.errors]).toEqual([422, 'validation_failed', [{ field, detail }]])
+    expect([status, body.code, body.errors]).toEqual([422, 'validation_failed', [{ field, code, detail }]])
+    expect(body.detail).toBe(`The ${field.replace('_', ' ')} ${detail}.`)
   })
 
   it.each([
@@ -136,7 +145,7 @@ describe('a password change', () => {
     const password = 'café au lait, s’il vous plaît'
     const { body } = await change(user, password)
     const again = await change({ ...user, token: body.access_token, password }, password.normalize('NFD'))
-    expect(again.body.errors).toEqual([{ field: 'new_password', detail: 'must differ from the current one' }])
+    expect(again.body.errors).toEqual([{ field: 'new_password', code: 'same_as_current', detail: 'must differ from the current password' }])
   })
 
   it('that is refused leaves every session as it is', async () => {

@@ -96,7 +96,7 @@ describe.each(['embedded', 'postgres+redis'] as const)('a forgotten password on 
     await rows(gateway, 'UPDATE users SET password_must_change = true WHERE id = $1', [user.id])
     const token = await resetToken(gateway, user.email)
     expect((await reset(gateway, token, user.password)).body.errors).toEqual([
-      { field: 'new_password', detail: 'must differ from the current one' },
+      { field: 'new_password', code: 'same_as_current', detail: 'must differ from the current password' },
     ])
     expect((await reset(gateway, token, NEW_PASSWORD)).status).toBe(204)
   })

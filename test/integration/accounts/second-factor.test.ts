@@ -212,7 +212,7 @@ describe('taking the factor away', () => {
     const user = await newFactorUser(gateway)
     const disable = (body?: object, token = user.token) => call(gateway, '/auth/mfa/totp', { method: 'DELETE', body, token })
     gateway.clock.advance(400_000)
-    expect(await disable()).toMatchObject({ status: 422, body: { errors: [{ field: 'password' }] } })
+    expect(await disable()).toMatchObject({ status: 422, body: { errors: [{ field: 'password', code: 'required' }] } })
     expect((await disable({ password: 'not the password' })).body.code).toBe('invalid_credentials')
     expect((await disable({ code: '000000' })).body.code).toBe('invalid_code')
     gateway.clock.advance(-400_000)
@@ -242,7 +242,7 @@ describe('a role or a route that asks for a factor', () => {
     expect(await get('/vault', user.token)).toMatchObject({
       status: 403,
       code: 'mfa_required',
-      detail: expect.stringContaining('/mfa/totp'),
+      detail: 'This needs a second factor: set it up with POST /auth/mfa/totp, then log in with it.',
     })
     const { token } = await enrol(gateway, user)
     expect(await get('/vault', token)).toBe(200)
@@ -266,10 +266,13 @@ describe('a role or a route that asks for a factor', () => {
         status: 401,
         code: 'reauthentication_required',
         challenge: 'Bearer error="insufficient_user_authentication", max_age="300"',
-        detail: expect.any(String),
+        detail: 'Show your credentials again: POST /auth/reauthenticate.',
       })
       const again = (body: object) => call(gateway, '/auth/reauthenticate', { body, token: user.token })
-      expect(await again({ password: user.password })).toMatchObject({ status: 422, body: { errors: [{ field: 'code' }] } })
+      expect(await again({ password: user.password })).toMatchObject({
+        status: 422,
+        body: { errors: [{ field: 'code', code: 'required' }] },
+      })
       expect((await again({ password: user.password, code: '000000' })).body.code).toBe('invalid_code')
     } finally {
       gateway.clock.advance(-301_000)

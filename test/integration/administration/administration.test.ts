@@ -70,7 +70,7 @@ describe.each(['embedded', 'postgres'] as const)('administration on %s', (stores
 
     it('is told which roles there are when one is unknown', async () => {
       const { body } = await ask('POST', 'users', { ...person(), roles: ['amdin'] })
-      expect(body.errors).toEqual([{ field: 'role', detail: 'no such role; known: admin, user' }])
+      expect(body.errors).toEqual([{ field: 'role', code: 'unknown_role', detail: 'must be one of these: admin, user' }])
     })
 
     it('does not take the name of another; the refusal is counted and written down', async () => {
@@ -175,8 +175,8 @@ describe.each(['embedded', 'postgres'] as const)('administration on %s', (stores
   it('a role that the configuration does not name is not granted, and can be taken from who has it', async () => {
     const user = await newUserWithRoles(gateway, ['from-before'])
     expect(claimsOf(user.token).roles).toEqual(['from-before', 'user'])
-    expect((await ask('PUT', `users/${user.id}/roles/from-nowhere`)).body.errors[0].detail).toBe('no such role; known: admin, user')
-    expect((await ask('PUT', `users/${user.id}/roles/constructor`)).body.errors[0].detail).toBe('no such role; known: admin, user')
+    expect((await ask('PUT', `users/${user.id}/roles/from-nowhere`)).body.errors[0].detail).toBe('must be one of these: admin, user')
+    expect((await ask('PUT', `users/${user.id}/roles/constructor`)).body.errors[0].detail).toBe('must be one of these: admin, user')
     expect((await ask('PUT', `users/${user.id}/roles/admin`)).body.roles).toEqual(['admin', 'from-before', 'user'])
     expect((await ask('DELETE', `users/${user.id}/roles/from-before`)).body.roles).toEqual(['admin', 'user'])
   })

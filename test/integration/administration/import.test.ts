@@ -128,8 +128,8 @@ describe.each(['embedded', 'postgres'] as const)('an import on %s', (stores) => 
 
   it.each<[string, object | string, string[]]>([
     ['no JSON', '{"username": ', ['is not valid JSON']],
-    ['a list', '[]', ['must be object']],
-    ['null', 'null', ['must be object']],
+    ['a list', '[]', ['must be an object']],
+    ['null', 'null', ['must be an object']],
     ['nothing that is needed', {}, ['username: is missing', 'email: is missing']],
     [
       'a field that is not known',
@@ -140,14 +140,14 @@ describe.each(['embedded', 'postgres'] as const)('an import on %s', (stores) => 
     [
       'bad names',
       { username: 'no spaces here', email: 'nowhere' },
-      ['username: must be 3 to 32 of a-z 0-9 . _ - and begin with a letter or digit', 'email: must be an e-mail address'],
+      ['username: must be 3 to 32 characters of a-z 0-9 . _ - and begin with a letter or digit', 'email: must be an e-mail address'],
     ],
     [
       'a NUL',
       { username: 'carl\0', email: 'c\0@mail.test' },
-      ['username: must be 3 to 32 of a-z 0-9 . _ - and begin with a letter or digit', 'email: must be an e-mail address'],
+      ['username: must be 3 to 32 characters of a-z 0-9 . _ - and begin with a letter or digit', 'email: must be an e-mail address'],
     ],
-    ['a text for a truth', { username: 'carl', email: 'c@mail.test', disabled: 'false' }, ['disabled: must be boolean']],
+    ['a text for a truth', { username: 'carl', email: 'c@mail.test', disabled: 'false' }, ['disabled: must be a boolean']],
     [
       'a role that is none',
       { username: 'carl', email: 'c@mail.test', roles: ['user', 'Big Boss'] },

@@ -345,7 +345,7 @@ describe('beside a running gateway', () => {
         'a role that the configuration does not name',
         ['--username', 'x-y-z', '--email', 'x@example.com', '--role', 'ops'],
         '',
-        /role: no such role; known: admin, user/,
+        /^role: must be one of these: admin, user$/m,
       ],
     ])('exits 2 for %s', async (_, args, input, told) => {
       const { code, stderr } = await run(['users', 'create', ...args], env, input)
@@ -356,7 +356,7 @@ describe('beside a running gateway', () => {
     it('exits 1 for a name that is taken', async () => {
       const person = await newPerson()
       const { code, stderr } = await run(['users', 'create', '--username', person.username, '--email', 'new@example.com'], env)
-      expect([code, stderr]).toEqual([1, 'The username is taken.\n'])
+      expect([code, stderr]).toEqual([1, 'The username is taken. Choose another username.\n'])
     })
   })
 
@@ -449,7 +449,7 @@ describe('beside a running gateway', () => {
         ['delete', person.username],
       ]) {
         const { code, stderr } = await run(['users', ...args], env)
-        expect([code, stderr]).toEqual([1, 'This is the last admin: make another one first.\n'])
+        expect([code, stderr]).toEqual([1, 'This is the last admin: make another user an admin first.\n'])
       }
     })
 
@@ -505,7 +505,7 @@ describe('beside a running gateway', () => {
       await done(['clients', 'delete', 'billing'])
       expect((await ask(client_secret, id)).error).toBe('invalid_client')
       const { code, stderr } = await run(['clients', 'delete', 'billing'], env)
-      expect([code, stderr]).toEqual([2, expect.stringContaining('nothing of this name')])
+      expect([code, stderr]).toEqual([2, expect.stringContaining('There is nothing with this name or id.')])
     })
 
     it('registers public keys from a file, and no private ones', async () => {

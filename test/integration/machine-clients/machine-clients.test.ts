@@ -391,9 +391,11 @@ describe('administration of machine clients', () => {
 
   it('two clients of one name there are not', async () => {
     expect((await ask('POST', '', { name: 'twice' })).status).toBe(201)
-    expect((await ask('POST', '', { name: 'twice' })).body.errors).toEqual([{ field: 'name', detail: 'is taken' }])
+    expect((await ask('POST', '', { name: 'twice' })).body.errors).toEqual([{ field: 'name', code: 'taken', detail: 'is taken' }])
     const [other] = [await newClient(gateway)]
-    expect((await ask('PATCH', `/${other.id}`, { name: 'twice' })).body.errors).toEqual([{ field: 'name', detail: 'is taken' }])
+    expect((await ask('PATCH', `/${other.id}`, { name: 'twice' })).body.errors).toEqual([
+      { field: 'name', code: 'taken', detail: 'is taken' },
+    ])
     // and both refusals are in the log
     const told = await rows(gateway, `SELECT event, detail, actor FROM audit_log WHERE outcome = 'validation_failed' ORDER BY at`)
     const actor = `user:${admin.id}`

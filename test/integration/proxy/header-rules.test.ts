@@ -161,7 +161,7 @@ describe('a route that is open to some networks', () => {
 
   it('does not say so to who is outside', async () => {
     const { body } = await call(gateway, '/office', { headers: { 'x-forwarded-for': '203.0.113.1' } })
-    expect(body).toMatchObject({ code: 'forbidden', detail: 'You may not do this.' })
+    expect(body).toMatchObject({ code: 'forbidden', detail: 'You may not do this. Ask the operator of this service for access.' })
   })
 })
 

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { FIELD_CODES } from '../../../src/platform/lib/errors.ts'
 import { call, newUser, raw } from '../../support/client.ts'
 import { useGateway, useUpstream } from '../../support/fixtures.ts'
 
@@ -83,7 +84,7 @@ describe('a problem', () => {
       title: 'Not Found',
       status: 404,
       code: 'route_not_found',
-      detail: 'No route matches this request.',
+      detail: 'No route matches this request. Check its host and its path.',
       request_id: 'p-1',
       timestamp: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
     })
@@ -124,22 +125,22 @@ describe('what our endpoints do not take', () => {
     })
   })
 
-  it.each<[string, unknown, { field: string; detail: string }[]]>([
-    ['a missing field', { login: 'ann' }, [{ field: 'password', detail: 'is missing' }]],
-    ['an unknown field', { ...person, admin: true }, [{ field: 'admin', detail: 'is not known here' }]],
-    ['a number for a text: nothing is coerced', { ...person, login: 7 }, [{ field: 'login', detail: 'must be string' }]],
-    ['true for a text', { ...person, password: true }, [{ field: 'password', detail: 'must be string' }]],
-    ['null for a text', { ...person, password: null }, [{ field: 'password', detail: 'must be string' }]],
-    ['a list for a text', { ...person, login: ['ann'] }, [{ field: 'login', detail: 'must be string' }]],
-    ['a list for the whole', [person], [{ field: 'body', detail: 'must be object' }]],
-    ['a text for the whole', '"ann"', [{ field: 'body', detail: 'must be object' }]],
-    ['null for the whole', 'null', [{ field: 'body', detail: 'must be object' }]],
+  it.each<[string, unknown, { field: string; code: string; detail: string }[]]>([
+    ['a missing field', { login: 'ann' }, [{ field: 'password', code: 'required', detail: 'is missing' }]],
+    ['an unknown field', { ...person, admin: true }, [{ field: 'admin', code: 'unknown', detail: 'is not known here' }]],
+    ['a number for a text: nothing is coerced', { ...person, login: 7 }, [{ field: 'login', code: 'type', detail: 'must be a string' }]],
+    ['true for a text', { ...person, password: true }, [{ field: 'password', code: 'type', detail: 'must be a string' }]],
+    ['null for a text', { ...person, password: null }, [{ field: 'password', code: 'type', detail: 'must be a string' }]],
+    ['a list for a text', { ...person, login: ['ann'] }, [{ field: 'login', code: 'type', detail: 'must be a string' }]],
+    ['a list for the whole', [person], [{ field: 'body', code: 'type', detail: 'must be an object' }]],
+    ['a text for the whole', '"ann"', [{ field: 'body', code: 'type', detail: 'must be an object' }]],
+    ['null for the whole', 'null', [{ field: 'body', code: 'type', detail: 'must be an object' }]],
     [
       'two at a time',
       { password: 7 },
       [
-        { field: 'login', detail: 'is missing' },
-        { field: 'password', detail: 'must be string' },
+        { field: 'login', code: 'required', detail: 'is missing' },
+        { field: 'password', code: 'type', detail: 'must be a string' },
       ],
     ],
   ])('%s is 422 and names the field', async (_name, body, errors) => {
@@ -172,5 +173,40 @@ describe('what our endpoints do not take', () => {
     const { body, headers } = await call(gateway, '/auth/login', { method: 'DELETE' })
     expect(body).toMatchObject({ status: 405, code: 'method_not_allowed' })
     expect(headers.get('allow')).toBe('POST')
+  })
+})
+
+describe('behind another prefix', () => {
+  const moved = useGateway({ config: { auth: { prefix: '/id/v1' }, docs: { enabled: true } } })
+  const register = (password: string) =>
+    call(moved, '/id/v1/register', { body: { username: 'marigold', email: 'marigold@mail.test', password } })
+
+  it('a detail names endpoints with it', async () => {
+    const { body } = await register(person.password)
+    const { status, body: problem } = await call(moved, '/id/v1/mfa/totp/confirm', { token: body.access_token, body: { code: '123456' } })
+    expect([status, problem.code, problem.detail]).toEqual([
+      409,
+      'mfa_not_enabled',
+      'Begin with POST /id/v1/mfa/totp, and confirm within 15 minutes.',
+    ])
+  })
+
+  it('a weak password is reported as a weak password', async () => {
+    const { status, body } = await register('Password2026!')
+    expect({ status, ...body }).toEqual({
+      type: 'about:blank',
+      title: 'Unprocessable Content',
+      status: 422,
+      code: 'validation_failed',
+      detail: 'The password is too common: attackers try it first.',
+      request_id: expect.any(String),
+      timestamp: expect.any(String),
+      errors: [{ field: 'password', code: 'too_common', detail: 'is too common: attackers try it first' }],
+    })
+  })
+
+  it('the OpenAPI document lists the codes of a field', async () => {
+    const { body } = await call(moved, '/id/v1/openapi.json')
+    expect(JSON.stringify(body)).toContain(`"enum":${JSON.stringify(FIELD_CODES)}`)
   })
 })

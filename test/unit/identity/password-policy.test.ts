@@ -12,15 +12,15 @@ const GOOD = 'correct horse battery'
 describe('the length of a password', () => {
   it('is counted in characters of its normal form: however accents are typed, and whatever an emoji takes', async () => {
     const accents = 'é'.normalize('NFD')
-    expect(await policy(`${accents.repeat(3)} tulip b`, [])).toBe('must be at least 12 characters long')
+    expect(await policy(`${accents.repeat(3)} tulip b`, [])).toEqual({ code: 'too_short', detail: 'must be at least 12 characters long' })
     expect(await policy(`${accents.repeat(3)} tulip by`, [])).toBeNull()
-    expect(await policy('🐎🔋🖇'.repeat(3), [])).toBe('must be at least 12 characters long')
+    expect(await policy('🐎🔋🖇'.repeat(3), [])).toEqual({ code: 'too_short', detail: 'must be at least 12 characters long' })
     expect(await policy('🐎🔋🖇🏰🪤🗝🧂🪑🧵🪡🐎🧂', [])).toBeNull()
   })
 
   it('is by configuration, down to 8', async () => {
     const short = policyOf({ auth: { password: { minLength: 8 } } })
-    expect(await short('tulip/7', [])).toBe('must be at least 8 characters long')
+    expect(await short('tulip/7', [])).toEqual({ code: 'too_short', detail: 'must be at least 8 characters long' })
     expect(await short('tulip/7x', [])).toBeNull()
   })
 
@@ -29,10 +29,10 @@ describe('the length of a password', () => {
   })
 
   it('ends at 1 KiB of its normal form, in bytes', async () => {
-    expect(await policy('x'.repeat(1025), [])).toBe('must be at most 1024 bytes long')
+    expect(await policy('x'.repeat(1025), [])).toEqual({ code: 'too_long', detail: 'must be at most 1024 bytes long' })
     expect(await policy('é'.repeat(512), [])).toBeNull()
     expect(await policy('é'.normalize('NFD').repeat(512), [])).toBeNull()
-    expect(await policy('é'.repeat(513), [])).toBe('must be at most 1024 bytes long')
+    expect(await policy('é'.repeat(513), [])).toEqual({ code: 'too_long', detail: 'must be at most 1024 bytes long' })
   })
 })
 
@@ -49,12 +49,12 @@ describe('any character may be in it', () => {
   })
 
   it('but half a character: all of these would be one', async () => {
-    expect(await policy(`${GOOD}\ud800`, [])).toBe('must be Unicode text')
+    expect(await policy(`${GOOD}\ud800`, [])).toEqual({ code: 'format', detail: 'must be Unicode text' })
   })
 })
 
 describe('a password that is tried first is refused', () => {
-  const TOO_COMMON = 'is too common: attackers try it first'
+  const TOO_COMMON = { code: 'too_common', detail: 'is too common: attackers try it first' }
 
   it.each([
     ['in the list', '1qaz2wsx3edc'],
@@ -68,7 +68,7 @@ describe('a password that is tried first is refused', () => {
     ['three characters again and again', 'abcabcabcabc'],
     ['a number of it twice', '123456123456'],
   ])('%s', async (_, password) => {
-    expect(await policy(password, [])).toBe(TOO_COMMON)
+    expect(await policy(password, [])).toEqual(TOO_COMMON)
   })
 
   it.each([
@@ -109,7 +109,10 @@ describe('a password that is made of names is refused', () => {
     ['what authenticators call it', 'Grand Bank 26'],
     ['the product', 'portcullis-26'],
   ])('%s', async (_, password) => {
-    expect(await named(password, own)).toBe('must be more than your username, your e-mail address or the name of this service')
+    expect(await named(password, own)).toEqual({
+      code: 'contains_name',
+      detail: 'must be more than your username, your e-mail address or the name of this service',
+    })
   })
 
   it.each([
@@ -121,7 +124,10 @@ describe('a password that is made of names is refused', () => {
   })
 
   it('however accents were typed', async () => {
-    expect(await named('Zoë-Fréchët12'.normalize('NFD'), ['zoë', 'fréchët@mail.test'])).toContain('must be more than')
+    expect(await named('Zoë-Fréchët12'.normalize('NFD'), ['zoë', 'fréchët@mail.test'])).toMatchObject({
+      code: 'contains_name',
+      detail: expect.stringContaining('must be more than'),
+    })
   })
 
   it('names of three letters are part of many words', async () => {

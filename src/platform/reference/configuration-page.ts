@@ -1,9 +1,6 @@
-/**
- * Writes `config/portcullis.schema.json` for editors and `docs/configuration.md` for readers from the one schema. `--check` reports whether
- * both files are up to date.
- */
-import { readFileSync, writeFileSync } from 'node:fs'
-import { ConfigSchema } from './schema.ts'
+/** `config/portcullis.schema.json` for editors and `docs/configuration.md` for readers, from the one schema. */
+import { ConfigSchema } from '../config/schema.ts'
+import { code, row } from './markdown.ts'
 
 interface Schema {
   type?: string
@@ -20,9 +17,6 @@ interface Schema {
   maximum?: number
   minItems?: number
 }
-
-const JSON_SCHEMA = 'config/portcullis.schema.json'
-const REFERENCE = 'docs/configuration.md'
 
 const root = JSON.parse(JSON.stringify(ConfigSchema)) as Schema
 
@@ -41,7 +35,7 @@ function forFiles({ required, properties, patternProperties, items, anyOf, ...re
   }
 }
 
-const jsonSchema = (): string =>
+export const jsonSchema = (): string =>
   `${JSON.stringify({ $schema: 'https://json-schema.org/draft/2020-12/schema', ...forFiles(root) }, null, 2)}\n`
 
 interface Row {
@@ -55,7 +49,6 @@ const objectOf = (schema: Schema): Schema | undefined =>
   schema.properties || schema.patternProperties ? schema : schema.anyOf?.find((branch) => branch.properties)
 
 const NO_LIMIT = 2_147_483_647
-const code = (value: unknown) => `\`${typeof value === 'string' ? value : JSON.stringify(value)}\``
 
 function form(schema: Schema): string {
   if (schema.anyOf) return schema.anyOf.map(form).join(' or ')
@@ -90,12 +83,10 @@ function rows(schema: Schema, path: string): Row[] {
   })
 }
 
-const cell = (text: string) => text.replaceAll('|', '\\|')
-
-function reference(): string {
+export function configurationPage(): string {
   const sections = Object.entries(root.properties ?? {}).map(([key, schema]) => {
     const inner = rows({ properties: { [key]: schema } }, '').filter((row) => row.path !== key)
-    const table = inner.map((row) => `| ${[code(row.path), row.form, row.fallback, row.description].map(cell).join(' | ')} |`)
+    const table = inner.map(({ path, form, fallback, description }) => row([code(path), form, fallback, description]))
     return [`## ${key}`, '', schema.description ?? '', '', '| Key | Form | Default | |', '|---|---|---|---|', ...table, ''].join('\n')
   })
   return `${PREFACE}\n${sections.join('\n')}`
@@ -115,23 +106,3 @@ whose name ends in \`_FILE\` is the path of a file with the value. *Required* me
 Secrets never belong in the file. They are environment variables: \`PORTCULLIS_SECRET_KEY\` (32 random bytes in base64; required), \`PORTCULLIS_SECRET_KEY_PREVIOUS\` (the old key, while the key is replaced),
 \`PORTCULLIS_ADMIN_EMAIL\` and \`PORTCULLIS_ADMIN_PASSWORD\` (the first admin, created once).
 `
-
-const read = (file: string): string => {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch {
-    return ''
-  }
-}
-
-const made = [
-  [JSON_SCHEMA, jsonSchema()],
-  [REFERENCE, reference()],
-] as const
-if (process.argv.includes('--check')) {
-  const stale = made.filter(([file, text]) => read(file) !== text).map(([file]) => file)
-  if (stale.length) {
-    process.stderr.write(`out of date with src/platform/config/schema.ts: ${stale.join(', ')}; run: npm run schema\n`)
-    process.exitCode = 1
-  }
-} else for (const [file, text] of made) writeFileSync(file, text)

@@ -1,0 +1,71 @@
+import { describe, expect, it } from 'vitest'
+import { detailOf, type FieldError, invalidField, type Problem, problem, problemBody } from '../../../src/platform/lib/errors.ts'
+import { schemaFieldError } from '../../../src/platform/lib/schema-field-error.ts'
+
+const wrong = (...fields: string[]) =>
+  problem('validation_failed', { errors: fields.map((field): FieldError => ({ field, code: 'required', detail: 'is missing' })) })
+
+describe('the detail of wrong fields', () => {
+  it.each<[string, Problem, string]>([
+    ['a password', invalidField('password', 'too_common', 'is too common'), 'The password is too common.'],
+    ['a new password', invalidField('new_password', 'too_short', 'is too short'), 'The new password is too short.'],
+    ['the whole body', invalidField('body', 'type', 'must be an object'), 'The body must be an object.'],
+    ['any other field', wrong('email'), 'The field email is missing.'],
+    ['a field inside another', wrong('jwks.keys.0'), 'The field jwks.keys.0 is missing.'],
+    ['one field with two faults', wrong('email', 'email'), 'The field email is missing.'],
+    ['two fields', wrong('email', 'username'), 'Several fields are wrong: email, username. Correct the fields in errors.'],
+    [
+      'many fields',
+      wrong('a', 'b', 'c', 'd', 'e', 'f', 'g'),
+      'Several fields are wrong: a, b, c, d, e and 2 more. Correct the fields in errors.',
+    ],
+    ['a long name', wrong('x'.repeat(65)), `The field ${'x'.repeat(64)}… is missing.`],
+    ['no fields', problem('validation_failed'), 'The request does not have the expected form. Correct the fields in errors.'],
+  ])('%s', (_, error, detail) => {
+    expect(error.detail).toBe(detail)
+  })
+
+  it('is for the client only: names of fields may be invented, and the message goes to the log', () => {
+    expect(wrong('hunter2').message).toBe('The request does not have the expected form. Correct the fields in errors.')
+  })
+})
+
+describe('a detail that names an endpoint', () => {
+  const error = problem('password_change_required')
+
+  it('has the prefix of the endpoints', () => {
+    expect(detailOf(error, '/accounts/v1')).toBe('Change your password first: POST /accounts/v1/password/change.')
+    expect(problemBody(error, 'id', 0, '/$&').detail).toBe('Change your password first: POST /$&/password/change.')
+  })
+
+  it('has no placeholder in the log', () => {
+    expect(error.message).toBe('Change your password first: POST /password/change.')
+  })
+})
+
+describe('an error of a schema', () => {
+  it.each([
+    ['required', { missingProperty: 'email' }, 'user.email', 'required', 'is missing'],
+    ['additionalProperties', { additionalProperty: 'admin' }, 'user.admin', 'unknown', 'is not known here'],
+    ['type', { type: 'string' }, 'user', 'type', 'must be a string'],
+    ['type', { type: 'array' }, 'user', 'type', 'must be an array'],
+    ['minLength', { limit: 1 }, 'user', 'too_short', 'must have at least 1 character'],
+    ['maxLength', { limit: 64 }, 'user', 'too_long', 'must have at most 64 characters'],
+    ['minItems', { limit: 1 }, 'user', 'too_few', 'must have at least 1 item'],
+    ['maxItems', { limit: 8 }, 'user', 'too_many', 'must have at most 8 items'],
+    ['minProperties', { limit: 1 }, 'user', 'too_few', 'must have at least 1 field'],
+    ['uniqueItems', { i: 0, j: 1 }, 'user', 'repeated', 'must not have the same item twice'],
+    ['enum', { allowedValues: ['true', 'false'] }, 'user', 'not_allowed', 'must be true or false'],
+    ['pattern', { pattern: '^a' }, 'user', 'format', 'must match the pattern ^a'],
+    ['anyOf', {}, 'user', 'format', 'must match a schema'],
+  ])('%s %o', (keyword, params, field, code, detail) => {
+    const error = { keyword, params, instancePath: '/user', message: 'must match a schema' }
+    expect(schemaFieldError(error, 'body')).toEqual({ field, code, detail })
+  })
+
+  it('of the whole value has the name of the whole', () => {
+    const error = { keyword: 'type', params: { type: 'object' }, instancePath: '' }
+    expect(schemaFieldError(error, 'body').field).toBe('body')
+    expect(schemaFieldError({ ...error, keyword: 'required', params: { missingProperty: 'email' } }, 'body').field).toBe('email')
+  })
+})
