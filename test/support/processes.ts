@@ -13,7 +13,8 @@ export async function freePort(): Promise<number> {
 }
 
 /** True when the command is on PATH. */
-export const has = (command: string): boolean => spawnSync('sh', ['-c', `command -v ${command}`]).status === 0
+export const has = (command: string, path = process.env.PATH): boolean =>
+  spawnSync('sh', ['-c', `command -v ${command}`], { env: { PATH: path } }).status === 0
 
 /** An environment without anything that configures a gateway. Node keeps what it has compiled: of the product, too, which spares half a second a start. */
 export const bare = (): NodeJS.ProcessEnv => ({ PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE })

@@ -42,7 +42,7 @@ export async function startRedis(): Promise<TestRedis> {
 }
 
 function findServer(): string | null {
-  const known = ['redis-server', 'valkey-server'].find(has)
+  const known = ['redis-server', 'valkey-server'].find((name) => has(name))
   if (known) return known
   if (process.getuid?.() === 0 && has('apt-get')) {
     console.log('tests: no redis-server on PATH; installing the Debian package redis-server')
