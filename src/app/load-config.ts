@@ -196,7 +196,10 @@ function explain(error: ErrorObject): string {
   switch (keyword) {
     case 'additionalProperties': {
       const known = Object.keys((parentSchema as { properties?: object }).properties ?? {})
-      const near = nearest(params.additionalProperty, known)
+      const name = String(params.additionalProperty)
+      const homes = error.instancePath === '' ? sectionsWith(name) : []
+      if (homes.length) return `unknown key; it belongs to a section: ${homes.join(' or ')}`
+      const near = nearest(name, known)
       return near ? `unknown key; did you mean ${near}?` : `unknown key; known here: ${known.join(', ')}`
     }
     case 'propertyNames':
@@ -207,6 +210,7 @@ function explain(error: ErrorObject): string {
       return `must be ${params.allowedValues.join(' | ')}${is}`
     case 'type': {
       const type = params.type === 'object' ? 'mapping' : params.type
+      if (error.data === null) return 'is empty: write its value behind the colon, or indented below it'
       return `must be ${/^[aeiou]/.test(type) ? 'an' : 'a'} ${type}${is}`
     }
     case 'minimum':
@@ -225,6 +229,12 @@ function explain(error: ErrorObject): string {
       return `${error.message ?? keyword}${is}`
   }
 }
+
+/** `server.port` for the setting `port`, which was written without its section. */
+const sectionsWith = (name: string): string[] =>
+  Object.entries(ConfigSchema.properties).flatMap(([section, schema]) =>
+    'properties' in schema && name in (schema.properties as object) ? [`${section}.${name}`] : [],
+  )
 
 const ROUTE_PATH = /^\/routes\/\d+\/match\/path$/
 /** The first segment that other routers read as a pattern, and the rest. */

@@ -49,7 +49,8 @@ async function reportError({ complain }: Terminal, error: unknown): Promise<numb
     return 2
   }
   if (error instanceof WrongSecretKey) {
-    complain(`PORTCULLIS_SECRET_KEY: ${error.message}`)
+    const text = error.message.replace('PORTCULLIS_SECRET_KEY is', 'PORTCULLIS_SECRET_KEY: is')
+    complain(`${text}; set that key, or give it as PORTCULLIS_SECRET_KEY_PREVIOUS to replace it`)
     return 2
   }
   complain(causeText(error))

@@ -6,6 +6,7 @@ import { type ConfigArgs, fileOf, load, withConfigFile, withPort } from './confi
 import { withExamples } from './help.ts'
 import { routeRows } from './routes.ts'
 import { type Terminal, table } from './terminal.ts'
+import { readChoice } from './usage.ts'
 
 interface ServeArgs extends ConfigArgs {
   log?: 'json' | 'pretty'
@@ -14,7 +15,9 @@ interface ServeArgs extends ConfigArgs {
 export const serveCommand = (terminal: Terminal): Command =>
   withExamples(
     withPort(withConfigFile(new Command('serve').description('runs the gateway'))).addOption(
-      new Option('--log <FORMAT>', 'json or pretty (default: pretty on a terminal, otherwise json)').choices(['json', 'pretty']),
+      new Option('--log <FORMAT>', 'json or pretty (default: pretty on a terminal, otherwise json)').argParser((text) =>
+        readChoice('--log', text, ['json', 'pretty']),
+      ),
     ),
     `
 PORTCULLIS_SECRET_KEY=$(openssl rand -base64 32) portcullis serve portcullis.yaml

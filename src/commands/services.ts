@@ -36,7 +36,7 @@ export async function withServices<T>(
     import('../platform/audit/audit.ts'),
     import('../platform/telemetry/logger.ts'),
   ])
-  const services = await openServices({ config, secrets, logger: createLogger('silent') })
+  const services = await openServices({ config, secrets, logger: createLogger('silent', { write: () => {} }) })
   try {
     if (needsKeys) {
       await migrateUp(services.platform.db)

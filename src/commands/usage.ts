@@ -32,5 +32,12 @@ export function readNumber(flag: string, text: string, { min, max }: { min: numb
   return number
 }
 
+/** @throws UsageError */
+export function readChoice<T extends string>(flag: string, text: string, choices: readonly T[]): T {
+  const choice = choices.find((known) => known === text)
+  if (choice === undefined) throw new UsageError(`${flag} takes ${anyOf(choices)}, not ${text}`)
+  return choice
+}
+
 /** For a file that the command line names. */
 export const cannotRead = (file: string, error: unknown): UsageError => new UsageError(`${file}: cannot be read: ${fileErrorText(error)}`)

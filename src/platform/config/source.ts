@@ -1,6 +1,6 @@
 /** Reads the sources of a configuration: a YAML file, the environment and flags. Each value keeps the place it came from. */
 import type { TSchema } from 'typebox'
-import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml'
+import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument, visit, type YAMLError } from 'yaml'
 import { nearest } from './nearest.ts'
 
 /** `where` is `file:line:col`, an environment variable or a flag; `path` is dotted. */
@@ -33,7 +33,7 @@ export function readYaml(file: string, text: string): ConfigSource {
     const { line, col } = lines.linePos(offset)
     return `${file}:${line}:${col}`
   }
-  const problems = [...doc.errors, ...doc.warnings].map((e) => ({ where: at(e.pos[0]), path: '', message: e.message }))
+  const problems = [...doc.errors, ...doc.warnings].map((e) => ({ where: at(e.pos[0]), path: '', message: syntaxText(e) }))
   visit(doc, {
     Alias(_, node) {
       if (!node.resolve(doc))
@@ -68,6 +68,21 @@ export function readYaml(file: string, text: string): ConfigSource {
     return at(offset)
   }
   return { value: isObject ? (root as Record<string, unknown>) : {}, problems, locate }
+}
+
+/** The parser says what is wrong; this adds what would be right. */
+const SYNTAX_HINTS: Partial<Record<YAMLError['code'], string>> = {
+  TAB_AS_INDENT: 'use two spaces for each level',
+  BAD_INDENT: 'give all entries of a list or mapping the same indentation, and close every bracket',
+  BLOCK_AS_IMPLICIT_KEY: 'the next line may be indented too far: keys of one mapping start in the same column',
+  MULTILINE_IMPLICIT_KEY: 'a colon may be missing, or the next line may be indented too far',
+  MISSING_CHAR: 'a colon, dash, quote or bracket may be missing, or the indentation may be wrong',
+  DUPLICATE_KEY: 'keep only one of them',
+}
+
+function syntaxText({ code, message }: YAMLError): string {
+  const hint = SYNTAX_HINTS[code]
+  return hint ? `${message}; ${hint}` : message
 }
 
 /** Converts to plain JSON values. Fails for a file whose aliases contain themselves, or expand to millions of values. */

@@ -24,7 +24,7 @@ export function checkConfig(config: Config): { problems: Finding[]; warnings: Fi
   checkHeaderEdits(config, problems)
   checkMail(config, problems, warnings)
   if (!config.routes.length)
-    warnings.push({ path: ['routes'], message: 'is empty: the gateway serves accounts, and passes no request to an upstream' })
+    warnings.push({ path: ['routes'], message: 'is empty: the gateway serves only accounts, until a route leads to an upstream' })
   if (!problems.length) checkRoutes(config, problems, warnings)
   return { problems, warnings }
 }

@@ -639,7 +639,9 @@ describe('beside a running gateway', () => {
       PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64'),
     })
     expect([code, stdout]).toEqual([2, ''])
-    expect(stderr).toMatch(/^PORTCULLIS_SECRET_KEY: .*not the key that this database was set up with\n$/)
+    expect(stderr).toMatch(
+      /^PORTCULLIS_SECRET_KEY: .*not the key that this database was set up with; set that key, or give it as PORTCULLIS_SECRET_KEY_PREVIOUS to replace it\n$/,
+    )
   })
 })
 

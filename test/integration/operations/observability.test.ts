@@ -385,6 +385,25 @@ it('names the path of a request without a route under log.path only, and never t
   }
 })
 
+it('warns once of a proxy that server.trustedProxies does not name', async () => {
+  const open = await startGateway({
+    routes: [{ name: 'gone', match: { path: '/gone' }, upstream: [`http://127.0.0.1:${await freePort()}`], access: 'public' }],
+  })
+  try {
+    for (const field of ['X-Forwarded-For: 198.51.100.7', 'Forwarded: for=198.51.100.7'])
+      await raw(open.port, `GET /health HTTP/1.1\r\nHost: a\r\n${field}\r\nConnection: close\r\n\r\n`)
+    expect(open.log().filter(({ reason }) => reason === 'proxy_untrusted')).toEqual([
+      expect.objectContaining({
+        level: 'warn',
+        network: '127.0.0.0/24',
+        msg: expect.stringMatching(/^x-forwarded-for is ignored, .*server\.trustedProxies/),
+      }),
+    ])
+  } finally {
+    await open.close()
+  }
+})
+
 describe('GET /auth/admin/errors', () => {
   const errors = async (of = gateway, token = admin.token) => (await call(of, '/auth/admin/errors', { token })).body.errors as Line[]
 

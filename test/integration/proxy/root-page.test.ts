@@ -6,8 +6,9 @@ const upstream = useUpstream()
 
 describe('where no route takes /', () => {
   const gateway = useGateway(() => ({
+    config: { docs: { enabled: true } },
     routes: [
-      { name: 'api', match: { path: '/api' }, upstream: [upstream.url], access: 'public' },
+      { name: 'api', match: { path: '/api' }, upstream: [upstream.url], access: 'authenticated' },
       { name: 'site', match: { path: '/', host: 'site.example.com' }, upstream: [upstream.url], access: 'authenticated' },
     ],
   }))

@@ -49,10 +49,13 @@ describe('paths', () => {
     ['/api/orders/7?a=b', '/orders/7?a=b'],
     ['/api/ordersx', '/api/ordersx'],
     ['/apix', 'route_not_found'],
-    ['/', 'route_not_found'],
     ['/nowhere/at/all', 'route_not_found'],
   ])('%s ends at %s: the longest prefix on a segment boundary', async (path, end) => {
     expect(await landing(path)).toBe(end)
+  })
+
+  it('/ without a route is answered by the gateway itself', async () => {
+    expect((await call(gateway, '/')).body.links.health).toBe('/health')
   })
 
   it('match without regard to case, and go out in the spelling of the client', async () => {
