@@ -7,11 +7,11 @@ import { wellKnownRoutes } from '../identity/oauth/well-known.routes.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { boundBody } from '../platform/http/slow-body.ts'
 import { unavailable } from '../platform/lib/errors.ts'
-import { VERSION } from '../platform/lib/version.ts'
 import { contextOf } from '../platform/request/request-context.ts'
 import type { AccountApi } from './account-api.ts'
 import { DB_LAG_SECONDS } from './gauges.ts'
 import type { Identity } from './identity.ts'
+import { openApi } from './openapi.ts'
 
 const OWN_METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 
@@ -77,17 +77,7 @@ export async function mountOwnEndpoints(
 }
 
 async function registerDocs(auth: FastifyInstance, config: Config): Promise<void> {
-  await auth.register(swagger, {
-    openapi: {
-      info: {
-        title: 'Portcullis accounts',
-        version: VERSION,
-        description: 'Register, log in, refresh, log out. Errors are RFC 9457 problem documents.',
-      },
-      servers: [{ url: config.server.publicUrl }],
-      components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } },
-    },
-  })
+  await auth.register(swagger, openApi(config))
   await auth.register(async (docs) => {
     // over plain http a browser ignores these two, and reports each as an error of the page
     docs.addHook('onSend', async ({ raw }, reply) => {

@@ -7,15 +7,18 @@ import { contextOf } from '../../platform/request/request-context.ts'
 import { principalOf, type RequireAuth } from '../access/require-auth.ts'
 import type { Sessions } from './sessions.service.ts'
 
-export const SessionSchema = Type.Object({
-  id: Type.String(),
-  device: Type.Union([Type.String(), Type.Null()]),
-  ip: Type.Union([Type.String(), Type.Null()]),
-  created_at: Type.String(),
-  last_used_at: Type.String(),
-  expires_at: Type.String(),
-  mfa: Type.Boolean(),
-})
+export const SessionSchema = Type.Object(
+  {
+    id: Type.String(),
+    device: Type.Union([Type.String(), Type.Null()]),
+    ip: Type.Union([Type.String(), Type.Null()]),
+    created_at: Type.String(),
+    last_used_at: Type.String(),
+    expires_at: Type.String(),
+    mfa: Type.Boolean(),
+  },
+  { title: 'Session' },
+)
 
 export const sessionRoutes =
   ({ sessions, requireAuth }: { sessions: Sessions; requireAuth: RequireAuth }) =>

@@ -10,19 +10,22 @@ import { ID_PATTERN } from '../../platform/lib/ids.ts'
 import { isStorable } from '../../platform/lib/timestamps.ts'
 
 const Text = Type.Union([Type.String(), Type.Null()])
-const EventSchema = Type.Object({
-  id: Type.String(),
-  at: Type.String(),
-  event: Type.String(),
-  outcome: Type.String(),
-  user_id: Text,
-  session_id: Text,
-  actor: Text,
-  detail: Text,
-  ip: Text,
-  user_agent: Text,
-  request_id: Text,
-})
+const EventSchema = Type.Object(
+  {
+    id: Type.String(),
+    at: Type.String(),
+    event: Type.String(),
+    outcome: Type.String(),
+    user_id: Text,
+    session_id: Text,
+    actor: Text,
+    detail: Text,
+    ip: Text,
+    user_agent: Text,
+    request_id: Text,
+  },
+  { title: 'AuditEvent' },
+)
 
 const Instant = (description: string) => Type.Optional(Type.String({ format: 'date-time', description }))
 const filter = {

@@ -6,7 +6,10 @@ import type { User } from '../users/users.repo.ts'
 
 const When = Type.Union([Type.String(), Type.Null()])
 
-export const ManagedUserSchema = Type.Object({ ...UserSchema.properties, disabled: Type.Boolean(), disabled_at: When })
+export const ManagedUserSchema = Type.Object(
+  { ...UserSchema.properties, disabled: Type.Boolean(), disabled_at: When },
+  { title: 'ManagedUser' },
+)
 
 export const managedViewOf = (user: User): Static<typeof ManagedUserSchema> => ({
   ...viewOf(user),
@@ -14,14 +17,17 @@ export const managedViewOf = (user: User): Static<typeof ManagedUserSchema> => (
   disabled_at: user.disabled_at?.toISOString() ?? null,
 })
 
-export const KeySchema = Type.Object({
-  kid: Type.String(),
-  algorithm: Type.String(),
-  state: Type.Enum(['next', 'current', 'retired']),
-  created_at: Type.String(),
-  signs_from: Type.String(),
-  retired_at: When,
-})
+export const KeySchema = Type.Object(
+  {
+    kid: Type.String(),
+    algorithm: Type.String(),
+    state: Type.Enum(['next', 'current', 'retired']),
+    created_at: Type.String(),
+    signs_from: Type.String(),
+    retired_at: When,
+  },
+  { title: 'SigningKey' },
+)
 
 export const keyViewOf = (key: KeyStatus): Static<typeof KeySchema> => ({
   kid: key.kid,

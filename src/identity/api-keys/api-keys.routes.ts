@@ -8,16 +8,19 @@ import { principalOf, type RequireAuth } from '../access/require-auth.ts'
 import type { ApiKeys } from './api-keys.service.ts'
 
 const Instant = Type.Union([Type.String(), Type.Null()])
-export const ApiKeySchema = Type.Object({
-  id: Type.String(),
-  name: Type.String(),
-  hint: Type.String({ description: 'The first characters of the key.' }),
-  roles: Type.Array(Type.String()),
-  scopes: Type.Array(Type.String()),
-  created_at: Type.String(),
-  expires_at: Instant,
-  last_used_at: Instant,
-})
+export const ApiKeySchema = Type.Object(
+  {
+    id: Type.String(),
+    name: Type.String(),
+    hint: Type.String({ description: 'The first characters of the key.' }),
+    roles: Type.Array(Type.String()),
+    scopes: Type.Array(Type.String()),
+    created_at: Type.String(),
+    expires_at: Instant,
+    last_used_at: Instant,
+  },
+  { title: 'ApiKey' },
+)
 const Names = Type.Array(Type.String({ minLength: 1, maxLength: 200 }), { maxItems: 200, uniqueItems: true })
 
 export const apiKeyRoutes =

@@ -8,17 +8,20 @@ import type { Clients } from './clients.service.ts'
 
 const Instant = Type.Union([Type.String(), Type.Null()])
 const Jwks = Type.Object({ keys: Type.Array(Type.Record(Type.String(), Type.Unknown())) }, { additionalProperties: false })
-const ClientSchema = Type.Object({
-  id: Type.String({ description: 'The client_id.' }),
-  name: Type.String(),
-  auth_method: Type.Union([Type.Literal('client_secret'), Type.Literal('private_key_jwt')]),
-  jwks: Type.Union([Jwks, Type.Null()]),
-  roles: Type.Array(Type.String()),
-  scopes: Type.Array(Type.String()),
-  disabled: Type.Boolean(),
-  created_at: Type.String(),
-  last_used_at: Instant,
-})
+const ClientSchema = Type.Object(
+  {
+    id: Type.String({ description: 'The client_id.' }),
+    name: Type.String(),
+    auth_method: Type.Union([Type.Literal('client_secret'), Type.Literal('private_key_jwt')]),
+    jwks: Type.Union([Jwks, Type.Null()]),
+    roles: Type.Array(Type.String()),
+    scopes: Type.Array(Type.String()),
+    disabled: Type.Boolean(),
+    created_at: Type.String(),
+    last_used_at: Instant,
+  },
+  { title: 'MachineClient' },
+)
 const WithSecret = Type.Object({
   client: ClientSchema,
   client_secret: Type.Optional(Type.String({ description: 'Only this answer shows the secret.' })),

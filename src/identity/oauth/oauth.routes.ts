@@ -27,30 +27,36 @@ const ClientCredentials = {
   client_assertion: Text,
   client_assertion_type: Type.Optional(Type.String({ description: ASSERTION_TYPE })),
 }
-const OAuthErrorSchema = Type.Object({ error: Type.String(), error_description: Type.String() })
+const OAuthErrorSchema = Type.Object({ error: Type.String(), error_description: Type.String() }, { title: 'OAuthError' })
 const failures = (...statuses: number[]) => Object.fromEntries(statuses.map((status) => [status, OAuthErrorSchema]))
 
-const TokenSchema = Type.Object({
-  access_token: Type.String(),
-  token_type: Type.Literal('Bearer'),
-  expires_in: Type.Integer({ description: 'Seconds.' }),
-  scope: Type.String(),
-})
-const IntrospectionSchema = Type.Object({
-  active: Type.Boolean(),
-  iss: Text,
-  aud: Text,
-  sub: Text,
-  roles: Type.Optional(Type.Array(Type.String())),
-  scope: Text,
-  iat: Type.Optional(Type.Integer()),
-  exp: Type.Optional(Type.Integer()),
-  jti: Text,
-  sid: Text,
-  client_id: Text,
-  username: Text,
-  token_type: Text,
-})
+const TokenSchema = Type.Object(
+  {
+    access_token: Type.String(),
+    token_type: Type.Literal('Bearer'),
+    expires_in: Type.Integer({ description: 'Seconds.' }),
+    scope: Type.String(),
+  },
+  { title: 'AccessToken' },
+)
+const IntrospectionSchema = Type.Object(
+  {
+    active: Type.Boolean(),
+    iss: Text,
+    aud: Text,
+    sub: Text,
+    roles: Type.Optional(Type.Array(Type.String())),
+    scope: Text,
+    iat: Type.Optional(Type.Integer()),
+    exp: Type.Optional(Type.Integer()),
+    jti: Text,
+    sid: Text,
+    client_id: Text,
+    username: Text,
+    token_type: Text,
+  },
+  { title: 'Introspection' },
+)
 
 export const oauthRoutes =
   ({ grantToken, introspect, revokeToken }: OAuthRoutesDeps) =>

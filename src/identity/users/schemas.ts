@@ -8,13 +8,16 @@ export const Password = Type.String({ minLength: 1, maxLength: 4096 })
 /** A code of an authenticator app, or a backup code. */
 export const Code = Type.String({ minLength: 6, maxLength: 16 })
 
-export const Tokens = Type.Object({
-  user: UserSchema,
-  access_token: Type.String(),
-  refresh_token: Type.String(),
-  token_type: Type.Literal('Bearer'),
-  expires_in: Type.Integer({ description: 'Seconds.' }),
-})
+export const Tokens = Type.Object(
+  {
+    user: UserSchema,
+    access_token: Type.String(),
+    refresh_token: Type.String(),
+    token_type: Type.Literal('Bearer'),
+    expires_in: Type.Integer({ description: 'Seconds.' }),
+  },
+  { title: 'Tokens' },
+)
 
 /** The request continues by mail. The answer does not reveal whether a mail was sent. */
 export const Accepted = Type.Object({ status: Type.Literal('accepted') })

@@ -2,17 +2,20 @@ import { type Static, Type } from 'typebox'
 import type { User } from './users.repo.ts'
 
 /** The shape of `user` in every answer. */
-export const UserSchema = Type.Object({
-  id: Type.String(),
-  username: Type.String(),
-  email: Type.String(),
-  email_verified: Type.Boolean(),
-  roles: Type.Array(Type.String()),
-  mfa_enabled: Type.Boolean(),
-  password_must_change: Type.Boolean(),
-  created_at: Type.String(),
-  last_login_at: Type.Union([Type.String(), Type.Null()]),
-})
+export const UserSchema = Type.Object(
+  {
+    id: Type.String(),
+    username: Type.String(),
+    email: Type.String(),
+    email_verified: Type.Boolean(),
+    roles: Type.Array(Type.String()),
+    mfa_enabled: Type.Boolean(),
+    password_must_change: Type.Boolean(),
+    created_at: Type.String(),
+    last_login_at: Type.Union([Type.String(), Type.Null()]),
+  },
+  { title: 'User' },
+)
 
 export type UserView = Static<typeof UserSchema>
 

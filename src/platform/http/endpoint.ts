@@ -9,16 +9,20 @@ export const strictBody = <P extends TProperties>(properties: P) => Type.Object(
 /** The OpenAPI security of endpoints that need an access token. */
 export const BEARER = [{ bearer: [] }]
 
-const ProblemSchema = Type.Object({
-  type: Type.String(),
-  title: Type.String(),
-  status: Type.Integer(),
-  code: Type.String(),
-  detail: Type.String(),
-  request_id: Type.String(),
-  timestamp: Type.String(),
-  errors: Type.Optional(Type.Array(Type.Object({ field: Type.String(), code: Type.Enum([...FIELD_CODES]), detail: Type.String() }))),
-})
+/** RFC 9457. */
+export const ProblemSchema = Type.Object(
+  {
+    type: Type.String(),
+    title: Type.String(),
+    status: Type.Integer(),
+    code: Type.String(),
+    detail: Type.String(),
+    request_id: Type.String(),
+    timestamp: Type.String(),
+    errors: Type.Optional(Type.Array(Type.Object({ field: Type.String(), code: Type.Enum([...FIELD_CODES]), detail: Type.String() }))),
+  },
+  { title: 'Problem' },
+)
 
 /** Response schemas: those of success, and a problem document for each of the error statuses. */
 export const answers = <S extends Record<number, TSchema>>(success: S, problems: readonly number[]) =>

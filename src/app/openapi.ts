@@ -1,0 +1,117 @@
+/** The OpenAPI document of our own endpoints. It is made from the schemas of the routes; this file adds what a route does not say itself. */
+import { STATUS_CODES } from 'node:http'
+import type { FastifyDynamicSwaggerOptions } from '@fastify/swagger'
+import type { Config } from '../platform/config/schema.ts'
+import { ProblemSchema } from '../platform/http/endpoint.ts'
+import { errorCatalogue } from '../platform/lib/errors.ts'
+import { VERSION } from '../platform/lib/version.ts'
+
+type Json = { [key: string]: unknown }
+interface Operation {
+  tags: string[]
+  parameters?: { in: string }[]
+  requestBody?: unknown
+  security?: unknown
+  responses: Record<string, Json>
+}
+
+/** The tags, by the first word of an endpoint's name that is listed. */
+const TAGS: Record<string, { name: string; description: string }> = {
+  admin: { name: 'Administration', description: 'For users with the role admin.' },
+  token: { name: 'OAuth', description: 'For machine clients. Bodies are forms, and errors have the form of RFC 6749.' },
+  introspect: { name: 'OAuth', description: '' },
+  revoke: { name: 'OAuth', description: '' },
+  sessions: { name: 'Sessions', description: 'Where a user is logged in.' },
+  'api-keys': { name: 'API keys', description: 'Keys for programs that act for a user.' },
+  mfa: { name: 'Second factor', description: 'Codes of an authenticator app, and backup codes.' },
+  password: { name: 'Account', description: 'The account of the caller.' },
+  email: { name: 'Account', description: '' },
+  me: { name: 'Account', description: '' },
+}
+const LOGIN = { name: 'Login', description: 'Register, log in, refresh, log out.' }
+const OAUTH = TAGS.token!.name
+const ADMINISTRATION = TAGS.admin!.name
+
+const wordsOf = (name: string): string[] => name.split('.').slice(1)
+
+/**
+ * `DELETE /sessions/:id` of `auth.sessions` is `deleteSession`; `POST /admin/clients/:id/enable` of `auth.admin.clients` is
+ * `postAdminClientEnable`.
+ */
+function operationIdOf(method: string, name: string, url: string): string {
+  const [, item, action] = /(\/:[^/]+)(?:\/([^/:]+))?$/.exec(url) ?? []
+  const isAction = action !== undefined && !name.endsWith(`.${action}`)
+  const capital = (text: string) => text.replace(/(?:^|[.-])([a-z])/g, (_, first: string) => first.toUpperCase())
+  const noun = capital(wordsOf(name).join('.'))
+  const isSingle = item !== undefined && (action === undefined || isAction)
+  return method.toLowerCase() + (isSingle ? noun.replace(/s$/, '') : noun) + (isAction ? capital(action) : '')
+}
+
+/** What a request can meet before the endpoint itself sees it. */
+function commonStatuses({ requestBody, security, tags, parameters = [] }: Operation): number[] {
+  const isOAuth = tags.includes(OAUTH)
+  const takesInput = requestBody !== undefined || parameters.some((parameter) => parameter.in === 'query')
+  return [
+    ...(requestBody ? (isOAuth ? [400] : [400, 408, 413, 415]) : []),
+    ...(takesInput && !isOAuth ? [422] : []),
+    ...(security ? [401, 429] : []),
+    ...(tags.includes(ADMINISTRATION) ? [403] : []),
+    500,
+    503,
+  ]
+}
+
+/** Each schema with a title becomes a component of this name. */
+function shareSchemas(value: unknown, shared: Record<string, unknown>): unknown {
+  if (Array.isArray(value)) return value.map((item) => shareSchemas(item, shared))
+  if (typeof value !== 'object' || value === null) return value
+  const copy: Json = Object.fromEntries(Object.entries(value).map(([key, item]) => [key, shareSchemas(item, shared)]))
+  if (typeof copy.title !== 'string' || typeof copy.type !== 'string') return copy
+  const { title, ...schema } = copy
+  if (shared[title] !== undefined && JSON.stringify(shared[title]) !== JSON.stringify(schema)) throw new Error(`two schemas ${title}`)
+  shared[title] = schema
+  return { $ref: `#/components/schemas/${title}` }
+}
+
+/** With all codes of the catalogue, so that a client can be generated with them. */
+const PROBLEM: Json = {
+  ...(JSON.parse(JSON.stringify(ProblemSchema)) as Json),
+  properties: { ...ProblemSchema.properties, code: { type: 'string', enum: errorCatalogue().map(({ code }) => code) } },
+}
+
+function complete(operation: Operation): void {
+  const isOAuth = operation.tags.includes(OAUTH)
+  const error = isOAuth ? operation.responses['400']!.content : { 'application/problem+json': { schema: PROBLEM } }
+  for (const status of commonStatuses(operation)) operation.responses[status] ??= { content: error }
+  for (const [status, response] of Object.entries(operation.responses)) {
+    response.description = STATUS_CODES[status]!
+    if (Number(status) >= 400) response.content = error
+  }
+}
+
+export const openApi = (config: Config): FastifyDynamicSwaggerOptions => ({
+  openapi: {
+    info: {
+      title: 'Portcullis accounts',
+      version: VERSION,
+      description: 'Register, log in, refresh, log out. Errors are RFC 9457 problem documents.',
+    },
+    servers: [{ url: config.server.publicUrl }],
+    tags: [LOGIN, ...Object.values(TAGS).filter(({ description }) => description)],
+    components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } },
+  },
+  transform({ schema, url, route }) {
+    if (!schema || schema.hide) return { schema, url }
+    const { name } = route.config as unknown as { name: string }
+    const tag = wordsOf(name).flatMap((word) => TAGS[word] ?? [])[0] ?? LOGIN
+    return { schema: { ...schema, tags: [tag.name], operationId: operationIdOf(String(route.method), name, url) }, url }
+  },
+  transformObject(document) {
+    if (!('openapiObject' in document)) return document.swaggerObject
+    const { paths = {}, components = {}, ...rest } = document.openapiObject as unknown as { paths?: Json; components?: Json }
+    for (const methods of Object.values(paths)) for (const operation of Object.values(methods as Json)) complete(operation as Operation)
+    const schemas: Record<string, unknown> = {}
+    const shared = shareSchemas(paths, schemas)
+    return { ...rest, components: { ...components, schemas }, paths: shared } as unknown as typeof document.openapiObject
+  },
+})
