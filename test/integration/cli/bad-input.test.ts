@@ -138,7 +138,7 @@ describe('the rest', () => {
       withKey(),
     )
     expect([code, stdout]).toEqual([2, ''])
-    expect(stderr).toMatch(/no such role; known: admin, user\n$/)
+    expect(stderr).toMatch(/^database: embedded in .*\nrole: must be one of these: admin, user\n$/)
   })
 
   it('a port in use, exit 1', async () => {
