@@ -4,8 +4,14 @@ import { call, type TestUser } from './client.ts'
 import { type Gateway, metric } from './gateway.ts'
 
 let used = 0
-/** RFC 2544's 198.18.0.0/15, which no real host uses. Each address is used once in a file. */
-export const newAddress = (): string => `198.18.${used >> 8}.${used++ & 255}`
+/**
+ * A client address that was not used before in this process: 16 million of 10.0.0.0/8, one after the other in different /24 networks. A user who
+ * registered from one network is a stranger in the next, whatever ran before.
+ */
+export function newAddress(): string {
+  const n = used++
+  return `10.${(n >> 8) & 255}.${n & 255}.${(n >> 16) & 255}`
+}
 
 export const from = (address: string) => ({ 'x-forwarded-for': address })
 
