@@ -8,6 +8,8 @@ import type { App, GatewayOptions } from './app.ts'
 export interface ServeOptions extends GatewayOptions {
   /** Where the logger writes. */
   output: LogOutput
+  /** Is called with the services of a gateway of one process before it listens. What it opened is closed first at a stop. */
+  withServices?: ((services: Pick<App, 'platform' | 'identity'>) => Promise<{ close(): Promise<void> }>) | undefined
 }
 
 export interface Running {

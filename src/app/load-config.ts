@@ -30,8 +30,8 @@ export interface LoadOptions {
   env?: NodeJS.ProcessEnv
   /** `a.b=value`; flags override the environment, the environment overrides the file. */
   flags?: string[]
-  /** `check` and `routes` need no secrets. */
-  needSecrets?: boolean
+  /** False: the secret key may be missing. Default: true. */
+  needSecrets?: boolean | ((config: Config) => boolean)
 }
 
 export interface Loaded {
@@ -55,7 +55,8 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
     return { where: source.locate(original), path: dotted(original), message }
   }
   const secrets = readSecrets(variables.values)
-  const missing = needSecrets && !secrets.secrets.secretKey && !secrets.problems.length ? [NO_KEY] : []
+  const isNeeded = typeof needSecrets === 'function' ? needSecrets(config) : needSecrets
+  const missing = isNeeded && !secrets.secrets.secretKey && !secrets.problems.length ? [NO_KEY] : []
   const all = [
     ...source.problems,
     ...variables.problems,

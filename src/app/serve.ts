@@ -29,12 +29,18 @@ export async function serve(options: ServeOptions): Promise<Running> {
 async function serveAlone(options: ServeOptions): Promise<Running> {
   const { config } = options
   const app = await buildApp(options)
+  let opened: { close(): Promise<void> } | undefined
+  async function stop(): Promise<void> {
+    await opened?.close()
+    await app.stop()
+  }
   try {
     const adminPort = await listenAdmin(app.admin!, config)
     await app.start()
-    return { port: await listen(app, config), adminPort, stop: () => app.stop() }
+    opened = await options.withServices?.(app)
+    return { port: await listen(app, config), adminPort, stop }
   } catch (error) {
-    await app.stop().catch(() => undefined)
+    await stop().catch(() => undefined)
     throw error
   }
 }

@@ -1,10 +1,9 @@
-import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import { type ConfigArgs, withConfig } from './configuration.ts'
 import { groupOf, withExamples } from './help.ts'
 import { type Services, withServices } from './services.ts'
 import { type Terminal, table } from './terminal.ts'
-import { cannotRead, collect, UsageError } from './usage.ts'
+import { collect, UsageError } from './usage.ts'
 
 interface CreateArgs extends ConfigArgs {
   name?: string
@@ -71,7 +70,7 @@ portcullis clients create --name meter-7 --jwks public-keys.json
 `,
   ).action(async ({ name, role = [], scope = [], jwks, ...args }: CreateArgs) => {
     if (!name) throw new UsageError('clients create needs --name')
-    const input = { name, roles: role, scopes: scope, ...(jwks === undefined ? {} : { jwks: readKeys(jwks) }) }
+    const input = { name, roles: role, scopes: scope, ...(jwks === undefined ? {} : { jwks: await readKeys(terminal, jwks) }) }
     await withServices(terminal, args, async ({ identity: { clients }, by }) =>
       terminal.print(JSON.stringify(await clients.create(input, by))),
     )
@@ -99,19 +98,11 @@ const changeCommand = (terminal: Terminal, { name, description, apply }: Change)
     }),
   )
 
-function readKeys(file: string) {
-  const text = readText(file)
+async function readKeys({ readInput }: Terminal, file: string) {
+  const text = await readInput(file, '--jwks')
   try {
     return JSON.parse(text)
   } catch (error) {
     throw new UsageError(`--jwks ${file}: is not valid JSON: ${(error as Error).message}`)
-  }
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8')
-  } catch (error) {
-    throw cannotRead(`--jwks ${file}`, error)
   }
 }

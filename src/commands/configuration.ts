@@ -1,7 +1,7 @@
 /** The options that name a configuration, and how a command loads it. */
 import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
-import type { Loaded } from '../app/load-config.ts'
+import type { Loaded, LoadOptions } from '../app/load-config.ts'
 import type { Terminal } from './terminal.ts'
 import { collect, readNumber, UsageError } from './usage.ts'
 
@@ -41,7 +41,7 @@ export function settingsOf({ set = [], port }: ConfigArgs): string[] {
 export async function load(
   { io }: Terminal,
   args: ConfigArgs,
-  { file = args.config, needSecrets = true }: { file?: string | undefined; needSecrets?: boolean } = {},
+  { file = args.config, needSecrets = true }: { file?: string | undefined; needSecrets?: LoadOptions['needSecrets'] } = {},
 ): Promise<Loaded> {
   const flags = settingsOf(args)
   // imported late: the validator takes longer to load than all commands together

@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { type ConfigArgs, settingsOf, withConfig, withPort } from './configuration.ts'
 import { withExamples } from './help.ts'
+import { acceptCommands } from './serve.ts'
 import type { Terminal } from './terminal.ts'
 
 export const demoCommand = (terminal: Terminal): Command =>
@@ -17,6 +18,6 @@ The demo needs no other service and no secret key.`,
   ).action(async (args: ConfigArgs) => {
     const flags = settingsOf(args)
     const { runDemo } = await import('../demo/demo.ts')
-    await runDemo({ file: args.config, flags })
+    await runDemo({ file: args.config, flags, withServices: acceptCommands(terminal) })
     terminal.exitCode = null
   })

@@ -61,7 +61,7 @@ const downCommand = (terminal: Terminal) =>
         }
         printSteps(terminal, 'down', await migrateDown(db))
       },
-      AS_IT_IS,
+      { ...AS_IT_IS, mayShare: false },
     )
   })
 

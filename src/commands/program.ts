@@ -17,25 +17,16 @@ import type { Terminal } from './terminal.ts'
 import { UsageError } from './usage.ts'
 import { usersCommand } from './users.ts'
 
+/** A running gateway runs only these. */
+const DATABASE_COMMANDS = [migrateCommand, keysCommand, usersCommand, clientsCommand, auditCommand, cleanupCommand]
+const COMMANDS = [serveCommand, demoCommand, checkCommand, routesCommand, ...DATABASE_COMMANDS, healthcheckCommand]
+
 export function createProgram(terminal: Terminal): Command {
   const program = new Command('portcullis')
     .description(`Portcullis ${VERSION}: a reverse-proxy auth gateway that owns its users`)
     .usage('COMMAND [options]')
     .version(VERSION, '-v, --version', 'print the version')
-  const commands = [
-    serveCommand,
-    demoCommand,
-    checkCommand,
-    routesCommand,
-    migrateCommand,
-    keysCommand,
-    usersCommand,
-    clientsCommand,
-    auditCommand,
-    cleanupCommand,
-    healthcheckCommand,
-  ]
-  for (const create of commands) program.addCommand(create(terminal))
+  for (const create of terminal.gateway ? DATABASE_COMMANDS : COMMANDS) program.addCommand(create(terminal))
   program.addCommand(helpCommand(program))
   withExamples(
     program,

@@ -3,12 +3,12 @@ import { CommanderError } from 'commander'
 import { causeText, Problem } from '../platform/lib/errors.ts'
 import { asksForHelp, assertValues, findCommand } from './arguments.ts'
 import { createProgram } from './program.ts'
-import { createTerminal, type Io, type Terminal } from './terminal.ts'
+import { createTerminal, type Gateway, type Io, type Terminal } from './terminal.ts'
 import { pathOf, UsageError } from './usage.ts'
 
-/** @param argv without the names of Node and of the program @returns null when the command keeps running, as `serve` does */
-export async function run(argv: readonly string[], io: Io): Promise<number | null> {
-  const terminal = createTerminal(io)
+/** @param argv without the names of Node and of the program @param gateway the gateway that runs the command @returns null when the command keeps running, as `serve` does */
+export async function run(argv: readonly string[], io: Io, gateway: Gateway | null = null): Promise<number | null> {
+  const terminal = createTerminal({ io, argv, gateway, run })
   const program = createProgram(terminal)
   let called = program
   try {

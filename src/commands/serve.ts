@@ -1,7 +1,8 @@
 import { Command, Option } from 'commander'
-import type { Running } from '../app/listen.ts'
+import type { Running, ServeOptions } from '../app/listen.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { VERSION } from '../platform/lib/version.ts'
+import { openCommandSocket } from './command-socket.ts'
 import { type ConfigArgs, fileOf, load, withConfigFile, withPort } from './configuration.ts'
 import { withExamples } from './help.ts'
 import { routeRows } from './routes.ts'
@@ -41,7 +42,7 @@ portcullis serve --set log.level=debug --set server.workers=2
     const logger = createLogger(config.log.level, output)
     for (const warning of warnings) logger.warn({ reason: 'config' }, formatProblem(warning))
     try {
-      const running = await serve({ config, secrets, logger, output })
+      const running = await serve({ config, secrets, logger, output, withServices: acceptCommands(terminal) })
       if (isPretty) output.write(await introduction(config, running))
     } catch (error) {
       await flushLogger(logger)
@@ -49,6 +50,15 @@ portcullis serve --set log.level=debug --set server.workers=2
     }
     terminal.exitCode = null
   })
+
+/** The embedded database is open in one process: commands on it run there. */
+export const acceptCommands =
+  ({ run }: Terminal): ServeOptions['withServices'] =>
+  async ({ platform, identity }) => {
+    const { url, dataDir } = platform.config.database
+    if (url !== 'embedded') return { close: async () => {} }
+    return openCommandSocket(dataDir, (argv, io) => run(argv, io, { platform, identity }))
+  }
 
 async function introduction(config: Config, { port, adminPort }: Running): Promise<string> {
   const { server, admin, auth, docs, redis } = config

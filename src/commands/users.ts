@@ -1,5 +1,4 @@
 /** Account administration. Each command also exists as a request under /auth/admin/users. */
-import { open } from 'node:fs/promises'
 import { createInterface } from 'node:readline/promises'
 import type { Readable } from 'node:stream'
 import { Command } from 'commander'
@@ -8,7 +7,7 @@ import { type ConfigArgs, withConfig } from './configuration.ts'
 import { groupOf, withExamples } from './help.ts'
 import { type Services, withServices } from './services.ts'
 import { type Terminal, table } from './terminal.ts'
-import { cannotRead, collect, readNumber, UsageError } from './usage.ts'
+import { collect, readNumber, UsageError } from './usage.ts'
 
 interface CreateArgs extends ConfigArgs {
   email?: string
@@ -164,8 +163,9 @@ portcullis users create --email bob@example.com --username bob --password-stdin 
     'A generated password must be changed at the first login.',
   ).action(async ({ email, username, role: roles = ['user'], passwordStdin = false, ...args }: CreateArgs) => {
     if (!email || !username) throw new UsageError('users create needs --email and --username')
+    const line = passwordStdin ? await terminal.openInput('-') : null
     await withServices(terminal, args, async ({ identity: { administration }, by }) => {
-      const given = passwordStdin ? await readLine(terminal.io.stdin) : undefined
+      const given = line ? await readLine(line) : undefined
       // a generated password was shown on a terminal
       const input = { username, email, password: given, roles, mustChangePassword: given === undefined }
       const { user, password } = await administration.create(input, by)
@@ -223,7 +223,7 @@ An account that exists already is skipped, so the same file can be imported agai
 Every bad line is reported, and the exit code is then 1.`,
   ).action(async (file: string, { dryRun: isDryRun = false, ...args }: ImportArgs) => {
     const { io, complain, print } = terminal
-    const input = file === '-' ? io.stdin : await openFile(file)
+    const input = await terminal.openInput(file)
     await withServices(terminal, args, async ({ identity: { importUsers }, by }) => {
       const summary = await importUsers(input, {
         isDryRun,
@@ -235,14 +235,6 @@ Every bad line is reported, and the exit code is then 1.`,
       if (summary.failed) terminal.exitCode = 1
     })
   })
-
-async function openFile(path: string) {
-  try {
-    return (await open(path)).createReadStream()
-  } catch (error) {
-    throw cannotRead(path, error)
-  }
-}
 
 async function readLine(input: Readable): Promise<string> {
   for await (const line of createInterface({ input })) return line

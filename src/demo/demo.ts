@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { ServeOptions } from '../app/listen.ts'
 import { loadConfig } from '../app/load-config.ts'
 import { serve } from '../app/serve.ts'
 import { packageFile } from '../platform/lib/version.ts'
@@ -11,7 +12,12 @@ import { startDemoApi } from './api.ts'
 const DEMO_CONFIG = packageFile('config/demo.yaml')
 const ADMIN_EMAIL = 'admin@example.com'
 
-export async function runDemo({ file = DEMO_CONFIG, flags }: { file?: string | undefined; flags: string[] }): Promise<void> {
+export interface DemoOptions extends Pick<ServeOptions, 'withServices'> {
+  file?: string | undefined
+  flags: string[]
+}
+
+export async function runDemo({ file = DEMO_CONFIG, flags, withServices }: DemoOptions): Promise<void> {
   const { config, secrets } = loadConfig({ file, flags, needSecrets: false })
   const { dataDir } = config.database
   mkdirSync(dataDir, { recursive: true, mode: 0o700 })
@@ -25,6 +31,7 @@ export async function runDemo({ file = DEMO_CONFIG, flags }: { file?: string | u
     logger,
     output,
     adminMustChangePassword: false,
+    withServices,
   })
   process.stdout.write(introduction(`http://localhost:${port}`, `http://localhost:${adminPort}`, kept.adminPassword, dataDir))
 }

@@ -1,12 +1,18 @@
 /** The command line within this process, with input and output of its own. */
 import { Readable, Writable } from 'node:stream'
+import type { Command } from 'commander'
+import { createProgram } from '../../src/commands/program.ts'
 import { run } from '../../src/commands/run.ts'
+import { createTerminal } from '../../src/commands/terminal.ts'
 
 export interface Ran {
   code: number | null
   stdout: string
   stderr: string
 }
+
+/** All commands, for tests that look at their names, options and helps. */
+export const commandTree = (): Command => createProgram(createTerminal({ io: process, argv: [], gateway: null, run }))
 
 /** Two streams, and in `out` what was written to them. */
 export function collectOutput() {

@@ -4,10 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { afterAll, describe, expect, it } from 'vitest'
-import { createProgram } from '../../../src/commands/program.ts'
-import { createTerminal } from '../../../src/commands/terminal.ts'
 import { collect, pathOf } from '../../../src/commands/usage.ts'
-import { runCli } from '../../support/cli.ts'
+import { commandTree, runCli } from '../../support/cli.ts'
 import { assertExample } from '../../support/command-example.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'portcullis-command-line-'))
@@ -18,7 +16,7 @@ writeFileSync(valid, `log: { level: debug }\n${ROUTE}\n`)
 const broken = join(dir, 'broken.yaml')
 writeFileSync(broken, `log: { level: loud }\n${ROUTE}\n`)
 
-const program = createProgram(createTerminal(process))
+const program = commandTree()
 const withAll = (command: Command): Command[] => [command, ...command.commands.flatMap(withAll)]
 const named = (commands: Command[]) => commands.map((command) => [pathOf(command), command] as const)
 const all = withAll(program)

@@ -6,9 +6,8 @@ import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
 import { afterAll, describe, expect, it } from 'vitest'
 import { loadConfig } from '../../../src/app/load-config.ts'
-import { createProgram } from '../../../src/commands/program.ts'
-import { createTerminal } from '../../../src/commands/terminal.ts'
 import { pathOf } from '../../../src/commands/usage.ts'
+import { commandTree } from '../../support/cli.ts'
 import { assertExample } from '../../support/command-example.ts'
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
@@ -112,7 +111,7 @@ describe('the checks find what is wrong', () => {
   })
 })
 
-const program = createProgram(createTerminal(process))
+const program = commandTree()
 /** A command that is only named, such as `portcullis clients`, is no command line. */
 const commandNames = new Set(allCommands(program).map(pathOf))
 const dir = mkdtempSync(join(tmpdir(), 'portcullis-docs-'))

@@ -1,12 +1,11 @@
 /** The generated pages agree with the code, and what the guide to errors names exists. */
 import { readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
-import { createProgram } from '../../../src/commands/program.ts'
-import { createTerminal } from '../../../src/commands/terminal.ts'
 import { errorGuide } from '../../../src/platform/lib/error-guide.ts'
 import { errorCatalogue } from '../../../src/platform/lib/errors.ts'
 import { referencePages } from '../../../src/platform/reference/pages.ts'
 import { createMetrics } from '../../../src/platform/telemetry/metrics.ts'
+import { commandTree } from '../../support/cli.ts'
 
 const read = (path: string) => readFileSync(new URL(`../../../${path}`, import.meta.url), 'utf8')
 const advice = Object.values(errorGuide).flatMap((guide) => Object.values(guide) as string[])
@@ -48,7 +47,7 @@ it('the settings, commands and metrics that the advice names exist', () => {
   expect(settings.length).toBeGreaterThan(5)
   expect(settings.filter((name) => !reference.includes(`${name}\``))).toEqual([])
 
-  const program = createProgram(createTerminal({ env: {}, stdin: process.stdin, stdout: process.stdout, stderr: process.stderr } as never))
+  const program = commandTree()
   const commands = names.filter((name) => name.startsWith('portcullis ')).map((name) => name.split(' ').slice(1))
   expect(commands.length).toBeGreaterThan(5)
   const isKnown = (words: string[]) =>
