@@ -17,7 +17,7 @@ export interface RawUpstream {
  */
 export async function startRawUpstream(
   answer: (socket: Socket, request: string, before: number) => void,
-  host = '127.0.0.1',
+  { host = '127.0.0.1', port: wanted = 0 }: { host?: string; port?: number } = {},
 ): Promise<RawUpstream> {
   let received = ''
   let connections = 0
@@ -38,7 +38,7 @@ export async function startRawUpstream(
       answer(socket, request, requests++)
     })
   })
-  server.listen(0, host)
+  server.listen(wanted, host)
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
   return {

@@ -173,7 +173,7 @@ const Route = strict({
   timeouts: section(
     {
       connectMs: integer(1, 1000, 'Time to open a connection to the upstream.'),
-      headersMs: integer(1, 15_000, 'Time until the response headers of the upstream arrive.'),
+      headersMs: integer(1, 60_000, 'Time until the response headers of the upstream arrive.'),
       idleMs: integer(1, 30_000, 'Time between two parts of a body.'),
       totalMs: integer(0, 0, 'Time for the whole request. 0: no limit.'),
     },
@@ -184,12 +184,28 @@ const Route = strict({
       max: integer(1, 1024, 'Slots of each upstream: requests and streams that it serves at the same time.', 65_535),
       queue: integer(0, 1024, 'Requests that may wait for a slot, in each worker. Further requests get 503.', 1_000_000),
       waitMs: integer(1, 1000, 'How long a request waits for a slot. Then it gets 503.'),
+      keepAliveMs: integer(
+        1,
+        1500,
+        'How long an idle connection to the upstream is kept. It must be less than the keep-alive time of the upstream, such as 2 s of gunicorn.',
+        600_000,
+      ),
     },
     'Limits of each upstream.',
   ),
   breaker: section(
     {
-      failures: integer(0, 5, 'Failures in a row after which an upstream counts as unhealthy and gets no requests. 0: never.', 1000),
+      failures: integer(
+        0,
+        5,
+        'Failures in a row after which an upstream counts as unhealthy and gets no requests. A request fails when it finds no connection. 0: never.',
+        1000,
+      ),
+      openAfterMs: integer(
+        0,
+        10_000,
+        'Requests without an answer count as failures when they were for several paths, and nothing at all was answered for this long. For a single path, a new connection decides.',
+      ),
       openMs: integer(
         1,
         5000,
@@ -197,11 +213,20 @@ const Route = strict({
       ),
       statuses: Type.Array(Type.Integer({ minimum: 500, maximum: 599 }), {
         default: [],
-        description:
-          'Response statuses that also count as failures, such as 503. A failed connection or a timeout always counts. A malformed response never counts.',
+        description: 'Response statuses that also count as failures, such as 503. A malformed response never counts.',
       }),
     },
     'Circuit breaker of each upstream.',
+  ),
+  retry: section(
+    {
+      methods: Type.Array(oneOf(['PUT', 'DELETE']), {
+        default: [],
+        description:
+          'Methods that the upstream may get twice. GET, HEAD and OPTIONS are always sent again when a kept connection is lost before an answer. A body of more than 64 KiB is never sent again.',
+      }),
+    },
+    'Requests that are sent again.',
   ),
   body: section({ maxBytes: integer(0, 1_048_576, 'Largest request body in bytes.', Number.MAX_SAFE_INTEGER) }, 'Request body.'),
   allow: Type.Array(oneOf(['encodedSlash', 'doubleSlash', 'semicolon', 'percent']), {

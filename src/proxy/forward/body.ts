@@ -1,8 +1,10 @@
-/** A request body on its way to the upstream: its bytes are counted, and it fails when the client stops sending. */
+/**
+ * A request body on its way to the upstream: its bytes are counted, and it fails when the client stops sending. Its beginning is kept while
+ * the request may have to be sent again.
+ */
 import type { IncomingMessage } from 'node:http'
-import { Transform } from 'node:stream'
-import { problem } from '../../platform/lib/errors.ts'
-import { pipeApart } from '../../platform/request/drain.ts'
+import { Readable } from 'node:stream'
+import { type Problem, problem } from '../../platform/lib/errors.ts'
 import type { Route } from '../routing/route-table.ts'
 
 /** Bytes; null when the request does not declare a length. */
@@ -12,46 +14,104 @@ export function declaredLength({ headers }: IncomingMessage): number | null {
   return headers['transfer-encoding'] === undefined ? 0 : null
 }
 
+/** A longer body is sent once only. */
+const KEPT_BYTES = 65_536
+
 export interface Body {
   /**
    * The stream that the upstream reads. It can be destroyed without the request. Fails with body_too_large, request_timeout or
    * upstream_timeout.
    */
-  stream: Transform
+  stream: Readable
+  /** Some of the body, or its end, was written to the upstream. */
+  isBegun(): boolean
   /** Received bytes wait for the upstream to read them: the client is not at fault. */
   isHeldUp(): boolean
+  /** All bytes so far are kept: `again` sends the whole body. */
+  isKept(): boolean
+  /** Replaces `stream` by a new stream of the whole body. */
+  again(): void
   /** The body has no reader any more. */
   letGo(): void
 }
 
-export function countBody(request: IncomingMessage, { maxBodyBytes, timeouts: { idleMs } }: Route): Body {
+export function countBody(request: IncomingMessage, { maxBodyBytes, timeouts: { idleMs }, retryMethods }: Route): Body {
+  const staysKept = retryMethods.has(request.method!)
+  let kept: Buffer[] | null = []
   let bytes = 0
-  const stream = new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      idle.refresh()
-      bytes += chunk.length
-      if (bytes > maxBodyBytes) done(problem('body_too_large', { cause: `more than ${maxBodyBytes} bytes` }))
-      else done(null, chunk)
-    },
-  })
-  const isHeldUp = () => stream.writableNeedDrain || stream.readableLength > 0
-  const idle = setTimeout(() => {
-    const cause = `no bytes of the body for idleMs = ${idleMs}`
-    stream.destroy(
+  let isComplete = false
+  let isLetGo = false
+
+  const newStream = () => {
+    // `resume` is also called before the first chunk
+    const stream = new Readable({ read: () => void (isLetGo || request.resume()) })
+    const rest = () => {
+      if (stream === body.stream) clearTimeout(idle)
+    }
+    // the reader removes its own listener when it leaves
+    return stream
+      .on('error', () => {})
+      .once('end', rest)
+      .once('close', rest)
+  }
+  const isBegun = () => body.stream.readableDidRead || body.stream.readableEnded
+  const isHeldUp = () => body.stream.readableLength > 0
+  const fail = (error: Problem) => {
+    kept = null
+    body.stream.destroy(error)
+  }
+  const stalled = () =>
+    fail(
       isHeldUp()
         ? problem('upstream_timeout', { cause: 'the upstream has stopped reading the body' })
-        : problem('request_timeout', { cause }),
+        : problem('request_timeout', { cause: `no bytes of the body for idleMs = ${idleMs}` }),
     )
-  }, idleMs)
-  const rest = () => clearTimeout(idle)
-  stream.once('end', rest).once('close', rest)
-  pipeApart(request, stream)
-  return {
-    stream,
+  let idle = setTimeout(stalled, idleMs)
+
+  function onData(chunk: Buffer): void {
+    idle.refresh()
+    bytes += chunk.length
+    if (bytes > maxBodyBytes) {
+      fail(problem('body_too_large', { cause: `more than ${maxBodyBytes} bytes` }))
+      return
+    }
+    if (kept) {
+      if (bytes > KEPT_BYTES || (!staysKept && isBegun())) kept = null
+      else kept.push(chunk)
+    }
+    if (body.stream.destroyed || !body.stream.push(chunk)) request.pause()
+  }
+  function onEnd(): void {
+    isComplete = true
+    if (!body.stream.destroyed) body.stream.push(null)
+  }
+  // an aborted body must not look complete
+  const onAborted = () => fail(problem('request_malformed', { cause: 'the client broke off' }))
+  const onError = (cause: unknown) => fail(problem('request_malformed', { cause }))
+
+  const body: Body = {
+    stream: newStream(),
+    isBegun,
     isHeldUp,
+    isKept: () => kept !== null,
+    again() {
+      body.stream.destroy()
+      body.stream = newStream()
+      for (const chunk of kept!) body.stream.push(chunk)
+      if (isComplete) body.stream.push(null)
+      clearTimeout(idle)
+      idle = setTimeout(stalled, idleMs)
+    },
     letGo() {
-      request.unpipe(stream)
-      stream.destroy()
+      isLetGo = true
+      kept = null
+      clearTimeout(idle)
+      request.off('data', onData).off('end', onEnd)
+      body.stream.destroy()
     },
   }
+  request.on('data', onData).once('end', onEnd).once('aborted', onAborted).once('error', onError)
+  // the upstream's reading decides when it flows
+  request.pause()
+  return body
 }

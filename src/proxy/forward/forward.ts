@@ -5,13 +5,14 @@
 import type { IncomingMessage } from 'node:http'
 import type { Dispatcher } from 'undici'
 import { systemClock } from '../../platform/lib/clock.ts'
-import { type Problem, problem } from '../../platform/lib/errors.ts'
+import { Problem, problem } from '../../platform/lib/errors.ts'
 import { drain } from '../../platform/request/drain.ts'
 import type { AskedUpstream, Authenticated } from '../routing/exchange.ts'
 import { rewritePath } from '../routing/route-table.ts'
-import { isBeingReset } from '../upstream/stale-connections.ts'
-import { isOutage, isTimeout, neverConnected, toProblem } from '../upstream/upstream-errors.ts'
-import type { UpstreamSlot, Upstreams } from '../upstream/upstreams.ts'
+import type { Outcome } from '../upstream/circuit-breaker.ts'
+import { isTimeout, toProblem } from '../upstream/upstream-errors.ts'
+import { type Carrier, isBeingReset, isUnheard, newCarrier, takeConnection } from '../upstream/upstream-sockets.ts'
+import type { Upstream, UpstreamSlot, Upstreams } from '../upstream/upstreams.ts'
 import { type Body, countBody, declaredLength } from './body.ts'
 import type { HeaderRules } from './headers.ts'
 import { type Answer, beginResponse, breakOff, createResponseRelay, finishResponse, finishStream, writeChunk } from './response-relay.ts'
@@ -23,8 +24,8 @@ export interface ForwardDeps {
   headers: HeaderRules
 }
 
-/** RFC 9110 §9.2.2, less methods with side effects in practice: may be sent again when the first connection was stale. */
-const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS'])
+/** A request of which nothing was written is sent again so often. */
+const MAX_FRESH = 2
 
 /**
  * Relays the response, or breaks it off. Fails, or throws, with a Problem while the Problem can still be the response. With warm caches it
@@ -48,7 +49,11 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
     const { response } = answer
     let slot = first
     let body: Body | null = null
-    let isSecond = false
+    let carrier = newCarrier()
+    /** Upstreams without a connection. */
+    let unreachable: Upstream[] | null = null
+    let unwritten = 0
+    let isRepeated = false
     let isEnded = false
     const asked: AskedUpstream = { name: slot.upstream.name, origin: slot.upstream.origin, askedAt: systemClock.steady() }
     exchange.upstream = asked
@@ -68,10 +73,17 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
     }
     const blame = (error: unknown): Problem => {
       const known = toProblem(error)
-      // an upstream that breaks off half an upload may have refused it, and its response was lost
-      const isHalfSent = body !== null && !body.stream.readableEnded && !neverConnected(error)
-      if (isOutage(known) && !isHalfSent) slot.report(false)
+      const outcome = outcomeOf(error, known)
+      if (outcome) slot.report(outcome, exchange.target.path)
       return known
+    }
+    /** Null: the error says nothing about the health of the upstream. */
+    const outcomeOf = (error: unknown, { code }: Problem): Outcome | null => {
+      if (upstreams.couldNotConnect(error)) return 'unreachable'
+      // an upstream that breaks off half an upload may have refused it, and its response was lost
+      if (carrier.socket === null || (body !== null && !body.stream.readableEnded)) return null
+      if (code === 'upstream_timeout') return 'unanswered'
+      return code === 'upstream_unreachable' && !carrier.isReused ? 'unanswered' : null
     }
     const ask = () =>
       whenMade(
@@ -83,30 +95,49 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
             response.writeContinue()
           }
           if (declaredLength(request) !== 0) body ??= countBody(request, route)
-          dispatchOnce({ slot, fields, body, request, exchange, answer }, (error) => {
+          const isAgain = unwritten > 0 || isRepeated
+          const connection = isAgain ? slot.upstream.freshConnection() : slot.upstream.pool()
+          dispatchOnce({ slot, connection, carrier, fields, body, request, exchange, answer }, (error) => {
             if (error === undefined || !prepareAgain(error)) return end(error)
             ask()
           })
+          // it closes once the request is done
+          if (isAgain) connection.close().catch(() => {})
         },
         end,
       )
     ask()
 
-    /** A stale connection is no fault of its upstream. For an upstream that cannot be reached, another upstream takes over. */
+    /**
+     * A request of which nothing was written may be sent again, whatever its method. Once it was written, it may have been done: then only
+     * a method that may be repeated is sent again, once, and only after a kept connection, which may have died idle.
+     */
     function prepareAgain(error: unknown): boolean {
-      if (isSecond || body || !REPEATABLE.has(request.method!) || response.destroyed) return false
+      if (error instanceof Problem || response.destroyed || (body && !body.isKept())) return false
+      const { upstream } = slot
+      if (carrier.socket === null || (body && !body.isBegun())) {
+        if (unwritten === MAX_FRESH) return false
+        if (upstreams.couldNotConnect(error) && !moveOn()) return false
+        unwritten++
+      } else if (!isRepeated && carrier.isReused && isUnheard(carrier) && route.retryMethods.has(request.method!)) isRepeated = true
+      else return false
+      upstream.countRetry()
+      body?.again()
+      carrier = newCarrier()
+      return true
+    }
+
+    /** Another upstream takes over from an upstream that cannot be reached. */
+    function moveOn(): boolean {
       const failed = slot
-      if (neverConnected(error)) {
-        failed.report(false)
-        const second = upstreams.enterAgain(route, failed.upstream)
-        if (!second) return false
-        failed.leave()
-        slot = second
-        asked.name = second.upstream.name
-        asked.origin = second.upstream.origin
-      } else if (!upstreams.wasStale(error)) return false
-      failed.upstream.countRetry()
-      isSecond = true
+      failed.report('unreachable', exchange.target.path)
+      unreachable = [...(unreachable ?? []), failed.upstream]
+      const next = upstreams.enterAgain(route, unreachable)
+      if (!next) return false
+      failed.leave()
+      slot = next
+      asked.name = next.upstream.name
+      asked.origin = next.upstream.origin
       return true
     }
   }
@@ -125,6 +156,8 @@ function whenMade<T>(make: () => T | Promise<T>, then: (made: T) => void, fail: 
 
 interface Sending {
   slot: UpstreamSlot
+  connection: Dispatcher
+  carrier: Carrier
   /** Name, value, name, value … */
   fields: string[]
   body: Body | null
@@ -134,8 +167,10 @@ interface Sending {
 }
 
 /** Sends once. @param done called once; with undici's error or a Problem only while the response has not begun */
-function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending, done: (error?: unknown) => void): void {
-  const { upstream, report } = slot
+function dispatchOnce(
+  { slot, connection, carrier, fields, body, request, exchange, answer }: Sending,
+  done: (error?: unknown) => void,
+): void {
   const { route, target } = exchange
   const { response } = answer
   const relay = createResponseRelay(request, route, answer)
@@ -196,7 +231,7 @@ function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending
   if (body) body.stream.once('end', () => expectHeaders(watchdog))
   else expectHeaders(watchdog)
 
-  upstream.pool().dispatch(
+  connection.dispatch(
     {
       path: rewritePath(route, target.path) + target.query,
       method: request.method as Dispatcher.HttpMethod,
@@ -213,7 +248,9 @@ function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending
     return {
       onConnect(giveUpRequest: (cause: Error) => void) {
         abort = giveUpRequest
-        if (isOver) abort(new Error('the client left'))
+        if (isOver) return abort(new Error('the client left'))
+        takeConnection(carrier)
+        slot.connected()
       },
       onHeaders(status: number, raw: Buffer[], resumeAnswer: () => void, statusText: string) {
         // interim responses (RFC 9110 §15.2) are not relayed: many HTTP/1.1 clients take a 103 for the final response (RFC 8297 §3)
@@ -244,7 +281,7 @@ function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending
 
   function begin(status: number, raw: Buffer[], statusText: string): void {
     headersCame(watchdog)
-    report(!route.breaker.statuses.has(status))
+    slot.report(route.breaker.statuses.has(status) ? 'failing' : 'answered', target.path)
     try {
       if (!beginResponse(relay, status, raw, statusText, endStream)) over(finish, 'upstream')
     } catch (error) {

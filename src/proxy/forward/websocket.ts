@@ -10,7 +10,8 @@ import { systemClock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { Authenticated } from '../routing/exchange.ts'
 import { NO_EDITS, type Route, rewritePath } from '../routing/route-table.ts'
-import { isOutage, toProblem } from '../upstream/upstream-errors.ts'
+import type { Outcome } from '../upstream/circuit-breaker.ts'
+import { toProblem } from '../upstream/upstream-errors.ts'
 import { MAX_RESPONSE_HEADER_BYTES, type UpstreamSlot, type Upstreams } from '../upstream/upstreams.ts'
 import { type HeaderRules, readResponse } from './headers.ts'
 import { rewriteLocations } from './location.ts'
@@ -71,8 +72,11 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
     }
   }
 
-  async function shakeHands(raw: IncomingMessage, exchange: Authenticated, { upstream, report }: UpstreamSlot): Promise<Handshake> {
+  async function shakeHands(raw: IncomingMessage, exchange: Authenticated, slot: UpstreamSlot): Promise<Handshake> {
+    const { upstream } = slot
     const { route, target } = exchange
+    const report = (outcome: Outcome) => slot.report(outcome, target.path)
+    let isConnected = false
     const fields = await headers.outgoing(raw, exchange, upstream)
     // from here on a listener watches for the end of the socket
     if (raw.socket.destroyed) throw problem('request_malformed', { cause: 'the client left' })
@@ -93,7 +97,13 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
         () => ask.destroy(problem('upstream_timeout', { cause: `no connection within connectMs = ${connectMs}` })),
         connectMs,
       )
-      ask.once('socket', (socket) => socket.once(isTls ? 'secureConnect' : 'connect', () => clearTimeout(unconnected)))
+      ask.once('socket', (socket) =>
+        socket.once(isTls ? 'secureConnect' : 'connect', () => {
+          isConnected = true
+          slot.connected()
+          clearTimeout(unconnected)
+        }),
+      )
       const giveUp = () => ask.destroy(problem('upstream_timeout', { cause: `no answer to the handshake within headersMs = ${headersMs}` }))
       const late = setTimeout(giveUp, headersMs)
       const clientLeft = () => ask.destroy(new Error('the client left'))
@@ -106,7 +116,8 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
       const refuse = (error: unknown) => {
         settle()
         const known = toProblem(error)
-        if (isOutage(known) && !raw.socket.destroyed) report(false)
+        const isUpstreams = known.code === 'upstream_unreachable' || known.code === 'upstream_timeout'
+        if (isUpstreams && !raw.socket.destroyed) report(isConnected ? 'unanswered' : 'unreachable')
         reject(known)
       }
 
@@ -118,7 +129,7 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
           return refuse(problem('upstream_invalid', { cause: `an upgrade to ${response.headers.upgrade}` }))
         }
         settle()
-        report(true)
+        report('answered')
         resolve({ isAccepted, response, socket: socket as Socket, head })
       })
       ask.on('response', (response) => {
@@ -127,7 +138,7 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
           return refuse(problem('upstream_invalid', { cause: `status ${response.statusCode}` }))
         }
         settle()
-        report(!route.breaker.statuses.has(response.statusCode!))
+        report(route.breaker.statuses.has(response.statusCode!) ? 'failing' : 'answered')
         resolve({ isAccepted: false, response, ask })
       })
       ask.on('error', refuse)

@@ -24,8 +24,10 @@ export interface Route {
   access: Access
   servers: readonly Server[]
   /** Requests that each server takes at a time, and requests that may wait for a slot. */
-  connections: { max: number; queue: number; waitMs: number }
-  breaker: { failures: number; openMs: number; statuses: ReadonlySet<number> }
+  connections: { max: number; queue: number; waitMs: number; keepAliveMs: number }
+  /** Methods whose requests are sent again after a connection that was lost, in addition to GET, HEAD and OPTIONS. */
+  retryMethods: ReadonlySet<string>
+  breaker: { failures: number; openAfterMs: number; openMs: number; statuses: ReadonlySet<number> }
   /** Replaces `path` upstream; null: the path is sent unchanged. */
   rewritePrefix: string | null
   limits: readonly string[]
@@ -147,6 +149,7 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     access: compileAccess(route.access),
     servers,
     connections: route.connections,
+    retryMethods: new Set([...SAFE_METHODS, ...route.retry.methods]),
     breaker: { ...route.breaker, statuses: new Set(route.breaker.statuses) },
     rewritePrefix: route.rewrite ? trimmed(route.rewrite.prefix) : null,
     limits: route.limits ?? config.limits.default,
@@ -164,6 +167,9 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     networks: compileNetworks(route.networks),
   }
 }
+
+/** RFC 9110 §9.2.1, less methods with side effects in practice. */
+const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS']
 
 export const NO_EDITS: HeaderEdits = { dropped: new Set(), set: [] }
 

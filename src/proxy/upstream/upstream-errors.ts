@@ -5,20 +5,10 @@ import { Problem, problem } from '../../platform/lib/errors.ts'
 /** undici's messages for responses that it cannot use. */
 const BAD_ANSWER = /^(bad (response|upgrade)|invalid status)/i
 const TIMEOUTS = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT', 'UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT'])
-const NO_CONNECTION = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT'])
 
 const codeOf = (error: unknown): string => (error as { code?: string }).code ?? ''
 
-/** Nothing was sent. */
-export const neverConnected = (error: unknown): boolean => NO_CONNECTION.has(codeOf(error))
-
 export const isTimeout = (error: unknown): boolean => TIMEOUTS.has(codeOf(error))
-
-/**
- * The upstream is at fault and may be unhealthy. A malformed response does not count: a request that provokes it must not close the
- * upstream to all clients.
- */
-export const isOutage = ({ code }: Problem): boolean => code === 'upstream_unreachable' || code === 'upstream_timeout'
 
 /** From an error of undici or of Node's HTTP client. The cause is for the log: it may name an internal address. */
 export function toProblem(error: unknown): Problem {

@@ -1,16 +1,16 @@
 /** The servers behind a route: the balancing between them, their health, their slots, and the connections to them. */
 import { readFileSync } from 'node:fs'
 import type { LookupFunction } from 'node:net'
-import { buildConnector, Pool } from 'undici'
+import { buildConnector, Client, type Dispatcher, Pool } from 'undici'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { type Problem, unavailable } from '../../platform/lib/errors.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Route, Server } from '../routing/route-table.ts'
 import { type Bulkhead, createBulkhead, type Waiter } from './bulkhead.ts'
-import { type CircuitBreaker, type CircuitState, createCircuitBreaker } from './circuit-breaker.ts'
+import { type CircuitBreaker, type CircuitState, createCircuitBreaker, type Outcome } from './circuit-breaker.ts'
 import { createDnsCache, type Resolve } from './dns.ts'
-import { watchStaleConnections } from './stale-connections.ts'
+import { watchRequests, watchSocket } from './upstream-sockets.ts'
 
 /** The defaults of undici and Node are 16 KiB. */
 export const MAX_RESPONSE_HEADER_BYTES = 65_536
@@ -25,6 +25,8 @@ export interface Upstream {
   authority: string
   /** The present connections: a new pool once the name resolves to other addresses. */
   pool(): Pool
+  /** A connection of its own, for one request. Close it after the request was dispatched: it closes when the request is done. */
+  freshConnection(): Dispatcher
   /** For a connection outside the pool. TLS is verified, against the operator's CA if there is one. */
   connectOptions: { lookup: LookupFunction; ca?: Buffer; cert?: Buffer; key?: Buffer }
   observe(seconds: number): void
@@ -34,8 +36,10 @@ export interface Upstream {
 /** The slot of one request at an upstream. */
 export interface UpstreamSlot {
   upstream: Upstream
-  /** The upstream answered, or failed by its own fault. Only the first report counts. */
-  report(hasAnswered: boolean): void
+  /** What the request has shown about its upstream. Only the first report counts. @param path of the request, without its query */
+  report(outcome: Outcome, path: string): void
+  /** The request has a connection. */
+  connected(): void
   /** Frees the slot. */
   leave(): void
 }
@@ -47,10 +51,10 @@ export interface Upstreams {
    * @throws unavailable while every breaker is open, overloaded when the queue is full or took too long
    */
   enter(route: Route, waiter: Waiter): UpstreamSlot | Promise<UpstreamSlot>
-  /** For the second try of a request. @param besides the server to leave out @returns null when no other server has a free slot */
-  enterAgain(route: Route, besides: Upstream): UpstreamSlot | null
-  /** True for the error of a connection that had served before and received no byte since our request: it was closed as we wrote. */
-  wasStale(error: unknown): boolean
+  /** For another try of a request. @param besides the servers to leave out @returns null when no other server has a free slot */
+  enterAgain(route: Route, besides: readonly Upstream[]): UpstreamSlot | null
+  /** True for the error of a connection that could not be opened. */
+  couldNotConnect(error: unknown): boolean
   /** `<route>:<n>` and the state of its breaker, for metrics. */
   states(): Iterable<[name: string, state: CircuitState]>
   close(): Promise<void>
@@ -76,7 +80,8 @@ interface Member {
 }
 
 export function createUpstreams({ routes, clock, logger, metrics, resolve }: UpstreamsDeps): Upstreams {
-  const staleConnections = watchStaleConnections()
+  const stopWatching = watchRequests()
+  const connectErrors = new WeakSet<object>()
   const dns = createDnsCache(resolve)
   const members = new Map<Route, Member[]>()
   for (const route of routes)
@@ -91,22 +96,24 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
     const address = { isTls, host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) || (isTls ? 443 : 80) }
     const connectOptions = { lookup: dns.lookupOf(address.host), ...readTls(server, `route ${route.name}`) }
     const connector = buildConnector({ timeout: route.timeouts.connectMs, ...connectOptions } as buildConnector.BuildOptions)
-    const createPool = () =>
-      new Pool(server.origin, {
-        connections: route.connections.max,
-        pipelining: 1,
-        connect: (options, callback) =>
-          connector(options, (...result) => {
-            if (result[1]) staleConnections.watch(result[1])
-            callback(...result)
-          }),
-        // below the usual timeouts of servers (Node 5 s), so that we do not send on a connection that is being closed
-        keepAliveTimeout: 4000,
-        keepAliveMaxTimeout: 4000,
-        maxHeaderSize: MAX_RESPONSE_HEADER_BYTES,
-        // watchdog.ts keeps this deadline: undici's own is up to a second late
-        headersTimeout: 0,
-      })
+    const { max, keepAliveMs } = route.connections
+    const options: Client.Options = {
+      pipelining: 1,
+      connect: (options, callback) =>
+        connector(options, (...result) => {
+          if (result[0]) connectErrors.add(result[0])
+          else watchSocket(result[1])
+          callback(...result)
+        }),
+      // a server's own Keep-Alive shortens it, with a second to spare
+      keepAliveTimeout: keepAliveMs,
+      keepAliveMaxTimeout: keepAliveMs,
+      keepAliveTimeoutThreshold: 1000,
+      maxHeaderSize: MAX_RESPONSE_HEADER_BYTES,
+      // watchdog.ts keeps this deadline: undici's own is up to a second late
+      headersTimeout: 0,
+    }
+    const createPool = () => new Pool(server.origin, { ...options, connections: max })
     let pool = createPool()
     dns.watch(address.host, () => {
       logger.info({ upstream: name }, 'the name of an upstream resolves to other addresses: new connections are opened')
@@ -115,14 +122,16 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
       // requests that are in flight on the old pool end regularly
       left.close().catch(() => {})
     })
-    const breaker = createCircuitBreaker(route.breaker, clock, (state) => {
+    const onChange = (state: CircuitState) => {
       if (state === 'open')
         logger.warn(
           { reason: 'upstream_breaker_open', upstream: name, retry_ms: breaker.waitMs() },
           'an upstream is unhealthy: its circuit breaker has opened',
         )
       else logger.info({ upstream: name }, 'an upstream is healthy again: its circuit breaker has closed')
-    })
+    }
+    const probe = () => isReachable(connector, new URL(server.origin))
+    const breaker = createCircuitBreaker(route.breaker, { clock, probe, onChange })
     const seconds = metrics.upstreamSeconds.bind({ upstream: name })
     const upstream: Upstream = {
       name,
@@ -130,6 +139,7 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
       address,
       authority: route.hostHeader ?? host,
       pool: () => pool,
+      freshConnection: () => new Client(server.origin, options),
       connectOptions,
       observe: (s) => seconds.observe(s),
       countRetry: () => metrics.upstreamRetries.inc({ upstream: name }),
@@ -145,9 +155,9 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
   }
 
   /** Null: no breaker permits a request. */
-  function choose(ring: readonly Member[], besides?: Upstream): Member | null {
-    if (ring.length === 1) return ring[0]!.breaker.permits() && ring[0]!.upstream !== besides ? ring[0]! : null
-    const able = ring.filter((m) => m.breaker.permits() && m.upstream !== besides)
+  function choose(ring: readonly Member[], besides: readonly Upstream[] = NONE): Member | null {
+    if (ring.length === 1) return ring[0]!.breaker.permits() && !besides.includes(ring[0]!.upstream) ? ring[0]! : null
+    const able = ring.filter((m) => m.breaker.permits() && !besides.includes(m.upstream))
     const free = able.filter((m) => m.bulkhead.hasFree())
     const candidates = free.length ? free : able
     let total = 0
@@ -162,15 +172,18 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
   }
 
   const slotOf = ({ upstream, breaker, bulkhead }: Member): UpstreamSlot => {
-    const isTrial = breaker.begin()
-    const askedAt = clock.now()
+    let isTrial = breaker.begin()
+    const at = clock.now()
     let isReported = false
     return {
       upstream,
-      report(hasAnswered) {
+      report(outcome, path) {
         if (isReported) return
         isReported = true
-        breaker.report(isTrial, hasAnswered, askedAt)
+        breaker.report(isTrial, outcome, { at, path })
+      },
+      connected() {
+        if (isTrial && !isReported && breaker.connected()) isTrial = false
       },
       leave() {
         bulkhead.giveBack()
@@ -198,17 +211,42 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
       const member = choose(members.get(route)!, besides)
       return member?.bulkhead.take() ? slotOf(member) : null
     },
-    wasStale: staleConnections.wereUnused,
+    couldNotConnect: (error) => typeof error === 'object' && error !== null && connectErrors.has(error),
     *states() {
       for (const ring of members.values()) for (const { upstream, breaker } of ring) yield [upstream.name, breaker.state()]
     },
     close: async () => {
-      staleConnections.stop()
+      stopWatching()
       dns.stop()
       // requests in flight have had their time: the listener closed first
       await Promise.all([...members.values()].flat().map((member) => member.close()))
     },
   }
+}
+
+const NONE: readonly Upstream[] = []
+
+/** A server closes a connection at once when nothing listens behind it, as behind a port that a container runtime forwards. */
+const PROBE_MS = 250
+
+/** Opens a connection, with TLS where the origin has it. @returns false when there is none, or when it is closed at once */
+function isReachable(connector: buildConnector.connector, { protocol, hostname, host, port }: URL): Promise<boolean> {
+  return new Promise((resolve) => {
+    connector({ protocol, hostname: hostname.replace(/^\[|\]$/g, ''), host, port, servername: undefined as never }, (error, socket) => {
+      if (error) return resolve(false)
+      const stays = setTimeout(() => {
+        resolve(true)
+        socket.destroy()
+      }, PROBE_MS)
+      socket
+        .on('error', () => {})
+        .once('close', () => {
+          clearTimeout(stays)
+          resolve(false)
+        })
+      socket.resume().once('end', () => socket.destroy())
+    })
+  })
 }
 
 function noneIsHealthy({ name }: Route, ring: readonly Member[]): Problem {

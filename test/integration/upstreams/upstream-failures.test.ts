@@ -147,7 +147,55 @@ describe('a kept-alive connection that the upstream closes while a request is on
     expect(await metric(gateway, 'portcullis_upstream_retries_total', { upstream: 'it:0' })).toBe(1)
   })
 
-  it.each(['POST', 'PUT', 'PATCH', 'DELETE'])('%s never is: it may have been done', async (method) => {
+  it.each(['PUT', 'DELETE'])('%s is sent once more where retry.methods has it, with its whole body', async (method) => {
+    const upstream = await startRawUpstream((socket, request, nth) => {
+      if (nth === 1) socket.destroy()
+      else if (nth === 0 || request.endsWith('{"a":1}')) socket.write(OK)
+    })
+    opened.push(upstream)
+    const gateway = await startGateway({
+      routes: [{ name: 'it', match: { path: '/it' }, upstream: [upstream.url], access: 'public', retry: { methods: [method] } }],
+    })
+    opened.push(gateway)
+    expect((await call(gateway, '/it')).status).toBe(200)
+    expect((await call(gateway, '/it', { method, body: { a: 1 } })).status).toBe(200)
+    expect(upstream.connections()).toBe(2)
+    expect(upstream.received().split('{"a":1}')).toHaveLength(3)
+  })
+
+  it('a body of more than 64 KiB is sent once only, even where retry.methods has the method', async () => {
+    const upstream = await startRawUpstream((socket, _request, nth) => (nth === 0 ? socket.write(OK) : socket.destroy()))
+    opened.push(upstream)
+    const gateway = await startGateway({
+      routes: [{ name: 'it', match: { path: '/it' }, upstream: [upstream.url], access: 'public', retry: { methods: ['PUT'] } }],
+    })
+    opened.push(gateway)
+    expect((await call(gateway, '/it')).status).toBe(200)
+    expect((await call(gateway, '/it', { method: 'PUT', body: 'x'.repeat(70_000) })).status).toBe(502)
+    expect(upstream.received().match(/^PUT /gm)).toHaveLength(1)
+  })
+
+  it('a POST of which nothing was written is sent again, on a fresh connection', async () => {
+    // the connection is reset while the request waits for the client's body: no byte of it has left
+    const sockets: Socket[] = []
+    const [gateway, upstream] = await startBefore((socket) => {
+      sockets.push(socket)
+      socket.write(OK)
+    })
+    expect((await call(gateway, '/it')).status).toBe(200)
+    const wire = await connect(gateway.port)
+    wire.write('POST /it HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n')
+    await until(async () => (await metric(gateway, 'portcullis_http_requests_in_flight')) === 1, 'the request in flight')
+    sockets[0]!.resetAndDestroy()
+    await until(async () => (await metric(gateway, 'portcullis_upstream_retries_total', { upstream: 'it:0' })) === 1, 'another try')
+    wire.write('body')
+    expect(statusOf(await wire.receives('\r\n\r\n'))).toBe(200)
+    expect(upstream.received().match(/^POST /gm)).toHaveLength(1)
+    expect(upstream.received()).toContain('body')
+    wire.destroy()
+  })
+
+  it.each(['POST', 'PUT', 'PATCH', 'DELETE'])('%s that was written is not: it may have been done', async (method) => {
     const [gateway, upstream] = await startBefore(closing)
     expect((await call(gateway, '/it')).status).toBe(200)
     expect((await call(gateway, '/it', { method, body: {} })).body).toMatchObject({ status: 502, code: 'upstream_unreachable' })
@@ -188,4 +236,67 @@ it('one upstream that is down does not touch another', async () => {
   const [down, up] = await Promise.all([call(gateway, '/down'), call(gateway, '/up')])
   expect([down.status, up.status]).toEqual([502, 200])
   expect(statusOf(await raw(gateway.port, 'GET /up HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'))).toBe(200)
+})
+
+describe('an answer before the whole body was sent', () => {
+  const LARGE = 'x'.repeat(4_000_000)
+
+  it.each([
+    ['413', 'HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno'],
+    ['401', 'HTTP/1.1 401 No\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n'],
+    ['303', 'HTTP/1.1 303 See\r\nLocation: /login\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'],
+  ])('%s reaches the client, although the upstream closes its connection', async (status, answer) => {
+    const upstream = await startRawUpstream((socket) => {
+      socket.pause()
+      socket.end(answer)
+      socket.once('finish', () => socket.destroy())
+    })
+    opened.push(upstream)
+    const route = {
+      name: 'it',
+      match: { path: '/it' },
+      upstream: [upstream.url],
+      access: 'public',
+      body: { maxBytes: 1e8 },
+      breaker: { failures: 1 },
+    }
+    const gateway = await startGateway({ routes: [route] })
+    opened.push(gateway)
+    for (let i = 0; i < 20; i++) {
+      const text = await raw(
+        gateway.port,
+        `POST /it HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: ${LARGE.length}\r\n\r\n${LARGE}`,
+      )
+      expect(String(statusOf(text))).toBe(status)
+    }
+    expect(await metric(gateway, 'portcullis_upstream_breaker_state', { upstream: 'it:0' })).toBe(0)
+  })
+})
+
+describe('a 100 Continue that was not asked for', () => {
+  it.each([
+    ['before the answer', ['HTTP/1.1 100 Continue\r\n\r\n', OK]],
+    ['in one piece with it', [`HTTP/1.1 100 Continue\r\nX: a\r\n\r\n${OK}`]],
+    ['in pieces', ['HTTP/1', '.1 100 Con', 'tinue\r\n', '\r', '\n', OK.slice(0, 5), OK.slice(5)]],
+    ['twice', [`HTTP/1.1 100 \r\n\r\nHTTP/1.1 100 Continue\r\n\r\n${OK}`]],
+  ])('%s is ignored', async (_, pieces) => {
+    const [gateway, upstream] = await startBefore((socket) => {
+      socket.setNoDelay(true)
+      const next = (i: number) => {
+        if (i < pieces.length) socket.write(pieces[i]!, () => setImmediate(next, i + 1))
+      }
+      next(0)
+    })
+    for (let i = 0; i < 3; i++) expect(await call(gateway, '/it', { body: {} })).toMatchObject({ status: 200, body: 'ok' })
+    expect(upstream.connections()).toBe(1)
+  })
+
+  it('text that looks like it in a body is left alone', async () => {
+    const body = 'HTTP/1.1 100 Continue\r\n\r\n'
+    const [gateway] = await startBefore((socket) => {
+      socket.setNoDelay(true)
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n`, () => setImmediate(() => socket.write(body)))
+    })
+    expect((await call(gateway, '/it')).body).toBe(body)
+  })
 })

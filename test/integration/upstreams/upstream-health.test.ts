@@ -1,4 +1,5 @@
-import type { Socket } from 'node:net'
+import { once } from 'node:events'
+import net, { type AddressInfo, type Socket } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
 import { call, raw, statusOf } from '../../support/client.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
@@ -34,34 +35,29 @@ it('a request is sent a second time, never a third, however often it finds nobod
   expect(retries.reduce((sum, n) => sum + n, 0)).toBe(1)
 })
 
-describe('an upstream that fails again and again', () => {
-  /** Dies without a word until it is told to be well. */
-  async function startIll(): Promise<[RawUpstream, () => void]> {
-    let isWell = false
-    const upstream = await keep(startRawUpstream((socket) => (isWell ? socket.write(answering('ok')) : socket.destroy())))
-    return [
-      upstream,
-      () => {
-        isWell = true
-      },
-    ]
+describe('an unhealthy upstream', () => {
+  /** An address without a listener. `recover` starts one. */
+  async function startRefusing(): Promise<[url: string, recover: () => Promise<RawUpstream>]> {
+    const port = await freePort()
+    return [`http://127.0.0.1:${port}`, () => keep(startRawUpstream((socket) => socket.write(answering('ok')), { port }))]
   }
 
-  it('is left alone: 503 at once with Retry-After, and not one more connection', async () => {
-    const [upstream] = await startIll()
-    const gateway = await gatewayTo([upstream.url], { breaker: { failures: 3, openMs: 60_000 } })
+  it('gets no requests: 503 at once with Retry-After, and not one more connection', async () => {
+    const [url, recover] = await startRefusing()
+    const gateway = await gatewayTo([url], { breaker: { failures: 3, openMs: 60_000 } })
     expect(await statuses(gateway, 3)).toEqual([502, 502, 502])
     expect(await breakerState(gateway)).toBe(2)
+    const upstream = await recover()
     const { status, body, headers } = await call(gateway, '/it')
     expect([status, body.code]).toEqual([503, 'unavailable'])
     expect(Number(headers.get('retry-after'))).toBeGreaterThan(30)
-    expect(upstream.connections()).toBe(3)
+    expect(upstream.connections()).toBe(0)
     expect(gateway.log().filter((l) => l.reason === 'upstream_breaker_open')).toMatchObject([{ level: 'warn', upstream: 'it:0' }])
   })
 
-  it('gets one request on trial when the time is over, and all of them once that is answered', async () => {
-    const [upstream, recover] = await startIll()
-    const gateway = await gatewayTo([upstream.url], { breaker: { failures: 1, openMs: 60_000 } })
+  it('gets one trial request when the time is over, and all requests once that has a connection', async () => {
+    const [url, recover] = await startRefusing()
+    const gateway = await gatewayTo([url], { breaker: { failures: 1, openMs: 60_000 } })
     await statuses(gateway, 1)
     gateway.clock.advance(60_000)
     expect(await breakerState(gateway)).toBe(1)
@@ -69,25 +65,63 @@ describe('an upstream that fails again and again', () => {
     gateway.clock.advance(60_000)
     expect(await statuses(gateway, 1)).toEqual([503])
     gateway.clock.advance(60_000)
-    recover()
+    await recover()
     expect(await statuses(gateway, 3)).toEqual([200, 200, 200])
     expect(await breakerState(gateway)).toBe(0)
   })
 
-  it.each([
-    ['no answer in time', () => {}, { headersMs: 50 }, {}, 504],
-    [
-      'a status that the route counts',
-      (socket: Socket) => socket.write('HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n'),
-      {},
-      { statuses: [503] },
-      503,
-    ],
-  ])('is known by %s, too', async (_, answer, timeouts, breaker, status) => {
-    const upstream = await keep(startRawUpstream(answer))
-    const gateway = await gatewayTo([upstream.url], { timeouts, breaker: { failures: 2, openMs: 60_000, ...breaker } })
-    expect(await statuses(gateway, 2)).toEqual([status, status])
+  it('is known by a status that the route counts', async () => {
+    const upstream = await keep(startRawUpstream((socket) => socket.write('HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n')))
+    const gateway = await gatewayTo([upstream.url], { breaker: { failures: 2, openMs: 60_000, statuses: [503] } })
+    expect(await statuses(gateway, 2)).toEqual([503, 503])
     expect(await breakerState(gateway)).toBe(2)
+  })
+
+  it('is known by several paths without an answer, while nothing else is answered', async () => {
+    const upstream = await keep(startRawUpstream(() => {}))
+    const gateway = await gatewayTo([upstream.url], {
+      timeouts: { headersMs: 50 },
+      breaker: { failures: 2, openMs: 60_000, openAfterMs: 50 },
+    })
+    expect([(await call(gateway, '/it/a')).status, (await call(gateway, '/it/b')).status]).toEqual([504, 504])
+    expect(await breakerState(gateway)).toBe(2)
+  })
+
+  it('is known by connections that are closed at once, as by a forwarded port without a listener', async () => {
+    const forwarding = net.createServer((socket) => socket.on('error', () => {}).resetAndDestroy())
+    forwarding.listen(0, '127.0.0.1')
+    await once(forwarding, 'listening')
+    opened.push({ close: async () => forwarding.close() })
+    const url = `http://127.0.0.1:${(forwarding.address() as AddressInfo).port}`
+    const gateway = await gatewayTo([url], { breaker: { failures: 3, openMs: 60_000 } })
+    expect(await statuses(gateway, 3)).toEqual([502, 502, 502])
+    await until(async () => (await breakerState(gateway)) === 2, 'the probe')
+  })
+})
+
+describe('the health of an upstream is not judged by', () => {
+  it('long polls on one path, while connections are accepted', async () => {
+    const upstream = await keep(startRawUpstream((socket, request) => void (request.includes('/poll') || socket.write(answering('ok')))))
+    const gateway = await gatewayTo([upstream.url], {
+      timeouts: { headersMs: 50 },
+      breaker: { failures: 3, openMs: 60_000, openAfterMs: 0 },
+    })
+    for (let round = 0; round < 3; round++) {
+      const polls = await Promise.all(Array.from({ length: 6 }, () => call(gateway, '/it/poll')))
+      expect(polls.map((a) => a.status)).toEqual(Array(6).fill(504))
+    }
+    expect((await call(gateway, '/it/other')).status).toBe(200)
+    expect(await breakerState(gateway)).toBe(0)
+  })
+
+  it('requests that it drops, while it answers others', async () => {
+    const upstream = await keep(
+      startRawUpstream((socket, request) => void (request.includes('/crash') ? socket.destroy() : socket.write(answering('ok')))),
+    )
+    const gateway = await gatewayTo([upstream.url], { breaker: { failures: 3, openMs: 60_000 } })
+    for (let i = 0; i < 8; i++) expect((await call(gateway, `/it/crash${i}`)).status).toBe(502)
+    expect((await call(gateway, '/it')).status).toBe(200)
+    expect(await breakerState(gateway)).toBe(0)
   })
 
   it.each([
@@ -166,11 +200,12 @@ describe('of several upstreams', () => {
     expect(next.filter((b) => b === 'one')).toHaveLength(5)
   })
 
-  it('a POST that could not be sent is not sent elsewhere', async () => {
-    const other = await keep(startRawUpstream((socket) => socket.write(answering('ok'))))
+  it('a POST of which nothing was sent is sent elsewhere, with its whole body', async () => {
+    const other = await keep(startRawUpstream((socket, request) => void (request.endsWith('}') && socket.write(answering('ok')))))
     const gateway = await gatewayTo([await refusing(), other.url])
     const answers = await Promise.all([call(gateway, '/it', { body: { a: 1 } }), call(gateway, '/it', { body: { a: 1 } })])
-    expect(answers.map((a) => a.status).sort()).toEqual([200, 502])
+    expect(answers.map((a) => a.status)).toEqual([200, 200])
+    expect(other.received().match(/POST \/it|{"a":1}/g)).toEqual(['POST /it', '{"a":1}', 'POST /it', '{"a":1}'])
   })
 
   it('with none that can be reached, the answer is that of the first', async () => {
@@ -232,12 +267,12 @@ describe('an upstream that takes no more', () => {
     const upstream = await keep(startRawUpstream((socket) => waiting.push(socket)))
     const gateway = await gatewayTo([upstream.url], {
       connections: { max: 1, queue: 10, waitMs: 20_000 },
-      breaker: { failures: 1, openMs: 60_000 },
+      breaker: { failures: 1, openMs: 60_000, statuses: [500] },
     })
     const answers = Array.from({ length: 4 }, () => call(gateway, '/it'))
     await until(async () => (await metric(gateway, 'portcullis_http_requests_in_flight')) === 4, 'four requests')
-    for (const socket of waiting) socket.destroy()
-    expect((await Promise.all(answers)).map((a) => a.status).sort()).toEqual([502, 503, 503, 503])
+    for (const socket of waiting) socket.write('HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n')
+    expect((await Promise.all(answers)).map((a) => a.status).sort()).toEqual([500, 503, 503, 503])
     expect(upstream.connections()).toBe(1)
   })
 

@@ -76,7 +76,7 @@ it('an upstream that moves is followed, although its old address still answers o
     socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${word.length}\r\n\r\n${word}`)
   }
   // one port, two addresses of loopback
-  const upstream = await startRawUpstream(answer, '0.0.0.0')
+  const upstream = await startRawUpstream(answer, { host: '0.0.0.0' })
   closing.push(() => upstream.close())
   let address = '127.0.0.1'
   const gateway = await startGateway({
