@@ -13,14 +13,25 @@ import { isBeingReset } from '../upstream/stale-connections.ts'
 import { isOutage, isTimeout, neverConnected, toProblem } from '../upstream/upstream-errors.ts'
 import type { UpstreamSlot, Upstreams } from '../upstream/upstreams.ts'
 import { type Body, countBody, declaredLength } from './body.ts'
+import type { CompressionOf, RouteCompression } from './compression.ts'
 import type { HeaderRules } from './headers.ts'
-import { type Answer, beginResponse, breakOff, createResponseRelay, finishResponse, finishStream, writeChunk } from './response-relay.ts'
+import {
+  type Answer,
+  beginResponse,
+  breakOff,
+  createResponseRelay,
+  finishResponse,
+  finishStream,
+  sinkOf,
+  writeChunk,
+} from './response-relay.ts'
 import type { StreamEnd } from './streams.ts'
 import { clientReads, clientStalls, endWatchdog, expectHeaders, headersCame, startWatchdog } from './watchdog.ts'
 
 export interface ForwardDeps {
   upstreams: Upstreams
   headers: HeaderRules
+  compressionOf: CompressionOf
 }
 
 /** RFC 9110 §9.2.2, less methods with side effects in practice: may be sent again when the first connection was stale. */
@@ -32,7 +43,7 @@ const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS'])
  */
 export type Forward = (request: IncomingMessage, exchange: Authenticated, answer: Answer) => void
 
-export function createForward({ upstreams, headers }: ForwardDeps): Forward {
+export function createForward({ upstreams, headers, compressionOf }: ForwardDeps): Forward {
   return (request, exchange, answer) => {
     const { route } = exchange
     const length = declaredLength(request)
@@ -46,6 +57,7 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
   function send(request: IncomingMessage, exchange: Authenticated, answer: Answer, first: UpstreamSlot): void {
     const { route } = exchange
     const { response } = answer
+    const compression = compressionOf(route)
     let slot = first
     let body: Body | null = null
     let isSecond = false
@@ -83,7 +95,8 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
             response.writeContinue()
           }
           if (declaredLength(request) !== 0) body ??= countBody(request, route)
-          dispatchOnce({ slot, fields, body, request, exchange, answer }, (error) => {
+          compression?.restoreTags(fields, request)
+          dispatchOnce({ slot, fields, body, request, exchange, answer, compression }, (error) => {
             if (error === undefined || !prepareAgain(error)) return end(error)
             ask()
           })
@@ -131,14 +144,14 @@ interface Sending {
   request: IncomingMessage
   exchange: Authenticated
   answer: Answer
+  compression: RouteCompression | null
 }
 
 /** Sends once. @param done called once; with undici's error or a Problem only while the response has not begun */
-function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending, done: (error?: unknown) => void): void {
+function dispatchOnce({ slot, fields, body, request, exchange, answer, compression }: Sending, done: (error?: unknown) => void): void {
   const { upstream, report } = slot
   const { route, target } = exchange
-  const { response } = answer
-  const relay = createResponseRelay(request, route, answer)
+  const relay = createResponseRelay(request, route, answer, compression)
   const watchdog = startWatchdog(route.timeouts, giveUp)
   /** Set to undici's function once it has a connection. */
   let abort = (_cause: Error): void => {}
@@ -225,7 +238,7 @@ function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending
       },
       onData(chunk: Buffer) {
         if (isOver || writeChunk(relay, chunk)) return true
-        response.once('drain', () => {
+        sinkOf(relay).once('drain', () => {
           clientReads(watchdog)
           resume()
         })
