@@ -6,6 +6,7 @@ import { createAssertions } from '../identity/tokens/assertions.ts'
 import { problem } from '../platform/lib/errors.ts'
 import { createClientReader, parseNetworks } from '../platform/request/client-address.ts'
 import { createCors } from '../proxy/cors.ts'
+import { createCompression } from '../proxy/forward/compression.ts'
 import { createForward } from '../proxy/forward/forward.ts'
 import { createHeaderRules } from '../proxy/forward/headers.ts'
 import { createStreams } from '../proxy/forward/streams.ts'
@@ -66,7 +67,7 @@ export function createProxy({ platform, identity, limits, authenticate, resolve,
     addCors: createCors(config.cors),
     authenticate,
     limits: createRouteLimits(config.limits, table.routes, limits.admission),
-    forward: createForward({ upstreams, headers }),
+    forward: createForward({ upstreams, headers, compressionOf: createCompression({ routes: table.routes, metrics }) }),
     bridge: createWebSocketBridge({ upstreams, headers, streams }),
     streams,
     ownMethods,

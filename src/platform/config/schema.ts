@@ -234,6 +234,21 @@ const Route = strict({
     description: 'Ambiguous forms that are allowed in the path below the prefix. They are refused by default.',
   }),
   websocket: Type.Boolean({ default: false, description: 'Allow WebSocket upgrades.' }),
+  compress: Type.Union(
+    [
+      Type.Boolean(),
+      strict({
+        withCredentials: Type.Boolean({
+          description:
+            'Compress also for requests with Cookie, Authorization or X-Api-Key. Safe only if no answer holds both a secret and text of the request (BREACH).',
+        }),
+      }),
+    ],
+    {
+      default: false,
+      description: 'Compress answers that the upstream did not compress (br, zstd, gzip). With true, never for requests with credentials.',
+    },
+  ),
   onRedisDown: oneOf(['local', 'open', 'closed'], {
     default: 'local',
     description:

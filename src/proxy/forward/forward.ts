@@ -14,14 +14,25 @@ import { isTimeout, toProblem } from '../upstream/upstream-errors.ts'
 import { type Carrier, isBeingReset, isUnheard, newCarrier, takeConnection } from '../upstream/upstream-sockets.ts'
 import type { Upstream, UpstreamSlot, Upstreams } from '../upstream/upstreams.ts'
 import { type Body, countBody, declaredLength } from './body.ts'
+import type { CompressionOf, RouteCompression } from './compression.ts'
 import type { HeaderRules } from './headers.ts'
-import { type Answer, beginResponse, breakOff, createResponseRelay, finishResponse, finishStream, writeChunk } from './response-relay.ts'
+import {
+  type Answer,
+  beginResponse,
+  breakOff,
+  createResponseRelay,
+  finishResponse,
+  finishStream,
+  sinkOf,
+  writeChunk,
+} from './response-relay.ts'
 import type { StreamEnd } from './streams.ts'
 import { clientReads, clientStalls, endWatchdog, expectHeaders, headersCame, startWatchdog } from './watchdog.ts'
 
 export interface ForwardDeps {
   upstreams: Upstreams
   headers: HeaderRules
+  compressionOf: CompressionOf
 }
 
 /** A request of which nothing was written is sent again so often. */
@@ -33,7 +44,7 @@ const MAX_FRESH = 2
  */
 export type Forward = (request: IncomingMessage, exchange: Authenticated, answer: Answer) => void
 
-export function createForward({ upstreams, headers }: ForwardDeps): Forward {
+export function createForward({ upstreams, headers, compressionOf }: ForwardDeps): Forward {
   return (request, exchange, answer) => {
     const { route } = exchange
     const length = declaredLength(request)
@@ -47,6 +58,7 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
   function send(request: IncomingMessage, exchange: Authenticated, answer: Answer, first: UpstreamSlot): void {
     const { route } = exchange
     const { response } = answer
+    const compression = compressionOf(route)
     let slot = first
     let body: Body | null = null
     let carrier = newCarrier()
@@ -95,9 +107,10 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
             response.writeContinue()
           }
           if (declaredLength(request) !== 0) body ??= countBody(request, route)
+          compression?.restoreTags(fields, request)
           const isAgain = unwritten > 0 || isRepeated
           const connection = isAgain ? slot.upstream.freshConnection() : slot.upstream.pool()
-          dispatchOnce({ slot, connection, carrier, fields, body, request, exchange, answer }, (error) => {
+          dispatchOnce({ slot, connection, carrier, fields, body, request, exchange, answer, compression }, (error) => {
             if (error === undefined || !prepareAgain(error)) return end(error)
             ask()
           })
@@ -164,16 +177,16 @@ interface Sending {
   request: IncomingMessage
   exchange: Authenticated
   answer: Answer
+  compression: RouteCompression | null
 }
 
 /** Sends once. @param done called once; with undici's error or a Problem only while the response has not begun */
 function dispatchOnce(
-  { slot, connection, carrier, fields, body, request, exchange, answer }: Sending,
+  { slot, connection, carrier, fields, body, request, exchange, answer, compression }: Sending,
   done: (error?: unknown) => void,
 ): void {
   const { route, target } = exchange
-  const { response } = answer
-  const relay = createResponseRelay(request, route, answer)
+  const relay = createResponseRelay(request, route, answer, compression)
   const watchdog = startWatchdog(route.timeouts, giveUp)
   /** Set to undici's function once it has a connection. */
   let abort = (_cause: Error): void => {}
@@ -262,7 +275,7 @@ function dispatchOnce(
       },
       onData(chunk: Buffer) {
         if (isOver || writeChunk(relay, chunk)) return true
-        response.once('drain', () => {
+        sinkOf(relay).once('drain', () => {
           clientReads(watchdog)
           resume()
         })

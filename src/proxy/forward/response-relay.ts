@@ -1,9 +1,12 @@
 /** Relays an upstream's response to the client. Once begun, the response must end complete or with a broken connection. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Writable } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import { problem } from '../../platform/lib/errors.ts'
 import type { Route } from '../routing/route-table.ts'
-import { readResponse, removeField } from './headers.ts'
+import type { RouteCompression } from './compression.ts'
+import type { Coder } from './compression-coder.ts'
+import { type ResponseHead, readResponse, removeField } from './headers.ts'
 import { rewriteLocations } from './location.ts'
 import type { StreamEnd } from './streams.ts'
 
@@ -27,9 +30,13 @@ export interface ResponseRelay {
   readonly request: IncomingMessage
   readonly route: Route
   readonly answer: Answer
+  /** Null: the route compresses nothing. */
+  readonly compression: RouteCompression | null
+  /** Compresses the body; null: it passes as it came. */
+  coder: Coder | null
   /** Bytes were written to the client, or will be: a Problem can no longer be the response. */
   hasBegun: boolean
-  /** Of the body in bytes; null where the upstream does not declare it. */
+  /** Of the body in bytes; null where the upstream does not declare it, and where the body is compressed here. */
   length: number | null
   /** A complete short body, which is sent together with the headers. */
   small: Buffer | null
@@ -40,10 +47,17 @@ export interface ResponseRelay {
   closeStream: ((reason: StreamEnd) => void) | null
 }
 
-export const createResponseRelay = (request: IncomingMessage, route: Route, answer: Answer): ResponseRelay => ({
+export const createResponseRelay = (
+  request: IncomingMessage,
+  route: Route,
+  answer: Answer,
+  compression: RouteCompression | null,
+): ResponseRelay => ({
   request,
   route,
   answer,
+  compression,
+  coder: null,
   hasBegun: false,
   length: null,
   small: null,
@@ -65,7 +79,8 @@ export function beginResponse(
 ): boolean {
   const { route, answer } = relay
   const { response } = answer
-  const { fields, coding, contentType, length } = readResponse(raw, answer.ownFields(), route.responseHeaders)
+  const head = readResponse(raw, answer.ownFields(), route.responseHeaders)
+  const { fields, coding, contentType, length } = head
   if (coding !== '' && coding.trimEnd() !== 'chunked')
     throw problem('upstream_invalid', { cause: `the transfer coding ${coding}, which the request did not ask for` })
   rewriteLocations(fields, route)
@@ -75,6 +90,7 @@ export function beginResponse(
   relay.isDelimited = coding !== '' || length !== null
   relay.isEventStream = EVENTS.test(contentType)
   if (relay.isEventStream || ENDLESS.test(contentType)) relay.closeStream = answer.openStream(endStream)
+  if (relay.compression) compress(relay, relay.compression, status, head)
   relay.hasBegun = true
   answer.begin()
   response.writeHead(status, PLAIN_REASON.test(statusText) ? statusText : '', fields)
@@ -85,16 +101,26 @@ export function beginResponse(
   return true
 }
 
+function compress(relay: ResponseRelay, compression: RouteCompression, status: number, head: ResponseHead): void {
+  relay.coder = compression.begin(relay.request, relay.answer.response, status, head, relay.closeStream !== null)
+  if (relay.coder) relay.length = null
+}
+
 /** @returns false when the client must read before more is written */
 export function writeChunk(relay: ResponseRelay, chunk: Buffer): boolean {
+  if (relay.coder) return relay.coder.write(chunk)
   if (chunk.length !== relay.length || relay.length > SMALL_BYTES) return relay.answer.response.write(chunk)
   relay.small = chunk
   return true
 }
 
+/** Emits `drain` when more may be written. */
+export const sinkOf = ({ coder, answer }: ResponseRelay): Writable => coder?.stream ?? answer.response
+
 /** The upstream has sent everything. The listener bounds how long the client may take to read it. */
-export function finishResponse({ small, answer: { response } }: ResponseRelay): void {
-  if (small) response.end(small.toString('latin1'), 'latin1')
+export function finishResponse({ small, coder, answer: { response } }: ResponseRelay): void {
+  if (coder) coder.stream.end()
+  else if (small) response.end(small.toString('latin1'), 'latin1')
   else response.end()
 }
 

@@ -37,6 +37,8 @@ export interface Route {
   /** Bits of FORMS that are allowed in the path below the prefix. */
   allowedForms: number
   websocket: boolean
+  /** Null: responses pass as they came. `withCredentials`: compressed also for requests with cookies or credentials. */
+  compress: { withCredentials: boolean } | null
   forwardAuthorization: boolean
   /** A signed X-Auth-Assertion is sent. */
   assertion: boolean
@@ -158,6 +160,7 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     maxBodyBytes: route.body.maxBytes,
     allowedForms: route.allow.reduce((bits, form) => bits | FORMS[form], 0),
     websocket: route.websocket,
+    compress: compileCompress(route.compress),
     forwardAuthorization: route.headers.forwardAuthorization,
     assertion: route.headers.assertion,
     hostHeader,
@@ -195,6 +198,11 @@ function compileNetworks({ allow, deny }: { allow: string[]; deny: string[] }): 
   // check-config.ts reports invalid networks; should it miss one, nobody is allowed
   if (!allowed || !denied) return { allows: () => false }
   return { allows: (address) => !denied.has(address) && (allowed.isEmpty || allowed.has(address)) }
+}
+
+const compileCompress = (compress: RouteConfig['compress']): Route['compress'] => {
+  if (typeof compress === 'boolean') return compress ? { withCredentials: false } : null
+  return compress
 }
 
 /** RFC 9110 §9.3.2: a server that supports GET supports HEAD. */
