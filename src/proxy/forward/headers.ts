@@ -56,7 +56,7 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
       if (
         rule === 'dropped' ||
         // a gateway API key is a credential, as Authorization is; other values of this field are between client and upstream
-        (rule !== 'passed' && holdsApiKey(rawHeaders[i + 1]!) && !(forwardAuthorization && name === 'x-api-key')) ||
+        (rule === 'unless it holds a key' && holdsApiKey(rawHeaders[i + 1]!) && !(forwardAuthorization && name === 'x-api-key')) ||
         (requestHeaders.dropped.size > 0 && requestHeaders.dropped.has(foldName(name))) ||
         (name === 'authorization' && !forwardAuthorization) ||
         (isPreflight && CREDENTIAL_FIELDS.has(foldName(name)))

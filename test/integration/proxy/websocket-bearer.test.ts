@@ -126,7 +126,8 @@ it('a second credential beside it is refused', async () => {
 
 it('an API key may be the bearer', async () => {
   const { body } = await call(gateway, '/auth/api-keys', { token: user.token, body: { name: 'socket' } })
-  expect((await open('/ws', ['portcullis', offerOf(body.key)])).protocol).toBe('portcullis')
+  expect((await open('/ws', ['portcullis', offerOf(body.key), 'v2.chat'])).protocol).toBe('v2.chat')
+  expect(offered()).toEqual(['v2.chat'])
   expect(asked[0]!.headers['x-auth-user']).toBe(user.id)
 })
 
