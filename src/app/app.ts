@@ -60,7 +60,8 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     isStopping: () => isStopping,
   })
   const observer = createObserver({ config: config.log, clock, logger, metrics })
-  const listener = createServer({ config, clock, logger, pipeline: proxy.pipeline, observer, metrics, compilers: options.compilers })
+  const { pipeline, cors } = proxy
+  const listener = createServer({ config, clock, logger, pipeline, cors, observer, metrics, compilers: options.compilers })
   const server = listener.app
   const accountApi = createAccountApi({
     platform,

@@ -8,6 +8,7 @@ import { schemaFieldError } from '../platform/lib/schema-field-error.ts'
 import { limitHeaders } from '../platform/limits/limiter.ts'
 import { linger } from '../platform/request/drain.ts'
 import type { Logger } from '../platform/telemetry/logger.ts'
+import type { Cors } from '../proxy/cors.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
 
 const FASTIFY_CODES: Record<string, ErrorCode> = {
@@ -24,11 +25,12 @@ const FASTIFY_CODES: Record<string, ErrorCode> = {
 export interface ErrorHandlerDeps {
   clock: Clock
   logger: Logger
+  cors: Pick<Cors, 'addToError'>
   /** `auth.prefix` */
   authPrefix: string
 }
 
-export function createErrorHandler({ clock, logger, authPrefix }: ErrorHandlerDeps) {
+export function createErrorHandler({ clock, logger, cors, authPrefix }: ErrorHandlerDeps) {
   return (error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply) => {
     const exchange = exchangeOf(request.raw)
     const known = toProblem(error, request)
@@ -38,6 +40,7 @@ export function createErrorHandler({ clock, logger, authPrefix }: ErrorHandlerDe
         'unexpected error',
       )
     exchange.error = known
+    cors.addToError(exchange, request.raw)
     // the rest of a refused body must not be read as a request (RFC 9112 §9.6, RFC 9110 §10.1.1)
     const isUnread = !request.raw.complete
     if (isUnread) linger(request.raw.socket)

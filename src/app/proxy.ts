@@ -5,7 +5,7 @@ import type { Authenticate } from '../identity/access/authenticate.ts'
 import { createAssertions } from '../identity/tokens/assertions.ts'
 import { problem } from '../platform/lib/errors.ts'
 import { createClientReader, parseNetworks } from '../platform/request/client-address.ts'
-import { createCors } from '../proxy/cors.ts'
+import { type Cors, createCors } from '../proxy/cors.ts'
 import { createCompression } from '../proxy/forward/compression.ts'
 import { createForward } from '../proxy/forward/forward.ts'
 import { createHeaderRules } from '../proxy/forward/headers.ts'
@@ -37,6 +37,7 @@ export interface ProxyDeps {
 
 export interface Proxy {
   pipeline: Pipeline
+  cors: Cors
   /** Mounts the proxy for every request that none of the gateway's own endpoints serves. */
   mount(server: FastifyInstance): Promise<void>
   /** Ends the open streams, which would not end by themselves. Requests in flight go on. */
@@ -59,12 +60,13 @@ export function createProxy({ platform, identity, limits, authenticate, resolve,
       `${header} is ignored, because its sender is not in server.trustedProxies: if it is your proxy, add its network; limits count all its clients as one`,
     )
   const readClient = createClientReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy, warnUntrusted)
+  const cors = createCors(config.cors)
   const pipeline = createPipeline({
     receive: createReceive({ table, readClient, maxHeaders }),
     now: () => clock.now(),
     requireHttps: createRequireHttps(config),
     answerRoot: createRootPage(config),
-    addCors: createCors(config.cors),
+    cors,
     authenticate,
     limits: createRouteLimits(config.limits, table.routes, limits.admission),
     forward: createForward({ upstreams, headers, compressionOf: createCompression({ routes: table.routes, metrics }) }),
@@ -79,6 +81,7 @@ export function createProxy({ platform, identity, limits, authenticate, resolve,
 
   return {
     pipeline,
+    cors,
     /**
      * One `/*`, mounted by @fastify/http-proxy, with our stages as the hook before it. Requests leave in the hook. The package's own
      * handler is never entered: it re-parses URLs and retries on 503, and its WebSocket answers 101 before the upstream does.

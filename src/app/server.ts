@@ -10,6 +10,7 @@ import { problem } from '../platform/lib/errors.ts'
 import { isLingering } from '../platform/request/drain.ts'
 import type { Logger } from '../platform/telemetry/logger.ts'
 import type { Metrics } from '../platform/telemetry/metrics.ts'
+import type { Cors } from '../proxy/cors.ts'
 import { strictTransport } from '../proxy/https-only.ts'
 import type { Pipeline } from '../proxy/pipeline.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
@@ -30,6 +31,7 @@ export interface ServerDeps {
   clock: Clock
   logger: Logger
   pipeline: Pipeline
+  cors: Cors
   observer: Observer
   metrics: Metrics
   compilers?: SchemaCompilers | undefined
@@ -41,17 +43,17 @@ export interface PublicServer {
   close(timeoutMs: number): Promise<void>
 }
 
-export function createServer({ config, clock, logger, pipeline, observer, metrics, compilers }: ServerDeps): PublicServer {
+export function createServer({ config, clock, logger, pipeline, cors, observer, metrics, compilers }: ServerDeps): PublicServer {
   const { tls } = config.server
   const certificate = tls ? readCertificate(tls) : null
-  const handleError = createErrorHandler({ clock, logger, authPrefix: config.auth.prefix })
+  const handleError = createErrorHandler({ clock, logger, cors, authPrefix: config.auth.prefix })
   const app = Fastify({
     ...listenerOptions(config.server, certificate),
     genReqId: (req) => exchangeOf(req as IncomingMessage).requestId,
     ...(compilers && { schemaController: { compilersFactory: compilers } }),
     // the exchange is made here because upgrades and bad targets reach no earlier hook
     rewriteUrl: (req) => beginExchange(req as IncomingMessage),
-    clientErrorHandler: (error, socket) => refuseConnection(error, socket as Socket, observer, clock),
+    clientErrorHandler: (error, socket) => refuseConnection(error, socket as Socket, observer, clock, cors.rawFields),
     // this runs before any hook, so it repeats what the hooks do
     frameworkErrors(error, request, reply) {
       const exchange = exchangeOf(request.raw as IncomingMessage)

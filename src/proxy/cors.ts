@@ -1,37 +1,110 @@
 /**
- * Cross-origin requests (Fetch standard §3.2), for the gateway's own endpoints and for routes. Without configured origins, CORS is left to
- * the upstreams.
+ * Cross-origin requests (Fetch standard §3.2), for the gateway's own endpoints and for routes. Each route says who decides about them: the
+ * gateway, by `cors.origins`, or the upstream.
  */
-import type { FastifyRequest } from 'fastify'
+import type { IncomingMessage } from 'node:http'
 import type { Config } from '../platform/config/schema.ts'
+import { type CorsRule, compileCors } from './routing/cors-rule.ts'
+import type { Exchange, Received, Routed } from './routing/exchange.ts'
+import { findRoute } from './routing/match-route.ts'
+import { PROXIED_METHODS } from './routing/receive.ts'
+import { type Route, routesFor } from './routing/route-table.ts'
 
-const METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE'
-const EXPOSED = 'x-request-id, retry-after, ratelimit, ratelimit-policy'
+/** All of these change the fields of the response. */
+export interface Cors {
+  /**
+   * For requests whose route is not known yet. Marks a preflight that an upstream answers.
+   * @returns true for a preflight that the gateway answers: its response has only the fields of the exchange
+   */
+  enter(exchange: Received, request: IncomingMessage): boolean
+  /** For requests whose route is known. */
+  addFields(exchange: Routed, request: IncomingMessage): void
+  /** Lets the page read an error of the gateway. */
+  addToError(exchange: Exchange, request: IncomingMessage): void
+  /** For refusals of bytes that are no request: lower-case name, value. */
+  rawFields: readonly string[]
+}
 
-/**
- * @param fields the fields of every response; CORS fields are added. @returns true for a preflight, whose response has only these fields
- */
-export type AddCors = (request: FastifyRequest, fields: string[]) => boolean
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
+const KNOWN = new Set(PROXIED_METHODS)
 
-export function createCors({ origins, credentials, maxAgeSeconds }: Config['cors']): AddCors {
-  if (!origins.length) return () => false
-  const any = origins.includes('*')
-  const allowed = new Set(origins.map((o) => o.toLowerCase()))
+/** RFC 6454 §6.2, and what browsers send for extensions and apps. Anything else is not repeated in a response. */
+const ORIGIN = /^(?:null|[a-z][a-z0-9+.-]*:\/\/[^\s"'<>,;\\/?#]+)$/i
 
-  return ({ method, headers }, fields) => {
-    if (!any) fields.push('vary', 'Origin')
-    const { origin } = headers
-    if (origin === undefined) return false
-    const isPreflight = method === 'OPTIONS' && headers['access-control-request-method'] !== undefined
-    if (any || allowed.has(origin.toLowerCase())) {
-      fields.push('access-control-allow-origin', any ? '*' : origin)
-      if (credentials) fields.push('access-control-allow-credentials', 'true')
-      if (isPreflight) {
-        const asked = headers['access-control-request-headers']
-        fields.push('access-control-allow-methods', METHODS, 'access-control-max-age', String(maxAgeSeconds))
-        if (asked) fields.push('access-control-allow-headers', asked)
-      } else fields.push('access-control-expose-headers', EXPOSED)
-    }
-    return isPreflight
+export function createCors(config: Config['cors']): Cors {
+  const { origins, credentials, maxAgeSeconds } = config
+  const isAny = origins.includes('*')
+  const allowed = new Set(origins.map((origin) => origin.toLowerCase()))
+  /** For paths without a route. */
+  const byDefault = compileCors(config, {})
+  const ownEndpoints: CorsRule = { ...byDefault, isOwn: true }
+
+  /** @returns true where the page may read the response */
+  function allow(fields: string[], origin: string | undefined): boolean {
+    if (!isAny && origins.length && !fields.includes('vary')) fields.push('vary', 'Origin')
+    if (origin === undefined || !(isAny || allowed.has(origin.toLowerCase()))) return false
+    fields.push('access-control-allow-origin', isAny ? '*' : origin)
+    if (credentials) fields.push('access-control-allow-credentials', 'true')
+    return true
   }
+
+  /** Adds the fields of an ordinary response. */
+  function expose(fields: string[], origin: string | undefined, { exposed }: CorsRule): void {
+    if (allow(fields, origin)) fields.push('access-control-expose-headers', exposed)
+  }
+
+  /** A browser treats a preflight response without these fields as a refusal. */
+  function answerPreflight({ fields }: Exchange, { headers: asked }: IncomingMessage, rule: CorsRule, routes: readonly Route[]): true {
+    if (!allow(fields, asked.origin)) return true
+    const methods = rule.methods ?? methodsOf(routes, asked['access-control-request-method']!).join(', ')
+    const headers = rule.headers ?? asked['access-control-request-headers']
+    fields.push('access-control-allow-methods', methods, 'access-control-max-age', String(maxAgeSeconds))
+    if (headers) fields.push('access-control-allow-headers', headers)
+    return true
+  }
+
+  return {
+    enter(exchange, request) {
+      const { node, target, fields } = exchange
+      if (node !== null && !node.own) {
+        if (!isPreflight(request)) return false
+        const candidates = routesFor(node, target.path)
+        const asked = request.headers['access-control-request-method']!
+        const route = KNOWN.has(asked) ? findRoute(candidates, asked) : undefined
+        const rule = (route ?? candidates[0])?.cors
+        if (rule?.isOwn) return answerPreflight(exchange, request, rule, route ? [route] : candidates)
+        exchange.isPreflight = route !== undefined && !exchange.isUpgrade && !hasBody(request)
+        return false
+      }
+      if (origins.length === 0) return false
+      if (isPreflight(request)) return answerPreflight(exchange, request, ownEndpoints, [])
+      expose(fields, request.headers.origin, ownEndpoints)
+      return false
+    },
+    addFields({ route: { cors }, fields }, { headers }) {
+      if (cors.isOwn) expose(fields, headers.origin, cors)
+    },
+    addToError({ route, node, fields }, { headers: { origin } }) {
+      if (origin === undefined || fields.includes('access-control-allow-origin')) return
+      const rule = route?.cors ?? (node === null ? byDefault : node.own ? ownEndpoints : node.routes[0]!.cors)
+      if (rule.isOwn) expose(fields, origin, rule)
+      // without Allow-Credentials a page learns nothing that its own server could not ask for
+      else if (ORIGIN.test(origin))
+        fields.push('vary', 'Origin', 'access-control-allow-origin', origin, 'access-control-expose-headers', rule.exposed)
+    },
+    // the origin is unknown: these responses tell nothing but the reason of the refusal
+    rawFields: origins.length ? ['access-control-allow-origin', '*'] : [],
+  }
+}
+
+const isPreflight = ({ method, headers }: IncomingMessage): boolean =>
+  method === 'OPTIONS' && headers.origin !== undefined && headers['access-control-request-method'] !== undefined
+
+const hasBody = ({ headers }: IncomingMessage): boolean =>
+  headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) !== 0
+
+/** The usual methods always: a page can then read the 405. Others only where a route takes them. */
+function methodsOf(routes: readonly Route[], asked: string): string[] {
+  const others = routes.flatMap(({ methods }) => (methods === null ? (KNOWN.has(asked) ? [asked] : []) : [...methods]))
+  return [...new Set([...METHODS, ...others])]
 }

@@ -1,14 +1,14 @@
 /** The stages of a request, in their order. A new stage is a new line. */
 
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { authorize } from '../identity/access/access-policy.ts'
 import type { Authenticate } from '../identity/access/authenticate.ts'
-import { hasCredential } from '../identity/access/request-credentials.ts'
+import { asBearerHeader, hasCredential } from '../identity/access/request-credentials.ts'
 import { setFields } from '../platform/http/fields.ts'
 import { problem } from '../platform/lib/errors.ts'
 import { pushLimitFields } from '../platform/limits/limiter.ts'
-import type { AddCors } from './cors.ts'
+import type { Cors } from './cors.ts'
 import type { Forward } from './forward/forward.ts'
 import type { Streams } from './forward/streams.ts'
 import type { BridgeWebSocket } from './forward/websocket.ts'
@@ -25,7 +25,7 @@ export interface PipelineDeps {
   now: () => number
   requireHttps: RequireHttps
   answerRoot: AnswerRoot
-  addCors: AddCors
+  cors: Cors
   authenticate: Authenticate
   limits: RouteLimits
   forward: Forward
@@ -53,7 +53,7 @@ export interface Pipeline {
 }
 
 export function createPipeline(deps: PipelineDeps): Pipeline {
-  const { now, answerRoot, requireHttps, addCors, authenticate, limits, forward, bridge, streams, ownMethods, isStopping } = deps
+  const { now, answerRoot, requireHttps, cors, authenticate, limits, forward, bridge, streams, ownMethods, isStopping } = deps
 
   const entrance = stagesFrom<Exchange>()
     .learn('canonical', assertCanonical) //                                         400 405 414 417 431
@@ -65,31 +65,40 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     .learn('route', (exchange, { request }) => toRoute(exchange, request.raw)) //   404 405 400
     .check('network', assertNetwork) //                                             403
     .check('upgrade', assertUpgrade) //                                             400 426
-    .check('limitClient', (exchange, { request }) => limits.client(exchange, hasCredential(request.raw.headers))) // 429
+    .check('limitClient', (exchange, call) => limits.client(exchange, hasCredential(credentialsOf(exchange, call)))) // 429
+    .answer('passPreflight', passPreflight) //                                      502 503 504
     .learn('authenticate', identify) //                                             401 429 503
     .check('authorize', ({ route, principal }) => authorize(route.access, principal, now)) // 401 403
     .check('limitPrincipal', (exchange) => limits.principal(exchange)) //           429
     .answer('forward', leave) //                                                    408 413 429 502 503 504
 
-  /** A browser treats a preflight response without CORS headers as a refusal. */
-  function preflight({ fields }: Received, { request, reply }: Call): Answered | undefined {
-    if (!addCors(request, fields)) return undefined
-    setFields(reply, fields).code(204).send()
+  function preflight(exchange: Received, { request, reply }: Call): Answered | undefined {
+    if (!cors.enter(exchange, request.raw)) return undefined
+    setFields(reply, exchange.fields).code(204).send()
     return ANSWERED
+  }
+
+  /** A preflight never has a credential, so that the upstream is asked without any (Fetch standard §3.2.2). */
+  function passPreflight(exchange: Routed, call: Call): Answered | undefined {
+    if (!exchange.isPreflight) return undefined
+    exchange.principal = null
+    return leave(exchange as Authenticated, call)
   }
 
   function rootPage(exchange: Received, call: Call): Answered | undefined {
     return exchange.node === null && exchange.target.path === '/' ? answerRoot(exchange, call) : undefined
   }
 
-  function toRoute(exchange: Received, { method }: IncomingMessage): Routed {
+  function toRoute(exchange: Received, request: IncomingMessage): Routed {
+    const method = exchange.isPreflight ? request.headers['access-control-request-method'] : request.method
     exchange.route = matchRoute(exchange, method!, ownMethods)
     exchange.label = exchange.route.name
+    cors.addFields(exchange as Routed, request)
     return exchange as Routed
   }
 
-  function identify(exchange: Routed, { request }: Call): Authenticated | Promise<Authenticated> {
-    const principal = authenticate(request.raw.headers, exchange.client)
+  function identify(exchange: Routed, call: Call): Authenticated | Promise<Authenticated> {
+    const principal = authenticate(credentialsOf(exchange, call), exchange.client)
     if (principal instanceof Promise) return principal.then((proven) => Object.assign(exchange, { principal: proven }))
     exchange.principal = principal
     return exchange as Authenticated
@@ -139,6 +148,13 @@ function assertCanonical(exchange: Exchange): Received {
   if (exchange.refusal) throw exchange.refusal
   return exchange as Received
 }
+
+/** The headers that hold the credential of a request. */
+function credentialsOf({ isUpgrade, isPreflight }: Routed, { request: { raw } }: Call): IncomingHttpHeaders {
+  if (isPreflight) return NO_HEADERS
+  return isUpgrade ? asBearerHeader(raw.headers) : raw.headers
+}
+const NO_HEADERS: IncomingHttpHeaders = {}
 
 function assertNetwork({ route: { networks }, client }: Routed): void {
   if (networks && !networks.allows(client.address)) throw problem('forbidden', { cause: "the client's network is not allowed" })

@@ -97,6 +97,7 @@ const Upstream = Type.Union([
   }),
 ])
 
+const METHOD = '^[A-Z]+(-[A-Z]+)*$'
 const FIELD_NAME = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
 const FieldValue = { pattern: '^[\\x20-\\x7e\\xa0-\\xff]*$' }
 const HeaderEdits = (whose: string, value: TSchemaOptions = FieldValue) =>
@@ -111,6 +112,35 @@ const HeaderEdits = (whose: string, value: TSchemaOptions = FieldValue) =>
     },
     whose,
   )
+const corsMode = (fallback: string) =>
+  oneOf(['own', 'upstream'], {
+    description: `own: the gateway answers preflights and lets in the origins of cors.origins; CORS headers of the upstream are dropped. upstream: preflights pass to the upstream without credentials, and its CORS headers stay. ${fallback}`,
+  })
+const EXPOSED_TO_PAGES = 'Response headers that pages may read, besides those of the gateway and of the upstream.'
+const CorsLists = {
+  allowHeaders: Type.Optional(
+    Type.Array(Type.String({ pattern: FIELD_NAME }), {
+      description: 'Request headers that pages may send, in mode own. None: all.',
+    }),
+  ),
+  methods: Type.Optional(
+    Type.Array(Type.String({ pattern: METHOD }), {
+      minItems: 1,
+      description: 'Methods that pages may use, in mode own. None: the usual methods, and the other methods of the route.',
+    }),
+  ),
+}
+const RouteCors = section(
+  {
+    mode: Type.Optional(corsMode('None: cors.mode.')),
+    exposeHeaders: Type.Optional(
+      Type.Array(Type.String({ pattern: FIELD_NAME }), { description: `${EXPOSED_TO_PAGES} None: cors.exposeHeaders.` }),
+    ),
+    ...CorsLists,
+  },
+  'Cross-origin requests (CORS) to this route. Lists that are given replace the lists of the section cors.',
+)
+
 const Networks = section(
   {
     allow: names('Networks (CIDR) that are allowed. Empty: all.'),
@@ -131,7 +161,7 @@ const Route = strict({
         description: 'Path prefix, without wildcards or parameters. It matches whole path segments.',
       }),
       methods: Type.Optional(
-        Type.Array(Type.String({ pattern: '^[A-Z]+(-[A-Z]+)*$' }), { minItems: 1, description: 'HTTP methods. None: all methods.' }),
+        Type.Array(Type.String({ pattern: METHOD }), { minItems: 1, description: 'HTTP methods. None: all methods.' }),
       ),
       host: Type.Optional(
         Type.String({ pattern: '^[A-Za-z0-9._-]+$|^\\[[0-9a-fA-F:]+\\]$', description: 'Host without port. None: any host.' }),
@@ -170,6 +200,7 @@ const Route = strict({
     'Headers of this route.',
   ),
   networks: Networks,
+  cors: RouteCors,
   timeouts: section(
     {
       connectMs: integer(1, 1000, 'Time to open a connection to the upstream.'),
@@ -571,8 +602,11 @@ export const ConfigSchema = Type.Object(
         origins: Type.Array(Type.String({ pattern: '^\\*$|^https?://[^/?#]+$' }), { default: [], description: 'Allowed origins, or *.' }),
         credentials: Type.Boolean({ default: false, description: 'Let browsers send cookies and Authorization.' }),
         maxAgeSeconds: integer(0, 600, 'How long browsers may cache a preflight.', 86_400),
+        mode: Type.Optional(corsMode('None: own if there are origins, otherwise upstream.')),
+        ...CorsLists,
+        exposeHeaders: Type.Array(Type.String({ pattern: FIELD_NAME }), { default: [], description: EXPOSED_TO_PAGES }),
       },
-      'Cross-origin requests (CORS). Without origins, the upstreams handle CORS.',
+      'Cross-origin requests (CORS).',
     ),
     headers: section(
       {

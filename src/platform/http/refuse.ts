@@ -19,8 +19,17 @@ const PARSER_CODES: Record<string, ErrorCode> = {
   ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
 }
 
-/** Answers, on the bare socket, bytes that Node's parser refuses. Responses that are being written go first. */
-export function refuseConnection(error: Error & { code?: string }, socket: Socket, observer: RefusalObserver, clock: Clock): void {
+/**
+ * Answers, on the bare socket, bytes that Node's parser refuses. Responses that are being written go first.
+ * @param fields of the response, besides the usual: name, value, name, value …
+ */
+export function refuseConnection(
+  error: Error & { code?: string },
+  socket: Socket,
+  observer: RefusalObserver,
+  clock: Clock,
+  fields: readonly string[],
+): void {
   // before the end of the TLS handshake the client could read no response, and `end` would wait for the handshake
   if ((socket as { secureConnecting?: boolean }).secureConnecting) return void socket.destroy()
   const busy = busyWith(socket)
@@ -30,17 +39,18 @@ export function refuseConnection(error: Error & { code?: string }, socket: Socke
   } else if (busy && isAboutNext) {
     busy.shouldKeepAlive = false
     busy.once('finish', () => socket.destroySoon())
-  } else writeRaw(socket, PARSER_CODES[error.code ?? ''] ?? 'request_malformed', observer, clock)
+  } else writeRaw(socket, PARSER_CODES[error.code ?? ''] ?? 'request_malformed', observer, clock, fields)
 }
 
 /** For codes whose detail names no endpoint. */
-export function writeRaw(socket: Socket, code: ErrorCode, observer: RefusalObserver, clock: Clock): void {
+export function writeRaw(socket: Socket, code: ErrorCode, observer: RefusalObserver, clock: Clock, fields: readonly string[] = []): void {
   const requestId = observer.refused(code)
   const error = problem(code)
   const body = JSON.stringify(problemBody(error, requestId, clock.now(), ''))
   const allow = code === 'method_not_allowed' ? 'allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n' : ''
+  const lines = fields.map((text, i) => (i % 2 === 0 ? `${text}: ` : `${text}\r\n`)).join('')
   socket.end(
     `HTTP/1.1 ${error.status} ${error.title}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
-      `${allow}cache-control: no-store\r\nx-request-id: ${requestId}\r\nconnection: close\r\n\r\n${body}`,
+      `${allow}${lines}cache-control: no-store\r\nx-request-id: ${requestId}\r\nconnection: close\r\n\r\n${body}`,
   )
 }

@@ -4,6 +4,7 @@
  */
 import { randomFillSync } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
+import { withoutOwnSubprotocols } from '../../identity/access/request-credentials.ts'
 import type { Assertions } from '../../identity/tokens/assertions.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { memoize } from '../../platform/lib/memoize.ts'
@@ -21,6 +22,11 @@ export interface HeaderRules {
   outgoing(req: IncomingMessage, exchange: Authenticated, upstream: Upstream): string[] | Promise<string[]>
 }
 
+/** Fetch standard §3.2.2: a preflight carries no credential. Nobody was authenticated, so that the operator's are not sent either. */
+const CREDENTIAL_FIELDS = new Set(['authorization', 'cookie', 'x-api-key'])
+const withoutCredentials = (fields: readonly string[]): string[] =>
+  fields.filter((_, i) => !CREDENTIAL_FIELDS.has(foldName(fields[i - (i % 2)]!)))
+
 const MAX_REMEMBERED = 1000
 
 export function createHeaderRules(config: Config, assertions: Assertions): HeaderRules {
@@ -28,17 +34,19 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
   const ours = new Set([identity.user, identity.email, identity.roles, identity.session].map((n) => foldName(n.toLowerCase())))
 
   /** By lower-case name; memoized, because clients send few different names. */
-  const ruleFor = memoize((name: string): 'dropped' | 'passed' | 'unless it holds a key' => {
+  const ruleFor = memoize((name: string): 'dropped' | 'passed' | 'unless it holds a key' | 'without our subprotocols' => {
     const folded = foldName(name)
     // CGI and WSGI read Content_Length as Content-Length
     const isFraming = HOP_BY_HOP.has(folded) || (folded === 'content-length' && name !== folded)
     if (isFraming || ours.has(folded) || isReservedHeader(name)) return 'dropped'
+    if (folded === 'sec-websocket-protocol') return 'without our subprotocols'
     return folded === 'x-api-key' ? 'unless it holds a key' : 'passed'
   }, MAX_REMEMBERED)
 
   function build(req: IncomingMessage, exchange: Authenticated, authority: string, assertion: string | null): string[] {
     const { rawHeaders, headers } = req
-    const { forwardAuthorization, requestHeaders } = exchange.route
+    const { isPreflight, route } = exchange
+    const { forwardAuthorization, requestHeaders } = route
     const named = headers.connection === undefined ? null : connectionOptions(headers.connection)
     const trace = TRACEPARENT.exec(String(headers.traceparent ?? ''))
     const out = ['host', authority]
@@ -48,19 +56,21 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
       if (
         rule === 'dropped' ||
         // a gateway API key is a credential, as Authorization is; other values of this field are between client and upstream
-        (rule !== 'passed' && holdsApiKey(rawHeaders[i + 1]!) && !(forwardAuthorization && name === 'x-api-key')) ||
+        (rule === 'unless it holds a key' && holdsApiKey(rawHeaders[i + 1]!) && !(forwardAuthorization && name === 'x-api-key')) ||
         (requestHeaders.dropped.size > 0 && requestHeaders.dropped.has(foldName(name))) ||
-        (name === 'authorization' && !forwardAuthorization)
+        (name === 'authorization' && !forwardAuthorization) ||
+        (isPreflight && CREDENTIAL_FIELDS.has(foldName(name)))
       )
         continue
       if (name === 'tracestate' && trace === null) continue
       // Connection must not remove the field that frames the body
       if (named?.has(name) && name !== 'content-length') continue
-      out.push(name, rawHeaders[i + 1]!)
+      const value = rule === 'without our subprotocols' ? withoutOwnSubprotocols(rawHeaders[i + 1]!) : rawHeaders[i + 1]!
+      if (value !== '' || rule !== 'without our subprotocols') out.push(name, value)
     }
     pushOrigin(out, req, exchange)
     pushTrace(out, trace)
-    out.push('x-request-id', exchange.requestId, ...requestHeaders.set)
+    out.push('x-request-id', exchange.requestId, ...(isPreflight ? withoutCredentials(requestHeaders.set) : requestHeaders.set))
     if (exchange.principal) out.push(...exchange.principal.identityHeaders)
     if (assertion !== null) out.push('x-auth-assertion', assertion)
     return out
@@ -128,6 +138,9 @@ function randomHex(bytes: number): string {
   return pool.toString('hex', used - bytes, used)
 }
 
+/** Lists that are kept from both sides: a response depends on the upstream's fields and on ours, and scripts may read both. */
+const UNITED = new Set(['vary', 'access-control-expose-headers'])
+
 const RESPONSE_HOP_BY_HOP = new Set<string>(CONNECTION_FIELDS)
 
 /** The header section of an upstream's response. */
@@ -153,8 +166,7 @@ export function readResponse(raw: readonly (Buffer | string)[], own: readonly st
     const name = lowered(raw[i]!.toString('latin1'))
     if (name === 'connection') connection += `${raw[i + 1]!.toString('latin1')},`
     else if (name === 'transfer-encoding') head.coding += `${head.coding && ', '}${raw[i + 1]!.toString('latin1').toLowerCase()}`
-    // Vary is kept from both sides: the response depends on the upstream's fields and on those of CORS
-    if (RESPONSE_HOP_BY_HOP.has(name) || edits.dropped.has(name) || (hasField(own, name) && name !== 'vary')) continue
+    if (RESPONSE_HOP_BY_HOP.has(name) || edits.dropped.has(name) || (hasField(own, name) && !UNITED.has(name))) continue
     // latin1 keeps every byte, whatever encoding the upstream used
     const value = raw[i + 1]!.toString('latin1')
     if (name === 'content-length') head.length = Number(value)
@@ -165,7 +177,7 @@ export function readResponse(raw: readonly (Buffer | string)[], own: readonly st
   if (named) head.fields = withoutNamed(head.fields, named)
   for (let i = 0; i < edits.set.length; i += 2) {
     const [name, value] = [edits.set[i]!, edits.set[i + 1]!]
-    if (hasField(own, name)) continue
+    if (hasField(own, name) && !UNITED.has(name)) continue
     head.fields.push(name, value)
     if (name === 'content-type') head.contentType = value
   }

@@ -6,6 +6,7 @@ import http, { type ClientRequest, type IncomingMessage } from 'node:http'
 import https from 'node:https'
 import type { Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { OWN_SUBPROTOCOL, offersOwnSubprotocol } from '../../identity/access/request-credentials.ts'
 import { systemClock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { Authenticated } from '../routing/exchange.ts'
@@ -159,6 +160,9 @@ function accept(
   clientSocket.setTimeout(0)
   reply.raw.statusCode = 101
   const own = ['connection', 'Upgrade', 'upgrade', 'websocket', 'x-request-id', exchange.requestId]
+  // a browser closes a WebSocket whose offer of subprotocols was answered with none
+  if (!response.headers['sec-websocket-protocol'] && offersOwnSubprotocol(reply.request.raw.headers))
+    own.push('sec-websocket-protocol', OWN_SUBPROTOCOL)
   const { fields } = readResponse(response.rawHeaders, own, NO_EDITS)
   const lines = fields.flatMap((name, i) => (i % 2 === 0 ? [`${name}: ${fields[i + 1]}`] : []))
   clientSocket.write(`${['HTTP/1.1 101 Switching Protocols', ...lines].join('\r\n')}\r\n\r\n`, 'latin1')

@@ -4,6 +4,7 @@ import { createRoles } from '../../identity/users/roles.ts'
 import { nearest } from '../../platform/config/nearest.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
+import { CORS_FIELDS, modeOf } from './cors-rule.ts'
 import { readHost } from './request-target.ts'
 import { CONNECTION_FIELDS, foldName, isReservedHeader } from './reserved-headers.ts'
 import { compileRoutes, OWN_EXACT, type Route, type RouteTable, rewritePath } from './route-table.ts'
@@ -22,6 +23,7 @@ export function checkConfig(config: Config): { problems: Finding[]; warnings: Fi
   checkNames(config, problems, warnings)
   checkTransport(config, problems, warnings)
   checkHeaderEdits(config, problems)
+  checkCors(config, warnings)
   checkMail(config, problems, warnings)
   if (!config.routes.length)
     warnings.push({ path: ['routes'], message: 'is empty: the gateway serves only accounts, until a route leads to an upstream' })
@@ -113,6 +115,27 @@ function checkTransport({ server, tokens, routes }: Config, problems: Finding[],
       if ((upstream.tls.cert === undefined) !== (upstream.tls.key === undefined))
         problems.push({ path, message: 'cert and key go together' })
     })
+  })
+}
+
+/** Settings of CORS that have no effect. */
+function checkCors({ cors, routes }: Config, warnings: Finding[]): void {
+  const hasNobody = (path: Finding['path']) => warnings.push({ path, message: 'lets no page of another origin in: cors.origins is empty' })
+  if (cors.mode === 'own' && !cors.origins.length) hasNobody(['cors', 'mode'])
+  routes.forEach((route, i) => {
+    const path = ['routes', i, 'cors']
+    if (route.cors.mode === 'own' && !cors.origins.length) hasNobody([...path, 'mode'])
+    const mode = route.cors.mode ?? modeOf(cors)
+    if (mode === 'upstream')
+      for (const key of ['allowHeaders', 'methods'] as const)
+        if (route.cors[key]) warnings.push({ path: [...path, key], message: 'has no effect: the upstream handles CORS of this route' })
+    if (mode === 'own')
+      for (const name of Object.keys(route.headers.response.set))
+        if (CORS_FIELDS.has(name.toLowerCase()))
+          warnings.push({
+            path: ['routes', i, 'headers', 'response', 'set'],
+            message: `${name} has no effect: the section cors decides. Set cors.mode: upstream for this route to decide here`,
+          })
   })
 }
 

@@ -27,6 +27,8 @@ export interface Exchange extends IdentifiedContext {
   /** The client waits for 100 Continue. */
   expectsContinue: boolean
   isUpgrade: boolean
+  /** A browser asks whether a page may send a request (Fetch standard §3.2.2), and the upstream answers. */
+  isPreflight: boolean
   /** Called when the response has ended, or the client has left. */
   onClosed: (() => void) | null
 }

@@ -2,6 +2,10 @@ import { problem } from '../../platform/lib/errors.ts'
 import type { Received } from './exchange.ts'
 import { FORM_TEXTS, type Route, routesFor } from './route-table.ts'
 
+/** @param candidates the routes of one path */
+export const findRoute = (candidates: readonly Route[], method: string): Route | undefined =>
+  candidates.find((r) => r.methods === null || r.methods.has(method))
+
 /**
  * Chooses by method among the routes of the longest matching path. Routes of a shorter path are never tried.
  * @param ownMethods methods of the gateway's own endpoint at a path; empty when there is none
@@ -16,7 +20,7 @@ export function matchRoute({ node, target }: Received, method: string, ownMethod
   if (!node) throw problem('route_not_found')
   const candidates = routesFor(node, target.path)
   if (!candidates.length) throw problem('route_not_found', { cause: 'the path differs in case' })
-  const route = candidates.find((r) => r.methods === null || r.methods.has(method))
+  const route = findRoute(candidates, method)
   if (!route) {
     const allow = [...new Set(candidates.flatMap((r) => [...r.methods!]))].sort().join(', ')
     throw problem('method_not_allowed', { headers: { allow } })

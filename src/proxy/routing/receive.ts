@@ -52,6 +52,7 @@ export const createReceive =
       upstream: null,
       expectsContinue: false,
       isUpgrade: false,
+      isPreflight: false,
       onClosed: null,
     }
     attachContext(req, exchange)

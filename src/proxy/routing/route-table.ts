@@ -3,6 +3,7 @@
 import { type Access, compileAccess } from '../../identity/access/access-policy.ts'
 import type { Config, RouteConfig } from '../../platform/config/schema.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
+import { type CorsRule, compileCors, withoutCors } from './cors-rule.ts'
 import { foldName } from './reserved-headers.ts'
 
 /** Forms of a path that are refused unless the route allows them by name. */
@@ -48,6 +49,7 @@ export interface Route {
   upstreamHosts: ReadonlySet<string>
   requestHeaders: HeaderEdits
   responseHeaders: HeaderEdits
+  cors: CorsRule
   /** Null: any network. */
   networks: { allows(address: string): boolean } | null
 }
@@ -142,6 +144,8 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     return { origin: new URL(url).origin, weight, tls }
   })
   const hostHeader = valueUnder(route.headers.request.set, 'host')
+  const cors = compileCors(config.cors, route.cors)
+  const responseHeaders = compileEdits(route.headers.response, (name) => name)
   return {
     name: route.name,
     host: route.match.host?.toLowerCase() ?? null,
@@ -166,7 +170,8 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     hostHeader,
     upstreamHosts: new Set([...servers.map(({ origin }) => new URL(origin).host), ...(hostHeader ? [hostHeader.toLowerCase()] : [])]),
     requestHeaders: compileEdits(route.headers.request, foldName, 'host'),
-    responseHeaders: compileEdits(route.headers.response, (name) => name),
+    responseHeaders: cors.isOwn ? withoutCors(responseHeaders) : responseHeaders,
+    cors,
     networks: compileNetworks(route.networks),
   }
 }

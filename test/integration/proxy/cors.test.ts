@@ -11,7 +11,7 @@ let closed: Gateway
 beforeAll(async () => {
   upstream = await startUpstream((req, res) => {
     if (req.method !== 'OPTIONS') return false
-    res.writeHead(204, { 'access-control-allow-origin': 'https://the.upstream' }).end()
+    res.writeHead(204, { 'access-control-allow-origin': 'https://the.upstream', 'x-answered-by': 'upstream' }).end()
     return true
   })
   const routes = [
@@ -99,5 +99,6 @@ describe('an answer', () => {
 
 it('an OPTIONS that is no preflight goes the way of every request', async () => {
   expect((await call(gateway, '/private', { method: 'OPTIONS' })).status).toBe(401)
-  expect((await call(gateway, '/public', { method: 'OPTIONS' })).headers.get('access-control-allow-origin')).toBe('https://the.upstream')
+  expect((await call(gateway, '/public', { method: 'OPTIONS' })).headers.get('x-answered-by')).toBe('upstream')
+  expect((await call(closed, '/public', { method: 'OPTIONS' })).headers.get('access-control-allow-origin')).toBe('https://the.upstream')
 })

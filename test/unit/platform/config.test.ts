@@ -486,6 +486,22 @@ describe('a warning is told, and stops nothing', () => {
     ])
   })
 
+  it('for settings of CORS that have no effect', () => {
+    expect(warnings('cors: { mode: own }\n')).toEqual(['f:1:9: cors.mode: lets no page of another origin in: cors.origins is empty'])
+    expect(warnings(`routes:\n${route(`${PUBLIC}\n    cors: { mode: own }`)}`)).toEqual([
+      'f:6:13: routes[0].cors.mode: lets no page of another origin in: cors.origins is empty',
+    ])
+    expect(warnings(`routes:\n${route(`${PUBLIC}\n    cors: { methods: [PROPFIND], exposeHeaders: [DAV] }`)}`)).toEqual([
+      'f:6:13: routes[0].cors.methods: has no effect: the upstream handles CORS of this route',
+    ])
+    const origins = 'cors: { origins: ["https://a.example"] }\n'
+    const set = `${PUBLIC}\n    headers: { response: { set: { Access-Control-Allow-Origin: "*" } } }`
+    expect(warnings(`${origins}routes:\n${route(set)}`)).toEqual([
+      expect.stringMatching(/^f:7:28: routes\[0\]\.headers\.response\.set: Access-Control-Allow-Origin has no effect/),
+    ])
+    expect(warnings(`${origins}routes:\n${route(`${set}\n    cors: { mode: upstream }`)}`)).toEqual([])
+  })
+
   it('for an empty list of routes', () => {
     expect(allWarnings('')).toEqual([NO_ROUTES])
     expect(allWarnings('server: {}\nroutes: []\n')).toEqual([NO_ROUTES.replace('1:1', '2:1')])

@@ -1,0 +1,43 @@
+/** Who decides about requests of other origins (CORS), compiled once at start. */
+import type { Config, RouteConfig } from '../../platform/config/schema.ts'
+import type { HeaderEdits } from './route-table.ts'
+
+export interface CorsRule {
+  /** True: the gateway decides. False: the upstream decides, and the gateway only makes its own errors readable. */
+  isOwn: boolean
+  /** The value of Access-Control-Expose-Headers. */
+  exposed: string
+  /** The value of Access-Control-Allow-Headers. Null: whatever the page asks for. */
+  headers: string | null
+  /** The value of Access-Control-Allow-Methods. Null: the usual methods, and the other methods that the route lists. */
+  methods: string | null
+}
+
+const EXPOSED = ['x-request-id', 'retry-after', 'ratelimit', 'ratelimit-policy']
+
+export const compileCors = (top: Config['cors'], route: RouteConfig['cors']): CorsRule => ({
+  isOwn: (route.mode ?? modeOf(top)) === 'own',
+  exposed: [...EXPOSED, ...(route.exposeHeaders ?? top.exposeHeaders)].join(', '),
+  headers: (route.allowHeaders ?? top.allowHeaders)?.join(', ') ?? null,
+  methods: (route.methods ?? top.methods)?.join(', ') ?? null,
+})
+
+export const modeOf = ({ mode, origins }: Config['cors']): 'own' | 'upstream' => mode ?? (origins.length ? 'own' : 'upstream')
+
+/** The response fields of CORS that the gateway alone sets. Access-Control-Expose-Headers is united with the upstream's. */
+export const CORS_FIELDS: ReadonlySet<string> = new Set([
+  'access-control-allow-origin',
+  'access-control-allow-credentials',
+  'access-control-allow-methods',
+  'access-control-allow-headers',
+  'access-control-allow-private-network',
+  'access-control-allow-local-network',
+  'access-control-max-age',
+])
+
+/** Where the gateway decides, an upstream must not let in further origins. */
+export function withoutCors({ dropped, set }: HeaderEdits): HeaderEdits {
+  const left: string[] = []
+  for (let i = 0; i < set.length; i += 2) if (!CORS_FIELDS.has(set[i]!)) left.push(set[i]!, set[i + 1]!)
+  return { dropped: new Set([...dropped, ...CORS_FIELDS]), set: left }
+}
