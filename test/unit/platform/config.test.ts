@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
 import { ConfigError, type Loaded, loadConfig } from '../../../src/app/load-config.ts'
+import { createRoles, knownRoles } from '../../../src/identity/users/roles.ts'
 import { formatProblem } from '../../../src/platform/config/source.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'portcullis-config-'))
@@ -75,6 +76,17 @@ describe('a good configuration', () => {
     })
     expect(config.limits).toMatchObject({ default: ['perIp'], exempt: [], policies: { perIp: { limit: 60, windowSeconds: 60 } } })
     expect(config.routes[1]).toMatchObject({ onRedisDown: 'local', websocket: false, body: { maxBytes: 1_048_576 } })
+  })
+
+  it('has only the roles that it names: a configured auth.roles replaces the default', () => {
+    const byDefault = load('').config.auth.roles
+    expect(byDefault).toEqual({ admin: { inherits: ['user'], scopes: [] }, user: { inherits: [], scopes: [] } })
+    const { roles } = load('auth: { roles: { support: { scopes: [orders:refund] } } }').config.auth
+    expect(roles).toEqual({ support: { inherits: [], scopes: ['orders:refund'] } })
+    // `admin` and `user` can still be granted, but `admin` no longer inherits `user`
+    expect(knownRoles(roles)).toEqual(['admin', 'support', 'user'])
+    expect(createRoles(roles)(['admin'])).toEqual({ roles: ['admin'], scopes: [] })
+    expect(createRoles(byDefault)(['admin'])).toEqual({ roles: ['admin', 'user'], scopes: [] })
   })
 
   it('may be an empty file, and an upstream may leave its weight out', () => {
