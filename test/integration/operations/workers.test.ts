@@ -146,6 +146,22 @@ it('every line of the log is whole, whoever wrote it', async () => {
   for (const line of gateway.logLines().filter((text) => text.startsWith('{'))) expect(() => JSON.parse(line)).not.toThrow()
 })
 
+it('an untrusted proxy is reported once, and not by each worker', async () => {
+  const own = await start(await createDatabase(inject('postgresUrl')))
+  const headers = { 'x-forwarded-for': '198.51.100.7' }
+  const statuses = await times(30, async () => {
+    const [answer] = (await once(http.get(`${own.url}/x`, { agent: false, headers }), 'response')) as [IncomingMessage]
+    answer.resume()
+    return answer.statusCode
+  })
+  expect(statuses).toEqual(Array(30).fill(200))
+  // a gateway that has ended has written all its lines
+  process.kill(own.pid, 'SIGTERM')
+  await until(() => !own.isAlive(), 'the end')
+  expect(own.logLines().filter((line) => line.includes('"reason":"proxy_untrusted"'))).toHaveLength(1)
+  await own.stop()
+})
+
 it('more connections than they have room for are closed at once, and counted', async () => {
   const own = await start(await createDatabase(inject('postgresUrl')), { maxConnections: 6 })
   // one after the other: they go round only while each worker has taken what it was given
