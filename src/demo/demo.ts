@@ -5,19 +5,24 @@ import { join } from 'node:path'
 import { loadConfig } from '../app/load-config.ts'
 import { serve } from '../app/serve.ts'
 import { packageFile } from '../platform/lib/version.ts'
-import { createLogger, createLogOutput } from '../platform/telemetry/logger.ts'
+import { createLogger, type LogOutput } from '../platform/telemetry/logger.ts'
 import { startDemoApi } from './api.ts'
 
 const DEMO_CONFIG = packageFile('config/demo.yaml')
 const ADMIN_EMAIL = 'admin@example.com'
 
-export async function runDemo({ file = DEMO_CONFIG, flags }: { file?: string | undefined; flags: string[] }): Promise<void> {
+interface DemoOptions {
+  file?: string | undefined
+  flags: string[]
+  output: LogOutput
+}
+
+export async function runDemo({ file = DEMO_CONFIG, flags, output }: DemoOptions): Promise<void> {
   const { config, secrets } = loadConfig({ file, flags, needSecrets: false })
   const { dataDir } = config.database
   mkdirSync(dataDir, { recursive: true, mode: 0o700 })
   const kept = keepSecrets(join(dataDir, 'demo-secrets.json'))
   const api = await startDemoApi()
-  const output = createLogOutput()
   const logger = createLogger('warn', output)
   const { port, adminPort } = await serve({
     config: { ...config, routes: config.routes.map((route) => ({ ...route, upstream: [`http://127.0.0.1:${api.port}`] })) },
@@ -26,7 +31,8 @@ export async function runDemo({ file = DEMO_CONFIG, flags }: { file?: string | u
     output,
     adminMustChangePassword: false,
   })
-  process.stdout.write(introduction(`http://localhost:${port}`, `http://localhost:${adminPort}`, kept.adminPassword, dataDir))
+  // through the same output: the warnings come first
+  output.write(introduction(`http://localhost:${port}`, `http://localhost:${adminPort}`, kept.adminPassword, dataDir))
 }
 
 /** Generates the secrets at the first start and keeps them beside the database. Only the owner may read the file. */

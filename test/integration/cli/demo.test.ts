@@ -17,11 +17,11 @@ let port: number
 let adminPort: number
 let demo: Running
 
-const startDemo = (folder: string, settings: string[], ...more: string[]) => {
+const startDemo = (folder: string, settings: string[], { more = [], env = {} }: { more?: string[]; env?: NodeJS.ProcessEnv } = {}) => {
   const set = [`database.dataDir=${join(dir, folder)}`, ...settings].flatMap((s) => ['--set', s])
   return start(resolve('node_modules/.bin/node'), [resolve('src/cli.ts'), 'demo', ...set, ...more], {
     cwd: dir,
-    env: { ...bare(), HOME: dir },
+    env: { ...bare(), HOME: dir, ...env },
   })
 }
 const introduced = (running: Running) =>
@@ -148,11 +148,33 @@ describe('the demo', () => {
   })
 })
 
+describe('the warnings of the demo', () => {
+  const warning = 'embedded database: one process, no replication'
+
+  it('are JSON lines when the output is not a terminal', () => {
+    const line = introduction.split('\n').find((text) => text.includes(warning))
+    expect(JSON.parse(line!)).toMatchObject({ level: 'warn', data_dir: join(dir, 'data') })
+  })
+
+  it('are readable lines on a terminal, before the introduction', async () => {
+    await createDataDir(join(dir, 'terminal'))
+    const env = { NODE_OPTIONS: '--import=data:text/javascript,process.stdout.isTTY=true', NO_COLOR: '1' }
+    const running = startDemo('terminal', ['server.port=0', 'admin.port=0'], { env })
+    try {
+      const [first] = (await introduced(running)).trimStart().split('\n')
+      expect(first).toMatch(new RegExp(`^\\d\\d:\\d\\d:\\d\\d WARN  ${warning}, .* data_dir=\\S+/terminal$`))
+      expect(running.output()).not.toContain('{"level"')
+    } finally {
+      await running.stop()
+    }
+  })
+})
+
 it('a second start keeps the password of the admin, the users and the keys; and listens where --port says', async () => {
   const other = await freePort()
   await createDataDir(join(dir, 'again'))
   const first = () => startDemo('again', ['server.port=0', 'admin.port=0'])
-  const second = () => startDemo('again', ['server.port=0', 'admin.port=0'], '--port', String(other))
+  const second = () => startDemo('again', ['server.port=0', 'admin.port=0'], { more: ['--port', String(other)] })
   const gatewayIn = (text: string) => ({ url: /gateway +(http:\S+)/.exec(text)![1]! })
   const [texts, keys]: [string[], unknown[]] = [[], []]
   for (const begin of [first, second]) {
