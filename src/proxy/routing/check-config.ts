@@ -11,6 +11,8 @@ import { compileRoutes, OWN_EXACT, type Route, type RouteTable, rewritePath } fr
 interface Finding {
   path: (string | number)[]
   message: string
+  /** What would be right. */
+  hint?: string
 }
 
 export function checkConfig(config: Config): { problems: Finding[]; warnings: Finding[] } {
@@ -24,7 +26,11 @@ export function checkConfig(config: Config): { problems: Finding[]; warnings: Fi
   checkHeaderEdits(config, problems)
   checkMail(config, problems, warnings)
   if (!config.routes.length)
-    warnings.push({ path: ['routes'], message: 'is empty: the gateway serves only accounts, until a route leads to an upstream' })
+    warnings.push({
+      path: ['routes'],
+      message: 'is empty: the gateway serves only accounts',
+      hint: 'add a route: { name: api, match: { path: /api }, upstream: [http://localhost:3000], access: authenticated }',
+    })
   if (!problems.length) checkRoutes(config, problems, warnings)
   return { problems, warnings }
 }
@@ -224,7 +230,7 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
   const known = (name: string, path: (string | number)[]) => {
     if (policies.includes(name)) return
     const near = nearest(name, policies)
-    problems.push({ path, message: `no such policy${near ? `; did you mean ${near}?` : `; known: ${policies.join(', ')}`}` })
+    problems.push({ path, message: 'no such policy', hint: near ? `did you mean ${near}?` : `known: ${policies.join(', ')}` })
   }
   for (const [i, name] of config.limits.default.entries()) known(name, ['limits', 'default', i])
 
@@ -233,7 +239,7 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
   for (const [role, { inherits }] of Object.entries(roles)) {
     inherits.forEach((parent, i) => {
       const path = ['auth', 'roles', role, 'inherits', i]
-      if (!defined.includes(parent)) problems.push({ path, message: `no such role; known: ${defined.join(', ')}` })
+      if (!defined.includes(parent)) problems.push({ path, message: 'no such role', hint: `known: ${defined.join(', ')}` })
       else if (createRoles(roles)([parent]).roles.includes(role))
         problems.push({
           path,
@@ -267,7 +273,11 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
       const used = [route.access, ...(route.access.anyOf ?? []), ...(route.access.allOf ?? [])].flatMap((r) => r.roles ?? [])
       for (const role of used.filter((r) => !defined.includes(r))) {
         const near = nearest(role, defined)
-        warnings.push({ path: [...at, 'access'], message: `role ${role} is not in auth.roles${near ? `; did you mean ${near}?` : ''}` })
+        warnings.push({
+          path: [...at, 'access'],
+          message: `role ${role} is not in auth.roles`,
+          hint: near ? `did you mean ${near}?` : `add it to auth.roles; known: ${defined.join(', ')}`,
+        })
       }
     }
   })

@@ -70,7 +70,7 @@ describe('the introduction', () => {
     expect(introduction.trimEnd().split('\n').at(-1)).toContain(`All its data is in ${join(dir, 'data')}`)
   })
 
-  it('has curl lines that do what it says, from the catalog to a token that is dead after logout', async () => {
+  it('has curl lines that work as described, from the catalog to a token that is revoked by logout', async () => {
     const lines = introduction
       .split('\n')
       .map((l) => l.trim())
@@ -79,10 +79,10 @@ describe('the introduction', () => {
     const feed = lines.findIndex((l) => l.includes('/shop/feed'))
     const [before, after] = [lines.slice(0, feed), lines.slice(feed + 1)]
 
-    const told = await paste([...before, 'echo "$TOKEN"'])
-    const token = told.pop()!
+    const reported = await paste([...before, 'echo "$TOKEN"'])
+    const token = reported.pop()!
     expect(token.split('.')).toHaveLength(3)
-    const [catalog, refused, , , whoami, order, forbidden, , all] = told.map((text) => (text ? JSON.parse(text) : null))
+    const [catalog, refused, , , whoami, order, forbidden, , all] = reported.map((text) => (text ? JSON.parse(text) : null))
     expect(catalog[0]).toMatchObject({ item: 'drawbridge' })
     expect(refused).toMatchObject({ status: 401, code: 'token_missing' })
     expect(whoami).toMatchObject({ user: expect.stringMatching(/^[\da-f-]{36}$/), roles: 'user' })
@@ -123,7 +123,7 @@ describe('the demo', () => {
     socket.close()
   })
 
-  it('does not greet whoever has no token', async () => {
+  it('does not greet a client without a token', async () => {
     const socket = new WebSocket(`ws://127.0.0.1:${port}/shop/chat`)
     const status = await new Promise((done) => {
       socket.on('unexpected-response', (_request, response) => done(response.statusCode))

@@ -38,7 +38,8 @@ function problems(yaml: string, given?: Given): string[] {
 }
 
 const allWarnings = (yaml: string) => load(yaml).warnings.map((p) => formatProblem(p).replace(/^\/\S*?\.txt/, 'f'))
-const NO_ROUTES = 'f:1:1: routes: is empty: the gateway serves only accounts, until a route leads to an upstream'
+const NO_ROUTES =
+  'f:1:1: routes: is empty: the gateway serves only accounts; add a route: { name: api, match: { path: /api }, upstream: [http://localhost:3000], access: authenticated }'
 const warnings = (yaml: string) => allWarnings(yaml).filter((warning) => warning !== NO_ROUTES)
 
 const GOOD = `server: { host: 127.0.0.1, port: 8080, trustedProxies: [10.0.0.0/8] }
@@ -64,8 +65,8 @@ const PUBLIC = '    match: { path: /a }\n    access: public'
 
 describe('a good configuration', () => {
   it('is read with every default filled in', () => {
-    const { config, warnings: told } = load(GOOD)
-    expect(told).toEqual([])
+    const { config, warnings: reported } = load(GOOD)
+    expect(reported).toEqual([])
     expect(config.server).toMatchObject({ publicUrl: 'http://localhost:8080', workers: 'auto', replicas: 1, port: 8080 })
     expect(config.tokens).toMatchObject({ issuer: 'http://localhost:8080', algorithm: 'EdDSA', accessTtlSeconds: 900 })
     expect(config.limits.credentials).toMatchObject({
@@ -95,8 +96,8 @@ describe('a good configuration', () => {
   })
 })
 
-describe('a problem is told as file:line:col: path: message', () => {
-  const cases: [what: string, yaml: string, told: string | RegExp][] = [
+describe('a problem is reported as file:line:col: path: message; hint', () => {
+  const cases: [what: string, yaml: string, reported: string | RegExp][] = [
     ['an unknown key, with the right spelling', 'server:\n  prot: 1\n', 'f:2:3: server.prot: unknown key; did you mean port?'],
     ['an unknown section', 'srever: {}\n', 'f:1:1: srever: unknown key; did you mean server?'],
     [
@@ -123,12 +124,12 @@ describe('a problem is told as file:line:col: path: message', () => {
     ).map(([path, prefix]): [string, string, string] => [
       `the pattern ${path}`,
       `routes:\n${route(PUBLIC.replace('/a', `"${path}"`))}`,
-      `f:4:14: routes[0].match.path: is a prefix, not a pattern: write ${prefix}, which also matches the paths below it, not "${path}"`,
+      `f:4:14: routes[0].match.path: is a prefix, not a pattern such as "${path}"; write ${prefix}, which also matches the paths below it`,
     ]),
     [
       'a route without access',
       `routes:\n${route('    match: { path: /a }')}`,
-      'f:2:5: routes[0]: access is missing: public, authenticated, or { roles: […] } / { scopes: […] }',
+      'f:2:5: routes[0]: access is missing; write public, authenticated, or { roles: […] } / { scopes: […] }',
     ],
     [
       'an access that is nearly right',
@@ -274,10 +275,10 @@ describe('a problem is told as file:line:col: path: message', () => {
       ['request: { set: { transfer_encoding: a } }', 'request.set: transfer_encoding'],
       ['request: { remove: [Host] }', 'request.remove: Host'],
       ['response: { remove: [Content-Length] }', 'response.remove: Content-Length'],
-    ].map(([edit, told]): [string, string, RegExp] => [
+    ].map(([edit, reported]): [string, string, RegExp] => [
       `${edit}, which is the gateway’s own`,
       `routes:\n${route(`${PUBLIC}\n    headers: { ${edit} }`)}`,
-      new RegExp(`^f:6:\\d+: routes\\[0\\]\\.headers\\.${told} is set by the gateway alone`),
+      new RegExp(`^f:6:\\d+: routes\\[0\\]\\.headers\\.${reported} is set by the gateway alone`),
     ]),
     [
       'a header value of two lines',
@@ -288,14 +289,14 @@ describe('a problem is told as file:line:col: path: message', () => {
     ['a tab as indentation', 'server:\n\tport: 1\n', /^f:2:1: Tabs are not allowed/],
     ['the same key twice', 'server: {}\nserver: {}\n', /^f:2:1: Map keys must be unique/],
     ['an alias of nothing', 'log: {}\nserver: *nobody\n', /^f:2:9: .*nobody/],
-    ['a list in place of sections', '- a\n', 'f:1:1: the file must hold a mapping of sections such as server: and routes:'],
-    ['a text in place of sections', 'hello\n', 'f:1:1: the file must hold a mapping of sections such as server: and routes:'],
+    ['a list in place of sections', '- a\n', 'f:1:1: is not a mapping; write sections such as server: and routes: at the top'],
+    ['a text in place of sections', 'hello\n', 'f:1:1: is not a mapping; write sections such as server: and routes: at the top'],
   ]
-  it.each(cases)('%s', (_, yaml, told) => {
-    expect(problems(yaml)).toEqual([typeof told === 'string' ? told : expect.stringMatching(told)])
+  it.each(cases)('%s', (_, yaml, reported) => {
+    expect(problems(yaml)).toEqual([typeof reported === 'string' ? reported : expect.stringMatching(reported)])
   })
 
-  it('roles that inherit each other by way of a third are told at each', () => {
+  it('roles that inherit each other through a third are reported at each', () => {
     expect(problems('auth:\n  roles:\n    a: { inherits: [b] }\n    b: { inherits: [c] }\n    c: { inherits: [a] }\n')).toEqual([
       'f:3:21: auth.roles.a.inherits[0]: b inherits a already: one of the two must not',
       'f:4:21: auth.roles.b.inherits[0]: c inherits b already: one of the two must not',
@@ -304,11 +305,13 @@ describe('a problem is told as file:line:col: path: message', () => {
   })
 
   it('names a file that is missing', () => {
-    expect(() => loadConfig({ file: '/nowhere/p.yaml', env: {} })).toThrow('/nowhere/p.yaml: cannot be read: ENOENT')
+    expect(() => loadConfig({ file: '/nowhere/p.yaml', env: {} })).toThrow(
+      /^\/nowhere\/p\.yaml: cannot be read: ENOENT: .*; name a YAML file that this user can read/,
+    )
   })
 })
 
-describe('all problems are told at once', () => {
+describe('all problems are reported at once', () => {
   it('in the order of the file, whatever their kind', () => {
     const yaml = `log: { levle: info }
 server: { workers: 2, replicas: 2, trustedProxies: [nowhere] }
@@ -328,10 +331,10 @@ routes:
     upstream: ["http://h"]
     access: public
 `
-    const told = problems(yaml, { env: { PORTCULLIS_SECRET_KEY: 'short', PORTCULLIS_LOG__LEVLE: 'x' } })
-    const at = (text: string) => told.filter((t) => t.startsWith(text))
+    const reported = problems(yaml, { env: { PORTCULLIS_SECRET_KEY: 'short', PORTCULLIS_LOG__LEVLE: 'x' } })
+    const at = (text: string) => reported.filter((t) => t.startsWith(text))
     for (const text of ['PORTCULLIS_SECRET_KEY: ', 'PORTCULLIS_LOG__LEVLE: ']) expect(at(text)).toHaveLength(1)
-    expect(told.filter((t) => t.startsWith('f:')).map((t) => t.split(': ').slice(0, 2).join(' '))).toEqual([
+    expect(reported.filter((t) => t.startsWith('f:')).map((t) => t.split(': ').slice(0, 2).join(' '))).toEqual([
       'f:1:8 log.levle',
       'f:2:11 server.workers',
       'f:2:23 server.replicas',
@@ -344,8 +347,8 @@ routes:
   })
 
   it('also the rules between settings of a section that holds a misspelt key', () => {
-    const told = problems('server:\n  prot: 1\n  replicas: 2\n  trustedProxies: [nowhere]\nlimits:\n  exmept: []\n  default: [zzz]\n')
-    expect(told.map((t) => t.split(': ').slice(0, 2).join(' '))).toEqual([
+    const reported = problems('server:\n  prot: 1\n  replicas: 2\n  trustedProxies: [nowhere]\nlimits:\n  exmept: []\n  default: [zzz]\n')
+    expect(reported.map((t) => t.split(': ').slice(0, 2).join(' '))).toEqual([
       'f:2:3 server.prot',
       'f:3:3 server.replicas',
       'f:4:20 server.trustedProxies[0]',
@@ -393,7 +396,9 @@ describe('the environment', () => {
     const { config, secrets } = load(GOOD, { env })
     expect([config.database.url, config.log.level]).toEqual(['postgres://from-file/d', 'debug'])
     expect(secrets.secretKey?.toString('base64')).toBe(KEY)
-    expect(problems(GOOD, { env: { DATABASE_URL_FILE: '/nowhere/x' } })).toEqual(['DATABASE_URL_FILE: cannot read /nowhere/x: ENOENT'])
+    expect(problems(GOOD, { env: { DATABASE_URL_FILE: '/nowhere/x' } })).toEqual([
+      'DATABASE_URL_FILE: cannot read /nowhere/x: ENOENT; name a file that this user can read',
+    ])
   })
 
   it('that is not ours is left alone; an empty value is none', () => {
@@ -405,7 +410,7 @@ describe('the environment', () => {
     ['PORTCULLIS_SERVR__PORT', 'PORTCULLIS_SERVER__PORT'],
     ['PORTCULLIS_DATABASE__POOLSIZE', 'PORTCULLIS_DATABASE__POOL_SIZE'],
     ['PORTCULLIS_SECRET_KEYY', 'PORTCULLIS_SECRET_KEY'],
-  ])('with an unknown %s is fatal, and the right spelling is told', (name, right) => {
+  ])('with an unknown %s is fatal, and the right name is suggested', (name, right) => {
     expect(problems(GOOD, { env: { [name]: '1' } })).toEqual([expect.stringMatching(new RegExp(`^${name}: no such setting.*${right}\\b`))])
   })
 
@@ -431,12 +436,12 @@ describe('flags', () => {
 
   it('are named as the place of what is wrong with them', () => {
     expect(problems(GOOD, { flags: ['server.port=-1', 'log.level'] })).toEqual([
-      '--set log.level: write it as --set section.key=value',
+      '--set log.level: has no value; write it as --set section.key=value',
       '--set server.port: server.port: must be >= 0, not -1',
     ])
   })
 
-  it('that name no setting are told with the right spelling', () => {
+  it('that name no setting are reported with the right name', () => {
     expect(problems(GOOD, { flags: ['server.prot=1'] })).toEqual([
       expect.stringMatching(/^--set server\.prot: no such setting.*server\.port/),
     ])
@@ -444,9 +449,11 @@ describe('flags', () => {
 })
 
 describe('secrets', () => {
-  it('are required, but not by whoever only judges', () => {
+  it('are required, except by commands that only check', () => {
     const file = fileWith(GOOD)
-    expect(() => loadConfig({ file, env: {} })).toThrow(/^PORTCULLIS_SECRET_KEY: required: 32 random bytes in base64/)
+    expect(() => loadConfig({ file, env: {} })).toThrow(
+      /^PORTCULLIS_SECRET_KEY: is required; give 32 random bytes in base64, for example from: openssl rand -base64 32$/,
+    )
     expect(loadConfig({ file, env: {}, needSecrets: false }).secrets.secretKey).toBeNull()
   })
 
@@ -458,17 +465,17 @@ describe('secrets', () => {
     }
     for (const [message, value] of Object.entries(wrong)) {
       for (const name of ['PORTCULLIS_SECRET_KEY', 'PORTCULLIS_SECRET_KEY_PREVIOUS']) {
-        const told = problems(GOOD, { env: { [name]: value } })
-        expect(told).toEqual([expect.stringContaining(`${name}: ${message}`)])
-        expect(told.join()).not.toContain(value)
+        const reported = problems(GOOD, { env: { [name]: value } })
+        expect(reported).toEqual([expect.stringContaining(`${name}: ${message}; give 32 random bytes in base64`)])
+        expect(reported.join()).not.toContain(value)
       }
     }
   })
 
   it('in an address that is wrong are not repeated either', () => {
-    const told = problems(GOOD, { env: { DATABASE_URL: 'mysql://gate:s3cr3t-pw@h/db', REDIS_URL: 'rediss//:s3cr3t-pw@h' } })
-    expect(told).toHaveLength(2)
-    expect(told.join()).not.toContain('s3cr3t-pw')
+    const reported = problems(GOOD, { env: { DATABASE_URL: 'mysql://gate:s3cr3t-pw@h/db', REDIS_URL: 'rediss//:s3cr3t-pw@h' } })
+    expect(reported).toHaveLength(2)
+    expect(reported.join()).not.toContain('s3cr3t-pw')
   })
 })
 
@@ -476,7 +483,7 @@ it.each(['/v1/items:batch', '/a/:1', '/a:b/c@d'])('%s is a prefix like others', 
   expect(problems(`routes:\n${route(PUBLIC.replace('/a', `"${path}"`))}`)).toEqual([])
 })
 
-describe('a warning is told, and stops nothing', () => {
+describe('a warning is reported, and stops nothing', () => {
   it.each([
     '127.0.0.1/32',
     '10.1.0.0/16',
@@ -549,11 +556,11 @@ describe('a laxer route', () => {
       'old.example.com/',
     ],
   ])("that reaches a stricter one's paths %s is a problem", (_, lax, strict, way) => {
-    const told = problems(two(lax, strict))
-    expect(told).toEqual([
+    const reported = problems(two(lax, strict))
+    expect(reported).toEqual([
       expect.stringMatching(/^f:2:\d+: routes\[0\]\.match: .*reaches what route strict protects \(role admin\) with public access$/),
     ])
-    expect(told[0]!.toLowerCase()).toContain(way)
+    expect(reported[0]!.toLowerCase()).toContain(way)
   })
 
   it.each([
@@ -611,7 +618,7 @@ describe('any text whatever', () => {
   it('is either a configuration or a ConfigError with places in it', () => {
     const property = fc.property(fc.array(change, { minLength: 1, maxLength: 4 }), (changes) => {
       const text = changes.reduce((t, { at, cut, put }) => t.slice(0, at) + put + t.slice(at + cut), GOOD)
-      for (const told of problems(text)) expect(told).toMatch(/^(f:\d+:\d+|f): ./)
+      for (const reported of problems(text)) expect(reported).toMatch(/^(f:\d+:\d+|f): ./)
     })
     fc.assert(property, { numRuns: Number(process.env.FUZZ_RUNS ?? 500), seed: 20_261_101 })
   }, 120_000)
