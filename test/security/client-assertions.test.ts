@@ -210,7 +210,7 @@ it('the jti of one client is not that of another, and is forgotten once the asse
   expect(await rows(gateway, 'SELECT 1 AS one FROM used_tokens WHERE jti = $1', [jti])).toEqual([])
 })
 
-it('of several keys each is taken; with a kid only the one that it names', async () => {
+it('each of several keys is accepted; with a kid only the named key', async () => {
   const [a, b] = await Promise.all(['RS256', 'RS256'].map((alg) => generateKeyPair(alg, { extractable: true })))
   const keys = [
     { ...(await exportJWK(a!.publicKey)), kid: 'a' },
@@ -224,7 +224,7 @@ it('of several keys each is taken; with a kid only the one that it names', async
 })
 
 describe('client authentication', () => {
-  it('tells nothing of a client: unknown, disabled, without a secret, wrong secret and odd ones are answered alike', async () => {
+  it('shows nothing about a client: unknown, disabled, without a secret, wrong secret and malformed get the same answer', async () => {
     const client = await newClient(gateway)
     const off = await newClient(gateway)
     await gateway.app.identity.clients.disable(off.id, OPERATOR)

@@ -26,7 +26,7 @@ const niceOf = (pid: number): Map<string, number> =>
     }),
   )
 
-it('of the lowest priority, which the one that serves has not', async () => {
+it('of the lowest priority, unlike the serving process', async () => {
   const [hasher] = gateway.children()
   const own = niceOf(hasher!)
   expect(own.get([...own.keys()].find((thread) => thread.startsWith(`${hasher} `))!)).toBe(19)

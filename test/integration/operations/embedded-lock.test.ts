@@ -28,7 +28,7 @@ function secondProcess() {
   return spawnSync(process.execPath, ['src/cli.ts', 'users', 'list', '--config', file], { env, encoding: 'utf8' })
 }
 
-it('a second process on the data folder of a gateway is refused: it is told what to do', async () => {
+it('a second process on the data folder of a gateway is refused, with what to do', async () => {
   const gateway = await startGateway({ stores: 'embedded', dataDir })
   const { token } = await newUser(gateway)
   const { status, stderr } = secondProcess()

@@ -94,7 +94,7 @@ describe('while Postgres is gone', () => {
       expect(JSON.stringify(body)).not.toMatch(/postgres|sql|ECONN|127\.0\.0\.1/i)
     })
 
-    it('a valid token passes, also one that was never seen before', async () => {
+    it('a valid token passes, even when this process never saw it before', async () => {
       expect((await api(user.token)).status).toBe(200)
       expect((await api(unused.token)).status).toBe(200)
       expect((await call(gateway, '/open')).status).toBe(200)

@@ -47,7 +47,7 @@ const ready = async (gateway: Gateway) => {
   const { status, body } = await call({ url: gateway.adminUrl }, '/readyz?verbose')
   return { status, redis: body.checks.find((c: { name: string }) => c.name === 'redis') }
 }
-/** Requests of `path` one after the other, in the background, until it is told to end. */
+/** Requests of `path` one after the other, in the background, until `end` is called. */
 function load(gateway: Gateway, path: string, token: string) {
   let isOver = false
   const answers: Answer[] = []

@@ -185,7 +185,7 @@ describe('an identity that would not fit the headers of an upstream', () => {
   const many = Object.fromEntries(Array.from({ length: 150 }, (_, i) => [`department.number-${i}`, {}]))
   const roles = { user: {}, ...many, everything: { inherits: Object.keys(many) } }
 
-  it('is refused when its token would be issued, and the operator is told why', async () => {
+  it('is refused when its token would be issued, and the reason is logged', async () => {
     const gateway = await startGateway({
       config: { auth: { roles } },
       routes: [{ name: 'all', match: { path: '/' }, upstream: [upstream.url], access: 'authenticated' }],

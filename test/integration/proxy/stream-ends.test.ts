@@ -142,7 +142,7 @@ describe('when its token expires', () => {
     const wire = await listen(null, '/open')
     await whileExpired(async () => {
       const someone = await open(await newUser(gateway))
-      // whoever expires now is closed by the same look that leaves the other alone
+      // the check that closes an expired stream leaves the other stream open
       gateway.clock.advance(901_000)
       await closing(someone)
       gateway.clock.advance(-901_000)

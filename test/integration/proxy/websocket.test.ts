@@ -182,7 +182,7 @@ describe('an open WebSocket', () => {
     client.destroy()
   })
 
-  it('is closed on both sides with the code of whoever closes', async () => {
+  it('is closed on both sides with the code of the closing side', async () => {
     const one = await open('/ws/first')
     one.close(4001, 'bye')
     await once(one, 'close')

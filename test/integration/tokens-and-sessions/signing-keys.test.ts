@@ -148,7 +148,7 @@ describe('a token with an unknown kid', () => {
       expect(headers.get('retry-after')).toBe('1')
       expect(headers.get('www-authenticate')).toBeNull()
     }
-    // a bearer is enough to be told the last errors, without the database; the role is not there
+    // /auth/admin/errors needs a bearer token and no database; this token lacks the role
     expect((await call(gateway, '/auth/admin/errors', { token })).body.code).toBe('forbidden')
     relay.mend()
     await until(async () => {
