@@ -175,12 +175,12 @@ describe('a problem is reported as file:line:col: path: message; hint', () => {
     [
       'two routes of one name',
       `routes:\n${route(PUBLIC)}${route('    match: { path: /b }\n    access: public')}`,
-      'f:6:5: routes[1].name: a is already the name of routes[0]',
+      'f:6:5: routes[1].name: a is already the name of routes[0]; give each route a name of its own',
     ],
     [
       'two routes of one host, path and method',
       `routes:\n${route(PUBLIC)}${route('    match: { path: /A/, methods: [GET] }\n    access: public', 'b')}`,
-      'f:8:5: routes[1].match: the same host, path and method as route a',
+      'f:8:5: routes[1].match: the same host, path and method as route a; change or remove one of the two',
     ],
     [
       'an upstream with a path',
@@ -200,17 +200,17 @@ describe('a problem is reported as file:line:col: path: message; hint', () => {
     [
       'a path with dot segments',
       `routes:\n${route(PUBLIC.replace('/a', '/a/../b'))}`,
-      'f:4:14: routes[0].match.path: must not hold // or dot segments',
+      'f:4:14: routes[0].match.path: must not hold // or dot segments; write the path without them, such as /api/v1',
     ],
     [
       'a rewritten path with dot segments',
       `routes:\n${route(`${PUBLIC}\n    rewrite: { prefix: /v1/../admin }`)}`,
-      'f:6:16: routes[0].rewrite.prefix: must not hold // or dot segments',
+      'f:6:16: routes[0].rewrite.prefix: must not hold // or dot segments; write the path without them, such as /api/v1',
     ],
     [
       'a method that is never proxied',
       `routes:\n${route(PUBLIC.replace('/a', '/a, methods: [TRACE]'))}`,
-      'f:4:24: routes[0].match.methods: TRACE is never proxied',
+      'f:4:24: routes[0].match.methods: TRACE is never proxied; remove it from the methods',
     ],
     [
       'a role that inherits from nobody',
@@ -225,7 +225,7 @@ describe('a problem is reported as file:line:col: path: message; hint', () => {
     [
       'a role that inherits itself',
       'auth: { roles: { admin: { inherits: [admin] } } }\n',
-      'f:1:38: auth.roles.admin.inherits[0]: is the role itself',
+      'f:1:38: auth.roles.admin.inherits[0]: is the role itself; remove it',
     ],
     [
       'embedded stores and two workers',
@@ -261,7 +261,7 @@ describe('a problem is reported as file:line:col: path: message; hint', () => {
     [
       'half a client certificate',
       'routes:\n  - { name: a, match: { path: /a }, upstream: [{ url: "https://h", tls: { cert: c } }], access: public }\n',
-      'f:2:68: routes[0].upstream[0].tls: cert and key go together',
+      'f:2:68: routes[0].upstream[0].tls: cert and key go together; set both or neither',
     ],
     [
       'a network that is none',
@@ -298,9 +298,9 @@ describe('a problem is reported as file:line:col: path: message; hint', () => {
 
   it('roles that inherit each other through a third are reported at each', () => {
     expect(problems('auth:\n  roles:\n    a: { inherits: [b] }\n    b: { inherits: [c] }\n    c: { inherits: [a] }\n')).toEqual([
-      'f:3:21: auth.roles.a.inherits[0]: b inherits a already: one of the two must not',
-      'f:4:21: auth.roles.b.inherits[0]: c inherits b already: one of the two must not',
-      'f:5:21: auth.roles.c.inherits[0]: a inherits c already: one of the two must not',
+      'f:3:21: auth.roles.a.inherits[0]: b inherits a already; remove one of the two',
+      'f:4:21: auth.roles.b.inherits[0]: c inherits b already; remove one of the two',
+      'f:5:21: auth.roles.c.inherits[0]: a inherits c already; remove one of the two',
     ])
   })
 
@@ -501,7 +501,7 @@ describe('a warning is reported, and stops nothing', () => {
   it('for TLS files of an upstream that is asked without TLS', () => {
     const upstream = '{ url: "http://h", tls: { ca: f } }'
     expect(warnings(`routes:\n  - { name: a, match: { path: /a }, upstream: [${upstream}], access: public }\n`)).toEqual([
-      'f:2:67: routes[0].upstream[0].tls: has no effect for http://h',
+      'f:2:67: routes[0].upstream[0].tls: has no effect for http://h; write the url with https://, or remove tls',
     ])
   })
 
@@ -558,7 +558,9 @@ describe('a laxer route', () => {
   ])("that reaches a stricter one's paths %s is a problem", (_, lax, strict, way) => {
     const reported = problems(two(lax, strict))
     expect(reported).toEqual([
-      expect.stringMatching(/^f:2:\d+: routes\[0\]\.match: .*reaches what route strict protects \(role admin\) with public access$/),
+      expect.stringMatching(
+        /^f:2:\d+: routes\[0\]\.match: .*reaches what route strict protects \(role admin\) with public access; require the same access on both routes$/,
+      ),
     ])
     expect(reported[0]!.toLowerCase()).toContain(way)
   })
