@@ -120,7 +120,7 @@ describe('audit verify', () => {
     })
   })
 
-  describe('tells', () => {
+  describe('reports', () => {
     it('a row that is missing, first, last or in the middle', async () => {
       for (const detail of ['0', '3', '1']) await sql(`DELETE FROM audit_log WHERE event = 'b1' AND detail = $1`, [detail])
       expect(await faults()).toEqual([expect.stringMatching(new RegExp(`^missing row: 3 of 4 of batch ${numberOf(1)}, sealed at `))])

@@ -70,7 +70,7 @@ describe('a key and a signature of an RFC', () => {
     expect((await post(gateway, '/auth/token', body)).status).toBe(200)
   })
 
-  it('the example assertion of RFC 7521 §4.2 names a method that is not taken, and the truncated one of RFC 7523 §2.2 is nobody’s', async () => {
+  it('the example assertion of RFC 7521 §4.2 names a method that is not supported, and the truncated assertion of RFC 7523 §2.2 is of no client', async () => {
     const saml = 'urn:ietf:params:oauth:client-assertion-type:saml2-bearer'
     const form = { grant_type: 'client_credentials', client_assertion_type: saml, client_assertion: 'PHNhbW' }
     expect((await post(gateway, '/auth/token', form)).body.error).toBe('invalid_request')

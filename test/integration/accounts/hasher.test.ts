@@ -53,7 +53,7 @@ it('that is started again after it has died; what it was at is 503', async () =>
   expect(gateway.children()).not.toContain(hasher)
 })
 
-it('that goes when the gateway does', async () => {
+it('that ends with the gateway', async () => {
   const [hasher] = gateway.children()
   await gateway.stop()
   await until(() => !readdirSync('/proc').includes(String(hasher)), 'its end')

@@ -47,7 +47,7 @@ async function lockOut(user: TestUser): Promise<void> {
   expect((await logIn(user, newAddress())).status).toBe(429)
 }
 
-describe('while strangers guess at an account', () => {
+describe('while strangers try passwords of an account', () => {
   it('a device that was let in before still is, from anywhere, by its token', async () => {
     const user = await newUser()
     const deviceToken = (await logIn(user, newAddress())).body.device_token
@@ -74,7 +74,7 @@ describe('while strangers guess at an account', () => {
       expect((await logIn(user, newAddress(), { deviceToken: token })).status).toBe(429)
   })
 
-  it('a known device that guesses has a budget, too, which is its own', async () => {
+  it('a known device with wrong passwords has a limit of its own', async () => {
     const user = await newUser()
     const [first, second] = [(await logIn(user, newAddress(), { agent: 'a' })).body, (await logIn(user, newAddress(), { agent: 'b' })).body]
     const guesses = []

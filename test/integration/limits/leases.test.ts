@@ -242,7 +242,7 @@ describe('a hot key', () => {
 })
 
 describe('a lease', () => {
-  it('is not used once its sub-window is over, and what was left of it goes back', async () => {
+  it('is not used after its sub-window, and its unused rest is returned', async () => {
     const world = createWorld()
     const limit = limitOf(100, 10)
     const [one, other] = [world.worker(limit), world.worker(limit)]

@@ -366,7 +366,7 @@ describe('two gateways on one Postgres and one Redis', () => {
 })
 
 describe('what an entry of the cache outlives', () => {
-  it('while the database is away a known key goes on for the life of an access token, and then answers 503 as unknown ones do', async () => {
+  it('while the database is away a known key works for the lifetime of an access token, and then gets 503 as unknown keys do', async () => {
     const [postgres, upstream] = await Promise.all([startPostgres(), startUpstream()])
     const gateway = await startGateway({ databaseUrl: postgres.url, routes: routesTo(upstream), config: { limits } })
     const user = await newUser(gateway)

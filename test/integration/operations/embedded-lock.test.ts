@@ -39,7 +39,7 @@ it('a second process on the data folder of a gateway is refused, with what to do
   await gateway.close()
 })
 
-it('the lock goes with the gateway', async () => {
+it('the lock ends with the gateway', async () => {
   const gateway = await startGateway({ stores: 'embedded', dataDir })
   await gateway.close()
   expect(existsSync(lock)).toBe(false)

@@ -41,7 +41,7 @@ describe('while Postgres is gone', () => {
     await until(async () => (await login()).status === 200, 'a login')
   }
 
-  it('proxied traffic does not notice, neither while it goes nor while it comes back', async () => {
+  it('no proxied request fails, neither when Postgres stops nor when it is back', async () => {
     let isOver = false
     const answers: Answer[] = []
     const traffic = Array.from({ length: 3 }, async () => {

@@ -72,7 +72,7 @@ async function get(path: string): Promise<Got> {
 }
 
 describe('a listener with a certificate', () => {
-  it('serves over TLS, and tells the upstream and the browser so', async () => {
+  it('serves over TLS, and the headers to upstream and browser say so', async () => {
     const { status, headers, body } = await get('/x')
     expect(status).toBe(200)
     expect(JSON.parse(body).headers['x-forwarded-proto']).toBe('https')

@@ -86,7 +86,7 @@ describe('identity', () => {
     }
   })
 
-  it('on a public route: nobody without a token, somebody with a good one, 401 with a bad one', async () => {
+  it('on a public route: anonymous without a token, the user with a valid token, 401 with an invalid token', async () => {
     expect(lines(await seen('/public'), /^x-auth/i)).toEqual([])
     expect(lines(await seen('/public', bearer(user.token)), /^x-auth-user/i)).toEqual([`x-auth-user: ${user.id}`])
     upstream.take()

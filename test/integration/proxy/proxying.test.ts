@@ -114,7 +114,7 @@ describe('a request', () => {
     expect(one!.take()[0]?.headers['x-name']).toBe('caf\xe9')
   })
 
-  it('loses its trailers: nobody looked at them', async () => {
+  it('loses its trailers, which were not checked', async () => {
     one!.take()
     const body = '5\r\nhello\r\n0\r\nX-Auth-User: evil\r\nX-Sum: 1\r\n\r\n'
     const answer = await raw(

@@ -515,7 +515,7 @@ describe('a warning is reported, and stops nothing', () => {
     expect(warnings('limits:\n  exempt: [203.0.113.0/24]\n')).toEqual([])
   })
 
-  it('for a role that auth.roles does not know, with the right spelling', () => {
+  it('for a role that auth.roles does not know, with the nearest name', () => {
     expect(warnings(`routes:\n${route(PUBLIC.replace('public', '{ anyOf: [{ roles: [admn] }, { roles: [user] }] }'))}`)).toEqual([
       'f:5:5: routes[0].access: role admn is not in auth.roles; did you mean admin?',
     ])
