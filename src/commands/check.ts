@@ -21,7 +21,7 @@ portcullis check portcullis.yaml
 portcullis check --config portcullis.yaml --print
 portcullis check portcullis.yaml --strict --json
 `,
-    'Every problem is one line: file:line:column: setting: what is wrong. The exit code is then 2.',
+    'A problem is a line file:line:column: setting: what is wrong, and mostly a second line: what would be right. The exit code is then 2.',
   ).action(async (file: string | undefined, args: CheckArgs) => {
     const configFile = fileOf(file, args)
     if (args.json) await printJson(terminal, args, configFile)
@@ -38,8 +38,8 @@ async function loadChecked(terminal: Terminal, args: CheckArgs, file: string | u
 
 async function printText(terminal: Terminal, args: CheckArgs, file: string | undefined): Promise<void> {
   const { config, warnings } = await loadChecked(terminal, args, file)
-  const { formatProblem } = await import('../platform/config/source.ts')
-  for (const warning of warnings) terminal.complain(`warning: ${formatProblem(warning)}`)
+  const { problemLines } = await import('../platform/config/source.ts')
+  for (const warning of warnings) terminal.complain(`warning: ${problemLines(warning)}`)
   if (!args.print) return terminal.print('the configuration is valid')
   const [{ stringify }, { withoutSecrets }] = await Promise.all([import('yaml'), import('../platform/config/shown.ts')])
   terminal.print(stringify(withoutSecrets(config)).trimEnd())

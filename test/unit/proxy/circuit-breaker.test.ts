@@ -51,7 +51,7 @@ describe('closed', () => {
 describe('open', () => {
   beforeEach(() => fail(3))
 
-  it('lets nobody through until its time is over, then one at a time', () => {
+  it('lets no request through until its time is over, then one at a time', () => {
     now += 999
     expect(breaker.permits()).toBe(false)
     now += 1
