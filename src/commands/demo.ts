@@ -1,6 +1,8 @@
 import { Command } from 'commander'
 import { type ConfigArgs, settingsOf, withConfig, withPort } from './configuration.ts'
 import { withExamples } from './help.ts'
+import { openLogOutput } from './log-output.ts'
+import { acceptCommands } from './serve.ts'
 import type { Terminal } from './terminal.ts'
 
 export const demoCommand = (terminal: Terminal): Command =>
