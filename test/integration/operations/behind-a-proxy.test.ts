@@ -153,7 +153,7 @@ describe.each([
   { name: 'Traefik', program: TRAEFIK, redirect: 301, launch: startTraefik, isPackaged: false },
 ])('behind $name', ({ name, program, launch, redirect, isPackaged }) => {
   const isInstalled = has(program, PATH)
-  // a missing program is told, and a missing package fails the checks
+  // a missing program is reported, and a missing package fails the checks
   const tellMissing = ({ skip }: TestContext) => {
     const remedy = isPackaged ? `apt-get install ${program}` : `set ${name.toUpperCase()} to the file of the program`
     const message = `${program} is missing, so the configuration of ${name} was not run: ${remedy}`
