@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { Ajv, type ErrorObject } from 'ajv'
 import { Value } from 'typebox/value'
 import { nearest } from '../platform/config/nearest.ts'
@@ -19,9 +19,11 @@ import { checkConfig } from '../proxy/routing/check-config.ts'
 /** All problems of a configuration together. Exit code 2. */
 export class ConfigError extends Error {
   readonly problems: ConfigProblem[]
-  constructor(problems: ConfigProblem[]) {
+  readonly warnings: ConfigProblem[]
+  constructor(problems: ConfigProblem[], warnings: ConfigProblem[] = []) {
     super(problems.map(formatProblem).join('\n'))
     this.problems = problems
+    this.warnings = warnings
   }
 }
 
@@ -38,6 +40,8 @@ export interface Loaded {
   config: Config
   secrets: Secrets
   warnings: ConfigProblem[]
+  /** Files of keys and certificates that are not on this machine. The gateway may run on another. */
+  absentFiles: ConfigProblem[]
 }
 
 /** Reads, overlays, validates and checks. @throws ConfigError with every problem found. */
@@ -46,10 +50,10 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
   const source = overlay(readSource(file), ConfigSchema, variables.values, flags)
   const value = Value.Default(ConfigSchema, structuredClone(source.value)) as Config
   const invalid = validate(value, source)
-  const { sound, routeNumbers } = soundPart(value, invalid)
+  const { sound, routeNumbers, trimmed } = soundPart(value, invalid)
 
   const config = withDerived(sound)
-  const { problems, warnings } = checkConfig(config)
+  const { problems, warnings } = checkConfig(config, { isComplete: !trimmed.length })
   const place = ({ path, message, hint }: { path: Path; message: string; hint?: string }): ConfigProblem => {
     const original = path[0] === 'routes' && typeof path[1] === 'number' ? ['routes', routeNumbers[path[1]]!, ...path.slice(2)] : path
     return { where: source.locate(original), path: dotted(original), message, hint }
@@ -61,12 +65,17 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
     ...source.problems,
     ...variables.problems,
     ...invalid.map((p) => p.problem),
-    ...problems.map(place),
+    ...problems.map(place).filter(({ path }) => !trimmed.some((key) => dotted(key.slice(0, -1)) === path)),
     ...secrets.problems,
     ...missing,
   ]
-  if (all.length) throw new ConfigError(inOrder(all))
-  return { config, secrets: secrets.secrets, warnings: warnings.map(place) }
+  if (all.length) {
+    // a section that was left out would cause wrong warnings, and the routes may be among what is wrong
+    const areSure = !source.problems.length && invalid.every(({ path, isUnknownKey }) => isUnknownKey || path[0] === 'routes')
+    const sure = areSure ? warnings.filter(({ path }) => path.length > 1) : []
+    throw new ConfigError(inOrder(all), sure.map(place))
+  }
+  return { config, secrets: secrets.secrets, warnings: warnings.map(place), absentFiles: absentFiles(config).map(place) }
 }
 
 function readSource(file: string | undefined): ConfigSource {
@@ -79,6 +88,25 @@ function readSource(file: string | undefined): ConfigSource {
 }
 
 const UNREADABLE = 'name a YAML file that this user can read: --config FILE; config/portcullis.yaml is an example'
+
+/** A start fails without these files. */
+function absentFiles({ server, routes }: Config): { path: Path; message: string; hint: string }[] {
+  const upstreams = routes.flatMap((route, i) =>
+    route.upstream.map((upstream, j) => ({
+      tls: typeof upstream === 'string' ? undefined : upstream.tls,
+      path: ['routes', i, 'upstream', j],
+    })),
+  )
+  return [{ tls: server.tls, path: ['server'] }, ...upstreams].flatMap(({ tls, path }) =>
+    (['ca', 'cert', 'key'] as const).flatMap((name) => {
+      const file = (tls as Partial<Record<typeof name, string>> | undefined)?.[name]
+      if (file === undefined || existsSync(file)) return []
+      return [
+        { path: [...path, 'tls', name], message: `there is no ${file} on this machine`, hint: 'the gateway does not start without it' },
+      ]
+    }),
+  )
+}
 
 function withDerived(value: Config): Config {
   const { server, tokens, limits } = value
@@ -131,6 +159,7 @@ const validator = ajv.compile(ConfigSchema)
 
 interface Invalid {
   path: Path
+  isUnknownKey: boolean
   problem: ConfigProblem
 }
 
@@ -143,19 +172,41 @@ function validate(value: unknown, source: ConfigSource): Invalid[] {
     const { additionalProperty, propertyName } = error.params
     const named = additionalProperty ?? propertyName
     const path = named === undefined ? inside : [...inside, String(named)]
-    return { path, problem: { where: source.locate(path), path: dotted(path), ...explain(error) } }
+    return {
+      path,
+      isUnknownKey: error.keyword === 'additionalProperties',
+      problem: { where: source.locate(path), path: dotted(path), ...explain(error) },
+    }
   })
 }
 
-/** The configuration without its invalid sections and routes, so that the rules between settings are checked in the same run. */
-function soundPart(value: Config, invalid: Invalid[]): { sound: Config; routeNumbers: number[] } {
-  const badRoutes = new Set(invalid.filter(({ path }) => path[0] === 'routes').map(({ path }) => path[1]))
+interface SoundPart {
+  sound: Config
+  routeNumbers: number[]
+  /** Unknown keys that were removed from routes. */
+  trimmed: Path[]
+}
+
+/**
+ * The configuration without its invalid sections and routes, so that the rules between settings are checked in the same run. A route
+ * that is valid but for unknown keys stays, without these keys.
+ */
+function soundPart(value: Config, invalid: Invalid[]): SoundPart {
+  const ofRoutes = invalid.filter(({ path }) => path[0] === 'routes')
+  const badRoutes = new Set(ofRoutes.filter(({ isUnknownKey }) => !isUnknownKey).map(({ path }) => path[1]))
+  const trimmed = ofRoutes.map(({ path }) => path).filter((path) => !badRoutes.has(path[1]))
   const kept = structuredClone(value)
   for (const { path } of invalid) if (path[0] !== 'routes') remove(kept, path)
+  for (const path of trimmed) removeKey(kept, path)
   const sound = Value.Default(ConfigSchema, kept) as Config
-  const all = Array.isArray(value.routes) ? value.routes : []
+  const all = Array.isArray(kept.routes) ? kept.routes : []
   const routeNumbers = [...all.keys()].filter((i) => !badRoutes.has(i))
-  return { sound: { ...sound, routes: routeNumbers.map((i) => all[i]!) }, routeNumbers }
+  return { sound: { ...sound, routes: routeNumbers.map((i) => all[i]!) }, routeNumbers, trimmed }
+}
+
+function removeKey(root: object, path: Path): void {
+  const holder = path.slice(0, -1).reduce((at, step) => at[step] as typeof at, root as Record<string | number, unknown>)
+  delete holder[path.at(-1)!]
 }
 
 /** A list is removed as a whole: without one entry the others would have other numbers. */

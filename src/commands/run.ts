@@ -34,6 +34,11 @@ export async function run(argv: readonly string[], io: Io, gateway: Gateway | nu
 
 async function reportError({ complain }: Terminal, error: unknown, command: string): Promise<number> {
   if (error instanceof Problem) {
+    const { DatabaseUnavailable, unavailableText } = await import('../platform/db/unavailable.ts')
+    if (error instanceof DatabaseUnavailable) {
+      complain(unavailableText(error))
+      return 1
+    }
     complain(
       [
         ...(error.errors?.map((e) => `${e.field}: ${e.detail}`) ?? [error.message]),

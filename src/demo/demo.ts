@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { ServeOptions } from '../app/listen.ts'
 import { loadConfig } from '../app/load-config.ts'
 import { serve } from '../app/serve.ts'
+import { isDatabaseThere } from '../platform/db/describe-database.ts'
 import { packageFile } from '../platform/lib/version.ts'
 import { createLogger } from '../platform/telemetry/logger.ts'
 import { startDemoApi } from './api.ts'
@@ -24,6 +25,8 @@ export async function runDemo({ file = DEMO_CONFIG, flags, output, withServices 
   const kept = keepSecrets(join(dataDir, 'demo-secrets.json'))
   const api = await startDemoApi()
   const logger = createLogger('warn', output)
+  // on a terminal nothing else would happen for some seconds
+  if (!isDatabaseThere(config.database)) output.write(`\n  creating the embedded database in ${dataDir}, which takes a few seconds\n`)
   const { port, adminPort } = await serve({
     config: { ...config, routes: config.routes.map((route) => ({ ...route, upstream: [`http://127.0.0.1:${api.port}`] })) },
     secrets: { ...secrets, secretKey: Buffer.from(kept.secretKey, 'base64'), adminEmail: ADMIN_EMAIL, adminPassword: kept.adminPassword },

@@ -12,7 +12,11 @@ export interface ConfigProblem {
   hint?: string | undefined
 }
 
-const whatAndWhere = ({ where, path, message }: ConfigProblem): string => [where, path, message].filter(Boolean).join(': ')
+/** `--set server.port` names the setting already. */
+const whatAndWhere = ({ where, path, message }: ConfigProblem): string => {
+  const isNamed = where.startsWith('--set ') && path.startsWith(where.slice('--set '.length))
+  return (isNamed ? [`--set ${path}`, message] : [where, path, message]).filter(Boolean).join(': ')
+}
 
 /** In one line, for logs and programs. */
 export const formatProblem = (problem: ConfigProblem): string => [whatAndWhere(problem), problem.hint].filter(Boolean).join('; ')

@@ -137,6 +137,23 @@ describe('the configuration', () => {
   })
 })
 
+it('no file at all is a warning that names the folder, and a problem under --strict', async () => {
+  const lines = `no --config, and no portcullis.yaml in ${process.cwd()}: there are no routes\n  name the configuration: --config FILE; config/portcullis.yaml is an example\n`
+  expect(await runCli(['check'])).toEqual({ code: 0, stdout: 'the configuration is valid\n', stderr: `warning: ${lines}` })
+  expect(await runCli(['check', '--strict'])).toEqual({ code: 2, stdout: '', stderr: lines })
+  expect((await runCli(['routes'])).stderr).toBe(`warning: ${lines}`)
+})
+
+it('a key of a certificate that is not there is a warning, also under --strict', async () => {
+  const file = join(dir, 'tls.yaml')
+  writeFileSync(file, `server: { tls: { cert: /nowhere/a.crt, key: ${file} } }\nroutes:\n  ${ROUTE}\n`)
+  expect(await runCli(['check', '--strict', file])).toEqual({
+    code: 0,
+    stdout: 'the configuration is valid\n',
+    stderr: `warning: ${file}:1:18: server.tls.cert: there is no /nowhere/a.crt on this machine\n  the gateway does not start without it\n`,
+  })
+})
+
 const RANDOM_KEY = 'give 32 random bytes in base64, for example from: openssl rand -base64 32'
 
 describe('the rest', () => {

@@ -631,7 +631,9 @@ describe('beside a running gateway', () => {
   it('healthcheck exits 0 while the gateway is ready, and 1 when no gateway answers', async () => {
     const ask = (port: number | string) => runProcess(['healthcheck', '--set', `admin.port=${port}`])
     expect(await ask(new URL(gateway.adminUrl).port)).toEqual({ code: 0, stdout: 'ready\n', stderr: '' })
-    expect(await ask(await freePort())).toEqual({ code: 1, stdout: 'no answer\n', stderr: '' })
+    const unused = await freePort()
+    const stdout = `no answer from http://127.0.0.1:${unused}/readyz: is the gateway running?\n`
+    expect(await ask(unused)).toEqual({ code: 1, stdout, stderr: '' })
   })
 
   it('a command with another secret key exits 2 and changes nothing', async () => {

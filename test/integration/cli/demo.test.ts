@@ -148,6 +148,10 @@ describe('the demo', () => {
   })
 })
 
+it('the first start says that it creates the database', () => {
+  expect(introduction).toContain(`creating the embedded database in ${join(dir, 'data')}, which takes a few seconds`)
+})
+
 describe('the warnings of the demo', () => {
   const warning = 'embedded database: one process, no replication'
 

@@ -147,7 +147,7 @@ it('a gateway without its Postgres does not start: exit 1 and the address in the
   })
   await until(() => gateway.child.exitCode !== null, 'its end')
   expect(gateway.child.exitCode).toBe(1)
-  expect(gateway.output()).toContain(`ECONNREFUSED 127.0.0.1:${port}`)
+  expect(gateway.output()).toContain(`the database at 127.0.0.1:${port} does not answer (ECONNREFUSED): start it, or correct DATABASE_URL`)
   expect(gateway.output()).not.toContain('s3cr3t-pw')
   expect(gateway.output()).not.toMatch(/^\s+at /m)
 })

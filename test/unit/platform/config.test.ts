@@ -437,7 +437,7 @@ describe('flags', () => {
   it('are named as the place of what is wrong with them', () => {
     expect(problems(GOOD, { flags: ['server.port=-1', 'log.level'] })).toEqual([
       '--set log.level: has no value; write it as --set section.key=value',
-      '--set server.port: server.port: must be >= 0, not -1',
+      '--set server.port: must be >= 0, not -1',
     ])
   })
 
@@ -624,4 +624,43 @@ describe('any text whatever', () => {
     })
     fc.assert(property, { numRuns: Number(process.env.FUZZ_RUNS ?? 500), seed: 20_261_101 })
   }, 120_000)
+})
+
+describe('problems and warnings of one run', () => {
+  const failure = (yaml: string) => {
+    try {
+      load(yaml)
+    } catch (error) {
+      if (error instanceof ConfigError) return error
+      throw error
+    }
+    throw new Error('the configuration is valid')
+  }
+  const texts = (list: ConfigError['problems']) => list.map(({ path, message }) => `${path}: ${message}`)
+  const ROUTE_WITH_TYPO = `routes:\n${route(`${PUBLIC}\n    limits: [none]\n    timeout: { idleMs: 1 }`)}`
+
+  it('a route with an unknown key is still checked against the other settings', () => {
+    expect(texts(failure(ROUTE_WITH_TYPO).problems)).toEqual(['routes[0].limits[0]: no such policy', 'routes[0].timeout: unknown key'])
+  })
+
+  it('a route with an unknown key in match is not compared with other routes', () => {
+    const two = `routes:\n${route('    match: { path: /a, method: [GET] }\n    access: public')}${route(PUBLIC, 'b')}`
+    expect(texts(failure(two).problems)).toEqual(['routes[0].match.method: unknown key'])
+  })
+
+  it('warnings come with the problems', () => {
+    const { problems: wrong, warnings: reported } = failure(
+      `log: { lvel: info }\nroutes:\n${route('    match: { path: /a }\n    access: { roles: [admn] }')}`,
+    )
+    expect(texts(wrong)).toEqual(['log.lvel: unknown key'])
+    expect(texts(reported)).toEqual(['routes[0].access: role admn is not in auth.roles'])
+  })
+
+  it('a file of a certificate that is not on this machine is named, and is no problem', () => {
+    const { absentFiles } = load('server: { tls: { cert: /nowhere/tls.crt, key: /nowhere/tls.key } }')
+    expect(texts(absentFiles)).toEqual([
+      'server.tls.cert: there is no /nowhere/tls.crt on this machine',
+      'server.tls.key: there is no /nowhere/tls.key on this machine',
+    ])
+  })
 })
