@@ -57,6 +57,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     authenticate: access.authenticate,
     resolve: options.resolve,
     ownMethods: (path) => ownMethodsOf(server, path),
+    logOnce: (reason, log) => (team ? void team.siblings.isFirstNotice(reason).then((isFirst) => isFirst && log()) : log()),
     isStopping: () => isStopping,
   })
   const observer = createObserver({ config: config.log, clock, logger, metrics })

@@ -19,7 +19,19 @@ export interface Running {
   stop(): Promise<void>
 }
 
-/** Runs `open`. @throws an error that names the setting and what to do, when the address cannot be taken */
+/** An address cannot be listened on. */
+export class AddressError extends Error {
+  readonly what: string
+  /** What would be right. */
+  readonly hint: string
+  constructor(what: string, hint: string) {
+    super(`${what}; ${hint}`)
+    this.what = what
+    this.hint = hint
+  }
+}
+
+/** Runs `open`. @throws AddressError, which names the setting and what to do, when the address cannot be taken */
 export async function takeAddress<T>(
   section: string,
   { host, port, portKey = 'port' }: { host: string; port: number; portKey?: string },
@@ -32,14 +44,18 @@ export async function takeAddress<T>(
   } catch (error) {
     switch ((error as NodeJS.ErrnoException).code) {
       case 'EADDRINUSE':
-        throw new Error(`${key} ${port} is in use; ${change} to another`)
+        throw new AddressError(`${key} ${port} is in use`, `${change} to another`)
       case 'EACCES':
-        throw new Error(
-          `${key} ${port} may not be opened by this user; ${change} to 1024 or more, or give the process CAP_NET_BIND_SERVICE`,
+        throw new AddressError(
+          `${key} ${port} may not be opened by this user`,
+          `${change} to 1024 or more, or give the process CAP_NET_BIND_SERVICE`,
         )
       case 'EADDRNOTAVAIL':
       case 'ENOTFOUND':
-        throw new Error(`${section}.host ${host} is not an address of this machine; set it to 127.0.0.1, or to 0.0.0.0 for all addresses`)
+        throw new AddressError(
+          `${section}.host ${host} is not an address of this machine`,
+          'set it to 127.0.0.1, or to 0.0.0.0 for all addresses',
+        )
       default:
         throw error
     }

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { Ajv, type ErrorObject } from 'ajv'
 import { Value } from 'typebox/value'
 import { nearest } from '../platform/config/nearest.ts'
@@ -19,9 +19,11 @@ import { checkConfig } from '../proxy/routing/check-config.ts'
 /** All problems of a configuration together. Exit code 2. */
 export class ConfigError extends Error {
   readonly problems: ConfigProblem[]
-  constructor(problems: ConfigProblem[]) {
+  readonly warnings: ConfigProblem[]
+  constructor(problems: ConfigProblem[], warnings: ConfigProblem[] = []) {
     super(problems.map(formatProblem).join('\n'))
     this.problems = problems
+    this.warnings = warnings
   }
 }
 
@@ -38,6 +40,8 @@ export interface Loaded {
   config: Config
   secrets: Secrets
   warnings: ConfigProblem[]
+  /** Files of keys and certificates that are not on this machine. The gateway may run on another. */
+  absentFiles: ConfigProblem[]
 }
 
 /** Reads, overlays, validates and checks. @throws ConfigError with every problem found. */
@@ -46,13 +50,13 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
   const source = overlay(readSource(file), ConfigSchema, variables.values, flags)
   const value = Value.Default(ConfigSchema, structuredClone(source.value)) as Config
   const invalid = validate(value, source)
-  const { sound, routeNumbers } = soundPart(value, invalid)
+  const { sound, routeNumbers, trimmed } = soundPart(value, invalid)
 
   const config = withDerived(sound)
-  const { problems, warnings } = checkConfig(config)
-  const place = ({ path, message }: { path: Path; message: string }) => {
+  const { problems, warnings } = checkConfig(config, { isComplete: !trimmed.length })
+  const place = ({ path, message, hint }: { path: Path; message: string; hint?: string }): ConfigProblem => {
     const original = path[0] === 'routes' && typeof path[1] === 'number' ? ['routes', routeNumbers[path[1]]!, ...path.slice(2)] : path
-    return { where: source.locate(original), path: dotted(original), message }
+    return { where: source.locate(original), path: dotted(original), message, hint }
   }
   const secrets = readSecrets(variables.values)
   const isNeeded = typeof needSecrets === 'function' ? needSecrets(config) : needSecrets
@@ -61,12 +65,17 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
     ...source.problems,
     ...variables.problems,
     ...invalid.map((p) => p.problem),
-    ...problems.map(place),
+    ...problems.map(place).filter(({ path }) => !trimmed.some((key) => dotted(key.slice(0, -1)) === path)),
     ...secrets.problems,
     ...missing,
   ]
-  if (all.length) throw new ConfigError(inOrder(all))
-  return { config, secrets: secrets.secrets, warnings: warnings.map(place) }
+  if (all.length) {
+    // a section that was left out would cause wrong warnings, and the routes may be among what is wrong
+    const areSure = !source.problems.length && invalid.every(({ path, isUnknownKey }) => isUnknownKey || path[0] === 'routes')
+    const sure = areSure ? warnings.filter(({ path }) => path.length > 1) : []
+    throw new ConfigError(inOrder(all), sure.map(place))
+  }
+  return { config, secrets: secrets.secrets, warnings: warnings.map(place), absentFiles: absentFiles(config).map(place) }
 }
 
 function readSource(file: string | undefined): ConfigSource {
@@ -74,8 +83,29 @@ function readSource(file: string | undefined): ConfigSource {
   try {
     return readYaml(file, readFileSync(file, 'utf8'))
   } catch (error) {
-    throw new ConfigError([{ where: file, path: '', message: `cannot be read: ${fileErrorText(error)}` }])
+    throw new ConfigError([{ where: file, path: '', message: `cannot be read: ${fileErrorText(error)}`, hint: UNREADABLE }])
   }
+}
+
+const UNREADABLE = 'name a YAML file that this user can read: --config FILE; config/portcullis.yaml is an example'
+
+/** A start fails without these files. */
+function absentFiles({ server, routes }: Config): { path: Path; message: string; hint: string }[] {
+  const upstreams = routes.flatMap((route, i) =>
+    route.upstream.map((upstream, j) => ({
+      tls: typeof upstream === 'string' ? undefined : upstream.tls,
+      path: ['routes', i, 'upstream', j],
+    })),
+  )
+  return [{ tls: server.tls, path: ['server'] }, ...upstreams].flatMap(({ tls, path }) =>
+    (['ca', 'cert', 'key'] as const).flatMap((name) => {
+      const file = (tls as Partial<Record<typeof name, string>> | undefined)?.[name]
+      if (file === undefined || existsSync(file)) return []
+      return [
+        { path: [...path, 'tls', name], message: `there is no ${file} on this machine`, hint: 'the gateway does not start without it' },
+      ]
+    }),
+  )
 }
 
 function withDerived(value: Config): Config {
@@ -90,10 +120,13 @@ function withDerived(value: Config): Config {
   }
 }
 
+const RANDOM_KEY = 'give 32 random bytes in base64, for example from: openssl rand -base64 32'
+
 const NO_KEY: ConfigProblem = {
   where: 'PORTCULLIS_SECRET_KEY',
   path: '',
-  message: 'required: 32 random bytes in base64, for example from: openssl rand -base64 32',
+  message: 'is required',
+  hint: RANDOM_KEY,
 }
 
 function readSecrets(values: ReadonlyMap<string, string>): { secrets: Secrets; problems: ConfigProblem[] } {
@@ -104,13 +137,14 @@ function readSecrets(values: ReadonlyMap<string, string>): { secrets: Secrets; p
     const bytes = Buffer.from(text, 'base64')
     // the value itself is never shown: it may be a secret with a typing error
     if (bytes.length !== 32)
-      problems.push({ where: name, path: '', message: `must be 32 bytes in base64 (it holds ${bytes.length}): openssl rand -base64 32` })
-    else if (new Set(bytes).size < 8) problems.push({ where: name, path: '', message: 'is not random: openssl rand -base64 32' })
+      problems.push({ where: name, path: '', message: `must be 32 bytes in base64 (it holds ${bytes.length})`, hint: RANDOM_KEY })
+    else if (new Set(bytes).size < 8) problems.push({ where: name, path: '', message: 'is not random', hint: RANDOM_KEY })
     return bytes
   }
   const pair = ['PORTCULLIS_ADMIN_EMAIL', 'PORTCULLIS_ADMIN_PASSWORD']
   const alone = pair.filter((name) => !values.has(name))
-  if (alone.length === 1) problems.push({ where: alone[0]!, path: '', message: `is missing: ${pair.join(' and ')} go together` })
+  if (alone.length === 1)
+    problems.push({ where: alone[0]!, path: '', message: 'is missing', hint: `set both ${pair.join(' and ')}, or neither` })
   const secrets = {
     secretKey: key('PORTCULLIS_SECRET_KEY'),
     previousSecretKey: key('PORTCULLIS_SECRET_KEY_PREVIOUS'),
@@ -125,6 +159,7 @@ const validator = ajv.compile(ConfigSchema)
 
 interface Invalid {
   path: Path
+  isUnknownKey: boolean
   problem: ConfigProblem
 }
 
@@ -137,19 +172,41 @@ function validate(value: unknown, source: ConfigSource): Invalid[] {
     const { additionalProperty, propertyName } = error.params
     const named = additionalProperty ?? propertyName
     const path = named === undefined ? inside : [...inside, String(named)]
-    return { path, problem: { where: source.locate(path), path: dotted(path), message: explain(error) } }
+    return {
+      path,
+      isUnknownKey: error.keyword === 'additionalProperties',
+      problem: { where: source.locate(path), path: dotted(path), ...explain(error) },
+    }
   })
 }
 
-/** The configuration without its invalid sections and routes, so that the rules between settings are checked in the same run. */
-function soundPart(value: Config, invalid: Invalid[]): { sound: Config; routeNumbers: number[] } {
-  const badRoutes = new Set(invalid.filter(({ path }) => path[0] === 'routes').map(({ path }) => path[1]))
+interface SoundPart {
+  sound: Config
+  routeNumbers: number[]
+  /** Unknown keys that were removed from routes. */
+  trimmed: Path[]
+}
+
+/**
+ * The configuration without its invalid sections and routes, so that the rules between settings are checked in the same run. A route
+ * that is valid but for unknown keys stays, without these keys.
+ */
+function soundPart(value: Config, invalid: Invalid[]): SoundPart {
+  const ofRoutes = invalid.filter(({ path }) => path[0] === 'routes')
+  const badRoutes = new Set(ofRoutes.filter(({ isUnknownKey }) => !isUnknownKey).map(({ path }) => path[1]))
+  const trimmed = ofRoutes.map(({ path }) => path).filter((path) => !badRoutes.has(path[1]))
   const kept = structuredClone(value)
   for (const { path } of invalid) if (path[0] !== 'routes') remove(kept, path)
+  for (const path of trimmed) removeKey(kept, path)
   const sound = Value.Default(ConfigSchema, kept) as Config
-  const all = Array.isArray(value.routes) ? value.routes : []
+  const all = Array.isArray(kept.routes) ? kept.routes : []
   const routeNumbers = [...all.keys()].filter((i) => !badRoutes.has(i))
-  return { sound: { ...sound, routes: routeNumbers.map((i) => all[i]!) }, routeNumbers }
+  return { sound: { ...sound, routes: routeNumbers.map((i) => all[i]!) }, routeNumbers, trimmed }
+}
+
+function removeKey(root: object, path: Path): void {
+  const holder = path.slice(0, -1).reduce((at, step) => at[step] as typeof at, root as Record<string | number, unknown>)
+  delete holder[path.at(-1)!]
 }
 
 /** A list is removed as a whole: without one entry the others would have other numbers. */
@@ -190,7 +247,9 @@ function chosenBranches(errors: ErrorObject[]): ErrorObject[] {
   }, errors)
 }
 
-function explain(error: ErrorObject): string {
+const ACCESS_HINT = 'write public, authenticated, or { roles: […] } / { scopes: […] }'
+
+function explain(error: ErrorObject): { message: string; hint?: string | undefined } {
   const { keyword, params, parentSchema } = error
   const shown = JSON.stringify(error.data)
   const is = !(parentSchema as { writeOnly?: boolean }).writeOnly && shown && shown.length < 60 ? `, not ${shown}` : ''
@@ -199,35 +258,35 @@ function explain(error: ErrorObject): string {
       const known = Object.keys((parentSchema as { properties?: object }).properties ?? {})
       const name = String(params.additionalProperty)
       const homes = error.instancePath === '' ? sectionsWith(name) : []
-      if (homes.length) return `unknown key; it belongs to a section: ${homes.join(' or ')}`
+      if (homes.length) return { message: 'unknown key', hint: `it belongs to a section: ${homes.join(' or ')}` }
       const near = nearest(name, known)
-      return near ? `unknown key; did you mean ${near}?` : `unknown key; known here: ${known.join(', ')}`
+      return { message: 'unknown key', hint: near ? `did you mean ${near}?` : `known here: ${known.join(', ')}` }
     }
     case 'propertyNames':
-      return `this name has the wrong form; it must match ${(error.schema as { pattern: string }).pattern}`
+      return { message: 'this name has the wrong form', hint: `it must match ${(error.schema as { pattern: string }).pattern}` }
     case 'required':
-      return `${params.missingProperty} is missing${params.missingProperty === 'access' ? ': public, authenticated, or { roles: […] } / { scopes: […] }' : ''}`
+      return { message: `${params.missingProperty} is missing`, hint: params.missingProperty === 'access' ? ACCESS_HINT : undefined }
     case 'enum':
-      return `must be ${params.allowedValues.join(' | ')}${is}`
+      return { message: `must be ${params.allowedValues.join(' | ')}${is}` }
     case 'type': {
       const type = params.type === 'object' ? 'mapping' : params.type
-      if (error.data === null) return 'is empty: write its value behind the colon, or indented below it'
-      return `must be ${/^[aeiou]/.test(type) ? 'an' : 'a'} ${type}${is}`
+      if (error.data === null) return { message: 'is empty', hint: 'write its value behind the colon, or indented below it' }
+      return { message: `must be ${/^[aeiou]/.test(type) ? 'an' : 'a'} ${type}${is}` }
     }
     case 'minimum':
     case 'maximum':
-      return `must be ${params.comparison} ${params.limit}${is}`
+      return { message: `must be ${params.comparison} ${params.limit}${is}` }
     case 'minItems':
-      return `must hold at least ${params.limit}`
+      return { message: `must hold at least ${params.limit}` }
     case 'minProperties':
-      return 'must name a requirement: { roles: […] }, { scopes: […] }, { anyOf: […] } or { allOf: […] }'
+      return { message: 'must name a requirement: { roles: […] }, { scopes: […] }, { anyOf: […] } or { allOf: […] }' }
     case 'pattern':
       if (ROUTE_PATH.test(error.instancePath) && LIKE_PATTERN.test(String(error.data))) return notPrefix(String(error.data))
-      return `has the wrong form${is}; ${description(parentSchema) ?? `it must match ${params.pattern}`}`
+      return { message: `has the wrong form${is}`, hint: description(parentSchema) ?? `it must match ${params.pattern}` }
     case 'anyOf':
-      return `has the wrong form${is}${suggestion(error)}; ${description(parentSchema) ?? 'see the documentation'}`
+      return { message: `has the wrong form${is}`, hint: `${suggestion(error)}${description(parentSchema) ?? 'see docs/configuration.md'}` }
     default:
-      return `${error.message ?? keyword}${is}`
+      return { message: `${error.message ?? keyword}${is}` }
   }
 }
 
@@ -242,16 +301,19 @@ const ROUTE_PATH = /^\/routes\/\d+\/match\/path$/
 const LIKE_PATTERN = /(^|\/)([^/]*[*{}]|:[A-Za-z_]).*$/s
 
 /** `/orders/*` and `/orders/{id}` become `/orders`. */
-function notPrefix(path: string): string {
+function notPrefix(path: string): { message: string; hint: string } {
   const prefix = path.replace(LIKE_PATTERN, '') || '/'
-  return `is a prefix, not a pattern: write ${prefix}, which also matches the paths below it, not ${JSON.stringify(path)}`
+  return {
+    message: `is a prefix, not a pattern such as ${JSON.stringify(path)}`,
+    hint: `write ${prefix}, which also matches the paths below it`,
+  }
 }
 
 /** A word of the union that is close to the given word. */
 function suggestion({ data, schema }: ErrorObject): string {
   const words = (schema as { enum?: string[] }[]).flatMap((branch) => branch.enum ?? [])
   const near = typeof data === 'string' ? nearest(data, words) : undefined
-  return near ? `; did you mean ${near}?` : ''
+  return near ? `did you mean ${near}?; ` : ''
 }
 
 const description = (schema: unknown) => (schema as { description?: string } | undefined)?.description

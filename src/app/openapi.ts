@@ -11,7 +11,7 @@ interface Operation {
   tags: string[]
   parameters?: { in: string }[]
   requestBody?: unknown
-  security?: unknown
+  security?: unknown[]
   responses: Record<string, Json>
 }
 
@@ -54,7 +54,7 @@ function commonStatuses({ requestBody, security, tags, parameters = [] }: Operat
   return [
     ...(requestBody ? (isOAuth ? [400] : [400, 408, 413, 415]) : []),
     ...(takesInput && !isOAuth ? [422] : []),
-    ...(security ? [401, 429] : []),
+    ...(security?.length ? [401, 429] : []),
     ...(tags.includes(ADMINISTRATION) ? [403] : []),
     500,
     503,
@@ -95,10 +95,18 @@ export const openApi = (config: Config): FastifyDynamicSwaggerOptions => ({
       title: 'Portcullis accounts',
       version: VERSION,
       description: 'Register, log in, refresh, log out. Errors are RFC 9457 problem documents.',
+      // the document describes this installation: its operator helps, not the project
+      contact: { name: 'The operator of this gateway', url: config.server.publicUrl },
+      license: { name: 'Apache-2.0', url: 'https://www.apache.org/licenses/LICENSE-2.0' },
     },
     servers: [{ url: config.server.publicUrl }],
     tags: [LOGIN, ...Object.values(TAGS).filter(({ description }) => description)],
-    components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } },
+    components: {
+      securitySchemes: {
+        bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'The access token of a login.' },
+        client: { type: 'http', scheme: 'basic', description: 'The id and the secret of a machine client.' },
+      },
+    },
   },
   transform({ schema, url, route }) {
     if (!schema || schema.hide) return { schema, url }

@@ -32,6 +32,8 @@ export interface ProxyDeps {
   resolve: Resolve | undefined
   /** Methods of the gateway's own endpoint at a path; empty when there is none. */
   ownMethods(path: string): string[]
+  /** Calls `log` in one of the gateway's processes only. */
+  logOnce(reason: string, log: () => void): void
   isStopping(): boolean
 }
 
@@ -46,7 +48,7 @@ export interface Proxy {
   close(): Promise<void>
 }
 
-export function createProxy({ platform, identity, limits, authenticate, resolve, ownMethods, isStopping }: ProxyDeps): Proxy {
+export function createProxy({ platform, identity, limits, authenticate, resolve, ownMethods, logOnce, isStopping }: ProxyDeps): Proxy {
   const { config, clock, logger, metrics } = platform
   const { keyring, revocations } = identity
   const { trustedProxies, forwardedBy, maxHeaders } = config.server
@@ -55,9 +57,11 @@ export function createProxy({ platform, identity, limits, authenticate, resolve,
   const streams = createStreams({ revocations, clock, metrics, maxOfOne: config.limits.streams })
   const headers = createHeaderRules(config, createAssertions({ keyring, issuer: config.tokens.issuer, clock }))
   const warnUntrusted = (network: string | null, header: string) =>
-    logger.warn(
-      { reason: 'proxy_untrusted', network },
-      `${header} is ignored, because its sender is not in server.trustedProxies: if it is your proxy, add its network; limits count all its clients as one`,
+    logOnce('proxy_untrusted', () =>
+      logger.warn(
+        { reason: 'proxy_untrusted', network },
+        `${header} is ignored, because its sender is not in server.trustedProxies: if it is your proxy, add its network; limits count all its clients as one`,
+      ),
     )
   const readClient = createClientReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy, warnUntrusted)
   const cors = createCors(config.cors)

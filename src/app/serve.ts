@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os'
 import closeWithGrace from 'close-with-grace'
 import type { Config } from '../platform/config/schema.ts'
+import { isDatabaseThere } from '../platform/db/describe-database.ts'
 import { flushLogger } from '../platform/telemetry/logger.ts'
 import { buildApp } from './app.ts'
 import { graceMs, listen, listenAdmin, logUncaught, type Running, type ServeOptions } from './listen.ts'
@@ -53,6 +54,8 @@ function countWorkers({ server: { workers }, database, redis }: Config): number 
 
 function announceStores({ config, logger }: ServeOptions): void {
   if (config.database.url === 'embedded') {
+    if (!isDatabaseThere(config.database))
+      logger.info(`creating the embedded database in ${config.database.dataDir}, which takes a few seconds`)
     logger.warn(
       { data_dir: config.database.dataDir },
       'embedded database: one process, no replication, a crash of the machine may lose the last seconds; for production set DATABASE_URL',

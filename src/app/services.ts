@@ -12,7 +12,11 @@ export interface ServicesOptions extends PlatformOptions, Pick<IdentityOptions, 
 
 export interface Team {
   workers: number
-  siblings: Broadcast & { lastErrors(): Promise<ErrorRecord[]> }
+  siblings: Broadcast & {
+    lastErrors(): Promise<ErrorRecord[]>
+    /** False when another worker has logged this notice, or is about to. */
+    isFirstNotice(reason: string): Promise<boolean>
+  }
 }
 
 export interface Services {

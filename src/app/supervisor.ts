@@ -38,6 +38,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   const members = new Set<Member>()
   const merged = createMerger(metrics)
   const waits = new Set<NodeJS.Timeout>()
+  const notices = new Set<string>()
   let earlyExits = 0
   let isStopping = false
   metrics.workers.collectFrom(() => members.size)
@@ -63,6 +64,11 @@ export async function supervise(options: ServeOptions, workers: number): Promise
         await askAll((other) => (other === member ? Promise.resolve() : other.channel.ask('revoke', message, ASK_MS)))
       },
       lastErrors: async () => (await askAll(({ channel }) => channel.ask('lastErrors', null, ASK_MS))).flat(),
+      isFirstNotice(reason) {
+        const isFirst = !notices.has(reason)
+        notices.add(reason)
+        return isFirst
+      },
     }
     const channel = createIpcChannel<WorkerAnswers>(worker.process, answers)
     const member: Member = { worker, channel, startedAt: clock.steady() }

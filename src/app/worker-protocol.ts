@@ -29,6 +29,8 @@ export type SupervisorAnswers = {
   revoke(message: string): Promise<void>
   /** The errors of all workers. */
   lastErrors(nothing: null): Promise<ErrorRecord[]>
+  /** True for the first worker that asks about this notice: the other workers do not log it again. */
+  isFirstNotice(reason: string): boolean
 }
 
 /** A worker that takes longer for a small answer counts as not running. */

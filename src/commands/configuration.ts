@@ -1,7 +1,9 @@
 /** The options that name a configuration, and how a command loads it. */
 import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import type { Loaded, LoadOptions } from '../app/load-config.ts'
+import type { ConfigProblem } from '../platform/config/source.ts'
 import type { Terminal } from './terminal.ts'
 import { collect, readNumber, UsageError } from './usage.ts'
 
@@ -46,5 +48,22 @@ export async function load(
   const flags = settingsOf(args)
   // imported late: the validator takes longer to load than all commands together
   const { loadConfig } = await import('../app/load-config.ts')
-  return loadConfig({ file: file ?? (existsSync(DEFAULT_FILE) ? DEFAULT_FILE : undefined), env: io.env, flags, needSecrets })
+  const found = file ?? (existsSync(DEFAULT_FILE) ? DEFAULT_FILE : undefined)
+  const loaded = loadConfig({ file: found, env: io.env, flags, needSecrets })
+  if (found !== undefined) return loaded
+  return { ...loaded, warnings: loaded.warnings.map((warning) => (warning.path === 'routes' ? noFile() : warning)) }
 }
+
+/** On standard error, so that the result of a command stays alone on standard output. */
+export async function complainOfWarnings({ complain }: Terminal, warnings: ConfigProblem[]): Promise<void> {
+  const { problemLines } = await import('../platform/config/source.ts')
+  for (const warning of warnings) complain(`warning: ${problemLines(warning)}`)
+}
+
+/** Without a file there are no routes: mostly the command was started in another folder. */
+const noFile = (): ConfigProblem => ({
+  where: '',
+  path: '',
+  message: `no --config, and no ${DEFAULT_FILE} in ${resolve('.')}: there are no routes`,
+  hint: 'name the configuration: --config FILE; config/portcullis.yaml is an example',
+})

@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { type ConfigArgs, settingsOf, withConfig, withPort } from './configuration.ts'
 import { withExamples } from './help.ts'
+import { openLogOutput } from './log-output.ts'
 import { acceptCommands } from './serve.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -17,7 +18,7 @@ portcullis demo --port 8081 --set admin.port=9091
 The demo needs no other service and no secret key.`,
   ).action(async (args: ConfigArgs) => {
     const flags = settingsOf(args)
-    const { runDemo } = await import('../demo/demo.ts')
-    await runDemo({ file: args.config, flags, withServices: acceptCommands(terminal) })
+    const [{ runDemo }, { output }] = await Promise.all([import('../demo/demo.ts'), openLogOutput(terminal.io)])
+    await runDemo({ file: args.config, flags, output, withServices: acceptCommands(terminal) })
     terminal.exitCode = null
   })

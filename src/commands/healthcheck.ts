@@ -12,10 +12,11 @@ export const healthcheckCommand = (terminal: Terminal): Command =>
   ).action(async (args: ConfigArgs) => {
     const { admin } = (await load(terminal, args, { needSecrets: false })).config
     const host = admin.host === '0.0.0.0' || admin.host === '::' ? '127.0.0.1' : admin.host
-    const status = await fetch(`http://${host}:${admin.port}/readyz`, { signal: AbortSignal.timeout(TIMEOUT_MS) }).then(
+    const url = `http://${host}:${admin.port}/readyz`
+    const status = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS) }).then(
       (r) => r.status,
       () => 0,
     )
-    terminal.print(status === 200 ? 'ready' : status === 0 ? 'no answer' : 'not ready')
+    terminal.print(status === 200 ? 'ready' : status === 0 ? `no answer from ${url}: is the gateway running?` : 'not ready')
     if (status !== 200) terminal.exitCode = 1
   })

@@ -1,6 +1,6 @@
 import { Command } from 'commander'
 import type { Config } from '../platform/config/schema.ts'
-import { type ConfigArgs, fileOf, load, withConfigFile } from './configuration.ts'
+import { type ConfigArgs, complainOfWarnings, fileOf, load, withConfigFile } from './configuration.ts'
 import { withExamples } from './help.ts'
 import { type Terminal, table } from './terminal.ts'
 
@@ -19,7 +19,8 @@ portcullis routes portcullis.yaml
 portcullis routes --config portcullis.yaml --json
 `,
   ).action(async (file: string | undefined, args: RoutesArgs) => {
-    const { config } = await load(terminal, args, { file: fileOf(file, args), needSecrets: false })
+    const { config, warnings } = await load(terminal, args, { file: fileOf(file, args), needSecrets: false })
+    await complainOfWarnings(terminal, warnings)
     const rows = await routeRows(config)
     terminal.print(args.json ? JSON.stringify(rows) : table(rows))
   })

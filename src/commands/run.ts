@@ -28,31 +28,42 @@ export async function run(argv: readonly string[], io: Io, gateway: Gateway | nu
       terminal.complain(`${error.message}\nSee: ${pathOf(error.see ?? called)} --help`)
       return 2
     }
-    return reportError(terminal, error)
+    return reportError(terminal, error, pathOf(called))
   }
 }
 
-async function reportError({ complain }: Terminal, error: unknown): Promise<number> {
+async function reportError({ complain }: Terminal, error: unknown, command: string): Promise<number> {
   if (error instanceof Problem) {
+    const { DatabaseUnavailable, unavailableText } = await import('../platform/db/unavailable.ts')
+    if (error instanceof DatabaseUnavailable) {
+      complain(unavailableText(error))
+      return 1
+    }
     complain(
       [
         ...(error.errors?.map((e) => `${e.field}: ${e.detail}`) ?? [error.message]),
+        ...(error.code === 'validation_failed' ? [`See: ${command} --help`] : []),
         ...(error.code === 'unavailable' ? [causeText(error.cause)] : []),
       ].join('\n'),
     )
     return error.code === 'validation_failed' || error.code === 'not_found' ? 2 : 1
   }
   // imported late: code that throws these errors has loaded the files already
-  const [{ ConfigError }, { WrongSecretKey }] = await Promise.all([import('../app/load-config.ts'), import('../platform/vault/secrets.ts')])
+  const [{ ConfigError }, { problemLines }, { AddressError }, { WrongSecretKey }] = await Promise.all([
+    import('../app/load-config.ts'),
+    import('../platform/config/source.ts'),
+    import('../app/listen.ts'),
+    import('../platform/vault/secrets.ts'),
+  ])
   if (error instanceof ConfigError) {
-    complain(error.message)
+    complain(error.problems.map(problemLines).join('\n'))
     return 2
   }
   if (error instanceof WrongSecretKey) {
     const text = error.message.replace('PORTCULLIS_SECRET_KEY is', 'PORTCULLIS_SECRET_KEY: is')
-    complain(`${text}; set that key, or give it as PORTCULLIS_SECRET_KEY_PREVIOUS to replace it`)
+    complain(`${text}\n  set that key, or give it as PORTCULLIS_SECRET_KEY_PREVIOUS to replace it`)
     return 2
   }
-  complain(causeText(error))
+  complain(error instanceof AddressError ? `${error.what}\n  ${error.hint}` : causeText(error))
   return 1
 }

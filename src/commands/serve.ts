@@ -5,12 +5,13 @@ import { VERSION } from '../platform/lib/version.ts'
 import { openCommandSocket } from './command-socket.ts'
 import { type ConfigArgs, fileOf, load, withConfigFile, withPort } from './configuration.ts'
 import { withExamples } from './help.ts'
+import { type LogFormat, openLogOutput } from './log-output.ts'
 import { routeRows } from './routes.ts'
 import { type Terminal, table } from './terminal.ts'
 import { readChoice } from './usage.ts'
 
 interface ServeArgs extends ConfigArgs {
-  log?: 'json' | 'pretty'
+  log?: LogFormat
 }
 
 export const serveCommand = (terminal: Terminal): Command =>
@@ -28,17 +29,12 @@ portcullis serve --set log.level=debug --set server.workers=2
     'SIGTERM stops the gateway: it reports that it is not ready, finishes the requests in flight and closes.',
   ).action(async (file: string | undefined, args: ServeArgs) => {
     const { config, secrets, warnings } = await load(terminal, args, { file: fileOf(file, args) })
-    const [{ serve }, { formatProblem }, { createLogger, createLogOutput, flushLogger }, { readableOutput }] = await Promise.all([
+    const [{ serve }, { formatProblem }, { createLogger, flushLogger }, { output, isPretty }] = await Promise.all([
       import('../app/serve.ts'),
       import('../platform/config/source.ts'),
       import('../platform/telemetry/logger.ts'),
-      import('../platform/telemetry/readable-log.ts'),
+      openLogOutput(terminal.io, args.log),
     ])
-    const { stdout, env } = terminal.io
-    const isTerminal = stdout.isTTY === true
-    const isPretty = args.log ? args.log === 'pretty' : isTerminal
-    const lines = createLogOutput()
-    const output = isPretty ? readableOutput(lines, { isColored: isTerminal && !env.NO_COLOR }) : lines
     const logger = createLogger(config.log.level, output)
     for (const warning of warnings) logger.warn({ reason: 'config' }, formatProblem(warning))
     try {

@@ -75,6 +75,7 @@ export async function withServices(
 
 async function noDatabase(dataDir: string): Promise<Error> {
   const { ConfigError } = await import('../app/load-config.ts')
-  const message = `there is no embedded database in ${dataDir}: set DATABASE_URL, or database.dataDir to the folder of the gateway`
-  return new ConfigError([{ where: 'database', path: '', message }])
+  const message = `there is no embedded database in ${dataDir}`
+  const hint = 'set DATABASE_URL, or database.dataDir to the folder of the gateway'
+  return new ConfigError([{ where: 'database', path: '', message, hint }])
 }

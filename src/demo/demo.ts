@@ -5,26 +5,28 @@ import { join } from 'node:path'
 import type { ServeOptions } from '../app/listen.ts'
 import { loadConfig } from '../app/load-config.ts'
 import { serve } from '../app/serve.ts'
+import { isDatabaseThere } from '../platform/db/describe-database.ts'
 import { packageFile } from '../platform/lib/version.ts'
-import { createLogger, createLogOutput } from '../platform/telemetry/logger.ts'
+import { createLogger } from '../platform/telemetry/logger.ts'
 import { startDemoApi } from './api.ts'
 
 const DEMO_CONFIG = packageFile('config/demo.yaml')
 const ADMIN_EMAIL = 'admin@example.com'
 
-export interface DemoOptions extends Pick<ServeOptions, 'withServices'> {
+export interface DemoOptions extends Pick<ServeOptions, 'output' | 'withServices'> {
   file?: string | undefined
   flags: string[]
 }
 
-export async function runDemo({ file = DEMO_CONFIG, flags, withServices }: DemoOptions): Promise<void> {
+export async function runDemo({ file = DEMO_CONFIG, flags, output, withServices }: DemoOptions): Promise<void> {
   const { config, secrets } = loadConfig({ file, flags, needSecrets: false })
   const { dataDir } = config.database
   mkdirSync(dataDir, { recursive: true, mode: 0o700 })
   const kept = keepSecrets(join(dataDir, 'demo-secrets.json'))
   const api = await startDemoApi()
-  const output = createLogOutput()
   const logger = createLogger('warn', output)
+  // on a terminal nothing else would happen for some seconds
+  if (!isDatabaseThere(config.database)) output.write(`\n  creating the embedded database in ${dataDir}, which takes a few seconds\n`)
   const { port, adminPort } = await serve({
     config: { ...config, routes: config.routes.map((route) => ({ ...route, upstream: [`http://127.0.0.1:${api.port}`] })) },
     secrets: { ...secrets, secretKey: Buffer.from(kept.secretKey, 'base64'), adminEmail: ADMIN_EMAIL, adminPassword: kept.adminPassword },
@@ -33,7 +35,8 @@ export async function runDemo({ file = DEMO_CONFIG, flags, withServices }: DemoO
     adminMustChangePassword: false,
     withServices,
   })
-  process.stdout.write(introduction(`http://localhost:${port}`, `http://localhost:${adminPort}`, kept.adminPassword, dataDir))
+  // through the same output: the warnings come first
+  output.write(introduction(`http://localhost:${port}`, `http://localhost:${adminPort}`, kept.adminPassword, dataDir))
 }
 
 /** Generates the secrets at the first start and keeps them beside the database. Only the owner may read the file. */

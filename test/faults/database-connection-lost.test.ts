@@ -38,7 +38,7 @@ afterAll(async () => {
   rmSync(dir, { recursive: true, force: true })
 })
 
-it('a database connection that dies in the middle of a statement does not stop the gateway', async () => {
+it('a database connection that breaks in the middle of a statement does not stop the gateway', async () => {
   const person = { username: 'ann', email: 'ann@example.com', password: 'correct horse battery' }
   const lost = relay.loseCommit(/insert into "users"/, 'arrives')
   const broken = call({ url }, '/auth/register', { body: person }).catch(() => null)

@@ -98,7 +98,7 @@ it('200 malformed answers: each is refused or broken off, and the next request g
   expect(sent).toBe(200)
 })
 
-it('300 clients that leave at any moment: nobody gets bytes of another, and nothing of theirs goes on', async () => {
+it('300 clients disconnect at any moment: no client gets another’s bytes, and all their work ends', async () => {
   const { left, kept, broken } = await aborts({ port: gateway.port, upstream, count: 300, width: 32, seed: SEED })
   expect(broken).toEqual([])
   expect(left).toBe(300)

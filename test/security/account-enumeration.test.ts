@@ -15,7 +15,7 @@ function seen({ status, headers, body }: Answer) {
   return { status, fields, body: rest }
 }
 
-describe('what a login tells about accounts', () => {
+describe('what a login shows about accounts', () => {
   let gateway: Gateway
   let user: TestUser
   beforeAll(async () => {
@@ -85,7 +85,7 @@ describe.each([
   })
 })
 
-describe('what a registration tells about accounts, where addresses are proven first', () => {
+describe('what a registration shows about accounts, where addresses are verified first', () => {
   let gateway: Gateway
   const OWNER = { username: 'owner', email: 'owner@example.com', password: 'plain zebra and so on' }
   beforeAll(async () => {
@@ -127,7 +127,7 @@ describe('what a registration tells about accounts, where addresses are proven f
     expect(taken).toMatchObject({ status: 409, body: { code: 'username_taken' } })
   })
 
-  it('nor does a login tell whoever has registered it, by name or by address', async () => {
+  it('a login does not show that a name or an address is registered', async () => {
     const logIns = async (email: string) => {
       const username = `newcomer${count}`
       expect((await register(email)).status).toBe(202)
@@ -163,7 +163,7 @@ describe('what a registration tells about accounts, where addresses are proven f
     hash.mockRestore()
   })
 
-  /** Statements so far, by operation, but for those that go on by themselves. */
+  /** Statements so far, by operation, without those of background jobs. */
   async function counts(): Promise<Map<string, number>> {
     const text = await (await fetch(`${gateway.adminUrl}/metrics`)).text()
     const lines = [...text.matchAll(/^portcullis_db_query_duration_seconds_count\{operation="([^"]+)"\} (\d+)$/gm)]

@@ -84,8 +84,8 @@ describe('an endpoint of administration', () => {
         { headers, id: randomUUID() },
         { headers, body: { roles: ['admin'] } },
       ]) {
-        const { status: told, body } = await asked(endpoint, token, how)
-        expect([endpoint, told, body.code]).toEqual([endpoint, status, code])
+        const { status: reported, body } = await asked(endpoint, token, how)
+        expect([endpoint, reported, body.code]).toEqual([endpoint, status, code])
       }
     expect(await state()).toEqual(before)
   })

@@ -67,7 +67,7 @@ describe('a key with a typo', () => {
     ).toBe(0)
   })
 
-  it('that nobody was given is looked up once in a while, however often it is sent', async () => {
+  it('that was never issued is looked up rarely, however often it is sent', async () => {
     const unknown = makeApiKey()
     const asks = async () => {
       for (let i = 0; i < 5; i++) expect(await withKey(gateway, '/users', unknown)).toBe('token_invalid')
@@ -114,7 +114,7 @@ describe('what of X-Api-Key an upstream sees', () => {
     }
   })
 
-  it('somebody else’s as it came: it is no credential here', async () => {
+  it('a key of another system unchanged: it is no credential here', async () => {
     for (const value of ['not-ours', 'pk_test_51H', 'sk_live_1', randomBytes(20).toString('hex')]) {
       const { status, seen } = await send('/open', `X-Api-Key: ${value}`)
       expect({ status, value: seen!.headers['x-api-key'] }).toEqual({ status: 200, value })
@@ -124,13 +124,13 @@ describe('what of X-Api-Key an upstream sees', () => {
     expect((await send('/users', `Authorization: Bearer ${user.token}`, 'X-Api-Key: not-ours')).seen!.headers['x-api-key']).toBe('not-ours')
   })
 
-  it('with forwardAuthorization the field that was judged, and no other spelling', async () => {
+  it('with forwardAuthorization the checked field, and no other form', async () => {
     expect((await send('/passed-on', `X-Api-Key: ${key}`)).seen!.headers['x-api-key']).toBe(key)
     expect((await send('/passed-on', `Authorization: Bearer ${key}`)).seen!.headers.authorization).toBe(`Bearer ${key}`)
     expect(JSON.stringify((await send('/passed-on', `X_Api_Key: ${key}`)).seen)).not.toContain('pk_live_')
   })
 
-  it('another spelling is no credential', async () => {
+  it('another form is no credential', async () => {
     expect(await send('/users', `X_Api_Key: ${key}`)).toMatchObject({ status: 401, code: 'token_missing' })
   })
 })
@@ -145,7 +145,7 @@ it('a key stands in no log line, no metric and no row, used or refused', async (
   for (const text of [JSON.stringify(gateway.log()), metrics, await dump(gateway)]) expect(text).not.toContain(other.key.slice(12, 36))
 })
 
-describe('who guesses keys', () => {
+describe('a client that tries invalid keys', () => {
   it('is stopped after as many as the limit of tokens allows, and keys that are known go on', async () => {
     const limited = await startGateway({
       routes: [{ name: 'users', match: { path: '/users' }, upstream: [upstream.url], access: 'authenticated' }],

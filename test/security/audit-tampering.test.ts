@@ -95,7 +95,7 @@ describe('audit verify', () => {
       )
     })
 
-    it('a row that nobody has sealed yet is changed', async () => {
+    it('a row that is not sealed yet is changed', async () => {
       await sql(`UPDATE audit_log SET outcome = 'failed' WHERE event = 'waiting'`)
       expect(await faults()).toEqual([
         expect.stringMatching(/^inserted row: .*, not sealed yet: no gateway wrote it, or it was changed since$/),
@@ -120,7 +120,7 @@ describe('audit verify', () => {
     })
   })
 
-  describe('tells', () => {
+  describe('reports', () => {
     it('a row that is missing, first, last or in the middle', async () => {
       for (const detail of ['0', '3', '1']) await sql(`DELETE FROM audit_log WHERE event = 'b1' AND detail = $1`, [detail])
       expect(await faults()).toEqual([expect.stringMatching(new RegExp(`^missing row: 3 of 4 of batch ${numberOf(1)}, sealed at `))])
@@ -165,7 +165,7 @@ describe('audit verify', () => {
       }
     })
 
-    it('a MAC that was forged, and one that was said to be of a key that is gone', async () => {
+    it('a forged MAC, and a MAC that names a removed key', async () => {
       await sql(`UPDATE audit_batches SET mac = left(mac, -2) || 'AA' WHERE number = $1`, [numberOf(1)])
       expect(await faults()).toEqual([`forged MAC: of batch ${numberOf(1)}`])
       await sql(`UPDATE audit_batches SET mac = 'ffffffffffff.AAAA' WHERE number = $1`, [numberOf(2)])

@@ -95,11 +95,11 @@ async function endpointsWithSecrets(): Promise<string[]> {
   )
 }
 
-it('the guesses below, and what is no oracle, are all the endpoints that take a secret', async () => {
+it('the attempts below, and the endpoints that reveal nothing, are all the endpoints that take a secret', async () => {
   expect([...Object.keys(GUESSES), ...Object.keys(NO_ORACLE)].sort()).toEqual((await endpointsWithSecrets()).sort())
 })
 
-describe('guesses', () => {
+describe('invalid attempts', () => {
   it.each(Object.keys(GUESSES))('at %s are stopped, with the seconds to wait', async (endpoint) => {
     address = `10.1.1.${Object.keys(GUESSES).indexOf(endpoint)}`
     const statuses: number[] = []

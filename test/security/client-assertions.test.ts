@@ -70,7 +70,7 @@ describe('a key and a signature of an RFC', () => {
     expect((await post(gateway, '/auth/token', body)).status).toBe(200)
   })
 
-  it('the example assertion of RFC 7521 §4.2 names a method that is not taken, and the truncated one of RFC 7523 §2.2 is nobody’s', async () => {
+  it('the example assertion of RFC 7521 §4.2 names a method that is not supported, and the truncated assertion of RFC 7523 §2.2 is of no client', async () => {
     const saml = 'urn:ietf:params:oauth:client-assertion-type:saml2-bearer'
     const form = { grant_type: 'client_credentials', client_assertion_type: saml, client_assertion: 'PHNhbW' }
     expect((await post(gateway, '/auth/token', form)).body.error).toBe('invalid_request')
@@ -210,7 +210,7 @@ it('the jti of one client is not that of another, and is forgotten once the asse
   expect(await rows(gateway, 'SELECT 1 AS one FROM used_tokens WHERE jti = $1', [jti])).toEqual([])
 })
 
-it('of several keys each is taken; with a kid only the one that it names', async () => {
+it('each of several keys is accepted; with a kid only the named key', async () => {
   const [a, b] = await Promise.all(['RS256', 'RS256'].map((alg) => generateKeyPair(alg, { extractable: true })))
   const keys = [
     { ...(await exportJWK(a!.publicKey)), kid: 'a' },
@@ -224,7 +224,7 @@ it('of several keys each is taken; with a kid only the one that it names', async
 })
 
 describe('client authentication', () => {
-  it('tells nothing of a client: unknown, disabled, without a secret, wrong secret and odd ones are answered alike', async () => {
+  it('shows nothing about a client: unknown, disabled, without a secret, wrong secret and malformed get the same answer', async () => {
     const client = await newClient(gateway)
     const off = await newClient(gateway)
     await gateway.app.identity.clients.disable(off.id, OPERATOR)

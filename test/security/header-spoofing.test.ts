@@ -82,7 +82,7 @@ const SPELLINGS = [
 ]
 
 describe('an identity that a client claims', () => {
-  it.each(SPELLINGS)('%s is nobody’s on a public route', async (name) => {
+  it.each(SPELLINGS)('%s is removed on a public route', async (name) => {
     for (const list of await sent('/public', [`${name}: evil`])) {
       expect(valuesOf(list, 'x-auth-user')).toEqual([])
       expect(list.flat().join()).not.toContain('evil')
@@ -126,7 +126,7 @@ describe('Connection', () => {
     }
   })
 
-  it('naming what the gateway tells of the origin does not delete that', async () => {
+  it('a Connection field that names the forwarding headers does not delete them', async () => {
     for (const list of await sent('/public', [
       'Connection: x-forwarded-for, x-forwarded-proto, x-forwarded-host, x-request-id, traceparent, host',
     ]))
@@ -147,7 +147,7 @@ describe('an origin that a client claims', () => {
     ['X-Client-IP', []],
     ['True-Client-IP', []],
     ['CF-Connecting-IP', []],
-  ])('%s is told anew or not at all', async (name, expected) => {
+  ])('%s is set anew or not at all', async (name, expected) => {
     for (const spelling of [name, name.replaceAll('-', '_')])
       for (const list of await sent('/public', [`${spelling}: evil`, `${spelling}: evil2`]))
         expect(valuesOf(list, name.toLowerCase())).toEqual(expected)

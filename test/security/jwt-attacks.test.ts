@@ -306,7 +306,7 @@ describe.each(['EdDSA', 'RS256', 'ES256', 'HS256'] as const)('attacks on %s toke
     for (const payload of [null, [], 'claims', 1, true]) await isRefused(await signed(() => payload))
   })
 
-  it('another spelling of the same token', async () => {
+  it('another encoding of the same token', async () => {
     const [h, p, s] = token.split('.') as [string, string, string]
     // the last character of a part holds bits that no byte uses: decoders do not look at them
     const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'

@@ -61,7 +61,7 @@ describe.each(groups)('$source', ({ alg, key: jwk, tests }) => {
 })
 
 describe('an encrypted token', () => {
-  it.each(Object.keys(encrypted))('%s is refused as one that is none of ours', async (name) => {
+  it.each(Object.keys(encrypted))('%s is refused as a foreign token', async (name) => {
     const { key, alg } = groups[0]!
     const verify = verifyWith({ kid: 'k', algorithm: alg, key: (await importJWK(key, alg)) as CryptoKey })
     await expect(verify(encrypted[name]!)).rejects.toMatchObject({ code: 'token_invalid' })

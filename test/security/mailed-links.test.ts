@@ -99,7 +99,7 @@ describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
     expect(body).not.toMatch(/\b(src|href|style|on\w+)=|https?:/)
   })
 
-  it('tells nobody where it was, is not kept, and is framed by nobody', async () => {
+  it('sends no Referer, is not cached, and cannot be framed', async () => {
     const { headers } = await open()
     expect(headers.get('referrer-policy')).toBe('no-referrer')
     expect(headers.get('cache-control')).toBe('no-store')
@@ -139,7 +139,7 @@ describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
     }
     const button = element()
     const check = element()
-    const told = element()
+    const reported = element()
     const secret = path === '/password/reset' ? element({ name: 'new_password', type: 'password', value: 'a new plain zebra' }) : null
     const form = { ...element(), querySelector: (selector: string) => (selector === 'button' ? button : secret) }
     const location = { hash, pathname: `/api/v1/auth${path}` }
@@ -149,7 +149,7 @@ describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
       location,
       URLSearchParams,
       document: {
-        querySelector: (selector: string) => (selector === 'form' ? form : selector.startsWith('input') ? check : told),
+        querySelector: (selector: string) => (selector === 'form' ? form : selector.startsWith('input') ? check : reported),
       },
       history: { replaceState: (_state: null, _title: string, url: string) => shown.push(url) },
       fetch: (url: string, init: object) => {
@@ -162,12 +162,12 @@ describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
       await new Promise((resolve) => setImmediate(resolve))
       await new Promise((resolve) => setImmediate(resolve))
     }
-    return { form, told, secret, check, sent, shown, submit }
+    return { form, reported, secret, check, sent, shown, submit }
   }
   const done = async () => new Response(null, { status: 204 })
   const refused = (body: object, status: number) => async () => new Response(JSON.stringify(body), { status })
 
-  it('takes the token out of the address bar, and sends it once it is told to, to nobody but us', async () => {
+  it('removes the token from the address bar, and sends it on submit, only to the gateway', async () => {
     const page = await browse('#token=abc-_123', done)
     expect(page.shown).toEqual([`/api/v1/auth${path}`])
     expect(page.form.hidden).toBe(false)
@@ -178,27 +178,27 @@ describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
     expect(url).toBe(`/api/v1/auth${path}`)
     expect(init).toMatchObject({ method: 'POST', headers: { 'content-type': 'application/json' }, credentials: 'omit' })
     expect(JSON.parse(init.body)).toEqual({ token: 'abc-_123', ...(page.secret ? { new_password: 'a new plain zebra' } : {}) })
-    expect(page.told.textContent).toBe('It is done.')
+    expect(page.reported.textContent).toBe('It is done.')
     expect(page.form.hidden).toBe(true)
   })
 
   it('says what is wrong, and lets its reader try again where that is of use', async () => {
     const dead = await browse('#token=abc', refused({ code: 'link_invalid', detail: 'The link is not valid.' }, 400))
     await dead.submit()
-    expect([dead.told.textContent, dead.form.hidden]).toEqual(['The link is not valid.', true])
+    expect([dead.reported.textContent, dead.form.hidden]).toEqual(['The link is not valid.', true])
     const errors = [{ field: 'new_password', code: 'too_short', detail: 'must be at least 12 characters long' }]
     const short = await browse('#token=abc', refused({ code: 'validation_failed', detail: 'The body is wrong.', errors }, 422))
     await short.submit()
     const said = short.secret ? 'The password must be at least 12 characters long.' : 'The body is wrong.'
-    expect([short.told.textContent, short.form.hidden]).toEqual([said, false])
+    expect([short.reported.textContent, short.form.hidden]).toEqual([said, false])
     const offline = await browse('#token=abc', () => Promise.reject(new Error('offline')))
     await offline.submit()
-    expect([offline.told.textContent, offline.form.hidden]).toEqual(['That did not work. Try again in a moment.', false])
+    expect([offline.reported.textContent, offline.form.hidden]).toEqual(['That did not work. Try again in a moment.', false])
   })
 
   it('without a token asks for the link, and sends nothing', async () => {
     const page = await browse('', done)
-    expect(page.told.textContent).toMatch(/^This page needs the link from the mail\. Open the link again, or ask for a new link\.$/)
+    expect(page.reported.textContent).toMatch(/^This page needs the link from the mail\. Open the link again, or ask for a new link\.$/)
     expect(page.form.hidden).toBe(true)
   })
 })

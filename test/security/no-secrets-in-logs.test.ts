@@ -198,7 +198,7 @@ async function wholeRun(): Promise<void> {
   )
 }
 
-it('the run has told what happened: the places that are searched are not empty', () => {
+it('the run has logged what happened: the searched places are not empty', () => {
   const outcomes = new Set(gateway.log().map((l) => l.outcome))
   const codes = [
     'ok',

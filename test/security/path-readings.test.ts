@@ -373,7 +373,7 @@ const isStricter = (strict: Route, lax: Route) =>
   strict.servers.some(({ origin }) => lax.servers.some((s) => s.origin === origin)) &&
   (strict.methods === null || lax.methods === null || [...strict.methods].some((m) => lax.methods!.has(m)))
 
-/** The upstream's path is one that clients are to reach by this route. */
+/** The upstream's path may be reached by this route. */
 function guards(table: RouteTable, strict: Route, there: string): boolean {
   const guarded = rewritePath(strict, strict.path).replace(/\/$/, '').toLowerCase()
   const folded = there.toLowerCase()

@@ -7,7 +7,7 @@ let upstream: Upstream
 let gateway: Gateway
 let release: () => void = () => {}
 beforeAll(async () => {
-  // answers /slow when it is told to
+  // answers /slow when the test releases it
   upstream = await startUpstream((req, res) => {
     if (req.url !== '/slow') return false
     release = () => res.end('slow')

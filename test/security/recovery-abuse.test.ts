@@ -31,7 +31,7 @@ describe('asking for a link', () => {
   })
   afterAll(() => gateway.close())
 
-  it('is answered alike for an account, for none, for a disabled one, for no address at all, and for whoever has had enough mails', async () => {
+  it('gets the same answer for an account, no account, a disabled account, a malformed address and a recipient at the limit', async () => {
     const answers = []
     for (const email of [
       user.email,
@@ -52,7 +52,7 @@ describe('asking for a link', () => {
     expect(await events(gateway, 'not_found')).toBe(6)
   })
 
-  it('is answered before the account is looked for: while nobody can read the users, all the same', async () => {
+  it('is answered before the account is looked up: also while the table of users is locked', async () => {
     const other = await newUser(gateway)
     const client = new pg.Client(gateway.databaseUrl)
     await client.connect()
@@ -140,7 +140,7 @@ describe('a link', () => {
   })
 })
 
-describe('whoever asks, and guesses, too often', () => {
+describe('a client with too many requests and invalid tokens', () => {
   let gateway: Gateway
   beforeAll(async () => {
     const credentials = { recovery: { limit: 4, windowSeconds: 600 }, register: { limit: 100, windowSeconds: 60 } }
@@ -151,7 +151,7 @@ describe('whoever asks, and guesses, too often', () => {
   afterAll(() => gateway.close())
   const from = (address: string, path: string, body: object) => call(gateway, path, { body, headers: { 'x-forwarded-for': address } })
 
-  it('is told to wait, by address, for an account as for none', async () => {
+  it('has to wait, by address, for an account as for none', async () => {
     const user = await newUser(gateway)
     const series = async (address: string, email: string) => {
       const answers = []
@@ -169,7 +169,7 @@ describe('whoever asks, and guesses, too often', () => {
     }
   })
 
-  it('has no more guesses at tokens than requests, even for a good one', async () => {
+  it('has no more attempts at tokens than requests, even with a valid token', async () => {
     const user = await newUser(gateway)
     const token = await resetToken(gateway, user.email)
     const guess = (value: string) => from(CLIENT, '/auth/password/reset', { token: value, new_password: PASSWORD })
@@ -178,7 +178,7 @@ describe('whoever asks, and guesses, too often', () => {
     expect((await from('203.0.113.10', '/auth/password/reset', { token, new_password: PASSWORD })).status).toBe(204)
   })
 
-  it('cannot fill the mailbox of somebody from many addresses', async () => {
+  it('cannot fill a mailbox from many addresses', async () => {
     const user = await newUser(gateway)
     for (let i = 0; i < 9; i++)
       expect(

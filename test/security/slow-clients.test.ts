@@ -53,7 +53,7 @@ describe('a client that sends half of', () => {
     ['a header section', 'GET /api HTTP/1.1\r\nHost: a\r\nX-Slow: '],
     ['a body for our own endpoint', `${post('/auth/login')}{"login":`],
     ['a body for an upstream', `${post('/api')}half`],
-  ])('%s is told 408, and its connection is closed', async (_, bytes) => {
+  ])('%s gets 408, and its connection is closed', async (_, bytes) => {
     const answer = await send(bytes)
     expect(statusOf(answer)).toBe(408)
     expect(answer).toContain('"code":"request_timeout"')

@@ -95,7 +95,7 @@ interface Verifier {
   endpoint: string | null
   takes: readonly string[]
   present(credential: string, owner: TestUser): Promise<{ status: number; code?: string }>
-  /** What another kind is told; a bearer's `token_invalid` unless it is something else. */
+  /** The answer to another kind; `token_invalid`, as for a bearer token, unless it is given here. */
   refusal?(kind: string): { status: number; code?: string }
 }
 
@@ -136,7 +136,7 @@ const letIn = (endpoint: string, status: number, options: Parameters<typeof call
     return answer.status === status ? { status: 200 } : answer
   },
 })
-/** RFC 7009 and RFC 7662: what is no token of the kind is answered so, and told nothing of. */
+/** RFC 7009 and RFC 7662: a value that is no token of the kind gets this answer, without a reason. */
 const asForm = async (path: string, token: string) => {
   const { status, body } = await post(gateway, path, { token }, basic(machine))
   return { status, ...(body.active === undefined ? {} : { code: String(body.active) }) }
@@ -260,7 +260,7 @@ const VERIFIERS: Record<string, Verifier> = {
     ...bearer('POST /auth/mfa/totp', ''),
     present: (token, { password }) => ask('/auth/mfa/totp', { body: { password }, token }),
   },
-  // whoever is let in has no factor yet, and is told so
+  // the user who passes has no factor yet, and the answer says so
   'POST /auth/mfa/totp/confirm': letIn('POST /auth/mfa/totp/confirm', 409, { body: { code: '000000' } }),
   'DELETE /auth/mfa/totp': letIn('DELETE /auth/mfa/totp', 409, { method: 'DELETE', body: { code: '000000' } }),
   'POST /auth/mfa/backup-codes': letIn('POST /auth/mfa/backup-codes', 409, { body: { code: '000000' } }),
@@ -350,7 +350,7 @@ describe.each(Object.keys(VERIFIERS))('%s', (place) => {
   })
 })
 
-it('nobody whose credentials were tried in the wrong places has lost a session or a password', async () => {
+it('a credential that was tried in the wrong place loses no session and no password', async () => {
   expect(await me(gateway, admin.token)).toBe(200)
   expect((await refresh(gateway, admin.refreshToken)).status).toBe(200)
   expect((await call(gateway, '/auth/login', { body: { login: admin.username, password: admin.password } })).status).toBe(200)

@@ -109,7 +109,7 @@ describe.each([
   })
 })
 
-describe('a key that somebody has put into the database', () => {
+describe('a key that an intruder has put into the database', () => {
   let gateway: Gateway
   let user: TestUser
   beforeAll(async () => {
@@ -142,20 +142,20 @@ describe('a key that somebody has put into the database', () => {
       ],
     )
   }
-  /** It is no key of ours, and those that were there before go on. */
+  /** The key is refused, and the earlier keys stay in use. */
   async function isUnknown(token: string): Promise<void> {
-    const told = gateway.log().length
+    const reported = gateway.log().length
     await gateway.app.identity.keyring.reload()
     await gateway.app.identity.keyring.reload()
     expect(
       gateway
         .log()
-        .slice(told)
+        .slice(reported)
         .filter((l) => l.reason === 'signing_key_unusable').length,
     ).toBeLessThan(2)
     expect(gateway.app.identity.keyring.known('evil')).toBeUndefined()
     gateway.clock.advance(1000)
-    // it may be one that another gateway can read
+    // another gateway may be able to read the key
     expect(await ask(gateway, token)).toBe('unavailable')
     expect((await call(gateway, '/.well-known/jwks.json')).body.keys.map((k: JWK) => k.kid)).not.toContain('evil')
     expect(await ask(gateway, user.token)).toBe(200)

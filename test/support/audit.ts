@@ -53,6 +53,6 @@ export async function verify(
   const faults: Fault[] = []
   const known = head === undefined ? undefined : readHead(head)!
   const found = await verifyAudit(gateway.app.platform.db, secrets, { head: known, pageSize, report: (fault) => void faults.push(fault) })
-  if (found.faults !== faults.length) throw new Error(`${found.faults} faults were counted, ${faults.length} told`)
+  if (found.faults !== faults.length) throw new Error(`${found.faults} faults were counted, ${faults.length} reported`)
   return { ...found, faults: faults.map(({ kind, detail }) => `${kind}: ${detail}`) }
 }

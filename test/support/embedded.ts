@@ -1,4 +1,4 @@
-/** Data folders of the embedded database. Making an empty one takes seconds; a copy of one that is migrated takes none. */
+/** Data folders of the embedded database. Creating a database takes seconds; a copy of a migrated database is fast. */
 import { cpSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { inject } from 'vitest'

@@ -2,7 +2,7 @@
 
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, NO_CREDENTIAL, OPTIONAL_BEARER, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
@@ -40,6 +40,9 @@ export const authRoutes =
         config: { name: 'auth.register' },
         schema: {
           summary: 'Register a user',
+          description:
+            'Creates an account and logs in. With `emailVerification: required` it mails a link and answers 202. Needs no credential.',
+          security: NO_CREDENTIAL,
           body: strictBody({ username: Type.String({ maxLength: 64 }), email: Type.String({ maxLength: 254 }), password: Password }),
           response: answers({ 201: LoggedIn, 202: Pending }, [403, 409, 422, 429, 503]),
         },
@@ -56,6 +59,9 @@ export const authRoutes =
         config: { name: 'auth.login' },
         schema: {
           summary: 'Log in by e-mail address or username',
+          description:
+            'Opens a session. A user with a second factor gets an `mfa_token` for `/login/mfa` instead of tokens. Needs no credential.',
+          security: NO_CREDENTIAL,
           body: strictBody({
             login: Type.String({ minLength: 1, maxLength: 254 }),
             password: Password,
@@ -73,6 +79,8 @@ export const authRoutes =
         config: { name: 'auth.login.mfa' },
         schema: {
           summary: 'Finish a login with a code of the app, or with a backup code',
+          description: 'Opens the session of a login that asked for a second factor. Needs the `mfa_token` of that login.',
+          security: NO_CREDENTIAL,
           body: strictBody({
             mfa_token: Type.String({ minLength: 1, maxLength: 4096 }),
             code: Code,
@@ -90,6 +98,8 @@ export const authRoutes =
         config: { name: 'auth.reauthenticate' },
         schema: {
           summary: 'Enter the password again, and a code if a second factor is set up; a new session replaces this session',
+          description:
+            "Proves again who the user is, for an action that asks for a recent login. Needs a user's access token and the password.",
           security: BEARER,
           body: strictBody({ password: Password, code: Type.Optional(Code) }),
           response: answers({ 200: Tokens }, [401, 422, 429, 503]),
@@ -105,6 +115,8 @@ export const authRoutes =
         config: { name: 'auth.refresh' },
         schema: {
           summary: 'Exchange a refresh token for its successor',
+          description: 'Gives a new access token and a new refresh token. Needs the newest refresh token of the session, in the body.',
+          security: NO_CREDENTIAL,
           body: strictBody({ refresh_token: RefreshToken }),
           response: answers({ 200: Type.Omit(Tokens, ['user']) }, [401, 422, 429, 503]),
         },
@@ -122,6 +134,8 @@ export const authRoutes =
           config: { name: `auth${path.replace('/', '.')}` },
           schema: {
             summary: scope === 'all' ? 'End every session of the user' : 'End the session',
+            description: `${scope === 'all' ? 'Logs the user out everywhere.' : 'Logs the user out of this session alone.'} Needs a user's access token or the \`refresh_token\` of the session.`,
+            security: OPTIONAL_BEARER,
             body: OptionalRefreshToken,
             response: answers({ 204: Type.Null() }, [401, 403]),
           },

@@ -1,7 +1,7 @@
 /** The endpoints that prove e-mail addresses. */
 
 import { Type } from 'typebox'
-import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
+import { answers, NO_CREDENTIAL, OPTIONAL_BEARER, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import type { RequireAuth } from '../access/require-auth.ts'
@@ -23,6 +23,8 @@ export const emailRoutes =
         config: { name: 'auth.email.verify' },
         schema: {
           summary: 'Prove an e-mail address with the token of the mailed link',
+          description: 'Finishes a registration or a change of address. Needs the token of the mailed link, and no other credential.',
+          security: NO_CREDENTIAL,
           body: strictBody({ token: Type.String({ minLength: 1, maxLength: 512 }) }),
           response: answers({ 200: UserSchema }, [400, 409, 422, 429, 503]),
         },
@@ -36,7 +38,9 @@ export const emailRoutes =
         config: { name: 'auth.email.verify.request' },
         schema: {
           summary: 'Ask for a new link, for your own account or for the address of a pending registration',
-          security: [{}, ...BEARER],
+          description:
+            "Mails another link; older links become invalid. Needs a user's access token, or the `email` of a pending registration.",
+          security: OPTIONAL_BEARER,
           body: strictBody({ email: Type.Optional(Type.String({ maxLength: 254 })) }),
           response: answers({ 202: Accepted }, [401, 422, 429, 503]),
         },

@@ -25,7 +25,12 @@ export const meRoutes =
       '/me',
       {
         config: { name: 'auth.me' },
-        schema: { summary: 'Your account', security: BEARER, response: answers({ 200: UserSchema }, [401]) },
+        schema: {
+          summary: 'Your account',
+          description: "Shows the user with username, e-mail address and roles. Needs a user's access token.",
+          security: BEARER,
+          response: answers({ 200: UserSchema }, [401]),
+        },
       },
       async (request) => profile.get((await requireAuth(request, { allowIncomplete: true })).id),
     )
@@ -36,6 +41,7 @@ export const meRoutes =
         config: { name: 'auth.me' },
         schema: {
           summary: 'Change your username or e-mail address',
+          description: "Changes the fields that are sent. Needs a user's access token, and for a new e-mail address `current_password`.",
           security: BEARER,
           body: Type.Object(
             {
@@ -59,7 +65,8 @@ export const meRoutes =
         config: { name: 'auth.me' },
         schema: {
           summary: 'Delete your account with all personal data',
-          description: 'The password is not needed within 5 minutes after login.',
+          description:
+            "Logs you out everywhere and frees your names. Needs a user's access token, and the password unless you logged in within 5 minutes.",
           security: BEARER,
           body: strictBody({ current_password: Type.Optional(Password) }),
           response: answers({ 204: Type.Null() }, [401, 403, 409, 422, 429]),
@@ -82,6 +89,7 @@ export const meRoutes =
         config: { name: 'auth.password.change' },
         schema: {
           summary: 'Change your password; every other session ends',
+          description: "Sets a new password, and gives the tokens of a new session. Needs a user's access token and the current password.",
           security: BEARER,
           body: strictBody({ current_password: Password, new_password: Password }),
           response: answers({ 200: Tokens }, [401, 422, 429, 503]),

@@ -1,7 +1,7 @@
 /** The endpoints for users who have forgotten their password. */
 
 import { Type } from 'typebox'
-import { answers, strictBody } from '../../platform/http/endpoint.ts'
+import { answers, NO_CREDENTIAL, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import { Password } from '../users/schemas.ts'
@@ -16,6 +16,8 @@ export const recoveryRoutes =
         config: { name: 'auth.password.forgot' },
         schema: {
           summary: 'Ask for a link that sets a new password; the answer is the same for every address',
+          description: 'Mails a link if the address has an account. Needs no credential.',
+          security: NO_CREDENTIAL,
           body: strictBody({ email: Type.String({ minLength: 1, maxLength: 254 }) }),
           response: answers({ 202: Type.Object({ status: Type.Literal('accepted') }) }, [422, 429, 503]),
         },
@@ -32,6 +34,9 @@ export const recoveryRoutes =
         config: { name: 'auth.password.reset' },
         schema: {
           summary: 'Set a new password with the token of a mailed link; every session ends',
+          description:
+            'Replaces a forgotten password; the user logs in afterwards. Needs the token of the mailed link, and no other credential.',
+          security: NO_CREDENTIAL,
           body: strictBody({ token: Type.String({ minLength: 1, maxLength: 256 }), new_password: Password }),
           response: answers({ 204: Type.Null() }, [400, 422, 429, 503]),
         },

@@ -29,6 +29,7 @@ export const sessionRoutes =
         config: { name: 'auth.sessions' },
         schema: {
           summary: 'Your sessions, the most recently used first',
+          description: "Lists where you are logged in; `current` marks the session of this request. Needs a user's access token.",
           security: BEARER,
           response: answers(
             { 200: Type.Object({ sessions: Type.Array(Type.Intersect([SessionSchema, Type.Object({ current: Type.Boolean() })])) }) },
@@ -46,7 +47,12 @@ export const sessionRoutes =
       '/sessions',
       {
         config: { name: 'auth.sessions' },
-        schema: { summary: 'End every session except this session', security: BEARER, response: answers({ 204: Type.Null() }, [401]) },
+        schema: {
+          summary: 'End every session except this session',
+          description: "Logs you out everywhere else; the tokens of those sessions are refused from now on. Needs a user's access token.",
+          security: BEARER,
+          response: answers({ 204: Type.Null() }, [401]),
+        },
       },
       async (request, reply) => {
         await sessions.endOthers(await requireAuth(request), contextOf(request.raw))
@@ -60,6 +66,7 @@ export const sessionRoutes =
         config: { name: 'auth.sessions' },
         schema: {
           summary: 'End one session',
+          description: "Logs you out of one of your sessions; its tokens are refused from now on. Needs a user's access token.",
           security: BEARER,
           params: Type.Object({ id: Type.String() }),
           response: answers({ 204: Type.Null() }, [401, 404]),

@@ -3,7 +3,7 @@ import { Type } from 'typebox'
 import type { Config } from '../../platform/config/schema.ts'
 import { withoutSecrets } from '../../platform/config/shown.ts'
 import type { Db } from '../../platform/db/database.ts'
-import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, NEEDS_ADMIN, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
@@ -53,6 +53,7 @@ export const adminRoutes =
         config: { name: 'auth.admin.keys' },
         schema: {
           summary: 'The signing keys',
+          description: `Lists the keys that sign access tokens, with their states and times. ${NEEDS_ADMIN}`,
           security: BEARER,
           response: answers({ 200: Type.Object({ keys: Type.Array(KeySchema) }) }, [401, 403]),
         },
@@ -66,6 +67,7 @@ export const adminRoutes =
         config: { name: 'auth.admin.keys.rotate' },
         schema: {
           summary: 'Publish a new signing key; with `now` it signs at once',
+          description: `Adds a key to the JWKS; it signs after verifiers had time to learn it. ${NEEDS_ADMIN}`,
           security: BEARER,
           body: strictBody({ now: Type.Optional(Type.Boolean()) }),
           response: answers({ 200: KeySchema }, [401, 403, 422]),
@@ -80,6 +82,7 @@ export const adminRoutes =
         config: { name: 'auth.admin.errors' },
         schema: {
           summary: 'The last 100 errors, newest first, with their causes',
+          description: `Lists recent errors with the private cause that clients do not see. ${NEEDS_ADMIN}`,
           security: BEARER,
           response: answers({ 200: Type.Object({ errors: Type.Array(ErrorRecordSchema) }) }, [401, 403]),
         },
@@ -94,6 +97,7 @@ export const adminRoutes =
         config: { name: 'auth.admin.config' },
         schema: {
           summary: 'The configuration in force, with all defaults and without secrets',
+          description: `Shows every setting as the gateway uses it. ${NEEDS_ADMIN}`,
           security: BEARER,
           response: answers({ 200: Type.Object({}, { additionalProperties: true }) }, [401, 403]),
         },

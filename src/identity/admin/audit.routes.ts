@@ -3,7 +3,7 @@ import { Readable } from 'node:stream'
 import { type Static, Type } from 'typebox'
 import { type AuditFilter, type AuditView, exportAudit, findAuditPage } from '../../platform/audit/pages.repo.ts'
 import type { Db } from '../../platform/db/database.ts'
-import { answers, BEARER, Limit, limitOf, strictBody, Term } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, Limit, limitOf, NEEDS_ADMIN, strictBody, Term } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { invalidField } from '../../platform/lib/errors.ts'
 import { ID_PATTERN } from '../../platform/lib/ids.ts'
@@ -47,6 +47,7 @@ export const auditRoutes =
         config: { name: 'auth.admin.audit' },
         schema: {
           summary: 'The events of the audit log, newest first',
+          description: `Gives one page of the events that match the filters; \`next_cursor\` leads to the next page. ${NEEDS_ADMIN}`,
           security: BEARER,
           querystring: strictBody({ ...filter, limit: Limit, cursor: Type.Optional(Type.String({ maxLength: 256 })) }),
           response: answers({ 200: Type.Object({ events: Type.Array(EventSchema), next_cursor: Text }) }, [401, 403, 422]),
@@ -65,12 +66,15 @@ export const auditRoutes =
         exposeHeadRoute: false, // HEAD would read the whole log and send nothing
         schema: {
           summary: 'All events of the audit log as NDJSON, oldest first',
+          description: `Streams all events that match the filters, one JSON object in each line. ${NEEDS_ADMIN}`,
           security: BEARER,
           produces: ['application/x-ndjson'],
           querystring: Filter,
+          // a stream: no serializer reads it
+          response: { 200: Type.Unsafe<Readable>({ type: 'string' }) },
         },
       },
-      (request, reply) => {
+      async (request, reply) => {
         // the log is read no faster than the client receives it
         const lines = Readable.from(linesOf(exportAudit(db, filterOf(request.query))), { objectMode: false })
         return reply.type('application/x-ndjson').send(lines)

@@ -2,7 +2,7 @@
 
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { answers, BEARER, Limit, limitOf, strictBody, Term } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, Limit, limitOf, NEEDS_ADMIN, strictBody, Term } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { ID_PATTERN } from '../../platform/lib/ids.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
@@ -36,6 +36,7 @@ export const usersRoutes =
         config: { name: 'auth.admin.users' },
         schema: {
           summary: 'Users, newest first',
+          description: `Gives one page of the users that match the filters; \`next_cursor\` leads to the next page. ${NEEDS_ADMIN}`,
           security: BEARER,
           querystring: strictBody({
             search: Type.Optional(Term(254, 'A part of the username or e-mail address, in any case; or an id.')),
@@ -64,6 +65,7 @@ export const usersRoutes =
         config: { name: 'auth.admin.users' },
         schema: {
           summary: 'Create a user, who must change the password; a missing password is generated, and only this answer shows it',
+          description: `Adds an account without a registration; the default role is \`user\`. ${NEEDS_ADMIN}`,
           security: BEARER,
           body: strictBody({
             username: Type.String({ maxLength: 64 }),
@@ -88,7 +90,13 @@ export const usersRoutes =
       '/admin/users/:id',
       {
         config: { name: 'auth.admin.user' },
-        schema: { summary: 'A user', security: BEARER, params: ofUser, response: answers({ 200: ManagedUserSchema }, [401, 403, 404]) },
+        schema: {
+          summary: 'A user',
+          description: `Shows an account with roles and state. ${NEEDS_ADMIN}`,
+          security: BEARER,
+          params: ofUser,
+          response: answers({ 200: ManagedUserSchema }, [401, 403, 404]),
+        },
       },
       async ({ params }) => managedViewOf(await administration.find(params.id)),
     )
@@ -99,6 +107,7 @@ export const usersRoutes =
         config: { name: 'auth.admin.user' },
         schema: {
           summary: 'Delete a user with all personal data; the audit log stays complete',
+          description: `Removes the account for good; its tokens and keys are refused from now on. ${NEEDS_ADMIN}`,
           security: BEARER,
           params: ofUser,
           body: NOTHING,
@@ -111,29 +120,37 @@ export const usersRoutes =
       },
     )
 
-    const changes: [path: string, summary: string, change: (id: string, by: Actor) => Promise<User>][] = [
-      ['disable', 'Disable a user; every session ends', administration.disable],
-      ['enable', 'Enable a user again', administration.enable],
-      ['unlock', 'Reset the counts of failed logins and codes of a user', administration.unlock],
-      ['end-sessions', 'End every session of a user', administration.endSessions],
+    const changes: [path: string, summary: string, effect: string, change: (id: string, by: Actor) => Promise<User>][] = [
+      ['disable', 'Disable a user; every session ends', 'The user cannot log in until `enable`.', administration.disable],
+      ['enable', 'Enable a user again', 'The user can log in again.', administration.enable],
+      [
+        'unlock',
+        'Reset the counts of failed logins and codes of a user',
+        'The user need not wait after wrong passwords or codes.',
+        administration.unlock,
+      ],
+      ['end-sessions', 'End every session of a user', 'The user must log in again everywhere.', administration.endSessions],
       [
         'force-password-change',
         'End every session of a user; the user must set a new password at the next login',
+        'Until then the user can only change the password.',
         administration.forcePasswordChange,
       ],
       [
         'reset-factor',
         'Remove the second factor and its backup codes; every session ends, and the user gets a mail',
+        'For a user who has lost the authenticator app.',
         administration.resetFactor,
       ],
     ]
-    for (const [path, summary, change] of changes)
+    for (const [path, summary, effect, change] of changes)
       app.post(
         `/admin/users/:id/${path}`,
         {
           config: { name: `auth.admin.user.${path}` },
           schema: {
             summary,
+            description: `${effect} ${NEEDS_ADMIN}`,
             security: BEARER,
             params: ofUser,
             body: NOTHING,
@@ -143,9 +160,14 @@ export const usersRoutes =
         async (request) => managedViewOf(await change(request.params.id, actorOf(request))),
       )
 
-    for (const [method, summary, change] of [
-      ['PUT', 'Grant a role of the configuration; older access tokens are refused', administration.grant],
-      ['DELETE', 'Take a role away; older access tokens are refused', administration.revoke],
+    for (const [method, summary, effect, change] of [
+      [
+        'PUT',
+        'Grant a role of the configuration; older access tokens are refused',
+        'The user has the role after the next refresh.',
+        administration.grant,
+      ],
+      ['DELETE', 'Take a role away; older access tokens are refused', 'The user is without the role from now on.', administration.revoke],
     ] as const)
       app.route({
         method,
@@ -153,6 +175,7 @@ export const usersRoutes =
         config: { name: 'auth.admin.user.roles' },
         schema: {
           summary,
+          description: `${effect} ${NEEDS_ADMIN}`,
           security: BEARER,
           params: Type.Object({ id: Type.String(), role: Role }),
           body: NOTHING,
@@ -167,6 +190,7 @@ export const usersRoutes =
         config: { name: 'auth.admin.user.sessions' },
         schema: {
           summary: 'The sessions of a user, the most recently used first',
+          description: `Lists where a user is logged in, with device, address and times. ${NEEDS_ADMIN}`,
           security: BEARER,
           params: ofUser,
           response: answers({ 200: Type.Object({ sessions: Type.Array(SessionSchema) }) }, [401, 403, 404]),
@@ -181,6 +205,7 @@ export const usersRoutes =
         config: { name: 'auth.admin.user.sessions' },
         schema: {
           summary: 'End a session of a user',
+          description: `Logs a user out of one session; its tokens are refused from now on. ${NEEDS_ADMIN}`,
           security: BEARER,
           params: Type.Object({ id: Type.String(), sessionId: Type.String() }),
           body: NOTHING,
@@ -199,6 +224,7 @@ export const usersRoutes =
         config: { name: 'auth.admin.user.api-keys' },
         schema: {
           summary: 'The API keys of a user, newest first',
+          description: `Lists the active keys of a user, without the keys themselves. ${NEEDS_ADMIN}`,
           security: BEARER,
           params: ofUser,
           response: answers({ 200: Type.Object({ api_keys: Type.Array(ApiKeySchema) }) }, [401, 403, 404]),
@@ -213,6 +239,7 @@ export const usersRoutes =
         config: { name: 'auth.admin.user.api-keys' },
         schema: {
           summary: 'Revoke an API key of a user',
+          description: `Ends a key; it is refused everywhere from now on. ${NEEDS_ADMIN}`,
           security: BEARER,
           params: Type.Object({ id: Type.String(), keyId: Type.String() }),
           body: NOTHING,

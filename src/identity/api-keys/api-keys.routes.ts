@@ -32,6 +32,7 @@ export const apiKeyRoutes =
         config: { name: 'auth.api-keys' },
         schema: {
           summary: 'Your API keys, newest first',
+          description: "Lists your keys with roles, scopes and times, without the keys themselves. Needs a user's access token.",
           security: BEARER,
           response: answers({ 200: Type.Object({ api_keys: Type.Array(ApiKeySchema) }) }, [401, 403]),
         },
@@ -45,6 +46,8 @@ export const apiKeyRoutes =
         config: { name: 'auth.api-keys' },
         schema: {
           summary: 'Create an API key; only this answer shows the key',
+          description:
+            "Creates a key for a program that acts for you, with at most your own roles and scopes. Needs a user's access token.",
           security: BEARER,
           body: strictBody({
             name: Type.String({ pattern: '^[^\\p{Cc}\\p{Cs}]{1,64}$' }),
@@ -65,6 +68,7 @@ export const apiKeyRoutes =
         config: { name: 'auth.api-keys' },
         schema: {
           summary: 'Revoke an API key: it is refused everywhere from now on',
+          description: "Ends one of your own keys. Needs a user's access token.",
           security: BEARER,
           params: Type.Object({ id: Type.String() }),
           response: answers({ 204: Type.Null() }, [401, 403, 404]),

@@ -28,6 +28,7 @@ export const mfaRoutes =
         config: { name: 'auth.mfa' },
         schema: {
           summary: 'Whether a second factor is set up',
+          description: "Shows whether an authenticator app is set up, and how many backup codes are left. Needs a user's access token.",
           security: BEARER,
           response: answers({ 200: Type.Object({ totp: Type.Boolean(), backup_codes_left: Type.Integer() }) }, [401]),
         },
@@ -42,6 +43,8 @@ export const mfaRoutes =
         config: { name: 'auth.mfa.totp' },
         schema: {
           summary: 'Begin to set up an authenticator app',
+          description:
+            "Gives the secret as text, as an address and as a QR code; it counts after `/mfa/totp/confirm`. Needs a user's access token and the password.",
           security: BEARER,
           body: strictBody({ password: Password }),
           response: answers(
@@ -61,6 +64,7 @@ export const mfaRoutes =
         schema: {
           summary:
             'Confirm the app with its first code; every other session ends, and the next access token of this session shows the factor',
+          description: "Finishes the set-up, and shows ten backup codes once. Needs a user's access token and a code of the app.",
           security: BEARER,
           body: strictBody({ code: Code }),
           response: answers({ 200: BackupCodes }, [401, 409, 422, 429]),
@@ -76,6 +80,8 @@ export const mfaRoutes =
         config: { name: 'auth.mfa.totp' },
         schema: {
           summary: 'Remove the second factor; every other session ends, and issued access tokens are refused',
+          description:
+            "Turns the second factor off. Needs a user's access token, and the password or a code unless you logged in with a code within 5 minutes.",
           security: BEARER,
           body: ProofBody,
           response: answers({ 204: Type.Null() }, [401, 409, 422, 429]),
@@ -98,6 +104,8 @@ export const mfaRoutes =
         config: { name: 'auth.mfa.backup-codes' },
         schema: {
           summary: 'Replace the backup codes with ten new codes',
+          description:
+            "Makes the old backup codes invalid. Needs a user's access token, and the password or a code unless you logged in with a code within 5 minutes.",
           security: BEARER,
           body: ProofBody,
           response: answers({ 200: BackupCodes }, [401, 409, 422, 429]),

@@ -1,6 +1,6 @@
 /** The endpoints for machine clients. They require the role `admin`. */
 import { Type } from 'typebox'
-import { answers, BEARER } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, NEEDS_ADMIN } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import type { RequireAuth } from '../access/require-auth.ts'
 import { actorOf } from '../admin/users.routes.ts'
@@ -48,6 +48,7 @@ export const clientRoutes =
         config,
         schema: {
           summary: 'The machine clients, in the order of their names',
+          description: `Lists all machine clients with their roles and scopes, without secrets. ${NEEDS_ADMIN}`,
           security: BEARER,
           response: answers({ 200: Type.Object({ clients: Type.Array(ClientSchema) }) }, [401, 403]),
         },
@@ -61,6 +62,7 @@ export const clientRoutes =
         config,
         schema: {
           summary: 'Register a machine client, with a secret or with public keys',
+          description: `Creates a client for \`/token\`; without \`jwks\` the answer shows its secret once. ${NEEDS_ADMIN}`,
           security: BEARER,
           body: Type.Object(Fields, { additionalProperties: false }),
           response: answers({ 201: WithSecret }, [401, 403, 422]),
@@ -75,6 +77,7 @@ export const clientRoutes =
         config,
         schema: {
           summary: 'Change a machine client; its tokens end',
+          description: `Changes the fields that are sent; other fields stay. ${NEEDS_ADMIN}`,
           security: BEARER,
           params,
           body: Type.Partial(Type.Object(Fields), { additionalProperties: false, minProperties: 1 }),
@@ -90,6 +93,7 @@ export const clientRoutes =
         config,
         schema: {
           summary: 'Give a machine client a new secret, which replaces its old secret or its keys; its tokens end',
+          description: `Shows the new secret once; the old credential is refused from now on. ${NEEDS_ADMIN}`,
           security: BEARER,
           params,
           response: answers({ 200: WithSecret }, [401, 403, 404]),
@@ -105,6 +109,7 @@ export const clientRoutes =
           config,
           schema: {
             summary: action === 'disable' ? 'Disable a machine client; its tokens end' : 'Enable a machine client again',
+            description: `${action === 'disable' ? 'Refuses the credential and the tokens of the client.' : 'Accepts the credential of the client again.'} ${NEEDS_ADMIN}`,
             security: BEARER,
             params,
             response: answers({ 200: ClientSchema }, [401, 403, 404]),
@@ -120,6 +125,7 @@ export const clientRoutes =
         config,
         schema: {
           summary: 'Remove a machine client; its tokens end',
+          description: `Deletes the client for good; its credential is refused from now on. ${NEEDS_ADMIN}`,
           security: BEARER,
           params,
           response: answers({ 204: Type.Null() }, [401, 403, 404]),

@@ -27,6 +27,8 @@ const ClientCredentials = {
   client_assertion: Text,
   client_assertion_type: Type.Optional(Type.String({ description: ASSERTION_TYPE })),
 }
+/** HTTP Basic, or a credential in the form, which OpenAPI has no name for. */
+const CLIENT = [{ client: [] }, {}]
 const OAuthErrorSchema = Type.Object({ error: Type.String(), error_description: Type.String() }, { title: 'OAuthError' })
 const failures = (...statuses: number[]) => Object.fromEntries(statuses.map((status) => [status, OAuthErrorSchema]))
 
@@ -85,6 +87,9 @@ export const oauthRoutes =
         config: { name: 'auth.token', errors: 'oauth' },
         schema: {
           summary: 'An access token for a machine client (RFC 6749 §4.4)',
+          description:
+            'Issues an access token for `grant_type=client_credentials`. Needs the credential of a machine client: HTTP Basic, a secret in the form, or a signed assertion.',
+          security: CLIENT,
           consumes: [FORM],
           body: Type.Object({
             grant_type: Type.Optional(Type.String({ description: 'client_credentials' })),
@@ -103,6 +108,8 @@ export const oauthRoutes =
         config: { name: 'auth.introspect', errors: 'oauth' },
         schema: {
           summary: 'Whether a token is active, and its claims (RFC 7662); for machine clients with the scope introspect',
+          description: 'Tells whether a token would be accepted now. Needs the credential of a machine client with the scope `introspect`.',
+          security: CLIENT,
           consumes: [FORM],
           body: Type.Object({ token: Text, token_type_hint: Text, ...ClientCredentials }),
           response: { 200: IntrospectionSchema, ...failures(400, 401, 403, 429, 503) },
@@ -117,6 +124,9 @@ export const oauthRoutes =
         config: { name: 'auth.revoke', errors: 'oauth' },
         schema: {
           summary: 'Revoke a token (RFC 7009); a refresh token ends its session',
+          description:
+            'Ends an access token, a refresh token or an API key; the token itself is enough. A token of a machine client also needs the credential of that client.',
+          security: CLIENT,
           consumes: [FORM],
           body: Type.Object({ token: Text, token_type_hint: Text, ...ClientCredentials }),
           response: { 200: Type.Object({}), ...failures(400, 401, 429, 503) },

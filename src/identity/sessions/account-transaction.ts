@@ -9,21 +9,14 @@ import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import { lockUser, type User } from '../users/users.repo.ts'
 import { type Caller, lockActor, lockCaller } from './lock-caller.ts'
-import { insertRevocation, type Revocation } from './revocations.repo.ts'
+import { insertRevocation, OPENED_HERE, type RevokingTransaction } from './revocations.repo.ts'
 import type { Revocations } from './revocations.ts'
 import { createRevoke, type Revoke } from './revoke-sessions.ts'
 import { lockSession, type Session } from './sessions.repo.ts'
 
-/** Not exported: no other file can make an `AccountTransaction`. */
-const OPENED_HERE = Symbol('account transaction')
-
-export interface AccountTransaction {
-  readonly [OPENED_HERE]: true
-  readonly trx: Transaction
+export interface AccountTransaction extends RevokingTransaction {
   /** Ends sessions and tokens. Every reachable gateway learns it after the commit, before the caller gets the answer. */
   readonly revoke: Revoke
-  /** The revocations of this transaction so far. `insertRevocation` adds to them. */
-  readonly revocations: Revocation[]
   /** Writes an audit row in this transaction. The defaults are the event of the transaction and the outcome `success`. */
   record(row: AuditRow): Promise<void>
   /** Locks the user, then the session: the lock order of every transaction. */

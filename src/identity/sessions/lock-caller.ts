@@ -3,8 +3,7 @@
 import type { Transaction } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { lockUser, lockUserForShare, type User } from '../users/users.repo.ts'
-import type { Authentication } from './open-session.ts'
-import { lockSession, type Session } from './sessions.repo.ts'
+import { type Authentication, lockSession, type Session } from './sessions.repo.ts'
 
 /** The part of a `Principal` that names the rows that must still be valid. */
 export interface Caller {

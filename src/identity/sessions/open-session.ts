@@ -9,7 +9,7 @@ import { type UserView, viewOf } from '../users/user-view.ts'
 import type { User } from '../users/users.repo.ts'
 import type { AccountTransaction } from './account-transaction.ts'
 import type { RefreshTokens } from './refresh-tokens.ts'
-import { findLivingSessions, insertSession, type Session } from './sessions.repo.ts'
+import { type Authentication, findLivingSessions, insertSession, type Session } from './sessions.repo.ts'
 
 export interface TokenPair {
   access_token: string
@@ -17,15 +17,6 @@ export interface TokenPair {
   token_type: 'Bearer'
   /** Seconds. */
   expires_in: number
-}
-
-/** How a user has authenticated. */
-export interface Authentication {
-  /** RFC 8176: `pwd`; with a second factor also `otp` and `mfa`. */
-  amr: string[]
-  deviceId: string | null
-  /** The current time by default. */
-  authTime?: Date
 }
 
 export interface Opened {

@@ -1,13 +1,23 @@
 import { sql } from 'kysely'
 import { uuidv7 } from 'uuidv7'
-import type { Db } from '../../platform/db/database.ts'
-import type { AccountTransaction } from './account-transaction.ts'
+import type { Db, Transaction } from '../../platform/db/database.ts'
 
 /** The end of a session or key, or of a user's tokens below an epoch. `until`, in milliseconds: every such token has expired by then. */
 export type Revocation = { until: number } & ({ sessionId: string } | { userId: string; minEpoch: number })
 
+/** For `account-transaction.ts` alone: no other file can make a `RevokingTransaction`. */
+export const OPENED_HERE = Symbol('account transaction')
+
+/** The part of an account transaction that writes revocations. */
+export interface RevokingTransaction {
+  readonly [OPENED_HERE]: true
+  readonly trx: Transaction
+  /** The revocations of this transaction so far. `insertRevocation` adds to them. */
+  readonly revocations: Revocation[]
+}
+
 /** Writes a revocation. Its transaction announces it after the commit. */
-export async function insertRevocation({ trx, revocations }: AccountTransaction, revocation: Revocation): Promise<void> {
+export async function insertRevocation({ trx, revocations }: RevokingTransaction, revocation: Revocation): Promise<void> {
   await trx
     .insertInto('revocations')
     .values({

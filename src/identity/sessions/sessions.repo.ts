@@ -4,6 +4,15 @@ import type { SessionTable } from '../../platform/db/tables.ts'
 
 export type Session = Selectable<SessionTable>
 
+/** How a user has authenticated. */
+export interface Authentication {
+  /** RFC 8176: `pwd`; with a second factor also `otp` and `mfa`. */
+  amr: string[]
+  deviceId: string | null
+  /** The current time by default. */
+  authTime?: Date
+}
+
 export const insertSession = (trx: Transaction, session: Omit<Session, 'revoked_at' | 'revoke_reason'>): Promise<Session> =>
   trx
     .insertInto('sessions')

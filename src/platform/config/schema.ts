@@ -580,7 +580,7 @@ export const ConfigSchema = Type.Object(
             perUser: { limit: 600, windowSeconds: 60, key: 'principal' },
             perIp: { limit: 60, windowSeconds: 60, key: 'anonymous' },
           },
-          description: 'Named policies for routes.',
+          description: 'Named policies for routes. Your policies replace the default; perIp stays unless you define it.',
         }),
         default: Type.Array(Type.String(), { default: ['perIp'], description: 'Policies of routes without limits.' }),
         streams: integer(

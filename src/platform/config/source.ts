@@ -8,9 +8,21 @@ export interface ConfigProblem {
   where: string
   path: string
   message: string
+  /** What would be right. */
+  hint?: string | undefined
 }
 
-export const formatProblem = ({ where, path, message }: ConfigProblem): string => [where, path, message].filter(Boolean).join(': ')
+/** `--set server.port` names the setting already. */
+const whatAndWhere = ({ where, path, message }: ConfigProblem): string => {
+  const isNamed = where.startsWith('--set ') && path.startsWith(where.slice('--set '.length))
+  return (isNamed ? [`--set ${path}`, message] : [where, path, message]).filter(Boolean).join(': ')
+}
+
+/** In one line, for logs and programs. */
+export const formatProblem = (problem: ConfigProblem): string => [whatAndWhere(problem), problem.hint].filter(Boolean).join('; ')
+
+/** For a terminal: a line with what is wrong and where, and below it a line with what would be right. */
+export const problemLines = (problem: ConfigProblem): string => [whatAndWhere(problem), problem.hint].filter(Boolean).join('\n  ')
 
 export type Path = readonly (string | number)[]
 export const dotted = (path: Path): string =>
@@ -33,7 +45,9 @@ export function readYaml(file: string, text: string): ConfigSource {
     const { line, col } = lines.linePos(offset)
     return `${file}:${line}:${col}`
   }
-  const problems = [...doc.errors, ...doc.warnings].map((e) => ({ where: at(e.pos[0]), path: '', message: syntaxText(e) }))
+  const problems = [...doc.errors, ...doc.warnings].map(
+    (e): ConfigProblem => ({ where: at(e.pos[0]), path: '', message: e.message, hint: SYNTAX_HINTS[e.code] ?? GENERAL_HINT }),
+  )
   visit(doc, {
     Alias(_, node) {
       if (!node.resolve(doc))
@@ -41,13 +55,21 @@ export function readYaml(file: string, text: string): ConfigSource {
           where: at(node.range![0]),
           path: '',
           message: `*${node.source} is an unknown alias: there is no &${node.source} before it`,
+          hint: 'quote a value that begins with an asterisk',
         })
     },
   })
-  const root = problems.length ? {} : plain(doc, (message) => problems.push({ where: `${file}:1:1`, path: '', message }))
+  const root = problems.length
+    ? {}
+    : plain(doc, (message) => problems.push({ where: `${file}:1:1`, path: '', message, hint: 'write the values out' }))
   const isObject = typeof root === 'object' && root !== null && !Array.isArray(root)
   if (!isObject)
-    problems.push({ where: `${file}:1:1`, path: '', message: 'the file must hold a mapping of sections such as server: and routes:' })
+    problems.push({
+      where: `${file}:1:1`,
+      path: '',
+      message: 'is not a mapping',
+      hint: 'write sections such as server: and routes: at the top',
+    })
 
   function locate(path: Path): string {
     let node: unknown = doc.contents
@@ -80,10 +102,7 @@ const SYNTAX_HINTS: Partial<Record<YAMLError['code'], string>> = {
   DUPLICATE_KEY: 'keep only one of them',
 }
 
-function syntaxText({ code, message }: YAMLError): string {
-  const hint = SYNTAX_HINTS[code]
-  return hint ? `${message}; ${hint}` : message
-}
+const GENERAL_HINT = 'compare the line with config/portcullis.yaml'
 
 /** Converts to plain JSON values. Fails for a file whose aliases contain themselves, or expand to millions of values. */
 function plain(doc: Document, report: (message: string) => void): unknown {
@@ -182,7 +201,12 @@ export function readEnvironment(
     try {
       values.set(bare, readFile(value).trim())
     } catch (error) {
-      problems.push({ where: key, path: '', message: `cannot read ${value}: ${(error as NodeJS.ErrnoException).code ?? 'error'}` })
+      problems.push({
+        where: key,
+        path: '',
+        message: `cannot read ${value}: ${(error as NodeJS.ErrnoException).code ?? 'error'}`,
+        hint: 'name a file that this user can read',
+      })
     }
   }
   return { values, problems }
@@ -197,7 +221,12 @@ export function overlay(source: ConfigSource, schema: TSchema, env: ReadonlyMap<
   const set = (where: string, name: string, known: string[], text: string, found: ReturnType<typeof resolve>) => {
     if (!found) {
       const near = nearest(name, known)
-      return problems.push({ where, path: '', message: `no such setting${near ? `; did you mean ${near}?` : ''}` })
+      return problems.push({
+        where,
+        path: '',
+        message: 'no such setting',
+        hint: near ? `did you mean ${near}?` : 'docs/configuration.md lists all settings',
+      })
     }
     assign(value, found.path, fromText(text, found.schema))
     origin.set(dotted(found.path), where)
@@ -212,7 +241,7 @@ export function overlay(source: ConfigSource, schema: TSchema, env: ReadonlyMap<
   for (const flag of flags) {
     const cut = flag.indexOf('=')
     const name = cut < 0 ? flag : flag.slice(0, cut)
-    if (cut < 0) problems.push({ where: `--set ${flag}`, path: '', message: 'write it as --set section.key=value' })
+    if (cut < 0) problems.push({ where: `--set ${flag}`, path: '', message: 'has no value', hint: 'write it as --set section.key=value' })
     else {
       const same = (key: string) => key
       const found = resolve(schema as JsonSchema, name.split('.'), same, same)

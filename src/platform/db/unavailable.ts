@@ -11,6 +11,18 @@ export class DatabaseUnavailable extends Problem {
   }
 }
 
+/** For the person who starts a command: which database does not answer, and what to do. */
+export function unavailableText({ cause, message }: DatabaseUnavailable): string {
+  const error = (cause instanceof AggregateError ? cause.errors[0] : cause) as
+    | { code?: string; address?: string; hostname?: string; port?: number }
+    | undefined
+  const code = error?.code ?? ''
+  if (!AWAY_SYSTEM.test(code) && !/timeout exceeded/i.test(message)) return `the database is not available: ${message}`
+  const host = error?.address ?? error?.hostname
+  const place = host ? ` at ${host.includes(':') ? `[${host}]` : host}${error?.port ? `:${error.port}` : ''}` : ''
+  return `the database${place} does not answer (${code || message}): start it, or correct DATABASE_URL`
+}
+
 export const sqlState = (error: unknown): string => String((error as { code?: unknown } | null)?.code ?? '')
 
 /** 08 connection, 53 resources, 57P admin shutdown, 25006 read-only, 55P03 lock and 57014 statement timeout. */

@@ -9,6 +9,15 @@ export const strictBody = <P extends TProperties>(properties: P) => Type.Object(
 /** The OpenAPI security of endpoints that need an access token. */
 export const BEARER = [{ bearer: [] }]
 
+/** The OpenAPI security of endpoints that take an access token, or proof in the body. */
+export const OPTIONAL_BEARER = [{}, ...BEARER]
+
+/** The OpenAPI security of endpoints for everybody. An empty list says so; without a list, the document leaves it open. */
+export const NO_CREDENTIAL = []
+
+/** The last sentence of the description of each endpoint for administrators. */
+export const NEEDS_ADMIN = 'Needs an access token of a user with the role `admin`.'
+
 /** RFC 9457. */
 export const ProblemSchema = Type.Object(
   {

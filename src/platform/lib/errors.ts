@@ -210,9 +210,11 @@ export function causeText(error: unknown): string {
       parts.push(String(e))
       break
     }
-    const code = 'code' in e && typeof e.code === 'string' && !(e instanceof Problem) ? `${e.code} ` : ''
     const inner = e instanceof AggregateError ? e.errors.map((x) => (x instanceof Error ? x.message : String(x))).join('; ') : ''
-    const part = `${code}${e.message || inner || e.name}`
+    const text = e.message || inner || e.name
+    const code = 'code' in e && typeof e.code === 'string' && !(e instanceof Problem) ? e.code : ''
+    // messages of the system begin with the call: connect ECONNREFUSED 127.0.0.1:5432
+    const part = !code || text.includes(code) ? text : `${code} ${text}`
     if (!parts.includes(part)) parts.push(part)
     e = e.cause
   }

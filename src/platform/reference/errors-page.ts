@@ -1,6 +1,6 @@
 /** `docs/errors.md`, from the catalogue and its guide. */
-import { errorGuide, fieldGuide } from '../lib/error-guide.ts'
-import { errorCatalogue } from '../lib/errors.ts'
+import { type ErrorGuide, errorGuide, fieldGuide } from '../lib/error-guide.ts'
+import { type ErrorCode, errorCatalogue } from '../lib/errors.ts'
 import { code, row } from './markdown.ts'
 
 const PREFACE = `<!-- Made by \`npm run schema\` from src/platform/lib/errors.ts and error-guide.ts: change it there. -->
@@ -43,7 +43,7 @@ export function errorsPage(): string {
     const ofStatus = catalogue.filter((entry) => entry.status === status)
     return [`## ${status} ${ofStatus[0]!.title}`, '', ...ofStatus.flatMap(section)].join('\n')
   })
-  const index = catalogue.map(({ code: name, status }) => row([String(status), `[${code(name)}](#${name})`, errorGuide[name].when]))
+  const index = catalogue.map(({ code: name, status }) => row([String(status), `[${code(name)}](#${name})`, guideOf(name).when]))
   const fields = Object.entries(fieldGuide).map(([name, text]) => row([code(name), text]))
   return [
     PREFACE,
@@ -53,8 +53,15 @@ export function errorsPage(): string {
   ].join('\n')
 }
 
+/** The guide of a code. @throws when somebody has added the code without its guide: the program runs before its types are checked */
+export function guideOf(name: ErrorCode, guide: Partial<Record<ErrorCode, ErrorGuide>> = errorGuide): ErrorGuide {
+  const entry = guide[name]
+  if (!entry) throw new Error(`${name} has no entry in src/platform/lib/error-guide.ts`)
+  return entry
+}
+
 function section({ code: name, detail }: ReturnType<typeof errorCatalogue>[number]): string[] {
-  const { when, client, operator } = errorGuide[name]
+  const { when, client, operator } = guideOf(name)
   return [
     `### ${name}`,
     '',

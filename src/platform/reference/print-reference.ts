@@ -10,8 +10,19 @@ const read = (file: string): string => {
   }
 }
 
-const pages = referencePages()
-if (process.argv.includes('--check')) {
+/** Null: a page cannot be made, and the reason was printed. */
+function makePages(): ReturnType<typeof referencePages> | null {
+  try {
+    return referencePages()
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n`)
+    return null
+  }
+}
+
+const pages = makePages()
+if (!pages) process.exitCode = 1
+else if (process.argv.includes('--check')) {
   const stale = pages.filter(([file, text]) => read(file) !== text).map(([file]) => file)
   if (stale.length) {
     process.stderr.write(`out of date with the code: ${stale.join(', ')}; run: npm run schema\n`)

@@ -12,9 +12,12 @@ import { compileRoutes, OWN_EXACT, type Route, type RouteTable, rewritePath } fr
 interface Finding {
   path: (string | number)[]
   message: string
+  /** What would be right. */
+  hint?: string
 }
 
-export function checkConfig(config: Config): { problems: Finding[]; warnings: Finding[] } {
+/** @param isComplete false: keys of routes were left out, so the routes are not compared with each other */
+export function checkConfig(config: Config, { isComplete = true } = {}): { problems: Finding[]; warnings: Finding[] } {
   const problems: Finding[] = []
   const warnings: Finding[] = []
   checkAddresses(config, problems)
@@ -26,8 +29,12 @@ export function checkConfig(config: Config): { problems: Finding[]; warnings: Fi
   checkCors(config, warnings)
   checkMail(config, problems, warnings)
   if (!config.routes.length)
-    warnings.push({ path: ['routes'], message: 'is empty: the gateway serves only accounts, until a route leads to an upstream' })
-  if (!problems.length) checkRoutes(config, problems, warnings)
+    warnings.push({
+      path: ['routes'],
+      message: 'is empty: the gateway serves only accounts',
+      hint: 'add a route: { name: api, match: { path: /api }, upstream: [http://localhost:3000], access: authenticated }',
+    })
+  if (isComplete && !problems.length) checkRoutes(config, problems, warnings)
   return { problems, warnings }
 }
 
@@ -40,15 +47,15 @@ function checkAddresses({ server, tokens, cors, headers }: Config, problems: Fin
     if (!URL.canParse(url))
       problems.push({ path: [...path], message: `must be a URL such as https://api.example.com, not ${JSON.stringify(url)}` })
   if (cors.credentials && cors.origins.includes('*'))
-    problems.push({ path: ['cors', 'credentials'], message: 'cannot be true for origin *: name the origins' })
+    problems.push({ path: ['cors', 'credentials'], message: 'cannot be true for origin *', hint: 'name the origins in cors.origins' })
   const { unverifiedEmail: _, ...names } = headers.identity
   for (const [key, name] of Object.entries(names)) {
     const path = ['headers', 'identity', key]
     if (RESERVED_NAMES.has(foldName(name.toLowerCase())))
-      problems.push({ path, message: `${name} is a header of HTTP itself: take a name such as X-Auth-User` })
+      problems.push({ path, message: `${name} is a header of HTTP itself`, hint: 'use a name such as X-Auth-User' })
     const folded = foldName(name.toLowerCase())
     if (Object.values(names).filter((n) => foldName(n.toLowerCase()) === folded).length > 1)
-      problems.push({ path, message: `${name} is used twice` })
+      problems.push({ path, message: `${name} is used twice`, hint: 'give each header a name of its own' })
   }
 }
 
@@ -94,26 +101,37 @@ const RESERVED_NAMES = new Set([
 function checkTransport({ server, tokens, routes }: Config, problems: Finding[], warnings: Finding[]): void {
   const isPublicHttps = server.publicUrl.startsWith('https:')
   if (server.tls?.redirectPort !== undefined && !isPublicHttps)
-    problems.push({ path: ['server', 'tls', 'redirectPort'], message: 'needs a server.publicUrl of https, the target of its redirects' })
+    problems.push({
+      path: ['server', 'tls', 'redirectPort'],
+      message: 'needs a server.publicUrl of https, the target of its redirects',
+      hint: 'set server.publicUrl, such as https://api.example.com',
+    })
   if (server.httpsOnly && !isPublicHttps)
-    problems.push({ path: ['server', 'httpsOnly'], message: 'needs a server.publicUrl of https, the target of its redirects' })
+    problems.push({
+      path: ['server', 'httpsOnly'],
+      message: 'needs a server.publicUrl of https, the target of its redirects',
+      hint: 'set server.publicUrl, such as https://api.example.com',
+    })
   else if (server.httpsOnly && !server.tls && !server.trustedProxies.length)
     problems.push({
       path: ['server', 'httpsOnly'],
-      message: 'no request would use https: set server.tls, or name the balancer in server.trustedProxies',
+      message: 'no request would use https',
+      hint: 'set server.tls, or name the balancer in server.trustedProxies',
     })
   routes.forEach((route, i) => {
     if (route.headers.assertion && tokens.algorithm === 'HS256')
       problems.push({
         path: ['routes', i, 'headers', 'assertion'],
-        message: 'an upstream cannot verify it under HS256, whose key is ours alone: set tokens.algorithm to EdDSA, ES256 or RS256',
+        message: 'an upstream cannot verify it under HS256, whose key is ours alone',
+        hint: 'set tokens.algorithm to EdDSA, ES256 or RS256',
       })
     route.upstream.forEach((upstream, j) => {
       if (typeof upstream === 'string' || !upstream.tls) return
       const path = ['routes', i, 'upstream', j, 'tls']
-      if (!upstream.url.startsWith('https:')) warnings.push({ path, message: `has no effect for ${upstream.url}` })
+      if (!upstream.url.startsWith('https:'))
+        warnings.push({ path, message: `has no effect for ${upstream.url}`, hint: 'write the url with https://, or remove tls' })
       if ((upstream.tls.cert === undefined) !== (upstream.tls.key === undefined))
-        problems.push({ path, message: 'cert and key go together' })
+        problems.push({ path, message: 'cert and key go together', hint: 'set both or neither' })
     })
   })
 }
@@ -144,12 +162,17 @@ function checkMail({ mail, auth }: Config, problems: Finding[], warnings: Findin
   if (mail.url !== undefined && !isMailServer(mail.url))
     problems.push({
       path,
-      message: 'is not the address of a mail server: user and password must be percent-encoded, such as %40 for @',
+      message: 'is not the address of a mail server',
+      hint: 'percent-encode user and password, such as %40 for @',
     })
   if (mail.url === undefined && auth.emailVerification === 'required')
-    warnings.push({ path, message: 'is not set: links that prove an address are only written to files, in database.dataDir/outbox' })
+    warnings.push({
+      path,
+      message: 'is not set: links that prove an address are only written to files, in database.dataDir/outbox',
+      hint: 'set mail.url, such as smtp://mail.example.com:587',
+    })
   if (mail.startTls !== undefined && mail.url?.startsWith('smtps:'))
-    warnings.push({ path: ['mail', 'startTls'], message: 'has no effect for smtps://, which uses TLS from the start' })
+    warnings.push({ path: ['mail', 'startTls'], message: 'has no effect for smtps://, which uses TLS from the start', hint: 'remove it' })
 }
 
 function isMailServer(text: string): boolean {
@@ -178,9 +201,13 @@ function checkHeaderEdits({ headers, routes }: Config, problems: Finding[]): voi
         if (isHostOfRequest && readHost(set[name]) === null)
           problems.push({ path, message: `${JSON.stringify(set[name])} is not a host such as orders.internal or orders.internal:8080` })
         else if ((isFraming && !isHostOfRequest) || (side === 'request' && (vouched.has(folded) || SET_BY_US.has(folded))))
-          problems.push({ path, message: `${name} is set by the gateway alone` })
+          problems.push({ path, message: `${name} is set by the gateway alone`, hint: 'remove it here' })
         else if (side === 'request' && key === 'remove' && isReservedHeader(lower))
-          problems.push({ path, message: `${name} is never passed on from a client: there is nothing to remove` })
+          problems.push({
+            path,
+            message: `${name} is never passed on from a client`,
+            hint: 'there is nothing to remove: delete this entry',
+          })
       }
     }
   })
@@ -194,13 +221,15 @@ function checkStores({ server, database, redis }: Config, problems: Finding[]): 
   if (typeof server.workers === 'number' && server.workers > 1) {
     problems.push({
       path: ['server', 'workers'],
-      message: `${local} serve one process: set workers to 1 or auto, or give postgres:// and redis:// addresses`,
+      message: `${local} serve one process`,
+      hint: 'set workers to 1 or auto, or give postgres:// and redis:// addresses',
     })
   }
   if (server.replicas > 1) {
     problems.push({
       path: ['server', 'replicas'],
-      message: `${local} are private to one process: set replicas to 1, or give postgres:// and redis:// addresses`,
+      message: `${local} are private to one process`,
+      hint: 'set replicas to 1, or give postgres:// and redis:// addresses',
     })
   }
 }
@@ -220,7 +249,12 @@ function checkNetworks({ server, limits, routes }: Config, problems: Finding[], 
     })
   }
   server.trustedProxies.forEach((text, i) => {
-    if (/\/0+$/.test(text)) warnings.push({ path: ['server', 'trustedProxies', i], message: 'trusts the address that any client claims' })
+    if (/\/0+$/.test(text))
+      warnings.push({
+        path: ['server', 'trustedProxies', i],
+        message: 'trusts the address that any client claims',
+        hint: 'name only the networks of your proxies',
+      })
   })
   if (server.trustedProxies.length || problems.length) return
   const near = new BlockList()
@@ -238,6 +272,7 @@ function checkNetworks({ server, limits, routes }: Config, problems: Finding[], 
       warnings.push({
         path: ['limits', 'exempt', i],
         message: 'exempts a private network while trustedProxies is empty: behind a proxy there, every client would be exempt',
+        hint: 'name the proxy in server.trustedProxies',
       })
   })
 }
@@ -247,7 +282,7 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
   const known = (name: string, path: (string | number)[]) => {
     if (policies.includes(name)) return
     const near = nearest(name, policies)
-    problems.push({ path, message: `no such policy${near ? `; did you mean ${near}?` : `; known: ${policies.join(', ')}`}` })
+    problems.push({ path, message: 'no such policy', hint: near ? `did you mean ${near}?` : `known: ${policies.join(', ')}` })
   }
   for (const [i, name] of config.limits.default.entries()) known(name, ['limits', 'default', i])
 
@@ -256,11 +291,12 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
   for (const [role, { inherits }] of Object.entries(roles)) {
     inherits.forEach((parent, i) => {
       const path = ['auth', 'roles', role, 'inherits', i]
-      if (!defined.includes(parent)) problems.push({ path, message: `no such role; known: ${defined.join(', ')}` })
+      if (!defined.includes(parent)) problems.push({ path, message: 'no such role', hint: `known: ${defined.join(', ')}` })
       else if (createRoles(roles)([parent]).roles.includes(role))
         problems.push({
           path,
-          message: parent === role ? 'is the role itself' : `${parent} inherits ${role} already: one of the two must not`,
+          message: parent === role ? 'is the role itself' : `${parent} inherits ${role} already`,
+          hint: parent === role ? 'remove it' : 'remove one of the two',
         })
     })
   }
@@ -270,27 +306,49 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
     const at = ['routes', i]
     for (const [j, name] of (route.limits ?? []).entries()) known(name, [...at, 'limits', j])
     if (seen.has(route.name))
-      problems.push({ path: [...at, 'name'], message: `${route.name} is already the name of routes[${seen.get(route.name)}]` })
+      problems.push({
+        path: [...at, 'name'],
+        message: `${route.name} is already the name of routes[${seen.get(route.name)}]`,
+        hint: 'give each route a name of its own',
+      })
     seen.set(route.name, i)
     for (const [j, upstream] of route.upstream.entries()) {
       const url = typeof upstream === 'string' ? upstream : upstream.url
       if (!URL.canParse(url))
         problems.push({ path: [...at, 'upstream', j], message: `must be an origin such as http://orders:3000, not ${JSON.stringify(url)}` })
-      else if (new URL(url).port === '0') problems.push({ path: [...at, 'upstream', j], message: 'port 0 cannot be connected to' })
+      else if (new URL(url).port === '0')
+        problems.push({
+          path: [...at, 'upstream', j],
+          message: 'port 0 cannot be connected to',
+          hint: 'write the port that the upstream listens on',
+        })
     }
-    if (AMBIGUOUS.test(route.match.path)) problems.push({ path: [...at, 'match', 'path'], message: 'must not hold // or dot segments' })
+    if (AMBIGUOUS.test(route.match.path))
+      problems.push({
+        path: [...at, 'match', 'path'],
+        message: 'must not hold // or dot segments',
+        hint: 'write the path without them, such as /api/v1',
+      })
     // the upstream would read another path than the path that is authorised here
     if (route.rewrite && AMBIGUOUS.test(route.rewrite.prefix))
-      problems.push({ path: [...at, 'rewrite', 'prefix'], message: 'must not hold // or dot segments' })
+      problems.push({
+        path: [...at, 'rewrite', 'prefix'],
+        message: 'must not hold // or dot segments',
+        hint: 'write the path without them, such as /api/v1',
+      })
     for (const method of route.match.methods ?? []) {
       if (method === 'CONNECT' || method === 'TRACE')
-        problems.push({ path: [...at, 'match', 'methods'], message: `${method} is never proxied` })
+        problems.push({ path: [...at, 'match', 'methods'], message: `${method} is never proxied`, hint: 'remove it from the methods' })
     }
     if (typeof route.access === 'object') {
       const used = [route.access, ...(route.access.anyOf ?? []), ...(route.access.allOf ?? [])].flatMap((r) => r.roles ?? [])
       for (const role of used.filter((r) => !defined.includes(r))) {
         const near = nearest(role, defined)
-        warnings.push({ path: [...at, 'access'], message: `role ${role} is not in auth.roles${near ? `; did you mean ${near}?` : ''}` })
+        warnings.push({
+          path: [...at, 'access'],
+          message: `role ${role} is not in auth.roles`,
+          hint: near ? `did you mean ${near}?` : `add it to auth.roles; known: ${defined.join(', ')}`,
+        })
       }
     }
   })
@@ -308,13 +366,18 @@ function checkRoutes(config: Config, problems: Finding[], warnings: Finding[]): 
       warnings.push({
         path: [...at(route), 'path'],
         message: `${route.path} is a path of the gateway itself, which takes precedence: this route is never reached`,
+        hint: 'choose another path, or another auth.prefix',
       })
     }
     for (const other of table.routes.slice(0, i)) {
       const sameSpelling =
         other.path === route.path || (!other.caseSensitive && !route.caseSensitive && other.path.toLowerCase() === folded)
       if (sameSpelling && other.host === route.host && overlap(route.methods, other.methods)) {
-        problems.push({ path: at(route), message: `the same host, path and method as route ${other.name}` })
+        problems.push({
+          path: at(route),
+          message: `the same host, path and method as route ${other.name}`,
+          hint: 'change or remove one of the two',
+        })
       }
     }
     for (const strict of table.routes) {
@@ -323,6 +386,7 @@ function checkRoutes(config: Config, problems: Finding[], warnings: Finding[]): 
         problems.push({
           path: at(route),
           message: `${way} reaches what route ${strict.name} protects (${strict.access.label}) with ${route.access.label} access`,
+          hint: 'require the same access on both routes',
         })
     }
   }

@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { until } from '../../support/processes.ts'
 import { inParallel, markOf, randomOf, strangers } from './random.ts'
-import { type StormUpstream, told } from './upstream.ts'
+import { marked, type StormUpstream } from './upstream.ts'
 import { openClient } from './wire-client.ts'
 
 export interface AbortStormResult {
@@ -18,8 +18,8 @@ const MAX_BODY = 100_000
 const MAX_ANSWER = 100_000
 
 const request = (mark: string, sent: number, bytes: number, isChunked: boolean) => {
-  const body = told(mark, sent)
-  const target = `/told/${mark}?sent=${sent}&bytes=${bytes}${isChunked ? '&chunked' : ''}`
+  const body = marked(mark, sent)
+  const target = `/marked/${mark}?sent=${sent}&bytes=${bytes}${isChunked ? '&chunked' : ''}`
   return `POST ${target} HTTP/1.1\r\nHost: gateway.test\r\nX-Mark: ${mark}\r\nContent-Length: ${sent}\r\n\r\n${body}`
 }
 
@@ -74,7 +74,7 @@ export async function aborts({
 
   function check(mark: string, answer: { status: number; head: string; body: string; isWhole: boolean }, bytes: number): void {
     if (strangers(answer.head + answer.body, mark).length) result.broken.push(`one who stayed got another's bytes: ${mark}`)
-    if (answer.status !== 200 || !answer.isWhole || answer.body !== told(mark, bytes))
+    if (answer.status !== 200 || !answer.isWhole || answer.body !== marked(mark, bytes))
       result.broken.push(`one who stayed got ${answer.status}, whole: ${answer.isWhole}, ${answer.body.length} bytes: ${mark}`)
     else result.kept++
   }

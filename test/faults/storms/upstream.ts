@@ -22,7 +22,7 @@ export interface StormUpstream {
 }
 
 /**
- * `/echo/MARK` answers with the mark it saw; `/told/MARK?bytes=N` takes a body and answers with N bytes of the mark, `&chunked` without a
+ * `/echo/MARK` answers with the mark it saw; `/marked/MARK?bytes=N` takes a body and answers with N bytes of the mark, `&chunked` without a
  * length; `/never/MARK` is silent; `/down?bytes=N` and `/up` carry a stream and its hash.
  */
 export async function startStormUpstream(): Promise<StormUpstream> {
@@ -35,7 +35,7 @@ export async function startStormUpstream(): Promise<StormUpstream> {
   async function answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const { pathname, searchParams } = new URL(req.url!, 'http://upstream')
     const [, kind, mark = ''] = pathname.split('/')
-    if (kind === 'told' || kind === 'never') seen.add(mark)
+    if (kind === 'marked' || kind === 'never') seen.add(mark)
     if (kind === 'never') return void req.resume()
     if (kind === 'down') return pipeline(pieces(Number(searchParams.get('bytes'))), res)
     if (kind === 'up') {
@@ -45,10 +45,10 @@ export async function startStormUpstream(): Promise<StormUpstream> {
     }
     let body = ''
     for await (const chunk of req.setEncoding('latin1')) body += chunk
-    if (kind !== 'told') return void res.end(`${mark} ${req.headers['x-mark'] ?? ''}`)
+    if (kind !== 'marked') return void res.end(`${mark} ${req.headers['x-mark'] ?? ''}`)
     if (strangers(body, mark).length) broken.push(`the upstream got another's bytes: ${mark}`)
     if (body.length !== Number(searchParams.get('sent'))) broken.push(`the upstream took ${body.length} bytes for a whole body: ${mark}`)
-    const text = told(mark, Number(searchParams.get('bytes')))
+    const text = marked(mark, Number(searchParams.get('bytes')))
     if (!searchParams.has('chunked')) res.setHeader('content-length', text.length)
     await pipeline(inSlices(text), res)
   }
@@ -88,7 +88,7 @@ export async function startStormUpstream(): Promise<StormUpstream> {
 }
 
 /** The mark again and again: `bytes` of it. */
-export const told = (mark: string, bytes: number): string => `${mark}\n`.repeat(bytes / (mark.length + 1) + 1).slice(0, bytes)
+export const marked = (mark: string, bytes: number): string => `${mark}\n`.repeat(bytes / (mark.length + 1) + 1).slice(0, bytes)
 
 /** With a turn of the event loop between two slices: others come in between. */
 async function* inSlices(text: string) {

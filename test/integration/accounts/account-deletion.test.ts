@@ -102,7 +102,7 @@ describe.each(['embedded', 'postgres'] as const)('a deleted account on %s', (sto
 
     expect(await tracesOf(person)).toEqual([])
     expect(await mailsTo(gateway, person.email)).toEqual([])
-    // what happened stays, to the letter, and says that it is over
+    // the earlier rows stay unchanged, and a further row records the deletion
     const after = (await events(person.id)).map(({ batch: _, ...event }) => event)
     expect(after.slice(0, before.length)).toEqual(before)
     expect(after.slice(before.length).map((e) => e.event)).toEqual(['audit_erase', 'user_delete'])
@@ -113,7 +113,7 @@ describe.each(['embedded', 'postgres'] as const)('a deleted account on %s', (sto
     expect(await rows(gateway, 'SELECT 1 FROM audit_personal WHERE event_id = $1', [last.id])).toEqual([])
   })
 
-  it.each(Object.entries(ways))('%s is dead at once: access token, API key, refresh token, login', async (_, remove) => {
+  it.each(Object.entries(ways))('%s is invalid at once: access token, API key, refresh token, login', async (_, remove) => {
     const person = await newPerson()
     const { key } = await newKey(gateway, person)
     expect([await me(gateway, person.token), await withKey(gateway, '/auth/me', key)]).toEqual([200, 'forbidden'])
@@ -127,7 +127,7 @@ describe.each(['embedded', 'postgres'] as const)('a deleted account on %s', (sto
     expect(body.code).toBe('invalid_credentials')
   })
 
-  it('frees its names, and whoever takes them is somebody else', async () => {
+  it('frees its names, and the next user with these names is another user', async () => {
     const person = await newPerson()
     await ways['by an administrator']!(person)
     const { username, email } = person
@@ -193,7 +193,7 @@ describe('DELETE /me', () => {
     expect((await remove(stale, { current_password: stale.password })).status).toBe(204)
   })
 
-  it('does not overlook a password that is wrong, however young the session; it counts as a guess', async () => {
+  it('refuses a wrong password even in a fresh session, and counts it as a failed attempt', async () => {
     const user = await newUser(gateway)
     const before = await metric(gateway, 'portcullis_account_events_total', { event: 'user_delete', outcome: 'invalid_credentials' })
     expect((await remove(user, { current_password: 'not the password' })).body.code).toBe('invalid_credentials')

@@ -143,7 +143,7 @@ describe.each(['embedded', 'postgres+redis'] as const)('accounts on %s', (stores
     expect((await call(gateway, '/auth/me', { token: (await login(gateway, user)).token })).status).toBe(200)
   })
 
-  it('gives no role to whoever asks for one', async () => {
+  it('gives no role to a client that asks for one', async () => {
     const user = await newUser(gateway)
     const person = { username: 'wannabe', email: 'wannabe@example.com', password: 'correct horse battery' }
     const asked = [

@@ -51,7 +51,7 @@ const outcomes = async () => {
 const warnings = () => gateway.log().filter((l) => l.reason === 'breach_check_failed')
 
 describe('a service that answers', () => {
-  it('is told the first five digits of a SHA-1 and no more, and asked for padding', async () => {
+  it('receives the first five digits of a SHA-1 and no more, and a request for padding', async () => {
     answer = (res) => res.end(OTHERS.join('\r\n'))
     expect((await register()).status).toBe(201)
     expect(asked).toEqual([{ url: `/range/${HASH.slice(0, 5)}`, padding: 'true' }])
@@ -119,10 +119,10 @@ describe('a password is taken, with a warning and a count, when the service', ()
 
   it.each(Object.keys(FAILURES))('%s', async (how) => {
     answer = FAILURES[how]!
-    const [before, told] = [await outcomes(), warnings().length]
+    const [before, reported] = [await outcomes(), warnings().length]
     expect((await register()).status).toBe(201)
     expect(await outcomes()).toEqual({ ...before, failed: before.failed + 1 })
-    expect(warnings().slice(told)).toMatchObject([{ level: 'warn', cause: expect.any(String) }])
+    expect(warnings().slice(reported)).toMatchObject([{ level: 'warn', cause: expect.any(String) }])
     // a redirect is not followed
     expect(asked).toHaveLength(1)
   })
@@ -134,7 +134,7 @@ describe('a password is taken, with a warning and a count, when the service', ()
     await lonely.close()
   })
 
-  it('and no line tells anything of the password', () => {
+  it('and no log line holds any part of the password', () => {
     const text = JSON.stringify(gateway.log())
     expect(warnings().length).toBeGreaterThan(5)
     for (const secret of [PASSWORD, HASH.slice(0, 5), HASH.slice(5), HASH.toLowerCase().slice(0, 10), '/range/'])
@@ -142,7 +142,7 @@ describe('a password is taken, with a warning and a count, when the service', ()
   })
 })
 
-it('nobody is asked unless it is configured', async () => {
+it('no service is asked unless it is configured', async () => {
   const quiet = await startGateway({ config: { auth: { password: { breachCheck: { url: `${service.url}/range/` } } } } })
   expect((await register(PASSWORD, quiet)).status).toBe(201)
   expect(asked).toEqual([])

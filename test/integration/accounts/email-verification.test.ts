@@ -48,7 +48,7 @@ describe.each(['postgres', 'embedded'] as const)('an address that need not be pr
     expect(await metric(gateway, 'portcullis_account_events_total', { event: 'email_verify', outcome: 'success' })).toBeGreaterThan(0)
   })
 
-  it('that is new is in force at once, unproven; the old one is told, the new one gets a link', async () => {
+  it('that is new counts at once, unverified; the old address gets a notice, the new address a link', async () => {
     const user = await newUser(gateway)
     await verify(tokenOf(await linkTo(user.email)))
     const before = await login(gateway, user)
@@ -69,7 +69,7 @@ describe.each(['postgres', 'embedded'] as const)('an address that need not be pr
     expect(await whoIs((await login(gateway, user)).token)).toMatchObject({ email: `moved-${user.email}`, email_verified: false })
   })
 
-  it('gets another link for the asking, and the older one dies; a proven one gets none', async () => {
+  it('gets another link on request, and the older link is invalid; a verified address gets none', async () => {
     const user = await newUser(gateway)
     const [first] = await linksTo(user.email)
     expect(await ask({ token: user.token })).toMatchObject({ status: 202, body: { status: 'accepted' } })
@@ -97,7 +97,7 @@ describe.each(['postgres', 'embedded'] as const)('an address that need not be pr
     expect(codeOf(await verify(token))).toBe(token === '' ? '422 validation_failed' : '400 link_invalid')
   })
 
-  it('leaves nothing behind once cleanup has been there: no dead link, no old mail', async () => {
+  it('leaves nothing behind after cleanup: no expired link, no old mail', async () => {
     const user = await newUser(gateway)
     await until(async () => (await rows(gateway, 'SELECT 1 FROM outbox WHERE payload_sealed IS NOT NULL')).length === 0, 'the mails')
     await rows(gateway, `UPDATE links SET expires_at = now() WHERE user_id = $1`, [user.id])
@@ -161,7 +161,7 @@ describe.each(['postgres', 'embedded'] as const)('where addresses are proven fir
     expect(await rows(gateway, 'SELECT 1 FROM pending_registrations WHERE username = $1', [person.username])).toEqual([])
   })
 
-  it('an address that has an account gets no second one: its owner is told, and no link is good', async () => {
+  it('an address that has an account gets no second account: its owner gets a notice, and no link works', async () => {
     const member = await newMember()
     const person = { ...newPerson(), email: member.email.toUpperCase() }
     expect(await register(person)).toMatchObject({ status: 202, body: { status: 'pending' } })
@@ -206,7 +206,7 @@ describe.each(['postgres', 'embedded'] as const)('where addresses are proven fir
     expect(answers.map(codeOf).sort()).toEqual([202, ...Array.from({ length: 5 }, () => '409 username_taken')])
   })
 
-  it('the link is mailed again to who asks by address, the older one dies; nobody else is mailed, and the answers are the same', async () => {
+  it('the link is mailed again on request, the older link is invalid; other addresses get no mail, and the answers are the same', async () => {
     const [person, member] = [newPerson(), await newMember()]
     await register(person)
     const answers = []
@@ -226,7 +226,7 @@ describe.each(['postgres', 'embedded'] as const)('where addresses are proven fir
     expect(codeOf(await ask({ body: { email: 'no address' } }))).toBe('422 validation_failed')
   })
 
-  it('a new address is in force once its link is opened; until then the old one is, proven, and nobody is told', async () => {
+  it('a new address counts once its link is opened; until then the old address stays verified, and no notice is sent', async () => {
     const member = await newMember()
     const email = `moved-${member.email}`
     const answer = await moveTo(member, email)
@@ -240,7 +240,7 @@ describe.each(['postgres', 'embedded'] as const)('where addresses are proven fir
     expect((await call(gateway, '/auth/login', { body: { login: member.email, password: member.password } })).status).toBe(401)
   })
 
-  it('a new address that is somebody else’s is answered alike, and its owner is told', async () => {
+  it('a new address of another user gets the same answer, and its owner gets a notice', async () => {
     const [member, other] = [await newMember(), await newMember()]
     const [free, taken] = [await moveTo(member, newPerson().email), await moveTo(member, other.email)]
     expect([taken.status, taken.body]).toEqual([free.status, free.body])
@@ -257,7 +257,7 @@ describe.each(['postgres', 'embedded'] as const)('where addresses are proven fir
     expect(await whoIs(member.token)).toMatchObject({ email: member.email })
   })
 
-  it('a change of address is given up by the next one, whoever has that address: its link tells nobody', async () => {
+  it('the next change of address replaces the earlier one, also to a taken address; the earlier link shows nothing', async () => {
     const [member, other] = [await newMember(), await newMember()]
     for (const email of [other.email, `free-${member.email}`, member.email]) {
       const first = `first-${email}`
@@ -267,7 +267,7 @@ describe.each(['postgres', 'embedded'] as const)('where addresses are proven fir
     }
   })
 
-  it('a change of address dies with the sessions of who asked for it: a thief’s is undone by a new password', async () => {
+  it('a change of address ends with the sessions of its requester: a new password cancels that of a thief', async () => {
     const member = await newMember()
     await moveTo(member, `thief-${member.email}`)
     const changed = { current_password: member.password, new_password: 'another plain zebra' }
@@ -291,8 +291,8 @@ describe.each(['postgres', 'embedded'] as const)('where addresses are proven fir
   })
 })
 
-describe('mails that somebody asks for', () => {
-  it('are no more than the recipient’s limit, and the answers do not tell', async () => {
+describe('mails on request', () => {
+  it('are bounded by the recipient’s limit, and the answers do not show it', async () => {
     const limits = { credentials: { mail: { limit: 2, windowSeconds: 3600 } } }
     gateway = await startGateway({ config: { auth: { emailVerification: 'required' }, limits } })
     const email = 'often@example.com'

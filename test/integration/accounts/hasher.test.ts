@@ -26,7 +26,7 @@ const niceOf = (pid: number): Map<string, number> =>
     }),
   )
 
-it('of the lowest priority, which the one that serves has not', async () => {
+it('of the lowest priority, unlike the serving process', async () => {
   const [hasher] = gateway.children()
   const own = niceOf(hasher!)
   expect(own.get([...own.keys()].find((thread) => thread.startsWith(`${hasher} `))!)).toBe(19)
@@ -53,7 +53,7 @@ it('that is started again after it has died; what it was at is 503', async () =>
   expect(gateway.children()).not.toContain(hasher)
 })
 
-it('that goes when the gateway does', async () => {
+it('that ends with the gateway', async () => {
   const [hasher] = gateway.children()
   await gateway.stop()
   await until(() => !readdirSync('/proc').includes(String(hasher)), 'its end')

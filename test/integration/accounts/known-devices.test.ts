@@ -47,7 +47,7 @@ async function lockOut(user: TestUser): Promise<void> {
   expect((await logIn(user, newAddress())).status).toBe(429)
 }
 
-describe('while strangers guess at an account', () => {
+describe('while strangers try passwords of an account', () => {
   it('a device that was let in before still is, from anywhere, by its token', async () => {
     const user = await newUser()
     const deviceToken = (await logIn(user, newAddress())).body.device_token
@@ -74,7 +74,7 @@ describe('while strangers guess at an account', () => {
       expect((await logIn(user, newAddress(), { deviceToken: token })).status).toBe(429)
   })
 
-  it('a known device that guesses has a budget, too, which is its own', async () => {
+  it('a known device with wrong passwords has a limit of its own', async () => {
     const user = await newUser()
     const [first, second] = [(await logIn(user, newAddress(), { agent: 'a' })).body, (await logIn(user, newAddress(), { agent: 'b' })).body]
     const guesses = []
@@ -93,7 +93,7 @@ describe('while strangers guess at an account', () => {
   })
 })
 
-describe('whoever goes on guessing', () => {
+describe('a client that goes on with wrong passwords', () => {
   it('waits longer and longer: a minute, ten, an hour', async () => {
     // without Redis the counts are in Postgres, where a window can be ended
     const redisUrl = `redis://127.0.0.1:${await freePort()}`
@@ -153,11 +153,11 @@ describe('devices', () => {
     const user = await newUser()
     const address = newAddress()
     for (let i = 0; i < 3; i++) expect((await logIn(user, address)).status).toBe(200)
-    // and the one that it registered from
+    // and the device of the registration
     expect(await devicesOf(user)).toHaveLength(2)
   })
 
-  it('there are at most twenty of a user: the one that was not seen for longest makes room', async () => {
+  it('a user has at most twenty: the device that was unused for longest is removed', async () => {
     const user = await newUser()
     const tokens: string[] = []
     for (let i = 0; i < 21; i++) tokens.push((await logIn(user, newAddress())).body.device_token)
@@ -166,7 +166,7 @@ describe('devices', () => {
     expect([await known(tokens[0]!), await known(tokens[1]!), await known(tokens[20]!)]).toEqual([false, true, true])
   })
 
-  it('one that is not the one of the registration is told to the user, once, with time, place and name', async () => {
+  it('a device other than that of the registration is announced to the user once, with time, place and name', async () => {
     const user = await newUser()
     const news = async () => (await mailsTo(gateway, user.email)).filter(({ template }) => template === 'new_device')
     expect(await news()).toEqual([])

@@ -116,7 +116,7 @@ describe('a password change', () => {
       [event, id],
     )
 
-  it('is told to the owner, in the audit log and in the metrics', async () => {
+  it('is mailed to the owner, and is in the audit log and in the metrics', async () => {
     const user = await newUser(gateway)
     const before = await events('success')
     const { status, headers } = await change(user, 'tulips by the river')
@@ -127,7 +127,7 @@ describe('a password change', () => {
     ])
   })
 
-  it('with a wrong current password changes nothing, mails nobody, and is in the audit log and in the metrics', async () => {
+  it('with a wrong current password changes nothing, sends no mail, and is in the audit log and in the metrics', async () => {
     const user = await newUser(gateway)
     const before = await events('invalid_credentials')
     const answer = await change(user, 'tulips by the river', 'a wrong password')

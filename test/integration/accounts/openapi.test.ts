@@ -1,15 +1,20 @@
+import { readFileSync } from 'node:fs'
 import { beforeAll, expect, it } from 'vitest'
 import { errorCatalogue } from '../../../src/platform/lib/errors.ts'
 import { call } from '../../support/client.ts'
 import { useGateway } from '../../support/fixtures.ts'
 
-const gateway = useGateway({ config: { docs: { enabled: true } } })
+const packageJson = JSON.parse(readFileSync('package.json', 'utf8'))
+const PUBLIC_URL = 'https://api.example.com'
+const gateway = useGateway({ config: { server: { publicUrl: PUBLIC_URL }, docs: { enabled: true } } })
 
 interface Operation {
   tags: string[]
   operationId: string
   summary: string
-  security?: unknown
+  description: string
+  security: Record<string, string[]>[]
+  parameters?: { name: string; in: string; required: boolean }[]
   requestBody?: { content: Record<string, unknown> }
   responses: Record<string, { description: string; content?: Record<string, { schema: { $ref?: string } }> }>
 }
@@ -41,6 +46,63 @@ it('every operation has a summary, one tag that is described, and an id of its o
   expect(tags.filter((tag: string) => !operations.some(([, { tags: own }]) => own.includes(tag)))).toEqual([])
 })
 
+it('the document says who helps, under which licence it is, and where the gateway is', () => {
+  expect(document.info).toMatchObject({ contact: { url: PUBLIC_URL }, license: { name: packageJson.license, url: expect.any(String) } })
+  expect(document.servers).toEqual([{ url: PUBLIC_URL }])
+})
+
+it('every operation has a description of whole sentences, which says what the caller needs', () => {
+  for (const [place, { tags, summary, description, security }] of operations) {
+    expect(description, place).toMatch(/^[A-Z].*\.$/)
+    expect(description, place).not.toContain(summary)
+    for (const sentence of description.split('. ')) expect(sentence.split(' ').length, `${place}: ${sentence}`).toBeLessThanOrEqual(25)
+    const takesToken = security.some((scheme) => scheme.bearer)
+    if (tags[0] !== 'OAuth') expect(/\bNeeds\b.*access token/.test(description), place).toBe(takesToken)
+    if (place.includes('/auth/admin/')) expect(description, place).toContain('the role `admin`')
+  }
+  const descriptions = operations.map(([, { description }]) => description)
+  expect(descriptions.filter((text, i) => descriptions.indexOf(text) !== i)).toEqual([])
+})
+
+it('every operation says which credentials it takes; the operations for everybody are these', () => {
+  const schemes = Object.keys(document.components.securitySchemes)
+  for (const [place, { security }] of operations) {
+    expect(security, place).toBeInstanceOf(Array)
+    for (const scheme of security) for (const name of Object.keys(scheme)) expect(schemes, place).toContain(name)
+  }
+  expect(operations.filter(([, { security }]) => security.length === 0).map(([place]) => place)).toEqual([
+    'POST /auth/register',
+    'POST /auth/login',
+    'POST /auth/login/mfa',
+    'POST /auth/refresh',
+    'POST /auth/email/verify',
+    'POST /auth/password/forgot',
+    'POST /auth/password/reset',
+  ])
+})
+
+it('every success has a body with a content type and a schema, except 204', () => {
+  for (const [place, { responses }] of operations)
+    for (const [status, { content }] of Object.entries(responses)) {
+      if (Number(status) >= 400) continue
+      const type = place.endsWith('/audit/export') ? 'application/x-ndjson' : 'application/json'
+      if (status === '204') expect(content, `${place} ${status}`).toBeUndefined()
+      else expect(content, `${place} ${status}`).toEqual({ [type]: { schema: expect.any(Object) } })
+    }
+})
+
+it('every parameter of a path is described, and no other', () => {
+  for (const [place, { parameters = [] }] of operations) {
+    const described = parameters.filter((parameter) => parameter.in === 'path')
+    expect(described.map(({ name }) => name).sort(), place).toEqual([...place.matchAll(/\{([^}]+)\}/g)].map((m) => m[1]).sort())
+    expect(
+      described.every(({ required }) => required),
+      place,
+    ).toBe(true)
+    expect(place).toMatch(/[^/]$/)
+  }
+})
+
 it('every error is a problem document, or has the form of OAuth at the endpoints of OAuth', () => {
   for (const [place, { tags, responses }] of operations) {
     const [type, name] = tags[0] === 'OAuth' ? ['application/json', 'OAuthError'] : ['application/problem+json', 'Problem']
@@ -60,7 +122,7 @@ it('the statuses that a request can meet before the endpoint are listed', () => 
       statuses.some((status) => status.startsWith('2')),
       place,
     ).toBe(true)
-    if (security) expect(statuses, place).toEqual(expect.arrayContaining(['401', '429']))
+    if (security.length) expect(statuses, place).toEqual(expect.arrayContaining(['401', '429']))
     if (requestBody)
       expect(statuses, place).toEqual(expect.arrayContaining(tags[0] === 'OAuth' ? ['400'] : ['400', '408', '413', '415', '422']))
     if (place.includes('/auth/admin/')) expect(statuses, place).toContain('403')

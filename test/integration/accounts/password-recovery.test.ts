@@ -22,7 +22,7 @@ describe.each(['embedded', 'postgres+redis'] as const)('a forgotten password on 
   const canLogIn = async (user: TestUser, password: string) =>
     (await call(gateway, '/auth/login', { body: { login: user.username, password } })).status
 
-  it('is replaced by whoever opens the mailed link: every session ends, and the new one is the only one that is good', async () => {
+  it('is replaced through the mailed link: every session ends, and only the new password works', async () => {
     const user = await newUser(gateway)
     const elsewhere = await login(gateway, user)
     expect(await forgot(gateway, user.email.toUpperCase())).toMatchObject({ status: 202, body: { status: 'accepted' } })
@@ -39,7 +39,7 @@ describe.each(['embedded', 'postgres+redis'] as const)('a forgotten password on 
     expect([await canLogIn(user, user.password), await canLogIn(user, NEW_PASSWORD)]).toEqual([401, 200])
   })
 
-  it('is told to its owner, in the audit log and in the metrics', async () => {
+  it('is mailed to its owner, and is in the audit log and in the metrics', async () => {
     const user = await newUser(gateway)
     const token = await resetToken(gateway, user.email)
     const before = await metric(gateway, 'portcullis_account_events_total', { event: 'password_reset', outcome: 'success' })
@@ -101,7 +101,7 @@ describe.each(['embedded', 'postgres+redis'] as const)('a forgotten password on 
     expect((await reset(gateway, token, NEW_PASSWORD)).status).toBe(204)
   })
 
-  it('a link is dead once it is older than half an hour', async () => {
+  it('a link expires after half an hour', async () => {
     const user = await newUser(gateway)
     const token = await resetToken(gateway, user.email)
     const [{ minutes }] = await rows(
@@ -137,7 +137,7 @@ describe.each(['embedded', 'postgres+redis'] as const)('a forgotten password on 
     expect(await account(user)).toEqual(before)
   })
 
-  it('ends the API keys of whoever registered an address that was never proven, and of nobody else', async () => {
+  it('ends the API keys of a user whose address was never verified, and of no other user', async () => {
     const enter = async (proven: boolean) => {
       const user = await newUser(gateway)
       if (proven) await rows(gateway, 'UPDATE users SET email_verified_at = now() WHERE id = $1', [user.id])

@@ -64,7 +64,7 @@ describe('setting a factor up', () => {
     expect(await audited(user.id)).toContainEqual({ event: 'mfa_confirm', outcome: 'success' })
   })
 
-  it('ends every other session, and the next access token of this one tells of the factor', async () => {
+  it('ends every other session, and the next access token of this session names the factor', async () => {
     const [user, other] = [await newUser(gateway), { token: '' }]
     Object.assign(other, await login(gateway, user))
     const { token } = await enrol(gateway, user)
@@ -168,14 +168,14 @@ describe('a login with a factor', () => {
     expect(await metric(gateway, 'portcullis_mfa_total', { outcome: 'invalid_code' })).toBeGreaterThanOrEqual(5)
   })
 
-  it('right codes are no guesses', async () => {
+  it('right codes do not count as failed attempts', async () => {
     const user = await newFactorUser(gateway)
     for (const code of user.backupCodes) expect((await finish(await mfaToken(gateway, user), code)).status).toBe(200)
   })
 })
 
 describe('backup codes', () => {
-  it('each opens one session, in any spelling, and its owner is told how many are left', async () => {
+  it('each opens one session, in either case and with a space or a hyphen, and the owner is notified how many are left', async () => {
     const user = await newFactorUser(gateway)
     const [code] = user.backupCodes as [string]
     expect((await finish(await mfaToken(gateway, user), code.toUpperCase().replace('-', ' '))).status).toBe(200)
@@ -192,7 +192,7 @@ describe('backup codes', () => {
     expect(answers.filter((a) => a.status === 200)).toHaveLength(1)
   })
 
-  it('are made anew for who shows the password or a code; the old ones are dead', async () => {
+  it('are replaced after the password or a code; the old codes are invalid', async () => {
     const user = await newFactorUser(gateway)
     const renew = (body: object) => call(gateway, '/auth/mfa/backup-codes', { body, token: user.token })
     expect((await renew({ password: 'not the password' })).body.code).toBe('invalid_credentials')
@@ -201,7 +201,7 @@ describe('backup codes', () => {
     expect((await finish(await mfaToken(gateway, user), user.backupCodes[0]!)).body.code).toBe('invalid_code')
     const byCode = await renew({ code: byPassword.body.backup_codes[0] })
     expect(byCode.status).toBe(200)
-    // wherever a backup code is used, its owner is told
+    // the owner is notified of every use of a backup code
     expect((await mailsTo(gateway, user.email)).map((mail) => mail.template)).toContain('backup_code_used')
     expect((await finish(await mfaToken(gateway, user), byCode.body.backup_codes[3])).status).toBe(200)
   })

@@ -28,7 +28,7 @@ describe.each(['embedded', 'postgres'] as const)('administration on %s', (stores
   const logIn = (user: { username: string; password: string }) =>
     call(gateway, '/auth/login', { body: { login: user.username, password: user.password } })
   /** The newest row that tells of this event and user. */
-  const told = async (event: string, userId: string | null) =>
+  const reported = async (event: string, userId: string | null) =>
     (
       await rows(gateway, 'SELECT * FROM audit_log WHERE event = $1 AND user_id IS NOT DISTINCT FROM $2 ORDER BY at DESC', [event, userId])
     )[0]
@@ -39,7 +39,7 @@ describe.each(['embedded', 'postgres'] as const)('administration on %s', (stores
       return { username, email: `${username}@example.com` }
     }
 
-    it('gets a password that is told once, logs in with it, and must change it', async () => {
+    it('gets a password that is shown once, logs in with it, and must change it', async () => {
       const { status, body } = await ask('POST', 'users', { ...person(), roles: ['admin', 'user', 'admin'] })
       expect(status).toBe(201)
       expect(body.user).toMatchObject({ roles: ['admin', 'user'], password_must_change: true, disabled: false, disabled_at: null })
@@ -48,10 +48,14 @@ describe.each(['embedded', 'postgres'] as const)('administration on %s', (stores
       expect(entered.body.user.password_must_change).toBe(true)
       const refused = await call(gateway, '/auth/admin/users', { token: entered.body.access_token })
       expect(refused.body.code).toBe('password_change_required')
-      expect(await told('user_create', body.user.id)).toMatchObject({ actor: `user:${admin.id}`, detail: 'admin user', outcome: 'success' })
+      expect(await reported('user_create', body.user.id)).toMatchObject({
+        actor: `user:${admin.id}`,
+        detail: 'admin user',
+        outcome: 'success',
+      })
     })
 
-    it('with a given password is not told it back, and must change it, too', async () => {
+    it('with a given password: the answer does not repeat it, and the user must change it, too', async () => {
       const [made, password] = [person(), 'correct horse battery']
       const { status, body } = await ask('POST', 'users', { ...made, password })
       expect([status, body.password, body.user.roles, body.user.password_must_change]).toEqual([201, undefined, ['user'], true])
@@ -68,7 +72,7 @@ describe.each(['embedded', 'postgres'] as const)('administration on %s', (stores
       expect([body.status, body.errors?.[0].field]).toEqual([status, name])
     })
 
-    it('is told which roles there are when one is unknown', async () => {
+    it('with an unknown role is refused, and the answer lists the known roles', async () => {
       const { body } = await ask('POST', 'users', { ...person(), roles: ['amdin'] })
       expect(body.errors).toEqual([{ field: 'role', code: 'unknown_role', detail: 'must be one of these: admin, user' }])
     })
@@ -79,7 +83,7 @@ describe.each(['embedded', 'postgres'] as const)('administration on %s', (stores
       expect((await ask('POST', 'users', { ...person(), username: taken.username })).body.code).toBe('username_taken')
       expect((await ask('POST', 'users', { ...person(), email: taken.email.toUpperCase() })).body.code).toBe('email_taken')
       expect(await metric(gateway, 'portcullis_account_events_total', { event: 'user_create', outcome: 'username_taken' })).toBe(before + 1)
-      expect(await told('user_create', null)).toMatchObject({ outcome: 'email_taken', actor: `user:${admin.id}` })
+      expect(await reported('user_create', null)).toMatchObject({ outcome: 'email_taken', actor: `user:${admin.id}` })
     })
   })
 
@@ -94,8 +98,8 @@ describe.each(['embedded', 'postgres'] as const)('administration on %s', (stores
     expect((await ask('POST', `users/${user.id}/disable`)).body.disabled_at).toBe(body.disabled_at)
     expect((await ask('POST', `users/${user.id}/enable`)).body).toMatchObject({ disabled: false, disabled_at: null })
     expect((await logIn(user)).status).toBe(200)
-    expect(await told('user_disable', user.id)).toMatchObject({ actor: `user:${admin.id}`, outcome: 'success' })
-    expect(await told('user_enable', user.id)).toMatchObject({ actor: `user:${admin.id}`, outcome: 'success' })
+    expect(await reported('user_disable', user.id)).toMatchObject({ actor: `user:${admin.id}`, outcome: 'success' })
+    expect(await reported('user_enable', user.id)).toMatchObject({ actor: `user:${admin.id}`, outcome: 'success' })
   })
 
   it('a forced password change ends every session, and the next one can do nothing else', async () => {
@@ -109,7 +113,7 @@ describe.each(['embedded', 'postgres'] as const)('administration on %s', (stores
     const change = { current_password: user.password, new_password: 'another horse battery' }
     const changed = await call(gateway, '/auth/password/change', { token, body: change })
     expect(changed.body.user.password_must_change).toBe(false)
-    expect(await told('password_change_force', user.id)).toMatchObject({ actor: `user:${admin.id}` })
+    expect(await reported('password_change_force', user.id)).toMatchObject({ actor: `user:${admin.id}` })
   })
 
   it('sessions are shown and ended, one or all', async () => {
@@ -123,7 +127,7 @@ describe.each(['embedded', 'postgres'] as const)('administration on %s', (stores
     expect((await ask('DELETE', `users/${user.id}/sessions/${oldest.id}`)).status).toBe(204)
     expect([await me(gateway, user.token), await me(gateway, second.token)]).toEqual(['token_revoked', 200])
     expect((await list()).map((s: { id: string }) => s.id)).toEqual([newest.id])
-    expect(await told('session_end', user.id)).toMatchObject({ session_id: oldest.id, actor: `user:${admin.id}` })
+    expect(await reported('session_end', user.id)).toMatchObject({ session_id: oldest.id, actor: `user:${admin.id}` })
 
     expect((await ask('POST', `users/${user.id}/end-sessions`)).status).toBe(200)
     expect(await me(gateway, second.token)).toBe('token_revoked')
@@ -168,8 +172,8 @@ describe.each(['embedded', 'postgres'] as const)('administration on %s', (stores
     expect((await ask('DELETE', `users/${user.id}/roles/admin`)).body.roles).toEqual(['user'])
     expect(await me(gateway, granted.token)).toBe('token_revoked')
     expect((await ask('DELETE', `users/${user.id}/roles/admin`)).body.roles).toEqual(['user'])
-    expect(await told('role_grant', user.id)).toMatchObject({ detail: 'admin', actor: `user:${admin.id}` })
-    expect(await told('role_revoke', user.id)).toMatchObject({ detail: 'admin', actor: `user:${admin.id}` })
+    expect(await reported('role_grant', user.id)).toMatchObject({ detail: 'admin', actor: `user:${admin.id}` })
+    expect(await reported('role_revoke', user.id)).toMatchObject({ detail: 'admin', actor: `user:${admin.id}` })
   })
 
   it('a role that the configuration does not name is not granted, and can be taken from who has it', async () => {
@@ -181,7 +185,7 @@ describe.each(['embedded', 'postgres'] as const)('administration on %s', (stores
     expect((await ask('DELETE', `users/${user.id}/roles/from-before`)).body.roles).toEqual(['admin', 'user'])
   })
 
-  it('a factor that is reset is gone with its backup codes; sessions end, and its owner is told, not where from', async () => {
+  it('a reset removes the factor and its backup codes, ends the sessions, and mails the owner without the address of the admin', async () => {
     const user = await newUser(gateway)
     await rows(gateway, 'UPDATE users SET mfa_enabled = true WHERE id = $1', [user.id])
     await rows(
@@ -194,11 +198,11 @@ describe.each(['embedded', 'postgres'] as const)('administration on %s', (stores
     for (const table of ['totp_factors', 'backup_codes'])
       expect(await rows(gateway, `SELECT 1 FROM ${table} WHERE user_id = $1`, [user.id])).toEqual([])
     expect(await me(gateway, user.token)).toBe('token_revoked')
-    const told = async () => (await mailsTo(gateway, user.email)).filter(({ template }) => template === 'factor_disabled')
-    expect(await told()).toMatchObject([{ data: { ip: null, device: null } }])
+    const reported = async () => (await mailsTo(gateway, user.email)).filter(({ template }) => template === 'factor_disabled')
+    expect(await reported()).toMatchObject([{ data: { ip: null, device: null } }])
     // there is none any more: nothing to tell
     await ask('POST', `users/${user.id}/reset-factor`)
-    expect(await told()).toHaveLength(1)
+    expect(await reported()).toHaveLength(1)
   })
 
   it('an account is unlocked by a number that its limits are counted under', async () => {
@@ -208,7 +212,7 @@ describe.each(['embedded', 'postgres'] as const)('administration on %s', (stores
     expect((await ask('POST', `users/${user.id}/unlock`)).status).toBe(200)
     expect(await unlocks()).toBe(before + 1)
     expect(await me(gateway, user.token)).toBe(200)
-    expect(await told('user_unlock', user.id)).toMatchObject({ actor: `user:${admin.id}` })
+    expect(await reported('user_unlock', user.id)).toMatchObject({ actor: `user:${admin.id}` })
   })
 
   it('signing keys are shown without their private part, and rotated with a row in the log', async () => {
@@ -217,7 +221,7 @@ describe.each(['embedded', 'postgres'] as const)('administration on %s', (stores
     expect(Object.keys(old).sort()).toEqual(['algorithm', 'created_at', 'kid', 'retired_at', 'signs_from', 'state'])
     const next = (await ask('POST', 'keys/rotate', {})).body
     expect(next.state).toBe('next')
-    expect(await told('key_rotate', null)).toMatchObject({ detail: next.kid, actor: `user:${admin.id}`, outcome: 'success' })
+    expect(await reported('key_rotate', null)).toMatchObject({ detail: next.kid, actor: `user:${admin.id}`, outcome: 'success' })
     const { body } = await ask('POST', 'keys/rotate', { now: true })
     expect(body.state).toBe('current')
     expect((await list()).find((k: { kid: string }) => k.kid === old.kid).state).toBe('retired')

@@ -102,7 +102,7 @@ describe('an admin e-mail address in the environment', () => {
   const register = (gateway: Gateway, username: string, email: string) =>
     call(gateway, '/auth/register', { body: { username, email, password: 'correct horse battery' } })
 
-  it('never promotes whoever has it already', async () => {
+  it('never promotes a user who has the address already', async () => {
     let gateway = await startGateway()
     await register(gateway, 'mallory', 'root@EXAMPLE.com')
     gateway = await restart(gateway)
@@ -113,7 +113,7 @@ describe('an admin e-mail address in the environment', () => {
     await gateway.close()
   })
 
-  it('gets a username of its own when somebody has that of the address', async () => {
+  it('gets another username when the name before the @ is taken', async () => {
     let gateway = await startGateway()
     await register(gateway, 'root', 'mallory@example.com')
     gateway = await restart(gateway)
@@ -123,7 +123,7 @@ describe('an admin e-mail address in the environment', () => {
     await gateway.close()
   })
 
-  it('makes one admin when several gateways start at the same moment, whoever they name', async () => {
+  it('makes one admin when several gateways start at the same moment, even with different addresses', async () => {
     const first = await startGateway()
     const named = (name: string) =>
       startGateway({
@@ -136,7 +136,7 @@ describe('an admin e-mail address in the environment', () => {
     await Promise.all([first, ...gateways].map((g) => g.close()))
   })
 
-  it('without it nobody has an account', async () => {
+  it('without it there is no account', async () => {
     const gateway = await startGateway()
     expect(await rows(gateway, 'SELECT username FROM users')).toEqual([])
     await gateway.close()

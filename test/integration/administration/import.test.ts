@@ -13,15 +13,15 @@ describe.each(['embedded', 'postgres'] as const)('an import on %s', (stores) => 
 
   async function run(lines: (object | string)[] | AsyncIterable<Uint8Array>, { isDryRun = false, batch = 500 } = {}) {
     const text = Array.isArray(lines) ? lines.map((line) => (typeof line === 'string' ? line : JSON.stringify(line))).join('\n') : ''
-    const told: string[] = []
+    const reported: string[] = []
     const options = {
       isDryRun,
       batch,
       by: { actor: 'test', context: COMMAND_LINE },
-      report: (line: number, why: string) => void told.push(`${line}: ${why}`),
+      report: (line: number, why: string) => void reported.push(`${line}: ${why}`),
     }
     const input = Array.isArray(lines) ? chunks(Buffer.from(text)) : lines
-    return { ...(await gateway.app.identity.importUsers(input, options)), told }
+    return { ...(await gateway.app.identity.importUsers(input, options)), reported }
   }
   /** Cut anywhere, as a pipe may. */
   async function* chunks(bytes: Buffer, size = 7) {
@@ -45,7 +45,12 @@ describe.each(['embedded', 'postgres'] as const)('an import on %s', (stores) => 
       disabled: true,
     })
     const ben = person({ password_must_change: true })
-    expect(await run([{ ...ann, username: ann.username.toUpperCase() }, '', ben])).toEqual({ created: 2, skipped: 0, failed: 0, told: [] })
+    expect(await run([{ ...ann, username: ann.username.toUpperCase() }, '', ben])).toEqual({
+      created: 2,
+      skipped: 0,
+      failed: 0,
+      reported: [],
+    })
     expect(await account(ann.username)).toMatchObject({
       id,
       email: ann.email,
@@ -98,7 +103,7 @@ describe.each(['embedded', 'postgres'] as const)('an import on %s', (stores) => 
     expect((await logIn(ann.username, 'tulips by the river')).status).toBe(200)
   })
 
-  it('whoever is there already is left alone, so that it can be done again', async () => {
+  it('users who exist already stay as they are, so that an import can be repeated', async () => {
     const [there, ann, ben] = [await newUser(gateway), person(), person()]
     const lines = [ann, person({ email: there.email.toUpperCase(), roles: ['admin'] }), person({ username: there.username }), ben]
     const before = await account(there.username)
@@ -106,16 +111,19 @@ describe.each(['embedded', 'postgres'] as const)('an import on %s', (stores) => 
       created: 2,
       skipped: 2,
       failed: 0,
-      told: ['2: skipped: the e-mail address is there already', '3: skipped: the username is there already, with another e-mail address'],
+      reported: [
+        '2: skipped: the e-mail address is there already',
+        '3: skipped: the username is there already, with another e-mail address',
+      ],
     })
     const again = await run(lines)
     expect(again).toMatchObject({ created: 0, skipped: 4, failed: 0 })
-    expect(again.told[0]).toBe('1: skipped: the e-mail address is there already')
+    expect(again.reported[0]).toBe('1: skipped: the e-mail address is there already')
     expect(await account(there.username)).toEqual(before)
-    expect(await run([person({ id: there.id })])).toMatchObject({ skipped: 1, told: ['1: skipped: the id is there already'] })
+    expect(await run([person({ id: there.id })])).toMatchObject({ skipped: 1, reported: ['1: skipped: the id is there already'] })
   })
 
-  it('a dry run tells the same and writes nothing', async () => {
+  it('a dry run reports the same and writes nothing', async () => {
     const there = await newUser(gateway)
     const lines = [person(), person({ email: there.email }), person({ roles: ['Not A Role'] }), person()]
     const before = await count()
@@ -179,33 +187,33 @@ describe.each(['embedded', 'postgres'] as const)('an import on %s', (stores) => 
       JSON.stringify({ username: 'carl', email: 'c@mail.test', id: 'x'.repeat(100_000) }),
       ['is longer than 65536 characters'],
     ],
-  ])('a line with %s is told with its number and field, never with its value; the others are done', async (_, bad, told) => {
+  ])('a line with %s is reported with its number and field, never with its value; the other lines are imported', async (_, bad, reported) => {
     const [ann, ben] = [person(), person()]
     const before = await count()
-    const { told: lines, ...summary } = await run([ann, bad, ben])
+    const { reported: lines, ...summary } = await run([ann, bad, ben])
     expect(summary).toEqual({ created: 2, skipped: 0, failed: 1 })
     expect(lines.map((line) => line.slice(0, 3))).toEqual(lines.map(() => '2: '))
-    expect(lines.map((line) => line.slice(3))).toEqual(told)
+    expect(lines.map((line) => line.slice(3))).toEqual(reported)
     expect(lines.join()).not.toMatch(/hunter2|CCCC|Big Boss/)
     expect(await count()).toBe(before + 2)
   })
 
-  it('two lines of one file with one name are one mistake, told with both', async () => {
+  it('of two lines with the same name the second is reported, with the number of the first', async () => {
     const ann = person()
-    const { told, ...summary } = await run([ann, person({ username: ann.username }), person({ email: ann.email.toUpperCase() })], {
+    const { reported, ...summary } = await run([ann, person({ username: ann.username }), person({ email: ann.email.toUpperCase() })], {
       batch: 1,
     })
     expect(summary).toEqual({ created: 1, skipped: 0, failed: 2 })
-    expect(told).toEqual(['2: username: is that of line 1, too', '3: email: is that of line 1, too'])
+    expect(reported).toEqual(['2: username: is that of line 1, too', '3: email: is that of line 1, too'])
   })
 
-  it('Windows lines, a byte order mark and letters that are cut by a pipe are read; Latin-1 is told', async () => {
+  it('Windows line ends, a byte order mark and characters split between chunks are read; Latin-1 is reported', async () => {
     const ann = person({ email: `zoë.${randomBytes(4).toString('hex')}@mail.test` })
     const text = `\ufeff${JSON.stringify(ann)}\r\n${JSON.stringify(person())}\r\n`
     expect(await run(chunks(Buffer.from(text), 1))).toMatchObject({ created: 2, failed: 0 })
     expect((await account(ann.username)).email).toBe(ann.email)
     const latin = Buffer.from(JSON.stringify(person({ email: 'zoë@mail.test' })), 'latin1')
-    expect(await run(chunks(latin))).toMatchObject({ created: 0, failed: 1, told: ['1: is not valid UTF-8'] })
+    expect(await run(chunks(latin))).toMatchObject({ created: 0, failed: 1, reported: ['1: is not valid UTF-8'] })
   })
 
   it('a batch that fails leaves those before it, and nothing of itself', async () => {

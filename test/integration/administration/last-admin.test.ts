@@ -94,7 +94,7 @@ describe('admins who remove each other at the same moment', () => {
       const left = await rows(gateway, `SELECT id FROM users WHERE disabled_at IS NULL AND 'admin' = ANY(roles)`)
       expect(left.length).toBeGreaterThan(0)
       expect(answers.filter((a) => a.status < 300)).toHaveLength(3 - left.length)
-      // who lost is told so: removed meanwhile, or the last
+      // the refused request gets its reason: removed meanwhile, or the last admin
       for (const { status, body } of answers) if (status >= 300) expect(['last_admin', 'token_revoked']).toContain(body.code)
     }
   })
@@ -110,9 +110,9 @@ describe('admins who remove each other at the same moment', () => {
       for (const other of acts) {
         await rows(gateway, `UPDATE users SET roles = '{user}'`)
         const [a, b] = await Promise.all([newUserWithRoles(gateway, ['admin']), newUserWithRoles(gateway, ['admin'])])
-        const told = await Promise.allSettled([one(a.id), other(b.id)])
-        expect(told.filter((t) => t.status === 'fulfilled')).toHaveLength(1)
-        expect(told.find((t) => t.status === 'rejected')!.reason.code).toBe('last_admin')
+        const reported = await Promise.allSettled([one(a.id), other(b.id)])
+        expect(reported.filter((t) => t.status === 'fulfilled')).toHaveLength(1)
+        expect(reported.find((t) => t.status === 'rejected')!.reason.code).toBe('last_admin')
       }
   })
 })

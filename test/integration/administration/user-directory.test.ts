@@ -111,7 +111,7 @@ describe.each(['embedded', 'postgres'] as const)('the users that administrators 
     expect(await found({ role: '{user}' })).toEqual([])
   })
 
-  it('show nothing that could let somebody in', async () => {
+  it('show no credential', async () => {
     const { body } = await call(gateway, `/auth/admin/users/${admin.id}`, { token: admin.token })
     expect(Object.keys(body).sort()).toEqual([
       'created_at',

@@ -17,7 +17,7 @@ describe.each(['embedded', 'postgres'] as const)('the audit log on %s', (stores)
     )
   const page = (filter: object) => findAuditPage(gateway.app.platform.db, { limit: 50, ...filter })
 
-  it('tells of a login who, when, from where, with what, and the request id', async () => {
+  it('records of a login the user, the time, the address, the device and the request id', async () => {
     const user = await newUser(gateway)
     const { headers } = await call(gateway, '/auth/login', {
       body: { login: user.username, password: user.password },
@@ -42,7 +42,7 @@ describe.each(['embedded', 'postgres'] as const)('the audit log on %s', (stores)
     ])
   })
 
-  it('is rolled back with what it tells', async () => {
+  it('is rolled back together with the change that it records', async () => {
     const undone = inTransaction(gateway.app.platform.db, async (trx) => {
       await gateway.app.platform.audit.record(trx, { event: 'undone', outcome: 'success', context: CONTEXT })
       throw new Error('no')
@@ -113,7 +113,7 @@ describe.each(['embedded', 'postgres'] as const)('the audit log on %s', (stores)
     }
   })
 
-  it('forgets addresses and devices of a user who is erased, and of nobody else', async () => {
+  it('removes the addresses and devices of an erased user, and of no other user', async () => {
     const { audit, db } = gateway.app.platform
     const [user, other] = [await newUser(gateway), await newUser(gateway)]
     await login(gateway, user)

@@ -57,8 +57,8 @@ describe.each(['embedded', 'postgres'] as const)('sealing on %s', (stores) => {
     expect(await verify(gateway, { head: before })).toMatchObject({ faults: [], head: after })
   })
 
-  it('tells each head to the log, and when and what is left to Prometheus', async () => {
-    await record('told')
+  it('logs each head; the metrics show the time and the unsealed rows', async () => {
+    await record('noted')
     const head = await sealAll(gateway)
     expect(
       gateway
@@ -260,7 +260,7 @@ describe('a changed secret key', () => {
     await twice.close()
   })
 
-  it('that is not at hand is told, and a gateway without it seals nothing', async () => {
+  it('that is missing is reported, and a gateway without it seals nothing', async () => {
     const gateway = await startGateway()
     await newUser(gateway)
     const head = await sealAll(gateway)
@@ -323,7 +323,7 @@ describe('rows from before there were MACs', () => {
     }, 'the refusal')
     expect(await unsealed(gateway)).toEqual(['slipped in'])
     expect((await verify(gateway)).faults).toEqual([expect.stringMatching(/^inserted row: .* not sealed yet: no gateway wrote it/)])
-    // removed by whoever found it, it leaves nothing behind
+    // an intruder who removes it leaves no trace in the rows
     await rows(gateway, `DELETE FROM audit_log WHERE event = 'slipped in'`)
     expect((await verify(gateway)).faults).toEqual([])
     await gateway.close()

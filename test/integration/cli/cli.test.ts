@@ -14,6 +14,8 @@ import { createDatabase, query } from '../../support/postgres.ts'
 import { freePort, type Running, start, until } from '../../support/processes.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
+const READABLE_FILE = 'name a YAML file that this user can read: --config FILE; config/portcullis.yaml is an example'
+
 // a process is slow to start on a busy machine, which is no reason to fail
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
 
@@ -53,7 +55,7 @@ async function runProcess(args: string[], env: NodeJS.ProcessEnv = {}, input = '
 describe('the command line', () => {
   const commands = ['serve', 'demo', 'check', 'routes', 'migrate', 'keys', 'users', 'clients', 'audit', 'cleanup', 'healthcheck']
 
-  it('tells every command in --help', async () => {
+  it('names every command in --help', async () => {
     const { code, stdout } = await runProcess(['--help'])
     expect(code).toBe(0)
     for (const command of commands) expect(stdout).toContain(`portcullis ${command}`)
@@ -68,7 +70,7 @@ describe('the command line', () => {
     expect(rest.join('\n')).toMatch(new RegExp(`^ {2}(\\S+=\\S+.* )?portcullis ${command}\\b`, 'm'))
   })
 
-  it('tells its version', async () => {
+  it('prints its version', async () => {
     const { version } = JSON.parse(readFileSync('package.json', 'utf8'))
     expect(await runProcess(['--version'])).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
   })
@@ -89,10 +91,10 @@ describe('the command line', () => {
     ['a client without a name', ['clients', 'create'], /--name/],
     ['keys that are not there', ['clients', 'create', '--name', 'x', '--jwks', '/nowhere.json'], /--jwks/],
     ['no such action on clients', ['clients', 'steal'], /clients takes/],
-  ])('exits 2 and says why for %s', async (_, args, told) => {
+  ])('exits 2 and says why for %s', async (_, args, reported) => {
     const { code, stdout, stderr } = await run(args)
     expect([code, stdout]).toEqual([2, ''])
-    expect(stderr).toMatch(told)
+    expect(stderr).toMatch(reported)
     expect(stderr).not.toMatch(/^\s+at /m)
   })
 
@@ -124,12 +126,10 @@ describe('check', () => {
     const file = fileWith(bad)
     const { code, stdout, stderr } = await runProcess(['check', file])
     expect([code, stdout]).toEqual([2, ''])
-    expect(
-      stderr
-        .trim()
-        .split('\n')
-        .map((l) => l.split(': ').slice(0, 2)),
-    ).toEqual([
+    const isHint = (line: string) => line.startsWith('  ')
+    const lines = stderr.trim().split('\n')
+    expect(lines.filter(isHint)).toEqual(['  did you mean port?', '  write public, authenticated, or { roles: […] } / { scopes: […] }'])
+    expect(lines.filter((line) => !isHint(line)).map((l) => l.split(': ').slice(0, 2))).toEqual([
       [`${file}:1:11`, 'server.prot'],
       [`${file}:2:8`, 'log.level'],
       [`${file}:4:5`, 'routes[0]'],
@@ -145,7 +145,7 @@ describe('check', () => {
     expect(problems[0]).toBe(`${file}:1:11: server.prot: unknown key; did you mean port?`)
   })
 
-  it('tells warnings and exits 0 all the same', async () => {
+  it('prints warnings and still exits 0', async () => {
     const file = fileWith(`limits: { exempt: [10.0.0.0/8] }\n${ROUTES}`)
     const { code, stderr } = await run(['check', '--config', file])
     expect(code).toBe(0)
@@ -155,11 +155,12 @@ describe('check', () => {
 
   it('--strict makes warnings problems, exit 2', async () => {
     const file = fileWith(ROUTES.replace('[admin]', '[admn]'))
-    const problem = `${file}:2:103: routes[0].access: role admn is not in auth.roles; did you mean admin?`
-    expect(await run(['check', file])).toEqual({ code: 0, stdout: 'the configuration is valid\n', stderr: `warning: ${problem}\n` })
-    expect(await run(['check', '--strict', file])).toEqual({ code: 2, stdout: '', stderr: `${problem}\n` })
+    const [what, hint] = [`${file}:2:103: routes[0].access: role admn is not in auth.roles`, 'did you mean admin?']
+    const lines = `${what}\n  ${hint}\n`
+    expect(await run(['check', file])).toEqual({ code: 0, stdout: 'the configuration is valid\n', stderr: `warning: ${lines}` })
+    expect(await run(['check', '--strict', file])).toEqual({ code: 2, stdout: '', stderr: lines })
     const { code, stdout } = await run(['check', '--strict', '--json', file])
-    expect([code, JSON.parse(stdout)]).toEqual([2, { ok: false, problems: [problem], warnings: [] }])
+    expect([code, JSON.parse(stdout)]).toEqual([2, { ok: false, problems: [`${what}; ${hint}`], warnings: [] }])
     expect((await run(['check', '--strict', fileWith(ROUTES)])).stdout).toBe('the configuration is valid\n')
   })
 
@@ -194,10 +195,10 @@ describe('check', () => {
 
   it('exits 2 for a file that is not there', async () => {
     const { code, stderr } = await run(['check', '--config', 'nowhere.yaml'])
-    expect([code, stderr]).toEqual([2, 'nowhere.yaml: cannot be read: ENOENT: no such file or directory\n'])
+    expect([code, stderr]).toEqual([2, `nowhere.yaml: cannot be read: ENOENT: no such file or directory\n  ${READABLE_FILE}\n`])
   })
 
-  it('reads portcullis.yaml of the folder when it is told none', async () => {
+  it('reads portcullis.yaml of the folder when no file is given', async () => {
     const folder = mkdtempSync(join(dir, 'folder-'))
     writeFileSync(join(folder, 'portcullis.yaml'), 'log: { level: loud }\n')
     const { code, stderr } = await runProcess(['check'], {}, '', folder)
@@ -230,7 +231,7 @@ describe('routes', () => {
 })
 
 describe('migrate', () => {
-  it('goes up, tells where it is, and takes the newest step back', async () => {
+  it('goes up, shows the version, and takes the newest step back', async () => {
     const name = `cli_${process.pid}_${randomBytes(4).toString('hex')}`
     await query(inject('postgresUrl'), `CREATE DATABASE ${name}`)
     const env = { PORTCULLIS_SECRET_KEY: KEY, DATABASE_URL: inject('postgresUrl').replace(/\/postgres$/, `/${name}`) }
@@ -347,10 +348,10 @@ describe('beside a running gateway', () => {
         '',
         /^role: must be one of these: admin, user$/m,
       ],
-    ])('exits 2 for %s', async (_, args, input, told) => {
+    ])('exits 2 for %s', async (_, args, input, reported) => {
       const { code, stderr } = await run(['users', 'create', ...args], env, input)
       expect(code).toBe(2)
-      expect(stderr).toMatch(told)
+      expect(stderr).toMatch(reported)
     })
 
     it('exits 1 for a name that is taken', async () => {
@@ -420,7 +421,7 @@ describe('beside a running gateway', () => {
       expect(events.map((e) => e.event)).toEqual(['factor_reset', 'password_change_force', 'sessions_end', 'user_create', 'user_unlock'])
     })
 
-    it('delete removes somebody, whose name is free again', async () => {
+    it('delete removes a user, and the name is free again', async () => {
       const person = await newPerson()
       const { id, deleted } = JSON.parse(await done(['users', 'delete', person.username]))
       expect(deleted).toBe(true)
@@ -453,12 +454,12 @@ describe('beside a running gateway', () => {
       }
     })
 
-    it('import takes a file or standard input, tells every bad line, exits 1 for one, and can be run again', async () => {
+    it('import reads a file or standard input, reports every bad line, then exits 1, and can be repeated', async () => {
       const line = (name: string, more = {}) => JSON.stringify({ username: name, email: `${name}@example.com`, ...more })
       const file = fileWith([line('imported-1'), '{', line('imported-2', { role: 'admin' }), line('imported-3')].join('\n'))
-      const told = 'line 2: is not valid JSON\nline 3: role: is not known here\n'
+      const reported = 'line 2: is not valid JSON\nline 3: role: is not known here\n'
       const dry = await run(['users', 'import', file, '--dry-run'], env)
-      expect(dry).toEqual({ code: 1, stdout: '{"created":2,"skipped":0,"failed":2}\n', stderr: told })
+      expect(dry).toEqual({ code: 1, stdout: '{"created":2,"skipped":0,"failed":2}\n', stderr: reported })
       expect(await run(['users', 'import', file], env)).toEqual(dry)
       const again = await runProcess(['users', 'import', '-'], env, `${line('imported-1')}\n${line('imported-4')}\n`)
       expect(again).toEqual({
@@ -476,7 +477,7 @@ describe('beside a running gateway', () => {
       expect((await run(['users', 'import'], env)).stderr).toContain('needs a FILE')
     })
 
-    it.each([['grant', 'admin'], ['disable'], ['delete'], ['show']])('%s exits 2 for nobody', async (action, ...more) => {
+    it.each([['grant', 'admin'], ['disable'], ['delete'], ['show']])('%s exits 2 for an unknown user', async (action, ...more) => {
       const { code, stderr } = await run(['users', action, 'nobody', ...more], env)
       expect(code).toBe(2)
       expect(stderr).toContain('no user nobody')
@@ -556,7 +557,7 @@ describe('beside a running gateway', () => {
   describe('audit', () => {
     const verify = (...more: string[]) => run(['audit', 'verify', ...more], env)
 
-    it('verify exits 0 and tells the head while the log is whole, 1 and what is wrong when it is not', async () => {
+    it('verify exits 0 and prints the head of an intact log; otherwise it exits 1 and prints the faults', async () => {
       await newPerson()
       const head = await sealAll(gateway)
       const whole = await verify('--head', head)
@@ -609,14 +610,14 @@ describe('beside a running gateway', () => {
       ['a head that is none', ['verify', '--head', 'abc'], /--head is <number>:<hash>/],
       ['a time that is none', ['export', '--since', 'yesterday'], /--since is a date or an instant/],
       ['nobody', ['export', '--user', 'nobody'], /no user nobody/],
-    ])('exits 2 for %s', async (_, args, told) => {
+    ])('exits 2 for %s', async (_, args, reported) => {
       const { code, stdout, stderr } = await run(['audit', ...args], env)
       expect([code, stdout]).toEqual([2, ''])
-      expect(stderr).toMatch(told)
+      expect(stderr).toMatch(reported)
     })
   })
 
-  it('cleanup removes what is dead and says how much', async () => {
+  it('cleanup removes expired rows and says how many', async () => {
     const person = await newPerson()
     const { body } = await login(person.username, person.password)
     await login(person.username, person.password)
@@ -627,10 +628,12 @@ describe('beside a running gateway', () => {
     expect(JSON.parse(await done(['cleanup']))).toEqual({ sessions: 0, refreshTokens: 0, auditRows: 0 })
   })
 
-  it('healthcheck exits 0 while the gateway is ready, and 1 when nobody answers', async () => {
+  it('healthcheck exits 0 while the gateway is ready, and 1 when no gateway answers', async () => {
     const ask = (port: number | string) => runProcess(['healthcheck', '--set', `admin.port=${port}`])
     expect(await ask(new URL(gateway.adminUrl).port)).toEqual({ code: 0, stdout: 'ready\n', stderr: '' })
-    expect(await ask(await freePort())).toEqual({ code: 1, stdout: 'no answer\n', stderr: '' })
+    const unused = await freePort()
+    const stdout = `no answer from http://127.0.0.1:${unused}/readyz: is the gateway running?\n`
+    expect(await ask(unused)).toEqual({ code: 1, stdout, stderr: '' })
   })
 
   it('a command with another secret key exits 2 and changes nothing', async () => {
@@ -640,7 +643,7 @@ describe('beside a running gateway', () => {
     })
     expect([code, stdout]).toEqual([2, ''])
     expect(stderr).toMatch(
-      /^PORTCULLIS_SECRET_KEY: .*not the key that this database was set up with; set that key, or give it as PORTCULLIS_SECRET_KEY_PREVIOUS to replace it\n$/,
+      /^PORTCULLIS_SECRET_KEY: .*not the key that this database was set up with\n {2}set that key, or give it as PORTCULLIS_SECRET_KEY_PREVIOUS to replace it\n$/,
     )
   })
 })
@@ -717,7 +720,10 @@ describe('serve', () => {
 
   it('exits 2 without a secret key, and with another one than the database was set up with', async () => {
     const without = await runProcess(['serve'], { DATABASE_URL: env.DATABASE_URL })
-    expect([without.code, without.stderr]).toEqual([2, expect.stringMatching(/^PORTCULLIS_SECRET_KEY: required: 32 random bytes/)])
+    expect([without.code, without.stderr]).toEqual([
+      2,
+      expect.stringMatching(/^PORTCULLIS_SECRET_KEY: is required\n {2}give 32 random bytes/),
+    ])
     const first = serve('--port', '0')
     await listening(first)
     await first.stop()
@@ -735,7 +741,7 @@ describe('serve', () => {
     const { code, stderr } = await runProcess(['serve', ...args], env)
     await other.close()
     expect(code).toBe(1)
-    expect(stderr).toContain(`${setting} ${other.port} is in use; set ${setting}`)
+    expect(stderr).toContain(`${setting} ${other.port} is in use\n  set ${setting}`)
     expect(stderr).not.toMatch(/^\s+at /m)
   })
 })

@@ -8,6 +8,8 @@ import { collect, pathOf } from '../../../src/commands/usage.ts'
 import { commandTree, runCli } from '../../support/cli.ts'
 import { assertExample } from '../../support/command-example.ts'
 
+const READABLE_FILE = 'name a YAML file that this user can read: --config FILE; config/portcullis.yaml is an example'
+
 const dir = mkdtempSync(join(tmpdir(), 'portcullis-command-line-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
 const valid = join(dir, 'valid.yaml')
@@ -44,7 +46,7 @@ describe.each(named(all))('%s', (path, command) => {
     if (command !== program) expect(await runCli(['help', ...words])).toEqual({ code, stdout, stderr })
   })
 
-  it('every example is well-formed', async () => {
+  it('every example is a valid command line', async () => {
     const { stdout } = await runCli([...words, '--help'])
     const examples = /\nExamples:\n((?: {2}.*\n)+)/.exec(stdout)![1]!.trimEnd().split('\n')
     for (const example of examples) assertExample(program, example)
@@ -217,13 +219,13 @@ describe('the configuration', () => {
     expect(await runCli([...wordsOf(command), ...args, '--config', '/nowhere.yaml'])).toEqual({
       code: 2,
       stdout: '',
-      stderr: '/nowhere.yaml: cannot be read: ENOENT: no such file or directory\n',
+      stderr: `/nowhere.yaml: cannot be read: ENOENT: no such file or directory\n  ${READABLE_FILE}\n`,
     })
   })
 
   it.each(['serve', 'check', 'routes'])('%s names a FILE that is not there, exit 2', async (name) => {
     const { code, stderr } = await runCli([name, '/nowhere.yaml'])
-    expect([code, stderr]).toEqual([2, '/nowhere.yaml: cannot be read: ENOENT: no such file or directory\n'])
+    expect([code, stderr]).toEqual([2, `/nowhere.yaml: cannot be read: ENOENT: no such file or directory\n  ${READABLE_FILE}\n`])
   })
 
   it.each(['serve', 'check', 'routes'])('%s reads the FILE', async (name) => {

@@ -170,7 +170,7 @@ it('a socket that a killed gateway left is not used, and the next gateway replac
   expect(await runCli(['users', 'list'], settings)).toMatchObject({ code: 0, stderr: `database: embedded in ${other}\n` })
   expect(await runCli(['users', 'list'], { PORTCULLIS_DATABASE__DATA_DIR: other })).toMatchObject({
     code: 2,
-    stderr: expect.stringMatching(/^PORTCULLIS_SECRET_KEY: required/),
+    stderr: expect.stringMatching(/^PORTCULLIS_SECRET_KEY: is required/),
   })
   const second = startOther()
   await listening(second)

@@ -37,7 +37,7 @@ describe('without an embedded database', () => {
     expect(await runCli(args.filter(Boolean), env)).toEqual({
       code: 2,
       stdout: '',
-      stderr: `database: there is no embedded database in ${dataDir}: set DATABASE_URL, or database.dataDir to the folder of the gateway\n`,
+      stderr: `database: there is no embedded database in ${dataDir}\n  set DATABASE_URL, or database.dataDir to the folder of the gateway\n`,
     })
     expect(existsSync(dataDir)).toBe(false)
   })

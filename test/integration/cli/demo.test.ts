@@ -17,11 +17,11 @@ let port: number
 let adminPort: number
 let demo: Running
 
-const startDemo = (folder: string, settings: string[], ...more: string[]) => {
+const startDemo = (folder: string, settings: string[], { more = [], env = {} }: { more?: string[]; env?: NodeJS.ProcessEnv } = {}) => {
   const set = [`database.dataDir=${join(dir, folder)}`, ...settings].flatMap((s) => ['--set', s])
   return start(resolve('node_modules/.bin/node'), [resolve('src/cli.ts'), 'demo', ...set, ...more], {
     cwd: dir,
-    env: { ...bare(), HOME: dir },
+    env: { ...bare(), HOME: dir, ...env },
   })
 }
 const introduced = (running: Running) =>
@@ -70,7 +70,7 @@ describe('the introduction', () => {
     expect(introduction.trimEnd().split('\n').at(-1)).toContain(`All its data is in ${join(dir, 'data')}`)
   })
 
-  it('has curl lines that do what it says, from the catalog to a token that is dead after logout', async () => {
+  it('has curl lines that work as described, from the catalog to a token that is revoked by logout', async () => {
     const lines = introduction
       .split('\n')
       .map((l) => l.trim())
@@ -79,10 +79,10 @@ describe('the introduction', () => {
     const feed = lines.findIndex((l) => l.includes('/shop/feed'))
     const [before, after] = [lines.slice(0, feed), lines.slice(feed + 1)]
 
-    const told = await paste([...before, 'echo "$TOKEN"'])
-    const token = told.pop()!
+    const reported = await paste([...before, 'echo "$TOKEN"'])
+    const token = reported.pop()!
     expect(token.split('.')).toHaveLength(3)
-    const [catalog, refused, , , whoami, order, forbidden, , all] = told.map((text) => (text ? JSON.parse(text) : null))
+    const [catalog, refused, , , whoami, order, forbidden, , all] = reported.map((text) => (text ? JSON.parse(text) : null))
     expect(catalog[0]).toMatchObject({ item: 'drawbridge' })
     expect(refused).toMatchObject({ status: 401, code: 'token_missing' })
     expect(whoami).toMatchObject({ user: expect.stringMatching(/^[\da-f-]{36}$/), roles: 'user' })
@@ -123,7 +123,7 @@ describe('the demo', () => {
     socket.close()
   })
 
-  it('does not greet whoever has no token', async () => {
+  it('does not greet a client without a token', async () => {
     const socket = new WebSocket(`ws://127.0.0.1:${port}/shop/chat`)
     const status = await new Promise((done) => {
       socket.on('unexpected-response', (_request, response) => done(response.statusCode))
@@ -148,11 +148,37 @@ describe('the demo', () => {
   })
 })
 
+it('the first start says that it creates the database', () => {
+  expect(introduction).toContain(`creating the embedded database in ${join(dir, 'data')}, which takes a few seconds`)
+})
+
+describe('the warnings of the demo', () => {
+  const warning = 'embedded database: one process, no replication'
+
+  it('are JSON lines when the output is not a terminal', () => {
+    const line = introduction.split('\n').find((text) => text.includes(warning))
+    expect(JSON.parse(line!)).toMatchObject({ level: 'warn', data_dir: join(dir, 'data') })
+  })
+
+  it('are readable lines on a terminal, before the introduction', async () => {
+    await createDataDir(join(dir, 'terminal'))
+    const env = { NODE_OPTIONS: '--import=data:text/javascript,process.stdout.isTTY=true', NO_COLOR: '1' }
+    const running = startDemo('terminal', ['server.port=0', 'admin.port=0'], { env })
+    try {
+      const [first] = (await introduced(running)).trimStart().split('\n')
+      expect(first).toMatch(new RegExp(`^\\d\\d:\\d\\d:\\d\\d WARN  ${warning}, .* data_dir=\\S+/terminal$`))
+      expect(running.output()).not.toContain('{"level"')
+    } finally {
+      await running.stop()
+    }
+  })
+})
+
 it('a second start keeps the password of the admin, the users and the keys; and listens where --port says', async () => {
   const other = await freePort()
   await createDataDir(join(dir, 'again'))
   const first = () => startDemo('again', ['server.port=0', 'admin.port=0'])
-  const second = () => startDemo('again', ['server.port=0', 'admin.port=0'], '--port', String(other))
+  const second = () => startDemo('again', ['server.port=0', 'admin.port=0'], { more: ['--port', String(other)] })
   const gatewayIn = (text: string) => ({ url: /gateway +(http:\S+)/.exec(text)![1]! })
   const [texts, keys]: [string[], unknown[]] = [[], []]
   for (const begin of [first, second]) {

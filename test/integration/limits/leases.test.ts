@@ -1,4 +1,4 @@
-/** Leases against a real Redis; the clock, which Redis is told in place of its own, is moved by the test. */
+/** Leases against a real Redis. The test moves the clock, and the scripts receive its time in place of Redis's own. */
 import { randomUUID } from 'node:crypto'
 import fc from 'fast-check'
 import { Redis } from 'ioredis'
@@ -113,7 +113,7 @@ it('what is asked for ahead counts until its sub-window can no longer use it, al
   expect(densest(admittedAt, 10_000)).toBeLessThanOrEqual(38)
 })
 
-it('a clock of Redis that was set back holds nobody up for longer than a window and its tenth', async () => {
+it('after the clock of Redis was set back, no client waits longer than a window and a tenth of it', async () => {
   const world = createWorld()
   const ask = createLeaseScript(redis, () => world.now)
   const request = { key: randomUUID(), limit: 2, windowSeconds: 10, need: 3, want: 0, returned: 0, returnedFrom: -1 }
@@ -127,7 +127,7 @@ it('a clock of Redis that was set back holds nobody up for longer than a window 
 })
 
 describe('in memory', () => {
-  it('a key that is out stays out, whoever else comes meanwhile', async () => {
+  it('a key that has used its limit stays refused while other keys are counted', async () => {
     let now = 0
     const deps = { redis: null, guard: createRedisGuard(() => now), shares: 1, metrics: createMetrics('test'), now: () => now }
     const admit = createAdmission(deps).bind(limitOf(5, 60), 'local')
@@ -242,7 +242,7 @@ describe('a hot key', () => {
 })
 
 describe('a lease', () => {
-  it('is not used once its sub-window is over, and what was left of it goes back', async () => {
+  it('is not used after its sub-window, and its unused rest is returned', async () => {
     const world = createWorld()
     const limit = limitOf(100, 10)
     const [one, other] = [world.worker(limit), world.worker(limit)]

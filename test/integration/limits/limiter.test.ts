@@ -212,7 +212,7 @@ describe('the headers of a limited answer', () => {
     expect(limitHeaders([decision({})])).toEqual({ 'ratelimit-policy': '"perUser";q=600;w=60', ratelimit: '"perUser";r=599;t=12' })
   })
 
-  it('list every policy, and Retry-After is the longest wait among those that refuse', () => {
+  it('list every policy, and Retry-After is the longest wait of the refusing policies', () => {
     const decisions = [
       decision({ resetSeconds: 50 }),
       decision({ policy: 'perIp', limit: 5, remaining: 0, isAllowed: false, resetSeconds: 7 }),

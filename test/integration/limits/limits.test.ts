@@ -87,7 +87,7 @@ describe.each(['memory', 'redis'] as const)('limits counted in %s', (tier) => {
     call(gateway, '/auth/refresh', { body: { refresh_token: token }, headers: from(address) })
 
   describe('of routes', () => {
-    test('key client: every address has its own count, whoever calls from it', async () => {
+    test('key client: every address has its own count, for all users together', async () => {
       const [address, user] = [newAddress(), await newUserFrom(gateway)]
       const answers = await inTurn(6, (i) => get('/client', address, i % 2 ? user.token : undefined))
       expect(statuses(answers)).toEqual([200, 200, 200, 200, 200, 429])
@@ -109,7 +109,7 @@ describe.each(['memory', 'redis'] as const)('limits counted in %s', (tier) => {
       expect((await get('/user', newAddress(), again.body.access_token)).status).toBe(429)
     })
 
-    test('key apiKey: counts nobody who sends none', async () => {
+    test('key apiKey: a request without a key is not counted', async () => {
       const [address, user] = [newAddress(), await newUserFrom(gateway)]
       const answers = [...(await inTurn(3, () => get('/key', address))), ...(await inTurn(3, () => get('/key', address, user.token)))]
       expect(statuses(answers)).toEqual(times(6, () => 200))
@@ -152,7 +152,7 @@ describe.each(['memory', 'redis'] as const)('limits counted in %s', (tier) => {
       expect(Number(seconds)).toBeLessThanOrEqual(HOUR)
     })
 
-    test('several policies of a route all count, and all are told', async () => {
+    test('all policies of a route count, and the headers name all of them', async () => {
       const [address, user] = [newAddress(), await newUserFrom(gateway)]
       const answers = await inTurn(5, () => get('/both', address, user.token))
       expect(statuses(answers)).toEqual([200, 200, 200, 200, 429])
@@ -190,7 +190,7 @@ describe.each(['memory', 'redis'] as const)('limits counted in %s', (tier) => {
       expect((await get('/client', `::ffff:${v4}`)).status).toBe(429)
     })
 
-    test('a client is told apart by the address that the trusted proxy saw, not by what it wrote itself', async () => {
+    test('the limit counts the address that the trusted proxy saw, not the address that the client claims', async () => {
       const address = newAddress()
       expect(statuses(await inTurn(6, () => get('/client', `${newAddress()}, ${address}`)))).toEqual([200, 200, 200, 200, 200, 429])
     })
@@ -276,7 +276,7 @@ describe.each(['memory', 'redis'] as const)('limits counted in %s', (tier) => {
       expect((await login(user.username, user.password, newAddress())).status).toBe(200)
     })
 
-    test('guesses at the current password of a signed-in user are limited, and keep nobody from logging in', async () => {
+    test('attempts at the current password of a signed-in user are limited, and the user can still log in', async () => {
       const [user, address] = [await newUserFrom(gateway), newAddress()]
       const change = () =>
         call(gateway, '/auth/password/change', {
@@ -308,7 +308,7 @@ describe.each(['memory', 'redis'] as const)('limits counted in %s', (tier) => {
       expect((await refresh(token, newAddress())).status).toBe(200)
     })
 
-    test('exactly ten of fifty parallel guesses are looked at', async () => {
+    test('exactly ten of fifty parallel attempts are checked', async () => {
       const address = newAddress()
       const answers = await Promise.all(times(50, (i) => refresh(unknown(i), address)))
       expect([count(answers, 401), count(answers, 429)]).toEqual([10, 40])
@@ -323,7 +323,7 @@ describe.each(['memory', 'redis'] as const)('limits counted in %s', (tier) => {
       const sixth = await get('/free', address, forged(6))
       expect(sixth.body).toMatchObject({ status: 429, code: 'rate_limited' })
       expect(sixth.headers.get('ratelimit-policy')).toBe('"token";q=5;w=3600')
-      // a good token that would need its signature checked is not looked at either; one that was proven before is
+      // a valid token is refused, too, when its signature must be checked first; a token that was verified before passes
       expect((await get('/free', address, fresh.token)).status).toBe(429)
       expect((await get('/free', address, user.token)).status).toBe(200)
       expect((await get('/free', newAddress(), fresh.token)).status).toBe(200)

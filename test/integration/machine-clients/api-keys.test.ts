@@ -60,7 +60,7 @@ describe.each(['postgres', 'embedded'] as const)('API keys on %s', (stores) => {
   const list = async ({ token }: TestUser) => (await call(gateway, '/auth/api-keys', { token })).body.api_keys
   const change = (login: string, what: 'grant' | 'revoke', role: string) => gateway.app.identity.administration[what](login, role, OPERATOR)
 
-  it('a key is shown once, told by mail, written down, and stands in the database as a hash alone', async () => {
+  it('a key is shown once, announced by mail, recorded in the audit log, and stored only as a hash', async () => {
     const user = await newUser(gateway)
     const expires_at = new Date(Date.now() + 86_400_000).toISOString()
     const { key, ...view } = await newKey(gateway, user, { name: 'nightly – ünï', expires_at })
@@ -84,7 +84,7 @@ describe.each(['postgres', 'embedded'] as const)('API keys on %s', (stores) => {
     ])
   })
 
-  it('is taken as a bearer and as X-Api-Key; upstreams are told of its owner, and of no session', async () => {
+  it('is accepted as a bearer token and in X-Api-Key; upstreams receive its owner and no session', async () => {
     const user = await newUserWithRoles(gateway, ['editor'])
     const { key, id } = await newKey(gateway, user)
     upstream.take()
@@ -147,7 +147,7 @@ describe.each(['postgres', 'embedded'] as const)('API keys on %s', (stores) => {
     expect(await list(user)).toEqual([])
   })
 
-  it('a role that its owner loses is lost to it with the next request; one that comes back is there again', async () => {
+  it('loses a role with its owner at the next request, and has it again when the owner does', async () => {
     const user = await newUserWithRoles(gateway, ['editor'])
     const { key } = await newKey(gateway, user)
     for (const path of ['/editors', '/writers']) expect(await withKey(gateway, path, key)).toBe(200)
@@ -242,12 +242,12 @@ describe.each(['postgres', 'embedded'] as const)('API keys on %s', (stores) => {
     expect(['not_found', 'route_not_found', 'target_ambiguous']).toContain(body.code)
   })
 
-  it("somebody else's key is as unknown as one that is not there", async () => {
+  it("another user's key is answered like a key that does not exist", async () => {
     const [owner, other] = [await newUser(gateway), await newUser(gateway)]
     const { id, key } = await newKey(gateway, owner)
-    const { request_id, timestamp, ...told } = (await revokeKey(gateway, other, id)).body
+    const { request_id, timestamp, ...reported } = (await revokeKey(gateway, other, id)).body
     const { request_id: _, timestamp: __, ...nothing } = (await revokeKey(gateway, other, '01900000-0000-7000-8000-000000000000')).body
-    expect(told).toEqual(nothing)
+    expect(reported).toEqual(nothing)
     expect(await withKey(gateway, '/users', key)).toBe(200)
   })
 
@@ -274,7 +274,7 @@ describe.each(['postgres', 'embedded'] as const)('API keys on %s', (stores) => {
     expect(answer.body.errors[0].field).toBe(field)
   })
 
-  it('nobody has more than maxPerUser, however many are asked for at a time; a revoked or expired one makes room', async () => {
+  it('no user has more than maxPerUser keys, even after parallel requests; a revoked or expired key does not count', async () => {
     const user = await newUser(gateway)
     const answers = await Promise.all(
       Array.from({ length: 12 }, () => call(gateway, '/auth/api-keys', { body: { name: 'x' }, token: user.token })),
@@ -322,7 +322,7 @@ describe.each(['postgres', 'embedded'] as const)('API keys on %s', (stores) => {
     expect([await withKey(gateway, '/both', f.key), await withKey(gateway, '/both', f.key)]).toEqual([200, 'rate_limited'])
   })
 
-  it('nobody who sends one counts as anonymous', async () => {
+  it('a request with a key does not count as anonymous', async () => {
     const { key } = await newKey(gateway, await newUser(gateway))
     for (let i = 0; i < 3; i++) expect(await withKey(gateway, '/anonymous', key)).toBe(200)
   })
@@ -350,7 +350,7 @@ describe('two gateways on one Postgres and one Redis', () => {
     await Promise.all([a.close(), b.close(), upstream.close()])
   })
 
-  it('without Redis the next poll tells it', async () => {
+  it('without Redis the next poll finds it', async () => {
     const upstream = await startUpstream()
     const a = await startGateway({ routes: routesTo(upstream), config: { limits } })
     const b = await startGateway({ routes: routesTo(upstream), config: { limits }, databaseUrl: a.databaseUrl, secretKey: a.secretKey })
@@ -366,7 +366,7 @@ describe('two gateways on one Postgres and one Redis', () => {
 })
 
 describe('what an entry of the cache outlives', () => {
-  it('while the database is away a known key goes on for the life of an access token, and then answers 503 as unknown ones do', async () => {
+  it('while the database is away a known key works for the lifetime of an access token, and then gets 503 as unknown keys do', async () => {
     const [postgres, upstream] = await Promise.all([startPostgres(), startUpstream()])
     const gateway = await startGateway({ databaseUrl: postgres.url, routes: routesTo(upstream), config: { limits } })
     const user = await newUser(gateway)

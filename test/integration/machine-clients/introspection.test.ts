@@ -35,7 +35,7 @@ const active = async (token: string) => {
   return body
 }
 
-it('many are asked for at a time, from one address: none is taken for a guess', async () => {
+it('many tokens are introspected at a time from one address: none counts as an invalid token', async () => {
   const limited = await startGateway({ config: { limits: { exempt: [] } } })
   const other = new pg.Client({ connectionString: limited.databaseUrl })
   await other.connect()
@@ -54,7 +54,7 @@ it('many are asked for at a time, from one address: none is taken for a guess', 
   }
 })
 
-describe('tells of an active one what it is good for', () => {
+describe('answers for an active token with its rights', () => {
   beforeAll(async () => {
     user = await newUser(gateway)
   })
@@ -86,9 +86,9 @@ describe('tells of an active one what it is good for', () => {
 
   it('a refresh token, without using it', async () => {
     const { sid } = claimsOf(user.token)
-    const told = await active(user.refreshToken)
+    const reported = await active(user.refreshToken)
     const who = { sub: user.id, username: user.username, roles: ['user'], scope: 'orders:read', sid }
-    expect(told).toEqual({ ...place, ...who, iat: expect.any(Number), exp: told.iat + 604_800 })
+    expect(reported).toEqual({ ...place, ...who, iat: expect.any(Number), exp: reported.iat + 604_800 })
     expect((await refresh(gateway, user.refreshToken)).status).toBe(200)
   })
 
@@ -101,7 +101,7 @@ describe('tells of an active one what it is good for', () => {
   })
 })
 
-describe('tells of anything else that it is not active, and nothing more', () => {
+describe('answers for every other token that it is not active, and nothing more', () => {
   it.each(['nothing', 'a.b.c', 'rt_nothing', 'pk_live_nothing', '\0', 'x'.repeat(9000)])('%j', inactive)
 
   it('what has ended: a session, an exchanged refresh token, a key, a client, a user', async () => {
@@ -162,7 +162,7 @@ describe('answers', () => {
     expect((await post(gateway, '/auth/introspect', form)).body.active).toBe(true)
   })
 
-  it('nobody without a token to ask about, nor about two', async () => {
+  it('a request without a token, or with two, is refused', async () => {
     for (const form of ['', 'token=', 'token=a&token=b'])
       expect(await post(gateway, '/auth/introspect', form, basic(asker))).toMatchObject({ status: 400, body: { error: 'invalid_request' } })
   })

@@ -72,7 +72,7 @@ describe.each(['postgres', 'embedded'] as const)('a machine client on %s', (stor
     }
   })
 
-  it('is let in as its roles and scopes say, and upstreams are told of it without a session', async () => {
+  it('passes by its roles and scopes, and upstreams receive its identity without a session', async () => {
     const client = await newClient(gateway, { scopes: ['orders:write'] })
     const token = await tokenOf(gateway, client)
     upstream.take()
@@ -141,12 +141,12 @@ describe.each(['postgres', 'embedded'] as const)('a machine client on %s', (stor
     expect(await statusWith('/users', other)).toBe(200)
   })
 
-  it('is told in the audit log: what it got, and what it was refused', async () => {
+  it('has its tokens and its refusals in the audit log', async () => {
     const client = await newClient(gateway)
     await tokenOf(gateway, client)
     await askForToken(gateway, { ...client, secret: 'pcs_wrong' })
-    const told = await rows(gateway, 'SELECT event, outcome FROM audit_log WHERE actor = $1 ORDER BY id', [`client:${client.id}`])
-    expect(told).toEqual([
+    const reported = await rows(gateway, 'SELECT event, outcome FROM audit_log WHERE actor = $1 ORDER BY id', [`client:${client.id}`])
+    expect(reported).toEqual([
       { event: 'client_token', outcome: 'success' },
       { event: 'client_authentication', outcome: 'invalid_client' },
     ])
@@ -249,7 +249,7 @@ describe('revocation by RFC 7009', () => {
   const revoke = (token: string, headers = {}) => post(gateway, '/auth/revoke', { token }, headers)
   const meWith = async (token: string) => (await call(gateway, '/auth/me', { token })).status
 
-  it.each(['refreshToken', 'token'] as const)('a person’s %s ends its session, and no other, by whoever holds it', async (kind) => {
+  it.each(['refreshToken', 'token'] as const)('a user’s %s ends its session and no other, for any holder of the token', async (kind) => {
     user = await newUser(gateway)
     const elsewhere = (await call(gateway, '/auth/login', { body: { login: user.username, password: user.password } })).body
     expect((await revoke(user[kind])).status).toBe(200)
@@ -259,7 +259,7 @@ describe('revocation by RFC 7009', () => {
     expect((await revoke(user[kind])).status).toBe(200)
   })
 
-  it('an API key ends, by whoever has found it', async () => {
+  it('an API key is revoked, for any holder of the key', async () => {
     user = await newUser(gateway)
     const { body } = await call(gateway, '/auth/api-keys', { body: { name: 'leaked' }, token: user.token })
     expect((await call(gateway, '/users', { token: body.key })).status).toBe(200)
@@ -341,8 +341,8 @@ describe('administration of machine clients', () => {
     expect((await ask('DELETE', `/${client.id}`)).status).toBe(204)
     expect((await askForToken(gateway, { ...one, secret: rotated })).body.error).toBe('invalid_client')
     expect((await ask('GET', '')).body.clients).toEqual([])
-    const told = await rows(gateway, `SELECT event FROM audit_log WHERE actor = $1 ORDER BY id`, [`user:${admin.id}`])
-    expect(told.map((row) => row.event)).toEqual([
+    const reported = await rows(gateway, `SELECT event FROM audit_log WHERE actor = $1 ORDER BY id`, [`user:${admin.id}`])
+    expect(reported.map((row) => row.event)).toEqual([
       'client_create',
       'client_disable',
       'client_enable',
@@ -397,9 +397,9 @@ describe('administration of machine clients', () => {
       { field: 'name', code: 'taken', detail: 'is taken' },
     ])
     // and both refusals are in the log
-    const told = await rows(gateway, `SELECT event, detail, actor FROM audit_log WHERE outcome = 'validation_failed' ORDER BY at`)
+    const reported = await rows(gateway, `SELECT event, detail, actor FROM audit_log WHERE outcome = 'validation_failed' ORDER BY at`)
     const actor = `user:${admin.id}`
-    expect(told).toEqual([
+    expect(reported).toEqual([
       { event: 'client_create', detail: null, actor },
       { event: 'client_update', detail: other.id, actor },
     ])

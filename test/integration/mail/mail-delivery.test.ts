@@ -238,7 +238,7 @@ describe('several senders', () => {
     expect(server.mails.flatMap((m) => m.to).sort()).toEqual(addresses.sort())
   })
 
-  it('of which one dies between the answer of the server and the note of it: the next sends the mail again, as the same message', async () => {
+  it('of which one is killed after the server’s answer and before it is stored: the next sends the mail again, as the same message', async () => {
     const { url } = server
     gateway = await startGateway({
       transport: { deliver: async () => expect.fail('it is somebody else’s'), close() {} },
@@ -301,7 +301,7 @@ describe('several senders', () => {
   })
 })
 
-it('a server that never answers keeps nobody from stopping, and the mail waits for the next start', async () => {
+it('a mail server that never answers does not delay the stop, and the mail waits for the next start', async () => {
   server.hang()
   gateway = await start({ url: server.url })
   await post(gateway, linkMail(newAddress()))
@@ -338,7 +338,7 @@ describe('TLS and credentials', () => {
     expect(server.mails).toEqual([])
   })
 
-  it('nor does one whose certificate nobody vouches for', async () => {
+  it('a server with an untrusted certificate gets nothing, either', async () => {
     await withTls()
     gateway = await start({ url: server.url, startTls: 'required' })
     await post(gateway, linkMail(newAddress()))
@@ -346,7 +346,7 @@ describe('TLS and credentials', () => {
     expect(server.mails).toEqual([])
   })
 
-  it('one that is vouched for gets it encrypted, with the credentials', async () => {
+  it('a server with a trusted certificate gets the mail encrypted, with the credentials', async () => {
     await withTls({ onAuth, authOptional: false, allowInsecureAuth: false })
     trustIt()
     gateway = await start({ url: server.url.replace('//', '//ann:p%40ss%3Aword@'), startTls: 'required' })
@@ -364,19 +364,19 @@ describe('TLS and credentials', () => {
     expect(server.mails.map((m) => m.isSecure)).toEqual([true])
   })
 
-  it('a wrong password is our fault and loses no mail; it is told to nobody', async () => {
+  it('a wrong password of the gateway loses no mail, and neither log nor row shows it', async () => {
     await withTls({ onAuth, authOptional: false })
     trustIt()
     gateway = await start({ url: server.url.replace('//', '//ann:wr0ng-pass@') })
     await post(gateway, linkMail(newAddress()))
     const { last_error } = await deferred(gateway)
     expect(last_error).toBe('EAUTH 535 AUTH PLAIN')
-    const told = JSON.stringify([gateway.log(), last_error])
-    for (const secret of ['wr0ng-pass', 'p@ss:word']) expect(told).not.toContain(secret)
+    const reported = JSON.stringify([gateway.log(), last_error])
+    for (const secret of ['wr0ng-pass', 'p@ss:word']) expect(reported).not.toContain(secret)
   })
 })
 
-it('neither log nor row nor metrics tell to whom, or what link', async () => {
+it('neither log nor row nor metrics show a recipient or a link', async () => {
   gateway = await start({ url: server.url })
   const to = newAddress()
   for (const [stage, code] of [

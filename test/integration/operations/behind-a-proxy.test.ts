@@ -1,13 +1,16 @@
-/** The configurations of docs/behind-a-proxy.md, run with the real nginx and HAProxy. */
+/**
+ * The configurations of docs/behind-a-proxy.md, run with the real programs. Debian has nginx and HAProxy. Caddy and Traefik run when they
+ * are on PATH, or when CADDY and TRAEFIK name their files.
+ */
 import { once } from 'node:events'
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import https from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
-import { parse } from 'yaml'
+import { parse, stringify } from 'yaml'
 import { type Authority, createAuthority, type Issued } from '../../support/certificates.ts'
 import { useGateway, useUpstream } from '../../support/fixtures.ts'
 import { freePort, has, type Running, start, until } from '../../support/processes.ts'
@@ -29,6 +32,9 @@ function adapt(text: string, parts: Record<string, string>): string {
 const NAME = 'api.example.com'
 /** The client's own address, another one than the proxy's. */
 const CLIENT = '127.0.0.2'
+
+const CADDY = process.env.CADDY ?? 'caddy'
+const TRAEFIK = process.env.TRAEFIK ?? 'traefik'
 
 const streams: ServerResponse[] = []
 const sockets = new WebSocketServer({ noServer: true })
@@ -75,6 +81,7 @@ interface Ports {
   plain: number
   tls: number
 }
+const adminPort = () => new URL(gateway.adminUrl).port
 function startNginx({ plain, tls }: Ports): Running {
   const text = adapt(blocks('nginx')[0]!, {
     '127.0.0.1:8080': `127.0.0.1:${gateway.port}`,
@@ -92,7 +99,7 @@ function startHaproxy({ plain, tls }: Ports): Running {
   const pem = join(folder, 'both.pem')
   writeFileSync(pem, `${certificate.cert.trim()}\n${certificate.key.trim()}\n`)
   const text = adapt(blocks('haproxy')[0]!, {
-    'server portcullis1 127.0.0.1:8080 check port 9090': `server portcullis1 127.0.0.1:${gateway.port} check port ${new URL(gateway.adminUrl).port}`,
+    'server portcullis1 127.0.0.1:8080 check port 9090': `server portcullis1 127.0.0.1:${gateway.port} check port ${adminPort()}`,
     // a test may not open as many files
     'maxconn 20000': 'maxconn 100',
     'bind :80\n': `bind 127.0.0.1:${plain}\n`,
@@ -104,11 +111,59 @@ function startHaproxy({ plain, tls }: Ports): Running {
   return start('haproxy', ['-db', '-f', file], { env: { PATH } })
 }
 
+function startCaddy({ plain, tls }: Ports): Running {
+  const options = `{\n\tadmin off\n\tdefault_bind 127.0.0.1\n\thttp_port ${plain}\n\thttps_port ${tls}\n}\n`
+  const text = adapt(blocks('caddyfile')[0]!, {
+    // Caddy fetches a certificate of a public name itself
+    [`${NAME} {\n`]: `${options}${NAME} {\n\ttls ${certificate.certFile} ${certificate.keyFile}\n`,
+    '127.0.0.1:8080': `127.0.0.1:${gateway.port}`,
+    'health_port 9090': `health_port ${adminPort()}`,
+  })
+  const file = join(folder, 'Caddyfile')
+  writeFileSync(file, text)
+  return start(CADDY, ['run', '--adapter', 'caddyfile', '--config', file], { env: { PATH, HOME: folder } })
+}
+function startTraefik({ plain, tls }: Ports): Running {
+  const [, installation, routing] = blocks('yaml')
+  const dynamicFile = join(folder, 'traefik-routes.yaml')
+  const fixed = adapt(installation!, {
+    '":80"': `127.0.0.1:${plain}`,
+    '":443"': `127.0.0.1:${tls}`,
+    // by its name, the redirect would name the port of the test
+    'to: websecure': 'to: ":443"',
+    '/etc/traefik/routes.yaml': dynamicFile,
+  })
+  const routes = adapt(routing!, {
+    '127.0.0.1:8080': `127.0.0.1:${gateway.port}`,
+    'port: 9090': `port: ${adminPort()}`,
+    '/etc/ssl/portcullis.pem': certificate.certFile,
+    '/etc/ssl/portcullis.key': certificate.keyFile,
+  })
+  const file = join(folder, 'traefik.yaml')
+  writeFileSync(dynamicFile, routes)
+  // Traefik contacts no other machine
+  writeFileSync(file, `${fixed}${stringify({ global: { checkNewVersion: false, sendAnonymousUsage: false } })}`)
+  return start(TRAEFIK, [`--configFile=${file}`], { env: { PATH, HOME: folder } })
+}
+
 describe.each([
-  ['nginx', startNginx],
-  ['haproxy', startHaproxy],
-])('behind %s', (command, launch) => {
-  describe.runIf(has(command, PATH))('with the configuration of the page', () => {
+  { name: 'nginx', program: 'nginx', redirect: 308, launch: startNginx, isPackaged: true },
+  { name: 'HAProxy', program: 'haproxy', redirect: 308, launch: startHaproxy, isPackaged: true },
+  { name: 'Caddy', program: CADDY, redirect: 308, launch: startCaddy, isPackaged: false },
+  { name: 'Traefik', program: TRAEFIK, redirect: 301, launch: startTraefik, isPackaged: false },
+])('behind $name', ({ name, program, launch, redirect, isPackaged }) => {
+  const isInstalled = has(program, PATH)
+  // a missing program is reported, and a missing package fails the checks
+  const tellMissing = ({ skip }: TestContext) => {
+    const remedy = isPackaged ? `apt-get install ${program}` : `set ${name.toUpperCase()} to the file of the program`
+    const message = `${program} is missing, so the configuration of ${name} was not run: ${remedy}`
+    if (isPackaged && process.env.CI === 'true') throw new Error(message)
+    console.warn(message)
+    skip(message)
+  }
+  if (!isInstalled) it(`${program} is missing`, tellMissing)
+
+  describe.runIf(isInstalled)('with the configuration of the page', () => {
     let ports: Ports
     let proxy: Running
     const options = () => ({ host: '127.0.0.1', port: ports.tls, servername: NAME, ca: authority.cert, localAddress: CLIENT, agent: false })
@@ -126,7 +181,9 @@ describe.each([
         const answer = await ask('/health')
         answer.resume()
         return answer.statusCode === 200
-      }, `${command}\n${proxy.output()}`)
+      }, program).catch((error) => {
+        throw new Error(proxy.output(), { cause: error })
+      })
     })
     afterAll(() => proxy?.stop())
 
@@ -161,16 +218,18 @@ describe.each([
     })
 
     it('a target that can be read in two ways is refused by the gateway: the proxy does not repair it', async () => {
-      const answer = await ask('/echo/..%2fclient-only')
-      expect(answer.statusCode).toBe(400)
-      expect(JSON.parse(await text(answer))).toMatchObject({ code: 'target_ambiguous' })
+      for (const path of ['/echo/..%2fclient-only', '/echo/../client-only', '/echo//client-only', '/echo/%2e%2e/client-only']) {
+        const answer = await ask(path)
+        expect(answer.statusCode, path).toBe(400)
+        expect(JSON.parse(await text(answer)), path).toMatchObject({ code: 'target_ambiguous' })
+      }
     })
 
     it('plain http is sent to https', async () => {
       const request = http.get({ host: '127.0.0.1', port: ports.plain, path: '/echo?a=1', headers: { host: NAME }, agent: false })
       const [answer] = (await once(request, 'response')) as [IncomingMessage]
       answer.resume()
-      expect([answer.statusCode, answer.headers.location]).toEqual([308, `https://${NAME}/echo?a=1`])
+      expect([answer.statusCode, answer.headers.location]).toEqual([redirect, `https://${NAME}/echo?a=1`])
     })
 
     it('server-sent events arrive one by one', async () => {

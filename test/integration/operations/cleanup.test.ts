@@ -96,7 +96,7 @@ describe.each(['embedded', 'postgres'] as const)('cleanup on %s', (stores) => {
     expect(await living(gateway, [user, ...sessions])).toEqual([true, ...sessions.map(() => false)])
   })
 
-  it('tells Prometheus how many it removed, how many tokens there are, and when it last succeeded', async () => {
+  it('has metrics for the removed rows, the number of tokens, and the time of the last success', async () => {
     const user = await newUser(gateway)
     const old = await login(gateway, user)
     await age(gateway, 'sessions', 'expires_at', old, '31 days')

@@ -28,7 +28,7 @@ function secondProcess() {
   return spawnSync(process.execPath, ['src/cli.ts', 'users', 'list', '--config', file], { env, encoding: 'utf8' })
 }
 
-it('a second process on the data folder of a gateway is refused: it is told what to do', async () => {
+it('a second process on the data folder of a gateway is refused, with what to do', async () => {
   const gateway = await startGateway({ stores: 'embedded', dataDir })
   const { token } = await newUser(gateway)
   const { status, stderr } = secondProcess()
@@ -39,7 +39,7 @@ it('a second process on the data folder of a gateway is refused: it is told what
   await gateway.close()
 })
 
-it('the lock goes with the gateway', async () => {
+it('the lock ends with the gateway', async () => {
   const gateway = await startGateway({ stores: 'embedded', dataDir })
   await gateway.close()
   expect(existsSync(lock)).toBe(false)

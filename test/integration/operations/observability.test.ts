@@ -95,11 +95,11 @@ const scrape = async (of = gateway) => (await fetch(`${of.adminUrl}/metrics`)).t
 describe('the admin listener', () => {
   const adminCall = (path: string) => call({ url: gateway.adminUrl }, path)
 
-  it('tells that the process lives, without asking anything', async () => {
+  it('answers that the process runs, without any check', async () => {
     expect(await adminCall('/livez')).toMatchObject({ status: 200, body: { status: 'alive' } })
   })
 
-  it('tells whether the gateway is ready, and with ?verbose why', async () => {
+  it('answers whether the gateway is ready, and with ?verbose why', async () => {
     expect(await adminCall('/readyz')).toMatchObject({ status: 200, body: { status: 'ready' } })
     const { body, headers } = await adminCall('/readyz?verbose')
     expect(headers.get('cache-control')).toBe('no-store')
@@ -113,7 +113,7 @@ describe('the admin listener', () => {
     )
   })
 
-  it('tells not ready once the public listener is closed', async () => {
+  it('answers not ready once the public listener is closed', async () => {
     const closing = await startGateway()
     await closing.app.server.close()
     const { status, body } = await call({ url: closing.adminUrl }, '/readyz?verbose')
@@ -203,7 +203,7 @@ describe('/metrics', () => {
     await until(async () => (await open()) === 0, 'no open stream')
   })
 
-  it('tells no path, no user and no address', async () => {
+  it('holds no path, no user and no address', async () => {
     const path = `secret-path-${randomBytes(4).toString('hex')}`
     await call(gateway, `/api/${path}?q=${path}`, { token: user.token })
     await call(gateway, `/${path}`)
@@ -213,7 +213,7 @@ describe('/metrics', () => {
   })
 })
 
-it('/metrics has no more series after 20,000 paths, methods, hosts and request ids that nobody has seen before', async () => {
+it('/metrics has no more series after 20,000 new paths, methods, hosts and request ids', async () => {
   const crowded = await startGateway({
     config: { log: { level: 'error' } },
     routes: [
@@ -413,7 +413,7 @@ describe('GET /auth/admin/errors', () => {
     expect((await call(gateway, '/auth/admin/errors', { token: admin.token })).status).toBe(200)
   })
 
-  it('tells code, route, request id and cause of an error', async () => {
+  it('shows code, route, request id and cause of an error', async () => {
     const { id } = await asked('/gone/x')
     const found = await until(async () => (await errors()).find((e) => e.request_id === id), 'the error')
     expect(found).toEqual({
@@ -427,7 +427,7 @@ describe('GET /auth/admin/errors', () => {
     })
   })
 
-  it('tells the newest first, also of those within one millisecond', async () => {
+  it('shows the newest error first, also within one millisecond', async () => {
     const at = Date.now()
     const still = await startGateway({
       clock: { now: () => at, steady: () => at, advance: () => {} },
@@ -454,8 +454,8 @@ describe('GET /auth/admin/errors', () => {
     const last = await asked('/nowhere')
     await until(async () => (await errors()).some((e) => e.request_id === last.id), 'the last error')
     await Promise.all(flood.map((f) => lineOf(f.id)))
-    const told = await errors()
-    expect(told).toHaveLength(100)
-    expect(told.map((e) => e.request_id)).toContain(id)
+    const reported = await errors()
+    expect(reported).toHaveLength(100)
+    expect(reported.map((e) => e.request_id)).toContain(id)
   })
 })

@@ -41,7 +41,7 @@ describe('while Postgres is gone', () => {
     await until(async () => (await login()).status === 200, 'a login')
   }
 
-  it('proxied traffic does not notice, neither while it goes nor while it comes back', async () => {
+  it('no proxied request fails, neither when Postgres stops nor when it is back', async () => {
     let isOver = false
     const answers: Answer[] = []
     const traffic = Array.from({ length: 3 }, async () => {
@@ -94,7 +94,7 @@ describe('while Postgres is gone', () => {
       expect(JSON.stringify(body)).not.toMatch(/postgres|sql|ECONN|127\.0\.0\.1/i)
     })
 
-    it('a valid token passes, also one that was never seen before', async () => {
+    it('a valid token passes, even when this process never saw it before', async () => {
       expect((await api(user.token)).status).toBe(200)
       expect((await api(unused.token)).status).toBe(200)
       expect((await call(gateway, '/open')).status).toBe(200)
@@ -147,7 +147,7 @@ it('a gateway without its Postgres does not start: exit 1 and the address in the
   })
   await until(() => gateway.child.exitCode !== null, 'its end')
   expect(gateway.child.exitCode).toBe(1)
-  expect(gateway.output()).toContain(`ECONNREFUSED 127.0.0.1:${port}`)
+  expect(gateway.output()).toContain(`the database at 127.0.0.1:${port} does not answer (ECONNREFUSED): start it, or correct DATABASE_URL`)
   expect(gateway.output()).not.toContain('s3cr3t-pw')
   expect(gateway.output()).not.toMatch(/^\s+at /m)
 })

@@ -47,7 +47,7 @@ const ready = async (gateway: Gateway) => {
   const { status, body } = await call({ url: gateway.adminUrl }, '/readyz?verbose')
   return { status, redis: body.checks.find((c: { name: string }) => c.name === 'redis') }
 }
-/** Requests of `path` one after the other, in the background, until it is told to end. */
+/** Requests of `path` one after the other, in the background, until `end` is called. */
 function load(gateway: Gateway, path: string, token: string) {
   let isOver = false
   const answers: Answer[] = []
@@ -101,7 +101,7 @@ describe('while Redis is gone', () => {
     }, 'a decision by Redis')
   }
 
-  it('no request fails, neither while it goes nor while it comes back; and Redis counts again without a restart', async () => {
+  it('no request fails, neither when Redis stops nor when it is back; Redis then counts again without a restart', async () => {
     const traffic = load(gateway, '/wide', user.token)
     await until(() => traffic.answers.length > 50, 'traffic')
     await away()
@@ -144,7 +144,7 @@ describe('while Redis is gone', () => {
       expect(JSON.stringify(body)).not.toMatch(/redis/i)
     })
 
-    it('login goes on and is limited exactly, over all gateways, by counters in Postgres', async () => {
+    it('login works and is limited exactly over all gateways, by counters in Postgres', async () => {
       const [someone, address] = [await newUserFrom(gateway), newAddress()]
       const answers = await inTurn(7, (i) => login(i % 2 ? gateway : second, someone, i === 0 ? someone.password : 'wrong', address))
       expect(answers.map((a) => a.status)).toEqual([200, 401, 401, 401, 401, 429, 429])
@@ -222,7 +222,7 @@ describe('while Redis is frozen', () => {
     }, 'a decision by Redis')
   })
 
-  it('the gateway is ready and tells that Redis does not answer', async () => {
+  it('the gateway is ready and reports that Redis does not answer', async () => {
     await until(async () => {
       await get(gateway, '/wide', newAddress(), user.token)
       return (await metric(gateway, 'portcullis_redis_breaker_open')) === 1

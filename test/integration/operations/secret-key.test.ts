@@ -62,7 +62,7 @@ describe('the secret key of a database', () => {
   })
 })
 
-describe('a table of signing keys that somebody has written to', () => {
+describe('a table of signing keys that an intruder has changed', () => {
   it.each([
     ['a public key', `public_jwk = replace(public_jwk, '"x":"', '"x":"A')`, 'the public part of signing key'],
     ['an algorithm', `algorithm = 'HS256'`, 'the public part of signing key'],

@@ -60,7 +60,7 @@ const sumOf = (text: string, series: string) =>
     .filter((line) => line.startsWith(series))
     .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
 const readiness = async () => (await fetch(`${gateway.adminUrl}/readyz?verbose`)).json() as Promise<Answer['body']>
-it('all of them serve, and the admin listener speaks for all', async () => {
+it('all workers serve, and the admin listener answers for all', async () => {
   expect(gateway.children()).toHaveLength(3)
   expect(await readiness()).toMatchObject({ status: 'ready', checks: [{ name: 'workers (3 of 3)', ok: true }, {}, {}, {}, {}, {}] })
   const counted = (text: string) => sumOf(text, 'portcullis_http_requests_total{method="GET",route="all"')
@@ -79,7 +79,7 @@ it('all of them serve, and the admin listener speaks for all', async () => {
   expect(new Set(series).size).toBe(series.length)
 })
 
-it('a logout on one of them is heard by all before it is answered', async () => {
+it('a logout on one worker reaches all workers before it is answered', async () => {
   for (let round = 0; round < 10; round++) {
     const { token } = await newUser(gateway)
     expect(await times(9, () => ask('/mine', { token }))).toEqual(Array(9).fill(200))
@@ -88,7 +88,7 @@ it('a logout on one of them is heard by all before it is answered', async () => 
   }
 })
 
-it('one that dies is replaced; the others go on, and no counter falls', async () => {
+it('a worker that ends is replaced; the others go on, and no counter falls', async () => {
   await times(30, () => ask('/x'))
   const total = (text: string) => sumOf(text, 'portcullis_http_requests_total')
   const before = await metricsText()
@@ -107,7 +107,7 @@ it('one that dies is replaced; the others go on, and no counter falls', async ()
   expect(await times(9, () => ask('/mine', { token }))).toEqual(Array(9).fill(200))
 })
 
-it('one that hangs holds up neither a scrape nor a logout, and its counts do not vanish meanwhile', async () => {
+it('a worker that hangs delays neither a scrape nor a logout, and its counts stay', async () => {
   await until(async () => (await readiness()).checks[0].name === 'workers (3 of 3)', 'all of them')
   const total = (text: string) => sumOf(text, 'portcullis_http_requests_total')
   const { token } = await newUser(gateway)
@@ -129,7 +129,7 @@ it('one that hangs holds up neither a scrape nor a logout, and its counts do not
 /** Connections that were given to the stuck one. */
 const hung = () => new Promise<null>((resolve) => setTimeout(() => resolve(null), 4000))
 
-it('the last errors are those of all of them', async () => {
+it('the last errors include those of all workers', async () => {
   const user = await newUser(gateway)
   await query(databaseUrl, `UPDATE users SET roles = '{user,admin}' WHERE id = $1`, [user.id])
   const { token } = await login(gateway, user)
@@ -140,13 +140,29 @@ it('the last errors are those of all of them', async () => {
   expect(body.errors.filter((e: { route: string; code: string }) => e.route === 'mine' && e.code === 'token_missing')).toHaveLength(12)
 })
 
-it('every line of the log is whole, whoever wrote it', async () => {
+it('every line of the log is whole, whichever process wrote it', async () => {
   await times(500, () => ask(`/${'x'.repeat(200)}`))
   await until(() => gateway.logLines().filter((line) => line.includes('"route":"all"')).length >= 500, 'the lines')
   for (const line of gateway.logLines().filter((text) => text.startsWith('{'))) expect(() => JSON.parse(line)).not.toThrow()
 })
 
-it('more connections than they have room for are closed at once, and counted', async () => {
+it('an untrusted proxy is reported once, and not by each worker', async () => {
+  const own = await start(await createDatabase(inject('postgresUrl')))
+  const headers = { 'x-forwarded-for': '198.51.100.7' }
+  const statuses = await times(30, async () => {
+    const [answer] = (await once(http.get(`${own.url}/x`, { agent: false, headers }), 'response')) as [IncomingMessage]
+    answer.resume()
+    return answer.statusCode
+  })
+  expect(statuses).toEqual(Array(30).fill(200))
+  // a gateway that has ended has written all its lines
+  process.kill(own.pid, 'SIGTERM')
+  await until(() => !own.isAlive(), 'the end')
+  expect(own.logLines().filter((line) => line.includes('"reason":"proxy_untrusted"'))).toHaveLength(1)
+  await own.stop()
+})
+
+it('connections beyond the bound of the workers are closed at once, and counted', async () => {
   const own = await start(await createDatabase(inject('postgresUrl')), { maxConnections: 6 })
   // one after the other: they go round only while each worker has taken what it was given
   for (let i = 0; i < 6; i++) {
@@ -161,7 +177,7 @@ it('more connections than they have room for are closed at once, and counted', a
 })
 
 describe('while the database is away', () => {
-  it('one that dies is not missed for ever: it is tried again until the database is back', async () => {
+  it('a worker that ends is started again and again until the database is back', async () => {
     const url = await createDatabase(inject('postgresUrl'))
     const relay = await startRelay(Number(new URL(url).port))
     const own = await start(relay.through(url))

@@ -14,7 +14,7 @@ const GET = 'GET /x HTTP/1.1\r\nHost: a\r\n'
 const answers = (wire: Wire) => wire.text().match(/^HTTP\/1\.1 200/gm)?.length ?? 0
 
 describe('connections', () => {
-  it('above the limit are dropped and counted; those that stand are served, and one that goes makes room', async () => {
+  it('above the limit are dropped and counted; the open connections are served, and a closed connection makes room', async () => {
     const open: Wire[] = []
     for (let i = 0; i < 5; i++) {
       open.push(await connect(gateway.port))

@@ -85,7 +85,7 @@ describe('X-Auth-Assertion', () => {
     expect(Object.keys(payload)).toEqual(['sid', 'roles', 'scope', 'iss', 'aud', 'sub', 'iat', 'exp', 'jti'])
   })
 
-  it('is sent again while fresh, and made anew before it dies', async () => {
+  it('is sent again while fresh, and replaced before it expires', async () => {
     const first = await assertionOf(user.token)
     expect(await assertionOf(user.token)).toBe(first)
     gateway.clock.advance(41_000)
@@ -94,7 +94,7 @@ describe('X-Auth-Assertion', () => {
     await verify(second)
   })
 
-  it('dies with the token that it is made of', async () => {
+  it('expires with the token that it is made from', async () => {
     const someone = await newUser(gateway)
     const { exp } = JSON.parse(Buffer.from(someone.token.split('.')[1]!, 'base64url').toString())
     gateway.clock.advance(880_000)
@@ -105,7 +105,7 @@ describe('X-Auth-Assertion', () => {
     gateway.clock.advance(-880_000)
   })
 
-  it('is none for nobody, and none on a route that does not ask', async () => {
+  it('is not sent for an anonymous request, nor on a route without the setting', async () => {
     expect(await assertionOf(undefined, '/proven-public')).toBeUndefined()
     expect(await assertionOf(user.token, '/proven-public')).toBeDefined()
     expect(await assertionOf(user.token, '/edited')).toBeUndefined()
@@ -117,7 +117,7 @@ describe('X-Auth-Assertion', () => {
     expect((await call(gateway, '/auth/me', { token: assertion })).status).toBe(401)
   })
 
-  it('goes with a WebSocket, too', async () => {
+  it('is sent with a WebSocket, too', async () => {
     const seen = new Promise<string>((resolve) =>
       upstream.server.once('upgrade', (req, socket) => {
         resolve(String(req.headers['x-auth-assertion']))
@@ -185,7 +185,7 @@ describe('an identity that would not fit the headers of an upstream', () => {
   const many = Object.fromEntries(Array.from({ length: 150 }, (_, i) => [`department.number-${i}`, {}]))
   const roles = { user: {}, ...many, everything: { inherits: Object.keys(many) } }
 
-  it('is refused when its token would be issued, and the operator is told why', async () => {
+  it('is refused when its token would be issued, and the reason is logged', async () => {
     const gateway = await startGateway({
       config: { auth: { roles } },
       routes: [{ name: 'all', match: { path: '/' }, upstream: [upstream.url], access: 'authenticated' }],

@@ -55,14 +55,14 @@ afterAll(async () => {
   authority.close()
 })
 
-interface Told {
+interface Got {
   status: number
   headers: http.IncomingHttpHeaders
   body: string
   /** SHA-256 of the certificate that was shown. */
   fingerprint: string
 }
-async function get(path: string): Promise<Told> {
+async function get(path: string): Promise<Got> {
   const request = https.get({ host: '127.0.0.1', port: secure.port, path, ca: authority.cert, servername: 'api.test', agent: false })
   const [response] = (await once(request, 'response')) as [http.IncomingMessage]
   const { fingerprint256 } = (response.socket as tls.TLSSocket).getPeerCertificate()
@@ -72,7 +72,7 @@ async function get(path: string): Promise<Told> {
 }
 
 describe('a listener with a certificate', () => {
-  it('serves over TLS, and tells the upstream and the browser so', async () => {
+  it('serves over TLS, and the headers to upstream and browser say so', async () => {
     const { status, headers, body } = await get('/x')
     expect(status).toBe(200)
     expect(JSON.parse(body).headers['x-forwarded-proto']).toBe('https')
@@ -158,7 +158,7 @@ describe('a listener with a certificate', () => {
     expect(await metric(secure, 'portcullis_tls_certificate_expiry_timestamp_seconds')).toBeGreaterThan(inAYear)
   })
 
-  it('takes a new certificate without a restart; a broken one changes nothing, and is told', async () => {
+  it('takes a new certificate without a restart; a broken certificate changes nothing, and is logged', async () => {
     const { fingerprint } = await get('/x')
     const { certFile, keyFile } = issued
     const { writeFileSync } = await import('node:fs')
@@ -194,25 +194,25 @@ describe('plain HTTP', () => {
 })
 
 describe('behind a balancer that terminates TLS', () => {
-  const told = (proto: string) => ({ 'x-forwarded-proto': proto, host: 'api.test' })
+  const reported = (proto: string) => ({ 'x-forwarded-proto': proto, host: 'api.test' })
 
   it('who came by http is sent to https, method and all', async () => {
     for (const method of ['GET', 'POST']) {
-      const { status, headers } = await call(behind, '/a?b=c', { method, headers: told('http') })
+      const { status, headers } = await call(behind, '/a?b=c', { method, headers: reported('http') })
       expect([status, headers.get('location'), headers.get('strict-transport-security')]).toEqual([308, 'https://api.test/a?b=c', null])
     }
     expect(upstream.take().filter(({ url }) => url.startsWith('/a?'))).toEqual([])
   })
 
-  it('who came by https is served, and told to stay there', async () => {
-    const { status, headers, body } = await call(behind, '/a', { headers: told('https') })
+  it('a request over https is served, with Strict-Transport-Security', async () => {
+    const { status, headers, body } = await call(behind, '/a', { headers: reported('https') })
     expect([status, headers.get('strict-transport-security')]).toEqual([200, 'max-age=60; includeSubDomains'])
     expect(body.headers['x-forwarded-proto']).toBe('https')
   })
 
   it('of several schemes the nearest proxy’s counts', async () => {
-    expect((await call(behind, '/a', { headers: told('https, http') })).status).toBe(308)
-    // not in this one’s words: whoever wrote it, it was not the proxy
+    expect((await call(behind, '/a', { headers: reported('https, http') })).status).toBe(308)
+    // the proxy sets X-Forwarded-Proto, so the client wrote Forwarded
     expect((await call(behind, '/a', { headers: { forwarded: 'for=192.0.2.1;proto=https' } })).status).toBe(308)
   })
 

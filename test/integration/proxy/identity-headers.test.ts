@@ -38,7 +38,7 @@ const lines = (request: Seen, pattern: RegExp) =>
 const claims = (token: string) => JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString())
 
 describe('identity', () => {
-  it('is told in these bytes: user, roles sorted and joined by a comma, session; no e-mail that is not verified', async () => {
+  it('has these bytes: user, roles sorted and joined by a comma, session; no e-mail address that is not verified', async () => {
     const { sid } = claims(user.token)
     expect(user.id).toMatch(UUID)
     expect(sid).toMatch(UUID)
@@ -86,7 +86,7 @@ describe('identity', () => {
     }
   })
 
-  it('on a public route: nobody without a token, somebody with a good one, 401 with a bad one', async () => {
+  it('on a public route: anonymous without a token, the user with a valid token, 401 with an invalid token', async () => {
     expect(lines(await seen('/public'), /^x-auth/i)).toEqual([])
     expect(lines(await seen('/public', bearer(user.token)), /^x-auth-user/i)).toEqual([`x-auth-user: ${user.id}`])
     upstream.take()
@@ -140,7 +140,7 @@ describe('traceparent', () => {
 
 describe('X-Forwarded-For, -Proto and -Host', () => {
   const claim = { 'x-forwarded-for': '198.51.100.1', 'x-forwarded-proto': 'https', 'x-forwarded-host': 'public.test' }
-  it('are told anew, whatever a client says', async () => {
+  it('are set anew, whatever a client sends', async () => {
     expect(lines(await seen('/public', claim), /^x-forwarded/i)).toEqual([
       'x-forwarded-for: 127.0.0.1',
       'x-forwarded-proto: http',

@@ -114,7 +114,7 @@ describe('a request', () => {
     expect(one!.take()[0]?.headers['x-name']).toBe('caf\xe9')
   })
 
-  it('loses its trailers: nobody looked at them', async () => {
+  it('loses its trailers, which were not checked', async () => {
     one!.take()
     const body = '5\r\nhello\r\n0\r\nX-Auth-User: evil\r\nX-Sum: 1\r\n\r\n'
     const answer = await raw(
@@ -174,9 +174,9 @@ describe('an answer', () => {
     ['a path below the rewritten prefix', '/rewritten', '/v2/x?y', '/rewritten/x?y'],
     ['the rewritten prefix itself', '/rewritten', '{own}/v2', '/rewritten'],
     ['a path beside the rewritten prefix', '/rewritten', '/v22/x', '/v22/x'],
-  ])('that leads to %s, does so in the terms of the client', async (_, prefix, told, expected) => {
+  ])('that leads to %s, does so in the terms of the client', async (_, prefix, reported, expected) => {
     const here = (text: string) => text.replace('{own}', one!.url).replace('{host}', new URL(one!.url).host)
-    const { headers } = await call(gateway, `${prefix}/moved?to=${encodeURIComponent(here(told))}`)
+    const { headers } = await call(gateway, `${prefix}/moved?to=${encodeURIComponent(here(reported))}`)
     expect(headers.get('location')).toBe(here(expected))
     expect(headers.get('content-location')).toBe(prefix === '/rewritten' ? '/rewritten/here' : '/v2/here')
   })

@@ -58,11 +58,11 @@ describe('paths', () => {
     expect((await call(gateway, '/')).body.links.health).toBe('/health')
   })
 
-  it('match without regard to case, and go out in the spelling of the client', async () => {
+  it('match without regard to case, and are forwarded in the letter case of the client', async () => {
     expect(await landing('/API/Orders/Seven')).toBe('/orders/Seven')
   })
 
-  it('match in their own spelling only where a route asks for it', async () => {
+  it('match in their own letter case only where a route asks for it', async () => {
     expect(await landing('/Exact/a')).toBe('/exact/a')
     expect(await landing('/exact/a')).toBe('route_not_found')
     expect(await landing('/EXACT')).toBe('route_not_found')
@@ -95,20 +95,20 @@ describe('methods', () => {
     expect((await call(gateway, '/api/orders', { body: {}, token: admin.token })).body.url).toBe('/orders-post')
   })
 
-  it('that nobody knows are refused', async () => {
+  it('that are unknown are refused', async () => {
     const answer = await raw(gateway.port, 'BREW /api HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
     expect(statusOf(answer)).toBe(400)
   })
 })
 
 describe('hosts', () => {
-  it("a host's route goes before one of any host, in any case and with any port", async () => {
+  it('a route with a host goes before a route without, in any letter case and with any port', async () => {
     for (const host of ['shop.test', 'SHOP.test:8080', 'shop.test.']) expect(await asHost(host, '/api/x')).toBe('/hosted/x')
   })
   it('another host, or a part of it, is another host', async () => {
     for (const host of ['other.test', 'xshop.test', 'shop.test.evil', 'a.shop.test']) expect(await asHost(host, '/api/x')).toBe('/api/x')
   })
-  it("of a host's routes a shorter one goes before a longer one of any host", async () => {
+  it('a route with a host and a shorter path goes before a route without a host and a longer path', async () => {
     expect(await asHost('shop.test', '/api/orders/1')).toBe('/hosted/orders/1')
   })
 })

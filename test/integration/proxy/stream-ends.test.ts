@@ -138,11 +138,11 @@ describe('when its token expires', () => {
     })
   })
 
-  it('nothing happens to a stream of nobody', async () => {
+  it('an anonymous stream stays open', async () => {
     const wire = await listen(null, '/open')
     await whileExpired(async () => {
       const someone = await open(await newUser(gateway))
-      // whoever expires now is closed by the same look that leaves the other alone
+      // the check that closes an expired stream leaves the other stream open
       gateway.clock.advance(901_000)
       await closing(someone)
       gateway.clock.advance(-901_000)
@@ -222,7 +222,7 @@ it('a client that has said goodbye already is not waited for any longer when its
 })
 
 describe('a side that says nothing', () => {
-  it('is pinged, and goes on when it answers', async () => {
+  it('is pinged, and stays open when it answers', async () => {
     const ws = await open(await newUser(gateway), '/impatient')
     let pings = 0
     ws.on('ping', () => pings++)
@@ -265,7 +265,7 @@ describe('the streams of one user', () => {
     await open(user)
   })
 
-  it('of nobody are counted by address', async () => {
+  it('of anonymous clients are counted by address', async () => {
     for (let i = 0; i < 3; i++) await listen(null, '/open')
     expect((await call(gateway, '/open')).status).toBe(429)
   })

@@ -62,7 +62,7 @@ afterEach(() => until(async () => (await metric(gateway, 'portcullis_http_reques
 const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`
 
 describe('server-sent events', () => {
-  it('each arrives while the answer goes on, the headers before the first', async () => {
+  it('each arrives before the answer ends, and the headers before the first', async () => {
     const client = await connect(gateway.port)
     client.write(get('/events'))
     await client.receives(/content-type: text\/event-stream\r\n[\s\S]*\r\n\r\n/)
@@ -191,7 +191,7 @@ describe('a client that leaves', () => {
   })
 })
 
-describe('an upstream that dies in the middle of its answer', () => {
+describe('an upstream that breaks off in the middle of its answer', () => {
   it.each(['/length', '/chunked'])('%s: the client sees a broken answer, never a short one that looks whole', async (path) => {
     const client = await connect(gateway.port)
     client.write(get(path))

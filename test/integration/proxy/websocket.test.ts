@@ -86,7 +86,7 @@ describe('a handshake', () => {
     expect(asked.at(-1)!.url).toBe('/ws/admin/x')
   })
 
-  it('tells the upstream who it is, and not by the token', async () => {
+  it('sends the upstream the identity without the token', async () => {
     asked = []
     const ws = await open('/ws?room=1', [], { ...bearer(user), 'x-auth-user': 'evil', cookie: 'a=b', 'x-request-id': 'ws-1' })
     ws.terminate()
@@ -139,7 +139,7 @@ describe('a handshake', () => {
     for (const path of ['/plain', '/ws']) expect(statusOf(await shake(path, [authorization(user)], { upgrade }))).toBe(400)
   })
 
-  it('of another version is 426 and names the one that is spoken', async () => {
+  it('of another version gets 426 with the supported version', async () => {
     const answer = await shake('/ws', [authorization(user)], { version: '8' })
     expect(statusOf(answer)).toBe(426)
     expect(answer).toMatch(/^sec-websocket-version: 13\r$/im)
@@ -182,7 +182,7 @@ describe('an open WebSocket', () => {
     client.destroy()
   })
 
-  it('is closed on both sides with the code of whoever closes', async () => {
+  it('is closed on both sides with the code of the closing side', async () => {
     const one = await open('/ws/first')
     one.close(4001, 'bye')
     await once(one, 'close')

@@ -209,7 +209,7 @@ describe.each(['embedded', 'postgres'] as const)('an account transaction on %s',
     const revocation = { sessionId: 'f2f8e5a4-6c4e-4f6e-9a52-3a6d6e0f1b11', until: 0 }
     // @ts-expect-error a database transaction is no account transaction
     const plain = (trx: Transaction) => insertRevocation(trx, revocation)
-    // @ts-expect-error nor is a look-alike: only account-transaction.ts has the symbol
+    // @ts-expect-error nor is a look-alike: only account-transaction.ts may use the symbol
     const lookAlike = (trx: Transaction) => insertRevocation({ trx, revocations: [] }, revocation)
     expect([plain, lookAlike]).toHaveLength(2)
     // and a plain transaction has nothing that revokes

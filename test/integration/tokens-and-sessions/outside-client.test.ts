@@ -50,7 +50,7 @@ describe.each(['RS256', 'ES256'] as const)('an API that verifies %s tokens itsel
     })
   })
 
-  it('accepts one that was signed after a rotation, and still the one from before', async () => {
+  it('accepts a token that was signed after a rotation, and a token from before it', async () => {
     await gateway.app.identity.keyring.rotate({ now: true })
     const fresh = await newUserWithRoles(gateway, [])
     expect((await verify(fresh.token)).sub).toBe(fresh.id)

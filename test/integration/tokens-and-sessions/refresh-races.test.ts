@@ -19,7 +19,7 @@ const tally = (answers: Answer[]) => {
   }
   return counts
 }
-/** As a client does that is told 503 and Retry-After: a machine that is too busy to open connections in time decides nothing. */
+/** As a client does that receives 503 and Retry-After: a machine that is too busy to open connections in time proves nothing. */
 async function patiently(ask: () => Promise<Answer>): Promise<Answer> {
   for (;;) {
     const answer = await ask()

@@ -26,7 +26,7 @@ describe.each(['embedded', 'postgres+redis'] as const)('a refresh token that was
     return { user, pair, sid: claimsOf(user.token).sid as string }
   }
 
-  it('ends its family when it comes after grace: every access token of it is dead at once', async () => {
+  it('ends its family when it comes after the grace period: every access token of the family is revoked at once', async () => {
     const { user, pair, sid } = await spent()
     const elsewhere = await login(gateway, user)
     for (const token of [user.token, pair.access_token]) expect((await call(gateway, '/api', { token })).status).toBe(200)
@@ -51,7 +51,7 @@ describe.each(['embedded', 'postgres+redis'] as const)('a refresh token that was
     expect((await refresh(gateway, third.refresh_token)).body.code).toBe('refresh_invalid')
   })
 
-  it('is told once in the audit log: later replays are refresh_invalid', async () => {
+  it('is recorded once in the audit log: later replays are refresh_invalid', async () => {
     const { user, pair, sid } = await spent()
     await endGrace(gateway, sid)
     expect((await refresh(gateway, user.refreshToken)).body.code).toBe('refresh_reused')
@@ -104,7 +104,7 @@ describe.each(['embedded', 'postgres+redis'] as const)('a refresh token that was
 describe.each(['embedded', 'postgres+redis'] as const)('with onReuse: revokeUser on %s', (stores) => {
   const gateway = useGateway({ stores, config: { auth: { refresh: { onReuse: 'revokeUser' } } } })
 
-  it('a reused token ends every session of its user, and of nobody else', async () => {
+  it('a reused token ends every session of its user, and of no other user', async () => {
     const [user, other] = [await newUser(gateway), await newUser(gateway)]
     const elsewhere = await login(gateway, user)
     await refresh(gateway, user.refreshToken)

@@ -11,7 +11,7 @@ import { claimsOf, me, pollRevocations, refresh } from '../../support/session.ts
 describe('beyond maxSessions', () => {
   const gateway = useGateway()
 
-  it("the end of a session is told as its user's epoch: the map does not grow by sessions", async () => {
+  it("the end of a session is announced as its user's epoch: the map does not grow by sessions", async () => {
     const { db, clock, logger, audit, metrics, config } = gateway.app.platform
     const revocations = createRevocations({ db, clock, logger, broadcasts: [], maxSessions: 1 })
     await revocations.poll()

@@ -136,7 +136,7 @@ describe('two gateways on one Postgres and one Redis', () => {
 })
 
 describe('a gateway that has no revocation snapshot yet', () => {
-  it('answers 503 unavailable to whoever sends a token, and is not ready', async () => {
+  it('answers 503 unavailable to every request with a token, and is not ready', async () => {
     const upstream = await startUpstream()
     const whole = await startGateway({ routes: [route(upstream, 'public', 'public'), route(upstream, 'users', 'authenticated')] })
     const { token } = await newUser(whole)

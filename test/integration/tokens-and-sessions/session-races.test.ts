@@ -14,7 +14,7 @@ const SEED = Number(process.env.RACE_SEED ?? Date.now() % 1_000_000)
 const AT_ONCE = 10
 const gateway = useGateway({ config: { database: { poolSize: 60 }, auth: { roles: { user: {}, editor: {} } } } })
 
-/** As a client does that is told 503 and Retry-After. */
+/** As a client does that receives 503 and Retry-After. */
 async function patiently(ask: () => Promise<Answer>): Promise<Answer> {
   for (;;) {
     const answer = await ask()
@@ -81,7 +81,7 @@ async function race(random: Random): Promise<string[]> {
 
   const [, , , , , ended] = await Promise.all([...sessions.map(refreshing), loggingIn(), changingRoles(), endingAll()])
   if (!ended) return faults
-  // also those that were answered only afterwards
+  // also the requests that were answered only afterwards
   for (const { token, refreshToken } of held) {
     if ((await me(gateway, token)) === 200) faults.push(`an access token lives on after ${ending}`)
     if ((await refresh(gateway, refreshToken)).status === 200) faults.push(`a refresh token lives on after ${ending}`)

@@ -12,7 +12,7 @@ describe('the own sessions', () => {
   const gateway = useGateway()
   const end = (user: TestUser, id: string) => call(gateway, `/auth/sessions/${id}`, { method: 'DELETE', token: user.token })
 
-  it('are listed with device, address and times; the one that asks is marked', async () => {
+  it('are listed with device, address and times; the session of the request is marked', async () => {
     const first = await newUser(gateway)
     const { body } = await call(gateway, '/auth/login', {
       body: { login: first.username, password: first.password },
@@ -31,7 +31,7 @@ describe('the own sessions', () => {
     for (const time of ['created_at', 'last_used_at', 'expires_at']) expect(sessions[0][time]).toMatch(/^\d{4}-\d\d-\d\dT.*Z$/)
   })
 
-  it('one that was not used for so long that it cannot be refreshed is not among them', async () => {
+  it('a session that was unused for too long to be refreshed is not listed', async () => {
     const [first, second] = await twice()
     await rows(gateway, `UPDATE refresh_tokens SET expires_at = now() - interval '1 second' WHERE session_id = $1`, [sidOf(first)])
     expect((await list(gateway, second)).map((s: any) => s.id)).toEqual([sidOf(second)])
@@ -54,7 +54,7 @@ describe('the own sessions', () => {
     expect(await me(gateway, bob.token)).toBe(200)
   })
 
-  it('all but the one that asks are ended at once, and a login that is half-way opens none', async () => {
+  it('all sessions but that of the request end at once, and a login in progress opens no session', async () => {
     const [first, second] = await twice()
     const third = await login(gateway, first)
     expect((await call(gateway, '/auth/sessions', { method: 'DELETE', token: second.token })).status).toBe(204)
@@ -70,7 +70,7 @@ describe('the own sessions', () => {
 describe('at most three sessions of a user', () => {
   const gateway = useGateway({ config: { auth: { sessions: { maxPerUser: 3 } } } })
 
-  it('a fourth login ends the one that was unused for longest', async () => {
+  it('a fourth login ends the session that was unused for longest', async () => {
     const first = await newUser(gateway)
     const [second, third] = [await login(gateway, first), await login(gateway, first)]
     const renewed = (await refresh(gateway, first.refreshToken)).body.access_token

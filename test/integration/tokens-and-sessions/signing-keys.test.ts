@@ -133,7 +133,7 @@ describe('a token with an unknown kid', () => {
     await gateway.close()
   })
 
-  it('is answered 503, not 401, while the database is away; a known one goes on', async () => {
+  it('gets 503, not 401, while the database is away; a known key still works', async () => {
     const databaseUrl = await createDatabase(inject('postgresUrl'))
     const relay = await startRelay(Number(new URL(databaseUrl).port))
     const gateway = await startGateway({ config: QUIET, databaseUrl: relay.through(databaseUrl), routes: [] })
@@ -148,7 +148,7 @@ describe('a token with an unknown kid', () => {
       expect(headers.get('retry-after')).toBe('1')
       expect(headers.get('www-authenticate')).toBeNull()
     }
-    // a bearer is enough to be told the last errors, without the database; the role is not there
+    // /auth/admin/errors needs a bearer token and no database; this token lacks the role
     expect((await call(gateway, '/auth/admin/errors', { token })).body.code).toBe('forbidden')
     relay.mend()
     await until(async () => {
@@ -161,7 +161,7 @@ describe('a token with an unknown kid', () => {
 })
 
 describe('another algorithm in the configuration', () => {
-  it('goes the way of every new key: published first, signing later, old tokens good meanwhile', async () => {
+  it('is published first and signs later, as every new key; old tokens stay valid meanwhile', async () => {
     const before = await startGateway({ config: QUIET })
     const old = await newUser(before)
     await before.close()

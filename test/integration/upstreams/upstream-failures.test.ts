@@ -93,7 +93,11 @@ describe('an answer that is cut short', () => {
     expect((await call(gateway, '/it')).body).toBe('ok')
   })
 
-  it.each(['gzip, chunked', 'chunked, gzip', 'deflate'])('under the transfer coding %s, which nobody asked for, is 502', async (coding) => {
+  it.each([
+    'gzip, chunked',
+    'chunked, gzip',
+    'deflate',
+  ])('under the transfer coding %s, which was not requested, is 502', async (coding) => {
     const [gateway] = await startBefore((socket) =>
       socket.end(`HTTP/1.1 200 OK\r\nTransfer-Encoding: ${coding}\r\n\r\n2\r\nok\r\n0\r\n\r\n`),
     )
@@ -220,7 +224,7 @@ describe('a kept-alive connection that the upstream closes while a request is on
     expect(upstream.received().match(/^GET /gm)).toHaveLength(3)
   })
 
-  it('a GET that a fresh connection died of is not sent again: it may be what the upstream dies of', async () => {
+  it('a GET whose fresh connection broke is not sent again: the request may be what breaks the upstream', async () => {
     const [gateway, upstream] = await startBefore((socket) => socket.destroy())
     expect((await call(gateway, '/it')).status).toBe(502)
     expect(upstream.received().match(/^GET /gm)).toHaveLength(1)

@@ -27,7 +27,7 @@ const statuses = async (gateway: Gateway, times: number) => {
   return seen
 }
 
-it('a request is sent a second time, never a third, however often it finds nobody', async () => {
+it('a request is sent a second time and never a third time, even when no upstream answers', async () => {
   const gateway = await gatewayTo([await refusing(), await refusing()], { breaker: { failures: 0 } })
   const { status, body } = await call(gateway, '/it')
   expect([status, body.code]).toEqual([502, 'upstream_unreachable'])
@@ -185,7 +185,7 @@ describe('the health of an upstream is not judged by', () => {
 })
 
 describe('of several upstreams', () => {
-  it('the one that cannot be reached is passed over: no client hears of it', async () => {
+  it('an upstream that cannot be reached is skipped: no client gets an error', async () => {
     const one = await keep(startRawUpstream((socket) => socket.write(answering('one'))))
     const two = await keep(startRawUpstream((socket) => socket.write(answering('two'))))
     const gateway = await gatewayTo([one.url, await refusing(), two.url], { breaker: { failures: 2, openMs: 60_000 } })
@@ -215,7 +215,7 @@ describe('of several upstreams', () => {
 })
 
 describe('an upstream that takes no more', () => {
-  /** Holds every answer until it is told to give them. */
+  /** Holds every answer until the test releases it. */
   async function startHolding(): Promise<[RawUpstream, () => void]> {
     let waiting: Socket[] = []
     const upstream = await keep(startRawUpstream((socket) => waiting.push(socket)))
@@ -262,7 +262,7 @@ describe('an upstream that takes no more', () => {
     expect((await next).status).toBe(200)
   })
 
-  it('sends nobody of the queue to it once it is left alone', async () => {
+  it('sends no queued request to it once its circuit is open', async () => {
     const waiting: Socket[] = []
     const upstream = await keep(startRawUpstream((socket) => waiting.push(socket)))
     const gateway = await gatewayTo([upstream.url], {

@@ -29,7 +29,7 @@ describe('a name', () => {
     expect(await ask(names)).toHaveLength(3)
   })
 
-  it('is looked up again, and tells when it leads elsewhere: not for another order', async () => {
+  it('is looked up again, and new addresses are reported: another order is no change', async () => {
     const answers = [at('192.0.2.1', '192.0.2.2'), at('192.0.2.2', '192.0.2.1'), at('192.0.2.3')]
     let asked = 0
     const names = create(async () => answers[Math.min(asked++, 2)]!)
@@ -56,7 +56,7 @@ describe('a name', () => {
     expect(await ask(names)).toBe('ENOTFOUND')
   })
 
-  it('is one that an address is not: it is never looked up', async () => {
+  it('that is an address is never looked up', async () => {
     const asked: string[] = []
     const names = createDnsCache(async (name) => {
       asked.push(name)

@@ -37,7 +37,7 @@ it('counts are added up, states are those of the worst', async () => {
   expect(line(text, 'portcullis_http_requests_in_flight')).toBe(7)
 })
 
-it('what the dead have counted stays, once; their states go', async () => {
+it('counters of ended workers stay, once; their gauges go', async () => {
   const merged = createMerger(createMetrics('supervisor'))
   const dead = createMetrics('dead')
   dead.inFlight.collectFrom(() => 7)
@@ -54,7 +54,7 @@ it('what the dead have counted stays, once; their states go', async () => {
   expect(line(await merged.text(), 'portcullis_http_requests_total')).toBe(101)
 })
 
-it('what the jobs of the supervisor know is told, beside workers that know nothing of it', async () => {
+it('metrics of the supervisor’s jobs are shown, although workers do not have them', async () => {
   const supervisor = createMetrics('supervisor')
   const ofJobs = {
     portcullis_outbox_waiting: supervisor.outboxWaiting,

@@ -85,7 +85,7 @@ describe('the ladder ends in denial', () => {
     }
   })
 
-  it('denies nobody in particular everywhere but on a public route', () => {
+  it('denies an anonymous request everywhere but on a public route', () => {
     for (const rank of [1, 2] as const) expect(outcome({ ...ANYBODY, rank }, null)).toBe('token_missing')
   })
 })
@@ -139,7 +139,7 @@ describe('a route that asks for a fresh authentication (RFC 9470)', () => {
     expect(headers['www-authenticate']).toBe('Bearer error="insufficient_user_authentication", max_age="300"')
   })
 
-  it('never lets a key or a machine pass: nobody authenticated', () => {
+  it('never lets a key or a machine client pass: no person has authenticated', () => {
     expect(outcome(access, principal(['admin'], [], { kind: 'apiKey' }))).toBe('reauthentication_required')
   })
 })

@@ -19,7 +19,7 @@ describe('a login', () => {
     for (const username of ['Ann', 'A.N_n-1']) expect(canonicalLogin(username)).toBe(canonicalUsername(username))
   })
 
-  it('has one spelling: a second reading changes nothing', () => {
+  it('has one form: a second conversion changes nothing', () => {
     for (const typed of ['Ann', ' ANN@x.Org ', 'I\u0307@example.com', '\u1e9e@example.com', '\u212a@example.com', '\ufb01@example.com'])
       expect(canonicalLogin(canonicalLogin(typed))).toBe(canonicalLogin(typed))
   })

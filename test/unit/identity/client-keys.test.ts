@@ -7,7 +7,7 @@ const rsa = (modulusLength = 2048, publicExponent = 65_537): any =>
   generateKeyPairSync('rsa', { modulusLength, publicExponent }).publicKey.export({ format: 'jwk' })
 const ec = (namedCurve = 'P-256'): any => generateKeyPairSync('ec', { namedCurve }).publicKey.export({ format: 'jwk' })
 const ed = (): any => generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' })
-const told = (jwks: unknown) => {
+const reported = (jwks: unknown) => {
   try {
     readClientKeys(jwks)
     return null
@@ -74,6 +74,6 @@ describe('refuses', () => {
     ],
     ['two keys, one of them without a kid', { keys: [{ ...ed(), kid: 'a' }, ec()] }],
   ])('%s', (_, jwks, code = 'format') => {
-    expect(told(jwks)).toMatchObject({ problem: 'validation_failed', field: expect.stringMatching(/^jwks/), code })
+    expect(reported(jwks)).toMatchObject({ problem: 'validation_failed', field: expect.stringMatching(/^jwks/), code })
   })
 })

@@ -32,7 +32,7 @@ describe('a code of an app', () => {
 describe('an enrolment', () => {
   const { secret, otpauthUri, qrSvg } = enrolmentOf(SEED, 'Example Inc', 'ann')
 
-  it('is told as apps read it', () => {
+  it('has the form that apps read', () => {
     expect(secret).toBe('GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ')
     expect(otpauthUri).toBe(
       'otpauth://totp/Example%20Inc:ann?issuer=Example%20Inc&secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&algorithm=SHA1&digits=6&period=30',

@@ -42,7 +42,7 @@ it('a key is known for one of ours however it is dressed, also with a typo', () 
   for (const value of ['', 'sk_live_x', 'pk-live-x', 'PK_LIVE_x']) expect(holdsApiKey(value)).toBe(false)
 })
 
-it('the hint tells 4 of its 28 random characters; the digest is its SHA-256', () => {
+it('the hint shows 4 of its 28 random characters; the digest is its SHA-256', () => {
   expect(hintOf('pk_live_0000000000000000000000000000_2kHjAH')).toBe('pk_live_0000')
   expect(digestOf('abc')).toBe('ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0')
 })

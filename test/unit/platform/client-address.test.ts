@@ -41,7 +41,7 @@ describe('networks', () => {
     expect(parseNetworks(['127.0.0.1', text])).toBeNull()
   })
 
-  it('no networks hold nobody', () => {
+  it('an empty list of networks holds no address', () => {
     expect(parseNetworks([])).toMatchObject({ isEmpty: true })
     expect(parseNetworks([])!.has('127.0.0.1')).toBe(false)
   })
@@ -111,7 +111,7 @@ describe('the client behind proxies', () => {
     expect(read(from(peer, forwarded === undefined ? {} : { 'x-forwarded-for': forwarded }))).toMatchObject({ address, viaTrustedProxy })
   })
 
-  it('nobody is trusted when no network is named', () => {
+  it('no peer is trusted when no network is named', () => {
     expect(reader([])(from('127.0.0.1', { 'x-forwarded-for': '198.51.100.1' }))).toMatchObject({
       address: '127.0.0.1',
       viaTrustedProxy: false,
@@ -166,7 +166,7 @@ describe('an address', () => {
     expect(plainAddress(address)).toBe(plain)
   })
 
-  it('of IPv6 is counted alike in every spelling and with any interface part', () => {
+  it('of IPv6 has one count in every notation and with any interface part', () => {
     const group = fc.integer({ min: 0, max: 0xffff })
     const property = fc.property(
       fc.array(group, { minLength: 4, maxLength: 4 }),
@@ -200,7 +200,7 @@ describe('who the client is', () => {
   })
 
   describe('behind a proxy that speaks RFC 7239', () => {
-    const told = (headers: Record<string, string>) => reader(['10.0.0.0/8'], [], 'forwarded')(from('10.0.0.1', headers))
+    const reported = (headers: Record<string, string>) => reader(['10.0.0.0/8'], [], 'forwarded')(from('10.0.0.1', headers))
     it.each([
       ['for=198.51.100.1;proto=https', '198.51.100.1', true],
       ['for="198.51.100.1:4711"; proto=http', '198.51.100.1', false],
@@ -213,7 +213,7 @@ describe('who the client is', () => {
       ['', '10.0.0.1', false],
       ['for=198.51.100.1;by="x, for=10.9.9.9"', '198.51.100.1', false],
     ])('%s is %s, secure: %s', (forwarded, address, isSecure) => {
-      expect(told({ forwarded })).toMatchObject({ address, isSecure })
+      expect(reported({ forwarded })).toMatchObject({ address, isSecure })
     })
 
     // what a client left open would swallow what the proxy added
@@ -222,11 +222,11 @@ describe('who the client is', () => {
       'x, for=198.51.100.1',
       'for=;',
     ])('%s cannot be read, and nobody is vouched for', (forwarded) => {
-      expect(told({ forwarded }).isReadable).toBe(false)
+      expect(reported({ forwarded }).isReadable).toBe(false)
     })
 
     it('a client’s X-Forwarded-* are not believed', () => {
-      expect(told({ forwarded: 'for=198.51.100.1', 'x-forwarded-for': '10.9.9.9', 'x-forwarded-proto': 'https' })).toMatchObject({
+      expect(reported({ forwarded: 'for=198.51.100.1', 'x-forwarded-for': '10.9.9.9', 'x-forwarded-proto': 'https' })).toMatchObject({
         address: '198.51.100.1',
         isSecure: false,
       })

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
 import { ConfigError, type Loaded, loadConfig } from '../../../src/app/load-config.ts'
+import { createRoles, knownRoles } from '../../../src/identity/users/roles.ts'
 import { formatProblem } from '../../../src/platform/config/source.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'portcullis-config-'))
@@ -37,7 +38,8 @@ function problems(yaml: string, given?: Given): string[] {
 }
 
 const allWarnings = (yaml: string) => load(yaml).warnings.map((p) => formatProblem(p).replace(/^\/\S*?\.txt/, 'f'))
-const NO_ROUTES = 'f:1:1: routes: is empty: the gateway serves only accounts, until a route leads to an upstream'
+const NO_ROUTES =
+  'f:1:1: routes: is empty: the gateway serves only accounts; add a route: { name: api, match: { path: /api }, upstream: [http://localhost:3000], access: authenticated }'
 const warnings = (yaml: string) => allWarnings(yaml).filter((warning) => warning !== NO_ROUTES)
 
 const GOOD = `server: { host: 127.0.0.1, port: 8080, trustedProxies: [10.0.0.0/8] }
@@ -63,8 +65,8 @@ const PUBLIC = '    match: { path: /a }\n    access: public'
 
 describe('a good configuration', () => {
   it('is read with every default filled in', () => {
-    const { config, warnings: told } = load(GOOD)
-    expect(told).toEqual([])
+    const { config, warnings: reported } = load(GOOD)
+    expect(reported).toEqual([])
     expect(config.server).toMatchObject({ publicUrl: 'http://localhost:8080', workers: 'auto', replicas: 1, port: 8080 })
     expect(config.tokens).toMatchObject({ issuer: 'http://localhost:8080', algorithm: 'EdDSA', accessTtlSeconds: 900 })
     expect(config.limits.credentials).toMatchObject({
@@ -77,14 +79,25 @@ describe('a good configuration', () => {
     expect(config.routes[1]).toMatchObject({ onRedisDown: 'local', websocket: false, body: { maxBytes: 1_048_576 } })
   })
 
+  it('has only the roles that it names: a configured auth.roles replaces the default', () => {
+    const byDefault = load('').config.auth.roles
+    expect(byDefault).toEqual({ admin: { inherits: ['user'], scopes: [] }, user: { inherits: [], scopes: [] } })
+    const { roles } = load('auth: { roles: { support: { scopes: [orders:refund] } } }').config.auth
+    expect(roles).toEqual({ support: { inherits: [], scopes: ['orders:refund'] } })
+    // `admin` and `user` can still be granted, but `admin` no longer inherits `user`
+    expect(knownRoles(roles)).toEqual(['admin', 'support', 'user'])
+    expect(createRoles(roles)(['admin'])).toEqual({ roles: ['admin'], scopes: [] })
+    expect(createRoles(byDefault)(['admin'])).toEqual({ roles: ['admin', 'user'], scopes: [] })
+  })
+
   it('may be an empty file, and an upstream may leave its weight out', () => {
     expect(problems('')).toEqual([])
     expect(problems(`routes:\n  - { name: a, match: { path: /a }, upstream: [{ url: "http://h" }], access: public }\n`)).toEqual([])
   })
 })
 
-describe('a problem is told as file:line:col: path: message', () => {
-  const cases: [what: string, yaml: string, told: string | RegExp][] = [
+describe('a problem is reported as file:line:col: path: message; hint', () => {
+  const cases: [what: string, yaml: string, reported: string | RegExp][] = [
     ['an unknown key, with the right spelling', 'server:\n  prot: 1\n', 'f:2:3: server.prot: unknown key; did you mean port?'],
     ['an unknown section', 'srever: {}\n', 'f:1:1: srever: unknown key; did you mean server?'],
     [
@@ -111,12 +124,12 @@ describe('a problem is told as file:line:col: path: message', () => {
     ).map(([path, prefix]): [string, string, string] => [
       `the pattern ${path}`,
       `routes:\n${route(PUBLIC.replace('/a', `"${path}"`))}`,
-      `f:4:14: routes[0].match.path: is a prefix, not a pattern: write ${prefix}, which also matches the paths below it, not "${path}"`,
+      `f:4:14: routes[0].match.path: is a prefix, not a pattern such as "${path}"; write ${prefix}, which also matches the paths below it`,
     ]),
     [
       'a route without access',
       `routes:\n${route('    match: { path: /a }')}`,
-      'f:2:5: routes[0]: access is missing: public, authenticated, or { roles: […] } / { scopes: […] }',
+      'f:2:5: routes[0]: access is missing; write public, authenticated, or { roles: […] } / { scopes: […] }',
     ],
     [
       'an access that is nearly right',
@@ -162,12 +175,12 @@ describe('a problem is told as file:line:col: path: message', () => {
     [
       'two routes of one name',
       `routes:\n${route(PUBLIC)}${route('    match: { path: /b }\n    access: public')}`,
-      'f:6:5: routes[1].name: a is already the name of routes[0]',
+      'f:6:5: routes[1].name: a is already the name of routes[0]; give each route a name of its own',
     ],
     [
       'two routes of one host, path and method',
       `routes:\n${route(PUBLIC)}${route('    match: { path: /A/, methods: [GET] }\n    access: public', 'b')}`,
-      'f:8:5: routes[1].match: the same host, path and method as route a',
+      'f:8:5: routes[1].match: the same host, path and method as route a; change or remove one of the two',
     ],
     [
       'an upstream with a path',
@@ -187,17 +200,17 @@ describe('a problem is told as file:line:col: path: message', () => {
     [
       'a path with dot segments',
       `routes:\n${route(PUBLIC.replace('/a', '/a/../b'))}`,
-      'f:4:14: routes[0].match.path: must not hold // or dot segments',
+      'f:4:14: routes[0].match.path: must not hold // or dot segments; write the path without them, such as /api/v1',
     ],
     [
       'a rewritten path with dot segments',
       `routes:\n${route(`${PUBLIC}\n    rewrite: { prefix: /v1/../admin }`)}`,
-      'f:6:16: routes[0].rewrite.prefix: must not hold // or dot segments',
+      'f:6:16: routes[0].rewrite.prefix: must not hold // or dot segments; write the path without them, such as /api/v1',
     ],
     [
       'a method that is never proxied',
       `routes:\n${route(PUBLIC.replace('/a', '/a, methods: [TRACE]'))}`,
-      'f:4:24: routes[0].match.methods: TRACE is never proxied',
+      'f:4:24: routes[0].match.methods: TRACE is never proxied; remove it from the methods',
     ],
     [
       'a role that inherits from nobody',
@@ -212,7 +225,7 @@ describe('a problem is told as file:line:col: path: message', () => {
     [
       'a role that inherits itself',
       'auth: { roles: { admin: { inherits: [admin] } } }\n',
-      'f:1:38: auth.roles.admin.inherits[0]: is the role itself',
+      'f:1:38: auth.roles.admin.inherits[0]: is the role itself; remove it',
     ],
     [
       'embedded stores and two workers',
@@ -248,7 +261,7 @@ describe('a problem is told as file:line:col: path: message', () => {
     [
       'half a client certificate',
       'routes:\n  - { name: a, match: { path: /a }, upstream: [{ url: "https://h", tls: { cert: c } }], access: public }\n',
-      'f:2:68: routes[0].upstream[0].tls: cert and key go together',
+      'f:2:68: routes[0].upstream[0].tls: cert and key go together; set both or neither',
     ],
     [
       'a network that is none',
@@ -262,10 +275,10 @@ describe('a problem is told as file:line:col: path: message', () => {
       ['request: { set: { transfer_encoding: a } }', 'request.set: transfer_encoding'],
       ['request: { remove: [Host] }', 'request.remove: Host'],
       ['response: { remove: [Content-Length] }', 'response.remove: Content-Length'],
-    ].map(([edit, told]): [string, string, RegExp] => [
+    ].map(([edit, reported]): [string, string, RegExp] => [
       `${edit}, which is the gateway’s own`,
       `routes:\n${route(`${PUBLIC}\n    headers: { ${edit} }`)}`,
-      new RegExp(`^f:6:\\d+: routes\\[0\\]\\.headers\\.${told} is set by the gateway alone`),
+      new RegExp(`^f:6:\\d+: routes\\[0\\]\\.headers\\.${reported} is set by the gateway alone`),
     ]),
     [
       'a header value of two lines',
@@ -276,27 +289,29 @@ describe('a problem is told as file:line:col: path: message', () => {
     ['a tab as indentation', 'server:\n\tport: 1\n', /^f:2:1: Tabs are not allowed/],
     ['the same key twice', 'server: {}\nserver: {}\n', /^f:2:1: Map keys must be unique/],
     ['an alias of nothing', 'log: {}\nserver: *nobody\n', /^f:2:9: .*nobody/],
-    ['a list in place of sections', '- a\n', 'f:1:1: the file must hold a mapping of sections such as server: and routes:'],
-    ['a text in place of sections', 'hello\n', 'f:1:1: the file must hold a mapping of sections such as server: and routes:'],
+    ['a list in place of sections', '- a\n', 'f:1:1: is not a mapping; write sections such as server: and routes: at the top'],
+    ['a text in place of sections', 'hello\n', 'f:1:1: is not a mapping; write sections such as server: and routes: at the top'],
   ]
-  it.each(cases)('%s', (_, yaml, told) => {
-    expect(problems(yaml)).toEqual([typeof told === 'string' ? told : expect.stringMatching(told)])
+  it.each(cases)('%s', (_, yaml, reported) => {
+    expect(problems(yaml)).toEqual([typeof reported === 'string' ? reported : expect.stringMatching(reported)])
   })
 
-  it('roles that inherit each other by way of a third are told at each', () => {
+  it('roles that inherit each other through a third are reported at each', () => {
     expect(problems('auth:\n  roles:\n    a: { inherits: [b] }\n    b: { inherits: [c] }\n    c: { inherits: [a] }\n')).toEqual([
-      'f:3:21: auth.roles.a.inherits[0]: b inherits a already: one of the two must not',
-      'f:4:21: auth.roles.b.inherits[0]: c inherits b already: one of the two must not',
-      'f:5:21: auth.roles.c.inherits[0]: a inherits c already: one of the two must not',
+      'f:3:21: auth.roles.a.inherits[0]: b inherits a already; remove one of the two',
+      'f:4:21: auth.roles.b.inherits[0]: c inherits b already; remove one of the two',
+      'f:5:21: auth.roles.c.inherits[0]: a inherits c already; remove one of the two',
     ])
   })
 
   it('names a file that is missing', () => {
-    expect(() => loadConfig({ file: '/nowhere/p.yaml', env: {} })).toThrow('/nowhere/p.yaml: cannot be read: ENOENT')
+    expect(() => loadConfig({ file: '/nowhere/p.yaml', env: {} })).toThrow(
+      /^\/nowhere\/p\.yaml: cannot be read: ENOENT: .*; name a YAML file that this user can read/,
+    )
   })
 })
 
-describe('all problems are told at once', () => {
+describe('all problems are reported at once', () => {
   it('in the order of the file, whatever their kind', () => {
     const yaml = `log: { levle: info }
 server: { workers: 2, replicas: 2, trustedProxies: [nowhere] }
@@ -316,10 +331,10 @@ routes:
     upstream: ["http://h"]
     access: public
 `
-    const told = problems(yaml, { env: { PORTCULLIS_SECRET_KEY: 'short', PORTCULLIS_LOG__LEVLE: 'x' } })
-    const at = (text: string) => told.filter((t) => t.startsWith(text))
+    const reported = problems(yaml, { env: { PORTCULLIS_SECRET_KEY: 'short', PORTCULLIS_LOG__LEVLE: 'x' } })
+    const at = (text: string) => reported.filter((t) => t.startsWith(text))
     for (const text of ['PORTCULLIS_SECRET_KEY: ', 'PORTCULLIS_LOG__LEVLE: ']) expect(at(text)).toHaveLength(1)
-    expect(told.filter((t) => t.startsWith('f:')).map((t) => t.split(': ').slice(0, 2).join(' '))).toEqual([
+    expect(reported.filter((t) => t.startsWith('f:')).map((t) => t.split(': ').slice(0, 2).join(' '))).toEqual([
       'f:1:8 log.levle',
       'f:2:11 server.workers',
       'f:2:23 server.replicas',
@@ -332,8 +347,8 @@ routes:
   })
 
   it('also the rules between settings of a section that holds a misspelt key', () => {
-    const told = problems('server:\n  prot: 1\n  replicas: 2\n  trustedProxies: [nowhere]\nlimits:\n  exmept: []\n  default: [zzz]\n')
-    expect(told.map((t) => t.split(': ').slice(0, 2).join(' '))).toEqual([
+    const reported = problems('server:\n  prot: 1\n  replicas: 2\n  trustedProxies: [nowhere]\nlimits:\n  exmept: []\n  default: [zzz]\n')
+    expect(reported.map((t) => t.split(': ').slice(0, 2).join(' '))).toEqual([
       'f:2:3 server.prot',
       'f:3:3 server.replicas',
       'f:4:20 server.trustedProxies[0]',
@@ -381,7 +396,9 @@ describe('the environment', () => {
     const { config, secrets } = load(GOOD, { env })
     expect([config.database.url, config.log.level]).toEqual(['postgres://from-file/d', 'debug'])
     expect(secrets.secretKey?.toString('base64')).toBe(KEY)
-    expect(problems(GOOD, { env: { DATABASE_URL_FILE: '/nowhere/x' } })).toEqual(['DATABASE_URL_FILE: cannot read /nowhere/x: ENOENT'])
+    expect(problems(GOOD, { env: { DATABASE_URL_FILE: '/nowhere/x' } })).toEqual([
+      'DATABASE_URL_FILE: cannot read /nowhere/x: ENOENT; name a file that this user can read',
+    ])
   })
 
   it('that is not ours is left alone; an empty value is none', () => {
@@ -393,7 +410,7 @@ describe('the environment', () => {
     ['PORTCULLIS_SERVR__PORT', 'PORTCULLIS_SERVER__PORT'],
     ['PORTCULLIS_DATABASE__POOLSIZE', 'PORTCULLIS_DATABASE__POOL_SIZE'],
     ['PORTCULLIS_SECRET_KEYY', 'PORTCULLIS_SECRET_KEY'],
-  ])('with an unknown %s is fatal, and the right spelling is told', (name, right) => {
+  ])('with an unknown %s is fatal, and the right name is suggested', (name, right) => {
     expect(problems(GOOD, { env: { [name]: '1' } })).toEqual([expect.stringMatching(new RegExp(`^${name}: no such setting.*${right}\\b`))])
   })
 
@@ -419,12 +436,12 @@ describe('flags', () => {
 
   it('are named as the place of what is wrong with them', () => {
     expect(problems(GOOD, { flags: ['server.port=-1', 'log.level'] })).toEqual([
-      '--set log.level: write it as --set section.key=value',
-      '--set server.port: server.port: must be >= 0, not -1',
+      '--set log.level: has no value; write it as --set section.key=value',
+      '--set server.port: must be >= 0, not -1',
     ])
   })
 
-  it('that name no setting are told with the right spelling', () => {
+  it('that name no setting are reported with the right name', () => {
     expect(problems(GOOD, { flags: ['server.prot=1'] })).toEqual([
       expect.stringMatching(/^--set server\.prot: no such setting.*server\.port/),
     ])
@@ -432,9 +449,11 @@ describe('flags', () => {
 })
 
 describe('secrets', () => {
-  it('are required, but not by whoever only judges', () => {
+  it('are required, except by commands that only check', () => {
     const file = fileWith(GOOD)
-    expect(() => loadConfig({ file, env: {} })).toThrow(/^PORTCULLIS_SECRET_KEY: required: 32 random bytes in base64/)
+    expect(() => loadConfig({ file, env: {} })).toThrow(
+      /^PORTCULLIS_SECRET_KEY: is required; give 32 random bytes in base64, for example from: openssl rand -base64 32$/,
+    )
     expect(loadConfig({ file, env: {}, needSecrets: false }).secrets.secretKey).toBeNull()
   })
 
@@ -446,17 +465,17 @@ describe('secrets', () => {
     }
     for (const [message, value] of Object.entries(wrong)) {
       for (const name of ['PORTCULLIS_SECRET_KEY', 'PORTCULLIS_SECRET_KEY_PREVIOUS']) {
-        const told = problems(GOOD, { env: { [name]: value } })
-        expect(told).toEqual([expect.stringContaining(`${name}: ${message}`)])
-        expect(told.join()).not.toContain(value)
+        const reported = problems(GOOD, { env: { [name]: value } })
+        expect(reported).toEqual([expect.stringContaining(`${name}: ${message}; give 32 random bytes in base64`)])
+        expect(reported.join()).not.toContain(value)
       }
     }
   })
 
   it('in an address that is wrong are not repeated either', () => {
-    const told = problems(GOOD, { env: { DATABASE_URL: 'mysql://gate:s3cr3t-pw@h/db', REDIS_URL: 'rediss//:s3cr3t-pw@h' } })
-    expect(told).toHaveLength(2)
-    expect(told.join()).not.toContain('s3cr3t-pw')
+    const reported = problems(GOOD, { env: { DATABASE_URL: 'mysql://gate:s3cr3t-pw@h/db', REDIS_URL: 'rediss//:s3cr3t-pw@h' } })
+    expect(reported).toHaveLength(2)
+    expect(reported.join()).not.toContain('s3cr3t-pw')
   })
 })
 
@@ -464,7 +483,7 @@ it.each(['/v1/items:batch', '/a/:1', '/a:b/c@d'])('%s is a prefix like others', 
   expect(problems(`routes:\n${route(PUBLIC.replace('/a', `"${path}"`))}`)).toEqual([])
 })
 
-describe('a warning is told, and stops nothing', () => {
+describe('a warning is reported, and stops nothing', () => {
   it.each([
     '127.0.0.1/32',
     '10.1.0.0/16',
@@ -482,7 +501,7 @@ describe('a warning is told, and stops nothing', () => {
   it('for TLS files of an upstream that is asked without TLS', () => {
     const upstream = '{ url: "http://h", tls: { ca: f } }'
     expect(warnings(`routes:\n  - { name: a, match: { path: /a }, upstream: [${upstream}], access: public }\n`)).toEqual([
-      'f:2:67: routes[0].upstream[0].tls: has no effect for http://h',
+      'f:2:67: routes[0].upstream[0].tls: has no effect for http://h; write the url with https://, or remove tls',
     ])
   })
 
@@ -512,7 +531,7 @@ describe('a warning is told, and stops nothing', () => {
     expect(warnings('limits:\n  exempt: [203.0.113.0/24]\n')).toEqual([])
   })
 
-  it('for a role that auth.roles does not know, with the right spelling', () => {
+  it('for a role that auth.roles does not know, with the nearest name', () => {
     expect(warnings(`routes:\n${route(PUBLIC.replace('public', '{ anyOf: [{ roles: [admn] }, { roles: [user] }] }'))}`)).toEqual([
       'f:5:5: routes[0].access: role admn is not in auth.roles; did you mean admin?',
     ])
@@ -553,11 +572,13 @@ describe('a laxer route', () => {
       'old.example.com/',
     ],
   ])("that reaches a stricter one's paths %s is a problem", (_, lax, strict, way) => {
-    const told = problems(two(lax, strict))
-    expect(told).toEqual([
-      expect.stringMatching(/^f:2:\d+: routes\[0\]\.match: .*reaches what route strict protects \(role admin\) with public access$/),
+    const reported = problems(two(lax, strict))
+    expect(reported).toEqual([
+      expect.stringMatching(
+        /^f:2:\d+: routes\[0\]\.match: .*reaches what route strict protects \(role admin\) with public access; require the same access on both routes$/,
+      ),
     ])
-    expect(told[0]!.toLowerCase()).toContain(way)
+    expect(reported[0]!.toLowerCase()).toContain(way)
   })
 
   it.each([
@@ -615,8 +636,47 @@ describe('any text whatever', () => {
   it('is either a configuration or a ConfigError with places in it', () => {
     const property = fc.property(fc.array(change, { minLength: 1, maxLength: 4 }), (changes) => {
       const text = changes.reduce((t, { at, cut, put }) => t.slice(0, at) + put + t.slice(at + cut), GOOD)
-      for (const told of problems(text)) expect(told).toMatch(/^(f:\d+:\d+|f): ./)
+      for (const reported of problems(text)) expect(reported).toMatch(/^(f:\d+:\d+|f): ./)
     })
     fc.assert(property, { numRuns: Number(process.env.FUZZ_RUNS ?? 500), seed: 20_261_101 })
   }, 120_000)
+})
+
+describe('problems and warnings of one run', () => {
+  const failure = (yaml: string) => {
+    try {
+      load(yaml)
+    } catch (error) {
+      if (error instanceof ConfigError) return error
+      throw error
+    }
+    throw new Error('the configuration is valid')
+  }
+  const texts = (list: ConfigError['problems']) => list.map(({ path, message }) => `${path}: ${message}`)
+  const ROUTE_WITH_TYPO = `routes:\n${route(`${PUBLIC}\n    limits: [none]\n    timeout: { idleMs: 1 }`)}`
+
+  it('a route with an unknown key is still checked against the other settings', () => {
+    expect(texts(failure(ROUTE_WITH_TYPO).problems)).toEqual(['routes[0].limits[0]: no such policy', 'routes[0].timeout: unknown key'])
+  })
+
+  it('a route with an unknown key in match is not compared with other routes', () => {
+    const two = `routes:\n${route('    match: { path: /a, method: [GET] }\n    access: public')}${route(PUBLIC, 'b')}`
+    expect(texts(failure(two).problems)).toEqual(['routes[0].match.method: unknown key'])
+  })
+
+  it('warnings come with the problems', () => {
+    const { problems: wrong, warnings: reported } = failure(
+      `log: { lvel: info }\nroutes:\n${route('    match: { path: /a }\n    access: { roles: [admn] }')}`,
+    )
+    expect(texts(wrong)).toEqual(['log.lvel: unknown key'])
+    expect(texts(reported)).toEqual(['routes[0].access: role admn is not in auth.roles'])
+  })
+
+  it('a file of a certificate that is not on this machine is named, and is no problem', () => {
+    const { absentFiles } = load('server: { tls: { cert: /nowhere/tls.crt, key: /nowhere/tls.key } }')
+    expect(texts(absentFiles)).toEqual([
+      'server.tls.cert: there is no /nowhere/tls.crt on this machine',
+      'server.tls.key: there is no /nowhere/tls.key on this machine',
+    ])
+  })
 })

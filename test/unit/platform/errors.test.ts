@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { detailOf, type FieldError, invalidField, type Problem, problem, problemBody } from '../../../src/platform/lib/errors.ts'
+import { DatabaseUnavailable, unavailableText } from '../../../src/platform/db/unavailable.ts'
+import { causeText, detailOf, type FieldError, invalidField, type Problem, problem, problemBody } from '../../../src/platform/lib/errors.ts'
 import { schemaFieldError } from '../../../src/platform/lib/schema-field-error.ts'
 
 const wrong = (...fields: string[]) =>
@@ -67,5 +68,25 @@ describe('an error of a schema', () => {
     const error = { keyword: 'type', params: { type: 'object' }, instancePath: '' }
     expect(schemaFieldError(error, 'body').field).toBe('body')
     expect(schemaFieldError({ ...error, keyword: 'required', params: { missingProperty: 'email' } }, 'body').field).toBe('email')
+  })
+})
+
+describe('an error of the system', () => {
+  const refused = Object.assign(new Error('connect ECONNREFUSED 127.0.0.1:1'), { code: 'ECONNREFUSED', address: '127.0.0.1', port: 1 })
+
+  it('its code is written once', () => {
+    expect(causeText(refused)).toBe('connect ECONNREFUSED 127.0.0.1:1')
+    expect(causeText(Object.assign(new Error('bad password'), { code: '28P01' }))).toBe('28P01 bad password')
+  })
+
+  it('a database that does not answer is named with its address and what to do', () => {
+    expect(unavailableText(new DatabaseUnavailable(refused))).toBe(
+      'the database at 127.0.0.1:1 does not answer (ECONNREFUSED): start it, or correct DATABASE_URL',
+    )
+    const both = Object.assign(new AggregateError([refused]), { code: 'ECONNREFUSED' })
+    expect(unavailableText(new DatabaseUnavailable(both))).toContain('at 127.0.0.1:1 does not answer (ECONNREFUSED)')
+    expect(unavailableText(new DatabaseUnavailable(new Error('the database is closed')))).toBe(
+      'the database is not available: the database is closed',
+    )
   })
 })

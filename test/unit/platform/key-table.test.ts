@@ -14,7 +14,7 @@ it('each key has a state of its own while there is room, and keeps it', () => {
   expect(made).toEqual(['a', 'b'])
 })
 
-it('beyond that a new key shares a bucket, always the same one, and those that are known stay', () => {
+it('beyond that a new key shares a bucket, always the same, and known keys stay', () => {
   const { nameOf } = setUp(2)
   expect([nameOf('a'), nameOf('b')]).toEqual(['a', 'b'])
   expect(nameOf('c')).toMatch(/^bucket \d+$/)

@@ -75,7 +75,7 @@ This mail was sent by Example and needs no answer.
     expect(words(text).filter((word) => !inHtml.has(word))).toEqual([])
   })
 
-  it.each(NAMES)('%s lets nothing in that was sent by somebody: no markup, no line of its own', (name) => {
+  it.each(NAMES)('%s escapes values of users: no markup, no line of its own', (name) => {
     const { text, html } = made(name)
     expect(html).not.toMatch(/<script|<img|<link|<iframe|@import|url\(/i)
     expect(text).not.toMatch(/^Bcc/m)

@@ -4,7 +4,7 @@ import { createDeadlines } from '../../../src/proxy/upstream/deadlines.ts'
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'performance'] }))
 afterEach(() => void vi.useRealTimers())
 
-it('whoever has waited that long is called, once, in the order of beginnings', () => {
+it('a callback is called once after its time, in the order of the starts', () => {
   const deadlines = createDeadlines(100)
   const late: string[] = []
   const begin = (name: string) => deadlines.begin(() => late.push(name))
@@ -62,7 +62,7 @@ it('what is over is pointed at by nothing: neither the next wait nor the one bef
   expect([one.next, three.previous]).toEqual([three, one])
 })
 
-it('one that throws does not stop the others', () => {
+it('a callback that throws does not stop the others', () => {
   const deadlines = createDeadlines(100)
   const late: string[] = []
   deadlines.begin(() => {

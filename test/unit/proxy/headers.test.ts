@@ -54,7 +54,7 @@ function outgoing(
   const flat = createHeaderRules(configWith(config), {} as Assertions).outgoing(req, exchange, upstream) as string[]
   return Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i]!, flat[2 * i + 1]!] as [string, string])
 }
-/** Those that the client's fields alone led to. */
+/** The headers that come from the client's fields alone. */
 const passed = (fields: [string, string][], options?: Options) => {
   const own = new Set(outgoing([], options).map(([name]) => name))
   return outgoing(fields, options).filter(([name]) => !own.has(name))
@@ -151,12 +151,12 @@ describe('a claim of the client goes nowhere', () => {
     }
   })
 
-  it('under names of the configuration, in every spelling', () => {
+  it('under names of the configuration, in every letter case', () => {
     const config = { headers: { identity: { user: 'Remote-Id', email: 'R-Email', roles: 'R-Roles', session: 'R-Session' } } }
     for (const name of ['Remote-Id', 'REMOTE_ID', 'remote.id', 'r_roles']) expect(passed([[name, 'evil']], { config })).toEqual([])
   })
 
-  it('though a name that only begins alike is nobody’s', () => {
+  it('but a name that only begins alike is kept', () => {
     expect(passed([['x-authentic', '1']])).toEqual([['x-authentic', '1']])
     expect(passed([['x-author', '1']])).toEqual([['x-author', '1']])
   })
@@ -176,19 +176,19 @@ describe('where the request came from', () => {
     ['X-Forwarded-Proto', 'https'],
     ['X-Forwarded-Host', 'public.test'],
   ]
-  const told = (list: [string, string][]) => ['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host'].map((n) => values(list, n))
+  const reported = (list: [string, string][]) => ['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host'].map((n) => values(list, n))
 
-  it('is told anew for a client that is no trusted proxy', () => {
-    expect(told(outgoing([['Host', 'gateway.test:8080'], ...claims]))).toEqual([['192.0.2.1'], ['http'], ['gateway.test:8080']])
+  it('is set anew for a client that is no trusted proxy', () => {
+    expect(reported(outgoing([['Host', 'gateway.test:8080'], ...claims]))).toEqual([['192.0.2.1'], ['http'], ['gateway.test:8080']])
   })
   it('goes on from a trusted proxy, with its address added', () => {
-    expect(told(outgoing(claims, { viaTrustedProxy: true }))).toEqual([['198.51.100.1, 192.0.2.1'], ['https'], ['public.test']])
+    expect(reported(outgoing(claims, { viaTrustedProxy: true }))).toEqual([['198.51.100.1, 192.0.2.1'], ['https'], ['public.test']])
   })
   it('has no protocol but http and https', () => {
-    expect(told(outgoing([['X-Forwarded-Proto', 'gopher']], { viaTrustedProxy: true }))[1]).toEqual(['http'])
+    expect(reported(outgoing([['X-Forwarded-Proto', 'gopher']], { viaTrustedProxy: true }))[1]).toEqual(['http'])
   })
   it('shows a v4-mapped peer as v4', () => {
-    expect(told(outgoing([], { peer: '::ffff:192.0.2.1' }))[0]).toEqual(['192.0.2.1'])
+    expect(reported(outgoing([], { peer: '::ffff:192.0.2.1' }))[0]).toEqual(['192.0.2.1'])
   })
 })
 
@@ -231,7 +231,7 @@ describe('a header value', () => {
 })
 
 describe("of the upstream's answer", () => {
-  it('goes every field as it came, lower-cased, less those of the connection and those that it names', () => {
+  it('every field goes unchanged, in lower case, without the fields of the connection and the fields that Connection names', () => {
     const raw = [
       'Set-Cookie',
       'a=1',

@@ -135,7 +135,7 @@ describe('the same-route rule', () => {
     '///x/admin',
     '/%2fx/admin',
     '/;/x/admin',
-    // letters that are ASCII ones in another case, or in a best-fit character set
+    // characters that become ASCII letters in another case or in a best-fit character set
     '/adm%C4%B1n',
     '/ADM%C4%B0N/x',
     '/%EF%BD%81dmin',
@@ -154,7 +154,7 @@ describe('the same-route rule', () => {
     ['/api/a%2Fb', '/api', FORMS.encodedSlash],
     ['/api/50%2525', '/api', FORMS.percent],
     ['/x//y;z/%2f', '', FORMS.doubleSlash | FORMS.semicolon | FORMS.encodedSlash],
-  ])('%s stays on its route in every reading; its forms are told, so that the route may refuse them', (url, node, forms) => {
+  ])('%s stays on its route in every reading; its forms are reported, so that the route may refuse them', (url, node, forms) => {
     const target = readTarget(url) as Target
     expect(target.forms).toBe(forms)
     expect(matchTarget(table, 'gateway.test', target)).toMatchObject({ folded: node })
@@ -197,7 +197,7 @@ describe('the same-route rule', () => {
     (p) => p.replaceAll('\\', '/'),
     (p) => p.replace(/%([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16))),
     // path-readings.test.ts has a reader that takes `//host` for a host
-    // one that decodes first takes the rest for a query
+    // a server that decodes first reads the rest as a query
     (p) => new URL(`http://upstream.test${p}`).pathname,
   ]
   const piece = fc.oneof(

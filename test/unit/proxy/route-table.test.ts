@@ -46,15 +46,15 @@ describe('finding', () => {
   })
 })
 
-describe('spelling', () => {
-  it('a case-sensitive route is found in its own spelling only', () => {
+describe('letter case', () => {
+  it('a case-sensitive route is found in its own letter case only', () => {
     const table = compile(route('/Api', { match: { caseSensitive: true } }))
     const node = table.find('', '/api')!
     expect(routesFor(node, '/Api/x').map((r) => r.name)).toEqual(['r-Api'])
     expect(routesFor(node, '/api/x')).toEqual([])
   })
 
-  it('a case-sensitive route goes before one that takes any case', () => {
+  it('a case-sensitive route goes before a case-insensitive route', () => {
     const table = compile(route('/Api', { name: 'exact', match: { caseSensitive: true } }), route('/api', { name: 'any' }))
     const node = table.find('', '/api')!
     expect(routesFor(node, '/Api').map((r) => r.name)).toEqual(['exact'])

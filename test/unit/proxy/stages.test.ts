@@ -8,7 +8,7 @@ const note = (text: string) => (exchange: Exchange) => {
   exchange.label += text
 }
 
-it('stages run in their order, those that wait and those that do not', async () => {
+it('stages run in their order, whether they wait or not', async () => {
   const stages = stagesFrom<Exchange>()
     .check('a', note('a'))
     .check('b', async (exchange) => note('b')(exchange))
@@ -30,7 +30,7 @@ it('stages of which none waits pass without a promise', () => {
   expect(passed.label).toBe('ab')
 })
 
-it.each(['at once', 'after a stage that waits'])('no stage follows one that has answered, %s', async (when) => {
+it.each(['at once', 'after a stage that waits'])('no stage follows a stage that has answered, %s', async (when) => {
   const passed = exchange()
   const stages = stagesFrom<Exchange>()
     .check('first', when === 'at once' ? () => {} : async () => {})
@@ -40,7 +40,7 @@ it.each(['at once', 'after a stage that waits'])('no stage follows one that has 
   expect(passed.label).toBe('')
 })
 
-it('no stage follows one that refuses', async () => {
+it('no stage follows a stage that refuses', async () => {
   const refuse = () => {
     throw new Error('no')
   }

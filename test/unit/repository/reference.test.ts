@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
 import { errorGuide } from '../../../src/platform/lib/error-guide.ts'
 import { errorCatalogue } from '../../../src/platform/lib/errors.ts'
+import { guideOf } from '../../../src/platform/reference/errors-page.ts'
 import { referencePages } from '../../../src/platform/reference/pages.ts'
 import { createMetrics } from '../../../src/platform/telemetry/metrics.ts'
 import { commandTree } from '../../support/cli.ts'
@@ -30,6 +31,10 @@ it('docs/metrics.md names every metric once, and no other', async () => {
     .filter((name) => name.startsWith('portcullis_'))
   expect(named).toEqual(own.sort())
   expect(read('docs/metrics.md')).toContain('| `portcullis_http_requests_total` | counter | `method`, `route`, `status` |')
+})
+
+it('an error code without its guide is named, with the file that lacks it', () => {
+  expect(() => guideOf('not_found', {})).toThrow('not_found has no entry in src/platform/lib/error-guide.ts')
 })
 
 it('every error says when it occurs and what to do, in sentences', () => {

@@ -8,7 +8,7 @@ const TEXT = /\.(?:ts|js|mjs|md|json|jsonc|yaml|yml)$/
 const EXCLUDED = ['test/unit/repository/words.test.ts', 'src/identity/credentials/common-passwords.txt']
 
 /** Folders whose comments and texts are in plain English. */
-const PLAIN_FOLDERS = ['src/platform/', 'src/proxy/', 'src/app/', 'src/commands/', 'src/demo/', 'src/identity/']
+const PLAIN_FOLDERS = ['src/platform/', 'src/proxy/', 'src/app/', 'src/commands/', 'src/demo/', 'src/identity/', 'test/']
 
 /** [former identifier, present name, an example of the former]. They may occur nowhere. */
 const IDENTIFIERS: [former: RegExp, present: string, example: string][] = [
