@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import type { Config } from '../platform/config/schema.ts'
 import { busyWith, type RefusalObserver, writeRaw } from '../platform/http/refuse.ts'
+import { readWithoutOffer } from '../platform/http/upgrade-offer.ts'
 import type { Clock } from '../platform/lib/clock.ts'
 import { problem } from '../platform/lib/errors.ts'
 import type { Metrics } from '../platform/telemetry/metrics.ts'
@@ -30,10 +31,12 @@ export interface ConnectionsDeps {
   clock: Clock
   observer: RefusalObserver
   metrics: Metrics
+  /** The request is a WebSocket handshake on a route that allows it. */
+  isHandshake(req: IncomingMessage): boolean
 }
 
 /** Sets up the server of `app`, before it listens. */
-export function takeConnections({ app, config, clock, observer, metrics }: ConnectionsDeps): Connections {
+export function takeConnections({ app, config, clock, observer, metrics, isHandshake }: ConnectionsDeps): Connections {
   const { server } = app
   const expecting = new WeakSet<IncomingMessage>()
   const expectingOther = new WeakSet<IncomingMessage>()
@@ -70,6 +73,7 @@ export function takeConnections({ app, config, clock, observer, metrics }: Conne
     else writeRaw(socket, 'method_not_allowed', observer, clock)
   })
   server.on('upgrade', (req: IncomingMessage, socket: Socket, head: Buffer) => {
+    if (!isHandshake(req)) return readWithoutOffer(server, req, socket, head)
     socket.on('error', () => socket.destroy())
     // behind an unanswered request a 101 cannot be sent
     if (busyWith(socket)) return void socket.destroy()
@@ -98,6 +102,8 @@ function createClose(app: FastifyInstance, isTls: boolean): Connections['close']
   const connections = new Set<Socket>()
   // under TLS, responses belong to the TLS socket, not to the accepted socket
   server.on(isTls ? 'secureConnection' : 'connection', (socket: Socket) => {
+    // a connection is announced again when its parser is replaced
+    if (connections.has(socket)) return
     // each pipelined request adds a listener
     socket.setMaxListeners(0)
     connections.add(socket)

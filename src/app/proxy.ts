@@ -13,7 +13,7 @@ import { createWebSocketBridge } from '../proxy/forward/websocket.ts'
 import { createRequireHttps } from '../proxy/https-only.ts'
 import { createPipeline, type Pipeline } from '../proxy/pipeline.ts'
 import { createRouteLimits } from '../proxy/rate-limit.ts'
-import { createReceive, PROXIED_METHODS } from '../proxy/routing/receive.ts'
+import { createIsHandshake, createReceive, PROXIED_METHODS } from '../proxy/routing/receive.ts'
 import { compileRoutes } from '../proxy/routing/route-table.ts'
 import type { Resolve } from '../proxy/upstream/dns.ts'
 import { createUpstreams } from '../proxy/upstream/upstreams.ts'
@@ -60,6 +60,7 @@ export function createProxy({ platform, identity, limits, authenticate, resolve,
   const readClient = createClientReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy, warnUntrusted)
   const pipeline = createPipeline({
     receive: createReceive({ table, readClient, maxHeaders }),
+    isHandshake: createIsHandshake(table),
     now: () => clock.now(),
     requireHttps: createRequireHttps(config),
     answerRoot: createRootPage(config),

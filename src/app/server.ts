@@ -59,7 +59,7 @@ export function createServer({ config, clock, logger, pipeline, observer, metric
       void handleError(exchange.refusal ?? error, request, reply)
     },
   }) as unknown as FastifyInstance // of http or https: the difference is in `server` alone
-  const connections = takeConnections({ app, config, clock, observer, metrics })
+  const connections = takeConnections({ app, config, clock, observer, metrics, isHandshake: pipeline.isHandshake })
   app.setErrorHandler(handleError)
   for (const method of PROXIED_METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true })
 

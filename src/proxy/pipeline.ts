@@ -16,11 +16,12 @@ import type { RequireHttps } from './https-only.ts'
 import type { RouteLimits } from './rate-limit.ts'
 import { type Authenticated, type Exchange, exchangeOf, type Received, type Routed } from './routing/exchange.ts'
 import { matchRoute } from './routing/match-route.ts'
-import type { Receive } from './routing/receive.ts'
+import type { IsHandshake, Receive } from './routing/receive.ts'
 import { ANSWERED, type Answered, type Call, stagesFrom } from './stages.ts'
 
 export interface PipelineDeps {
   receive: Receive
+  isHandshake: IsHandshake
   /** Milliseconds since the epoch. */
   now: () => number
   requireHttps: RequireHttps
@@ -44,6 +45,7 @@ type Done = (error?: Error) => void
 export interface Pipeline {
   /** Before Fastify routes: makes the exchange. Never throws. */
   receive: Receive
+  isHandshake: IsHandshake
   /** The first hook of the listener, for every request, also of the gateway's own endpoints. Answers, throws, or calls `done`. */
   enter(request: FastifyRequest, reply: FastifyReply, done: Done): void
   /** For requests that none of our endpoints serves: the hook of the scope of proxied requests. `done` is called with an error or never. */
@@ -116,6 +118,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
 
   return {
     receive: deps.receive,
+    isHandshake: deps.isHandshake,
     enter(request, reply, done) {
       const exchange = exchangeOf(request.raw)
       if (entrance.pass(exchange, { request, reply, fail: done }) === ANSWERED) return
@@ -144,13 +147,12 @@ function assertNetwork({ route: { networks }, client }: Routed): void {
   if (networks && !networks.allows(client.address)) throw problem('forbidden', { cause: "the client's network is not allowed" })
 }
 
-/** A WebSocket upgrade passes only on a route that allows it; no other upgrade ever passes. */
+/** Checks a WebSocket handshake on a route that allows it. Other offers of a protocol were ignored before (see IsHandshake). */
 function assertUpgrade({ isUpgrade, route }: Routed, { request: { raw } }: Call): void {
   if (!isUpgrade) return
   const { headers, method } = raw
-  if (!route.websocket) throw problem('upgrade_unsupported', { cause: `no upgrade to ${headers.upgrade} on this route` })
-  if (headers.upgrade?.toLowerCase() !== 'websocket' || method !== 'GET')
-    throw problem('upgrade_unsupported', { cause: `${method} with an upgrade to ${headers.upgrade}` })
+  if (!route.websocket) throw problem('internal', { cause: 'an upgrade on a route without WebSocket' })
+  if (method !== 'GET') throw problem('upgrade_unsupported', { cause: `${method} with an upgrade to ${headers.upgrade}` })
   if (!/^[A-Za-z0-9+/]{22}==$/.test(String(headers['sec-websocket-key'] ?? '')))
     throw problem('header_invalid', { detail: 'The header sec-websocket-key is missing or malformed. Send 16 random bytes in base64.' })
   // RFC 6455 §4.4

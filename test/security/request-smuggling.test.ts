@@ -7,6 +7,7 @@ const upstream = useUpstream()
 const gateway = useGateway(() => ({
   routes: [
     { name: 'public', match: { path: '/' }, upstream: [upstream.url], access: 'public' },
+    { name: 'ws', match: { path: '/ws' }, upstream: [upstream.url], access: 'public', websocket: true },
     { name: 'admin', match: { path: '/admin' }, upstream: [upstream.url], access: { roles: ['admin'] } },
   ],
 }))
@@ -45,7 +46,7 @@ describe('a body that is framed in two ways', () => {
     upstream.take()
     const answer = await raw(gateway.port, post(fields, `0\r\n\r\n${INNER}`))
     expect([400, 413]).toContain(statusOf(answer))
-    expect(answer.match(/^HTTP\/1\.1 /gm)).toHaveLength(1)
+    expect(answer.match(/HTTP\/1\.1 /g)).toHaveLength(1)
     expect(upstream.take()).toEqual([])
   })
 })
@@ -92,7 +93,7 @@ describe('a request inside a body', () => {
   it('behind a whole request is a request of its own, and is judged', async () => {
     upstream.take()
     const answer = await raw(gateway.port, post(['Content-Length: 0'], INNER), (text) => text.includes('token_missing'))
-    expect(answer.match(/^HTTP\/1\.1 \d+/gm)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 401'])
+    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 401'])
     expect(upstream.take()).toMatchObject([{ url: '/x', body: '' }])
   })
 
@@ -100,16 +101,31 @@ describe('a request inside a body', () => {
     upstream.take()
     const refused = post([`Content-Length: ${2 * 1024 * 1024}`], INNER)
     const answer = await raw(gateway.port, refused)
-    expect(answer.match(/^HTTP\/1\.1 \d+/gm)).toEqual(['HTTP/1.1 413'])
+    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 413'])
     expect(upstream.take()).toEqual([])
   })
 
   it('behind an upgrade that was refused is never read', async () => {
     upstream.take()
+    const fields = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 8', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==']
+    const answer = await raw(gateway.port, `${['GET /ws HTTP/1.1', 'Host: a', ...fields].join('\r\n')}\r\n\r\n${INNER}`)
+    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 426'])
+    expect(upstream.take()).toEqual([])
+  })
+
+  it('behind an upgrade that was ignored is judged as a request of its own', async () => {
+    upstream.take()
     const fields = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==']
     const answer = await raw(gateway.port, `${['GET /x HTTP/1.1', 'Host: a', ...fields].join('\r\n')}\r\n\r\n${INNER}`)
-    expect(answer.match(/^HTTP\/1\.1 \d+/gm)).toEqual(['HTTP/1.1 400'])
-    expect(upstream.take()).toEqual([])
+    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 401'])
+    expect(upstream.take()).toMatchObject([{ url: '/x', body: '' }])
+  })
+
+  it('of an upgrade that was ignored stays a body', async () => {
+    upstream.take()
+    const bytes = post([`Content-Length: ${INNER.length}`, 'Connection: close, Upgrade', 'Upgrade: h2c'], INNER)
+    expect(statusOf(await raw(gateway.port, bytes))).toBe(200)
+    expect(upstream.take()).toMatchObject([{ method: 'POST', url: '/x', body: INNER }])
   })
 })
 

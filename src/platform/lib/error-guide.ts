@@ -36,9 +36,9 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     operator: 'If a balancer sends these requests, check that it speaks HTTP/1.1 to the gateway, and TLS where `server.tls` is set.',
   },
   upgrade_unsupported: {
-    when: 'A request asks for WebSocket or another protocol on a route that does not allow it.',
-    client: 'Send the request without the header `Upgrade`. A WebSocket handshake is a GET.',
-    operator: 'If the route serves WebSockets, set `websocket: true` in it.',
+    when: 'A WebSocket handshake on a route with `websocket: true` has another method than GET. On other routes, and for other protocols, `Upgrade` is ignored.',
+    client: 'Send the handshake as GET, or leave the header `Upgrade` out.',
+    operator: NOTHING,
   },
   link_invalid: {
     when: 'The token of a mailed link is unknown, used, replaced by a newer link, or expired.',

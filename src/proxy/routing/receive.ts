@@ -8,7 +8,7 @@ import type { Client } from '../../platform/request/client-address.ts'
 import { attachContext } from '../../platform/request/request-context.ts'
 import type { Exchange } from './exchange.ts'
 import { matchTarget, readHost, readTarget, repeatedField } from './request-target.ts'
-import type { RouteTable } from './route-table.ts'
+import { type RouteTable, routesFor } from './route-table.ts'
 
 /** All methods that Node knows, except CONNECT (a tunnel) and TRACE (shows our headers to the client). */
 export const PROXIED_METHODS: readonly string[] = METHODS.filter((m) => m !== 'CONNECT' && m !== 'TRACE')
@@ -83,3 +83,19 @@ function read(req: IncomingMessage, table: RouteTable, exchange: Exchange, maxHe
   exchange.node = node
   return null
 }
+
+/** The request is a WebSocket handshake on a route that allows it. Every other `Upgrade` is ignored (RFC 9110 §7.8). Never throws. */
+export type IsHandshake = (req: IncomingMessage) => boolean
+
+export const createIsHandshake =
+  (table: RouteTable): IsHandshake =>
+  ({ method, url, headers, httpVersion }) => {
+    // a list leaves the choice to the server; HTTP/1.0 has no Upgrade
+    if (headers.upgrade?.toLowerCase() !== 'websocket' || httpVersion !== '1.1') return false
+    const host = readHost(headers.host)
+    const target = readTarget(url ?? '')
+    if (host === null || typeof target === 'string') return false
+    const node = matchTarget(table, host, target)
+    if (node === null || typeof node === 'string' || node.own) return false
+    return routesFor(node, target.path).find(({ methods }) => methods === null || methods.has(method!))?.websocket ?? false
+  }
