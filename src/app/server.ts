@@ -14,6 +14,7 @@ import { strictTransport } from '../proxy/https-only.ts'
 import type { Pipeline } from '../proxy/pipeline.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
 import { PROXIED_METHODS } from '../proxy/routing/receive.ts'
+import { WHOLE_SERVER } from '../proxy/routing/request-target.ts'
 import { type Certificate, readCertificate, watchCertificate } from './certificate.ts'
 import { type Connections, takeConnections } from './connections.ts'
 import { createErrorHandler } from './error-handler.ts'
@@ -71,7 +72,7 @@ export function createServer({ config, clock, logger, pipeline, observer, metric
     exchange.isUpgrade = upgrade !== undefined && connections.isUpgrade(req)
     if (isLingering(req.socket)) exchange.refusal = problem('request_malformed', { cause: 'bytes after a refused body' })
     if (expect !== undefined && connections.expectsTheUnknown(req)) exchange.refusal = problem('expectation_failed')
-    return exchange.refusal ? '/' : req.url!
+    return exchange.refusal || exchange.target === WHOLE_SERVER ? '/' : req.url!
   }
 
   addEntrance(app, pipeline, observer, connections, strictTransport(config.server))
@@ -104,6 +105,8 @@ function addEntrance(
   app.addHook('onRequest', (request, reply, done) => {
     const exchange = exchangeOf(request.raw)
     observer.begin(exchange, request.raw, reply.raw)
+    // with `TE: chunked` Node would send chunks to HTTP/1.0 (RFC 9112 §6.1: never)
+    if (request.raw.httpVersion === '1.0') reply.raw.useChunkedEncodingByDefault = false
     const { fields } = exchange
     fields.push('x-request-id', exchange.requestId)
     if (connections.countRequest(request.raw.socket)) fields.push('connection', 'close')

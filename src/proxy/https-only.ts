@@ -6,7 +6,7 @@ import { setFields } from '../platform/http/fields.ts'
 import { readWithoutOffer } from '../platform/http/upgrade-offer.ts'
 import { linger } from '../platform/request/drain.ts'
 import type { Received } from './routing/exchange.ts'
-import { readHost, readTarget } from './routing/request-target.ts'
+import { originForm, readHost, readTarget } from './routing/request-target.ts'
 import { ANSWERED, type Answered, type Call } from './stages.ts'
 
 /** RFC 6797. Null: the header is not sent. */
@@ -23,7 +23,7 @@ function createHttpsLocation({ server, routes }: Config): (req: IncomingMessage)
   const known = new Set(routes.flatMap(({ match }) => (match.host ? [match.host.toLowerCase()] : [])))
   const { host: publicHost, port } = new URL(server.publicUrl)
   return (req) => {
-    const target = readTarget(req.url ?? '')
+    const target = readTarget(originForm(req))
     if (typeof target === 'string') return null
     const host = readHost(req.headers.host) ?? ''
     return `https://${known.has(host) ? `${host}${port && `:${port}`}` : publicHost}${target.path}${target.query}`

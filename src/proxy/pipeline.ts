@@ -6,6 +6,7 @@ import { authorize } from '../identity/access/access-policy.ts'
 import type { Authenticate } from '../identity/access/authenticate.ts'
 import { hasCredential } from '../identity/access/request-credentials.ts'
 import { setFields } from '../platform/http/fields.ts'
+import { ALLOWED } from '../platform/http/refuse.ts'
 import { problem } from '../platform/lib/errors.ts'
 import { pushLimitFields } from '../platform/limits/limiter.ts'
 import type { AddCors } from './cors.ts'
@@ -17,6 +18,7 @@ import type { RouteLimits } from './rate-limit.ts'
 import { type Authenticated, type Exchange, exchangeOf, type Received, type Routed } from './routing/exchange.ts'
 import { matchRoute } from './routing/match-route.ts'
 import type { IsHandshake, Receive } from './routing/receive.ts'
+import { WHOLE_SERVER } from './routing/request-target.ts'
 import { ANSWERED, type Answered, type Call, stagesFrom } from './stages.ts'
 
 export interface PipelineDeps {
@@ -59,6 +61,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
 
   const entrance = stagesFrom<Exchange>()
     .learn('canonical', assertCanonical) //                                         400 405 414 417 431
+    .answer('serverOptions', serverOptions) //                                      204 429
     .answer('httpsOnly', requireHttps) //                                           308
     .answer('preflight', preflight) //                                              204
 
@@ -72,6 +75,19 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     .check('authorize', ({ route, principal }) => authorize(route.access, principal, now)) // 401 403
     .check('limitPrincipal', (exchange) => limits.principal(exchange)) //           429
     .answer('forward', leave) //                                                    408 413 429 502 503 504
+
+  /** `OPTIONS *` asks about the server as a whole, and often whether it lives (RFC 9110 §9.3.7). */
+  function serverOptions(exchange: Received, { reply, fail }: Call): Answered | undefined {
+    if (exchange.target !== WHOLE_SERVER) return undefined
+    const answer = () => {
+      pushLimitFields(exchange.fields, exchange.decisions)
+      setFields(reply, exchange.fields).code(204).header('allow', ALLOWED).send()
+    }
+    const counted = limits.address(exchange)
+    if (counted instanceof Promise) counted.then(answer).catch(fail)
+    else answer()
+    return ANSWERED
+  }
 
   /** A browser treats a preflight response without CORS headers as a refusal. */
   function preflight({ fields }: Received, { request, reply }: Call): Answered | undefined {

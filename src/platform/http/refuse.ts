@@ -10,6 +10,9 @@ export interface RefusalObserver {
   refused(code: ErrorCode): string
 }
 
+/** The methods of `Allow` in answers about the server as a whole. */
+export const ALLOWED = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'
+
 /** The response that is being written to a connection, or null. */
 export const busyWith = (socket: Socket) => (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage ?? null
 
@@ -38,7 +41,7 @@ export function writeRaw(socket: Socket, code: ErrorCode, observer: RefusalObser
   const requestId = observer.refused(code)
   const error = problem(code)
   const body = JSON.stringify(problemBody(error, requestId, clock.now(), ''))
-  const allow = code === 'method_not_allowed' ? 'allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n' : ''
+  const allow = code === 'method_not_allowed' ? `allow: ${ALLOWED}\r\n` : ''
   socket.end(
     `HTTP/1.1 ${error.status} ${error.title}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
       `${allow}cache-control: no-store\r\nx-request-id: ${requestId}\r\nconnection: close\r\n\r\n${body}`,
