@@ -20,6 +20,7 @@ export interface AdminDeps {
 
 export function createAdminServer({ metrics, contentType, checks }: AdminDeps): FastifyInstance {
   const app = Fastify({ logger: false, return503OnClosing: false, forceCloseConnections: 'idle', requestTimeout: 10_000 })
+  Object.assign(app.server, { httpAllowHalfOpen: true }) // missing in @types/node
   app.server.on('upgrade', (req, socket, head) => readWithoutOffer(app.server, req, socket as Socket, head))
   // an answer shows that the process runs: nothing else is checked
   app.get('/livez', async () => ({ status: 'alive' }))

@@ -9,6 +9,7 @@ import type { Clock } from '../platform/lib/clock.ts'
 import { problem } from '../platform/lib/errors.ts'
 import type { Metrics } from '../platform/telemetry/metrics.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
+import { boundAnswer } from './half-closed.ts'
 
 /** A client must read some of its response within this time, unless a route's idleMs is longer. */
 const STALLED_MS = 30_000
@@ -42,6 +43,8 @@ export function takeConnections({ app, config, clock, observer, metrics, isHands
   const expectingOther = new WeakSet<IncomingMessage>()
   const upgrading = new WeakSet<IncomingMessage>()
   server.maxHeadersCount = 0 // default 2000, and further fields are dropped silently: we count them and answer 431
+  // by default Node closes our half at once, and the answer is lost
+  Object.assign(server, { httpAllowHalfOpen: true }) // missing in @types/node
   server.maxConnections = config.server.maxConnections
   // with several workers, Node would otherwise pass a connection over the limit from worker to worker for ever
   Object.assign(server, { dropMaxConnection: true }) // missing in @types/node
@@ -93,11 +96,11 @@ export function takeConnections({ app, config, clock, observer, metrics, isHands
     expectsTheUnknown: (req) => expectingOther.has(req),
     isUpgrade: (req) => upgrading.has(req),
     countRequest: createRequestCount(config.server.maxRequestsPerSocket),
-    close: createClose(app, Boolean(config.server.tls)),
+    close: createClose(app, Boolean(config.server.tls), clock),
   }
 }
 
-function createClose(app: FastifyInstance, isTls: boolean): Connections['close'] {
+function createClose(app: FastifyInstance, isTls: boolean, clock: Clock): Connections['close'] {
   const { server } = app
   const connections = new Set<Socket>()
   // under TLS, responses belong to the TLS socket, not to the accepted socket
@@ -108,6 +111,8 @@ function createClose(app: FastifyInstance, isTls: boolean): Connections['close']
     socket.setMaxListeners(0)
     connections.add(socket)
     socket.once('close', () => connections.delete(socket))
+    // behind Node's own listener
+    socket.once('end', () => boundAnswer(socket, clock))
   })
   return async (timeoutMs) => {
     // Node's closeIdleConnections misses connections that never sent a whole request

@@ -125,7 +125,7 @@ function listenerOptions(server: Config['server'], certificate: Certificate | nu
     connectionsCheckingInterval: 250, // default 30 s: too coarse for deadlines of 10 s; frequent checks are short
   }
   // Fastify reads `http` only for a plain listener, and `https` only for a TLS listener
-  const listener = certificate ? { https: { ...node, cert: certificate.cert, key: certificate.key } } : { http: node }
+  const listener = certificate ? { https: { ...node, allowHalfOpen: true, cert: certificate.cert, key: certificate.key } } : { http: node }
   return {
     ...listener,
     logger: false, //                     two lines a request; ours is one, see observe.ts

@@ -23,8 +23,15 @@ export function readWithoutOffer(server: Server, req: IncomingMessage, socket: S
     if (busy) return void busy.once('close', readAgain)
     socket.off('error', destroy).off('timeout', onTimeout).off('drain', onDrain)
     if (socket.destroyed) return
-    socket.unshift(Buffer.concat([Buffer.from(headWithoutOffer(req), 'latin1'), head]))
+    const bytes = Buffer.concat([Buffer.from(headWithoutOffer(req), 'latin1'), head])
+    // the client may have closed its half while its request waited
+    const hasEnded = socket.readableEnded
+    if (!hasEnded) socket.unshift(bytes)
     server.emit((socket as TLSSocket).encrypted ? 'secureConnection' : 'connection', socket)
+    if (hasEnded) {
+      socket.emit('data', bytes)
+      socket.emit('end')
+    }
   }
 }
 

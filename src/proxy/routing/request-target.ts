@@ -29,7 +29,7 @@ export const WHOLE_SERVER: Target = { path: '*', query: '', folded: '*', forms: 
  * repeats Host, which has no user.
  * @returns the target in origin form, or unchanged when it is not such a target
  */
-export function toOriginForm(url: string, host: string, isTls: boolean): string {
+function toOriginForm(url: string, host: string, isTls: boolean): string {
   if (url.charCodeAt(0) === 0x2f) return url
   const scheme = isTls ? 'https://' : 'http://'
   const end = scheme.length + host.length
