@@ -47,7 +47,7 @@ export interface Proxy {
 export function createProxy({ platform, identity, limits, authenticate, resolve, ownMethods, isStopping }: ProxyDeps): Proxy {
   const { config, clock, logger, metrics } = platform
   const { keyring, revocations } = identity
-  const { trustedProxies, forwardedBy, maxHeaders } = config.server
+  const { trustedProxies, forwardedBy, maxHeaders, maxTargetBytes } = config.server
   const table = compileRoutes(config)
   const upstreams = createUpstreams({ routes: table.routes, clock, logger, metrics, resolve })
   const streams = createStreams({ revocations, clock, metrics, maxOfOne: config.limits.streams })
@@ -59,7 +59,7 @@ export function createProxy({ platform, identity, limits, authenticate, resolve,
     )
   const readClient = createClientReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy, warnUntrusted)
   const pipeline = createPipeline({
-    receive: createReceive({ table, readClient, maxHeaders }),
+    receive: createReceive({ table, readClient, maxHeaders, maxTargetBytes }),
     isHandshake: createIsHandshake(table),
     now: () => clock.now(),
     requireHttps: createRequireHttps(config),

@@ -22,8 +22,17 @@ const PARSER_CODES: Record<string, ErrorCode> = {
   ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
 }
 
+/** RFC 9112 §6.1: 501 for an unknown coding. Codings that no coding may follow, or none at all, stay malformed. */
+const UNKNOWN_CODING = 'Request has invalid `Transfer-Encoding`'
+
+const codeOf = ({ code = '', reason }: ParserError): ErrorCode =>
+  reason === UNKNOWN_CODING ? 'transfer_coding_unsupported' : (PARSER_CODES[code] ?? 'request_malformed')
+
+/** Node adds the reason to errors of its parser. */
+type ParserError = Error & { code?: string; reason?: string }
+
 /** Answers, on the bare socket, bytes that Node's parser refuses. Responses that are being written go first. */
-export function refuseConnection(error: Error & { code?: string }, socket: Socket, observer: RefusalObserver, clock: Clock): void {
+export function refuseConnection(error: ParserError, socket: Socket, observer: RefusalObserver, clock: Clock): void {
   // before the end of the TLS handshake the client could read no response, and `end` would wait for the handshake
   if ((socket as { secureConnecting?: boolean }).secureConnecting) return void socket.destroy()
   const busy = busyWith(socket)
@@ -33,7 +42,7 @@ export function refuseConnection(error: Error & { code?: string }, socket: Socke
   } else if (busy && isAboutNext) {
     busy.shouldKeepAlive = false
     busy.once('finish', () => socket.destroySoon())
-  } else writeRaw(socket, PARSER_CODES[error.code ?? ''] ?? 'request_malformed', observer, clock)
+  } else writeRaw(socket, codeOf(error), observer, clock)
 }
 
 /** For codes whose detail names no endpoint. */

@@ -208,7 +208,7 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
   target_too_long: {
     when: 'The path and the query together are too long.',
     client: 'Shorten the query, or send it in a body.',
-    operator: NOTHING,
+    operator: 'If the targets are needed, raise `server.maxTargetBytes`.',
   },
   content_type_unsupported: {
     when: 'The body of a request to the gateway itself has another type than JSON.',
@@ -249,6 +249,11 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     when: 'The gateway met an error that it does not expect.',
     client: 'Report `request_id`. Try again later.',
     operator: 'Find the request id in the log. The line with `unexpected error` has the stack: please report it.',
+  },
+  transfer_coding_unsupported: {
+    when: 'The header `Transfer-Encoding` of a request names a coding other than `chunked`, such as gzip.',
+    client: 'Send the body with `Content-Length` or as `chunked`. Name a compression in `Content-Encoding`.',
+    operator: NOTHING,
   },
   upstream_unreachable: {
     when: 'No connection to the upstream could be made, or it broke before an answer.',

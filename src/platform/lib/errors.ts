@@ -58,6 +58,11 @@ const catalogue = {
   headers_too_large: [431, 'Request Header Fields Too Large', 'The header section is too large. Send fewer or shorter headers.'],
 
   internal: [500, 'Internal Server Error', 'An unexpected error occurred here. Report the request id: our log has the error under it.'],
+  transfer_coding_unsupported: [
+    501,
+    'Not Implemented',
+    'The only transfer coding is chunked. Send Transfer-Encoding: chunked, or a length.',
+  ],
   upstream_unreachable: [502, 'Bad Gateway', 'The service behind this route cannot be reached. Try again later.'],
   upstream_invalid: [502, 'Bad Gateway', 'The service behind this route gave an invalid answer. Report the request id.'],
   unavailable: [503, 'Service Unavailable', 'A part of this service is not available now. Try again after Retry-After.'],

@@ -15,8 +15,6 @@ import { type RouteTable, routesFor } from './route-table.ts'
 export const PROXIED_METHODS: readonly string[] = METHODS.filter((m) => m !== 'CONNECT' && m !== 'TRACE')
 const KNOWN = new Set(PROXIED_METHODS)
 
-/** Characters of a request target; a longer target answers 414. */
-const MAX_TARGET = 8192
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/
 
 export interface ReceiveDeps {
@@ -24,13 +22,15 @@ export interface ReceiveDeps {
   readClient: (req: IncomingMessage) => Client
   /** Fields of a header section; more answer 431. */
   maxHeaders: number
+  /** Length of a request target; a longer target answers 414. */
+  maxTargetBytes: number
 }
 
 /** Makes the exchange of a request and attaches it. Never throws: an error becomes `refusal`. */
 export type Receive = (req: IncomingMessage) => Exchange
 
 export const createReceive =
-  ({ table, readClient, maxHeaders }: ReceiveDeps): Receive =>
+  ({ table, readClient, maxHeaders, maxTargetBytes }: ReceiveDeps): Receive =>
   (req) => {
     const given = req.headers['x-request-id']
     const client = readClient(req)
@@ -56,20 +56,23 @@ export const createReceive =
       onClosed: null,
     }
     attachContext(req, exchange)
-    exchange.refusal = read(req, table, exchange, maxHeaders)
+    exchange.refusal = read(req, table, exchange, maxHeaders, maxTargetBytes)
     return exchange
   }
 
 const hostInvalid = () => problem('header_invalid', { detail: 'The header host is missing or malformed. Send the name of the server.' })
 
-function read(req: IncomingMessage, table: RouteTable, exchange: Exchange, maxHeaders: number): Problem | null {
+function read(req: IncomingMessage, table: RouteTable, exchange: Exchange, maxHeaders: number, maxTargetBytes: number): Problem | null {
   const refuse = (code: ErrorCode, cause: string) => problem(code, { cause })
   let url = req.url ?? ''
   if (!KNOWN.has(req.method ?? '')) return problem('method_not_allowed', { headers: { allow: ALLOWED } })
-  if (url.length > MAX_TARGET) return refuse('target_too_long', `${url.length} characters`)
+  if (url.length > maxTargetBytes) return refuse('target_too_long', `${url.length} bytes`)
   if (req.rawHeaders.length > maxHeaders * 2) return refuse('headers_too_large', `${req.rawHeaders.length / 2} fields`)
   const repeated = repeatedField(req.rawHeaders)
   if (repeated) return problem('header_invalid', { detail: `The header ${repeated} is repeated. Send it once.` })
+  const coding = req.headers['transfer-encoding']
+  // RFC 9112 §6.1. Node accepts codings below chunked, and would pass their bytes on without their name
+  if (coding !== undefined && coding.toLowerCase() !== 'chunked') return problem('transfer_coding_unsupported')
   if (hasTwoCredentials(req.headers))
     return problem('header_invalid', { detail: 'The request has two credentials. Send a bearer token, or an API key in x-api-key.' })
   if (!exchange.client.isReadable)
