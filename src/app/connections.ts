@@ -120,7 +120,11 @@ function createClose(app: FastifyInstance, isTls: boolean, clock: Clock): Connec
       for (const socket of connections) if (busyWith(socket) === null) socket.destroySoon()
     }, 500)
     // a stream may never end
-    const end = setTimeout(() => server.closeAllConnections(), timeoutMs)
+    const end = setTimeout(() => {
+      server.closeAllConnections()
+      // Node's list lacks connections whose request waits to be read again
+      for (const socket of connections) socket.destroy()
+    }, timeoutMs)
     await app.close()
     clearInterval(idle)
     clearTimeout(end)

@@ -1,7 +1,9 @@
 /** The upstream never sees a request that the gateway did not see: what is framed in two ways is refused, and nothing of a body becomes a head. */
 import { describe, expect, it } from 'vitest'
+import { randomOf } from '../faults/storms/random.ts'
 import { raw, statusOf } from '../support/client.ts'
 import { useGateway, useUpstream } from '../support/fixtures.ts'
+import { connect } from '../support/wire.ts'
 
 const upstream = useUpstream()
 const gateway = useGateway(() => ({
@@ -135,4 +137,48 @@ it('an HTTP/1.0 request with chunks, or without a Host, is no way in', async () 
   await raw(gateway.port, chunked)
   await raw(gateway.port, 'GET /admin HTTP/1.0\r\n\r\n')
   expect(upstream.take().filter((r) => r.url.startsWith('/admin'))).toEqual([])
+})
+
+describe('requests in a row, some with offers that are ignored', () => {
+  it.each(Array.from({ length: 10 }, (_, i) => i + 1))('arrive as they were sent, in any packets (seed %i)', async (seed) => {
+    upstream.take()
+    const offers = [
+      ['Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABk'],
+      ['Connection: Upgrade', 'Upgrade: a/1, b'],
+      [],
+    ]
+    const bodies: [string[], string, string][] = [
+      [[], '', ''],
+      [[`Content-Length: ${INNER.length}`], INNER, INNER],
+      [['Transfer-Encoding: chunked'], `${chunk(INNER)}${chunk('tail')}0\r\n\r\n`, `${INNER}tail`],
+    ]
+    const connections = Array.from({ length: 10 }, async (_, connection) => {
+      const r = randomOf(seed, connection)
+      const wanted: string[] = []
+      let bytes = ''
+      const count = 1 + r.below(6)
+      for (let i = 1; i <= count; i++) {
+        const [fields, body, content] = r.pick(bodies)
+        const url = `/r/${connection}/${i}`
+        const last = i === count ? ['Connection: close'] : []
+        bytes += [`POST ${url} HTTP/1.1`, 'Host: gateway.test', ...r.pick(offers), ...fields, ...last, '', body].join('\r\n')
+        wanted.push(`${url} ${content}`)
+      }
+      const wire = await connect(gateway.port)
+      while (bytes) {
+        const size = r.pick([1, 7, 50, 200, 1000])
+        wire.write(bytes.slice(0, size))
+        bytes = bytes.slice(size)
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+      const text = await wire.closes()
+      expect(text.match(/HTTP\/1\.1 \d+/g)).toEqual(wanted.map(() => 'HTTP/1.1 200'))
+      // answers keep their order
+      expect(text.match(/"url":"[^"]+"/g)).toEqual(wanted.map((line) => `"url":"${line.split(' ')[0]}"`))
+      return wanted
+    })
+    const sent = (await Promise.all(connections)).flat()
+    const seen = upstream.take().map(({ url, body }) => `${url} ${body}`)
+    expect(seen.toSorted()).toEqual(sent.toSorted())
+  })
 })

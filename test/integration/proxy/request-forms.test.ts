@@ -100,6 +100,13 @@ describe('a target in absolute form', () => {
     for (const path of ['/%2e%2e/api', '//api', '/a\\b', '/x#y']) expect(code(await to(path)), path).toBe('target_ambiguous')
   })
 
+  it('reaches the admin listener', async () => {
+    const { host, port } = new URL(gateway.adminUrl)
+    const answer = await raw(Number(port), `GET http://${host}/livez HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)
+    expect(statusOf(answer)).toBe(200)
+    expect(statusOf(await raw(Number(port), 'GET /livez HTTP/1.0\r\n\r\n'))).toBe(200)
+  })
+
   it('of a WebSocket handshake is read, too', async () => {
     const fields = ['Host: a.test', 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 8']
     const answer = await ask(

@@ -1,5 +1,6 @@
 /** An offer of another protocol is ignored: the request is answered over HTTP/1.1, and what follows it is a request of its own. */
 import { execFile } from 'node:child_process'
+import type { Socket } from 'node:net'
 import tls from 'node:tls'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -194,12 +195,17 @@ it('an offer behind a request that is not answered yet waits for its turn', asyn
   expect(targets()).toEqual(['GET /open/next', 'POST /open/x hello'])
 })
 
-it('a hundred offers on one connection are answered', async () => {
+it('a hundred offers on one connection are answered, and leave no listeners behind', async () => {
+  const accepted = new Promise<Socket>((resolve) => gateway.app.server.server.once('connection', resolve))
   const wire = await connect(gateway.port)
+  const socket = await accepted
+  const listeners = () => socket.eventNames().reduce((sum, name) => sum + socket.listenerCount(name), 0)
+  const before = listeners()
   for (let i = 1; i <= 100; i++) {
     wire.write(request(`GET /health?${i} HTTP/1.1`, H2C))
     await until(() => statuses(wire.text()).length === i, 'the answer')
   }
+  expect(listeners()).toBeLessThanOrEqual(before)
   wire.destroy()
 })
 
