@@ -1,5 +1,9 @@
 /** The admin listener: livez, readyz, metrics. Bound to loopback unless configured otherwise, and never on the public port. */
+import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
+import { readWithoutOffer } from '../platform/http/upgrade-offer.ts'
+import { originForm } from '../proxy/routing/request-target.ts'
 
 /** A named condition of readiness, or a fact for information only. */
 export interface CheckResult {
@@ -17,7 +21,15 @@ export interface AdminDeps {
 }
 
 export function createAdminServer({ metrics, contentType, checks }: AdminDeps): FastifyInstance {
-  const app = Fastify({ logger: false, return503OnClosing: false, forceCloseConnections: 'idle', requestTimeout: 10_000 })
+  const app = Fastify({
+    logger: false,
+    return503OnClosing: false,
+    forceCloseConnections: 'idle',
+    requestTimeout: 10_000,
+    rewriteUrl: (req) => originForm(req as IncomingMessage),
+  })
+  Object.assign(app.server, { httpAllowHalfOpen: true }) // missing in @types/node
+  app.server.on('upgrade', (req, socket, head) => readWithoutOffer(app.server, req, socket as Socket, head))
   // an answer shows that the process runs: nothing else is checked
   app.get('/livez', async () => ({ status: 'alive' }))
   app.get<{ Querystring: { verbose?: string } }>('/readyz', async (request, reply) => {

@@ -4,10 +4,12 @@ import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import type { Config } from '../platform/config/schema.ts'
 import { busyWith, type RefusalObserver, writeRaw } from '../platform/http/refuse.ts'
+import { readWithoutOffer } from '../platform/http/upgrade-offer.ts'
 import type { Clock } from '../platform/lib/clock.ts'
 import { problem } from '../platform/lib/errors.ts'
 import type { Metrics } from '../platform/telemetry/metrics.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
+import { boundAnswer } from './half-closed.ts'
 
 /** A client must read some of its response within this time, unless a route's idleMs is longer. */
 const STALLED_MS = 30_000
@@ -30,15 +32,19 @@ export interface ConnectionsDeps {
   clock: Clock
   observer: RefusalObserver
   metrics: Metrics
+  /** The request is a WebSocket handshake on a route that allows it. */
+  isHandshake(req: IncomingMessage): boolean
 }
 
 /** Sets up the server of `app`, before it listens. */
-export function takeConnections({ app, config, clock, observer, metrics }: ConnectionsDeps): Connections {
+export function takeConnections({ app, config, clock, observer, metrics, isHandshake }: ConnectionsDeps): Connections {
   const { server } = app
   const expecting = new WeakSet<IncomingMessage>()
   const expectingOther = new WeakSet<IncomingMessage>()
   const upgrading = new WeakSet<IncomingMessage>()
   server.maxHeadersCount = 0 // default 2000, and further fields are dropped silently: we count them and answer 431
+  // by default Node closes our half at once, and the answer is lost
+  Object.assign(server, { httpAllowHalfOpen: true }) // missing in @types/node
   server.maxConnections = config.server.maxConnections
   // with several workers, Node would otherwise pass a connection over the limit from worker to worker for ever
   Object.assign(server, { dropMaxConnection: true }) // missing in @types/node
@@ -70,6 +76,7 @@ export function takeConnections({ app, config, clock, observer, metrics }: Conne
     else writeRaw(socket, 'method_not_allowed', observer, clock)
   })
   server.on('upgrade', (req: IncomingMessage, socket: Socket, head: Buffer) => {
+    if (!isHandshake(req)) return readWithoutOffer(server, req, socket, head)
     socket.on('error', () => socket.destroy())
     // behind an unanswered request a 101 cannot be sent
     if (busyWith(socket)) return void socket.destroy()
@@ -89,19 +96,23 @@ export function takeConnections({ app, config, clock, observer, metrics }: Conne
     expectsTheUnknown: (req) => expectingOther.has(req),
     isUpgrade: (req) => upgrading.has(req),
     countRequest: createRequestCount(config.server.maxRequestsPerSocket),
-    close: createClose(app, Boolean(config.server.tls)),
+    close: createClose(app, Boolean(config.server.tls), clock),
   }
 }
 
-function createClose(app: FastifyInstance, isTls: boolean): Connections['close'] {
+function createClose(app: FastifyInstance, isTls: boolean, clock: Clock): Connections['close'] {
   const { server } = app
   const connections = new Set<Socket>()
   // under TLS, responses belong to the TLS socket, not to the accepted socket
   server.on(isTls ? 'secureConnection' : 'connection', (socket: Socket) => {
+    // a connection is announced again when its parser is replaced
+    if (connections.has(socket)) return
     // each pipelined request adds a listener
     socket.setMaxListeners(0)
     connections.add(socket)
     socket.once('close', () => connections.delete(socket))
+    // behind Node's own listener
+    socket.once('end', () => boundAnswer(socket, clock))
   })
   return async (timeoutMs) => {
     // Node's closeIdleConnections misses connections that never sent a whole request
@@ -109,7 +120,11 @@ function createClose(app: FastifyInstance, isTls: boolean): Connections['close']
       for (const socket of connections) if (busyWith(socket) === null) socket.destroySoon()
     }, 500)
     // a stream may never end
-    const end = setTimeout(() => server.closeAllConnections(), timeoutMs)
+    const end = setTimeout(() => {
+      server.closeAllConnections()
+      // Node's list lacks connections whose request waits to be read again
+      for (const socket of connections) socket.destroy()
+    }, timeoutMs)
     await app.close()
     clearInterval(idle)
     clearTimeout(end)

@@ -14,7 +14,7 @@ import { createWebSocketBridge } from '../proxy/forward/websocket.ts'
 import { createRequireHttps } from '../proxy/https-only.ts'
 import { createPipeline, type Pipeline } from '../proxy/pipeline.ts'
 import { createRouteLimits } from '../proxy/rate-limit.ts'
-import { createReceive, PROXIED_METHODS } from '../proxy/routing/receive.ts'
+import { createIsHandshake, createReceive, PROXIED_METHODS } from '../proxy/routing/receive.ts'
 import { compileRoutes } from '../proxy/routing/route-table.ts'
 import type { Resolve } from '../proxy/upstream/dns.ts'
 import { createUpstreams } from '../proxy/upstream/upstreams.ts'
@@ -51,7 +51,7 @@ export interface Proxy {
 export function createProxy({ platform, identity, limits, authenticate, resolve, ownMethods, logOnce, isStopping }: ProxyDeps): Proxy {
   const { config, clock, logger, metrics } = platform
   const { keyring, revocations } = identity
-  const { trustedProxies, forwardedBy, maxHeaders } = config.server
+  const { trustedProxies, forwardedBy, maxHeaders, maxTargetBytes } = config.server
   const table = compileRoutes(config)
   const upstreams = createUpstreams({ routes: table.routes, clock, logger, metrics, resolve })
   const streams = createStreams({ revocations, clock, metrics, maxOfOne: config.limits.streams })
@@ -66,7 +66,8 @@ export function createProxy({ platform, identity, limits, authenticate, resolve,
   const readClient = createClientReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy, warnUntrusted)
   const cors = createCors(config.cors)
   const pipeline = createPipeline({
-    receive: createReceive({ table, readClient, maxHeaders }),
+    receive: createReceive({ table, readClient, maxHeaders, maxTargetBytes }),
+    isHandshake: createIsHandshake(table),
     now: () => clock.now(),
     requireHttps: createRequireHttps(config),
     answerRoot: createRootPage(config),

@@ -15,6 +15,7 @@ import { strictTransport } from '../proxy/https-only.ts'
 import type { Pipeline } from '../proxy/pipeline.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
 import { PROXIED_METHODS } from '../proxy/routing/receive.ts'
+import { WHOLE_SERVER } from '../proxy/routing/request-target.ts'
 import { type Certificate, readCertificate, watchCertificate } from './certificate.ts'
 import { type Connections, takeConnections } from './connections.ts'
 import { createErrorHandler } from './error-handler.ts'
@@ -61,7 +62,7 @@ export function createServer({ config, clock, logger, pipeline, cors, observer, 
       void handleError(exchange.refusal ?? error, request, reply)
     },
   }) as unknown as FastifyInstance // of http or https: the difference is in `server` alone
-  const connections = takeConnections({ app, config, clock, observer, metrics })
+  const connections = takeConnections({ app, config, clock, observer, metrics, isHandshake: pipeline.isHandshake })
   app.setErrorHandler(handleError)
   for (const method of PROXIED_METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true })
 
@@ -73,7 +74,7 @@ export function createServer({ config, clock, logger, pipeline, cors, observer, 
     exchange.isUpgrade = upgrade !== undefined && connections.isUpgrade(req)
     if (isLingering(req.socket)) exchange.refusal = problem('request_malformed', { cause: 'bytes after a refused body' })
     if (expect !== undefined && connections.expectsTheUnknown(req)) exchange.refusal = problem('expectation_failed')
-    return exchange.refusal ? '/' : req.url!
+    return exchange.refusal || exchange.target === WHOLE_SERVER ? '/' : req.url!
   }
 
   addEntrance(app, pipeline, observer, connections, strictTransport(config.server))
@@ -106,6 +107,8 @@ function addEntrance(
   app.addHook('onRequest', (request, reply, done) => {
     const exchange = exchangeOf(request.raw)
     observer.begin(exchange, request.raw, reply.raw)
+    // with `TE: chunked` Node would send chunks to HTTP/1.0 (RFC 9112 §6.1: never)
+    if (request.raw.httpVersion === '1.0') reply.raw.useChunkedEncodingByDefault = false
     const { fields } = exchange
     fields.push('x-request-id', exchange.requestId)
     if (connections.countRequest(request.raw.socket)) fields.push('connection', 'close')
@@ -124,7 +127,7 @@ function listenerOptions(server: Config['server'], certificate: Certificate | nu
     connectionsCheckingInterval: 250, // default 30 s: too coarse for deadlines of 10 s; frequent checks are short
   }
   // Fastify reads `http` only for a plain listener, and `https` only for a TLS listener
-  const listener = certificate ? { https: { ...node, cert: certificate.cert, key: certificate.key } } : { http: node }
+  const listener = certificate ? { https: { ...node, allowHalfOpen: true, cert: certificate.cert, key: certificate.key } } : { http: node }
   return {
     ...listener,
     logger: false, //                     two lines a request; ours is one, see observe.ts

@@ -1,9 +1,12 @@
 /** Requests without TLS get a redirect to https; requests with TLS get Strict-Transport-Security. */
 import http, { type IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Config } from '../platform/config/schema.ts'
 import { setFields } from '../platform/http/fields.ts'
+import { readWithoutOffer } from '../platform/http/upgrade-offer.ts'
+import { linger } from '../platform/request/drain.ts'
 import type { Received } from './routing/exchange.ts'
-import { readHost, readTarget } from './routing/request-target.ts'
+import { originForm, readHost, readTarget } from './routing/request-target.ts'
 import { ANSWERED, type Answered, type Call } from './stages.ts'
 
 /** RFC 6797. Null: the header is not sent. */
@@ -20,7 +23,7 @@ function createHttpsLocation({ server, routes }: Config): (req: IncomingMessage)
   const known = new Set(routes.flatMap(({ match }) => (match.host ? [match.host.toLowerCase()] : [])))
   const { host: publicHost, port } = new URL(server.publicUrl)
   return (req) => {
-    const target = readTarget(req.url ?? '')
+    const target = readTarget(originForm(req))
     if (typeof target === 'string') return null
     const host = readHost(req.headers.host) ?? ''
     return `https://${known.has(host) ? `${host}${port && `:${port}`}` : publicHost}${target.path}${target.query}`
@@ -46,11 +49,13 @@ export function createRedirectServer(config: Config): http.Server {
   const locationOf = createHttpsLocation(config)
   const server = http.createServer({ maxHeaderSize: 8192, requestTimeout: 10_000, headersTimeout: 10_000 }, (req, res) => {
     const location = locationOf(req)
+    // unread bytes of a body would reset the connection, and the answer would be lost
+    if ('content-length' in req.headers || 'transfer-encoding' in req.headers) linger(req.socket)
     req.resume()
     if (location === null) res.writeHead(400, { connection: 'close', 'content-length': 0 }).end()
     else res.writeHead(308, { location, connection: 'close', 'content-length': 0 }).end()
   })
   server.maxConnections = 1000
-  server.on('upgrade', (_req, socket) => socket.destroy())
+  server.on('upgrade', (req, socket, head) => readWithoutOffer(server, req, socket as Socket, head))
   return server
 }

@@ -6,6 +6,7 @@ import { authorize } from '../identity/access/access-policy.ts'
 import type { Authenticate } from '../identity/access/authenticate.ts'
 import { asBearerHeader, hasCredential } from '../identity/access/request-credentials.ts'
 import { setFields } from '../platform/http/fields.ts'
+import { ALLOWED } from '../platform/http/refuse.ts'
 import { problem } from '../platform/lib/errors.ts'
 import { pushLimitFields } from '../platform/limits/limiter.ts'
 import type { Cors } from './cors.ts'
@@ -16,11 +17,13 @@ import type { RequireHttps } from './https-only.ts'
 import type { RouteLimits } from './rate-limit.ts'
 import { type Authenticated, type Exchange, exchangeOf, type Received, type Routed } from './routing/exchange.ts'
 import { matchRoute } from './routing/match-route.ts'
-import type { Receive } from './routing/receive.ts'
+import type { IsHandshake, Receive } from './routing/receive.ts'
+import { WHOLE_SERVER } from './routing/request-target.ts'
 import { ANSWERED, type Answered, type Call, stagesFrom } from './stages.ts'
 
 export interface PipelineDeps {
   receive: Receive
+  isHandshake: IsHandshake
   /** Milliseconds since the epoch. */
   now: () => number
   requireHttps: RequireHttps
@@ -44,6 +47,7 @@ type Done = (error?: Error) => void
 export interface Pipeline {
   /** Before Fastify routes: makes the exchange. Never throws. */
   receive: Receive
+  isHandshake: IsHandshake
   /** The first hook of the listener, for every request, also of the gateway's own endpoints. Answers, throws, or calls `done`. */
   enter(request: FastifyRequest, reply: FastifyReply, done: Done): void
   /** For requests that none of our endpoints serves: the hook of the scope of proxied requests. `done` is called with an error or never. */
@@ -57,6 +61,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
 
   const entrance = stagesFrom<Exchange>()
     .learn('canonical', assertCanonical) //                                         400 405 414 417 431
+    .answer('serverOptions', serverOptions) //                                      204 429
     .answer('httpsOnly', requireHttps) //                                           308
     .answer('preflight', preflight) //                                              204
 
@@ -72,6 +77,20 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     .check('limitPrincipal', (exchange) => limits.principal(exchange)) //           429
     .answer('forward', leave) //                                                    408 413 429 502 503 504
 
+  /** `OPTIONS *` asks about the server as a whole, and often whether it lives (RFC 9110 §9.3.7). */
+  function serverOptions(exchange: Received, { reply, fail }: Call): Answered | undefined {
+    if (exchange.target !== WHOLE_SERVER) return undefined
+    const answer = () => {
+      pushLimitFields(exchange.fields, exchange.decisions)
+      setFields(reply, exchange.fields).code(204).header('allow', ALLOWED).send()
+    }
+    const counted = limits.address(exchange)
+    if (counted instanceof Promise) counted.then(answer).catch(fail)
+    else answer()
+    return ANSWERED
+  }
+
+  /** A browser treats a preflight response without CORS headers as a refusal. */
   function preflight(exchange: Received, { request, reply }: Call): Answered | undefined {
     if (!cors.enter(exchange, request.raw)) return undefined
     setFields(reply, exchange.fields).code(204).send()
@@ -125,6 +144,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
 
   return {
     receive: deps.receive,
+    isHandshake: deps.isHandshake,
     enter(request, reply, done) {
       const exchange = exchangeOf(request.raw)
       if (entrance.pass(exchange, { request, reply, fail: done }) === ANSWERED) return
@@ -160,13 +180,12 @@ function assertNetwork({ route: { networks }, client }: Routed): void {
   if (networks && !networks.allows(client.address)) throw problem('forbidden', { cause: "the client's network is not allowed" })
 }
 
-/** A WebSocket upgrade passes only on a route that allows it; no other upgrade ever passes. */
+/** Checks a WebSocket handshake on a route that allows it. Other offers of a protocol were ignored before (see IsHandshake). */
 function assertUpgrade({ isUpgrade, route }: Routed, { request: { raw } }: Call): void {
   if (!isUpgrade) return
   const { headers, method } = raw
-  if (!route.websocket) throw problem('upgrade_unsupported', { cause: `no upgrade to ${headers.upgrade} on this route` })
-  if (headers.upgrade?.toLowerCase() !== 'websocket' || method !== 'GET')
-    throw problem('upgrade_unsupported', { cause: `${method} with an upgrade to ${headers.upgrade}` })
+  if (!route.websocket) throw problem('internal', { cause: 'an upgrade on a route without WebSocket' })
+  if (method !== 'GET') throw problem('upgrade_unsupported', { cause: `${method} with an upgrade to ${headers.upgrade}` })
   if (!/^[A-Za-z0-9+/]{22}==$/.test(String(headers['sec-websocket-key'] ?? '')))
     throw problem('header_invalid', { detail: 'The header sec-websocket-key is missing or malformed. Send 16 random bytes in base64.' })
   // RFC 6455 §4.4

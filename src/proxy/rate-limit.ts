@@ -9,6 +9,8 @@ import type { Route } from './routing/route-table.ts'
 export interface RouteLimits {
   /** Counts by address, before the principal is known. @throws rate_limited */
   client(exchange: Routed, hasCredential: boolean): Promise<void> | void
+  /** Counts by address under `limits.default`: for an answer of the gateway that belongs to no route. @throws rate_limited */
+  address(exchange: Exchange): Promise<void> | void
   /** Counts by principal, once it is known. @throws rate_limited */
   principal(exchange: Authenticated): Promise<void> | void
 }
@@ -22,9 +24,10 @@ interface RoutePolicies {
 }
 
 export function createRouteLimits(config: Config['limits'], routes: readonly Route[], admission: Admission): RouteLimits {
+  const withoutRoute = compile({ limits: config.default, onRedisDown: 'local' })
   const policies = new Map(routes.map((route) => [route, compile(route)]))
 
-  function compile({ limits, onRedisDown }: Route): RoutePolicies {
+  function compile({ limits, onRedisDown }: Pick<Route, 'limits' | 'onRedisDown'>): RoutePolicies {
     const keyed = (...keys: PolicyConfig['key'][]) =>
       limits
         .map((name) => ({ name, scope: 'route' as const, ...config.policies[name]! }))
@@ -43,6 +46,10 @@ export function createRouteLimits(config: Config['limits'], routes: readonly Rou
       if (exchange.client.isExempt) return
       const { client, anonymous } = policies.get(exchange.route)!
       return admit(ask(hasCredential ? client : anonymous, exchange.client.limitKey), exchange)
+    },
+    address(exchange) {
+      if (exchange.client.isExempt) return
+      return admit(ask(withoutRoute.anonymous, exchange.client.limitKey), exchange)
     },
     principal(exchange) {
       const { principal, route } = exchange

@@ -35,7 +35,6 @@ it.each([
     'a WebSocket handshake',
     'GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n',
   ],
-  ['an upgrade to anything', 'GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n'],
   ['CONNECT', 'CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n'],
   ['no HTTP at all', '\x16\x03\x01garbage\r\n\r\n'],
 ])('%s behind a request that is not answered yet ends nothing but its own connection', async (_name, second) => {
@@ -51,4 +50,17 @@ it.each([
   expect(text === '' || text.startsWith('HTTP/1.1 200')).toBe(true)
   expect(upstream.take()).toEqual([])
   expect((await call(gateway, '/still/here')).status).toBe(200)
+})
+
+it('an offer that is ignored, behind a request that is not answered yet, is answered after it', async () => {
+  upstream.take()
+  const reached = new Promise<void>((resolve) => {
+    waiting = resolve
+  })
+  const offer = 'GET /offer HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n'
+  const answers = raw(gateway.port, SLOW + offer)
+  await reached
+  release()
+  expect((await answers).match(/HTTP\/1\.1 \d+|\/offer/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 200', '/offer'])
+  expect(upstream.take()).toMatchObject([{ url: '/offer' }])
 })

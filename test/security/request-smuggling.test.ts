@@ -1,12 +1,15 @@
 /** The upstream never sees a request that the gateway did not see: what is framed in two ways is refused, and nothing of a body becomes a head. */
 import { describe, expect, it } from 'vitest'
+import { randomOf } from '../faults/storms/random.ts'
 import { raw, statusOf } from '../support/client.ts'
 import { useGateway, useUpstream } from '../support/fixtures.ts'
+import { connect } from '../support/wire.ts'
 
 const upstream = useUpstream()
 const gateway = useGateway(() => ({
   routes: [
     { name: 'public', match: { path: '/' }, upstream: [upstream.url], access: 'public' },
+    { name: 'ws', match: { path: '/ws' }, upstream: [upstream.url], access: 'public', websocket: true },
     { name: 'admin', match: { path: '/admin' }, upstream: [upstream.url], access: { roles: ['admin'] } },
   ],
 }))
@@ -44,8 +47,8 @@ describe('a body that is framed in two ways', () => {
   ])('%s is refused, and the connection is closed', async (_name, fields) => {
     upstream.take()
     const answer = await raw(gateway.port, post(fields, `0\r\n\r\n${INNER}`))
-    expect([400, 413]).toContain(statusOf(answer))
-    expect(answer.match(/^HTTP\/1\.1 /gm)).toHaveLength(1)
+    expect([400, 413, 501]).toContain(statusOf(answer))
+    expect(answer.match(/HTTP\/1\.1 /g)).toHaveLength(1)
     expect(upstream.take()).toEqual([])
   })
 })
@@ -92,7 +95,7 @@ describe('a request inside a body', () => {
   it('behind a whole request is a request of its own, and is judged', async () => {
     upstream.take()
     const answer = await raw(gateway.port, post(['Content-Length: 0'], INNER), (text) => text.includes('token_missing'))
-    expect(answer.match(/^HTTP\/1\.1 \d+/gm)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 401'])
+    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 401'])
     expect(upstream.take()).toMatchObject([{ url: '/x', body: '' }])
   })
 
@@ -100,16 +103,31 @@ describe('a request inside a body', () => {
     upstream.take()
     const refused = post([`Content-Length: ${2 * 1024 * 1024}`], INNER)
     const answer = await raw(gateway.port, refused)
-    expect(answer.match(/^HTTP\/1\.1 \d+/gm)).toEqual(['HTTP/1.1 413'])
+    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 413'])
     expect(upstream.take()).toEqual([])
   })
 
   it('behind an upgrade that was refused is never read', async () => {
     upstream.take()
+    const fields = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 8', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==']
+    const answer = await raw(gateway.port, `${['GET /ws HTTP/1.1', 'Host: a', ...fields].join('\r\n')}\r\n\r\n${INNER}`)
+    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 426'])
+    expect(upstream.take()).toEqual([])
+  })
+
+  it('behind an upgrade that was ignored is judged as a request of its own', async () => {
+    upstream.take()
     const fields = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==']
     const answer = await raw(gateway.port, `${['GET /x HTTP/1.1', 'Host: a', ...fields].join('\r\n')}\r\n\r\n${INNER}`)
-    expect(answer.match(/^HTTP\/1\.1 \d+/gm)).toEqual(['HTTP/1.1 400'])
-    expect(upstream.take()).toEqual([])
+    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 401'])
+    expect(upstream.take()).toMatchObject([{ url: '/x', body: '' }])
+  })
+
+  it('of an upgrade that was ignored stays a body', async () => {
+    upstream.take()
+    const bytes = post([`Content-Length: ${INNER.length}`, 'Connection: close, Upgrade', 'Upgrade: h2c'], INNER)
+    expect(statusOf(await raw(gateway.port, bytes))).toBe(200)
+    expect(upstream.take()).toMatchObject([{ method: 'POST', url: '/x', body: INNER }])
   })
 })
 
@@ -119,4 +137,48 @@ it('an HTTP/1.0 request with chunks, or without a Host, is no way in', async () 
   await raw(gateway.port, chunked)
   await raw(gateway.port, 'GET /admin HTTP/1.0\r\n\r\n')
   expect(upstream.take().filter((r) => r.url.startsWith('/admin'))).toEqual([])
+})
+
+describe('requests in a row, some with offers that are ignored', () => {
+  it.each(Array.from({ length: 10 }, (_, i) => i + 1))('arrive as they were sent, in any packets (seed %i)', async (seed) => {
+    upstream.take()
+    const offers = [
+      ['Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABk'],
+      ['Connection: Upgrade', 'Upgrade: a/1, b'],
+      [],
+    ]
+    const bodies: [string[], string, string][] = [
+      [[], '', ''],
+      [[`Content-Length: ${INNER.length}`], INNER, INNER],
+      [['Transfer-Encoding: chunked'], `${chunk(INNER)}${chunk('tail')}0\r\n\r\n`, `${INNER}tail`],
+    ]
+    const connections = Array.from({ length: 10 }, async (_, connection) => {
+      const r = randomOf(seed, connection)
+      const wanted: string[] = []
+      let bytes = ''
+      const count = 1 + r.below(6)
+      for (let i = 1; i <= count; i++) {
+        const [fields, body, content] = r.pick(bodies)
+        const url = `/r/${connection}/${i}`
+        const last = i === count ? ['Connection: close'] : []
+        bytes += [`POST ${url} HTTP/1.1`, 'Host: gateway.test', ...r.pick(offers), ...fields, ...last, '', body].join('\r\n')
+        wanted.push(`${url} ${content}`)
+      }
+      const wire = await connect(gateway.port)
+      while (bytes) {
+        const size = r.pick([1, 7, 50, 200, 1000])
+        wire.write(bytes.slice(0, size))
+        bytes = bytes.slice(size)
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+      const text = await wire.closes()
+      expect(text.match(/HTTP\/1\.1 \d+/g)).toEqual(wanted.map(() => 'HTTP/1.1 200'))
+      // answers keep their order
+      expect(text.match(/"url":"[^"]+"/g)).toEqual(wanted.map((line) => `"url":"${line.split(' ')[0]}"`))
+      return wanted
+    })
+    const sent = (await Promise.all(connections)).flat()
+    const seen = upstream.take().map(({ url, body }) => `${url} ${body}`)
+    expect(seen.toSorted()).toEqual(sent.toSorted())
+  })
 })

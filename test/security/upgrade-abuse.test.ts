@@ -53,12 +53,10 @@ describe('a route for plain requests', () => {
     ['a WebSocket', ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13', KEY]],
     ['TLS', ['Connection: Upgrade', 'Upgrade: TLS/1.2, HTTP/1.1']],
     ['whatever', ['Connection: Upgrade', 'Upgrade: foo/2']],
-  ])('refuses %s with 400, and what comes behind it is nobody’s', async (_, fields) => {
+  ])('ignores %s, and what comes behind it is judged as a request of its own', async (_, fields) => {
     const answer = await ask('GET / HTTP/1.1', fields, SMUGGLED)
-    expect([statusOf(answer), code(answer)]).toEqual([400, 'upgrade_unsupported'])
-    expect(answer).toMatch(/^connection: close\r$/im)
-    expect(answer.match(/^HTTP\/1\.1 /gm)).toHaveLength(1)
-    expect(seen).toEqual([])
+    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 401'])
+    expect(seen).toEqual(['GET / -'])
   })
 
   it.each([
@@ -73,8 +71,6 @@ describe('a route for plain requests', () => {
 describe('a route for WebSockets', () => {
   const websocket = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13', KEY]
   it.each([
-    ['h2c beside it', 'GET', ['Connection: Upgrade', 'Upgrade: websocket, h2c', 'Sec-WebSocket-Version: 13', KEY], 400],
-    ['h2c in its place', 'GET', ['Connection: Upgrade', 'Upgrade: h2c'], 400],
     ['another method', 'POST', [...websocket, 'Content-Length: 0'], 400],
     ['no key', 'GET', ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13'], 400],
     ['a key that is none', 'GET', [...websocket.slice(0, 3), 'Sec-WebSocket-Key: short'], 400],
@@ -83,8 +79,17 @@ describe('a route for WebSockets', () => {
   ])('refuses a handshake with %s', async (_, method, fields, status) => {
     const answer = await ask(`${method} /ws HTTP/1.1`, fields, SMUGGLED)
     expect(statusOf(answer)).toBe(status)
-    expect(answer.match(/^HTTP\/1\.1 /gm)).toHaveLength(1)
+    expect(answer.match(/HTTP\/1\.1 /g)).toHaveLength(1)
     expect(seen).toEqual([])
+  })
+
+  it.each([
+    ['h2c beside it', ['Connection: Upgrade', 'Upgrade: websocket, h2c', 'Sec-WebSocket-Version: 13', KEY]],
+    ['h2c in its place', ['Connection: Upgrade', 'Upgrade: h2c']],
+  ])('ignores %s: a plain request, and then another', async (_, fields) => {
+    const answer = await ask('GET /ws HTTP/1.1', fields, SMUGGLED)
+    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 401'])
+    expect(seen).toEqual(['GET /ws -'])
   })
 
   it('does not let an upstream switch to what was not asked for: 502, and none of its bytes', async () => {

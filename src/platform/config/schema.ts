@@ -13,6 +13,8 @@ const port = (fallback: number) =>
 const names = (description: string) => Type.Array(Type.String({ minLength: 1 }), { default: [], description })
 const name = (description: string) => Type.String({ pattern: '^[A-Za-z][A-Za-z0-9_.-]{0,62}$', description })
 
+export const DEFAULT_TARGET_BYTES = 8192
+
 // needed twice in a record, as its key and in propertyNames: without propertyNames, a name of another form is not validated
 const POLICY_NAME = '^[A-Za-z][A-Za-z0-9_-]{0,62}$'
 export const ROLE_NAME = '^[a-z][a-z0-9_.:-]{0,62}$'
@@ -353,6 +355,7 @@ export const ConfigSchema = Type.Object(
           'Requests on one connection. Then it is closed, so that a balancer can spread clients anew. 0: no limit.',
         ),
         maxHeaderBytes: integer(1024, 16_384, 'Largest header section in bytes, including the request line.', 1_048_576),
+        maxTargetBytes: integer(256, DEFAULT_TARGET_BYTES, 'Longest path and query in bytes. Longer targets get 414.', 1_048_576),
         maxHeaders: integer(10, 200, 'Largest number of header fields.', 10_000),
         shutdownDelayMs: integer(
           0,

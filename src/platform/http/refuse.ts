@@ -10,6 +10,9 @@ export interface RefusalObserver {
   refused(code: ErrorCode): string
 }
 
+/** The methods of `Allow` in answers about the server as a whole. */
+export const ALLOWED = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS'
+
 /** The response that is being written to a connection, or null. */
 export const busyWith = (socket: Socket) => (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage ?? null
 
@@ -19,12 +22,21 @@ const PARSER_CODES: Record<string, ErrorCode> = {
   ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
 }
 
+/** RFC 9112 §6.1: 501 for an unknown coding. Codings that no coding may follow, or none at all, stay malformed. */
+const UNKNOWN_CODING = 'Request has invalid `Transfer-Encoding`'
+
+const codeOf = ({ code = '', reason }: ParserError): ErrorCode =>
+  reason === UNKNOWN_CODING ? 'transfer_coding_unsupported' : (PARSER_CODES[code] ?? 'request_malformed')
+
+/** Node adds the reason to errors of its parser. */
+type ParserError = Error & { code?: string; reason?: string }
+
 /**
  * Answers, on the bare socket, bytes that Node's parser refuses. Responses that are being written go first.
  * @param fields of the response, besides the usual: name, value, name, value …
  */
 export function refuseConnection(
-  error: Error & { code?: string },
+  error: ParserError,
   socket: Socket,
   observer: RefusalObserver,
   clock: Clock,
@@ -39,7 +51,7 @@ export function refuseConnection(
   } else if (busy && isAboutNext) {
     busy.shouldKeepAlive = false
     busy.once('finish', () => socket.destroySoon())
-  } else writeRaw(socket, PARSER_CODES[error.code ?? ''] ?? 'request_malformed', observer, clock, fields)
+  } else writeRaw(socket, codeOf(error), observer, clock, fields)
 }
 
 /** For codes whose detail names no endpoint. */
@@ -47,7 +59,7 @@ export function writeRaw(socket: Socket, code: ErrorCode, observer: RefusalObser
   const requestId = observer.refused(code)
   const error = problem(code)
   const body = JSON.stringify(problemBody(error, requestId, clock.now(), ''))
-  const allow = code === 'method_not_allowed' ? 'allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n' : ''
+  const allow = code === 'method_not_allowed' ? `allow: ${ALLOWED}\r\n` : ''
   const lines = fields.map((text, i) => (i % 2 === 0 ? `${text}: ` : `${text}\r\n`)).join('')
   socket.end(
     `HTTP/1.1 ${error.status} ${error.title}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +

@@ -36,9 +36,9 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     operator: 'If a balancer sends these requests, check that it speaks HTTP/1.1 to the gateway, and TLS where `server.tls` is set.',
   },
   upgrade_unsupported: {
-    when: 'A request asks for WebSocket or another protocol on a route that does not allow it.',
-    client: 'Send the request without the header `Upgrade`. A WebSocket handshake is a GET.',
-    operator: 'If the route serves WebSockets, set `websocket: true` in it.',
+    when: 'A WebSocket handshake on a route with `websocket: true` has another method than GET. On other routes, and for other protocols, `Upgrade` is ignored.',
+    client: 'Send the handshake as GET, or leave the header `Upgrade` out.',
+    operator: NOTHING,
   },
   link_invalid: {
     when: 'The token of a mailed link is unknown, used, replaced by a newer link, or expired.',
@@ -208,7 +208,7 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
   target_too_long: {
     when: 'The path and the query together are too long.',
     client: 'Shorten the query, or send it in a body.',
-    operator: NOTHING,
+    operator: 'If the targets are needed, raise `server.maxTargetBytes`.',
   },
   content_type_unsupported: {
     when: 'The body of a request to the gateway itself has another type than JSON.',
@@ -249,6 +249,11 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     when: 'The gateway met an error that it does not expect.',
     client: 'Report `request_id`. Try again later.',
     operator: 'Find the request id in the log. The line with `unexpected error` has the stack: please report it.',
+  },
+  transfer_coding_unsupported: {
+    when: 'The header `Transfer-Encoding` of a request names a coding other than `chunked`, such as gzip.',
+    client: 'Send the body with `Content-Length` or as `chunked`. Name a compression in `Content-Encoding`.',
+    operator: NOTHING,
   },
   upstream_unreachable: {
     when: 'No connection to the upstream could be made, or it broke before an answer.',

@@ -7,7 +7,7 @@ const catalogue = {
   target_ambiguous: [400, 'Bad Request', 'The request target can be read in more than one way. Send a plain path.'],
   header_invalid: [400, 'Bad Request', 'A header is missing, repeated or malformed. Send each header once and in its standard form.'],
   request_malformed: [400, 'Bad Request', 'The request is not valid HTTP/1.1. Check the program that sends it.'],
-  upgrade_unsupported: [400, 'Bad Request', 'This route does not switch protocols. Send the request without the header Upgrade.'],
+  upgrade_unsupported: [400, 'Bad Request', 'A WebSocket handshake is a GET. Send a GET, or leave the header Upgrade out.'],
   link_invalid: [400, 'Bad Request', 'The link is not valid, was used before, or has expired: ask for a new link.'],
   invalid_request: [400, 'Bad Request', 'A parameter is missing, repeated or malformed. Send each parameter once.'],
   invalid_scope: [400, 'Bad Request', 'The client may not have this scope. Ask only for scopes that were granted to the client.'],
@@ -58,6 +58,11 @@ const catalogue = {
   headers_too_large: [431, 'Request Header Fields Too Large', 'The header section is too large. Send fewer or shorter headers.'],
 
   internal: [500, 'Internal Server Error', 'An unexpected error occurred here. Report the request id: our log has the error under it.'],
+  transfer_coding_unsupported: [
+    501,
+    'Not Implemented',
+    'The only transfer coding is chunked. Send Transfer-Encoding: chunked, or a length.',
+  ],
   upstream_unreachable: [502, 'Bad Gateway', 'The service behind this route cannot be reached. Try again later.'],
   upstream_invalid: [502, 'Bad Gateway', 'The service behind this route gave an invalid answer. Report the request id.'],
   unavailable: [503, 'Service Unavailable', 'A part of this service is not available now. Try again after Retry-After.'],

@@ -103,7 +103,9 @@ function pushOrigin(out: string[], req: IncomingMessage, { client, host }: Excha
   const forwardedHost = viaTrustedProxy ? lastOf(req.headers['x-forwarded-host']) : undefined
   out.push('x-forwarded-for', forwardedFor ? `${forwardedFor}, ${peer}` : peer)
   out.push('x-forwarded-proto', isSecure ? 'https' : 'http')
-  out.push('x-forwarded-host', forwardedHost ?? req.headers.host ?? host)
+  // HTTP/1.0 may come without Host
+  const givenHost = forwardedHost ?? req.headers.host ?? host
+  if (givenHost) out.push('x-forwarded-host', givenHost)
   // RFC 9110 §7.6.3: names this gateway, without its version
   const before = viaTrustedProxy && req.headers.via ? `${req.headers.via}, ` : ''
   out.push('via', `${before}${req.httpVersion} portcullis`)

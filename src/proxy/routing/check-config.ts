@@ -2,7 +2,7 @@
 import { BlockList, isIP } from 'node:net'
 import { createRoles } from '../../identity/users/roles.ts'
 import { nearest } from '../../platform/config/nearest.ts'
-import type { Config } from '../../platform/config/schema.ts'
+import { type Config, DEFAULT_TARGET_BYTES } from '../../platform/config/schema.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
 import { CORS_FIELDS, modeOf } from './cors-rule.ts'
 import { readHost } from './request-target.ts'
@@ -117,6 +117,12 @@ function checkTransport({ server, tokens, routes }: Config, problems: Finding[],
       path: ['server', 'httpsOnly'],
       message: 'no request would use https',
       hint: 'set server.tls, or name the balancer in server.trustedProxies',
+    })
+  // the default may be larger than a small header section
+  if (server.maxTargetBytes > server.maxHeaderBytes && server.maxTargetBytes !== DEFAULT_TARGET_BYTES)
+    warnings.push({
+      path: ['server', 'maxTargetBytes'],
+      message: `is larger than server.maxHeaderBytes, which the target is a part of: targets over ${server.maxHeaderBytes} bytes get 431`,
     })
   routes.forEach((route, i) => {
     if (route.headers.assertion && tokens.algorithm === 'HS256')

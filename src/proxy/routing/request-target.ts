@@ -3,6 +3,8 @@
  * bytes that are forwarded. A path that some server could read in another way is refused, unless its route allows that form and every other
  * reading still leads to the same route.
  */
+import type { IncomingMessage } from 'node:http'
+import type { TLSSocket } from 'node:tls'
 import { memoize } from '../../platform/lib/memoize.ts'
 import { FORMS, type RouteNode, type RouteTable } from './route-table.ts'
 
@@ -18,6 +20,28 @@ export interface Target {
   /** Some servers may read the path in another way: the same-route rule applies. */
   hasReadings: boolean
 }
+
+/** The target of `OPTIONS *`: a question about the server as a whole (RFC 9112 §3.2.4). */
+export const WHOLE_SERVER: Target = { path: '*', query: '', folded: '*', forms: 0, hasReadings: false }
+
+/**
+ * RFC 9112 §3.2.2: a server must accept a target in absolute form. It is read as its origin form if it names the scheme of the listener and
+ * repeats Host, which has no user.
+ * @returns the target in origin form, or unchanged when it is not such a target
+ */
+function toOriginForm(url: string, host: string, isTls: boolean): string {
+  if (url.charCodeAt(0) === 0x2f) return url
+  const scheme = isTls ? 'https://' : 'http://'
+  const end = scheme.length + host.length
+  if (url.slice(0, end).toLowerCase() !== scheme + host.toLowerCase()) return url
+  const rest = url.slice(end)
+  // an empty path is read as / (RFC 9110 §4.2.3)
+  return rest === '' || rest.startsWith('?') ? `/${rest}` : rest.startsWith('/') ? rest : url
+}
+
+/** Read before Fastify routes. On the public listener `req.url` is already in this form afterwards. */
+export const originForm = ({ url = '', headers: { host }, socket }: IncomingMessage): string =>
+  host ? toOriginForm(url, host, (socket as TLSSocket).encrypted === true) : url
 
 /** RFC 3986 pchar without `;` and `%`, plus `/`: a path of only these has one reading, apart from `//` and dot segments. */
 const PLAIN = /^\/[A-Za-z0-9\-._~!$&'()*+,=:@/]*$/

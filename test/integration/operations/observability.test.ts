@@ -327,7 +327,7 @@ describe('the access log', () => {
     const request = http.get(`${gateway.url}/patient/x`, { headers: { 'x-request-id': id } })
     request.on('error', () => {})
     await until(() => waiting > 0, 'the request at the upstream')
-    request.destroy()
+    request.socket!.resetAndDestroy()
     expect(await lineOf(id)).toMatchObject({ route: 'patient', status: 499, outcome: 'broken_off', upstream: upstream.url })
     expect(linesOf(id)).toHaveLength(1)
   })

@@ -7,7 +7,7 @@ import { connect, type Wire } from '../../support/wire.ts'
 
 const upstream = useUpstream()
 const gateway = useGateway(() => ({
-  config: { server: { maxConnections: 5, maxRequestsPerSocket: 3, maxHeaders: 10, maxHeaderBytes: 2048 } },
+  config: { server: { maxConnections: 5, maxRequestsPerSocket: 3, maxHeaders: 10, maxHeaderBytes: 2048, maxTargetBytes: 300 } },
   routes: [{ name: 'all', match: { path: '/' }, upstream: [upstream.url], access: 'public' }],
 }))
 const GET = 'GET /x HTTP/1.1\r\nHost: a\r\n'
@@ -64,4 +64,15 @@ it('no answer names a product or a version', async () => {
     const answer = await raw(gateway.port, `GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`)
     expect(answer.split('\r\n\r\n')[0], target).not.toMatch(/^(server|x-powered-by|via):|portcullis|fastify|node/im)
   }
+})
+
+describe('a request target', () => {
+  const ask = (length: number) => raw(gateway.port, `GET /${'a'.repeat(length - 1)} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`)
+
+  it('may be as long as server.maxTargetBytes, and not longer', async () => {
+    expect(statusOf(await ask(300))).toBe(200)
+    const answer = await ask(301)
+    expect(statusOf(answer)).toBe(414)
+    expect(answer).toContain('"target_too_long"')
+  })
 })

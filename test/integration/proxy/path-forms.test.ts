@@ -166,7 +166,7 @@ describe('what is refused everywhere, and why', () => {
     ['/strict/x%u002e', 'a % without two hex digits in the path'],
     ['/strict/%C0%AE', 'escapes that are no UTF-8, or overlong UTF-8, in the path'],
     ['/strict/caf%E9', 'escapes that are no UTF-8, or overlong UTF-8, in the path'],
-    ['http://gateway.test/strict/x', 'the target does not start with /'],
+    ['http://other.test/strict/x', 'the target does not start with /'],
     ['*', 'the target does not start with /'],
   ])('%s', async (target, why) => {
     expect(await get(target)).toEqual([400, `${REFUSED}${why}.`])

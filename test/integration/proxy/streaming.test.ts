@@ -173,7 +173,9 @@ describe('a client that leaves', () => {
     client.write(get(path))
     await until(() => at.has(path), 'the request at the upstream')
     if (part) await client.receives(part)
-    client.destroy()
+    // a FIN alone may come from a client that waits for its answer: see half-closed-clients.test.ts
+    if (part) client.destroy()
+    else client.socket.resetAndDestroy()
     await until(() => at.get(path)!.isAborted, 'the end of the request at the upstream')
   })
 

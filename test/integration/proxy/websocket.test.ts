@@ -15,7 +15,12 @@ let admin: TestUser
 /** Handshakes that reached the upstream, and its open sockets. */
 let asked: IncomingMessage[] = []
 const upstream = new WebSocketServer({ noServer: true, handleProtocols: (offered) => (offered.has('v2.chat') ? 'v2.chat' : false) })
-const server = http.createServer((_req, res) => res.end('plain'))
+/** Plain requests that reached the upstream. */
+let plain: IncomingMessage[] = []
+const server = http.createServer((req, res) => {
+  plain.push(req)
+  res.end('plain')
+})
 server.on('upgrade', (req, socket, head) => {
   asked.push(req)
   if (req.url?.startsWith('/ws/refused')) socket.end('HTTP/1.1 409 Conflict\r\nX-Why: full\r\nContent-Length: 4\r\n\r\nfull')
@@ -64,7 +69,8 @@ const shake = (path: string, fields: string[] = [], { version = '13', upgrade = 
       ...fields,
       '\r\n',
     ].join('\r\n'),
-    (text) => text.includes(' 101 ') && text.includes('\r\n\r\n'),
+    // these connections stay open
+    (text) => /^HTTP\/1\.1 (101|200) [\s\S]*\r\n\r\n/.test(text),
   )
 const authorization = (who: TestUser) => `Authorization: Bearer ${who.token}`
 
@@ -120,10 +126,11 @@ describe('a handshake', () => {
     expect(await shake('/ws/mute', [authorization(user)])).toMatch(/^HTTP\/1\.1 504[\s\S]*"upstream_timeout"/)
   })
 
-  it('on a route without WebSocket is 400, and the connection is closed', async () => {
-    const answer = await shake('/plain')
-    expect(statusOf(answer)).toBe(400)
-    expect(answer).toContain('"code":"upgrade_unsupported"')
+  it('on a route without WebSocket is ignored: the upstream gets a plain request', async () => {
+    plain = []
+    expect(statusOf(await shake('/plain'))).toBe(200)
+    expect(plain).toMatchObject([{ url: '/plain' }])
+    expect(plain[0]!.headers.upgrade).toBeUndefined()
   })
 
   it('where no route is, is 404', async () => {
@@ -132,11 +139,11 @@ describe('a handshake', () => {
 
   it('to an endpoint of our own is ignored: it answers as ever (RFC 9110 §7.8)', async () => {
     expect(statusOf(await shake('/health'))).toBe(200)
-    expect(statusOf(await shake('/auth/me'))).toBe(401)
+    expect(statusOf(await shake('/auth/me', ['Connection: close']))).toBe(401)
   })
 
-  it.each(['h2c', 'TLS/1.0', 'foo', 'websocket, h2c'])('to %s is answered, and never left hanging', async (upgrade) => {
-    for (const path of ['/plain', '/ws']) expect(statusOf(await shake(path, [authorization(user)], { upgrade }))).toBe(400)
+  it.each(['h2c', 'TLS/1.0', 'foo', 'websocket, h2c'])('to %s is ignored, and never left hanging', async (upgrade) => {
+    for (const path of ['/plain', '/ws']) expect(statusOf(await shake(path, [authorization(user)], { upgrade }))).toBe(200)
   })
 
   it('of another version gets 426 with the supported version', async () => {

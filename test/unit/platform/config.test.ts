@@ -531,6 +531,14 @@ describe('a warning is reported, and stops nothing', () => {
     expect(warnings('limits:\n  exempt: [203.0.113.0/24]\n')).toEqual([])
   })
 
+  it('for a target limit that the limit of the header section makes useless', () => {
+    expect(warnings('server: { maxTargetBytes: 32768 }\n')).toEqual([
+      'f:1:11: server.maxTargetBytes: is larger than server.maxHeaderBytes, which the target is a part of: targets over 16384 bytes get 431',
+    ])
+    expect(warnings('server: { maxTargetBytes: 32768, maxHeaderBytes: 65536 }\n')).toEqual([])
+    expect(warnings('server: { maxHeaderBytes: 4096 }\n')).toEqual([])
+  })
+
   it('for a role that auth.roles does not know, with the nearest name', () => {
     expect(warnings(`routes:\n${route(PUBLIC.replace('public', '{ anyOf: [{ roles: [admn] }, { roles: [user] }] }'))}`)).toEqual([
       'f:5:5: routes[0].access: role admn is not in auth.roles; did you mean admin?',
