@@ -3,6 +3,7 @@ import http, { type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import type { Config } from '../platform/config/schema.ts'
+import { endsByClose, resetConnection } from '../platform/http/cut.ts'
 import { busyWith, type RefusalObserver, writeRaw } from '../platform/http/refuse.ts'
 import type { Clock } from '../platform/lib/clock.ts'
 import { problem } from '../platform/lib/errors.ts'
@@ -50,7 +51,8 @@ export function takeConnections({ app, config, clock, observer, metrics }: Conne
     const busy = busyWith(socket)
     if (busy !== null && socket.writableLength === 0) return
     if (busy) exchangeOf(busy.req).error ??= problem('request_timeout', { cause: 'the client has read almost nothing for too long' })
-    socket.destroy()
+    if (busy && endsByClose(busy.req)) resetConnection(socket)
+    else socket.destroy()
   }
   server.on('timeout', closeStalled)
 
@@ -109,7 +111,13 @@ function createClose(app: FastifyInstance, isTls: boolean): Connections['close']
       for (const socket of connections) if (busyWith(socket) === null) socket.destroySoon()
     }, 500)
     // a stream may never end
-    const end = setTimeout(() => server.closeAllConnections(), timeoutMs)
+    const end = setTimeout(() => {
+      for (const socket of connections) {
+        const busy = busyWith(socket)
+        if (busy && endsByClose(busy.req)) resetConnection(socket)
+      }
+      server.closeAllConnections()
+    }, timeoutMs)
     await app.close()
     clearInterval(idle)
     clearTimeout(end)

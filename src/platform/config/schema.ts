@@ -526,6 +526,17 @@ export const ConfigSchema = Type.Object(
       },
       'Rate limits.',
     ),
+    streams: section(
+      {
+        onExpiry: oneOf(['break', 'finish'], {
+          default: 'finish',
+          description:
+            'When its token expires, a streamed answer is broken off (break), or it goes on for maxOverrunSeconds (finish). WebSockets and EventSources always end. A revoked session or key always ends a stream.',
+        }),
+        maxOverrunSeconds: integer(0, 300, 'How long a streamed answer may go on after its token has expired.', 86_400),
+      },
+      'Streams whose token expires.',
+    ),
     cors: section(
       {
         origins: Type.Array(Type.String({ pattern: '^\\*$|^https?://[^/?#]+$' }), { default: [], description: 'Allowed origins, or *.' }),

@@ -14,7 +14,7 @@ import { isOutage, isTimeout, neverConnected, toProblem } from '../upstream/upst
 import type { UpstreamSlot, Upstreams } from '../upstream/upstreams.ts'
 import { type Body, countBody, declaredLength } from './body.ts'
 import type { HeaderRules } from './headers.ts'
-import { type Answer, beginResponse, breakOff, createResponseRelay, finishResponse, finishStream, writeChunk } from './response-relay.ts'
+import { type Answer, beginResponse, breakOff, createResponseRelay, cutStream, finishResponse, writeChunk } from './response-relay.ts'
 import type { StreamEnd } from './streams.ts'
 import { clientReads, clientStalls, endWatchdog, expectHeaders, headersCame, startWatchdog } from './watchdog.ts'
 
@@ -176,7 +176,7 @@ function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending
   }
   function endStream(reason: StreamEnd): void {
     over(() => {
-      finishStream(relay)
+      cutStream(relay)
       done()
     }, reason)
     abort(new Error(`the stream was ended: ${reason}`))
