@@ -209,6 +209,7 @@ const Route = strict({
     description: 'Ambiguous forms that are allowed in the path below the prefix. They are refused by default.',
   }),
   websocket: Type.Boolean({ default: false, description: 'Allow WebSocket upgrades.' }),
+  preserveHost: Type.Boolean({ default: false, description: "Send the client's Host to the upstream, in place of the upstream's own." }),
   onRedisDown: oneOf(['local', 'open', 'closed'], {
     default: 'local',
     description:
@@ -573,8 +574,18 @@ export const ConfigSchema = Type.Object(
           },
           'Names of the identity headers.',
         ),
+        via: section(
+          {
+            request: Type.Boolean({
+              default: true,
+              description: 'Name the gateway in requests. Without Via, nginx compresses its responses.',
+            }),
+            response: Type.Boolean({ default: false, description: 'Name the gateway in responses.' }),
+          },
+          'The header Via.',
+        ),
       },
-      'Headers of requests to upstreams.',
+      'Headers that the gateway adds.',
     ),
     log: section(
       {

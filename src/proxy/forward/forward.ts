@@ -203,7 +203,9 @@ function dispatchOnce({ slot, fields, body, request, exchange, answer }: Sending
       headers: fields,
       body: body?.stream ?? null,
       bodyTimeout: route.timeouts.idleMs,
-    },
+      // undici takes it from Host otherwise, and opens a new connection at each change; missing in its types
+      servername: route.preserveHost ? upstream.address.host : undefined,
+    } as Dispatcher.DispatchOptions,
     createHandler(),
   )
 

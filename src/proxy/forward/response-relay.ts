@@ -73,7 +73,7 @@ export function beginResponse(
   const { fields, coding, contentType, length } = readResponse(raw, answer.ownFields(), route.responseHeaders)
   if (coding !== '' && coding.trimEnd() !== 'chunked')
     throw problem('upstream_invalid', { cause: `the transfer coding ${coding}, which the request did not ask for` })
-  rewriteLocations(fields, route)
+  rewriteLocations(fields, route, request)
   relay.length = length
   // RFC 9110 §8.6
   if (status === 204) removeField(fields, 'content-length')

@@ -4,7 +4,7 @@
  */
 import http, { type ClientRequest, type IncomingMessage } from 'node:http'
 import https from 'node:https'
-import type { Socket } from 'node:net'
+import { isIP, type Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { systemClock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
@@ -87,6 +87,8 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
         headers: [...fields, 'connection', 'Upgrade', 'upgrade', 'websocket'],
         maxHeaderSize: MAX_RESPONSE_HEADER_BYTES,
         ...upstream.connectOptions,
+        // Node would take the name for TLS from Host; an address has none (RFC 6066 §3)
+        ...(route.preserveHost && { servername: isIP(host) ? '' : host }),
       })
       const { connectMs, headersMs } = route.timeouts
       const unconnected = setTimeout(
@@ -165,7 +167,7 @@ function passRefusal(
   const clientSocket = reply.request.raw.socket
   if (!own.includes('connection')) own.push('connection', 'close')
   const { fields } = readResponse(response.rawHeaders, own, route.responseHeaders)
-  rewriteLocations(fields, route)
+  rewriteLocations(fields, route, reply.request.raw)
   return new Promise((resolve) => {
     const late = route.timeouts.totalMs > 0 ? setTimeout(() => clientSocket.destroy(), route.timeouts.totalMs) : undefined
     const over = () => {

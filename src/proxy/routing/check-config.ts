@@ -255,6 +255,8 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
         problems.push({ path: [...at, 'upstream', j], message: `must be an origin such as http://orders:3000, not ${JSON.stringify(url)}` })
       else if (new URL(url).port === '0') problems.push({ path: [...at, 'upstream', j], message: 'port 0 cannot be connected to' })
     }
+    if (route.preserveHost && Object.keys(route.headers.request.set).some((name) => name.toLowerCase() === 'host'))
+      problems.push({ path: [...at, 'preserveHost'], message: 'cannot be true where headers.request sets Host: keep one of the two' })
     if (AMBIGUOUS.test(route.match.path)) problems.push({ path: [...at, 'match', 'path'], message: 'must not hold // or dot segments' })
     // the upstream would read another path than the path that is authorised here
     if (route.rewrite && AMBIGUOUS.test(route.rewrite.prefix))

@@ -40,6 +40,15 @@ export interface Route {
   assertion: boolean
   /** Sent in place of the upstream's own authority. */
   hostHeader: string | null
+  /** The client's Host is sent to the upstream. */
+  preserveHost: boolean
+  /** `path` and the path that the upstream receives for it, without a final slash; the prefix of all paths is empty. */
+  outerPrefix: string
+  innerPrefix: string
+  /** X-Forwarded-Prefix: what the upstream may put before its own paths; empty when it is not sent. */
+  forwardedPrefix: string
+  /** `headers.request` sets X-Forwarded-Port. */
+  setsForwardedPort: boolean
   /** All hosts by which its upstreams may name themselves, in lower case. */
   upstreamHosts: ReadonlySet<string>
   requestHeaders: HeaderEdits
@@ -123,6 +132,9 @@ export function routesFor(n: RouteNode, path: string): readonly Route[] {
   return exact.length ? exact : n.routes.filter((r) => !r.caseSensitive)
 }
 
+/** The path is the prefix, or a whole segment follows. @param prefix without a final slash */
+export const isUnder = (path: string, prefix: string): boolean => path.startsWith(prefix) && /^([/?#]|$)/.test(path.slice(prefix.length))
+
 /** The path that the upstream receives. The part below the prefix stays as it was sent. */
 export function rewritePath(route: Route, path: string): string {
   if (route.rewritePrefix === null) return path
@@ -138,6 +150,11 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     return { origin: new URL(url).origin, weight, tls }
   })
   const hostHeader = valueUnder(route.headers.request.set, 'host')
+  const requestHeaders = compileEdits(route.headers.request, foldName, 'host')
+  const rewritePrefix = route.rewrite ? trimmed(route.rewrite.prefix) : null
+  const outerPrefix = withoutRoot(trimmed(route.match.path))
+  const innerPrefix = rewritePrefix === null ? outerPrefix : withoutRoot(rewritePrefix)
+  const isPrefixTold = rewritePrefix !== null && !requestHeaders.dropped.has('x-forwarded-prefix')
   return {
     name: route.name,
     host: route.match.host?.toLowerCase() ?? null,
@@ -148,7 +165,7 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     servers,
     connections: route.connections,
     breaker: { ...route.breaker, statuses: new Set(route.breaker.statuses) },
-    rewritePrefix: route.rewrite ? trimmed(route.rewrite.prefix) : null,
+    rewritePrefix,
     limits: route.limits ?? config.limits.default,
     onRedisDown: route.onRedisDown,
     timeouts: route.timeouts,
@@ -158,11 +175,27 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     forwardAuthorization: route.headers.forwardAuthorization,
     assertion: route.headers.assertion,
     hostHeader,
+    preserveHost: route.preserveHost,
+    outerPrefix,
+    innerPrefix,
+    forwardedPrefix: isPrefixTold ? prefixBefore(outerPrefix, innerPrefix) : '',
+    setsForwardedPort: requestHeaders.dropped.has('x-forwarded-port'),
     upstreamHosts: new Set([...servers.map(({ origin }) => new URL(origin).host), ...(hostHeader ? [hostHeader.toLowerCase()] : [])]),
-    requestHeaders: compileEdits(route.headers.request, foldName, 'host'),
-    responseHeaders: compileEdits(route.headers.response, (name) => name),
+    requestHeaders,
+    responseHeaders: compileResponseEdits(route.headers.response, config.headers.via.response),
     networks: compileNetworks(route.networks),
   }
+}
+
+const withoutRoot = (path: string) => (path === '/' ? '' : path)
+
+/** What stands before the upstream's path in the client's path. An upstream that gets another prefix undoes what it can. */
+const prefixBefore = (outer: string, inner: string): string => (outer.endsWith(inner) ? outer.slice(0, outer.length - inner.length) : outer)
+
+function compileResponseEdits(edits: RouteConfig['headers']['response'], namesUs: boolean): HeaderEdits {
+  const { dropped, set } = compileEdits(edits, (name) => name)
+  // RFC 9110 §7.6.3; it stands after the upstream's own Via
+  return { dropped, set: namesUs && !dropped.has('via') ? [...set, 'via', '1.1 portcullis'] : set }
 }
 
 export const NO_EDITS: HeaderEdits = { dropped: new Set(), set: [] }

@@ -96,7 +96,8 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
         connections: route.connections.max,
         pipelining: 1,
         connect: (options, callback) =>
-          connector(options, (...result) => {
+          // the name for TLS is the upstream's, whatever Host the first client sent
+          connector(route.preserveHost ? { ...options, servername: '' } : options, (...result) => {
             if (result[1]) staleConnections.watch(result[1])
             callback(...result)
           }),
