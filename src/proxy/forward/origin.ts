@@ -17,7 +17,8 @@ export function pushOrigin(
   const authority = (isProxys && lastOf(headers['x-forwarded-host'])) || headers.host || host
   out.push('x-forwarded-for', forwardedFor ? `${forwardedFor}, ${peer}` : peer)
   out.push('x-forwarded-proto', isSecure ? 'https' : 'http')
-  out.push('x-forwarded-host', authority)
+  // HTTP/1.0 has no Host
+  if (authority !== '') out.push('x-forwarded-host', authority)
   if (!route.setsForwardedPort) {
     const port = isProxys ? lastOf(headers['x-forwarded-port']) : undefined
     out.push('x-forwarded-port', port !== undefined && PORT.test(port) ? port : portOf(authority, isSecure))
@@ -37,7 +38,7 @@ function portOf(authority: string, isSecure: boolean): string {
 }
 
 /** The last item of a list: the nearest proxy added it. */
-export const lastOf = (value: string | string[] | undefined): string | undefined =>
+const lastOf = (value: string | string[] | undefined): string | undefined =>
   String(value ?? '')
     .split(',')
     .at(-1)!

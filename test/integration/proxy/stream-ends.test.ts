@@ -1,8 +1,10 @@
 import { once } from 'node:events'
 import http, { type ServerResponse } from 'node:http'
 import net, { type AddressInfo, type Socket } from 'node:net'
+import tls from 'node:tls'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
+import { createAuthority } from '../../support/certificates.ts'
 import { call, newUser, type TestUser } from '../../support/client.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { until } from '../../support/processes.ts'
@@ -392,9 +394,9 @@ describe('the streams of one user', () => {
   })
 })
 
-const startStopping = (shutdownTimeoutMs: number) =>
+const startStopping = (shutdownTimeoutMs: number, tls?: object) =>
   startGateway({
-    config: { server: { shutdownTimeoutMs } },
+    config: { server: { shutdownTimeoutMs, ...(tls && { tls }) } },
     routes: [
       {
         name: 'all',
@@ -434,4 +436,22 @@ it.each(VERSIONS)('an answer that outlives shutdownTimeoutMs is broken off (HTTP
   const wire = await post(null, version, stopping)
   await stopping.close()
   await breaks(wire, version)
+})
+
+it('an answer over TLS that outlives shutdownTimeoutMs is broken off (HTTP/1.0)', async () => {
+  const authority = await createAuthority('our CA')
+  const { certFile, keyFile } = await authority.issue()
+  const stopping = await startStopping(300, { cert: certFile, key: keyFile })
+  const socket = tls.connect({ port: stopping.port, host: '127.0.0.1', ca: authority.cert })
+  opened.push(socket)
+  const failed = once(socket, 'error').catch((error) => [error])
+  socket.write('POST /events HTTP/1.0\r\nHost: a\r\nContent-Length: 0\r\n\r\n')
+  let text = ''
+  socket.on('data', (chunk) => {
+    text += chunk
+  })
+  await until(() => text.includes('data: one'), 'the first event')
+  await stopping.close()
+  expect((await failed)[0]).toMatchObject({ code: 'ECONNRESET' })
+  authority.close()
 })
