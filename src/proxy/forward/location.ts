@@ -36,7 +36,7 @@ interface View {
 function viewOf(request: IncomingMessage, route: Route): View {
   const before = prefixOfProxy(request.headers, exchangeOf(request).client)
   const { outerPrefix: outer, innerPrefix: inner, forwardedPrefix } = route
-  const prefixed = forwardedPrefix === '' ? null : before + forwardedPrefix + inner
+  const prefixed = forwardedPrefix ? before + forwardedPrefix + inner : null
   return { route, hosts: hostsOfClient(request), outer, inner, prefixed, outermost: before + outer }
 }
 
@@ -93,9 +93,9 @@ function publicCookie(value: string, view: View): string {
   const kept: string[] = [pair!]
   for (const attribute of attributes) {
     const [, before, path] = /^(\s*path\s*=\s*)(\/.*)$/i.exec(attribute) ?? []
-    const [, domain] = /^\s*domain\s*=\s*\.?(.*?)\s*$/i.exec(attribute) ?? []
+    const [, domain] = /^\s*domain\s*=\s*\.?(.*)$/i.exec(attribute) ?? []
     if (path !== undefined && !isOfHost) kept.push(`${before}${publicCookiePath(path.trimEnd(), view)}`)
-    else if (domain === undefined || !isForeignName(domain.toLowerCase(), view)) kept.push(attribute)
+    else if (domain === undefined || !isForeignName(domain.trim().toLowerCase(), view)) kept.push(attribute)
   }
   return kept.join(';')
 }

@@ -23,6 +23,7 @@ export function pushOrigin(
     const port = isProxys ? lastOf(headers['x-forwarded-port']) : undefined
     out.push('x-forwarded-port', port !== undefined && PORT.test(port) ? port : portOf(authority, isSecure))
   }
+  if (route.forwardedPrefix === null) return
   const prefix = isProxys ? prefixOfProxy(headers, client) + route.forwardedPrefix : route.forwardedPrefix
   if (prefix !== '') out.push('x-forwarded-prefix', prefix)
 }

@@ -45,8 +45,8 @@ export interface Route {
   /** `path` and the path that the upstream receives for it, without a final slash; the prefix of all paths is empty. */
   outerPrefix: string
   innerPrefix: string
-  /** X-Forwarded-Prefix: what the upstream may put before its own paths; empty when it is not sent. */
-  forwardedPrefix: string
+  /** X-Forwarded-Prefix: what the upstream may put before its own paths; empty without one. Null: `headers.request` sets it. */
+  forwardedPrefix: string | null
   /** `headers.request` sets X-Forwarded-Port. */
   setsForwardedPort: boolean
   /** All hosts by which its upstreams may name themselves, in lower case. */
@@ -154,7 +154,6 @@ function compileRoute(route: RouteConfig, config: Config): Route {
   const rewritePrefix = route.rewrite ? trimmed(route.rewrite.prefix) : null
   const outerPrefix = withoutRoot(trimmed(route.match.path))
   const innerPrefix = rewritePrefix === null ? outerPrefix : withoutRoot(rewritePrefix)
-  const isPrefixTold = rewritePrefix !== null && !requestHeaders.dropped.has('x-forwarded-prefix')
   return {
     name: route.name,
     host: route.match.host?.toLowerCase() ?? null,
@@ -178,7 +177,7 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     preserveHost: route.preserveHost,
     outerPrefix,
     innerPrefix,
-    forwardedPrefix: isPrefixTold ? prefixBefore(outerPrefix, innerPrefix) : '',
+    forwardedPrefix: requestHeaders.dropped.has('x-forwarded-prefix') ? null : prefixBefore(outerPrefix, innerPrefix),
     setsForwardedPort: requestHeaders.dropped.has('x-forwarded-port'),
     upstreamHosts: new Set([...servers.map(({ origin }) => new URL(origin).host), ...(hostHeader ? [hostHeader.toLowerCase()] : [])]),
     requestHeaders,

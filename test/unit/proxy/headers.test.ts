@@ -228,13 +228,13 @@ describe('X-Forwarded-Port', () => {
 })
 
 describe('X-Forwarded-Prefix', () => {
-  const prefixOf = (sent: string | null, viaTrustedProxy: boolean, forwardedPrefix: string) =>
+  const prefixOf = (sent: string | null, viaTrustedProxy: boolean, forwardedPrefix: string | null) =>
     values(
       outgoing(sent === null ? [] : [['X-Forwarded-Prefix', sent]], { viaTrustedProxy, route: { forwardedPrefix } }),
       'x-forwarded-prefix',
     )
 
-  it.each<[string | null, boolean, string, string[]]>([
+  it.each<[string | null, boolean, string | null, string[]]>([
     [null, false, '', []],
     [null, false, '/app', ['/app']],
     ['/evil', false, '', []],
@@ -245,6 +245,7 @@ describe('X-Forwarded-Prefix', () => {
     ['/', true, '/app', ['/app']],
     ['//evil.test', true, '/app', ['/app']],
     ['https://evil.test', true, '/app', ['/app']],
+    ['/outer', true, null, []],
   ])('of %j (trusted: %s) with %j of the route is %j', (sent, viaTrustedProxy, own, expected) => {
     expect(prefixOf(sent, viaTrustedProxy, own)).toEqual(expected)
   })

@@ -127,6 +127,11 @@ describe('Set-Cookie', () => {
   })
 })
 
+it('a cookie of many blanks takes no time', () => {
+  const value = `sid=1; Domain=a${' '.repeat(60_000)}b; Path=/x`
+  expect(rewritten('set-cookie', value, APP)).toBe(value.replace('/x', '/app/x'))
+})
+
 it('a rewrite tells the upstream what stands before its own paths', () => {
   const told = (path: string, prefix?: string) =>
     compileRoutes(configWith({ routes: [route(path, prefix ? { rewrite: { prefix } } : {})] })).routes[0]!.forwardedPrefix
