@@ -20,15 +20,17 @@ export function pushOrigin(
   // HTTP/1.0 has no Host
   if (authority !== '') out.push('x-forwarded-host', authority)
   if (!route.setsForwardedPort) {
-    const port = isProxys ? lastOf(headers['x-forwarded-port']) : undefined
-    out.push('x-forwarded-port', port !== undefined && PORT.test(port) ? port : portOf(authority, isSecure))
+    out.push('x-forwarded-port', (isProxys && portOfProxy(headers)) || portOf(authority, isSecure))
   }
   if (route.forwardedPrefix === null) return
   const prefix = isProxys ? prefixOfProxy(headers, client) + route.forwardedPrefix : route.forwardedPrefix
   if (prefix !== '') out.push('x-forwarded-prefix', prefix)
 }
 
-const PORT = /^\d{1,5}$/
+function portOfProxy(headers: IncomingHttpHeaders): string | undefined {
+  const port = lastOf(headers['x-forwarded-port'])
+  return port !== undefined && /^\d{1,5}$/.test(port) ? port : undefined
+}
 
 /** Of an authority, else of the scheme. */
 function portOf(authority: string, isSecure: boolean): string {
@@ -61,6 +63,9 @@ const PREFIX = /^(\/[A-Za-z0-9_.~!$&'()*+:@%-]+)+$/
 
 /** The authorities by which the client may know us. An upstream builds absolute URLs of them. */
 export function hostsOfClient(req: IncomingMessage): string[] {
-  const forwarded = exchangeOf(req).client.viaTrustedProxy ? lastOf(req.headers['x-forwarded-host']) : undefined
-  return [forwarded, req.headers.host].filter((host) => host !== undefined)
+  const { headers } = req
+  const { viaTrustedProxy } = exchangeOf(req).client
+  const hosts = [viaTrustedProxy ? lastOf(headers['x-forwarded-host']) : undefined, headers.host].filter((host) => host !== undefined)
+  const port = viaTrustedProxy ? portOfProxy(headers) : undefined
+  return port === undefined ? hosts : [...hosts, ...hosts.map((host) => `${host}:${port}`)]
 }

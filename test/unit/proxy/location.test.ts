@@ -57,10 +57,16 @@ describe('Location under a rewrite', () => {
     expect(rewritten('content-location', value, place)).toBe(expected)
   })
 
-  const behind: Mounting = { ...APP, viaTrustedProxy: true, headers: { 'x-forwarded-host': 'public.test', 'x-forwarded-prefix': '/outer' } }
+  const behind: Mounting = {
+    ...APP,
+    viaTrustedProxy: true,
+    headers: { 'x-forwarded-host': 'public.test', 'x-forwarded-port': '8443', 'x-forwarded-prefix': '/outer' },
+  }
   it.each([
     ['http://public.test/home', 'http://public.test/app/home'],
     ['http://gw.test/home', 'http://gw.test/app/home'],
+    ['https://public.test:8443/home', 'https://public.test:8443/app/home'],
+    ['https://public.test:9443/home', 'https://public.test:9443/home'],
     ['/outer/app/home', '/outer/app/home'],
     ['/home', '/app/home'],
   ])('behind a trusted proxy: %s becomes %s', (value, expected) => {
