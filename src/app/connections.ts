@@ -3,6 +3,7 @@ import http, { type IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import type { Config } from '../platform/config/schema.ts'
+import { endsByClose, resetConnection } from '../platform/http/cut.ts'
 import { busyWith, type RefusalObserver, writeRaw } from '../platform/http/refuse.ts'
 import { readWithoutOffer } from '../platform/http/upgrade-offer.ts'
 import type { Clock } from '../platform/lib/clock.ts'
@@ -56,7 +57,8 @@ export function takeConnections({ app, config, clock, observer, metrics, isHands
     const busy = busyWith(socket)
     if (busy !== null && socket.writableLength === 0) return
     if (busy) exchangeOf(busy.req).error ??= problem('request_timeout', { cause: 'the client has read almost nothing for too long' })
-    socket.destroy()
+    if (busy && endsByClose(busy.req)) resetConnection(socket)
+    else socket.destroy()
   }
   server.on('timeout', closeStalled)
 
@@ -121,6 +123,10 @@ function createClose(app: FastifyInstance, isTls: boolean, clock: Clock): Connec
     }, 500)
     // a stream may never end
     const end = setTimeout(() => {
+      for (const socket of connections) {
+        const busy = busyWith(socket)
+        if (busy && endsByClose(busy.req)) resetConnection(socket)
+      }
       server.closeAllConnections()
       // Node's list lacks connections whose request waits to be read again
       for (const socket of connections) socket.destroy()

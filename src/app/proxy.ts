@@ -54,7 +54,7 @@ export function createProxy({ platform, identity, limits, authenticate, resolve,
   const { trustedProxies, forwardedBy, maxHeaders, maxTargetBytes } = config.server
   const table = compileRoutes(config)
   const upstreams = createUpstreams({ routes: table.routes, clock, logger, metrics, resolve })
-  const streams = createStreams({ revocations, clock, metrics, maxOfOne: config.limits.streams })
+  const streams = createStreams({ revocations, clock, metrics, maxOfOne: config.limits.streams, rules: config.streams })
   const headers = createHeaderRules(config, createAssertions({ keyring, issuer: config.tokens.issuer, clock }))
   const warnUntrusted = (network: string | null, header: string) =>
     logOnce('proxy_untrusted', () =>

@@ -137,7 +137,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
         ownFields,
         begin: () => reply.hijack(),
         fail,
-        openStream: (end) => streams.open('sse', exchange, end),
+        openStream: (isAnswer, end) => streams.open('sse', isAnswer, exchange, end),
       })
     return ANSWERED
   }

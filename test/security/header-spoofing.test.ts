@@ -140,7 +140,7 @@ describe('an origin that a client claims', () => {
     ['X-Forwarded-For', ['127.0.0.1']],
     ['X-Forwarded-Proto', ['http']],
     ['X-Forwarded-Host', ['gateway.test']],
-    ['X-Forwarded-Port', []],
+    ['X-Forwarded-Port', ['80']],
     ['X-Forwarded-Prefix', []],
     ['Forwarded', []],
     ['X-Real-IP', []],

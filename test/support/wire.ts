@@ -10,6 +10,8 @@ export interface Wire {
   text(): string
   /** Waits until the text holds this. @returns the text */
   receives(part: string | RegExp): Promise<string>
+  /** The code of an error of the connection, such as ECONNRESET, or null. */
+  error(): string | null
   /** Waits until the peer has closed. @returns the text */
   closes(): Promise<string>
   destroy(): void
@@ -20,10 +22,14 @@ export async function connect(port: number): Promise<Wire> {
   await once(socket, 'connect')
   let text = ''
   let isClosed = false
+  let failure: string | null = null
   socket.on('data', (chunk) => {
     text += chunk.toString('latin1')
   })
-  socket.on('error', () => socket.destroy())
+  socket.on('error', (error: NodeJS.ErrnoException) => {
+    failure = error.code ?? error.message
+    socket.destroy()
+  })
   for (const end of ['end', 'close'])
     socket.on(end, () => {
       isClosed = true
@@ -32,6 +38,7 @@ export async function connect(port: number): Promise<Wire> {
   return {
     socket,
     text: () => text,
+    error: () => failure,
     write: (bytes) => void socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes),
     async receives(part) {
       await until(() => holds(part) || isClosed, `${part} on the wire; so far: ${text.slice(-300)}`)

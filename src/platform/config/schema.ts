@@ -282,6 +282,7 @@ const Route = strict({
       description: 'Compress answers that the upstream did not compress (br, zstd, gzip). With true, never for requests with credentials.',
     },
   ),
+  preserveHost: Type.Boolean({ default: false, description: "Send the client's Host to the upstream, in place of the upstream's own." }),
   onRedisDown: oneOf(['local', 'open', 'closed'], {
     default: 'local',
     description:
@@ -600,6 +601,17 @@ export const ConfigSchema = Type.Object(
       },
       'Rate limits.',
     ),
+    streams: section(
+      {
+        onExpiry: oneOf(['break', 'finish'], {
+          default: 'finish',
+          description:
+            'When its token expires, a streamed answer is broken off (break), or it goes on for maxOverrunSeconds (finish). WebSockets and EventSources always end. A revoked session or key always ends a stream.',
+        }),
+        maxOverrunSeconds: integer(0, 300, 'How long a streamed answer may go on after its token has expired.', 86_400),
+      },
+      'Streams whose token expires.',
+    ),
     cors: section(
       {
         origins: Type.Array(Type.String({ pattern: '^\\*$|^https?://[^/?#]+$' }), { default: [], description: 'Allowed origins, or *.' }),
@@ -639,8 +651,18 @@ export const ConfigSchema = Type.Object(
           },
           'Names of the identity headers.',
         ),
+        via: section(
+          {
+            request: Type.Boolean({
+              default: true,
+              description: 'Name the gateway in requests. Without Via, nginx compresses its responses.',
+            }),
+            response: Type.Boolean({ default: false, description: 'Name the gateway in responses.' }),
+          },
+          'The header Via.',
+        ),
       },
-      'Headers of requests to upstreams.',
+      'Headers that the gateway adds.',
     ),
     log: section(
       {

@@ -21,8 +21,8 @@ import {
   beginResponse,
   breakOff,
   createResponseRelay,
+  cutStream,
   finishResponse,
-  finishStream,
   sinkOf,
   writeChunk,
 } from './response-relay.ts'
@@ -224,7 +224,7 @@ function dispatchOnce(
   }
   function endStream(reason: StreamEnd): void {
     over(() => {
-      finishStream(relay)
+      cutStream(relay)
       done()
     }, reason)
     abort(new Error(`the stream was ended: ${reason}`))
@@ -251,7 +251,9 @@ function dispatchOnce(
       headers: fields,
       body: body?.stream ?? null,
       bodyTimeout: route.timeouts.idleMs,
-    },
+      // undici takes it from Host otherwise, and opens a new connection at each change; missing in its types
+      servername: route.preserveHost ? slot.upstream.address.host : undefined,
+    } as Dispatcher.DispatchOptions,
     createHandler(),
   )
 

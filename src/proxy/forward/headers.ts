@@ -10,9 +10,10 @@ import type { Config } from '../../platform/config/schema.ts'
 import { memoize } from '../../platform/lib/memoize.ts'
 import { holdsApiKey } from '../../platform/request/api-key-format.ts'
 import type { Authenticated, Exchange } from '../routing/exchange.ts'
+import type { HeaderEdits } from '../routing/header-edits.ts'
 import { CONNECTION_FIELDS, foldName, isReservedHeader } from '../routing/reserved-headers.ts'
-import type { HeaderEdits } from '../routing/route-table.ts'
 import type { Upstream } from '../upstream/upstreams.ts'
+import { pushOrigin } from './origin.ts'
 
 /** Fields of one connection only. */
 const HOP_BY_HOP = new Set<string>([...CONNECTION_FIELDS, 'proxy-authorization', 'http2-settings', 'expect', 'host'])
@@ -30,7 +31,8 @@ const withoutCredentials = (fields: readonly string[]): string[] =>
 const MAX_REMEMBERED = 1000
 
 export function createHeaderRules(config: Config, assertions: Assertions): HeaderRules {
-  const { identity } = config.headers
+  const { identity, via } = config.headers
+  const believesXForwarded = config.server.forwardedBy === 'x-forwarded'
   const ours = new Set([identity.user, identity.email, identity.roles, identity.session].map((n) => foldName(n.toLowerCase())))
 
   /** By lower-case name; memoized, because clients send few different names. */
@@ -46,10 +48,10 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
   function build(req: IncomingMessage, exchange: Authenticated, authority: string, assertion: string | null): string[] {
     const { rawHeaders, headers } = req
     const { isPreflight, route } = exchange
-    const { forwardAuthorization, requestHeaders } = route
+    const { forwardAuthorization, requestHeaders, preserveHost } = route
     const named = headers.connection === undefined ? null : connectionOptions(headers.connection)
     const trace = TRACEPARENT.exec(String(headers.traceparent ?? ''))
-    const out = ['host', authority]
+    const out = ['host', (preserveHost && headers.host) || authority]
     for (let i = 0; i < rawHeaders.length; i += 2) {
       const name = rawHeaders[i]!.toLowerCase()
       const rule = ruleFor(name)
@@ -68,7 +70,8 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
       const value = rule === 'without our subprotocols' ? withoutOwnSubprotocols(rawHeaders[i + 1]!) : rawHeaders[i + 1]!
       if (value !== '' || rule !== 'without our subprotocols') out.push(name, value)
     }
-    pushOrigin(out, req, exchange)
+    pushOrigin(out, req, exchange, believesXForwarded)
+    if (via.request) pushVia(out, req, exchange)
     pushTrace(out, trace)
     out.push('x-request-id', exchange.requestId, ...(isPreflight ? withoutCredentials(requestHeaders.set) : requestHeaders.set))
     if (exchange.principal) out.push(...exchange.principal.identityHeaders)
@@ -98,25 +101,11 @@ function connectionOptions(value: string): Set<string> | null {
   )
 }
 
-function pushOrigin(out: string[], req: IncomingMessage, { client, host }: Exchange): void {
-  const { peer, viaTrustedProxy, isSecure, forwardedFor } = client
-  const forwardedHost = viaTrustedProxy ? lastOf(req.headers['x-forwarded-host']) : undefined
-  out.push('x-forwarded-for', forwardedFor ? `${forwardedFor}, ${peer}` : peer)
-  out.push('x-forwarded-proto', isSecure ? 'https' : 'http')
-  // HTTP/1.0 may come without Host
-  const givenHost = forwardedHost ?? req.headers.host ?? host
-  if (givenHost) out.push('x-forwarded-host', givenHost)
-  // RFC 9110 §7.6.3: names this gateway, without its version
-  const before = viaTrustedProxy && req.headers.via ? `${req.headers.via}, ` : ''
-  out.push('via', `${before}${req.httpVersion} portcullis`)
+/** RFC 9110 §7.6.3: names this gateway, without its version. */
+function pushVia(out: string[], { headers, httpVersion }: IncomingMessage, { client }: Exchange): void {
+  const before = client.viaTrustedProxy && headers.via ? `${headers.via}, ` : ''
+  out.push('via', `${before}${httpVersion} portcullis`)
 }
-
-/** The last item of a list: the nearest proxy added it. */
-const lastOf = (value: string | string[] | undefined): string | undefined =>
-  String(value ?? '')
-    .split(',')
-    .at(-1)!
-    .trim() || undefined
 
 const TRACEPARENT = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/
 

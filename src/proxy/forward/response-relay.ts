@@ -1,9 +1,10 @@
 /** Relays an upstream's response to the client. Once begun, the response must end complete or with a broken connection. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Writable } from 'node:stream'
-import type { TLSSocket } from 'node:tls'
+import { endsByClose, resetConnection } from '../../platform/http/cut.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { Route } from '../routing/route-table.ts'
+import { declaredLength } from './body.ts'
 import type { RouteCompression } from './compression.ts'
 import type { Coder } from './compression-coder.ts'
 import { type ResponseHead, readResponse, removeField } from './headers.ts'
@@ -21,8 +22,11 @@ export interface Answer {
   begin(): void
   /** Called at most once, with a Problem, while the Problem can still be the response. */
   fail(error: Error): void
-  /** For an endless response. @param end called when it must end @returns a function to call when it has ended @throws streams_exceeded */
-  openStream(end: (reason: StreamEnd) => void): (reason: StreamEnd) => void
+  /**
+   * For a response that may be endless. @param isAnswer its client waits for its end @param end called when it must end
+   * @returns a function to call when it has ended @throws streams_exceeded
+   */
+  openStream(isAnswer: boolean, end: (reason: StreamEnd) => void): (reason: StreamEnd) => void
 }
 
 /** Plain data and functions: each request has a relay, and one object costs less than an object of closures. */
@@ -40,7 +44,8 @@ export interface ResponseRelay {
   length: number | null
   /** A complete short body, which is sent together with the headers. */
   small: Buffer | null
-  isEventStream: boolean
+  /** An event stream whose client reconnects by itself after each end. */
+  isEventSource: boolean
   /** The body ends by a length or a last chunk, not by the end of the upstream's connection. */
   isDelimited: boolean
   /** Gives back the slot of an endless response. */
@@ -61,7 +66,7 @@ export const createResponseRelay = (
   hasBegun: false,
   length: null,
   small: null,
-  isEventStream: false,
+  isEventSource: false,
   isDelimited: true,
   closeStream: null,
 })
@@ -77,19 +82,23 @@ export function beginResponse(
   statusText: string,
   endStream: (reason: StreamEnd) => void,
 ): boolean {
-  const { route, answer } = relay
+  const { request, route, answer } = relay
   const { response } = answer
   const head = readResponse(raw, answer.ownFields(), route.responseHeaders)
   const { fields, coding, contentType, length } = head
   if (coding !== '' && coding.trimEnd() !== 'chunked')
     throw problem('upstream_invalid', { cause: `the transfer coding ${coding}, which the request did not ask for` })
-  rewriteLocations(fields, route)
+  rewriteLocations(fields, route, request)
   relay.length = length
   // RFC 9110 §8.6
   if (status === 204) removeField(fields, 'content-length')
   relay.isDelimited = coding !== '' || length !== null
-  relay.isEventStream = EVENTS.test(contentType)
-  if (relay.isEventStream || ENDLESS.test(contentType)) relay.closeStream = answer.openStream(endStream)
+  // a response of a known length ends by itself, whatever its type
+  if (length === null) {
+    const isEvents = EVENTS.test(contentType)
+    relay.isEventSource = isEvents && isFromEventSource(request)
+    if (isEvents || ENDLESS.test(contentType)) relay.closeStream = answer.openStream(!relay.isEventSource, endStream)
+  }
   if (relay.compression) compress(relay, relay.compression, status, head)
   relay.hasBegun = true
   answer.begin()
@@ -124,17 +133,23 @@ export function finishResponse({ small, coder, answer: { response } }: ResponseR
   else response.end()
 }
 
-/** Ends an event stream as if the upstream had ended it: the client reconnects and is authenticated again. */
-export function finishStream(relay: ResponseRelay): void {
-  if (relay.isEventStream && relay.length === null) finishResponse(relay)
-  else relay.answer.response.destroy()
+/**
+ * Ends a stream in the middle. For an EventSource it ends as if the upstream had ended it: the client reconnects and is authenticated
+ * again. Any other client would take the part for the whole, so its response is broken off.
+ */
+export function cutStream(relay: ResponseRelay): void {
+  if (relay.isEventSource) finishResponse(relay)
+  else breakOff(relay)
 }
 
-export function breakOff({ request: { httpVersion, socket }, length, answer: { response } }: ResponseRelay): void {
-  // HTTP/1.0 without a length treats the end of the connection as success: so the connection is reset
-  if (httpVersion === '1.0' && length === null && !(socket as TLSSocket).encrypted) socket.resetAndDestroy()
+export function breakOff({ request, length, answer: { response } }: ResponseRelay): void {
+  if (length === null && endsByClose(request)) resetConnection(request.socket)
   else response.destroy()
 }
+
+/** HTML §9.2: an EventSource sends GET with this Accept and no body. A list in Accept is of another client. */
+const isFromEventSource = (request: IncomingMessage): boolean =>
+  request.method === 'GET' && ONLY_EVENTS.test(request.headers.accept ?? '') && declaredLength(request) === 0
 
 /** A complete body up to this length is sent as text together with its headers, in one write instead of a vector of two. */
 const SMALL_BYTES = 4096
@@ -145,6 +160,7 @@ const NOTHING = Buffer.alloc(0)
 /** Node refuses to write any other reason phrase; RFC 9112 §4 lets a reason be dropped. */
 const PLAIN_REASON = /^[\t\x20-\x7e]*$/
 
-/** Responses without an end of their own. An event stream is complete after each event; in the others a cut looks like the end. */
+/** Responses that may have no end of their own. */
 const EVENTS = /^text\/event-stream\b/i
+const ONLY_EVENTS = /^text\/event-stream[ \t]*(;[^,]*)?$/i
 const ENDLESS = /^(multipart\/x-mixed-replace|application\/(x-)?(ndjson|jsonl|jsonlines|json-seq|stream\+json)|application\/grpc-web)/i

@@ -1,10 +1,12 @@
 /**
- * Open WebSockets and event streams. A request is authenticated once, but a stream stays open: it is closed when its token expires or its
- * session is revoked. The number of streams of each principal is bounded.
+ * Open WebSockets and event streams. A request is authenticated once, but a stream stays open: it is ended when its token expires or its
+ * session is revoked. An answer that somebody waits for may go on for some time after its token has expired. The number of streams of each
+ * principal is bounded.
  */
 
 import type { Principal } from '../../identity/access/principal.ts'
 import type { Revocations } from '../../identity/sessions/revocations.ts'
+import type { Config } from '../../platform/config/schema.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { addressKey } from '../../platform/request/client-address.ts'
@@ -17,11 +19,13 @@ export type StreamEnd = 'client' | 'upstream' | 'refused' | 'idle' | 'expired' |
 
 export interface Streams {
   /**
+   * @param isAnswer its client waits for its end. Without it, a client that is cut off comes back by itself
    * @param end called at most once, when the stream must end
    * @returns a function to call when the stream has ended, with the reason
    * @throws streams_exceeded
    */
-  open(kind: StreamKind, exchange: Authenticated, end: (reason: StreamEnd) => void): (reason: StreamEnd) => void
+  open(kind: StreamKind, isAnswer: boolean, exchange: Authenticated, end: (reason: StreamEnd) => void): (reason: StreamEnd) => void
+  /** For the stop of the gateway. Answers go on. */
   endAll(): void
   stop(): void
 }
@@ -32,10 +36,12 @@ export interface StreamsDeps {
   metrics: Metrics
   /** Of one user, or of one address without a token. */
   maxOfOne: number
+  rules: Config['streams']
 }
 
 interface Open {
   principal: Principal | null
+  isAnswer: boolean
   end(reason: StreamEnd): void
 }
 
@@ -43,15 +49,16 @@ const SWEEP_MS = 1000
 /** Revocations come in bursts: one pass over all streams serves many of them. */
 const REVOKED_SWEEP_MS = 50
 
-export function createStreams({ revocations, clock, metrics, maxOfOne }: StreamsDeps): Streams {
+export function createStreams({ revocations, clock, metrics, maxOfOne, rules }: StreamsDeps): Streams {
+  const overrunMs = rules.onExpiry === 'finish' ? rules.maxOverrunSeconds * 1000 : 0
   const streams = new Set<Open>()
   const counts = new Map<string, number>()
 
   function sweep(): void {
-    for (const { principal, end } of streams) {
+    for (const { principal, isAnswer, end } of streams) {
       if (!principal) continue
       if (revocations.isRevoked(principal.sessionId, principal.id, principal.epoch)) end('revoked')
-      else if (principal.expiresAt * 1000 <= clock.now()) end('expired')
+      else if (principal.expiresAt * 1000 + (isAnswer ? overrunMs : 0) <= clock.now()) end('expired')
     }
   }
   let soon: NodeJS.Timeout | undefined
@@ -65,7 +72,7 @@ export function createStreams({ revocations, clock, metrics, maxOfOne }: Streams
   const timer = setInterval(sweep, SWEEP_MS).unref()
 
   return {
-    open(kind, { principal, client }, end) {
+    open(kind, isAnswer, { principal, client }, end) {
       const holder = principal?.id ?? addressKey(client.address)
       const held = counts.get(holder) ?? 0
       if (held >= maxOfOne) throw problem('streams_exceeded', { cause: `${held} streams`, headers: { 'retry-after': '5' } })
@@ -74,6 +81,7 @@ export function createStreams({ revocations, clock, metrics, maxOfOne }: Streams
       let isEnding = false
       const stream: Open = {
         principal,
+        isAnswer,
         end(reason) {
           if (isEnding) return
           isEnding = true
@@ -91,7 +99,7 @@ export function createStreams({ revocations, clock, metrics, maxOfOne }: Streams
       }
     },
     endAll() {
-      for (const { end } of streams) end('stopping')
+      for (const { isAnswer, end } of streams) if (!isAnswer) end('stopping')
     },
     stop() {
       clearInterval(timer)

@@ -4,13 +4,14 @@
  */
 import http, { type ClientRequest, type IncomingMessage } from 'node:http'
 import https from 'node:https'
-import type { Socket } from 'node:net'
+import { isIP, type Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { OWN_SUBPROTOCOL, offersOwnSubprotocol } from '../../identity/access/request-credentials.ts'
 import { systemClock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { Authenticated } from '../routing/exchange.ts'
-import { NO_EDITS, type Route, rewritePath } from '../routing/route-table.ts'
+import { NO_EDITS } from '../routing/header-edits.ts'
+import { type Route, rewritePath } from '../routing/route-table.ts'
 import type { Outcome } from '../upstream/circuit-breaker.ts'
 import { toProblem } from '../upstream/upstream-errors.ts'
 import { MAX_RESPONSE_HEADER_BYTES, type UpstreamSlot, type Upstreams } from '../upstream/upstreams.ts'
@@ -50,7 +51,7 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
       clientSocket.destroy()
     }
     // counted from here on: a pending handshake counts too
-    const over = streams.open('websocket', exchange, (why) => end(why))
+    const over = streams.open('websocket', false, exchange, (why) => end(why))
     let slot: UpstreamSlot | undefined
     try {
       slot = await upstreams.enter(route, clientSocket)
@@ -92,6 +93,8 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
         headers: [...fields, 'connection', 'Upgrade', 'upgrade', 'websocket'],
         maxHeaderSize: MAX_RESPONSE_HEADER_BYTES,
         ...upstream.connectOptions,
+        // Node would take the name for TLS from Host; an address has none (RFC 6066 §3)
+        ...(route.preserveHost && { servername: isIP(host) ? '' : host }),
       })
       const { connectMs, headersMs } = route.timeouts
       const unconnected = setTimeout(
@@ -180,7 +183,7 @@ function passRefusal(
   const clientSocket = reply.request.raw.socket
   if (!own.includes('connection')) own.push('connection', 'close')
   const { fields } = readResponse(response.rawHeaders, own, route.responseHeaders)
-  rewriteLocations(fields, route)
+  rewriteLocations(fields, route, reply.request.raw)
   return new Promise((resolve) => {
     const late = route.timeouts.totalMs > 0 ? setTimeout(() => clientSocket.destroy(), route.timeouts.totalMs) : undefined
     const over = () => {

@@ -329,6 +329,12 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
           hint: 'write the port that the upstream listens on',
         })
     }
+    if (route.preserveHost && Object.keys(route.headers.request.set).some((name) => name.toLowerCase() === 'host'))
+      problems.push({
+        path: [...at, 'preserveHost'],
+        message: 'cannot be true where headers.request sets Host',
+        hint: 'keep one of the two',
+      })
     if (AMBIGUOUS.test(route.match.path))
       problems.push({
         path: [...at, 'match', 'path'],

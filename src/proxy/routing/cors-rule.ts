@@ -1,6 +1,6 @@
 /** Who decides about requests of other origins (CORS), compiled once at start. */
 import type { Config, RouteConfig } from '../../platform/config/schema.ts'
-import type { HeaderEdits } from './route-table.ts'
+import type { HeaderEdits } from './header-edits.ts'
 
 export interface CorsRule {
   /** True: the gateway decides. False: the upstream decides, and the gateway only makes its own errors readable. */

@@ -4,6 +4,7 @@ import { type Access, compileAccess } from '../../identity/access/access-policy.
 import type { Config, RouteConfig } from '../../platform/config/schema.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
 import { type CorsRule, compileCors, withoutCors } from './cors-rule.ts'
+import { compileEdits, compileResponseEdits, type HeaderEdits } from './header-edits.ts'
 import { foldName } from './reserved-headers.ts'
 
 /** Forms of a path that are refused unless the route allows them by name. */
@@ -45,6 +46,15 @@ export interface Route {
   assertion: boolean
   /** Sent in place of the upstream's own authority. */
   hostHeader: string | null
+  /** The client's Host is sent to the upstream. */
+  preserveHost: boolean
+  /** `path` and the path that the upstream receives for it, without a final slash; the prefix of all paths is empty. */
+  outerPrefix: string
+  innerPrefix: string
+  /** X-Forwarded-Prefix: what the upstream may put before its own paths; empty without one. Null: `headers.request` sets it. */
+  forwardedPrefix: string | null
+  /** `headers.request` sets X-Forwarded-Port. */
+  setsForwardedPort: boolean
   /** All hosts by which its upstreams may name themselves, in lower case. */
   upstreamHosts: ReadonlySet<string>
   requestHeaders: HeaderEdits
@@ -60,14 +70,6 @@ export interface Server {
   weight: number
   /** PEM files. */
   tls: { ca?: string; cert?: string; key?: string } | null
-}
-
-/** The operator's changes to a header section. Names in lower case. */
-export interface HeaderEdits {
-  /** Fields with these names are dropped: the names of `remove` and of `set`. Folded for requests (see reserved-headers.ts). */
-  dropped: ReadonlySet<string>
-  /** Name, value, name, value … */
-  set: readonly string[]
 }
 
 /** All routes of one host and path; or a path of the gateway itself. */
@@ -129,6 +131,9 @@ export function routesFor(n: RouteNode, path: string): readonly Route[] {
   return exact.length ? exact : n.routes.filter((r) => !r.caseSensitive)
 }
 
+/** The path is the prefix, or a whole segment follows. @param prefix without a final slash */
+export const isUnder = (path: string, prefix: string): boolean => path.startsWith(prefix) && /^([/?#]|$)/.test(path.slice(prefix.length))
+
 /** The path that the upstream receives. The part below the prefix stays as it was sent. */
 export function rewritePath(route: Route, path: string): string {
   if (route.rewritePrefix === null) return path
@@ -145,7 +150,11 @@ function compileRoute(route: RouteConfig, config: Config): Route {
   })
   const hostHeader = valueUnder(route.headers.request.set, 'host')
   const cors = compileCors(config.cors, route.cors)
-  const responseHeaders = compileEdits(route.headers.response, (name) => name)
+  const requestHeaders = compileEdits(route.headers.request, foldName, 'host')
+  const responseHeaders = compileResponseEdits(route.headers.response, config.headers.via.response)
+  const rewritePrefix = route.rewrite ? trimmed(route.rewrite.prefix) : null
+  const outerPrefix = withoutRoot(trimmed(route.match.path))
+  const innerPrefix = rewritePrefix === null ? outerPrefix : withoutRoot(rewritePrefix)
   return {
     name: route.name,
     host: route.match.host?.toLowerCase() ?? null,
@@ -157,7 +166,7 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     connections: route.connections,
     retryMethods: new Set([...SAFE_METHODS, ...route.retry.methods]),
     breaker: { ...route.breaker, statuses: new Set(route.breaker.statuses) },
-    rewritePrefix: route.rewrite ? trimmed(route.rewrite.prefix) : null,
+    rewritePrefix,
     limits: route.limits ?? config.limits.default,
     onRedisDown: route.onRedisDown,
     timeouts: route.timeouts,
@@ -168,8 +177,13 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     forwardAuthorization: route.headers.forwardAuthorization,
     assertion: route.headers.assertion,
     hostHeader,
+    preserveHost: route.preserveHost,
+    outerPrefix,
+    innerPrefix,
+    forwardedPrefix: requestHeaders.dropped.has('x-forwarded-prefix') ? null : prefixBefore(outerPrefix, innerPrefix),
+    setsForwardedPort: requestHeaders.dropped.has('x-forwarded-port'),
     upstreamHosts: new Set([...servers.map(({ origin }) => new URL(origin).host), ...(hostHeader ? [hostHeader.toLowerCase()] : [])]),
-    requestHeaders: compileEdits(route.headers.request, foldName, 'host'),
+    requestHeaders,
     responseHeaders: cors.isOwn ? withoutCors(responseHeaders) : responseHeaders,
     cors,
     networks: compileNetworks(route.networks),
@@ -179,22 +193,13 @@ function compileRoute(route: RouteConfig, config: Config): Route {
 /** RFC 9110 §9.2.1, less methods with side effects in practice. */
 const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS']
 
-export const NO_EDITS: HeaderEdits = { dropped: new Set(), set: [] }
+const withoutRoot = (path: string) => (path === '/' ? '' : path)
+
+/** What stands before the upstream's path in the client's path. An upstream that gets another prefix undoes what it can. */
+const prefixBefore = (outer: string, inner: string): string => (outer.endsWith(inner) ? outer.slice(0, outer.length - inner.length) : outer)
 
 const valueUnder = (fields: Record<string, string>, wanted: string): string | null =>
   Object.entries(fields).find(([name]) => name.toLowerCase() === wanted)?.[1] ?? null
-
-function compileEdits(
-  { set, remove }: { set: Record<string, string>; remove: string[] },
-  fold: (name: string) => string,
-  besides?: string,
-): HeaderEdits {
-  const fields = Object.entries(set)
-    .map(([name, value]) => [name.toLowerCase(), value] as const)
-    .filter(([name]) => name !== besides)
-  const dropped = [...remove.map((name) => name.toLowerCase()), ...fields.map(([name]) => name)].map(fold)
-  return { dropped: new Set(dropped), set: fields.flat() }
-}
 
 /** `deny` goes first; an `allow` list denies every other address. */
 function compileNetworks({ allow, deny }: { allow: string[]; deny: string[] }): Route['networks'] {

@@ -100,7 +100,8 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
     const options: Client.Options = {
       pipelining: 1,
       connect: (options, callback) =>
-        connector(options, (...result) => {
+        // the name for TLS is the upstream's, whatever Host the first client sent
+        connector(route.preserveHost ? { ...options, servername: '' } : options, (...result) => {
           if (result[0]) connectErrors.add(result[0])
           else watchSocket(result[1])
           callback(...result)

@@ -1,7 +1,8 @@
 import { createRemoteJWKSet, jwtVerify } from 'jose'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { WebSocket } from 'ws'
-import { call, newUser, newUserWithRoles, type TestUser } from '../../support/client.ts'
+import { call, newUser, newUserWithRoles, raw, type TestUser } from '../../support/client.ts'
+import { useGateway } from '../../support/fixtures.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
@@ -16,8 +17,10 @@ beforeAll(async () => {
         ['x-powered-by', 'Express'],
         ['cache-control', 'private'],
         ['x-frame-options', 'DENY'],
+        ['link', `<${upstream.url}/items>; rel="next"`],
       ]),
     )
+    res.setHeader('set-cookie', ['sid=1; Path=/account', '__Host-a=1; Secure; Path=/'])
     return false
   })
   const route = (name: string, part: object) => ({ name, match: { path: `/${name}` }, upstream: [upstream.url], access: 'public', ...part })
@@ -174,10 +177,64 @@ describe('Via', () => {
     expect(await seen(undefined)).toBe('1.1 portcullis')
     expect(await seen('2 edge')).toBe('2 edge, 1.1 portcullis')
   })
+  it.each([
+    [undefined, '1.1 portcullis', null],
+    [{ request: false, response: true }, undefined, '1.1 portcullis'],
+    [{ request: true, response: true }, '1.1 portcullis', '1.1 portcullis'],
+  ])('under headers.via = %j is %j for the upstream and %j for the client', async (via, toUpstream, toClient) => {
+    const routes = [{ name: 'all', match: { path: '/' }, upstream: [upstream.url], access: 'public' }]
+    const some = await startGateway({ routes, ...(via && { config: { headers: { via } } }) })
+    const { headers } = await call(some, '/')
+    expect([upstream.take()[0]!.headers.via, headers.get('via')]).toEqual([toUpstream, toClient])
+    await some.close()
+  })
   it('of a stranger is not believed', async () => {
     const open = await startGateway({ routes: [{ name: 'all', match: { path: '/' }, upstream: [upstream.url], access: 'public' }] })
     expect(await seen('2 edge', open)).toBe('1.1 portcullis')
     await open.close()
+  })
+})
+
+describe('a route under another prefix', () => {
+  const own = () => `127.0.0.1:${upstream.port}`
+  const routes = () =>
+    [{ name: 'mounted', rewrite: { prefix: '/' } }, { name: 'plain' }, { name: 'virtual', preserveHost: true }].map((part) => ({
+      ...part,
+      match: { path: `/${part.name}` },
+      upstream: [upstream.url],
+      access: 'public',
+    }))
+  const behind = useGateway(() => ({ routes: routes(), config: { server: { trustedProxies: ['127.0.0.1/32'] } } }))
+  const open = useGateway(() => ({ routes: routes() }))
+  const sent = async (path: string, fields: string[], to = behind) => {
+    await raw(to.port, [`GET ${path} HTTP/1.1`, ...fields, 'Connection: close', '', ''].join('\r\n'))
+    const { headers } = upstream.take()[0]!
+    return [headers.host, headers['x-forwarded-host'], headers['x-forwarded-port'], headers['x-forwarded-prefix']]
+  }
+
+  it('tells the upstream the prefix, the port and the host of the client; a trusted proxy’s go before', async () => {
+    expect(await sent('/mounted/x', ['Host: a.test:81'])).toEqual([own(), 'a.test:81', '81', '/mounted'])
+    const proxys = ['X-Forwarded-Host: b.test', 'X-Forwarded-Port: 8443', 'X-Forwarded-Prefix: /outer']
+    expect(await sent('/mounted/x', ['Host: a.test', ...proxys])).toEqual([own(), 'b.test', '8443', '/outer/mounted'])
+    expect(await sent('/plain', ['Host: a.test', ...proxys])).toEqual([own(), 'b.test', '8443', '/outer'])
+  })
+
+  it('does not tell what a stranger claims', async () => {
+    for (const name of ['X-Forwarded-Prefix', 'X_Forwarded_Prefix']) {
+      const claims = ['Host: a.test', 'X-Forwarded-Port: 1', `${name}: /evil`]
+      expect(await sent('/mounted/x', claims, open)).toEqual([own(), 'a.test', '80', '/mounted'])
+      expect(await sent('/plain', claims, open)).toEqual([own(), 'a.test', '80', undefined])
+    }
+  })
+
+  it('and with preserveHost passes the Host of the client as it was sent', async () => {
+    expect(await sent('/virtual', ['Host: Shop.test:81'])).toEqual(['Shop.test:81', 'Shop.test:81', '81', undefined])
+  })
+
+  it('has the cookies and links of its upstream mapped', async () => {
+    const { headers } = await call(behind, '/mounted/x')
+    expect(headers.getSetCookie()).toEqual(['sid=1; Path=/mounted/account', '__Host-a=1; Secure; Path=/'])
+    expect(headers.get('link')).toBe('</mounted/items>; rel="next"')
   })
 })
 

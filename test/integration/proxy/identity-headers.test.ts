@@ -138,13 +138,14 @@ describe('traceparent', () => {
   })
 })
 
-describe('X-Forwarded-For, -Proto and -Host', () => {
+describe('X-Forwarded-For, -Proto, -Host and -Port', () => {
   const claim = { 'x-forwarded-for': '198.51.100.1', 'x-forwarded-proto': 'https', 'x-forwarded-host': 'public.test' }
   it('are set anew, whatever a client sends', async () => {
     expect(lines(await seen('/public', claim), /^x-forwarded/i)).toEqual([
       'x-forwarded-for: 127.0.0.1',
       'x-forwarded-proto: http',
       `x-forwarded-host: 127.0.0.1:${gateway.port}`,
+      `x-forwarded-port: ${gateway.port}`,
     ])
   })
 
@@ -155,6 +156,7 @@ describe('X-Forwarded-For, -Proto and -Host', () => {
         'x-forwarded-for: 198.51.100.1, 127.0.0.1',
         'x-forwarded-proto: https',
         'x-forwarded-host: public.test',
+        'x-forwarded-port: 443',
       ])
       expect(behind.log()).toContainEqual(expect.objectContaining({ route: 'public', ip: '198.51.100.1' }))
     } finally {

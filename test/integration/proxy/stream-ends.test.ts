@@ -1,21 +1,35 @@
 import { once } from 'node:events'
 import http, { type ServerResponse } from 'node:http'
 import net, { type AddressInfo, type Socket } from 'node:net'
+import tls from 'node:tls'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
+import { createAuthority } from '../../support/certificates.ts'
 import { call, newUser, type TestUser } from '../../support/client.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { until } from '../../support/processes.ts'
+import { claimsOf } from '../../support/session.ts'
 import { connect, type Wire } from '../../support/wire.ts'
 
+const VERSIONS = ['1.1', '1.0']
+const TYPES = [
+  'text/event-stream',
+  'application/x-ndjson',
+  'application/json-seq',
+  'application/grpc-web+proto',
+  'multipart/x-mixed-replace; boundary=x',
+]
+
 let gateway: Gateway
+/** With `onExpiry: break`. */
+let breaking: Gateway
 /** Bare sockets behind the path /bare, after their 101. */
 const bare: { socket: Socket; received: Buffer }[] = []
 const events: ServerResponse[] = []
 let contentType = 'text/event-stream'
 const upstream = new WebSocketServer({ noServer: true })
 const server = http.createServer((req, res) => {
-  if (req.url === '/events/long') res.setHeader('content-length', 1000)
+  if (req.url === '/events/long') res.setHeader('content-length', 20)
   res.writeHead(200, { 'content-type': contentType }).write('data: one\n\n')
   events.push(res)
 })
@@ -41,12 +55,15 @@ beforeAll(async () => {
       route('impatient', { websocket: true, timeouts: { idleMs: 300 } }),
       route('few', { websocket: true, connections: { max: 1, queue: 0 } }),
       route('events', {}),
+      route('quiet', { timeouts: { idleMs: 300 } }),
       route('open', { access: 'public' }),
     ],
   })
+  breaking = await startGateway({ config: { streams: { onExpiry: 'break' } }, routes: [route('events', {})] })
 })
 afterAll(async () => {
   await gateway.close()
+  await breaking.close()
   for (const ws of upstream.clients) ws.terminate()
   server.close()
   server.closeAllConnections()
@@ -67,13 +84,46 @@ const closing = async (ws: WebSocket) => {
   const [code, reason] = await once(ws, 'close')
   return [code, String(reason)]
 }
-async function listen(user: TestUser | null, path = '/events'): Promise<Wire> {
-  const wire = await connect(gateway.port)
+async function ask(user: TestUser | null, line: string, fields: string, { type = 'text/event-stream', port = gateway.port } = {}) {
+  contentType = type
+  const wire = await connect(port)
   opened.push(wire)
   const bearer = user ? `Authorization: Bearer ${user.token}\r\n` : ''
-  wire.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n${bearer}\r\n`)
+  wire.write(`${line}\r\nHost: a\r\n${bearer}${fields}\r\n`)
   await wire.receives('data: one')
+  contentType = 'text/event-stream'
   return wire
+}
+/** As an EventSource does. */
+const listen = (user: TestUser | null, path = '/events', version = '1.1') =>
+  ask(user, `GET ${path} HTTP/${version}`, 'Accept: text/event-stream\r\n')
+/** As a client of a language model does. */
+const post = (
+  user: TestUser | null,
+  version = '1.1',
+  { path = '/events', ...options }: { path?: string; type?: string; port?: number } = {},
+) => ask(user, `POST ${path} HTTP/${version}`, 'Accept: application/json, text/event-stream\r\nContent-Length: 0\r\n', options)
+/** One answer of each type to each version of HTTP, each to a user of its own. */
+async function postEach(to: Gateway) {
+  const answers: { user: TestUser; wire: Wire; res: ServerResponse; version: string }[] = []
+  for (const type of TYPES)
+    for (const version of VERSIONS) {
+      const user = await newUser(to)
+      answers.push({ user, version, wire: await post(user, version, { type, port: to.port }), res: events.at(-1)! })
+    }
+  return answers
+}
+/** The client cannot take for whole what it has got. */
+async function breaks(wire: Wire, version = '1.1'): Promise<void> {
+  const text = await wire.closes()
+  expect(text).toContain('data: one')
+  if (version === '1.0') expect(wire.error()).toBe('ECONNRESET')
+  else expect([text.includes('Transfer-Encoding: chunked'), text.includes('\r\n0\r\n')]).toEqual([true, false])
+}
+const ends = async (wire: Wire, version = '1.1') => {
+  if (version === '1.1') return void (await until(() => wire.text().endsWith('\r\n0\r\n\r\n'), 'the last chunk'))
+  await wire.closes()
+  expect(wire.error()).toBe(null)
 }
 /** A socket that has shaken hands, on both ends. */
 async function openBare(user: TestUser): Promise<[client: Wire, server: (typeof bare)[number]]> {
@@ -110,32 +160,60 @@ describe('when its token expires', () => {
     await until(async () => (await closed('expired')) === before + 1, 'the count of it')
   })
 
-  it('an event stream ends as a whole answer does, and the upstream hears of it', async () => {
-    const wire = await listen(await newUser(gateway))
+  it.each(VERSIONS)('the stream of an EventSource ends as a whole answer does (HTTP/%s), and the upstream hears of it', async (version) => {
+    const wire = await listen(await newUser(gateway), '/events', version)
     const res = events.at(-1)!
     await whileExpired(async () => {
-      await until(() => wire.text().endsWith('\r\n0\r\n\r\n'), 'the last chunk')
+      await ends(wire, version)
       await until(() => res.destroyed, 'the end at the upstream')
     })
   })
 
-  it.each([
-    'application/x-ndjson',
-    'multipart/x-mixed-replace; boundary=x',
-  ])('one of %s, where a cut looks like an end, is broken off', async (type) => {
-    contentType = type
-    const wire = await listen(await newUser(gateway))
-    contentType = 'text/event-stream'
+  it('an answer goes on for maxOverrunSeconds, then it is broken off', async () => {
+    const [answers, ws, before] = [await postEach(gateway), await open(await newUser(gateway)), await closed('expired')]
     await whileExpired(async () => {
-      expect((await wire.closes()).endsWith('0\r\n\r\n')).toBe(false)
+      // closed by the same look that leaves the answers alone
+      await closing(ws)
+      for (const { res } of answers) res.write('data: two\n\n')
+      for (const { wire } of answers) await wire.receives('data: two')
+      gateway.clock.advance(300_000)
+      for (const { wire, version } of answers) await breaks(wire, version)
+      gateway.clock.advance(-300_000)
     })
+    await until(async () => (await closed('expired')) === before + answers.length + 1, 'the count of them')
   })
 
-  it('one of a promised length is broken off', async () => {
-    const wire = await listen(await newUser(gateway), '/events/long')
+  it('an answer that ends in this time is whole', async () => {
+    const user = await newUser(gateway)
+    const [wire, ws] = [await post(user), await open(user)]
+    const res = events.at(-1)!
     await whileExpired(async () => {
-      await wire.closes()
+      await closing(ws)
+      res.end('data: [DONE]\n\n')
+      await ends(wire)
     })
+    expect(wire.text()).toContain('[DONE]')
+  })
+
+  it('an answer is broken off at once under onExpiry: break', async () => {
+    const answers = await postEach(breaking)
+    breaking.clock.advance(901_000)
+    for (const { wire, version } of answers) await breaks(wire, version)
+    breaking.clock.advance(-901_000)
+  })
+
+  it.each(['text/event-stream', 'application/x-ndjson'])('an answer of a known length is no stream: %s arrives whole', async (type) => {
+    const user = await newUser(breaking)
+    const { port } = breaking
+    const wire = await post(user, '1.1', { path: '/events/long', type, port })
+    const res = events.at(-1)!
+    expect(await metric(breaking, 'portcullis_streams_open')).toBe(0)
+    const source = await ask(user, 'GET /events HTTP/1.1', 'Accept: text/event-stream\r\n', { port })
+    breaking.clock.advance(901_000)
+    await ends(source)
+    breaking.clock.advance(-901_000)
+    res.end('the rest\n')
+    await wire.receives('the rest\n')
   })
 
   it('an anonymous stream stays open', async () => {
@@ -153,6 +231,36 @@ describe('when its token expires', () => {
 })
 
 describe('when its session ends', () => {
+  it('an answer is broken off', async () => {
+    const [answers, before] = [await postEach(gateway), await closed('revoked')]
+    for (const { user } of answers) await call(gateway, '/auth/logout', { method: 'POST', token: user.token })
+    for (const { wire, version } of answers) await breaks(wire, version)
+    await until(async () => (await closed('revoked')) === before + answers.length, 'the count of them')
+  })
+
+  it('an answer that outlives its token is broken off', async () => {
+    const user = await newUser(gateway)
+    const [wire, ws] = [await post(user), await open(user)]
+    await whileExpired(async () => {
+      await closing(ws)
+      await gateway.app.identity.revocations.announce({ sessionId: claimsOf(user.token).sid, until: gateway.clock.now() + 60_000 })
+      await breaks(wire)
+    })
+  })
+
+  it.each([
+    ['GET without Accept', 'GET', ''],
+    ['GET that takes JSON as well', 'GET', 'Accept: application/json, text/event-stream\r\n'],
+    ['GET with a body', 'GET', 'Accept: text/event-stream\r\nContent-Length: 1\r\n\r\nx'],
+    ['POST', 'POST', 'Accept: text/event-stream\r\nContent-Length: 0\r\n'],
+    ['QUERY', 'QUERY', 'Accept: text/event-stream\r\nContent-Length: 0\r\n'],
+  ])('the event stream of a %s is broken off', async (_, method, fields) => {
+    const user = await newUser(gateway)
+    const wire = await ask(user, `${method} /events HTTP/1.1`, fields)
+    await call(gateway, '/auth/logout', { method: 'POST', token: user.token })
+    await breaks(wire)
+  })
+
   it.each([
     ['logout', '/auth/logout'],
     ['logout from everywhere', '/auth/logout-all'],
@@ -163,7 +271,7 @@ describe('when its session ends', () => {
     const before = await closed('revoked')
     expect((await call(gateway, path, { method: 'POST', token: user.token })).status).toBe(204)
     expect(await end).toEqual([4401, 'token revoked'])
-    await until(() => wire.text().endsWith('\r\n0\r\n\r\n'), 'the last chunk')
+    await ends(wire)
     await until(async () => (await closed('revoked')) === before + 2, 'the count of both')
     theirs.send('still here')
     expect(String((await once(theirs, 'message'))[0])).toBe('echo still here')
@@ -249,6 +357,12 @@ describe('a side that says nothing', () => {
   })
 })
 
+it.each(VERSIONS)('an answer that says nothing for idleMs is broken off (HTTP/%s)', async (version) => {
+  const before = await closed('idle')
+  await breaks(await post(await newUser(gateway), version, { path: '/quiet' }), version)
+  await until(async () => (await closed('idle')) === before + 1, 'the count of it')
+})
+
 describe('the streams of one user', () => {
   it('are so many and no more, WebSockets and event streams together; another user has as many', async () => {
     const [user, other] = [await newUser(gateway), await newUser(gateway)]
@@ -280,19 +394,64 @@ describe('the streams of one user', () => {
   })
 })
 
-it('at the stop of the gateway a WebSocket is closed with 1001 and an event stream ends', async () => {
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const stopping = await startGateway({
-    routes: [{ name: 'all', match: { path: '/' }, upstream: [url], access: 'public', websocket: true }],
+const startStopping = (shutdownTimeoutMs: number, tls?: object) =>
+  startGateway({
+    config: { server: { shutdownTimeoutMs, ...(tls && { tls }) } },
+    routes: [
+      {
+        name: 'all',
+        match: { path: '/' },
+        upstream: [`http://127.0.0.1:${(server.address() as AddressInfo).port}`],
+        access: 'public',
+        websocket: true,
+      },
+    ],
   })
+
+it('at the stop of the gateway a WebSocket is closed with 1001 and an event stream ends', async () => {
+  const stopping = await startStopping(5000)
   const ws = new WebSocket(`ws://127.0.0.1:${stopping.port}/`)
   await once(ws, 'open')
-  const wire = await connect(stopping.port)
-  wire.write('GET /events HTTP/1.1\r\nHost: a\r\n\r\n')
-  await wire.receives('data: one')
+  const wire = await ask(null, 'GET /events HTTP/1.1', 'Accept: text/event-stream\r\n', stopping)
   const end = closing(ws)
   const stop = stopping.close()
   expect(await end).toEqual([1001, 'going away'])
   expect((await wire.closes()).endsWith('\r\n0\r\n\r\n')).toBe(true)
   await stop
+})
+
+it('at the stop of the gateway an answer goes on, as every request in flight does', async () => {
+  const stopping = await startStopping(5000)
+  const wire = await post(null, '1.1', stopping)
+  const res = events.at(-1)!
+  const stop = stopping.close()
+  await until(() => !stopping.app.server.server.listening, 'the end of listening')
+  res.end('data: [DONE]\n\n')
+  expect(await wire.closes()).toMatch(/\[DONE\]\n\n\r\n0\r\n\r\n$/)
+  await stop
+})
+
+it.each(VERSIONS)('an answer that outlives shutdownTimeoutMs is broken off (HTTP/%s)', async (version) => {
+  const stopping = await startStopping(300)
+  const wire = await post(null, version, stopping)
+  await stopping.close()
+  await breaks(wire, version)
+})
+
+it('an answer over TLS that outlives shutdownTimeoutMs is broken off (HTTP/1.0)', async () => {
+  const authority = await createAuthority('our CA')
+  const { certFile, keyFile } = await authority.issue()
+  const stopping = await startStopping(300, { cert: certFile, key: keyFile })
+  const socket = tls.connect({ port: stopping.port, host: '127.0.0.1', ca: authority.cert })
+  opened.push(socket)
+  const failed = once(socket, 'error').catch((error) => [error])
+  socket.write('POST /events HTTP/1.0\r\nHost: a\r\nContent-Length: 0\r\n\r\n')
+  let text = ''
+  socket.on('data', (chunk) => {
+    text += chunk
+  })
+  await until(() => text.includes('data: one'), 'the first event')
+  await stopping.close()
+  expect((await failed)[0]).toMatchObject({ code: 'ECONNRESET' })
+  authority.close()
 })

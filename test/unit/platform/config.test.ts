@@ -281,6 +281,11 @@ describe('a problem is reported as file:line:col: path: message; hint', () => {
       new RegExp(`^f:6:\\d+: routes\\[0\\]\\.headers\\.${reported} is set by the gateway alone`),
     ]),
     [
+      'two wishes for the Host of an upstream',
+      `routes:\n${route(`${PUBLIC}\n    preserveHost: true\n    headers: { request: { set: { host: a } } }`)}`,
+      /^f:6:5: routes\[0\].preserveHost: cannot be true where headers\.request sets Host/,
+    ],
+    [
       'a header value of two lines',
       `routes:\n${route(`${PUBLIC}\n    headers: { response: { set: { A: "b\\nc" } } }`)}`,
       /^f:6:\d+: routes\[0\]\.headers\.response\.set\.A: has the wrong form/,

@@ -6,7 +6,7 @@ import type { Assertions } from '../../../src/identity/tokens/assertions.ts'
 import { createClientReader, parseNetworks } from '../../../src/platform/request/client-address.ts'
 import { createHeaderRules, readResponse } from '../../../src/proxy/forward/headers.ts'
 import type { Authenticated } from '../../../src/proxy/routing/exchange.ts'
-import { type HeaderEdits, NO_EDITS } from '../../../src/proxy/routing/route-table.ts'
+import { type HeaderEdits, NO_EDITS } from '../../../src/proxy/routing/header-edits.ts'
 import type { Upstream } from '../../../src/proxy/upstream/upstreams.ts'
 import { configWith } from '../../support/config.ts'
 
@@ -19,6 +19,8 @@ interface Options {
   forwardAuthorization?: boolean
   isAnonymous?: boolean
   requestHeaders?: HeaderEdits
+  /** What the route compiles to, besides. */
+  route?: object
 }
 
 /** What goes upstream for these fields of a client: [name, value][]. */
@@ -31,6 +33,7 @@ function outgoing(
     forwardAuthorization = false,
     isAnonymous = false,
     requestHeaders = NO_EDITS,
+    route = {},
   }: Options = {},
 ) {
   const socket = new Socket()
@@ -47,7 +50,7 @@ function outgoing(
     requestId: 'req-1',
     host: 'gateway.test',
     client: createClientReader(parseNetworks(viaTrustedProxy ? [peer] : [])!, parseNetworks([])!)(req),
-    route: { forwardAuthorization, requestHeaders, assertion: false },
+    route: { forwardAuthorization, requestHeaders, assertion: false, forwardedPrefix: '', ...route },
     principal: isAnonymous ? null : { identityHeaders: IDENTITY },
   } as unknown as Authenticated
   const upstream = { authority: 'orders:3000' } as Upstream
@@ -81,6 +84,7 @@ describe('to the upstream', () => {
       'x-forwarded-for',
       'x-forwarded-proto',
       'x-forwarded-host',
+      'x-forwarded-port',
       'via',
       'traceparent',
       'x-request-id',
@@ -184,11 +188,83 @@ describe('where the request came from', () => {
   it('goes on from a trusted proxy, with its address added', () => {
     expect(reported(outgoing(claims, { viaTrustedProxy: true }))).toEqual([['198.51.100.1, 192.0.2.1'], ['https'], ['public.test']])
   })
+  it('is not changed by X-Forwarded-* of a proxy that sets Forwarded', () => {
+    const config = { server: { forwardedBy: 'forwarded' } }
+    const list = outgoing([...claims, ['X-Forwarded-Port', '8443'], ['X-Forwarded-Prefix', '/evil']], { viaTrustedProxy: true, config })
+    expect(values(list, 'x-forwarded-host')).toEqual(['gateway.test'])
+    expect(list.flat()).not.toContain('8443')
+    expect(list.flat()).not.toContain('/evil')
+  })
   it('has no protocol but http and https', () => {
     expect(reported(outgoing([['X-Forwarded-Proto', 'gopher']], { viaTrustedProxy: true }))[1]).toEqual(['http'])
   })
   it('shows a v4-mapped peer as v4', () => {
     expect(reported(outgoing([], { peer: '::ffff:192.0.2.1' }))[0]).toEqual(['192.0.2.1'])
+  })
+})
+
+describe('X-Forwarded-Port', () => {
+  const portOf = (fields: [string, string][], options?: Options) => values(outgoing(fields, options), 'x-forwarded-port')
+  const secure: [string, string] = ['X-Forwarded-Proto', 'https']
+
+  it.each<[string, [string, string][], boolean, string]>([
+    ['the port of Host', [['Host', 'gateway.test:8080']], false, '8080'],
+    ['the port of an IPv6 Host', [['Host', '[2001:db8::1]:8080']], false, '8080'],
+    ['80 without a port', [['Host', '[2001:db8::1]']], false, '80'],
+    ['443 over https', [secure], true, '443'],
+    ['the port that a trusted proxy tells', [secure, ['X-Forwarded-Port', '8443']], true, '8443'],
+    ['the port that the nearest proxy tells', [['X-Forwarded-Port', '1, 8443']], true, '8443'],
+    ['the port of X-Forwarded-Host', [['X-Forwarded-Host', 'public.test:8443'], secure], true, '8443'],
+    ['no word of a proxy', [secure, ['X-Forwarded-Port', 'evil']], true, '443'],
+    ['not what a client claims', [['X-Forwarded-Port', '8443']], false, '80'],
+  ])('is %s', (_, fields, viaTrustedProxy, port) => {
+    expect(portOf(fields, { viaTrustedProxy })).toEqual([port])
+  })
+
+  it('is left to a route that sets it', () => {
+    const options = { requestHeaders: { dropped: new Set(['x-forwarded-port']), set: ['x-forwarded-port', '9'] } }
+    expect(portOf([], { ...options, route: { setsForwardedPort: true } })).toEqual(['9'])
+  })
+})
+
+describe('X-Forwarded-Prefix', () => {
+  const prefixOf = (sent: string | null, viaTrustedProxy: boolean, forwardedPrefix: string | null) =>
+    values(
+      outgoing(sent === null ? [] : [['X-Forwarded-Prefix', sent]], { viaTrustedProxy, route: { forwardedPrefix } }),
+      'x-forwarded-prefix',
+    )
+
+  it.each<[string | null, boolean, string | null, string[]]>([
+    [null, false, '', []],
+    [null, false, '/app', ['/app']],
+    ['/evil', false, '', []],
+    ['/evil', false, '/app', ['/app']],
+    ['/outer', true, '', ['/outer']],
+    ['/outer/', true, '/app', ['/outer/app']],
+    ['/far, /near', true, '/app', ['/far/near/app']],
+    ['/', true, '/app', ['/app']],
+    ['//evil.test', true, '/app', ['/app']],
+    ['https://evil.test', true, '/app', ['/app']],
+    ['/outer', true, null, []],
+  ])('of %j (trusted: %s) with %j of the route is %j', (sent, viaTrustedProxy, own, expected) => {
+    expect(prefixOf(sent, viaTrustedProxy, own)).toEqual(expected)
+  })
+})
+
+describe('Via', () => {
+  it('names us, unless it is turned off', () => {
+    expect(values(outgoing([], {}), 'via')).toEqual([expect.stringMatching(/ portcullis$/)])
+    expect(
+      values(outgoing([['Via', '1.1 proxy']], { config: { headers: { via: { request: false } } }, viaTrustedProxy: true }), 'via'),
+    ).toEqual([])
+  })
+})
+
+describe('Host', () => {
+  it('is the upstream’s, or the client’s where the route preserves it', () => {
+    const fields: [string, string][] = [['Host', 'shop.test:8080']]
+    expect(values(outgoing(fields), 'host')).toEqual(['orders:3000'])
+    expect(values(outgoing(fields, { route: { preserveHost: true } }), 'host')).toEqual(['shop.test:8080'])
   })
 })
 
