@@ -78,7 +78,10 @@ describe('without a token', () => {
     '/%23/../admin',
     'admin',
     '@127.0.0.1/admin',
-    'http://gateway.test/admin',
+    'http://other.test/admin',
+    'http://me@gateway.test/admin',
+    'http://gateway.test/x/../admin',
+    'http://gateway.test//admin',
     'https://gateway.test/admin',
     '//gateway.test/admin',
     '\\admin',
@@ -97,6 +100,7 @@ describe('without a token', () => {
 
   it.each([
     '/admin',
+    'http://gateway.test/admin',
     '/admin/',
     '/admin/x',
     '/ADMIN/x',
