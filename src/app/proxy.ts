@@ -45,11 +45,11 @@ export interface Proxy {
 }
 
 export function createProxy({ platform, identity, limits, authenticate, resolve, ownMethods, isStopping }: ProxyDeps): Proxy {
-  const { config, clock, logger, metrics } = platform
+  const { config, clock, logger, metrics, secrets } = platform
   const { keyring, revocations } = identity
   const { trustedProxies, forwardedBy, maxHeaders } = config.server
   const table = compileRoutes(config)
-  const upstreams = createUpstreams({ routes: table.routes, clock, logger, metrics, resolve })
+  const upstreams = createUpstreams({ routes: table.routes, clock, logger, metrics, secrets, resolve })
   const streams = createStreams({ revocations, clock, metrics, maxOfOne: config.limits.streams })
   const headers = createHeaderRules(config, createAssertions({ keyring, issuer: config.tokens.issuer, clock }))
   const warnUntrusted = (network: string | null, header: string) =>
@@ -74,6 +74,9 @@ export function createProxy({ platform, identity, limits, authenticate, resolve,
   })
   metrics.upstreamBreakerState.collectFrom(function* () {
     for (const [name, state] of upstreams.states()) yield [name, BREAKER_VALUES[state]]
+  })
+  metrics.upstreamHealthy.collectFrom(function* () {
+    for (const [name, isHealthy] of upstreams.checked()) yield [name, Number(isHealthy)]
   })
 
   return {

@@ -115,6 +115,13 @@ export function createMetrics(version: string) {
       'upstream',
       'max',
     ),
+    upstreamHealthy: sampledEach(
+      'upstream_healthy',
+      '1 while the upstream passes its health checks; with several processes, the lowest.',
+      'upstream',
+      'min',
+    ),
+    upstreamHealthChecks: counter('upstream_health_checks_total', 'Health checks of upstreams: passed or failed.', ['upstream', 'outcome']),
     upstreamRetries: counter('upstream_retries_total', 'Requests sent again, on a fresh connection or to another upstream.', ['upstream']),
     inFlight: sampled('http_requests_in_flight', 'Requests in flight.'),
     errors: counter('errors_total', 'Answers by error code.', ['code', 'route']),

@@ -37,7 +37,7 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
     const { route } = exchange
     const length = declaredLength(request)
     if (length !== null && length > route.maxBodyBytes) throw tooLarge(length)
-    const slot = upstreams.enter(route, answer.response)
+    const slot = upstreams.enter(route, answer.response, request)
     if (slot instanceof Promise) slot.then((acquired) => send(request, exchange, answer, acquired), answer.fail)
     else send(request, exchange, answer, slot)
   }
@@ -98,7 +98,7 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
       const failed = slot
       if (neverConnected(error)) {
         failed.report(false)
-        const second = upstreams.enterAgain(route, failed.upstream)
+        const second = upstreams.enterAgain(route, failed.upstream, request)
         if (!second) return false
         failed.leave()
         slot = second

@@ -10,7 +10,8 @@ import { memoize } from '../../platform/lib/memoize.ts'
 import { holdsApiKey } from '../../platform/request/api-key-format.ts'
 import type { Authenticated, Exchange } from '../routing/exchange.ts'
 import { CONNECTION_FIELDS, foldName, isReservedHeader } from '../routing/reserved-headers.ts'
-import type { HeaderEdits } from '../routing/route-table.ts'
+import { type HeaderEdits, usesStickyCookies } from '../routing/route-table.ts'
+import { withoutStickyCookies } from '../upstream/sticky-sessions.ts'
 import type { Upstream } from '../upstream/upstreams.ts'
 
 /** Fields of one connection only. */
@@ -25,14 +26,16 @@ const MAX_REMEMBERED = 1000
 
 export function createHeaderRules(config: Config, assertions: Assertions): HeaderRules {
   const { identity } = config.headers
+  const hidesCookies = usesStickyCookies(config)
   const ours = new Set([identity.user, identity.email, identity.roles, identity.session].map((n) => foldName(n.toLowerCase())))
 
   /** By lower-case name; memoized, because clients send few different names. */
-  const ruleFor = memoize((name: string): 'dropped' | 'passed' | 'unless it holds a key' => {
+  const ruleFor = memoize((name: string): 'dropped' | 'passed' | 'unless it holds a key' | 'without our cookies' => {
     const folded = foldName(name)
     // CGI and WSGI read Content_Length as Content-Length
     const isFraming = HOP_BY_HOP.has(folded) || (folded === 'content-length' && name !== folded)
     if (isFraming || ours.has(folded) || isReservedHeader(name)) return 'dropped'
+    if (hidesCookies && folded === 'cookie') return 'without our cookies'
     return folded === 'x-api-key' ? 'unless it holds a key' : 'passed'
   }, MAX_REMEMBERED)
 
@@ -48,7 +51,7 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
       if (
         rule === 'dropped' ||
         // a gateway API key is a credential, as Authorization is; other values of this field are between client and upstream
-        (rule !== 'passed' && holdsApiKey(rawHeaders[i + 1]!) && !(forwardAuthorization && name === 'x-api-key')) ||
+        (rule === 'unless it holds a key' && holdsApiKey(rawHeaders[i + 1]!) && !(forwardAuthorization && name === 'x-api-key')) ||
         (requestHeaders.dropped.size > 0 && requestHeaders.dropped.has(foldName(name))) ||
         (name === 'authorization' && !forwardAuthorization)
       )
@@ -56,7 +59,8 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
       if (name === 'tracestate' && trace === null) continue
       // Connection must not remove the field that frames the body
       if (named?.has(name) && name !== 'content-length') continue
-      out.push(name, rawHeaders[i + 1]!)
+      const value = rule === 'without our cookies' ? withoutStickyCookies(rawHeaders[i + 1]!) : rawHeaders[i + 1]!
+      if (value !== null) out.push(name, value)
     }
     pushOrigin(out, req, exchange)
     pushTrace(out, trace)

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TLSSocket } from 'node:tls'
 import { problem } from '../../platform/lib/errors.ts'
 import type { Route } from '../routing/route-table.ts'
+import { writeStickyCookie } from '../upstream/sticky-sessions.ts'
 import { readResponse, removeField } from './headers.ts'
 import { rewriteLocations } from './location.ts'
 import type { StreamEnd } from './streams.ts'
@@ -69,6 +70,7 @@ export function beginResponse(
   if (coding !== '' && coding.trimEnd() !== 'chunked')
     throw problem('upstream_invalid', { cause: `the transfer coding ${coding}, which the request did not ask for` })
   rewriteLocations(fields, route)
+  if (route.hasStickyCookies) writeStickyCookie(fields, relay.request)
   relay.length = length
   // RFC 9110 §8.6
   if (status === 204) removeField(fields, 'content-length')

@@ -10,6 +10,7 @@ import { systemClock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { Authenticated } from '../routing/exchange.ts'
 import { NO_EDITS, type Route, rewritePath } from '../routing/route-table.ts'
+import { writeStickyCookie } from '../upstream/sticky-sessions.ts'
 import { isOutage, toProblem } from '../upstream/upstream-errors.ts'
 import { MAX_RESPONSE_HEADER_BYTES, type UpstreamSlot, type Upstreams } from '../upstream/upstreams.ts'
 import { type HeaderRules, readResponse } from './headers.ts'
@@ -51,7 +52,7 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
     const over = streams.open('websocket', exchange, (why) => end(why))
     let slot: UpstreamSlot | undefined
     try {
-      slot = await upstreams.enter(route, clientSocket)
+      slot = await upstreams.enter(route, clientSocket, raw)
       const answer = await shakeHands(raw, exchange, slot)
       reply.hijack()
       if (!answer.isAccepted) return await passRefusal(answer, reply, route, ownFields())
@@ -149,6 +150,7 @@ function accept(
   reply.raw.statusCode = 101
   const own = ['connection', 'Upgrade', 'upgrade', 'websocket', 'x-request-id', exchange.requestId]
   const { fields } = readResponse(response.rawHeaders, own, NO_EDITS)
+  if (exchange.route.hasStickyCookies) writeStickyCookie(fields, reply.request.raw)
   const lines = fields.flatMap((name, i) => (i % 2 === 0 ? [`${name}: ${fields[i + 1]}`] : []))
   clientSocket.write(`${['HTTP/1.1 101 Switching Protocols', ...lines].join('\r\n')}\r\n\r\n`, 'latin1')
   // bytes that came with the upstream's 101 are its first frames
@@ -165,6 +167,7 @@ function passRefusal(
   const clientSocket = reply.request.raw.socket
   if (!own.includes('connection')) own.push('connection', 'close')
   const { fields } = readResponse(response.rawHeaders, own, route.responseHeaders)
+  if (route.hasStickyCookies) writeStickyCookie(fields, reply.request.raw)
   rewriteLocations(fields, route)
   return new Promise((resolve) => {
     const late = route.timeouts.totalMs > 0 ? setTimeout(() => clientSocket.destroy(), route.timeouts.totalMs) : undefined

@@ -2,7 +2,7 @@
 import { BlockList, isIP } from 'node:net'
 import { createRoles } from '../../identity/users/roles.ts'
 import { nearest } from '../../platform/config/nearest.ts'
-import type { Config } from '../../platform/config/schema.ts'
+import type { Config, RouteConfig } from '../../platform/config/schema.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
 import { readHost } from './request-target.ts'
 import { CONNECTION_FIELDS, foldName, isReservedHeader } from './reserved-headers.ts'
@@ -101,6 +101,7 @@ function checkTransport({ server, tokens, routes }: Config, problems: Finding[],
       message: 'no request would use https: set server.tls, or name the balancer in server.trustedProxies',
     })
   routes.forEach((route, i) => {
+    checkBalance(route, i, warnings)
     if (route.headers.assertion && tokens.algorithm === 'HS256')
       problems.push({
         path: ['routes', i, 'headers', 'assertion'],
@@ -114,6 +115,13 @@ function checkTransport({ server, tokens, routes }: Config, problems: Finding[],
         problems.push({ path, message: 'cert and key go together' })
     })
   })
+}
+
+function checkBalance({ balance, sticky, upstream }: RouteConfig, i: number, warnings: Finding[]): void {
+  if (balance !== 'roundRobin' && upstream.length === 1)
+    warnings.push({ path: ['routes', i, 'balance'], message: 'has no effect for one upstream: name each server' })
+  if (sticky.by !== 'cookie' && balance !== 'sticky')
+    warnings.push({ path: ['routes', i, 'sticky'], message: 'has no effect without balance: sticky' })
 }
 
 function checkMail({ mail, auth }: Config, problems: Finding[], warnings: Finding[]): void {

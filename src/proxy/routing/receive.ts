@@ -50,6 +50,7 @@ export const createReceive =
       fields: [],
       error: null,
       upstream: null,
+      upstreamCookie: null,
       expectsContinue: false,
       isUpgrade: false,
       onClosed: null,

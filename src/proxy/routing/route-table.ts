@@ -26,6 +26,12 @@ export interface Route {
   /** Requests that each server takes at a time, and requests that may wait for a slot. */
   connections: { max: number; queue: number; waitMs: number }
   breaker: { failures: number; openMs: number; statuses: ReadonlySet<number> }
+  balance: 'roundRobin' | 'leastConnections' | 'sticky'
+  stickyBy: 'cookie' | 'address'
+  /** Some route of the configuration has sticky cookies: they are hidden from all upstreams. */
+  hasStickyCookies: boolean
+  /** Active checks of each server; null: only its ordinary requests show its health. */
+  health: { path: string; intervalMs: number; timeoutMs: number; expect: ReadonlySet<number>; failures: number; successes: number } | null
   /** Replaces `path` upstream; null: the path is sent unchanged. */
   rewritePrefix: string | null
   limits: readonly string[]
@@ -148,6 +154,10 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     servers,
     connections: route.connections,
     breaker: { ...route.breaker, statuses: new Set(route.breaker.statuses) },
+    balance: route.balance,
+    stickyBy: route.sticky.by,
+    hasStickyCookies: usesStickyCookies(config),
+    health: route.health ? { ...route.health, expect: new Set([route.health.expect].flat()) } : null,
     rewritePrefix: route.rewrite ? trimmed(route.rewrite.prefix) : null,
     limits: route.limits ?? config.limits.default,
     onRedisDown: route.onRedisDown,
@@ -164,6 +174,9 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     networks: compileNetworks(route.networks),
   }
 }
+
+export const usesStickyCookies = ({ routes }: Config): boolean =>
+  routes.some(({ balance, sticky }) => balance === 'sticky' && sticky.by === 'cookie')
 
 export const NO_EDITS: HeaderEdits = { dropped: new Set(), set: [] }
 
