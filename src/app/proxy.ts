@@ -49,11 +49,11 @@ export interface Proxy {
 }
 
 export function createProxy({ platform, identity, limits, authenticate, resolve, ownMethods, logOnce, isStopping }: ProxyDeps): Proxy {
-  const { config, clock, logger, metrics } = platform
+  const { config, clock, logger, metrics, secrets } = platform
   const { keyring, revocations } = identity
   const { trustedProxies, forwardedBy, maxHeaders, maxTargetBytes } = config.server
   const table = compileRoutes(config)
-  const upstreams = createUpstreams({ routes: table.routes, clock, logger, metrics, resolve })
+  const upstreams = createUpstreams({ routes: table.routes, clock, logger, metrics, secrets, resolve })
   const streams = createStreams({ revocations, clock, metrics, maxOfOne: config.limits.streams, rules: config.streams })
   const headers = createHeaderRules(config, createAssertions({ keyring, issuer: config.tokens.issuer, clock }))
   const warnUntrusted = (network: string | null, header: string) =>
@@ -82,6 +82,9 @@ export function createProxy({ platform, identity, limits, authenticate, resolve,
   })
   metrics.upstreamBreakerState.collectFrom(function* () {
     for (const [name, state] of upstreams.states()) yield [name, BREAKER_VALUES[state]]
+  })
+  metrics.upstreamHealthy.collectFrom(function* () {
+    for (const [name, isHealthy] of upstreams.checked()) yield [name, Number(isHealthy)]
   })
 
   return {

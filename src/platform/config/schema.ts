@@ -151,6 +151,8 @@ const Networks = section(
   'Access by client address.',
 )
 
+const HealthStatus = Type.Integer({ minimum: 200, maximum: 599 })
+
 /** Without `*` and without a segment such as `:id`, which other routers read as a pattern. */
 const PATH_PREFIX = "^(?!.*/:[A-Za-z_])/[A-Za-z0-9/_.~!$&'()+,=:@-]*$"
 
@@ -260,6 +262,39 @@ const Route = strict({
       }),
     },
     'Requests that are sent again.',
+  ),
+  balance: oneOf(['roundRobin', 'leastConnections', 'sticky'], {
+    default: 'roundRobin',
+    description:
+      'Which upstream gets a request. roundRobin: in turn, by weight. leastConnections: the upstream with the fewest requests. sticky: always the same upstream for a client.',
+  }),
+  sticky: section(
+    {
+      by: oneOf(['cookie', 'address'], {
+        default: 'cookie',
+        description: 'How a client is known again. cookie: by a cookie of the gateway. address: by its address.',
+      }),
+    },
+    'Settings of balance: sticky.',
+  ),
+  health: Type.Optional(
+    strict(
+      {
+        path: Type.String({
+          pattern: '^/[\\x21\\x22\\x24-\\x7e]*$',
+          description: 'Path and query that are asked with GET, as the upstream knows them.',
+        }),
+        intervalMs: integer(10, 5000, 'Time between two checks, ± 10 %.'),
+        timeoutMs: integer(1, 2000, 'Time to connect and to receive the status.'),
+        expect: Type.Union([HealthStatus, Type.Array(HealthStatus, { minItems: 1 })], {
+          default: [200, 204],
+          description: 'Statuses of a healthy upstream. Redirects are not followed.',
+        }),
+        failures: integer(1, 2, 'Failed checks in a row after which an upstream gets no requests. The first check decides alone.', 1000),
+        successes: integer(1, 2, 'Passed checks in a row after which it gets requests again.', 1000),
+      },
+      'Active health checks of each upstream. Each worker checks on its own.',
+    ),
   ),
   body: section({ maxBytes: integer(0, 1_048_576, 'Largest request body in bytes.', Number.MAX_SAFE_INTEGER) }, 'Request body.'),
   allow: Type.Array(oneOf(['encodedSlash', 'doubleSlash', 'semicolon', 'percent']), {

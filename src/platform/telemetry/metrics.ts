@@ -115,6 +115,13 @@ export function createMetrics(version: string) {
       'upstream',
       'max',
     ),
+    upstreamHealthy: sampledEach(
+      'upstream_healthy',
+      '1 while the upstream passes its health checks; with several processes, the lowest.',
+      'upstream',
+      'min',
+    ),
+    upstreamHealthChecks: counter('upstream_health_checks_total', 'Health checks of upstreams: passed or failed.', ['upstream', 'outcome']),
     upstreamRetries: counter('upstream_retries_total', 'Requests sent again, on a fresh connection or to another upstream.', ['upstream']),
     compressedResponses: counter('compressed_responses_total', 'Responses that the gateway compressed.', ['route', 'coding']),
     compressing: sampled('responses_compressing', 'Responses that the gateway is compressing.'),

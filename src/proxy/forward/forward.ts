@@ -49,7 +49,7 @@ export function createForward({ upstreams, headers, compressionOf }: ForwardDeps
     const { route } = exchange
     const length = declaredLength(request)
     if (length !== null && length > route.maxBodyBytes) throw tooLarge(length)
-    const slot = upstreams.enter(route, answer.response)
+    const slot = upstreams.enter(route, answer.response, request)
     if (slot instanceof Promise) slot.then((acquired) => send(request, exchange, answer, acquired), answer.fail)
     else send(request, exchange, answer, slot)
   }
@@ -145,7 +145,7 @@ export function createForward({ upstreams, headers, compressionOf }: ForwardDeps
       const failed = slot
       failed.report('unreachable', exchange.target.path)
       unreachable = [...(unreachable ?? []), failed.upstream]
-      const next = upstreams.enterAgain(route, unreachable)
+      const next = upstreams.enterAgain(route, unreachable, request)
       if (!next) return false
       failed.leave()
       slot = next

@@ -12,6 +12,8 @@ import { holdsApiKey } from '../../platform/request/api-key-format.ts'
 import type { Authenticated, Exchange } from '../routing/exchange.ts'
 import type { HeaderEdits } from '../routing/header-edits.ts'
 import { CONNECTION_FIELDS, foldName, isReservedHeader } from '../routing/reserved-headers.ts'
+import { usesStickyCookies } from '../routing/route-table.ts'
+import { withoutStickyCookies } from '../upstream/sticky-sessions.ts'
 import type { Upstream } from '../upstream/upstreams.ts'
 import { pushOrigin } from './origin.ts'
 
@@ -30,18 +32,29 @@ const withoutCredentials = (fields: readonly string[]): string[] =>
 
 const MAX_REMEMBERED = 1000
 
+/** What happens to a field of the client. */
+type FieldRule = 'dropped' | 'passed' | 'unless it holds a key' | 'without our subprotocols' | 'without our cookies'
+
+/** The value without what belongs to the gateway. Null: nothing is left. */
+function ownPartLeftOut(rule: FieldRule, value: string): string | null {
+  if (rule === 'without our subprotocols') return withoutOwnSubprotocols(value) || null
+  return rule === 'without our cookies' ? withoutStickyCookies(value) : value
+}
+
 export function createHeaderRules(config: Config, assertions: Assertions): HeaderRules {
   const { identity, via } = config.headers
   const believesXForwarded = config.server.forwardedBy === 'x-forwarded'
+  const hidesCookies = usesStickyCookies(config)
   const ours = new Set([identity.user, identity.email, identity.roles, identity.session].map((n) => foldName(n.toLowerCase())))
 
   /** By lower-case name; memoized, because clients send few different names. */
-  const ruleFor = memoize((name: string): 'dropped' | 'passed' | 'unless it holds a key' | 'without our subprotocols' => {
+  const ruleFor = memoize((name: string): FieldRule => {
     const folded = foldName(name)
     // CGI and WSGI read Content_Length as Content-Length
     const isFraming = HOP_BY_HOP.has(folded) || (folded === 'content-length' && name !== folded)
     if (isFraming || ours.has(folded) || isReservedHeader(name)) return 'dropped'
     if (folded === 'sec-websocket-protocol') return 'without our subprotocols'
+    if (hidesCookies && folded === 'cookie') return 'without our cookies'
     return folded === 'x-api-key' ? 'unless it holds a key' : 'passed'
   }, MAX_REMEMBERED)
 
@@ -67,8 +80,8 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
       if (name === 'tracestate' && trace === null) continue
       // Connection must not remove the field that frames the body
       if (named?.has(name) && name !== 'content-length') continue
-      const value = rule === 'without our subprotocols' ? withoutOwnSubprotocols(rawHeaders[i + 1]!) : rawHeaders[i + 1]!
-      if (value !== '' || rule !== 'without our subprotocols') out.push(name, value)
+      const value = rule === 'passed' ? rawHeaders[i + 1]! : ownPartLeftOut(rule, rawHeaders[i + 1]!)
+      if (value !== null) out.push(name, value)
     }
     pushOrigin(out, req, exchange, believesXForwarded)
     if (via.request) pushVia(out, req, exchange)

@@ -4,6 +4,7 @@ import type { Writable } from 'node:stream'
 import { endsByClose, resetConnection } from '../../platform/http/cut.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { Route } from '../routing/route-table.ts'
+import { writeStickyCookie } from '../upstream/sticky-sessions.ts'
 import { declaredLength } from './body.ts'
 import type { RouteCompression } from './compression.ts'
 import type { Coder } from './compression-coder.ts'
@@ -89,6 +90,7 @@ export function beginResponse(
   if (coding !== '' && coding.trimEnd() !== 'chunked')
     throw problem('upstream_invalid', { cause: `the transfer coding ${coding}, which the request did not ask for` })
   rewriteLocations(fields, route, request)
+  if (route.hasStickyCookies) writeStickyCookie(fields, request)
   relay.length = length
   // RFC 9110 §8.6
   if (status === 204) removeField(fields, 'content-length')

@@ -13,6 +13,7 @@ import type { Authenticated } from '../routing/exchange.ts'
 import { NO_EDITS } from '../routing/header-edits.ts'
 import { type Route, rewritePath } from '../routing/route-table.ts'
 import type { Outcome } from '../upstream/circuit-breaker.ts'
+import { writeStickyCookie } from '../upstream/sticky-sessions.ts'
 import { toProblem } from '../upstream/upstream-errors.ts'
 import { MAX_RESPONSE_HEADER_BYTES, type UpstreamSlot, type Upstreams } from '../upstream/upstreams.ts'
 import { type HeaderRules, readResponse } from './headers.ts'
@@ -54,7 +55,7 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
     const over = streams.open('websocket', false, exchange, (why) => end(why))
     let slot: UpstreamSlot | undefined
     try {
-      slot = await upstreams.enter(route, clientSocket)
+      slot = await upstreams.enter(route, clientSocket, raw)
       const answer = await shakeHands(raw, exchange, slot)
       reply.hijack()
       if (!answer.isAccepted) return await passRefusal(answer, reply, route, ownFields())
@@ -167,6 +168,7 @@ function accept(
   if (!response.headers['sec-websocket-protocol'] && offersOwnSubprotocol(reply.request.raw.headers))
     own.push('sec-websocket-protocol', OWN_SUBPROTOCOL)
   const { fields } = readResponse(response.rawHeaders, own, NO_EDITS)
+  if (exchange.route.hasStickyCookies) writeStickyCookie(fields, reply.request.raw)
   const lines = fields.flatMap((name, i) => (i % 2 === 0 ? [`${name}: ${fields[i + 1]}`] : []))
   clientSocket.write(`${['HTTP/1.1 101 Switching Protocols', ...lines].join('\r\n')}\r\n\r\n`, 'latin1')
   // bytes that came with the upstream's 101 are its first frames
@@ -184,6 +186,7 @@ function passRefusal(
   if (!own.includes('connection')) own.push('connection', 'close')
   const { fields } = readResponse(response.rawHeaders, own, route.responseHeaders)
   rewriteLocations(fields, route, reply.request.raw)
+  if (route.hasStickyCookies) writeStickyCookie(fields, reply.request.raw)
   return new Promise((resolve) => {
     const late = route.timeouts.totalMs > 0 ? setTimeout(() => clientSocket.destroy(), route.timeouts.totalMs) : undefined
     const over = () => {

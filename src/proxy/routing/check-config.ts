@@ -2,7 +2,7 @@
 import { BlockList, isIP } from 'node:net'
 import { createRoles } from '../../identity/users/roles.ts'
 import { nearest } from '../../platform/config/nearest.ts'
-import { type Config, DEFAULT_TARGET_BYTES } from '../../platform/config/schema.ts'
+import { type Config, DEFAULT_TARGET_BYTES, type RouteConfig } from '../../platform/config/schema.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
 import { CORS_FIELDS, modeOf } from './cors-rule.ts'
 import { readHost } from './request-target.ts'
@@ -125,6 +125,7 @@ function checkTransport({ server, tokens, routes }: Config, problems: Finding[],
       message: `is larger than server.maxHeaderBytes, which the target is a part of: targets over ${server.maxHeaderBytes} bytes get 431`,
     })
   routes.forEach((route, i) => {
+    checkBalance(route, i, warnings)
     if (route.headers.assertion && tokens.algorithm === 'HS256')
       problems.push({
         path: ['routes', i, 'headers', 'assertion'],
@@ -161,6 +162,13 @@ function checkCors({ cors, routes }: Config, warnings: Finding[]): void {
             message: `${name} has no effect: the section cors decides. Set cors.mode: upstream for this route to decide here`,
           })
   })
+}
+
+function checkBalance({ balance, sticky, upstream }: RouteConfig, i: number, warnings: Finding[]): void {
+  if (balance !== 'roundRobin' && upstream.length === 1)
+    warnings.push({ path: ['routes', i, 'balance'], message: 'has no effect for one upstream: name each server' })
+  if (sticky.by !== 'cookie' && balance !== 'sticky')
+    warnings.push({ path: ['routes', i, 'sticky'], message: 'has no effect without balance: sticky' })
 }
 
 function checkMail({ mail, auth }: Config, problems: Finding[], warnings: Finding[]): void {

@@ -24,6 +24,8 @@ export interface Exchange extends IdentifiedContext {
   decisions: Decision[]
   /** The upstream to which the request was sent last. */
   upstream: AskedUpstream | null
+  /** The Set-Cookie by which the client's next requests go to the same upstream; null when the client needs none. */
+  upstreamCookie: string | null
   /** The client waits for 100 Continue. */
   expectsContinue: boolean
   isUpgrade: boolean

@@ -51,6 +51,7 @@ export const createReceive =
       fields: [],
       error: null,
       upstream: null,
+      upstreamCookie: null,
       expectsContinue: false,
       isUpgrade: false,
       isPreflight: false,

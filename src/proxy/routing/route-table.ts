@@ -30,6 +30,12 @@ export interface Route {
   /** Methods whose requests are sent again after a connection that was lost, in addition to GET, HEAD and OPTIONS. */
   retryMethods: ReadonlySet<string>
   breaker: { failures: number; openAfterMs: number; openMs: number; statuses: ReadonlySet<number> }
+  balance: 'roundRobin' | 'leastConnections' | 'sticky'
+  stickyBy: 'cookie' | 'address'
+  /** Some route of the configuration has sticky cookies: they are hidden from all upstreams. */
+  hasStickyCookies: boolean
+  /** Active checks of each server; null: only its ordinary requests show its health. */
+  health: { path: string; intervalMs: number; timeoutMs: number; expect: ReadonlySet<number>; failures: number; successes: number } | null
   /** Replaces `path` upstream; null: the path is sent unchanged. */
   rewritePrefix: string | null
   limits: readonly string[]
@@ -166,6 +172,10 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     connections: route.connections,
     retryMethods: new Set([...SAFE_METHODS, ...route.retry.methods]),
     breaker: { ...route.breaker, statuses: new Set(route.breaker.statuses) },
+    balance: route.balance,
+    stickyBy: route.sticky.by,
+    hasStickyCookies: usesStickyCookies(config),
+    health: route.health ? { ...route.health, expect: new Set([route.health.expect].flat()) } : null,
     rewritePrefix,
     limits: route.limits ?? config.limits.default,
     onRedisDown: route.onRedisDown,
@@ -189,6 +199,9 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     networks: compileNetworks(route.networks),
   }
 }
+
+export const usesStickyCookies = ({ routes }: Config): boolean =>
+  routes.some(({ balance, sticky }) => balance === 'sticky' && sticky.by === 'cookie')
 
 /** RFC 9110 §9.2.1, less methods with side effects in practice. */
 const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS']

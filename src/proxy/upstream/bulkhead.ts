@@ -16,6 +16,8 @@ export interface Waiter {
 
 export interface Bulkhead {
   hasFree(): boolean
+  /** Requests that have a slot, and requests that wait for a slot. */
+  load(): number
   /** @returns false when all slots are taken */
   take(): boolean
   /** Resolves when it has a slot, in the order of arrival. @throws overloaded */
@@ -30,6 +32,7 @@ export function createBulkhead({ max, queue, waitMs }: BulkheadOptions): Bulkhea
 
   return {
     hasFree: () => taken < max,
+    load: () => taken + waiting.size,
     take() {
       if (taken >= max) return false
       taken++

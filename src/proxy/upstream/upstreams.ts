@@ -1,15 +1,20 @@
 /** The servers behind a route: the balancing between them, their health, their slots, and the connections to them. */
 import { readFileSync } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
 import type { LookupFunction } from 'node:net'
 import { buildConnector, Client, type Dispatcher, Pool } from 'undici'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { type Problem, unavailable } from '../../platform/lib/errors.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
+import type { Secrets } from '../../platform/vault/secrets.ts'
 import type { Route, Server } from '../routing/route-table.ts'
+import { type Candidate, leastBusy, takeTurn } from './balancing.ts'
 import { type Bulkhead, createBulkhead, type Waiter } from './bulkhead.ts'
 import { type CircuitBreaker, type CircuitState, createCircuitBreaker, type Outcome } from './circuit-breaker.ts'
 import { createDnsCache, type Resolve } from './dns.ts'
+import { createAsk, type HealthCheck, type HealthRules, startHealthCheck } from './health-checks.ts'
+import { createStickySessions, type StickySessions, stickyKeyOf } from './sticky-sessions.ts'
 import { watchRequests, watchSocket } from './upstream-sockets.ts'
 
 /** The defaults of undici and Node are 16 KiB. */
@@ -46,17 +51,19 @@ export interface UpstreamSlot {
 
 export interface Upstreams {
   /**
-   * Weighted round robin over the healthy servers of a route. Servers with a free slot go first; else the request queues at the server
-   * whose turn it is.
+   * Balances over the healthy servers of a route, by its `balance`. Servers with a free slot go first; else the request queues at the
+   * server whose turn it is. A sticky client waits for a slot of its own server.
    * @throws unavailable while every breaker is open, overloaded when the queue is full or took too long
    */
-  enter(route: Route, waiter: Waiter): UpstreamSlot | Promise<UpstreamSlot>
+  enter(route: Route, waiter: Waiter, request: IncomingMessage): UpstreamSlot | Promise<UpstreamSlot>
   /** For another try of a request. @param besides the servers to leave out @returns null when no other server has a free slot */
-  enterAgain(route: Route, besides: readonly Upstream[]): UpstreamSlot | null
+  enterAgain(route: Route, besides: readonly Upstream[], request: IncomingMessage): UpstreamSlot | null
   /** True for the error of a connection that could not be opened. */
   couldNotConnect(error: unknown): boolean
   /** `<route>:<n>` and the state of its breaker, for metrics. */
   states(): Iterable<[name: string, state: CircuitState]>
+  /** `<route>:<n>` and the result of its health checks, for metrics. Only servers with checks. */
+  checked(): Iterable<[name: string, isHealthy: boolean]>
   close(): Promise<void>
 }
 
@@ -65,32 +72,37 @@ export interface UpstreamsDeps {
   clock: Clock
   logger: Logger
   metrics: Metrics
+  secrets: Secrets
   /** Undefined: the system's resolver. */
   resolve: Resolve | undefined
 }
 
-interface Member {
+interface Member extends Candidate {
   upstream: Upstream
   breaker: CircuitBreaker
   bulkhead: Bulkhead
-  weight: number
-  /** Smooth weighted round robin: each turn adds the weight; the chosen server pays the total. */
-  credit: number
+  /** Null without active checks. */
+  health: HealthCheck | null
+  stickyKey: string
   close(): Promise<void>
 }
 
-export function createUpstreams({ routes, clock, logger, metrics, resolve }: UpstreamsDeps): Upstreams {
+export function createUpstreams({ routes, clock, logger, metrics, secrets, resolve }: UpstreamsDeps): Upstreams {
   const stopWatching = watchRequests()
   const connectErrors = new WeakSet<object>()
   const dns = createDnsCache(resolve)
   const members = new Map<Route, Member[]>()
-  for (const route of routes)
+  const stickySessions = new Map<Route, StickySessions>()
+  for (const route of routes) {
     members.set(
       route,
-      route.servers.map((server, i) => join(route, server, `${route.name}:${i}`)),
+      route.servers.map((server, i) => join(route, server, `${route.name}:${i}`, stickyKeyOf(route.servers, i))),
     )
+    const { name, path, stickyBy } = route
+    if (route.balance === 'sticky') stickySessions.set(route, createStickySessions({ name, path, by: stickyBy, secrets }))
+  }
 
-  function join(route: Route, server: Server, name: string): Member {
+  function join(route: Route, server: Server, name: string, stickyKey: string): Member {
     const { protocol, hostname, host, port } = new URL(server.origin)
     const isTls = protocol === 'https:'
     const address = { isTls, host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) || (isTls ? 443 : 80) }
@@ -151,25 +163,35 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
       bulkhead: createBulkhead(route.connections),
       weight: server.weight,
       credit: 0,
+      health: route.health && checkHealth(upstream, route.health),
+      stickyKey,
       close: () => pool.destroy(),
     }
   }
 
+  function checkHealth(upstream: Upstream, rules: HealthRules): HealthCheck {
+    const { name } = upstream
+    return startHealthCheck({
+      rules,
+      ask: createAsk(upstream, rules),
+      onResult: (cause) => metrics.upstreamHealthChecks.inc({ upstream: name, outcome: cause === null ? 'passed' : 'failed' }),
+      onChange(isHealthy, cause) {
+        if (isHealthy) logger.info({ upstream: name }, 'an upstream passes its health checks again: it gets requests')
+        else
+          logger.warn({ reason: 'upstream_unhealthy', upstream: name, cause }, 'an upstream fails its health checks: it gets no requests')
+      },
+    })
+  }
+
   /** Null: no breaker permits a request. */
-  function choose(ring: readonly Member[], besides: readonly Upstream[] = NONE): Member | null {
+  function choose(route: Route, ring: readonly Member[], request: IncomingMessage, besides: readonly Upstream[] = NONE): Member | null {
     if (ring.length === 1) return ring[0]!.breaker.permits() && !besides.includes(ring[0]!.upstream) ? ring[0]! : null
-    const able = ring.filter((m) => m.breaker.permits() && !besides.includes(m.upstream))
+    const permitted = ring.filter((m) => m.breaker.permits() && !besides.includes(m.upstream))
+    const able = route.health ? healthyOf(permitted) : permitted
+    if (route.balance === 'sticky') return stickySessions.get(route)!.choose(able, request)
     const free = able.filter((m) => m.bulkhead.hasFree())
     const candidates = free.length ? free : able
-    let total = 0
-    let chosen: Member | null = null
-    for (const member of candidates) {
-      member.credit += member.weight
-      total += member.weight
-      if (!chosen || member.credit > chosen.credit) chosen = member
-    }
-    if (chosen) chosen.credit -= total
-    return chosen
+    return takeTurn(route.balance === 'leastConnections' ? leastBusy(candidates) : candidates)
   }
 
   const slotOf = ({ upstream, breaker, bulkhead }: Member): UpstreamSlot => {
@@ -193,30 +215,34 @@ export function createUpstreams({ routes, clock, logger, metrics, resolve }: Ups
     }
   }
 
-  function enter(route: Route, waiter: Waiter): UpstreamSlot | Promise<UpstreamSlot> {
+  function enter(route: Route, waiter: Waiter, request: IncomingMessage): UpstreamSlot | Promise<UpstreamSlot> {
     const ring = members.get(route)!
-    const member = choose(ring)
+    const member = choose(route, ring, request)
     if (!member) throw noneIsHealthy(route, ring)
     if (member.bulkhead.take()) return slotOf(member)
     return member.bulkhead.wait(waiter, member.upstream.name).then(() => {
       if (member.breaker.permits()) return slotOf(member)
       // its breaker opened while we waited: try another server
       member.bulkhead.giveBack()
-      return enter(route, waiter)
+      return enter(route, waiter, request)
     })
   }
 
   return {
     enter,
-    enterAgain(route, besides) {
-      const member = choose(members.get(route)!, besides)
+    enterAgain(route, besides, request) {
+      const member = choose(route, members.get(route)!, request, besides)
       return member?.bulkhead.take() ? slotOf(member) : null
     },
     couldNotConnect: (error) => typeof error === 'object' && error !== null && connectErrors.has(error),
     *states() {
       for (const ring of members.values()) for (const { upstream, breaker } of ring) yield [upstream.name, breaker.state()]
     },
+    *checked() {
+      for (const ring of members.values()) for (const { upstream, health } of ring) if (health) yield [upstream.name, health.isHealthy()]
+    },
     close: async () => {
+      for (const ring of members.values()) for (const { health } of ring) health?.stop()
       stopWatching()
       dns.stop()
       // requests in flight have had their time: the listener closed first
@@ -248,6 +274,12 @@ function isReachable(connector: buildConnector.connector, { protocol, hostname, 
       socket.resume().once('end', () => socket.destroy())
     })
   })
+}
+
+/** A check may be wrong: when every server fails its checks, all of them get requests. */
+function healthyOf(permitted: readonly Member[]): readonly Member[] {
+  const healthy = permitted.filter(({ health }) => health!.isHealthy())
+  return healthy.length ? healthy : permitted
 }
 
 function noneIsHealthy({ name }: Route, ring: readonly Member[]): Problem {
