@@ -95,6 +95,21 @@ describe('a problem is told as file:line:col: path: message', () => {
     ['a value of the wrong type', 'server:\n  host: 5\n', 'f:2:3: server.host: must be a string, not 5'],
     ['a section that is no mapping', 'admin: 5\n', 'f:1:1: admin: must be a mapping, not 5'],
     ['a number out of range', 'server:\n  host: h\n  port: 99999\n', 'f:3:3: server.port: must be <= 65535, not 99999'],
+    [
+      'health checks without a path',
+      `routes:\n${route(`${PUBLIC}\n    health: { intervalMs: 1000 }`)}`,
+      /^f:\d+:\d+: routes\[0\]\.health(\.path)?: .*(path|required)/,
+    ],
+    [
+      'a status of health checks that no answer has',
+      `routes:\n${route(`${PUBLIC}\n    health: { path: /healthz, expect: 42 }`)}`,
+      /^f:\d+:\d+: routes\[0\]\.health\.expect: /,
+    ],
+    [
+      'a path of health checks with a fragment',
+      `routes:\n${route(`${PUBLIC}\n    health: { path: "/healthz#a" }`)}`,
+      /^f:\d+:\d+: routes\[0\]\.health\.path: /,
+    ],
     ['a word that is none of the known ones', 'log: { level: loud }\n', /^f:1:8: log\.level: must be trace \| debug \| .*not "loud"$/],
     ...(
       [
@@ -484,6 +499,14 @@ describe('a warning is told, and stops nothing', () => {
     expect(warnings(`routes:\n  - { name: a, match: { path: /a }, upstream: [${upstream}], access: public }\n`)).toEqual([
       'f:2:67: routes[0].upstream[0].tls: has no effect for http://h',
     ])
+  })
+
+  it.each([
+    ['balance: sticky', 'routes[0].balance: has no effect for one upstream: name each server'],
+    ['balance: leastConnections', 'routes[0].balance: has no effect for one upstream: name each server'],
+    ['sticky: { by: address }', 'routes[0].sticky: has no effect without balance: sticky'],
+  ])('for a route whose setting has no effect: %s', (setting, told) => {
+    expect(warnings(`routes:\n${route(`${PUBLIC}\n    ${setting}`)}`)).toEqual([expect.stringContaining(told)])
   })
 
   it('for an empty list of routes', () => {
