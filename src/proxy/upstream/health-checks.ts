@@ -1,10 +1,20 @@
 /** Active health checks: asks a server of a route again and again, on a connection of its own. Each process checks by itself. */
 import http from 'node:http'
 import https from 'node:https'
+import type { LookupFunction } from 'node:net'
 import type { Route } from '../routing/route-table.ts'
-import type { Upstream } from './upstreams.ts'
 
 export type HealthRules = NonNullable<Route['health']>
+
+/** The server that is asked. */
+export interface CheckedServer {
+  /** Of the origin, for `net.connect`. */
+  address: { isTls: boolean; host: string; port: number }
+  /** The value of the Host header. */
+  authority: string
+  /** For a connection outside the pool. TLS is verified, against the operator's CA if there is one. */
+  connectOptions: { lookup: LookupFunction; ca?: Buffer; cert?: Buffer; key?: Buffer }
+}
 
 /** Asks once. Resolves with null, or with the cause of the failure. */
 export type Ask = (signal: AbortSignal) => Promise<string | null>
@@ -81,7 +91,7 @@ export function startHealthCheck({
 
 /** GET on a fresh connection, because a kept connection may work while new ones do not. Nothing of a client is sent: no credentials. */
 export const createAsk =
-  ({ address: { isTls, host, port }, authority, connectOptions }: Upstream, { path, timeoutMs, expect }: HealthRules): Ask =>
+  ({ address: { isTls, host, port }, authority, connectOptions }: CheckedServer, { path, timeoutMs, expect }: HealthRules): Ask =>
   (signal) =>
     new Promise((resolve) => {
       const request = (isTls ? https : http).get({

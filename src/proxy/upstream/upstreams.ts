@@ -13,27 +13,21 @@ import { type Candidate, leastBusy, takeTurn } from './balancing.ts'
 import { type Bulkhead, createBulkhead, type Waiter } from './bulkhead.ts'
 import { type CircuitBreaker, type CircuitState, createCircuitBreaker, type Outcome } from './circuit-breaker.ts'
 import { createDnsCache, type Resolve } from './dns.ts'
-import { createAsk, type HealthCheck, type HealthRules, startHealthCheck } from './health-checks.ts'
+import { type CheckedServer, createAsk, type HealthCheck, type HealthRules, startHealthCheck } from './health-checks.ts'
 import { createStickySessions, type StickySessions, stickyKeyOf } from './sticky-sessions.ts'
 import { watchRequests, watchSocket } from './upstream-sockets.ts'
 
 /** The defaults of undici and Node are 16 KiB. */
 export const MAX_RESPONSE_HEADER_BYTES = 65_536
 
-export interface Upstream {
+export interface Upstream extends CheckedServer {
   /** `<route>:<n>`, for metrics. Never an address. */
   name: string
   origin: string
-  /** Of the origin, for `net.connect`. */
-  address: { isTls: boolean; host: string; port: number }
-  /** The value of the Host header. */
-  authority: string
   /** The present connections: a new pool once the name resolves to other addresses. */
   pool(): Pool
   /** A connection of its own, for one request. Close it after the request was dispatched: it closes when the request is done. */
   freshConnection(): Dispatcher
-  /** For a connection outside the pool. TLS is verified, against the operator's CA if there is one. */
-  connectOptions: { lookup: LookupFunction; ca?: Buffer; cert?: Buffer; key?: Buffer }
   observe(seconds: number): void
   countRetry(): void
 }
@@ -150,7 +144,7 @@ export function createUpstreams({ routes, clock, logger, metrics, secrets, resol
       name,
       origin: server.origin,
       address,
-      authority: route.hostHeader ?? host,
+      authority: route.hostHeader ?? (route.preserveHost ? route.host : null) ?? host,
       pool: () => pool,
       freshConnection: () => new Client(server.origin, options),
       connectOptions,

@@ -108,6 +108,21 @@ describe('a problem is reported as file:line:col: path: message; hint', () => {
     ['a value of the wrong type', 'server:\n  host: 5\n', 'f:2:3: server.host: must be a string, not 5'],
     ['a section that is no mapping', 'admin: 5\n', 'f:1:1: admin: must be a mapping, not 5'],
     ['a number out of range', 'server:\n  host: h\n  port: 99999\n', 'f:3:3: server.port: must be <= 65535, not 99999'],
+    [
+      'health checks without a path',
+      `routes:\n${route(`${PUBLIC}\n    health: { intervalMs: 1000 }`)}`,
+      /^f:\d+:\d+: routes\[0\]\.health(\.path)?: .*(path|required)/,
+    ],
+    [
+      'a status of health checks that no answer has',
+      `routes:\n${route(`${PUBLIC}\n    health: { path: /healthz, expect: 42 }`)}`,
+      /^f:\d+:\d+: routes\[0\]\.health\.expect: /,
+    ],
+    [
+      'a path of health checks with a fragment',
+      `routes:\n${route(`${PUBLIC}\n    health: { path: "/healthz#a" }`)}`,
+      /^f:\d+:\d+: routes\[0\]\.health\.path: /,
+    ],
     ['a word that is none of the known ones', 'log: { level: loud }\n', /^f:1:8: log\.level: must be trace \| debug \| .*not "loud"$/],
     ...(
       [
@@ -524,6 +539,14 @@ describe('a warning is reported, and stops nothing', () => {
       expect.stringMatching(/^f:7:28: routes\[0\]\.headers\.response\.set: Access-Control-Allow-Origin has no effect/),
     ])
     expect(warnings(`${origins}routes:\n${route(`${set}\n    cors: { mode: upstream }`)}`)).toEqual([])
+  })
+
+  it.each([
+    ['balance: sticky', 'routes[0].balance: has no effect for one upstream: name each server'],
+    ['balance: leastConnections', 'routes[0].balance: has no effect for one upstream: name each server'],
+    ['sticky: { by: address }', 'routes[0].sticky: has no effect without balance: sticky'],
+  ])('for a route whose setting has no effect: %s', (setting, warning) => {
+    expect(warnings(`routes:\n${route(`${PUBLIC}\n    ${setting}`)}`)).toEqual([expect.stringContaining(warning)])
   })
 
   it('for an empty list of routes', () => {
