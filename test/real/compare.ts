@@ -41,6 +41,8 @@ function differencesOf(direct: Exchanged, proxied: Exchanged, origin: string): s
   const names = new Set([...direct.headers, ...proxied.headers].map(([name]) => name))
   const isAboutRequest = isSeen(direct.body)
   for (const name of names) {
+    // RFC 9110 §8.6: a 204 has no Content-Length, and the gateway removes it
+    if (name === 'content-length' && direct.outcome === '204') continue
     if (OWN_OF_RESPONSE.has(name) || (isAboutRequest && OWN_OF_BODY.has(name))) continue
     const values = valuesOf(direct, name)
     const [before, after] = [name === 'location' ? values.replace(origin, '') : values, valuesOf(proxied, name)]

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	longestIdle = 12 * time.Millisecond
+	longestIdle = 40 * time.Millisecond
 	width       = 16
 )
 

@@ -21,7 +21,7 @@ const HELP = `node test/real/run.ts [--upstream NAME] [--client NAME] [--part ma
 
 Exit code: 0 everything is equal, 1 something differs, 2 wrong usage.`
 
-const CLIENT_MS = 180_000
+const CLIENT_MS = 120_000
 
 interface Cell {
   upstream: string
@@ -111,6 +111,7 @@ async function compareAll(upstreams: UpstreamKind[], clients: ClientKind[], tool
         const result = await exchange(command, target, gateway, client.protocol === 'http' ? list : '-')
         const differ = new Set(result.differences.map((text) => text.split(':')[0])).size
         results.push({ upstream: target.kind.name, client: client.name, text: differ ? `${differ} DIFFER` : `${result.equal} equal` })
+        process.stderr.write(`${target.kind.name} × ${client.name}: ${results.at(-1)!.text}\n`)
         const at = `${target.kind.name} × ${client.name}`
         differences.push(...result.differences.map((text) => `${at}: ${text}`))
         missing.push(...result.skipped.map((text) => `${at}: ${text.trim()}`))

@@ -106,7 +106,8 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
         },
         end,
       )
-    ask()
+    if (route.retryMethods.has(request.method!)) ask()
+    else afterPoll(ask)
 
     /**
      * A request of which nothing was written may be sent again, whatever its method. Once it was written, it may have been done: then only
@@ -141,6 +142,14 @@ export function createForward({ upstreams, headers }: ForwardDeps): Forward {
       return true
     }
   }
+}
+
+/**
+ * Calls back once the event loop has read what its sockets received. A kept connection that the upstream has closed is then known to be
+ * closed, and a request that must not be sent twice is not written to it.
+ */
+function afterPoll(then: () => void): void {
+  setImmediate(() => setImmediate(then))
 }
 
 /** Calls `then` at once, or when the promise resolves. Every error goes to `fail`. */

@@ -32,6 +32,7 @@ def by_requests(method, url, headers, body, mode):
     data = body
     if mode == "chunked":
         data = iter([body])
+    session.cookies.clear()
     response = session.request(method, url, headers=dict(headers), data=data, allow_redirects=False, stream=True, timeout=20)
     content = response.raw.read(decode_content=False)
     return response.status_code, response.raw.headers.items(), content

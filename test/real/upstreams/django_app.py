@@ -16,7 +16,6 @@ settings.configure(
     SECRET_KEY="only for this test",
     MIDDLEWARE=[
         "django.middleware.security.SecurityMiddleware",
-        "django.middleware.gzip.GZipMiddleware",
         "django.middleware.common.CommonMiddleware",
     ],
 )
@@ -60,4 +59,10 @@ urlpatterns = [
         "poll": poll,
     }.items()
 ]
-app = get_wsgi_application()
+django = get_wsgi_application()
+
+
+def app(environ, start_response):
+    """gunicorn sends what an application returns, also to HEAD."""
+    body = django(environ, start_response)
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else body

@@ -20,7 +20,8 @@ def app(environ, start_response):
 
     def answer(status, body=b"", *headers):
         start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body))), *headers])
-        return [body]
+        # gunicorn sends what an application returns, also to HEAD
+        return [] if method == "HEAD" else [body]
 
     def parts(kind, *list_of_parts):
         start_response("200 OK", [("Content-Type", kind)])
