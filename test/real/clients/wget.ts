@@ -8,7 +8,18 @@ const SERVER_ERRORS = 8
 await runClient(async (base, { method, path, headers, file, mode }) => {
   if (mode !== 'length') return 'wget sends every body with its length'
   if (method === 'HEAD') return 'wget prints no headers of HEAD'
-  const args = ['-q', '--no-config', '--tries=1', '--timeout=20', '--max-redirect=0', '--save-headers', '--content-on-error', '-O', '-']
+  const args = [
+    '-q',
+    '--no-config',
+    '--tries=1',
+    '--timeout=20',
+    '--no-http-keep-alive',
+    '--max-redirect=0',
+    '--save-headers',
+    '--content-on-error',
+    '-O',
+    '-',
+  ]
   args.push(`--method=${method}`, ...(file ? [`--body-file=${file}`] : []), ...headers.map(([n, v]) => `--header=${n}: ${v}`), base + path)
   const wget = spawn('wget', args, { stdio: ['ignore', 'pipe', 'ignore'] })
   const chunks: Buffer[] = []
