@@ -119,7 +119,8 @@ export function createForward({ upstreams, headers, compressionOf }: ForwardDeps
         },
         end,
       )
-    ask()
+    if (route.retryMethods.has(request.method!)) ask()
+    else afterPoll(ask)
 
     /**
      * A request of which nothing was written may be sent again, whatever its method. Once it was written, it may have been done: then only
@@ -154,6 +155,14 @@ export function createForward({ upstreams, headers, compressionOf }: ForwardDeps
       return true
     }
   }
+}
+
+/**
+ * Calls back once the event loop has read what its sockets received. A kept connection that the upstream has closed is then known to be
+ * closed, and a request that must not be sent twice is not written to it.
+ */
+function afterPoll(then: () => void): void {
+  setImmediate(() => setImmediate(then))
 }
 
 /** Calls `then` at once, or when the promise resolves. Every error goes to `fail`. */

@@ -1,7 +1,6 @@
 /** The servers behind a route: the balancing between them, their health, their slots, and the connections to them. */
 import { readFileSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
-import type { LookupFunction } from 'node:net'
 import { buildConnector, Client, type Dispatcher, Pool } from 'undici'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { type Problem, unavailable } from '../../platform/lib/errors.ts'
