@@ -127,7 +127,9 @@ function listenerOptions(server: Config['server'], certificate: Certificate | nu
     connectionsCheckingInterval: 250, // default 30 s: too coarse for deadlines of 10 s; frequent checks are short
   }
   // Fastify reads `http` only for a plain listener, and `https` only for a TLS listener
-  const listener = certificate ? { https: { ...node, allowHalfOpen: true, cert: certificate.cert, key: certificate.key } } : { http: node }
+  // Node's own list lacks http/1.0, and would refuse the handshake of a client that offers only that
+  const tls = certificate && { cert: certificate.cert, key: certificate.key, ALPNProtocols: ['http/1.1', 'http/1.0'] }
+  const listener = tls ? { https: { ...node, ...tls, allowHalfOpen: true } } : { http: node }
   return {
     ...listener,
     logger: false, //                     two lines a request; ours is one, see observe.ts

@@ -12,7 +12,7 @@ export const healthcheckCommand = (terminal: Terminal): Command =>
   ).action(async (args: ConfigArgs) => {
     const { admin } = (await load(terminal, args, { needSecrets: false })).config
     const host = admin.host === '0.0.0.0' || admin.host === '::' ? '127.0.0.1' : admin.host
-    const url = `http://${host}:${admin.port}/readyz`
+    const url = `http://${host.includes(':') ? `[${host}]` : host}:${admin.port}/readyz`
     const status = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS) }).then(
       (r) => r.status,
       () => 0,

@@ -13,6 +13,8 @@ export interface Vitals {
   rssMiB: number
   fds: number
   inFlight: number
+  /** Password hashes that the hashing process computes. */
+  hashing: number
   /** Lines of /metrics that hold a number. */
   series: number
 }
@@ -120,11 +122,12 @@ export async function startGatewayProcess({
     fds,
     async vitals() {
       const metrics = (await get(`http://127.0.0.1:${adminPort}/metrics`)).split('\n')
-      const inFlight = metrics.find((l) => l.startsWith('portcullis_http_requests_in_flight '))
+      const gauge = (name: string) => Number(metrics.find((l) => l.startsWith(`portcullis_${name} `))?.split(' ')[1])
       return {
         rssMiB: rssMiB(),
         fds: fds(),
-        inFlight: Number(inFlight?.split(' ')[1]),
+        inFlight: gauge('http_requests_in_flight'),
+        hashing: gauge('argon2_in_flight'),
         series: metrics.filter((l) => l && !l.startsWith('#')).length,
       }
     },

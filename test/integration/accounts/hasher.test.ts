@@ -45,7 +45,7 @@ it('that is started again after it has died; what it was at is 503', async () =>
   const [hasher] = gateway.children()
   process.kill(hasher!, 'SIGSTOP')
   const pending = call(gateway, '/auth/login', { body: { login: user.username, password: user.password } })
-  await until(async () => (await gateway.vitals()).inFlight === 1, 'the login to be under way')
+  await until(async () => (await gateway.vitals()).hashing === 1, 'the hash to be under way')
   process.kill(hasher!, 'SIGKILL')
   expect(await pending).toMatchObject({ status: 503, body: { code: 'unavailable' } })
   expect((await login(gateway, user)).id).toBe(user.id)

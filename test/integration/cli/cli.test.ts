@@ -628,6 +628,12 @@ describe('beside a running gateway', () => {
     expect(JSON.parse(await done(['cleanup']))).toEqual({ sessions: 0, refreshTokens: 0, auditRows: 0 })
   })
 
+  it('healthcheck asks an IPv6 address in brackets', async () => {
+    const port = await freePort()
+    const { code, stdout } = await runCli(['healthcheck', '--set', 'admin.host=::1', '--set', `admin.port=${port}`])
+    expect([code, stdout]).toEqual([1, `no answer from http://[::1]:${port}/readyz: is the gateway running?\n`])
+  })
+
   it('healthcheck exits 0 while the gateway is ready, and 1 when no gateway answers', async () => {
     const ask = (port: number | string) => runProcess(['healthcheck', '--set', `admin.port=${port}`])
     expect(await ask(new URL(gateway.adminUrl).port)).toEqual({ code: 0, stdout: 'ready\n', stderr: '' })

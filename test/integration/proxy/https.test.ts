@@ -134,6 +134,22 @@ describe('a listener with a certificate', () => {
     await slow.close()
   })
 
+  it.each([[['http/1.0']], [['h2', 'http/1.1']], [undefined]])('serves a client that offers the protocols %j', async (ALPNProtocols) => {
+    const socket = tls.connect({
+      host: '127.0.0.1',
+      port: secure.port,
+      ca: authority.cert,
+      servername: 'api.test',
+      ...(ALPNProtocols && { ALPNProtocols }),
+    })
+    await once(socket, 'secureConnect')
+    expect(socket.alpnProtocol).toBe(ALPNProtocols?.at(-1) ?? false)
+    socket.write('GET /x HTTP/1.0\r\nHost: api.test\r\n\r\n')
+    let text = ''
+    for await (const chunk of socket.setEncoding('latin1')) text += chunk
+    expect(statusOf(text)).toBe(200)
+  })
+
   it('speaks no TLS before 1.2', async () => {
     const socket = tls.connect({
       host: '127.0.0.1',
