@@ -1,6 +1,6 @@
 /**
  * Runs commands in the gateway that has the embedded database open, because only one process can open it. The gateway listens on a socket
- * in its data folder. The socket and the folder belong to one user, and its files are readable by that user alone.
+ * in its data folder. Only the user that runs the gateway can connect to the socket.
  *
  * Each command is one HTTP request: its arguments are a header, its input is the body. The answer is a stream of frames, one JSON object a
  * line: text for standard output, text for standard error, and last the exit code.

@@ -7,7 +7,7 @@ import type { Config } from '../platform/config/schema.ts'
 import { type CorsRule, compileCors } from './routing/cors-rule.ts'
 import type { Exchange, Received, Routed } from './routing/exchange.ts'
 import { findRoute } from './routing/match-route.ts'
-import { PROXIED_METHODS } from './routing/receive.ts'
+import { isProxied } from './routing/receive.ts'
 import { type Route, routesFor } from './routing/route-table.ts'
 
 /** All of these change the fields of the response. */
@@ -26,7 +26,6 @@ export interface Cors {
 }
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
-const KNOWN = new Set(PROXIED_METHODS)
 
 /** RFC 6454 §6.2, and what browsers send for extensions and apps. Anything else is not repeated in a response. */
 const ORIGIN = /^(?:null|[a-z][a-z0-9+.-]*:\/\/[^\s"'<>,;\\/?#]+)$/i
@@ -70,7 +69,7 @@ export function createCors(config: Config['cors']): Cors {
         if (!isPreflight(request)) return false
         const candidates = routesFor(node, target.path)
         const asked = request.headers['access-control-request-method']!
-        const route = KNOWN.has(asked) ? findRoute(candidates, asked) : undefined
+        const route = isProxied(asked) ? findRoute(candidates, asked) : undefined
         const rule = (route ?? candidates[0])?.cors
         if (rule?.isOwn) return answerPreflight(exchange, request, rule, route ? [route] : candidates)
         exchange.isPreflight = route !== undefined && !exchange.isUpgrade && !hasBody(request)
@@ -105,6 +104,6 @@ const hasBody = ({ headers }: IncomingMessage): boolean =>
 
 /** The usual methods always: a page can then read the 405. Others only where a route takes them. */
 function methodsOf(routes: readonly Route[], asked: string): string[] {
-  const others = routes.flatMap(({ methods }) => (methods === null ? (KNOWN.has(asked) ? [asked] : []) : [...methods]))
+  const others = routes.flatMap(({ methods }) => (methods === null ? (isProxied(asked) ? [asked] : []) : [...methods]))
   return [...new Set([...METHODS, ...others])]
 }

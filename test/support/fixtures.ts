@@ -1,5 +1,5 @@
 /** What a file or a `describe` has from before its first test to after its last. Name what others need first: they are started in this order. */
-import { afterAll, beforeAll } from 'vitest'
+import { afterAll, afterEach, beforeAll } from 'vitest'
 import { type Gateway, type GatewayOptions, startGateway } from './gateway.ts'
 import { startUpstream, type Upstream } from './upstream.ts'
 
@@ -21,3 +21,16 @@ export const useGateway = (options: GatewayOptions | (() => GatewayOptions | Pro
   fixture(async () => startGateway(typeof options === 'function' ? await options() : options))
 
 export const useUpstream = (...parameters: Parameters<typeof startUpstream>): Upstream => fixture(() => startUpstream(...parameters))
+
+/** @returns a function that waits for what a test starts, and closes it after the test: the newest first */
+export function useKeep(): <T extends { close(): Promise<unknown> }>(starting: Promise<T>) => Promise<T> {
+  const opened: { close(): Promise<unknown> }[] = []
+  afterEach(async () => {
+    for (const it of opened.splice(0).reverse()) await it.close()
+  })
+  return async (starting) => {
+    const it = await starting
+    opened.push(it)
+    return it
+  }
+}

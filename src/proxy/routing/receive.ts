@@ -14,6 +14,7 @@ import { type RouteTable, routesFor } from './route-table.ts'
 /** All methods that Node knows, except CONNECT (a tunnel) and TRACE (shows our headers to the client). */
 export const PROXIED_METHODS: readonly string[] = METHODS.filter((m) => m !== 'CONNECT' && m !== 'TRACE')
 const KNOWN = new Set(PROXIED_METHODS)
+export const isProxied = (method: string): boolean => KNOWN.has(method)
 
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/
 
@@ -67,7 +68,7 @@ const hostInvalid = () => problem('header_invalid', { detail: 'The header host i
 function read(req: IncomingMessage, table: RouteTable, exchange: Exchange, maxHeaders: number, maxTargetBytes: number): Problem | null {
   const refuse = (code: ErrorCode, cause: string) => problem(code, { cause })
   let url = req.url ?? ''
-  if (!KNOWN.has(req.method ?? '')) return problem('method_not_allowed', { headers: { allow: ALLOWED } })
+  if (!isProxied(req.method ?? '')) return problem('method_not_allowed', { headers: { allow: ALLOWED } })
   if (url.length > maxTargetBytes) return refuse('target_too_long', `${url.length} bytes`)
   if (req.rawHeaders.length > maxHeaders * 2) return refuse('headers_too_large', `${req.rawHeaders.length / 2} fields`)
   const repeated = repeatedField(req.rawHeaders)

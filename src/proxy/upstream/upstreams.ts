@@ -136,7 +136,7 @@ export function createUpstreams({ routes, clock, logger, metrics, secrets, resol
         )
       else logger.info({ upstream: name }, 'an upstream is healthy again: its circuit breaker has closed')
     }
-    const probe = () => isReachable(connector, new URL(server.origin))
+    const probe = () => isReachable(connector, { protocol, hostname: address.host, host, port })
     const breaker = createCircuitBreaker(route.breaker, { clock, probe, onChange })
     const seconds = metrics.upstreamSeconds.bind({ upstream: name })
     const upstream: Upstream = {
@@ -250,9 +250,9 @@ const NONE: readonly Upstream[] = []
 const PROBE_MS = 250
 
 /** Opens a connection, with TLS where the origin has it. @returns false when there is none, or when it is closed at once */
-function isReachable(connector: buildConnector.connector, { protocol, hostname, host, port }: URL): Promise<boolean> {
+function isReachable(connect: buildConnector.connector, options: buildConnector.Options): Promise<boolean> {
   return new Promise((resolve) => {
-    connector({ protocol, hostname: hostname.replace(/^\[|\]$/g, ''), host, port, servername: undefined as never }, (error, socket) => {
+    connect(options, (error, socket) => {
       if (error) return resolve(false)
       const stays = setTimeout(() => {
         resolve(true)

@@ -1,20 +1,13 @@
 import { once } from 'node:events'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
+import { useKeep } from '../../support/fixtures.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
 import { until } from '../../support/processes.ts'
 
-const opened: { close(): Promise<unknown> }[] = []
-afterEach(async () => {
-  for (const it of opened.splice(0).reverse()) await it.close()
-})
-async function keep<T extends { close(): Promise<unknown> }>(starting: Promise<T>): Promise<T> {
-  const it = await starting
-  opened.push(it)
-  return it
-}
+const keep = useKeep()
 
 /**
  * Keeps sessions in its memory, as engine.io does: polling opens a session, and a request or an upgrade with the id of an unknown session

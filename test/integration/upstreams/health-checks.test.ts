@@ -1,21 +1,14 @@
 import http, { type IncomingHttpHeaders } from 'node:http'
 import https from 'node:https'
 import type { AddressInfo } from 'node:net'
-import { afterEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { createAuthority } from '../../support/certificates.ts'
 import { call } from '../../support/client.ts'
+import { useKeep } from '../../support/fixtures.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { until } from '../../support/processes.ts'
 
-const opened: { close(): Promise<unknown> }[] = []
-afterEach(async () => {
-  for (const it of opened.splice(0).reverse()) await it.close()
-})
-async function keep<T extends { close(): Promise<unknown> }>(starting: Promise<T>): Promise<T> {
-  const it = await starting
-  opened.push(it)
-  return it
-}
+const keep = useKeep()
 
 /** Answers its checks with `status`, or not at all. All other requests are answered with its name. */
 async function startChecked(name: string, path = '/healthz') {
@@ -195,6 +188,5 @@ it('checks end with the gateway, also those in flight', async () => {
   const gateway = await gatewayTo([a], { timeoutMs: 60_000 })
   await until(() => a.checks.length > 0, 'a check')
   await gateway.close()
-  opened.splice(opened.indexOf(gateway), 1)
   expect(a.checks.length).toBe(1)
 })

@@ -1,25 +1,20 @@
 import type { Socket } from 'node:net'
-import { afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it } from 'vitest'
 import { call, raw, statusOf } from '../../support/client.ts'
+import { useKeep } from '../../support/fixtures.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { freePort, until } from '../../support/processes.ts'
 import { type RawUpstream, startRawUpstream } from '../../support/raw-upstream.ts'
 import { connect } from '../../support/wire.ts'
 
-const opened: { close(): Promise<unknown> }[] = []
-afterEach(async () => {
-  for (const it of opened.splice(0).reverse()) await it.close()
-})
+const keep = useKeep()
 /** A gateway before an upstream that behaves like this. */
 async function startBefore(answer: (socket: Socket, request: string, nth: number) => void, timeouts = {}): Promise<[Gateway, RawUpstream]> {
-  const upstream = await startRawUpstream(answer)
-  opened.push(upstream)
+  const upstream = await keep(startRawUpstream(answer))
   return [await gatewayTo(upstream.url, timeouts), upstream]
 }
 async function gatewayTo(url: string, timeouts = {}): Promise<Gateway> {
-  const gateway = await startGateway({ routes: [{ name: 'it', match: { path: '/it' }, upstream: [url], access: 'public', timeouts }] })
-  opened.push(gateway)
-  return gateway
+  return keep(startGateway({ routes: [{ name: 'it', match: { path: '/it' }, upstream: [url], access: 'public', timeouts }] }))
 }
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
 
@@ -152,15 +147,17 @@ describe('a kept-alive connection that the upstream closes while a request is on
   })
 
   it.each(['PUT', 'DELETE'])('%s is sent once more where retry.methods has it, with its whole body', async (method) => {
-    const upstream = await startRawUpstream((socket, request, nth) => {
-      if (nth === 1) socket.destroy()
-      else if (nth === 0 || request.endsWith('{"a":1}')) socket.write(OK)
-    })
-    opened.push(upstream)
-    const gateway = await startGateway({
-      routes: [{ name: 'it', match: { path: '/it' }, upstream: [upstream.url], access: 'public', retry: { methods: [method] } }],
-    })
-    opened.push(gateway)
+    const upstream = await keep(
+      startRawUpstream((socket, request, nth) => {
+        if (nth === 1) socket.destroy()
+        else if (nth === 0 || request.endsWith('{"a":1}')) socket.write(OK)
+      }),
+    )
+    const gateway = await keep(
+      startGateway({
+        routes: [{ name: 'it', match: { path: '/it' }, upstream: [upstream.url], access: 'public', retry: { methods: [method] } }],
+      }),
+    )
     expect((await call(gateway, '/it')).status).toBe(200)
     expect((await call(gateway, '/it', { method, body: { a: 1 } })).status).toBe(200)
     expect(upstream.connections()).toBe(2)
@@ -168,12 +165,12 @@ describe('a kept-alive connection that the upstream closes while a request is on
   })
 
   it('a body of more than 64 KiB is sent once only, even where retry.methods has the method', async () => {
-    const upstream = await startRawUpstream((socket, _request, nth) => (nth === 0 ? socket.write(OK) : socket.destroy()))
-    opened.push(upstream)
-    const gateway = await startGateway({
-      routes: [{ name: 'it', match: { path: '/it' }, upstream: [upstream.url], access: 'public', retry: { methods: ['PUT'] } }],
-    })
-    opened.push(gateway)
+    const upstream = await keep(startRawUpstream((socket, _request, nth) => (nth === 0 ? socket.write(OK) : socket.destroy())))
+    const gateway = await keep(
+      startGateway({
+        routes: [{ name: 'it', match: { path: '/it' }, upstream: [upstream.url], access: 'public', retry: { methods: ['PUT'] } }],
+      }),
+    )
     expect((await call(gateway, '/it')).status).toBe(200)
     expect((await call(gateway, '/it', { method: 'PUT', body: 'x'.repeat(70_000) })).status).toBe(502)
     expect(upstream.received().match(/^PUT /gm)).toHaveLength(1)
@@ -207,13 +204,13 @@ describe('a kept-alive connection that the upstream closes while a request is on
   })
 
   it('a GET is sent once more where no second place is left', async () => {
-    const upstream = await startRawUpstream(closing)
-    opened.push(upstream)
+    const upstream = await keep(startRawUpstream(closing))
     const connections = { max: 1, queue: 0 }
-    const gateway = await startGateway({
-      routes: [{ name: 'it', match: { path: '/it' }, upstream: [upstream.url], access: 'public', connections }],
-    })
-    opened.push(gateway)
+    const gateway = await keep(
+      startGateway({
+        routes: [{ name: 'it', match: { path: '/it' }, upstream: [upstream.url], access: 'public', connections }],
+      }),
+    )
     expect([(await call(gateway, '/it')).status, (await call(gateway, '/it')).status]).toEqual([200, 200])
   })
 
@@ -232,11 +229,9 @@ describe('a kept-alive connection that the upstream closes while a request is on
 })
 
 it('one upstream that is down does not touch another', async () => {
-  const upstream = await startRawUpstream((socket) => socket.write(OK))
-  opened.push(upstream)
+  const upstream = await keep(startRawUpstream((socket) => socket.write(OK)))
   const route = (name: string, url: string) => ({ name, match: { path: `/${name}` }, upstream: [url], access: 'public' })
-  const gateway = await startGateway({ routes: [route('up', upstream.url), route('down', `http://${refusing}`)] })
-  opened.push(gateway)
+  const gateway = await keep(startGateway({ routes: [route('up', upstream.url), route('down', `http://${refusing}`)] }))
   const [down, up] = await Promise.all([call(gateway, '/down'), call(gateway, '/up')])
   expect([down.status, up.status]).toEqual([502, 200])
   expect(statusOf(await raw(gateway.port, 'GET /up HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'))).toBe(200)
@@ -250,12 +245,13 @@ describe('an answer before the whole body was sent', () => {
     ['401', 'HTTP/1.1 401 No\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n'],
     ['303', 'HTTP/1.1 303 See\r\nLocation: /login\r\nConnection: close\r\nContent-Length: 0\r\n\r\n'],
   ])('%s reaches the client, although the upstream closes its connection', async (status, answer) => {
-    const upstream = await startRawUpstream((socket) => {
-      socket.pause()
-      socket.end(answer)
-      socket.once('finish', () => socket.destroy())
-    })
-    opened.push(upstream)
+    const upstream = await keep(
+      startRawUpstream((socket) => {
+        socket.pause()
+        socket.end(answer)
+        socket.once('finish', () => socket.destroy())
+      }),
+    )
     const route = {
       name: 'it',
       match: { path: '/it' },
@@ -264,8 +260,7 @@ describe('an answer before the whole body was sent', () => {
       body: { maxBytes: 1e8 },
       breaker: { failures: 1 },
     }
-    const gateway = await startGateway({ routes: [route] })
-    opened.push(gateway)
+    const gateway = await keep(startGateway({ routes: [route] }))
     for (let i = 0; i < 20; i++) {
       const text = await raw(
         gateway.port,

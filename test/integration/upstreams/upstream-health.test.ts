@@ -1,21 +1,14 @@
 import { once } from 'node:events'
 import net, { type AddressInfo, type Socket } from 'node:net'
-import { afterEach, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { call, raw, statusOf } from '../../support/client.ts'
+import { useKeep } from '../../support/fixtures.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { freePort, until } from '../../support/processes.ts'
 import { type RawUpstream, startRawUpstream } from '../../support/raw-upstream.ts'
 import { connect } from '../../support/wire.ts'
 
-const opened: { close(): Promise<unknown> }[] = []
-afterEach(async () => {
-  for (const it of opened.splice(0).reverse()) await it.close()
-})
-async function keep<T extends { close(): Promise<unknown> }>(starting: Promise<T>): Promise<T> {
-  const it = await starting
-  opened.push(it)
-  return it
-}
+const keep = useKeep()
 const gatewayTo = (upstream: unknown[], part: object = {}) =>
   keep(startGateway({ routes: [{ name: 'it', match: { path: '/it' }, upstream, access: 'public', ...part }] }))
 const answering = (word: string) => `HTTP/1.1 200 OK\r\nContent-Length: ${word.length}\r\n\r\n${word}`
@@ -91,7 +84,7 @@ describe('an unhealthy upstream', () => {
     const forwarding = net.createServer((socket) => socket.on('error', () => {}).resetAndDestroy())
     forwarding.listen(0, '127.0.0.1')
     await once(forwarding, 'listening')
-    opened.push({ close: async () => forwarding.close() })
+    await keep(Promise.resolve({ close: async () => forwarding.close() }))
     const url = `http://127.0.0.1:${(forwarding.address() as AddressInfo).port}`
     const gateway = await gatewayTo([url], { breaker: { failures: 3, openMs: 60_000 } })
     expect(await statuses(gateway, 3)).toEqual([502, 502, 502])
