@@ -54,6 +54,7 @@ export async function bootstrapAdmin(
       id: uuidv7(),
       ...account,
       username: free,
+      is_email_vouched: true,
       password_hash,
       roles: ['admin'],
       password_must_change: mustChangePassword,
