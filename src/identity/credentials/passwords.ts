@@ -4,7 +4,7 @@ import type { Config } from '../../platform/config/schema.ts'
 import { type Problem, problem } from '../../platform/lib/errors.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import { createHasher, type Hasher } from './hasher.ts'
-import { isBcrypt, NO_PASSWORD } from './password-hashes.ts'
+import { NO_PASSWORD } from './password-hashes.ts'
 
 /** Longer passwords are refused, never cut. */
 export const MAX_PASSWORD_BYTES = 1024
@@ -21,7 +21,7 @@ export interface Passwords {
    * as long. A password that is too long matches nothing.
    */
   verify(hash: string | null, password: string, lane?: Lane): Promise<boolean>
-  /** @returns true for a hash with other parameters than configured, and for bcrypt */
+  /** @returns true for a hash of another kind than Argon2id, or with other parameters than configured */
   needsRehash(hash: string): boolean
   close(): void
 }
@@ -38,6 +38,7 @@ export async function createPasswords(
   const parameters = { type: argon2.argon2id, memoryCost: memoryKiB, timeCost: passes, parallelism: 1 } as const
   const gate = createGate(concurrency, queue, metrics)
   const dummy = await argon2.hash('nobody has this password', parameters)
+  const isCurrent = (hash: string) => hash.startsWith('$argon2id$') && !argon2.needsRehash(hash, parameters)
 
   return {
     assertRoom: gate.assertRoom,
@@ -49,12 +50,12 @@ export async function createPasswords(
         await gate.pass(() => hasher.verify(dummy, ''), lane)
         return false
       }
-      if (!isBcrypt(hash)) return gate.pass(() => hasher.verify(hash, password), lane)
+      if (isCurrent(hash)) return gate.pass(() => hasher.verify(hash, password), lane)
       // imported hashes were made without a normal form. The second hash hides by its time that the account has a cheap hash
       const [matches] = await gate.pass(() => Promise.all([hasher.verify(hash, typed), hasher.verify(dummy, '')]), lane)
       return matches
     },
-    needsRehash: (hash) => isBcrypt(hash) || argon2.needsRehash(hash, parameters),
+    needsRehash: (hash) => !isCurrent(hash),
     close: hasher.close,
   }
 }
