@@ -231,14 +231,28 @@ describe('a password and a hash that was imported', () => {
     for (const password of ['U*U\0', 'U*U\0U*U', 'U*U\0more']) expect(await passwords.verify(hash, password)).toBe(false)
   })
 
-  it('bcrypt is of the bytes that were typed, Argon2id of their normal form', async () => {
-    // made of the letter and its accent, as two characters
-    const decomposed = 'cafe\u0301 au lait'
+  it.each([
+    // the letter and its accent, as two characters
+    ['a decomposed accent', 'cafe\u0301 au lait'],
+    // the normal form has another character
+    ['the ohm sign', 'kilo\u2126 au lait'],
+  ])('another program may have hashed what was typed: %s', async (_name, typed) => {
+    const { default: argon2 } = await import('argon2')
     const { default: bcrypt } = await import('bcryptjs')
-    const hash = await bcrypt.hash(decomposed, 4)
-    expect(await passwords.verify(hash, decomposed)).toBe(true)
-    expect(await passwords.verify(hash, decomposed.normalize('NFC'))).toBe(false)
-    expect(await passwords.verify(await passwords.hash(decomposed), decomposed.normalize('NFC'))).toBe(true)
+    const imported = [await bcrypt.hash(typed, 4), await argon2.hash(typed, { memoryCost: 1024, timeCost: 3, parallelism: 2 })]
+    for (const hash of imported) {
+      expect(await passwords.verify(hash, typed)).toBe(true)
+      expect(await passwords.verify(hash, typed.normalize('NFC'))).toBe(false)
+      expect(await passwords.verify(hash, `${typed}x`)).toBe(false)
+    }
+    expect(await passwords.verify(await passwords.hash(typed), typed.normalize('NFC'))).toBe(true)
+    expect(await passwords.verify(await passwords.hash(typed), typed)).toBe(true)
+  })
+
+  it('another program may have hashed the normal form, and the owner types another form', async () => {
+    const typed = 'cafe\u0301 au lait'
+    const { default: bcrypt } = await import('bcryptjs')
+    expect(await passwords.verify(await bcrypt.hash(typed.normalize('NFC'), 4), typed)).toBe(true)
   })
 
   it.each(['m=1024,t=3,p=2', 'm=1024,p=2,t=3'])('Argon2id with parameters of its own, in any order: %s', async (parameters) => {
