@@ -457,6 +457,11 @@ export const ConfigSchema = Type.Object(
           description: "Path prefix of the gateway's own endpoints.",
         }),
         registration: oneOf(['open', 'closed'], { default: 'open', description: 'closed: only operators create users.' }),
+        username: oneOf(['required', 'optional', 'off'], {
+          default: 'required',
+          description:
+            'Whether new accounts have a username. off: no new usernames; existing usernames still log in. Without a username, users log in by e-mail address.',
+        }),
         emailVerification: oneOf(['off', 'required'], {
           default: 'off',
           description: 'required: the user must open a mailed link to create an account or to change its address.',
