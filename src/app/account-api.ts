@@ -126,8 +126,10 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
 
   return {
     async register(auth) {
-      await auth.register(authRoutes({ register, login, loginMfa, reauthenticate, refresh, logout, requireAuth }))
-      await auth.register(meRoutes({ profile, changePassword, deleteAccount, requireAuth }))
+      await auth.register(
+        authRoutes({ register, login, loginMfa, reauthenticate, refresh, logout, requireAuth, usernames: config.auth.username }),
+      )
+      await auth.register(meRoutes({ profile, changePassword, deleteAccount, requireAuth, usernames: config.auth.username }))
       await auth.register(mfaRoutes({ enrolment, requireAuth }))
       await auth.register(sessionRoutes({ sessions, requireAuth }))
       await auth.register(emailRoutes({ verification, requireAuth }))

@@ -198,6 +198,11 @@ const Route = strict({
       // a value may be a credential for the upstream: never shown
       request: HeaderEdits('Changes to the headers of requests to the upstream.', { ...FieldValue, writeOnly: true }),
       response: HeaderEdits('Changes to the headers of responses from the upstream.'),
+      passReserved: Type.Array(Type.String({ pattern: FIELD_NAME }), {
+        default: [],
+        description:
+          'Names of reserved headers that pass from the client to the upstream, such as CF-IPCountry. The gateway removes all other reserved headers.',
+      }),
       forwardAuthorization: Type.Boolean({ default: false, description: "Pass the client's Authorization header to the upstream." }),
       assertion: Type.Boolean({
         default: false,
@@ -460,6 +465,11 @@ export const ConfigSchema = Type.Object(
           description: "Path prefix of the gateway's own endpoints.",
         }),
         registration: oneOf(['open', 'closed'], { default: 'open', description: 'closed: only operators create users.' }),
+        username: oneOf(['required', 'optional', 'off'], {
+          default: 'required',
+          description:
+            'Whether new accounts have a username. off: no new usernames; existing usernames still log in. Without a username, users log in by e-mail address.',
+        }),
         emailVerification: oneOf(['off', 'required'], {
           default: 'off',
           description: 'required: the user must open a mailed link to create an account or to change its address.',
