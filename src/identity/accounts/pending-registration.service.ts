@@ -132,8 +132,10 @@ export function createPendingRegistrations({ db, accounts, limits, links, outbox
       const mayMail = await limits.mail(account.email, 'verify_email')
       await accounts.transaction('register', context, async ({ trx, record }) => {
         await lockPendingAddress(trx, account.email_canonical)
-        await lockPendingName(trx, account.username)
-        if (await isPendingName(trx, account.username, account.email_canonical)) throw problem('username_taken')
+        if (account.username !== null) {
+          await lockPendingName(trx, account.username)
+          if (await isPendingName(trx, account.username, account.email_canonical)) throw problem('username_taken')
+        }
         const owner = await findUserByLogin(trx, account.email_canonical)
         await makeRoom(trx, account.email_canonical)
         const now = await databaseNow(trx)

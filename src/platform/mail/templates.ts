@@ -16,7 +16,8 @@ interface Link {
 
 /** The request for a link. The reader may be a stranger to it: the device is a name of a fixed list. */
 interface Asked {
-  username: string
+  /** Null: the account has no username. */
+  username: string | null
   /** RFC 3339. */
   at: string
   device: string | null
@@ -72,7 +73,7 @@ const withoutDots = (username: string): string => username.replaceAll('.', '·')
 const askedBlocks = ({ url, username, at, device }: Asked & { url: string }): Block[] => [
   {
     facts: [
-      ['Account', withoutDots(username)],
+      ...(username === null ? [] : [['Account', withoutDots(username)] as [string, string]]),
       ['When', `${WHEN.format(new Date(at))} UTC`],
       ...(device === null ? [] : [['Device', device] as [string, string]]),
     ],
