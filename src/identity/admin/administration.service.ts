@@ -10,12 +10,12 @@ import type { Passwords } from '../credentials/passwords.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import type { Keyring } from '../tokens/keyring.ts'
 import type { KeepAdmin } from '../users/last-admin.ts'
-import { knownRoles } from '../users/roles.ts'
+import { createRoles, knownRoles } from '../users/roles.ts'
 import { createAuditedAction } from './audited-action.ts'
 import { createChangeUser } from './change-user.ts'
 import { createUserCreation } from './create-user.ts'
 import { createKeyActions } from './key-actions.ts'
-import { createAssertKnownRole, createRoleActions } from './role-actions.ts'
+import { createAssertKnownRole, createAssertRolesFit, createRoleActions } from './role-actions.ts'
 import { createSessionActions } from './session-actions.ts'
 import { createUserActions } from './user-actions.ts'
 import { createFindUser, createUserQueries } from './user-queries.ts'
@@ -40,11 +40,12 @@ export function createAdministration(deps: AdministrationDeps) {
   const audited = createAuditedAction(accounts)
   const find = createFindUser(db)
   const changeUser = createChangeUser({ accounts, audited, find })
+  const assertFits = createAssertRolesFit(createRoles(config.auth.roles), config.tokens)
   const assertKnownRole = createAssertKnownRole(knownRoles(config.auth.roles))
   return {
     ...createUserQueries(db, find),
-    create: createUserCreation({ db, accounts, audited, passwords, policy, assertKnownRole }),
-    ...createRoleActions({ update: changeUser.update, keepAdmin, assertKnownRole }),
+    create: createUserCreation({ db, accounts, audited, passwords, policy, assertKnownRole, assertFits }),
+    ...createRoleActions({ update: changeUser.update, keepAdmin, assertKnownRole, assertFits }),
     ...createUserActions({ changeUser, outbox, keepAdmin, eraseAccount }),
     ...createSessionActions(changeUser.update),
     ...createKeyActions({ audit, audited, keyring }),

@@ -82,17 +82,10 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
     async issue(subject) {
       const { kid, algorithm, privateKey } = keyring.signing()
       const issuedAt = Math.floor(clock.now() / 1000)
-      const isMachine = 'clientId' in subject
-      const id = isMachine ? subject.clientId : subject.userId
-      const endsAt = isMachine ? Number.POSITIVE_INFINITY : Math.floor(subject.sessionEndsAt.getTime() / 1000)
+      const id = idOf(subject)
+      const endsAt = 'clientId' in subject ? Number.POSITIVE_INFINITY : Math.floor(subject.sessionEndsAt.getTime() / 1000)
       const expiresAt = Math.max(issuedAt + 1, Math.min(issuedAt + tokens.accessTtlSeconds, endsAt))
-      const token = await new SignJWT({
-        sid: subject.sessionId,
-        ver: subject.epoch,
-        roles: subject.roles,
-        scope: subject.scopes.join(' '),
-        ...(isMachine ? { client_id: id } : personalClaims(subject)),
-      })
+      const token = await new SignJWT(claimsOf(subject, tokens))
         .setProtectedHeader({ alg: algorithm, typ: ACCESS_TOKEN_TYPE, kid })
         .setIssuer(tokens.issuer)
         .setAudience(tokens.audience)
@@ -133,15 +126,6 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
     },
   }
 
-  function personalClaims(subject: AccessTokenSubject) {
-    return {
-      amr: subject.amr,
-      auth_time: Math.floor(subject.authTime.getTime() / 1000),
-      ...(tokens.emailClaims ? { email: subject.email, email_verified: subject.emailVerified, preferred_username: subject.username } : {}),
-      ...(subject.mustChangePassword ? { password_must_change: true } : {}),
-    }
-  }
-
   async function keyFor(token: string) {
     const header = readHeader(token)
     if (hasForeignParameters(header)) throw problem('token_invalid', { cause: 'the header has a parameter that is not allowed' })
@@ -150,6 +134,34 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
     if (!key) throw problem('token_invalid', { cause: 'unknown kid' })
     return key
   }
+}
+
+const idOf = (subject: AccessTokenSubject | ClientTokenSubject) => ('clientId' in subject ? subject.clientId : subject.userId)
+
+const claimsOf = (subject: AccessTokenSubject | ClientTokenSubject, tokens: Config['tokens']) => ({
+  sid: subject.sessionId,
+  ver: subject.epoch,
+  roles: subject.roles,
+  scope: subject.scopes.join(' '),
+  ...('clientId' in subject ? { client_id: subject.clientId } : personalClaims(subject, tokens)),
+})
+
+const personalClaims = (subject: AccessTokenSubject, tokens: Config['tokens']) => ({
+  amr: subject.amr,
+  auth_time: Math.floor(subject.authTime.getTime() / 1000),
+  ...(tokens.emailClaims ? { email: subject.email, email_verified: subject.emailVerified, preferred_username: subject.username } : {}),
+  ...(subject.mustChangePassword ? { password_must_change: true } : {}),
+})
+
+/** Bytes of the registered claims without `iss` and `aud`: `sub`, `jti`, and two times. */
+const REGISTERED_BYTES = 160
+/** Characters of the header, and of a signature by RS256 with 2048 bits, which is the longest. */
+const FRAME_LENGTH = 110 + 342
+
+/** @returns whether the access token of this subject can be issued, whichever algorithm signs it */
+export function fitsToken(subject: AccessTokenSubject | ClientTokenSubject, tokens: Config['tokens']): boolean {
+  const claims = JSON.stringify({ iss: tokens.issuer, aud: tokens.audience, ...claimsOf(subject, tokens) })
+  return Math.ceil(((Buffer.byteLength(claims) + REGISTERED_BYTES) * 4) / 3) + FRAME_LENGTH <= MAX_TOKEN_LENGTH
 }
 
 /** RFC 7515 §4.1: keys that a token contains or links to are never used, so such tokens are refused. */
