@@ -40,7 +40,7 @@ export function createAdministration(deps: AdministrationDeps) {
   const audited = createAuditedAction(accounts)
   const find = createFindUser(db)
   const changeUser = createChangeUser({ accounts, audited, find })
-  const assertFits = createAssertRolesFit(createRoles(config.auth.roles), config.tokens)
+  const assertFits = createAssertRolesFit(createRoles(config.auth.roles))
   const assertKnownRole = createAssertKnownRole(knownRoles(config.auth.roles))
   return {
     ...createUserQueries(db, find),

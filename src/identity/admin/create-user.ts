@@ -37,16 +37,15 @@ export function createUserCreation({ db, accounts, audited, passwords, policy, a
     const password = input.password ?? randomBytes(18).toString('base64url')
     input.roles.forEach(assertKnownRole)
     const account = await readAccount({ ...input, password }, policy)
-    const id = uuidv7()
     const roles = [...new Set(input.roles)].sort()
-    assertFits({ id, ...account }, roles)
+    assertFits(roles)
     const entry = { event: 'user_create', detail: roles.join(' ') }
     const user = await audited(entry, by, async () => {
       await refuseTaken(db, account)
       const password_hash = await passwords.hash(password)
       const created = accounts.transaction('user_create', by.context, async ({ trx, record }) => {
         await lockForAction(trx, by)
-        const row = { id, ...account, password_hash, roles, password_must_change: input.mustChangePassword }
+        const row = { id: uuidv7(), ...account, password_hash, roles, password_must_change: input.mustChangePassword }
         const made = await insertUser(trx, row)
         await record({ ...entry, userId: made.id, actor: by.actor })
         return made

@@ -1,10 +1,9 @@
 /** Operators grant and revoke roles. Access tokens that carry the old roles are outdated. */
 
-import { type Config, ROLE_NAME } from '../../platform/config/schema.ts'
+import { ROLE_NAME } from '../../platform/config/schema.ts'
 import { invalidField } from '../../platform/lib/errors.ts'
-import { WITH_FACTOR } from '../accounts/login-mfa.service.ts'
 import type { AccountTransaction } from '../sessions/account-transaction.ts'
-import { fitsToken } from '../tokens/access-tokens.ts'
+import { couldFitToken } from '../tokens/access-tokens.ts'
 import type { KeepAdmin } from '../users/last-admin.ts'
 import type { Grants } from '../users/roles.ts'
 import { type User, updateUser } from '../users/users.repo.ts'
@@ -25,21 +24,15 @@ export const createAssertKnownRole = (known: readonly string[]) => (role: string
   if (!known.includes(role)) throw invalidField('role', 'unknown_role', `must be one of these: ${known.join(', ')}`)
 }
 
-/** @throws validation_failed when the access token of the user could not carry these roles */
-export type AssertRolesFit = (user: NamedUser, roles: readonly string[]) => void
+/** @throws validation_failed when no access token could carry these roles with their scopes */
+export type AssertRolesFit = (roles: readonly string[]) => void
 
-type NamedUser = Pick<User, 'id' | 'username' | 'email'>
-
-export function createAssertRolesFit(grantsOf: (roles: readonly string[]) => Grants, tokens: Config['tokens']): AssertRolesFit {
-  return ({ id, username, email }, roles) => {
-    // the largest token that a session of the user could have
-    const largest = { epoch: 1_000_000_000, amr: WITH_FACTOR, emailVerified: false, mustChangePassword: true }
-    const times = { authTime: new Date(0), sessionEndsAt: new Date(0) }
-    const subject = { userId: id, sessionId: id, email, username, ...grantsOf(roles), ...largest, ...times }
-    if (!fitsToken(subject, tokens))
+export const createAssertRolesFit =
+  (grantsOf: (roles: readonly string[]) => Grants): AssertRolesFit =>
+  (roles) => {
+    if (!couldFitToken(grantsOf(roles)))
       throw invalidField('role', 'too_many', 'does not fit: with this role, the access token of the user would be too long')
   }
-}
 
 export function createRoleActions({ update, keepAdmin, assertKnownRole, assertFits }: RoleActionsDeps) {
   async function setRoles({ trx, revoke }: AccountTransaction, user: User, roles: string[]): Promise<void> {
@@ -59,7 +52,7 @@ export function createRoleActions({ update, keepAdmin, assertKnownRole, assertFi
         entry,
         async (tx, user) => {
           const roles = [...new Set([...user.roles, role])]
-          if (roles.length > user.roles.length) assertFits(user, roles)
+          if (roles.length > user.roles.length) assertFits(roles)
           await setRoles(tx, user, roles)
         },
         by,

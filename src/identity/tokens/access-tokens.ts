@@ -153,16 +153,17 @@ const personalClaims = (subject: AccessTokenSubject, tokens: Config['tokens']) =
   ...(subject.mustChangePassword ? { password_must_change: true } : {}),
 })
 
-/** Bytes of the registered claims without `iss` and `aud`: `sub`, `jti`, and two times. */
-const REGISTERED_BYTES = 160
-/** Characters of the header, and of a signature by RS256 with 2048 bits, which is the longest. */
-const FRAME_LENGTH = 110 + 342
+/** Characters of the smallest header and signature (HS256), and of the claims that every token of a user has beside the grants. */
+const SMALLEST_REST = 500
 
-/** @returns whether the access token of this subject can be issued, whichever algorithm signs it */
-export function fitsToken(subject: AccessTokenSubject | ClientTokenSubject, tokens: Config['tokens']): boolean {
-  const claims = JSON.stringify({ iss: tokens.issuer, aud: tokens.audience, ...claimsOf(subject, tokens) })
-  return Math.ceil(((Buffer.byteLength(claims) + REGISTERED_BYTES) * 4) / 3) + FRAME_LENGTH <= MAX_TOKEN_LENGTH
-}
+/**
+ * @returns false when no access token of a user could carry these grants. Whether a token fits exactly is known when it is issued: it depends on
+ * the algorithm, the names and the e-mail address, which may change.
+ */
+export const couldFitToken = ({ roles, scopes }: Pick<TokenSubject, 'roles' | 'scopes'>): boolean =>
+  base64Length(JSON.stringify({ roles, scope: scopes.join(' ') })) + SMALLEST_REST <= MAX_TOKEN_LENGTH
+
+const base64Length = (text: string) => Math.ceil((Buffer.byteLength(text) * 4) / 3)
 
 /** RFC 7515 §4.1: keys that a token contains or links to are never used, so such tokens are refused. */
 export const hasForeignParameters = (header: object): boolean =>
