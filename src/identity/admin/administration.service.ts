@@ -44,7 +44,7 @@ export function createAdministration(deps: AdministrationDeps) {
   const assertKnownRole = createAssertKnownRole(knownRoles(config.auth.roles))
   return {
     ...createUserQueries(db, find),
-    create: createUserCreation({ db, accounts, audited, passwords, policy, assertKnownRole, assertFits }),
+    create: createUserCreation({ db, accounts, audited, passwords, policy, auth: config.auth, assertKnownRole, assertFits }),
     ...createRoleActions({ update: changeUser.update, keepAdmin, assertKnownRole, assertFits }),
     ...createUserActions({ changeUser, outbox, keepAdmin, eraseAccount }),
     ...createSessionActions(changeUser.update),

@@ -4,7 +4,7 @@ import type { Config } from '../../platform/config/schema.ts'
 import { type Problem, problem } from '../../platform/lib/errors.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import { createHasher, type Hasher } from './hasher.ts'
-import { isBcrypt, NO_PASSWORD } from './password-hashes.ts'
+import { NO_PASSWORD } from './password-hashes.ts'
 
 /** Longer passwords are refused, never cut. */
 export const MAX_PASSWORD_BYTES = 1024
@@ -24,7 +24,7 @@ export interface Passwords {
    * second hash is computed for every account when the two forms differ, so the time does not show which account was imported.
    */
   verify(hash: string | null, password: string, lane?: Lane): Promise<boolean>
-  /** @returns true for a hash with other parameters than configured, and for bcrypt */
+  /** @returns true for a hash of another kind than Argon2id, or with other parameters than configured */
   needsRehash(hash: string): boolean
   close(): void
 }
@@ -41,13 +41,14 @@ export async function createPasswords(
   const parameters = { type: argon2.argon2id, memoryCost: memoryKiB, timeCost: passes, parallelism: 1 } as const
   const gate = createGate(concurrency, queue, metrics)
   const dummy = await argon2.hash('nobody has this password', parameters)
+  const isCurrent = (hash: string) => hash.startsWith('$argon2id$') && !argon2.needsRehash(hash, parameters)
 
   async function verifyForm(hash: string | null, form: string): Promise<boolean> {
     if (hash === null) {
       await hasher.verify(dummy, '')
       return false
     }
-    if (!isBcrypt(hash)) return hasher.verify(hash, form)
+    if (isCurrent(hash)) return hasher.verify(hash, form)
     // the second hash hides by its time that the account has a cheap hash
     const [matches] = await Promise.all([hasher.verify(hash, form), hasher.verify(dummy, '')])
     return matches
@@ -66,7 +67,7 @@ export async function createPasswords(
         return matches
       }, lane)
     },
-    needsRehash: (hash) => isBcrypt(hash) || argon2.needsRehash(hash, parameters),
+    needsRehash: (hash) => !isCurrent(hash),
     close: hasher.close,
   }
 }

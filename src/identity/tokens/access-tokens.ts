@@ -37,7 +37,7 @@ export interface AccessTokenSubject extends TokenSubject {
   sessionEndsAt: Date
   email: string
   emailVerified: boolean
-  username: string
+  username: string | null
   mustChangePassword: boolean
 }
 
@@ -82,10 +82,17 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
     async issue(subject) {
       const { kid, algorithm, privateKey } = keyring.signing()
       const issuedAt = Math.floor(clock.now() / 1000)
-      const id = idOf(subject)
-      const endsAt = 'clientId' in subject ? Number.POSITIVE_INFINITY : Math.floor(subject.sessionEndsAt.getTime() / 1000)
+      const isMachine = 'clientId' in subject
+      const id = isMachine ? subject.clientId : subject.userId
+      const endsAt = isMachine ? Number.POSITIVE_INFINITY : Math.floor(subject.sessionEndsAt.getTime() / 1000)
       const expiresAt = Math.max(issuedAt + 1, Math.min(issuedAt + tokens.accessTtlSeconds, endsAt))
-      const token = await new SignJWT(claimsOf(subject, tokens))
+      const token = await new SignJWT({
+        sid: subject.sessionId,
+        ver: subject.epoch,
+        roles: subject.roles,
+        scope: subject.scopes.join(' '),
+        ...(isMachine ? { client_id: id } : personalClaims(subject)),
+      })
         .setProtectedHeader({ alg: algorithm, typ: ACCESS_TOKEN_TYPE, kid })
         .setIssuer(tokens.issuer)
         .setAudience(tokens.audience)
@@ -126,6 +133,16 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
     },
   }
 
+  function personalClaims(subject: AccessTokenSubject) {
+    return {
+      amr: subject.amr,
+      auth_time: Math.floor(subject.authTime.getTime() / 1000),
+      ...(tokens.emailClaims ? { email: subject.email, email_verified: subject.emailVerified } : {}),
+      ...(tokens.emailClaims && subject.username !== null ? { preferred_username: subject.username } : {}),
+      ...(subject.mustChangePassword ? { password_must_change: true } : {}),
+    }
+  }
+
   async function keyFor(token: string) {
     const header = readHeader(token)
     if (hasForeignParameters(header)) throw problem('token_invalid', { cause: 'the header has a parameter that is not allowed' })
@@ -136,23 +153,6 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
   }
 }
 
-const idOf = (subject: AccessTokenSubject | ClientTokenSubject) => ('clientId' in subject ? subject.clientId : subject.userId)
-
-const claimsOf = (subject: AccessTokenSubject | ClientTokenSubject, tokens: Config['tokens']) => ({
-  sid: subject.sessionId,
-  ver: subject.epoch,
-  roles: subject.roles,
-  scope: subject.scopes.join(' '),
-  ...('clientId' in subject ? { client_id: subject.clientId } : personalClaims(subject, tokens)),
-})
-
-const personalClaims = (subject: AccessTokenSubject, tokens: Config['tokens']) => ({
-  amr: subject.amr,
-  auth_time: Math.floor(subject.authTime.getTime() / 1000),
-  ...(tokens.emailClaims ? { email: subject.email, email_verified: subject.emailVerified, preferred_username: subject.username } : {}),
-  ...(subject.mustChangePassword ? { password_must_change: true } : {}),
-})
-
 /** Characters of the smallest header and signature (HS256), and of the claims that every token of a user has beside the grants. */
 const SMALLEST_REST = 500
 
@@ -161,9 +161,7 @@ const SMALLEST_REST = 500
  * the algorithm, the names and the e-mail address, which may change.
  */
 export const couldFitToken = ({ roles, scopes }: Pick<TokenSubject, 'roles' | 'scopes'>): boolean =>
-  base64Length(JSON.stringify({ roles, scope: scopes.join(' ') })) + SMALLEST_REST <= MAX_TOKEN_LENGTH
-
-const base64Length = (text: string) => Math.ceil((Buffer.byteLength(text) * 4) / 3)
+  Math.ceil((Buffer.byteLength(JSON.stringify({ roles, scope: scopes.join(' ') })) * 4) / 3) + SMALLEST_REST <= MAX_TOKEN_LENGTH
 
 /** RFC 7515 §4.1: keys that a token contains or links to are never used, so such tokens are refused. */
 export const hasForeignParameters = (header: object): boolean =>
