@@ -216,7 +216,8 @@ portcullis users import - < users.ndjson
     `Fields of a line:
   username, email    required
   email_verified, password_must_change, roles, disabled, created_at, id
-  password_hash      bcrypt or Argon2id (PHC string); renewed at the first login.
+  password_hash      bcrypt, Argon2, PBKDF2, scrypt, or a hash of Django, WordPress, Firebase
+                     or better-auth (docs/import.md); renewed at the first login.
                      Without it the user sets the first password by a mailed link.
 
 An account that exists already is skipped, so the same file can be imported again.

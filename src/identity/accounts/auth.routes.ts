@@ -139,10 +139,6 @@ export const authRoutes =
             body: OptionalRefreshToken,
             response: answers({ 204: Type.Null() }, [401, 403]),
           },
-          // an access token is enough: a missing body counts as an empty body
-          preValidation: async (request) => {
-            request.body ??= {}
-          },
         },
         async (request, reply) => {
           await logout(await proofOf(request), scope, contextOf(request.raw))

@@ -72,10 +72,6 @@ export const meRoutes =
           response: answers({ 204: Type.Null() }, [401, 403, 409, 422, 429]),
         },
         onRequest: async (request) => void (await requireAuth(request)),
-        // a missing body counts as an empty body
-        preValidation: async (request) => {
-          request.body ??= {}
-        },
       },
       async (request, reply) => {
         await deleteAccount(principalOf(request), request.body, contextOf(request.raw))

@@ -40,8 +40,6 @@ export const adminRoutes =
     app.addHook('preValidation', async (request) => {
       const ids = Object.entries(request.params as Record<string, string>).filter(([name]) => /^(?:id|.*Id)$/.test(name))
       if (!ids.every(([, id]) => isId(id))) throw problem('not_found')
-      // a missing body counts as an empty body
-      request.body ??= {}
     })
 
     await app.register(usersRoutes({ administration }))

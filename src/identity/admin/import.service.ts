@@ -6,7 +6,7 @@ import { ROLE_NAME } from '../../platform/config/schema.ts'
 import { type Db, databaseNow } from '../../platform/db/database.ts'
 import type { FieldCode, FieldError } from '../../platform/lib/errors.ts'
 import { schemaFieldError } from '../../platform/lib/schema-field-error.ts'
-import { hashFault, NO_PASSWORD } from '../credentials/password-hashes.ts'
+import { importedHash, NO_PASSWORD } from '../credentials/password-hashes.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { canonicalEmail, canonicalUsername, nameFaults } from '../users/canonical-login.ts'
 import { FIRST_ROLES } from '../users/roles.ts'
@@ -93,8 +93,10 @@ export function createImport({ db, accounts }: { db: Db; accounts: Accounts }) {
         return { faults: [{ field: '', code: 'format', detail: 'is not valid JSON' }] }
       }
       if (!isLine(value)) return { faults: isLine.errors!.map((error) => schemaFieldError(error, '')) }
-      const user = userOf(value, now)
+      const hash = value.password_hash === undefined ? { hash: NO_PASSWORD } : importedHash(value.password_hash)
+      const user = userOf(value, 'hash' in hash ? hash.hash : NO_PASSWORD, now)
       const faults = faultsOf(value, user, now)
+      if ('fault' in hash) faults.push({ field: 'password_hash', code: 'format', detail: hash.fault })
       if (!faults.length) faults.push(...repeated(value, user))
       return faults.length ? { faults } : { user }
     }
@@ -161,7 +163,7 @@ async function* linesOf(input: AsyncIterable<Uint8Array>): AsyncIterable<string>
   yield rest + decoder.decode()
 }
 
-function userOf(line: Line, now: Date): ImportedUser {
+function userOf(line: Line, hash: string, now: Date): ImportedUser {
   const created_at = line.created_at === undefined ? now : new Date(line.created_at)
   return {
     id: line.id ?? uuidv7(),
@@ -169,7 +171,7 @@ function userOf(line: Line, now: Date): ImportedUser {
     email: line.email,
     email_canonical: canonicalEmail(line.email),
     email_verified_at: line.email_verified ? created_at : null,
-    password_hash: line.password_hash ?? NO_PASSWORD,
+    password_hash: hash,
     password_must_change: line.password_must_change ?? false,
     roles: [...new Set(line.roles ?? FIRST_ROLES)].sort(),
     disabled_at: line.disabled ? now : null,
@@ -179,11 +181,9 @@ function userOf(line: Line, now: Date): ImportedUser {
 
 /** Faults that a schema cannot express. */
 function faultsOf(line: Line, user: ImportedUser, now: Date): FieldError[] {
-  const hash = line.password_hash === undefined ? null : hashFault(line.password_hash)
   const timeCode: FieldCode = user.created_at > now ? 'in_future' : 'format'
   return [
     ...nameFaults(user.username, line.email),
-    ...(hash === null ? [] : [{ field: 'password_hash', code: 'format' as const, detail: hash }]),
     ...(user.created_at.getTime() >= 0 && user.created_at <= now
       ? []
       : [{ field: 'created_at', code: timeCode, detail: 'must be a date and time that has passed' }]),

@@ -5,8 +5,8 @@ import { UserSchema } from './user-view.ts'
 /** The bound is generous, since the password policy counts bytes and code points afterwards. */
 export const Password = Type.String({ minLength: 1, maxLength: 4096 })
 
-/** A code of an authenticator app, or a backup code. */
-export const Code = Type.String({ minLength: 6, maxLength: 16 })
+/** A code of an authenticator app, or a backup code. The bound leaves room for spaces and hyphens. */
+export const Code = Type.String({ minLength: 6, maxLength: 32 })
 
 export const Tokens = Type.Object(
   {

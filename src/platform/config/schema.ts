@@ -195,6 +195,11 @@ const Route = strict({
       // a value may be a credential for the upstream: never shown
       request: HeaderEdits('Changes to the headers of requests to the upstream.', { ...FieldValue, writeOnly: true }),
       response: HeaderEdits('Changes to the headers of responses from the upstream.'),
+      passReserved: Type.Array(Type.String({ pattern: FIELD_NAME }), {
+        default: [],
+        description:
+          'Names of reserved headers that pass from the client to the upstream, such as CF-IPCountry. The gateway removes all other reserved headers.',
+      }),
       forwardAuthorization: Type.Boolean({ default: false, description: "Pass the client's Authorization header to the upstream." }),
       assertion: Type.Boolean({
         default: false,

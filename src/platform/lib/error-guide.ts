@@ -16,7 +16,7 @@ const WAIT = 'Wait as long as `Retry-After` says, then send the request again.'
 
 export const errorGuide: Record<ErrorCode, ErrorGuide> = {
   json_invalid: {
-    when: 'The body of a request to the gateway itself is empty or is not JSON.',
+    when: 'The body of a request to the gateway itself is not JSON.',
     client: 'Send valid JSON in UTF-8.',
     operator: NOTHING,
   },
