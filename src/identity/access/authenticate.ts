@@ -79,7 +79,8 @@ export function createAuthenticate({
 
   async function verifyMiss(token: string, client: Client): Promise<Principal> {
     revocations.assertLoaded()
-    return limitInvalidTokens(client, async () => {
+    if (!looksLikeJwt(token)) return limitInvalidTokens.refuse(client, problem('token_invalid', { cause: 'not three base64url parts' }))
+    return limitInvalidTokens.check(client, async () => {
       const pending = verifying.get(token) ?? prove(token).finally(() => verifying.delete(token))
       verifying.set(token, pending)
       const proof = await pending
@@ -114,6 +115,10 @@ export function createAuthenticate({
     return verifyMiss(token, client)
   }
 }
+
+/** Three parts of base64url: everything else is refused without a look at keys and signatures. */
+const JWT_FORM = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/
+const looksLikeJwt = (token: string): boolean => JWT_FORM.test(token)
 
 /** The canonical form of the header. */
 const headerOf = (token: string): string => `Bearer ${token}`

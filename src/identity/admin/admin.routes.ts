@@ -42,7 +42,7 @@ export const adminRoutes =
       if (!ids.every(([, id]) => isId(id))) throw problem('not_found')
     })
 
-    await app.register(usersRoutes({ administration }))
+    await app.register(usersRoutes({ administration, usernames: config.auth.username }))
     await app.register(auditRoutes({ db }))
 
     app.get(

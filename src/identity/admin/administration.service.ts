@@ -41,7 +41,7 @@ export function createAdministration(deps: AdministrationDeps) {
   const assertKnownRole = createAssertKnownRole(knownRoles(config.auth.roles))
   return {
     ...createUserQueries(db, find),
-    create: createUserCreation({ db, accounts, audited, passwords, policy, assertKnownRole }),
+    create: createUserCreation({ db, accounts, audited, passwords, policy, auth: config.auth, assertKnownRole }),
     ...createRoleActions({ update: changeUser.update, keepAdmin, assertKnownRole }),
     ...createUserActions({ changeUser, outbox, keepAdmin, eraseAccount }),
     ...createSessionActions(changeUser.update),

@@ -38,7 +38,7 @@ export interface AccessTokenSubject extends TokenSubject {
   sessionEndsAt: Date
   email: string
   emailVerified: boolean
-  username: string
+  username: string | null
   mustChangePassword: boolean
 }
 
@@ -139,7 +139,8 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
     return {
       amr: subject.amr,
       auth_time: Math.floor(subject.authTime.getTime() / 1000),
-      ...(tokens.emailClaims ? { email: subject.email, email_verified: subject.emailVerified, preferred_username: subject.username } : {}),
+      ...(tokens.emailClaims ? { email: subject.email, email_verified: subject.emailVerified } : {}),
+      ...(tokens.emailClaims && subject.username !== null ? { preferred_username: subject.username } : {}),
       ...(subject.mustChangePassword ? { password_must_change: true } : {}),
     }
   }

@@ -23,6 +23,9 @@ const Limit = strict({
   limit: Type.Integer({ minimum: 1, maximum: 1_000_000_000, description: 'Requests per window.' }),
   windowSeconds: Type.Integer({ minimum: 1, maximum: 86_400, description: 'Length of the window.' }),
 })
+/** Signatures and random secrets cannot be guessed. */
+const PACED = 'Above it, 50 a second are still checked, so that valid ones pass.'
+
 const credentialLimit = (limit: number, windowSeconds: number, description: string) =>
   Type.Object(Limit.properties, { additionalProperties: false, default: { limit, windowSeconds }, description })
 
@@ -462,6 +465,11 @@ export const ConfigSchema = Type.Object(
           description: "Path prefix of the gateway's own endpoints.",
         }),
         registration: oneOf(['open', 'closed'], { default: 'open', description: 'closed: only operators create users.' }),
+        username: oneOf(['required', 'optional', 'off'], {
+          default: 'required',
+          description:
+            'Whether new accounts have a username. off: no new usernames; existing usernames still log in. Without a username, users log in by e-mail address.',
+        }),
         emailVerification: oneOf(['off', 'required'], {
           default: 'off',
           description: 'required: the user must open a mailed link to create an account or to change its address.',
@@ -612,9 +620,9 @@ export const ConfigSchema = Type.Object(
               3600,
               'Requested mails to one e-mail address. Verification mails and password mails are counted separately. Mails over the limit are not sent.',
             ),
-            refresh: credentialLimit(10, 60, 'Failed refreshes per address.'),
-            client: credentialLimit(30, 60, 'Failed authentications of machine clients, per address.'),
-            token: credentialLimit(60, 60, 'Access tokens that fail verification, per address.'),
+            refresh: credentialLimit(10, 60, `Failed refreshes per address. ${PACED}`),
+            client: credentialLimit(30, 60, `Failed authentications of machine clients, per address. ${PACED}`),
+            token: credentialLimit(60, 60, `Access tokens and API keys that fail verification, per address. ${PACED}`),
           },
           'Limits of the endpoints that take credentials.',
         ),

@@ -1,9 +1,16 @@
 /** The tables after the newest migration. */
 import type { Generated } from 'kysely'
 
+/** Facts about a user that other programs need. The user may read `public`, and never `admin`. */
+export interface Metadata {
+  public?: Record<string, unknown>
+  admin?: Record<string, unknown>
+}
+
 export interface UserTable {
   id: string
-  username: string
+  /** Null for an account whose user logs in by e-mail address alone. */
+  username: string | null
   email: string
   email_canonical: string
   email_verified_at: Date | null
@@ -21,6 +28,7 @@ export interface UserTable {
   mfa_enabled: Generated<boolean>
   /** How often an operator has unlocked the account. Each unlock starts its limits anew. */
   unlocks: Generated<number>
+  metadata: Generated<Metadata>
 }
 
 export interface SessionTable {
@@ -96,7 +104,7 @@ export interface LinkTable {
 
 export interface PendingRegistrationTable {
   id: string
-  username: string
+  username: string | null
   email: string
   email_canonical: string
   /** Null when the address already has an account: the row only reserves the username. */
