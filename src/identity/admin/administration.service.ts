@@ -1,6 +1,5 @@
 /** The queries and actions of operators, for the endpoints and the commands. Each action is one transaction with its audit row. */
 
-import type { Audit } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import type { Db } from '../../platform/db/database.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
@@ -23,7 +22,6 @@ import { createFindUser, createUserQueries } from './user-queries.ts'
 export interface AdministrationDeps {
   db: Db
   accounts: Accounts
-  audit: Audit
   config: Config
   passwords: Passwords
   policy: PasswordPolicy
@@ -36,7 +34,7 @@ export interface AdministrationDeps {
 export interface Administration extends ReturnType<typeof createAdministration> {}
 
 export function createAdministration(deps: AdministrationDeps) {
-  const { db, accounts, audit, config, passwords, policy, keyring, outbox, keepAdmin, eraseAccount } = deps
+  const { db, accounts, config, passwords, policy, keyring, outbox, keepAdmin, eraseAccount } = deps
   const audited = createAuditedAction(accounts)
   const find = createFindUser(db)
   const changeUser = createChangeUser({ accounts, audited, find })
@@ -48,6 +46,6 @@ export function createAdministration(deps: AdministrationDeps) {
     ...createRoleActions({ update: changeUser.update, keepAdmin, assertKnownRole, assertFits }),
     ...createUserActions({ changeUser, outbox, keepAdmin, eraseAccount }),
     ...createSessionActions(changeUser.update),
-    ...createKeyActions({ audit, audited, keyring }),
+    ...createKeyActions({ accounts, audited, keyring }),
   }
 }
