@@ -1,5 +1,6 @@
 import { type Selectable, sql } from 'kysely'
 import type { Db, Transaction } from '../../platform/db/database.ts'
+import { deleteOldest } from '../../platform/db/delete-oldest.ts'
 import type { PendingRegistrationTable } from '../../platform/db/tables.ts'
 
 export type PendingRegistration = Selectable<PendingRegistrationTable>
@@ -47,4 +48,5 @@ export const lockPendingOf = (trx: Transaction, emailCanonical: string): Promise
 export const deletePendingOf = (trx: Transaction, emailCanonical: string) =>
   trx.deleteFrom('pending_registrations').where('email_canonical', '=', emailCanonical).execute()
 
-export const deleteExpiredPending = (db: Db, now: Date) => db.deleteFrom('pending_registrations').where('expires_at', '<=', now).execute()
+export const deleteExpiredPending = (db: Db, now: Date, limit: number): Promise<number> =>
+  deleteOldest(db, 'pending_registrations', 'expires_at', now, limit)

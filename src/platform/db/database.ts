@@ -149,6 +149,12 @@ export async function withAdvisoryLock<T>(db: Db, lock: number, work: (connectio
 /** The database is not available at the moment, or did not answer in time. */
 export const isDatabaseAway = (error: unknown): boolean => error instanceof DatabaseUnavailable
 
+/** The statement took too long: for the server (57014), or for the driver. */
+export function isTimeout(error: unknown): boolean {
+  const cause = error instanceof DatabaseUnavailable ? error.cause : error
+  return sqlState(cause) === '57014' || (cause instanceof Error && cause.message === 'Query read timeout')
+}
+
 /** The unique constraint that an insert or update violated, or null. */
 export function brokenConstraint(error: unknown): string | null {
   return sqlState(error) === '23505' ? String((error as { constraint?: unknown }).constraint ?? '') : null
