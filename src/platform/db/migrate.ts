@@ -16,6 +16,9 @@ import * as recovery from '../../../migrations/0007-recovery.ts'
 import * as devices from '../../../migrations/0008-devices.ts'
 import * as keysAndClients from '../../../migrations/0009-keys-and-clients.ts'
 import * as auditSeal from '../../../migrations/0010-audit-seal.ts'
+import * as mailboxProof from '../../../migrations/0011-mailbox-proof.ts'
+import * as keyRevocation from '../../../migrations/0013-key-revocation.ts'
+import * as usernamesAndMetadata from '../../../migrations/0015-usernames-and-metadata.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import type { Db, OpenDatabase } from './database.ts'
 import type { MigrationEvent } from './migration-events.ts'
@@ -39,6 +42,9 @@ const STEPS: Record<string, Step> = {
   '0008-devices': devices,
   '0009-keys-and-clients': keysAndClients,
   '0010-audit-seal': auditSeal,
+  '0011-mailbox-proof': mailboxProof,
+  '0013-key-revocation': keyRevocation,
+  '0015-usernames-and-metadata': usernamesAndMetadata,
 }
 
 export interface MigrateOptions {
