@@ -1,5 +1,6 @@
 import { sql } from 'kysely'
 import type { Db } from '../db/database.ts'
+import { deleteOldest } from '../db/delete-oldest.ts'
 import type { CounterTable } from './limiter.ts'
 
 /** Fixed windows, one row for each key, by the database's clock. The count of a window is never negative. */
@@ -19,4 +20,5 @@ export const createCounterTable = (db: Db): CounterTable => ({
   },
 })
 
-export const deleteEndedCounters = (db: Db, now: Date) => db.deleteFrom('limit_counters').where('resets_at', '<', now).execute()
+export const deleteEndedCounters = (db: Db, now: Date, limit: number): Promise<number> =>
+  deleteOldest(db, 'limit_counters', 'resets_at', now, limit)
