@@ -1,5 +1,6 @@
 import { type Selectable, sql } from 'kysely'
 import type { Db, Transaction } from '../../platform/db/database.ts'
+import { deleteOldest } from '../../platform/db/delete-oldest.ts'
 import type { DeviceTable } from '../../platform/db/tables.ts'
 
 export type Device = Selectable<DeviceTable>
@@ -36,4 +37,5 @@ export const deleteDevice = (trx: Transaction, id: string) => trx.deleteFrom('de
 
 export const deleteDevicesOf = (trx: Transaction, userId: string) => trx.deleteFrom('devices').where('user_id', '=', userId).execute()
 
-export const deleteDevicesUnseenSince = (db: Db, before: Date) => db.deleteFrom('devices').where('last_seen_at', '<', before).execute()
+export const deleteDevicesUnseenSince = (db: Db, before: Date, limit: number): Promise<number> =>
+  deleteOldest(db, 'devices', 'last_seen_at', before, limit)
