@@ -99,7 +99,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   const logout = createLogout({ accounts, refreshTokens })
   const profile = createProfile({ db, clock, accounts, auth: config.auth, limits, postProof, outbox, passwordCheck })
   const changePassword = createPasswordChange({ accounts, outbox, passwords, policy, passwordCheck, sessionOpener })
-  const recovery = createRecovery({ db, accounts, outbox, links, passwords, policy, limits, backgroundQueue })
+  const recovery = createRecovery({ db, accounts, outbox, links, devices, passwords, policy, limits, backgroundQueue })
   const apiKeys = createApiKeys({ db, clock, accounts, outbox, grantsOf, config })
   const deleteAccount = createAccountDeletion({ accounts, clock, passwordCheck, eraseAccount: identity.eraseAccount })
   const assertions = createClientAssertions({ db, clock, config })

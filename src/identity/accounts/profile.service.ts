@@ -14,6 +14,7 @@ import { requireFreshFactor } from '../credentials/freshness.ts'
 import type { PasswordCheck } from '../credentials/password-check.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { canonicalEmail, canonicalUsername, nameFaults } from '../users/canonical-login.ts'
+import { hasProvenAddress } from '../users/proven-address.ts'
 import { type UserView, viewOf } from '../users/user-view.ts'
 import { findUserById, findUserByLogin, type User, updateUser } from '../users/users.repo.ts'
 import { deleteLinksOf } from './links.repo.ts'
@@ -60,7 +61,7 @@ export function createProfile({ db, clock, accounts, auth, limits, postProof, ou
       if (await isPendingName(db, names.username, null)) throw problem('username_taken')
     }
     const checked = email === undefined ? undefined : await passwordCheck(principal, input.current_password!, context)
-    const mayMail = email !== undefined && (await limits.mail(email, 'verify_email'))
+    const mayMail = email !== undefined && (await limits.mail(email, 'verify_email', 'stranger'))
     const changed = accounts.transaction('profile_change', context, async ({ trx, lockCaller, record, revoke }) => {
       const locked = await lockCaller(principal, checked?.password_hash)
       if (email !== undefined) requireFreshFactor(principal, locked, clock.now())
@@ -82,7 +83,7 @@ export function createProfile({ db, clock, accounts, auth, limits, postProof, ou
       })
       if (mayMail) await postProof(trx, moved, email, principal.sessionId, context)
       const data = noticeContextOf(await databaseNow(trx), context)
-      await outbox.post(trx, { template: 'email_changed', data, to: locked.email, userId: locked.id })
+      await outbox.post(trx, { template: 'email_changed', data, to: locked.email, userId: locked.id, isProven: hasProvenAddress(locked) })
       await revoke.outdateTokens(locked.id)
       return moved
     })
