@@ -3,7 +3,7 @@ import { Type } from 'typebox'
 import type { Config } from '../../platform/config/schema.ts'
 import { withoutSecrets } from '../../platform/config/shown.ts'
 import type { Db } from '../../platform/db/database.ts'
-import { answers, BEARER, NEEDS_ADMIN, strictBody } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, NEEDS_ADMIN, NEEDS_RECENT_ADMIN, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
@@ -67,7 +67,7 @@ export const adminRoutes =
         config: { name: 'auth.admin.keys.rotate' },
         schema: {
           summary: 'Publish a new signing key; with `now` it signs at once',
-          description: `Adds a key to the JWKS; it signs after verifiers had time to learn it. ${NEEDS_ADMIN}`,
+          description: `Adds a key to the JWKS; it signs after verifiers had time to learn it. ${NEEDS_RECENT_ADMIN}`,
           security: BEARER,
           body: strictBody({ now: Type.Optional(Type.Boolean()) }),
           response: answers({ 200: KeySchema }, [401, 403, 422]),

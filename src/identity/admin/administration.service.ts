@@ -15,6 +15,7 @@ import { createAuditedAction } from './audited-action.ts'
 import { createChangeUser } from './change-user.ts'
 import { createUserCreation } from './create-user.ts'
 import { createKeyActions } from './key-actions.ts'
+import type { LockForAction } from './lock-for-action.ts'
 import { createAssertKnownRole, createRoleActions } from './role-actions.ts'
 import { createSessionActions } from './session-actions.ts'
 import { createUserActions } from './user-actions.ts'
@@ -31,22 +32,23 @@ export interface AdministrationDeps {
   outbox: Outbox
   keepAdmin: KeepAdmin
   eraseAccount: EraseAccount
+  lockForAction: LockForAction
 }
 
 export interface Administration extends ReturnType<typeof createAdministration> {}
 
 export function createAdministration(deps: AdministrationDeps) {
-  const { db, accounts, audit, config, passwords, policy, keyring, outbox, keepAdmin, eraseAccount } = deps
+  const { db, accounts, audit, config, passwords, policy, keyring, outbox, keepAdmin, eraseAccount, lockForAction } = deps
   const audited = createAuditedAction(accounts)
   const find = createFindUser(db)
-  const changeUser = createChangeUser({ accounts, audited, find })
+  const changeUser = createChangeUser({ accounts, audited, find, lockForAction })
   const assertKnownRole = createAssertKnownRole(knownRoles(config.auth.roles))
   return {
     ...createUserQueries(db, find),
-    create: createUserCreation({ db, accounts, audited, passwords, policy, assertKnownRole }),
+    create: createUserCreation({ db, accounts, audited, passwords, policy, assertKnownRole, lockForAction }),
     ...createRoleActions({ update: changeUser.update, keepAdmin, assertKnownRole }),
     ...createUserActions({ changeUser, outbox, keepAdmin, eraseAccount }),
     ...createSessionActions(changeUser.update),
-    ...createKeyActions({ audit, audited, keyring }),
+    ...createKeyActions({ audit, audited, keyring, lockForAction }),
   }
 }

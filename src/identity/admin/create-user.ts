@@ -9,7 +9,7 @@ import type { Passwords } from '../credentials/passwords.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { insertUser, type User } from '../users/users.repo.ts'
 import type { Actor, AuditedAction } from './audited-action.ts'
-import { lockForAction } from './change-user.ts'
+import type { LockForAction } from './lock-for-action.ts'
 
 export interface NewAccount {
   username: string
@@ -27,9 +27,10 @@ export interface CreateUserDeps {
   passwords: Passwords
   policy: PasswordPolicy
   assertKnownRole: (role: string) => void
+  lockForAction: LockForAction
 }
 
-export function createUserCreation({ db, accounts, audited, passwords, policy, assertKnownRole }: CreateUserDeps) {
+export function createUserCreation({ db, accounts, audited, passwords, policy, assertKnownRole, lockForAction }: CreateUserDeps) {
   /** @returns also the password, if it was generated */
   return async (input: NewAccount, by: Actor): Promise<{ user: User; password: string | null }> => {
     const password = input.password ?? randomBytes(18).toString('base64url')

@@ -3,15 +3,16 @@
 import type { Audit } from '../../platform/audit/audit.ts'
 import type { Keyring, KeyStatus } from '../tokens/keyring.ts'
 import type { Actor, AuditedAction } from './audited-action.ts'
-import { lockForAction } from './change-user.ts'
+import type { LockForAction } from './lock-for-action.ts'
 
 export interface KeyActionsDeps {
   audit: Audit
   audited: AuditedAction
   keyring: Keyring
+  lockForAction: LockForAction
 }
 
-export function createKeyActions({ audit, audited, keyring }: KeyActionsDeps) {
+export function createKeyActions({ audit, audited, keyring, lockForAction }: KeyActionsDeps) {
   return {
     keys: (): Promise<KeyStatus[]> => keyring.list(),
 

@@ -530,6 +530,17 @@ export const ConfigSchema = Type.Object(
           },
           'Second factor.',
         ),
+        admin: section(
+          {
+            maxAuthAgeSeconds: integer(
+              60,
+              900,
+              'An administrator whose last login is older must authenticate again before a change of users, keys or machine clients (RFC 9470). Changes of the own account need a login within 300 seconds.',
+              86_400,
+            ),
+          },
+          'Administrators.',
+        ),
         apiKeys: section(
           { maxPerUser: integer(0, 50, 'Active API keys of one user. 0: no user may have API keys.', 10_000) },
           'API keys of users.',
