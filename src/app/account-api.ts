@@ -68,7 +68,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   const { keyring, revocations, accounts, passwords, policy, devices } = identity
   const { accessTokens, refreshTokens, sessionOpener, grantsOf, keyAuthentication, limitInvalidTokens, requireAuth } = access
 
-  const limits = createCredentialLimits(limiter, secrets, config.limits.credentials)
+  const limits = createCredentialLimits({ limiter, clock, secrets }, config.limits.credentials)
   const passwordCheck = createPasswordCheck({ db, accounts, passwords, limits })
   const loginCompletion = createLoginCompletion({ sessionOpener, devices })
   const mfaTokens = createMfaTokens({ keyring, issuer: config.tokens.issuer, clock })
@@ -76,7 +76,17 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   const codeAttempts = createCodeAttempts({ accounts, limits, metrics })
   const stepUp = createStepUp({ db, clock, accounts, outbox, passwordCheck, factor, codeAttempts })
   const login = createLogin({ db, accounts, passwords, limits, devices, loginCompletion, mfaTokens })
-  const loginMfa = createLoginMfa({ db, accounts, mfaTokens, factor, codeAttempts, devices, loginCompletion, outbox })
+  const loginMfa = createLoginMfa({
+    db,
+    accounts,
+    mfaTokens,
+    limitInvalidTokens,
+    factor,
+    codeAttempts,
+    devices,
+    loginCompletion,
+    outbox,
+  })
   const reauthenticate = createReauthentication({ accounts, outbox, passwordCheck, factor, codeAttempts, sessionOpener })
   const enrolment = createEnrolment({ db, config, accounts, outbox, stepUp, factor, codeAttempts })
   const sessions = createSessions({ db, accounts })
@@ -118,8 +128,10 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
 
   return {
     async register(auth) {
-      await auth.register(authRoutes({ register, login, loginMfa, reauthenticate, refresh, logout, requireAuth }))
-      await auth.register(meRoutes({ profile, changePassword, deleteAccount, requireAuth }))
+      await auth.register(
+        authRoutes({ register, login, loginMfa, reauthenticate, refresh, logout, requireAuth, usernames: config.auth.username }),
+      )
+      await auth.register(meRoutes({ profile, changePassword, deleteAccount, requireAuth, usernames: config.auth.username }))
       await auth.register(mfaRoutes({ enrolment, requireAuth }))
       await auth.register(sessionRoutes({ sessions, requireAuth }))
       await auth.register(emailRoutes({ verification, requireAuth }))

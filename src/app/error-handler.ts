@@ -4,7 +4,7 @@ import { setFields } from '../platform/http/fields.ts'
 import { oauthError } from '../platform/http/oauth-error.ts'
 import type { Clock } from '../platform/lib/clock.ts'
 import { type ErrorCode, Problem, problem, problemBody } from '../platform/lib/errors.ts'
-import { schemaFieldError } from '../platform/lib/schema-field-error.ts'
+import { schemaFieldErrors } from '../platform/lib/schema-field-error.ts'
 import { limitHeaders } from '../platform/limits/limiter.ts'
 import { linger } from '../platform/request/drain.ts'
 import type { Logger } from '../platform/telemetry/logger.ts'
@@ -74,7 +74,7 @@ const isOAuth = ({ routeOptions }: FastifyRequest): boolean =>
 function toProblem(error: FastifyError | Error, request: FastifyRequest): Problem {
   if (error instanceof Problem) return error
   const { validation, code = '', statusCode } = error as FastifyError
-  if (validation) return problem('validation_failed', { errors: validation.map((error) => schemaFieldError(error, 'body')) })
+  if (validation) return problem('validation_failed', { errors: schemaFieldErrors(validation, 'body') })
   const named = FASTIFY_CODES[code]
   if (named) return problem(named, { cause: error })
   if (statusCode === 400 && error instanceof SyntaxError) return problem('json_invalid', { cause: error })

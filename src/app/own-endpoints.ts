@@ -6,7 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import { wellKnownRoutes } from '../identity/oauth/well-known.routes.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { boundBody } from '../platform/http/slow-body.ts'
-import { unavailable } from '../platform/lib/errors.ts'
+import { problem, unavailable } from '../platform/lib/errors.ts'
 import { contextOf } from '../platform/request/request-context.ts'
 import type { AccountApi } from './account-api.ts'
 import { DB_LAG_SECONDS } from './gauges.ts'
@@ -53,7 +53,7 @@ export async function mountOwnEndpoints(
     own.addHook('onSend', async (_request, reply) => void (isStopping() && reply.header('connection', 'close')))
     // server.ts sets HSTS, also for responses of upstreams
     await own.register(helmet, { hsts: false })
-    own.removeContentTypeParser('text/plain')
+    readBodies(own)
     own.addHook('preParsing', boundBody(config.server.headersTimeoutMs))
     own.addHook('onRequest', async (request, reply) => {
       contextOf(request.raw).label = (request.routeOptions.config as { name?: string }).name ?? 'auth.docs'
@@ -73,6 +73,27 @@ export async function mountOwnEndpoints(
       },
       { prefix: config.auth.prefix },
     )
+  })
+}
+
+/**
+ * JSON bodies only. Many clients send a content type with every request, also without a body: an empty body is no body, whatever its type.
+ * A missing body counts as an empty object, so that the answer names the fields that are missing.
+ */
+function readBodies(own: FastifyInstance): void {
+  own.removeAllContentTypeParsers()
+  const parse = own.getDefaultJsonParser('error', 'error')
+  own.addContentTypeParser('application/json', { parseAs: 'string' }, (request, text: string, done) =>
+    text === '' ? done(null, undefined) : parse(request, text, done),
+  )
+  own.addContentTypeParser('*', ({ headers }, _payload, done) => {
+    // RFC 9112 §6.3
+    const isEmpty = (headers['content-length'] ?? '0') === '0' && headers['transfer-encoding'] === undefined
+    if (isEmpty) done(null, undefined)
+    else done(problem('content_type_unsupported'))
+  })
+  own.addHook('preValidation', async (request) => {
+    if (request.body === undefined && request.routeOptions.schema?.body) request.body = {}
   })
 }
 

@@ -27,6 +27,14 @@ beforeAll(async () => {
   gateway = await startGateway({
     routes: [
       { name: 'public', match: { path: '/public' }, upstream, access: 'public', websocket: true },
+      {
+        name: 'passing',
+        match: { path: '/passing' },
+        upstream,
+        access: 'public',
+        websocket: true,
+        headers: { passReserved: ['CF-IPCountry', 'X-Consumer-Custom-ID'] },
+      },
       { name: 'private', match: { path: '/private' }, upstream, access: 'authenticated', websocket: true },
     ],
   })
@@ -105,11 +113,34 @@ describe('an identity that a client claims', () => {
     'Remote-User',
     'X-Remote-User',
     'X-Forwarded-User',
+    'X-Consumer-Groups',
+    'X-Goog-Authenticated-User-Id',
+    'Cf-Access-Jwt-Assertion',
+    'X-Amzn-Oidc-Identity',
+    'X-MS-CLIENT-PRINCIPAL',
+    'X-SSL-Client-S-DN',
+    'X-Client-Cert',
+    'X-Forwarded',
+    'Fastly-Client-IP',
+    'True-Client-Anything',
+    'X-Envoy-Peer-Metadata',
+    'X-WEBAUTH-USER',
   ])('%s never arrives', async (name) => {
     for (const path of ['/public', '/private'])
       for (const list of await sent(path, [`${name}: evil`, `${name.replaceAll('-', '_')}: evil`]))
         expect(list.flat().join()).not.toContain('evil')
   })
+})
+
+it('a reserved header passes on the route that names it, and nowhere else', async () => {
+  const fields = ['CF-IPCountry: DE', 'X-Consumer-Custom-ID: 7', 'X_Consumer_Custom_ID: evil', 'CF-Ray: evil', 'X-Auth-User: evil']
+  for (const list of await sent('/passing', fields)) {
+    expect(valuesOf(list, 'cf-ipcountry')).toEqual(['DE'])
+    expect(valuesOf(list, 'x-consumer-custom-id')).toEqual(['7'])
+    expect(list.flat().join()).not.toContain('evil')
+  }
+  for (const list of await sent('/public', fields))
+    expect(list.map(([name]) => name).filter((name) => /^(cf|x-consumer)-/.test(name))).toEqual([])
 })
 
 describe('Connection', () => {

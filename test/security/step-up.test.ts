@@ -133,6 +133,12 @@ const ADMINS: Record<string, Endpoint> = {
     ask: onUser('DELETE', '/api-keys/', keyOf),
   },
   'POST /auth/admin/keys/rotate': { ask: (token) => ask('POST', '/auth/admin/keys/rotate', token, {}) },
+  'POST /auth/admin/keys/{kid}/revoke': {
+    async ask(token) {
+      const { kid } = await gateway.app.identity.administration.rotateKey({ now: false }, OPERATOR)
+      return ask('POST', `/auth/admin/keys/${kid}/revoke`, token, {})
+    },
+  },
   'POST /auth/admin/clients': {
     ask: (token) => ask('POST', '/auth/admin/clients', token, { name: `client ${randomUUID().slice(0, 20)}` }),
   },

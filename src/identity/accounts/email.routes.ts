@@ -44,10 +44,6 @@ export const emailRoutes =
           body: strictBody({ email: Type.Optional(Type.String({ maxLength: 254 })) }),
           response: answers({ 202: Accepted }, [401, 422, 429, 503]),
         },
-        // an access token is enough: a missing body counts as an empty body
-        preValidation: async (request) => {
-          request.body ??= {}
-        },
       },
       async (request, reply) => {
         const { email } = request.body

@@ -71,7 +71,7 @@ export function createPendingRegistrations({ accounts, limits, links, outbox, ba
       await accounts.transaction('register', context, async ({ trx, record }) => {
         const owner = await findUserByLogin(trx, account.email_canonical)
         const { tokenHash, url } = links.mint('verify_email')
-        await dropExpiredPending(trx, account.username)
+        if (account.username !== null) await dropExpiredPending(trx, account.username)
         await insertPending(trx, {
           id: uuidv7(),
           ...account,

@@ -12,7 +12,7 @@ import type { StepUp } from '../factors/step-up.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { canonicalEmail, canonicalUsername, nameFaults } from '../users/canonical-login.ts'
 import { type UserView, viewOf } from '../users/user-view.ts'
-import { findUserById, findUserByLogin, type User, type UserChange, updateUser } from '../users/users.repo.ts'
+import { findUserById, findUserByLogin, type User, updateUser } from '../users/users.repo.ts'
 import { deleteLinksOf } from './links.repo.ts'
 import { type Links, PROOF_TTL_SECONDS } from './links.ts'
 import { isPendingName } from './pending-registrations.repo.ts'
@@ -96,7 +96,7 @@ export function createProfile({ db, accounts, auth, limits, links, outbox, stepU
   return { get, change: accounts.counted('profile_change', change) }
 }
 
-function readChange({ username, email, current_password }: ProfileChange): Pick<UserChange, 'username' | 'email'> {
+function readChange({ username, email, current_password }: ProfileChange): { username?: string; email?: string } {
   const errors = nameFaults(username === undefined ? undefined : canonicalUsername(username), email)
   if (email !== undefined && current_password === undefined)
     errors.push({ field: 'current_password', code: 'required', detail: 'is needed to change the e-mail address' })

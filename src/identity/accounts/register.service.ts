@@ -15,7 +15,7 @@ import type { PasswordPolicy } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import type { TokenPair } from '../sessions/open-session.ts'
-import { canonicalEmail, canonicalUsername, nameFaults } from '../users/canonical-login.ts'
+import { canonicalEmail, canonicalUsername, nameFaults, newUsernameFaults } from '../users/canonical-login.ts'
 import { FIRST_ROLES } from '../users/roles.ts'
 import type { UserView } from '../users/user-view.ts'
 import { findUserByLogin, insertUser } from '../users/users.repo.ts'
@@ -25,7 +25,7 @@ import type { PendingAccount, PendingRegistrations } from './pending-registratio
 import { isPendingName } from './pending-registrations.repo.ts'
 
 export interface RegisterInput {
-  username: string
+  username?: string | undefined
   email: string
   password: string
 }
@@ -53,9 +53,9 @@ export function createRegister({ db, accounts, config, passwords, policy, limits
     if (config.auth.registration === 'closed') throw problem('registration_closed')
     passwords.assertRoom()
     await limits.register(context.client)
-    const account = await readAccount(input, policy)
+    const account = await readAccount(input, policy, config.auth)
     await refuseTaken(db, provesFirst ? { username: account.username } : account)
-    if (await isPendingName(db, account.username)) throw problem('username_taken')
+    if (account.username !== null && (await isPendingName(db, account.username))) throw problem('username_taken')
     const password_hash = await passwords.hash(input.password)
     return provesFirst ? hold({ ...account, password_hash }, context) : admit({ ...account, password_hash }, context)
   }
@@ -90,16 +90,31 @@ export function createRegister({ db, accounts, config, passwords, policy, limits
 }
 
 /** @returns canonical names. @throws 422 with every field that is wrong */
-export async function readAccount({ username, email, password }: RegisterInput, policy: PasswordPolicy) {
-  const account = { username: canonicalUsername(username), email, email_canonical: canonicalEmail(email) }
+export async function readAccount(
+  { username, email, password }: RegisterInput,
+  policy: PasswordPolicy,
+  { username: usernames }: Pick<Config['auth'], 'username'>,
+) {
+  const account = {
+    username: username === undefined ? null : canonicalUsername(username),
+    email,
+    email_canonical: canonicalEmail(email),
+  }
   const fault = await policy(password, [username, email])
-  const errors: FieldError[] = [...nameFaults(account.username, email), ...(fault ? [{ field: 'password', ...fault }] : [])]
+  const errors: FieldError[] = [
+    ...newUsernameFaults(account.username, usernames),
+    ...nameFaults(undefined, email),
+    ...(fault ? [{ field: 'password', ...fault }] : []),
+  ]
   if (errors.length) throw problem('validation_failed', { errors })
   return account
 }
 
 /** @throws 409. Of two registrations at the same moment, the unique index refuses one: see `asTaken`. */
-export async function refuseTaken(db: Db, { username, email_canonical }: { username?: string; email_canonical?: string }): Promise<void> {
+export async function refuseTaken(
+  db: Db,
+  { username, email_canonical }: { username?: string | null; email_canonical?: string },
+): Promise<void> {
   if (username && (await findUserByLogin(db, username))) throw problem('username_taken')
   if (email_canonical && (await findUserByLogin(db, email_canonical))) throw problem('email_taken')
 }

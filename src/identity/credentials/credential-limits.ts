@@ -7,7 +7,9 @@
 
 import type { Config } from '../../platform/config/schema.ts'
 import type { LinkTable } from '../../platform/db/tables.ts'
+import type { Clock } from '../../platform/lib/clock.ts'
 import { type ErrorCode, Problem, problem } from '../../platform/lib/errors.ts'
+import { createFailureBudget } from '../../platform/limits/failure-budget.ts'
 import { type Decision, type Limit, type Limiter, limitHeaders } from '../../platform/limits/limiter.ts'
 import type { Client } from '../../platform/request/client-address.ts'
 import type { Secrets } from '../../platform/vault/secrets.ts'
@@ -34,7 +36,7 @@ export interface CredentialLimits {
   login<T>(client: Client, account: Account, known: Known | null, work: () => Promise<T>): Promise<T>
   /** The same for a second factor. @throws 429 */
   mfa<T>(account: Account, known: Known | null, work: () => Promise<T>): Promise<T>
-  /** The same for the address. `refresh_superseded` is a retry of the client, not a failure. @throws 429 */
+  /** Counts refused refresh tokens by address. A valid token is never refused for the others: see `failure-budget.ts`. @throws 429 */
   refresh<T>(client: Client, work: () => Promise<T>): Promise<T>
   /** Counts requests for mailed links, and uses of mailed links. @throws 429 */
   recovery(client: Client): Promise<void>
@@ -44,10 +46,7 @@ export interface CredentialLimits {
    * @returns false above the limit. The mail is then not sent, and the answer does not show it
    */
   mail(address: string, purpose: LinkPurpose): Promise<boolean>
-  /**
-   * Counts failures of machine clients, after the failure: machine clients send many valid requests in parallel, and their secrets are too
-   * long to be guessed. @throws 429
-   */
+  /** The same for refused credentials of machine clients. @throws 429 */
   client<T>(client: Client, work: () => Promise<T>): Promise<T>
 }
 
@@ -57,7 +56,14 @@ const DATABASE = { kind: 'database' } as const
 const DAY_SECONDS = 86_400
 const WRONG: readonly ErrorCode[] = ['invalid_credentials']
 
-export function createCredentialLimits(limiter: Limiter, secrets: Secrets, config: Config['limits']['credentials']): CredentialLimits {
+export interface CredentialLimitsDeps {
+  limiter: Limiter
+  clock: Clock
+  secrets: Secrets
+}
+
+export function createCredentialLimits(deps: CredentialLimitsDeps, config: Config['limits']['credentials']): CredentialLimits {
+  const { limiter, secrets } = deps
   const named = (name: keyof typeof config): Limit => ({ name, scope: 'credential', ...config[name] })
   /** For failures, which are known only after the work: counted before, and refunded. */
   const failuresOf = (name: keyof typeof config, more: Partial<Limit> = {}): Limit => ({ ...named(name), isRefundable: true, ...more })
@@ -74,11 +80,15 @@ export function createCredentialLimits(limiter: Limiter, secrets: Secrets, confi
     address: failuresOf('address'),
     account: failuresOf('account'),
     mfa: failuresOf('mfa', { isDurable: true }),
-    refresh: failuresOf('refresh'),
-    client: named('client'),
     recovery: named('recovery'),
     mail: named('mail'),
   }
+
+  /** For secrets of 256 random bits. */
+  const budgetOf = (name: keyof typeof config, failures: readonly ErrorCode[]) =>
+    createFailureBudget(deps, { limit: named(name), failures, fallback: DATABASE })
+  const refreshBudget = budgetOf('refresh', ['refresh_invalid', 'refresh_expired', 'refresh_superseded', 'refresh_reused'])
+  const clientBudget = budgetOf('client', ['invalid_client'])
 
   const consume = ([limit, key]: Counted) => limiter.consume(limit, key, DATABASE)
 
@@ -124,20 +134,8 @@ export function createCredentialLimits(limiter: Limiter, secrets: Secrets, confi
       const key = keyOf(account)
       return countingFailure([[limits.mfa, known ? `${known.id}|${key}` : key]], ['invalid_code'], work)
     },
-    refresh(client, work) {
-      if (client.isExempt) return work()
-      return countingFailure([[limits.refresh, client.limitKey]], ['refresh_invalid', 'refresh_expired', 'refresh_reused'], work)
-    },
-    async client(client, work) {
-      if (client.isExempt) return work()
-      assertAllowed([await limiter.peek(limits.client, client.limitKey, DATABASE)])
-      try {
-        return await work()
-      } catch (error) {
-        if (error instanceof Problem && error.code === 'invalid_client') await consume([limits.client, client.limitKey])
-        throw error
-      }
-    },
+    refresh: refreshBudget.check,
+    client: clientBudget.check,
     async recovery(client) {
       if (!client.isExempt) assertAllowed([await consume([limits.recovery, client.limitKey])])
     },

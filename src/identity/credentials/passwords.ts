@@ -4,7 +4,7 @@ import type { Config } from '../../platform/config/schema.ts'
 import { type Problem, problem } from '../../platform/lib/errors.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import { createHasher, type Hasher } from './hasher.ts'
-import { isBcrypt, NO_PASSWORD } from './password-hashes.ts'
+import { NO_PASSWORD } from './password-hashes.ts'
 
 /** Longer passwords are refused, never cut. */
 export const MAX_PASSWORD_BYTES = 1024
@@ -19,9 +19,12 @@ export interface Passwords {
   /**
    * Pass null for a user who does not exist: the work is the same. An imported hash is checked with its own algorithm, and takes at least
    * as long. A password that is too long matches nothing.
+   *
+   * The password matches in its normal form and as it was typed, since another program may have hashed it without a normal form. The
+   * second hash is computed for every account when the two forms differ, so the time does not show which account was imported.
    */
   verify(hash: string | null, password: string, lane?: Lane): Promise<boolean>
-  /** @returns true for a hash with other parameters than configured, and for bcrypt */
+  /** @returns true for a hash of another kind than Argon2id, or with other parameters than configured */
   needsRehash(hash: string): boolean
   close(): void
 }
@@ -38,6 +41,18 @@ export async function createPasswords(
   const parameters = { type: argon2.argon2id, memoryCost: memoryKiB, timeCost: passes, parallelism: 1 } as const
   const gate = createGate(concurrency, queue, metrics)
   const dummy = await argon2.hash('nobody has this password', parameters)
+  const isCurrent = (hash: string) => hash.startsWith('$argon2id$') && !argon2.needsRehash(hash, parameters)
+
+  async function verifyForm(hash: string | null, form: string): Promise<boolean> {
+    if (hash === null) {
+      await hasher.verify(dummy, '')
+      return false
+    }
+    if (isCurrent(hash)) return hasher.verify(hash, form)
+    // the second hash hides by its time that the account has a cheap hash
+    const [matches] = await Promise.all([hasher.verify(hash, form), hasher.verify(dummy, '')])
+    return matches
+  }
 
   return {
     assertRoom: gate.assertRoom,
@@ -45,16 +60,14 @@ export async function createPasswords(
     async verify(hash, typed, lane) {
       const password = normalPassword(typed)
       const isPossible = hash !== null && hash !== NO_PASSWORD && Buffer.byteLength(password) <= MAX_PASSWORD_BYTES
-      if (!isPossible) {
-        await gate.pass(() => hasher.verify(dummy, ''), lane)
-        return false
-      }
-      if (!isBcrypt(hash)) return gate.pass(() => hasher.verify(hash, password), lane)
-      // imported hashes were made without a normal form. The second hash hides by its time that the account has a cheap hash
-      const [matches] = await gate.pass(() => Promise.all([hasher.verify(hash, typed), hasher.verify(dummy, '')]), lane)
-      return matches
+      const forms = typed === password ? [password] : [password, typed]
+      return gate.pass(async () => {
+        let matches = false
+        for (const form of forms) if (await verifyForm(isPossible ? hash : null, form)) matches = true
+        return matches
+      }, lane)
     },
-    needsRehash: (hash) => isBcrypt(hash) || argon2.needsRehash(hash, parameters),
+    needsRehash: (hash) => !isCurrent(hash),
     close: hasher.close,
   }
 }

@@ -14,7 +14,11 @@ export function newBackupCode(): string {
 
 /** Accepts any case, a missing hyphen, and common misreadings. @returns null when the text cannot be a backup code */
 export function readBackupCode(typed: string): string | null {
-  const code = typed.toLowerCase().replace(/[\s-]/g, '').replaceAll('o', '0').replace(/[il]/g, '1')
+  const code = typed
+    .toLowerCase()
+    .replace(/[\s\p{Pd}]/gu, '')
+    .replaceAll('o', '0')
+    .replace(/[il]/g, '1')
   return code.length === LENGTH && [...code].every((character) => ALPHABET.includes(character)) ? code : null
 }
 

@@ -85,10 +85,6 @@ export const mfaRoutes =
           response: answers({ 204: Type.Null() }, [401, 409, 422, 429]),
         },
         onRequest: async (request) => void (await admit(request)),
-        // a missing body counts as an empty body
-        preValidation: async (request) => {
-          request.body ??= {}
-        },
       },
       async (request, reply) => {
         await enrolment.disable(principalOf(request), request.body, contextOf(request.raw))
@@ -108,10 +104,6 @@ export const mfaRoutes =
           response: answers({ 200: BackupCodes }, [401, 409, 422, 429]),
         },
         onRequest: async (request) => void (await admit(request)),
-        // a missing body counts as an empty body
-        preValidation: async (request) => {
-          request.body ??= {}
-        },
       },
       (request) => enrolment.renewCodes(principalOf(request), request.body, contextOf(request.raw)),
     )

@@ -9,6 +9,8 @@ const DIGITS = 6
 /** Steps that are accepted before and after the current step: clocks differ, and typing takes time. */
 const WINDOW = 1
 const FORM = /^[0-9]{6}$/
+/** Apps show a code in groups, and people type it so. */
+const SEPARATORS = /[\s\p{Pd}]/gu
 
 const parameters = { algorithm: 'SHA1', digits: DIGITS, period: PERIOD_SECONDS }
 
@@ -21,8 +23,9 @@ export function enrolmentOf(seed: Buffer, issuer: string, account: string) {
   return { secret: secret.base32, otpauthUri, qrSvg: renderSVG(otpauthUri) }
 }
 
-/** @returns the step of a code, or null when the code is not valid at `at`. The caller refuses a used step */
-export function stepOf(code: string, seed: Buffer, at: Date): number | null {
+/** @returns the step of a code, or null when the code is not valid at `at`. Spaces and hyphens do not matter. The caller refuses a used step */
+export function stepOf(typed: string, seed: Buffer, at: Date): number | null {
+  const code = typed.replace(SEPARATORS, '')
   if (!FORM.test(code)) return null
   const totp = new TOTP({ ...parameters, secret: new Secret({ buffer: new Uint8Array(seed).buffer }) })
   const delta = totp.validate({ token: code, timestamp: at.getTime(), window: WINDOW })

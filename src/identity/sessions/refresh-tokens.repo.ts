@@ -16,7 +16,7 @@ export const findRefreshToken = (db: Db, hash: Buffer) =>
 export interface UsableRefreshToken {
   session_id: string
   user_id: string
-  username: string
+  username: string | null
   roles: string[]
   created_at: Date
   expires_at: Date

@@ -153,5 +153,7 @@ export const findTaken = (
   db
     .selectFrom('users')
     .select(['id', 'username', 'email_canonical'])
-    .where((e) => e.or([e('email_canonical', '=', email_canonical), e('username', '=', username), e('id', '=', id)]))
+    .where((e) =>
+      e.or([e('email_canonical', '=', email_canonical), ...(username === null ? [] : [e('username', '=', username)]), e('id', '=', id)]),
+    )
     .execute()

@@ -23,6 +23,9 @@ const Limit = strict({
   limit: Type.Integer({ minimum: 1, maximum: 1_000_000_000, description: 'Requests per window.' }),
   windowSeconds: Type.Integer({ minimum: 1, maximum: 86_400, description: 'Length of the window.' }),
 })
+/** Signatures and random secrets cannot be guessed. */
+const PACED = 'Above it, 50 a second are still checked, so that valid ones pass.'
+
 const credentialLimit = (limit: number, windowSeconds: number, description: string) =>
   Type.Object(Limit.properties, { additionalProperties: false, default: { limit, windowSeconds }, description })
 
@@ -195,6 +198,11 @@ const Route = strict({
       // a value may be a credential for the upstream: never shown
       request: HeaderEdits('Changes to the headers of requests to the upstream.', { ...FieldValue, writeOnly: true }),
       response: HeaderEdits('Changes to the headers of responses from the upstream.'),
+      passReserved: Type.Array(Type.String({ pattern: FIELD_NAME }), {
+        default: [],
+        description:
+          'Names of reserved headers that pass from the client to the upstream, such as CF-IPCountry. The gateway removes all other reserved headers.',
+      }),
       forwardAuthorization: Type.Boolean({ default: false, description: "Pass the client's Authorization header to the upstream." }),
       assertion: Type.Boolean({
         default: false,
@@ -457,6 +465,11 @@ export const ConfigSchema = Type.Object(
           description: "Path prefix of the gateway's own endpoints.",
         }),
         registration: oneOf(['open', 'closed'], { default: 'open', description: 'closed: only operators create users.' }),
+        username: oneOf(['required', 'optional', 'off'], {
+          default: 'required',
+          description:
+            'Whether new accounts have a username. off: no new usernames; existing usernames still log in. Without a username, users log in by e-mail address.',
+        }),
         emailVerification: oneOf(['off', 'required'], {
           default: 'off',
           description: 'required: the user must open a mailed link to create an account or to change its address.',
@@ -490,8 +503,12 @@ export const ConfigSchema = Type.Object(
         ),
         refresh: section(
           {
-            graceSeconds: integer(0, 10, 'How long a repeated refresh counts as a retry, not as theft.', 300),
-            onRetry: oneOf(['reject', 'repeat'], { default: 'reject', description: 'repeat: a retry gets the same successor again.' }),
+            graceSeconds: integer(0, 30, 'How long a repeated refresh counts as a retry, not as theft.', 300),
+            onRetry: oneOf(['repeat', 'reject'], {
+              default: 'repeat',
+              description:
+                'repeat: a retry gets the same successor again. reject: the first request wins, and a retry gets 401 `refresh_superseded`.',
+            }),
             onReuse: oneOf(['revokeSession', 'revokeUser'], {
               default: 'revokeSession',
               description: 'What ends when a stolen token is detected: its session, or all sessions of the user.',
@@ -618,9 +635,9 @@ export const ConfigSchema = Type.Object(
               3600,
               'Requested mails to one e-mail address. Verification mails and password mails are counted separately. Mails over the limit are not sent.',
             ),
-            refresh: credentialLimit(10, 60, 'Failed refreshes per address.'),
-            client: credentialLimit(30, 60, 'Failed authentications of machine clients, per address.'),
-            token: credentialLimit(60, 60, 'Access tokens that fail verification, per address.'),
+            refresh: credentialLimit(10, 60, `Failed refreshes per address. ${PACED}`),
+            client: credentialLimit(30, 60, `Failed authentications of machine clients, per address. ${PACED}`),
+            token: credentialLimit(60, 60, `Access tokens and API keys that fail verification, per address. ${PACED}`),
           },
           'Limits of the endpoints that take credentials.',
         ),

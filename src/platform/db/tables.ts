@@ -1,9 +1,16 @@
 /** The tables after the newest migration. */
 import type { Generated } from 'kysely'
 
+/** Facts about a user that other programs need. The user may read `public`, and never `admin`. */
+export interface Metadata {
+  public?: Record<string, unknown>
+  admin?: Record<string, unknown>
+}
+
 export interface UserTable {
   id: string
-  username: string
+  /** Null for an account whose user logs in by e-mail address alone. */
+  username: string | null
   email: string
   email_canonical: string
   email_verified_at: Date | null
@@ -21,6 +28,7 @@ export interface UserTable {
   mfa_enabled: Generated<boolean>
   /** How often an operator has unlocked the account. Each unlock starts its limits anew. */
   unlocks: Generated<number>
+  metadata: Generated<Metadata>
 }
 
 export interface SessionTable {
@@ -60,6 +68,8 @@ export interface SigningKeyTable {
   created_at: Generated<Date>
   activates_at: Date
   retired_at: Date | null
+  /** The longest lifetime of an access token that the key may have signed. Null for a key from before this column. */
+  lifetime_seconds: number | null
 }
 
 export interface TotpFactorTable {
@@ -94,7 +104,7 @@ export interface LinkTable {
 
 export interface PendingRegistrationTable {
   id: string
-  username: string
+  username: string | null
   email: string
   email_canonical: string
   /** Null when the address already has an account: the row only reserves the username. */
@@ -212,6 +222,7 @@ export interface Database {
     session_id: string | null
     user_id: string | null
     min_epoch: number | null
+    kid: string | null
     expires_at: Date
   }
   audit_log: AuditLogTable

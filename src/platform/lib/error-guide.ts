@@ -16,7 +16,7 @@ const WAIT = 'Wait as long as `Retry-After` says, then send the request again.'
 
 export const errorGuide: Record<ErrorCode, ErrorGuide> = {
   json_invalid: {
-    when: 'The body of a request to the gateway itself is empty or is not JSON.',
+    when: 'The body of a request to the gateway itself is not JSON.',
     client: 'Send valid JSON in UTF-8.',
     operator: NOTHING,
   },
@@ -101,7 +101,7 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     operator: NOTHING,
   },
   refresh_superseded: {
-    when: 'A parallel request of the same client exchanged this refresh token a moment ago.',
+    when: 'A parallel request of the same client exchanged this refresh token a moment ago, and `auth.refresh.onRetry` is `reject`.',
     client: 'Use the newer token pair. Refresh in one place only, and let other requests wait for it.',
     operator: NOTHING,
   },

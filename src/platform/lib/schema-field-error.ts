@@ -22,6 +22,19 @@ const CODES: Record<string, FieldCode> = {
   uniqueItems: 'repeated',
 }
 
+/** Unknown fields that are named one by one. More of them are one entry. */
+const MAX_UNKNOWN = 5
+const MAX_ENTRIES = 20
+
+/** The errors of one value. Their number is bounded, however many fields the client sent. */
+export function schemaFieldErrors(errors: readonly SchemaError[], whole: string): FieldError[] {
+  const unknown = errors.filter(({ keyword }) => keyword === 'additionalProperties')
+  if (unknown.length <= MAX_UNKNOWN) return errors.slice(0, MAX_ENTRIES).map((error) => schemaFieldError(error, whole))
+  const others = errors.filter(({ keyword }) => keyword !== 'additionalProperties').slice(0, MAX_ENTRIES - 1)
+  const summary: FieldError = { field: whole, code: 'unknown', detail: `has ${unknown.length} fields that are not known here` }
+  return [...others.map((error) => schemaFieldError(error, whole)), summary]
+}
+
 /**
  * `/email` must be string → `{ field: 'email', code: 'type', detail: 'must be a string' }`. Names the field, never its value.
  * @param whole the name of the whole value

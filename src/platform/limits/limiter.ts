@@ -29,6 +29,9 @@ export const idOf = (limit: Limit): string => `${nameOf(limit)}:${limit.limit}:$
 /** The part of the limit that each of `shares` processes may admit while each counts for itself. */
 export const shareOf = (limit: Limit, shares: number): Limit => ({ ...limit, limit: Math.max(1, Math.floor(limit.limit / shares)) })
 
+/** The limit of a network that holds many customers. */
+export const timesLimit = (limit: Limit, times: number): Limit => (times === 1 ? limit : { ...limit, limit: limit.limit * times })
+
 /** Where a decision was made: by Redis, in this process because no Redis is configured, or by the fallback while Redis is away. */
 export type Tier = 'redis' | 'memory' | 'local' | 'database' | 'open' | 'closed'
 

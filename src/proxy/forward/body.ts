@@ -7,6 +7,22 @@ import { Readable } from 'node:stream'
 import { type Problem, problem } from '../../platform/lib/errors.ts'
 import type { Route } from '../routing/route-table.ts'
 
+/**
+ * Methods that define a meaning for content: RFC 9110 §9.3, RFC 5789, RFC 4918, RFC 3253 and RFC 5323 (WebDAV). Servers
+ * need not read the content of any other method (RFC 9110 §9.3.1).
+ */
+export const CONTENT_METHODS: ReadonlySet<string> = new Set([
+  'POST',
+  'PUT',
+  'PATCH',
+  'QUERY',
+  'PROPFIND',
+  'PROPPATCH',
+  'LOCK',
+  'REPORT',
+  'SEARCH',
+])
+
 /** Bytes; null when the request does not declare a length. */
 export function declaredLength({ headers }: IncomingMessage): number | null {
   const text = headers['content-length']

@@ -13,7 +13,7 @@ import type { Outcome } from '../upstream/circuit-breaker.ts'
 import { isTimeout, toProblem } from '../upstream/upstream-errors.ts'
 import { type Carrier, isBeingReset, isUnheard, newCarrier, takeConnection } from '../upstream/upstream-sockets.ts'
 import type { Upstream, UpstreamSlot, Upstreams } from '../upstream/upstreams.ts'
-import { type Body, countBody, declaredLength } from './body.ts'
+import { type Body, CONTENT_METHODS, countBody, declaredLength } from './body.ts'
 import type { CompressionOf, RouteCompression } from './compression.ts'
 import type { HeaderRules } from './headers.ts'
 import {
@@ -260,6 +260,9 @@ function dispatchOnce(
       headers: fields,
       body: body?.stream ?? null,
       bodyTimeout: route.timeouts.idleMs,
+      // an upstream may leave such a body unread, and take it for its next request. `Connection: close` says that no request follows, and
+      // the connection is closed after the answer
+      reset: body !== null && !CONTENT_METHODS.has(request.method!) ? true : undefined,
       // undici takes it from Host otherwise, and opens a new connection at each change; missing in its types
       servername: route.preserveHost ? slot.upstream.address.host : undefined,
     } as Dispatcher.DispatchOptions,

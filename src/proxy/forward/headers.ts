@@ -1,6 +1,6 @@
 /**
  * The request headers for the upstream, built anew for each request. The client's fields pass, except fields of the connection, the names
- * that the gateway sets, and claims about the origin of the request. The gateway's own fields come last, so that nothing can delete them.
+ * that the gateway sets, and names that upstreams trust only from a gateway. The gateway's own fields come last, so that nothing can delete them.
  */
 import { randomFillSync } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
@@ -33,7 +33,7 @@ const withoutCredentials = (fields: readonly string[]): string[] =>
 const MAX_REMEMBERED = 1000
 
 /** What happens to a field of the client. */
-type FieldRule = 'dropped' | 'passed' | 'unless it holds a key' | 'without our subprotocols' | 'without our cookies'
+type FieldRule = 'dropped' | 'reserved' | 'passed' | 'unless it holds a key' | 'without our subprotocols' | 'without our cookies'
 
 /** The value without what belongs to the gateway. Null: nothing is left. */
 function ownPartLeftOut(rule: FieldRule, value: string): string | null {
@@ -52,7 +52,8 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
     const folded = foldName(name)
     // CGI and WSGI read Content_Length as Content-Length
     const isFraming = HOP_BY_HOP.has(folded) || (folded === 'content-length' && name !== folded)
-    if (isFraming || ours.has(folded) || isReservedHeader(name)) return 'dropped'
+    if (isFraming || ours.has(folded)) return 'dropped'
+    if (isReservedHeader(name)) return 'reserved'
     if (folded === 'sec-websocket-protocol') return 'without our subprotocols'
     if (hidesCookies && folded === 'cookie') return 'without our cookies'
     return folded === 'x-api-key' ? 'unless it holds a key' : 'passed'
@@ -61,7 +62,7 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
   function build(req: IncomingMessage, exchange: Authenticated, authority: string, assertion: string | null): string[] {
     const { rawHeaders, headers } = req
     const { isPreflight, route } = exchange
-    const { forwardAuthorization, requestHeaders, preserveHost } = route
+    const { forwardAuthorization, requestHeaders, passedReserved, preserveHost } = route
     const named = headers.connection === undefined ? null : connectionOptions(headers.connection)
     const trace = TRACEPARENT.exec(String(headers.traceparent ?? ''))
     const out = ['host', (preserveHost && headers.host) || authority]
@@ -70,6 +71,7 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
       const rule = ruleFor(name)
       if (
         rule === 'dropped' ||
+        (rule === 'reserved' && !passedReserved?.has(name)) ||
         // a gateway API key is a credential, as Authorization is; other values of this field are between client and upstream
         (rule === 'unless it holds a key' && holdsApiKey(rawHeaders[i + 1]!) && !(forwardAuthorization && name === 'x-api-key')) ||
         (requestHeaders.dropped.size > 0 && requestHeaders.dropped.has(foldName(name))) ||
@@ -80,7 +82,7 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
       if (name === 'tracestate' && trace === null) continue
       // Connection must not remove the field that frames the body
       if (named?.has(name) && name !== 'content-length') continue
-      const value = rule === 'passed' ? rawHeaders[i + 1]! : ownPartLeftOut(rule, rawHeaders[i + 1]!)
+      const value = rule === 'passed' || rule === 'reserved' ? rawHeaders[i + 1]! : ownPartLeftOut(rule, rawHeaders[i + 1]!)
       if (value !== null) out.push(name, value)
     }
     pushOrigin(out, req, exchange, believesXForwarded)

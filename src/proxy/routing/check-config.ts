@@ -25,7 +25,7 @@ export function checkConfig(config: Config, { isComplete = true } = {}): { probl
   checkNetworks(config, problems, warnings)
   checkNames(config, problems, warnings)
   checkTransport(config, problems, warnings)
-  checkHeaderEdits(config, problems)
+  checkHeaderEdits(config, problems, warnings)
   checkCors(config, warnings)
   checkMail(config, problems, warnings)
   if (!config.routes.length)
@@ -71,6 +71,18 @@ const SET_BY_US = new Set([
   'via',
   'x-request-id',
   'traceparent',
+])
+
+/** Reserved headers that no route lets pass: the gateway sets them, or they are of the connection. */
+const NEVER_PASSED = new Set([
+  ...SET_BY_US,
+  'x-forwarded-port',
+  'x-forwarded-prefix',
+  'x-auth-user',
+  'x-auth-email',
+  'x-auth-roles',
+  'x-auth-session',
+  'http2-settings',
 ])
 
 /** Names that already have another meaning. */
@@ -200,10 +212,18 @@ function isMailServer(text: string): boolean {
 }
 
 /** Fields that a route may not set or remove: fields of the connection, and fields that the gateway vouches for. */
-function checkHeaderEdits({ headers, routes }: Config, problems: Finding[]): void {
+function checkHeaderEdits({ headers, routes }: Config, problems: Finding[], warnings: Finding[]): void {
   const { unverifiedEmail: _, ...identity } = headers.identity
   const vouched = new Set(Object.values(identity).map((name) => foldName(name.toLowerCase())))
   routes.forEach((route, i) => {
+    route.headers.passReserved.forEach((name, j) => {
+      const path = ['routes', i, 'headers', 'passReserved', j]
+      const folded = foldName(name.toLowerCase())
+      if (FRAMING_NAMES.has(folded) || vouched.has(folded) || NEVER_PASSED.has(folded))
+        problems.push({ path, message: `${name} is set by the gateway alone`, hint: 'remove it here' })
+      else if (!isReservedHeader(folded))
+        warnings.push({ path, message: `has no effect: ${name} is not a reserved header`, hint: 'remove it here' })
+    })
     for (const side of ['request', 'response'] as const) {
       const { set, remove } = route.headers[side]
       for (const [key, name] of [...Object.keys(set).map((n) => ['set', n] as const), ...remove.map((n) => ['remove', n] as const)]) {

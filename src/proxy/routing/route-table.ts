@@ -64,6 +64,8 @@ export interface Route {
   /** All hosts by which its upstreams may name themselves, in lower case. */
   upstreamHosts: ReadonlySet<string>
   requestHeaders: HeaderEdits
+  /** Reserved headers of the client that pass all the same, in lower case. Null: none. */
+  passedReserved: ReadonlySet<string> | null
   responseHeaders: HeaderEdits
   cors: CorsRule
   /** Null: any network. */
@@ -194,6 +196,7 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     setsForwardedPort: requestHeaders.dropped.has('x-forwarded-port'),
     upstreamHosts: new Set([...servers.map(({ origin }) => new URL(origin).host), ...(hostHeader ? [hostHeader.toLowerCase()] : [])]),
     requestHeaders,
+    passedReserved: route.headers.passReserved.length ? new Set(route.headers.passReserved.map((name) => name.toLowerCase())) : null,
     responseHeaders: cors.isOwn ? withoutCors(responseHeaders) : responseHeaders,
     cors,
     networks: compileNetworks(route.networks),

@@ -94,6 +94,25 @@ describe.each(['embedded', 'postgres'] as const)('an import on %s', (stores) => 
     expect((await account(ann.username)).password_hash).toMatch(/m=1024/)
   })
 
+  it.each([
+    ['PBKDF2 of Django', 'pbkdf2_sha256$20000$seasalt2seasalt2$hOFaxvklYhpEG80oD27NC7xKC8cqNwq6sf4xaRXw4To='],
+    ['bcrypt_sha256 of Django', 'bcrypt_sha256$$2b$05$cdCzwV/UAFQkqilM3LNxpeN/2jfjOmMo299lA2WFMALKIqmZx8tj2'],
+    ['Argon2i', '$argon2i$v=19$m=1024,t=2,p=1$hnU0kovsc9VX2YYYrqdgjw$sc3wFey1s3rnQDbmY91/AkQhSBwn6jVE7yVEsXudP+I'],
+    ['scrypt', '$scrypt$ln=10,r=8,p=1$JoQQAkDIWeu911qrde49Jw$EeV46nwW8GLkoOEcFQ5aTRUmiOTtuUwgWsXqs69kYPA'],
+    ['WordPress', '$wp$2y$05$9a.cCX9WuZDbIBj13ugWVehTZbPEiWmE0FUnsju74uW.vL0sCwa3O'],
+    ['phpass', '$P$6DbttB.34Pidukle1oIB7WYfUxsRb6.'],
+  ])('a password of %s is good, and its hash is Argon2id from the first login on', async (_, password_hash) => {
+    const ann = person({ password_hash })
+    expect(await run([ann])).toMatchObject({ created: 1, reported: [] })
+    expect((await logIn(ann.username, 'incorrect horse battery')).body.code).toBe('invalid_credentials')
+    expect((await account(ann.username)).password_hash).not.toMatch(/argon2id/)
+    expect((await logIn(ann.email, 'correct horse battery')).status).toBe(200)
+    const upgraded = (await account(ann.username)).password_hash
+    expect(upgraded).toMatch(/^\$argon2id\$v=19\$/)
+    expect((await logIn(ann.username, 'correct horse battery')).status).toBe(200)
+    expect((await account(ann.username)).password_hash).toBe(upgraded)
+  })
+
   it('who comes without a hash is let in by no password, and sets one by a mailed link', async () => {
     const ann = person()
     await run([ann])

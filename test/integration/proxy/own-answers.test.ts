@@ -101,7 +101,6 @@ describe('a problem', () => {
 describe('what our endpoints do not take', () => {
   it.each([
     ['no JSON', '{"login":'],
-    ['an empty body', ''],
     ['bytes that are no UTF-8 text', '\xff\xfe{'],
   ])('%s is 400 json_invalid', async (_name, body) => {
     expect((await login(body)).body).toMatchObject({ status: 400, code: 'json_invalid' })
@@ -136,6 +135,19 @@ describe('what our endpoints do not take', () => {
     ['a text for the whole', '"ann"', [{ field: 'body', code: 'type', detail: 'must be an object' }]],
     ['null for the whole', 'null', [{ field: 'body', code: 'type', detail: 'must be an object' }]],
     [
+      'an empty body',
+      '',
+      [
+        { field: 'login', code: 'required', detail: 'is missing' },
+        { field: 'password', code: 'required', detail: 'is missing' },
+      ],
+    ],
+    [
+      'many unknown fields at a time, in one entry',
+      { ...person, ...Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`x${i}`, i])) },
+      [{ field: 'body', code: 'unknown', detail: 'has 300 fields that are not known here' }],
+    ],
+    [
       'two at a time',
       { password: 7 },
       [
@@ -148,6 +160,35 @@ describe('what our endpoints do not take', () => {
     expect(answer.body).toMatchObject({ status: 422, code: 'validation_failed' })
     expect(answer.body.errors).toHaveLength(errors.length)
     expect(answer.body.errors).toEqual(expect.arrayContaining(errors))
+  })
+
+  it.each([
+    ['POST', '/auth/logout', 204],
+    ['POST', '/auth/logout-all', 204],
+    ['DELETE', '/auth/me', 204],
+    ['DELETE', '/auth/mfa/totp', 422],
+    ['POST', '/auth/email/verify/request', 202],
+    ['POST', '/auth/mfa/totp', 422],
+    ['PATCH', '/auth/me', 422],
+  ])('%s %s without a body answers the same for any content type', async (method, path, status) => {
+    for (const type of [undefined, 'application/json', 'application/json; charset=utf-8', 'application/x-www-form-urlencoded']) {
+      const { token } = await newUser(gateway)
+      const headers: Record<string, string> = type === undefined ? {} : { 'content-type': type, 'content-length': '0' }
+      expect((await call(gateway, path, { method, token, headers })).status, type).toBe(status)
+    }
+  })
+
+  it('DELETE of a session takes a content type without a body', async () => {
+    const { token } = await newUser(gateway)
+    const { body } = await call(gateway, '/auth/sessions', { token })
+    const headers = { 'content-type': 'application/json' }
+    expect((await call(gateway, `/auth/sessions/${body.sessions[0].id}`, { method: 'DELETE', token, headers })).status).toBe(204)
+  })
+
+  it('chunks without a byte are no body either', async () => {
+    const { token } = await newUser(gateway)
+    const head = `POST /auth/logout HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${token}\r\nContent-Type: application/json\r\nConnection: close\r\n`
+    expect(await raw(gateway.port, `${head}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`)).toMatch(/^HTTP\/1\.1 204/)
   })
 
   it('a body of more than 16 KiB is 413, one of 16 KiB is read', async () => {

@@ -103,6 +103,26 @@ describe('a password', () => {
     expect(passwords.needsRehash(hasher.hashes[0]!)).toBe(false)
   })
 
+  it('costs two hashes at every account when it is not in its normal form, right or wrong', async () => {
+    const hasher = watched(shared)
+    const passwords = await make({ concurrency: 1 }, hasher)
+    const typed = 'cafe\u0301 cre\u0300me'
+    const own = await passwords.hash(typed)
+    for (const [hash, password] of [
+      [own, typed],
+      [own, `${typed}x`],
+      [null, typed],
+    ] as const) {
+      hasher.hashes.length = 0
+      await passwords.verify(hash, password)
+      expect(hasher.hashes).toHaveLength(2)
+    }
+    hasher.hashes.length = 0
+    await passwords.verify(own, typed.normalize('NFC'))
+    expect(hasher.hashes).toHaveLength(1)
+    expect(hasher.peak()).toBe(1)
+  })
+
   it('is the same however its accents were typed', async () => {
     const passwords = await make()
     const composed = 'caf\u00e9 cr\u00e8me'

@@ -24,7 +24,19 @@ describe('a code of an app', () => {
     expect(at(1)).toBe(0x273ef07)
   })
 
-  it.each(['', '5924', '0005924', '00592x', '-05924', ' 05924', '005924\n', '٠٠٥٩٢٤'])('is not %j', (code) => {
+  it.each([
+    '005 924',
+    '005-924',
+    ' 005924',
+    '005924\n',
+    '0 0 5 9 2 4',
+    '005\u2011924',
+    '005\u00a0924',
+  ])('is read without spaces and hyphens: %j', (code) => {
+    expect(stepOf(code, SEED, new Date(1_234_567_890_000))).toBe(0x273ef07)
+  })
+
+  it.each(['', '5924', '0005924', '00592x', '-05924', ' 05924', '005924x', '00.5924', '٠٠٥٩٢٤'])('is not %j', (code) => {
     expect(stepOf(code, SEED, new Date(1_234_567_890_000))).toBeNull()
   })
 })
@@ -57,6 +69,7 @@ describe('a backup code', () => {
   it.each([
     ['7k2qd-x09mf', '7k2qdx09mf'],
     ['7K2QD X09MF', '7k2qdx09mf'],
+    ['7k 2q d\u2013x0 9m f', '7k2qdx09mf'],
     ['7k2qdxO9mf', '7k2qdx09mf'],
     ['lk2qd-xI9mf', '1k2qdx19mf'],
     ['7k2qd-x09m', null],

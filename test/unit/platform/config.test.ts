@@ -290,6 +290,14 @@ describe('a problem is reported as file:line:col: path: message; hint', () => {
       ['request: { set: { transfer_encoding: a } }', 'request.set: transfer_encoding'],
       ['request: { remove: [Host] }', 'request.remove: Host'],
       ['response: { remove: [Content-Length] }', 'response.remove: Content-Length'],
+      ['passReserved: [X-Auth-User]', 'passReserved\\[0\\]: X-Auth-User'],
+      ['passReserved: [x_auth_assertion]', 'passReserved\\[0\\]: x_auth_assertion'],
+      ['passReserved: [X-Forwarded-For]', 'passReserved\\[0\\]: X-Forwarded-For'],
+      ['passReserved: [X-Forwarded-Port]', 'passReserved\\[0\\]: X-Forwarded-Port'],
+      ['passReserved: [Via]', 'passReserved\\[0\\]: Via'],
+      ['passReserved: [Connection]', 'passReserved\\[0\\]: Connection'],
+      ['passReserved: [Content-Length]', 'passReserved\\[0\\]: Content-Length'],
+      ['passReserved: [X-Request-Id]', 'passReserved\\[0\\]: X-Request-Id'],
     ].map(([edit, reported]): [string, string, RegExp] => [
       `${edit}, which is the gateway’s own`,
       `routes:\n${route(`${PUBLIC}\n    headers: { ${edit} }`)}`,
@@ -522,6 +530,14 @@ describe('a warning is reported, and stops nothing', () => {
     const upstream = '{ url: "http://h", tls: { ca: f } }'
     expect(warnings(`routes:\n  - { name: a, match: { path: /a }, upstream: [${upstream}], access: public }\n`)).toEqual([
       'f:2:67: routes[0].upstream[0].tls: has no effect for http://h; write the url with https://, or remove tls',
+    ])
+  })
+
+  it('for a header that is no reserved header and passes anyway', () => {
+    const withHeaders = (names: string) => `routes:\n${route(`${PUBLIC}\n    headers: { passReserved: [${names}] }`)}`
+    expect(warnings(withHeaders('CF-IPCountry, X-Goog-Api-Key'))).toEqual([])
+    expect(warnings(withHeaders('X-Tenant'))).toEqual([
+      'f:6:31: routes[0].headers.passReserved[0]: has no effect: X-Tenant is not a reserved header; remove it here',
     ])
   })
 

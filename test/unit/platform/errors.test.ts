@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { DatabaseUnavailable, unavailableText } from '../../../src/platform/db/unavailable.ts'
 import { causeText, detailOf, type FieldError, invalidField, type Problem, problem, problemBody } from '../../../src/platform/lib/errors.ts'
-import { schemaFieldError } from '../../../src/platform/lib/schema-field-error.ts'
+import { type SchemaError, schemaFieldError, schemaFieldErrors } from '../../../src/platform/lib/schema-field-error.ts'
 
 const wrong = (...fields: string[]) =>
   problem('validation_failed', { errors: fields.map((field): FieldError => ({ field, code: 'required', detail: 'is missing' })) })
@@ -68,6 +68,28 @@ describe('an error of a schema', () => {
     const error = { keyword: 'type', params: { type: 'object' }, instancePath: '' }
     expect(schemaFieldError(error, 'body').field).toBe('body')
     expect(schemaFieldError({ ...error, keyword: 'required', params: { missingProperty: 'email' } }, 'body').field).toBe('email')
+  })
+})
+
+describe('the errors of a schema', () => {
+  const unknown = (i: number) => ({ keyword: 'additionalProperties', params: { additionalProperty: `x${i}` }, instancePath: '' })
+  const missing = (i: number) => ({ keyword: 'required', params: { missingProperty: `y${i}` }, instancePath: '' })
+  const many = (n: number, one: (i: number) => SchemaError) => Array.from({ length: n }, (_, i) => one(i))
+
+  it('name up to five unknown fields one by one', () => {
+    expect(schemaFieldErrors(many(5, unknown), 'body').map(({ field }) => field)).toEqual(['x0', 'x1', 'x2', 'x3', 'x4'])
+  })
+
+  it('count more unknown fields in one entry, beside the other errors', () => {
+    expect(schemaFieldErrors([...many(6, unknown), missing(0)], 'body')).toEqual([
+      { field: 'y0', code: 'required', detail: 'is missing' },
+      { field: 'body', code: 'unknown', detail: 'has 6 fields that are not known here' },
+    ])
+  })
+
+  it('are at most twenty', () => {
+    expect(schemaFieldErrors(many(500, missing), 'body')).toHaveLength(20)
+    expect(schemaFieldErrors([...many(500, missing), ...many(500, unknown)], 'body')).toHaveLength(20)
   })
 })
 

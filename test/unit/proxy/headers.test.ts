@@ -3,10 +3,12 @@ import { Socket } from 'node:net'
 import { describe, expect, it } from 'vitest'
 import { encodeHeaderValue } from '../../../src/identity/access/identity-headers.ts'
 import type { Assertions } from '../../../src/identity/tokens/assertions.ts'
+import { memoize } from '../../../src/platform/lib/memoize.ts'
 import { createClientReader, parseNetworks } from '../../../src/platform/request/client-address.ts'
 import { createHeaderRules, readResponse } from '../../../src/proxy/forward/headers.ts'
 import type { Authenticated } from '../../../src/proxy/routing/exchange.ts'
 import { type HeaderEdits, NO_EDITS } from '../../../src/proxy/routing/header-edits.ts'
+import { RESERVED_FAMILIES } from '../../../src/proxy/routing/reserved-headers.ts'
 import type { Upstream } from '../../../src/proxy/upstream/upstreams.ts'
 import { configWith } from '../../support/config.ts'
 
@@ -22,6 +24,9 @@ interface Options {
   /** What the route compiles to, besides. */
   route?: object
 }
+
+/** A configuration is loaded once: there are many cases. */
+const rulesOf = memoize((config: string) => createHeaderRules(configWith(JSON.parse(config)), {} as Assertions))
 
 /** What goes upstream for these fields of a client: [name, value][]. */
 function outgoing(
@@ -50,11 +55,11 @@ function outgoing(
     requestId: 'req-1',
     host: 'gateway.test',
     client: createClientReader(parseNetworks(viaTrustedProxy ? [peer] : [])!, parseNetworks([])!)(req),
-    route: { forwardAuthorization, requestHeaders, assertion: false, forwardedPrefix: '', ...route },
+    route: { forwardAuthorization, requestHeaders, assertion: false, forwardedPrefix: '', passedReserved: null, ...route },
     principal: isAnonymous ? null : { identityHeaders: IDENTITY },
   } as unknown as Authenticated
   const upstream = { authority: 'orders:3000' } as Upstream
-  const flat = createHeaderRules(configWith(config), {} as Assertions).outgoing(req, exchange, upstream) as string[]
+  const flat = rulesOf(JSON.stringify(config)).outgoing(req, exchange, upstream) as string[]
   return Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i]!, flat[2 * i + 1]!] as [string, string])
 }
 /** The headers that come from the client's fields alone. */
@@ -148,11 +153,113 @@ describe('a claim of the client goes nowhere', () => {
     'Remote-User',
     'Remote_User',
     'X-Remote-User',
+    ...RESERVED_FAMILIES.flatMap(({ names }) => names.map((name) => name.replace(/\*$/, 'Any-Thing'))),
   ])('%s', (name) => {
     for (const isAnonymous of [true, false]) {
       const list = outgoing([[name, 'evil']], { isAnonymous })
       expect(list.flat()).not.toContain('evil')
     }
+  })
+
+  // as each product documents them
+  it.each([
+    'X-Consumer-ID',
+    'X-Consumer-Groups',
+    'X-Credential-Identifier',
+    'X-Goog-Authenticated-User-Email',
+    'X-Goog-IAP-JWT-Assertion',
+    'CF-Access-Jwt-Assertion',
+    'Cf-Access-Authenticated-User-Email',
+    'CF-IPCountry',
+    'X-Amzn-Oidc-Identity',
+    'X-Amzn-Oidc-Accesstoken',
+    'X-Amzn-Mtls-Clientcert-Subject',
+    'X-Amz-Cf-Id',
+    'CloudFront-Viewer-Address',
+    'X-MS-CLIENT-PRINCIPAL-NAME',
+    'X-MS-TOKEN-AAD-ID-TOKEN',
+    'X-SSL-Client-Verify',
+    'X-SSL-Client-S-DN',
+    'X-Client-Cert-Sha256',
+    'X-Client-Certificate',
+    'Client-Cert-Chain',
+    'ssl-client-subject-dn',
+    'SSL_CLIENT_S_DN',
+    'X-Forwarded',
+    'X-Forwarded-Client-Cert',
+    'X-Forwarded-Tls-Client-Cert-Info',
+    'X-Forwarded-Access-Token',
+    'Forwarded-For',
+    'Fastly-Client-IP',
+    'Fastly-SSL',
+    'True-Client-Port',
+    'X-Envoy-External-Address',
+    'X-Envoy-Original-Path',
+    'X-WEBAUTH-ROLE',
+    'X-Remote-Extra-Scopes',
+    'Remote-Groups',
+    'X-Auth-Request-Preferred-Username',
+    'X-authentik-username',
+    'X-Pomerium-Claim-Email',
+    'X-Vouch-User',
+    'X-Token-User-Roles',
+    'Tailscale-User-Login',
+    'X-Akamai-Edgescape',
+    'X-Azure-ClientIP',
+    'X-Appgw-Trace-Id',
+    'X-ARR-ClientCert',
+    'X-Kong-Request-Id',
+    'X-Userinfo',
+    'X-Istio-Attributes',
+    'l5d-client-id',
+    'l5d-dst-override',
+    'X-Spiffe-Id',
+    'X-Tyk-Authorization',
+    'X-NginX-Proxy',
+    'OIDC_CLAIM_sub',
+    'SM_USER',
+    'iv-groups',
+    'Impersonate-Group',
+    'X-Middleware-Subrequest',
+  ])('%s, as a proxy or a service mesh would set it', (name) => {
+    for (const spelling of [name, name.toUpperCase(), name.replaceAll('-', '_'), name.replaceAll('-', '.')])
+      expect(passed([[spelling, 'evil']])).toEqual([])
+  })
+
+  it.each([
+    'X-Api-Key',
+    'X-Requested-With',
+    'X-CSRF-Token',
+    'X-XSRF-Token',
+    'X-Access-Token',
+    'X-Tenant-Id',
+    'X-User-Agent',
+    'X-User-Timezone',
+    'X-Client-Version',
+    'X-Client-Info',
+    'X-Anonymous-Id',
+    'X-Amz-Date',
+    'X-Amzn-Trace-Id',
+    'X-B3-TraceId',
+    'X-Cloud-Trace-Context',
+    'X-Token',
+    'X-Real',
+    'X-Ms',
+    'CFO-Name',
+    'Cdn-Loop',
+    'Remoteness',
+    'Idempotency-Key',
+    'Grpc-Timeout',
+    'Proxying',
+  ])('but %s passes: a client may say it', (name) => {
+    expect(passed([[name, 'mine']])).toEqual([[name.toLowerCase(), 'mine']])
+  })
+
+  it('but a route lets a reserved header pass by its name, in that form alone', () => {
+    const options = { route: { passedReserved: new Set(['cf-ipcountry']) } }
+    expect(passed([['CF-IPCountry', 'DE']], options)).toEqual([['cf-ipcountry', 'DE']])
+    for (const name of ['CF_IPCountry', 'CF.IPCountry', 'CF-IPCountry-', 'CF-Ray', 'CF-Connecting-IP', 'X-Auth-User'])
+      expect(passed([[name, 'evil']], options)).toEqual([])
   })
 
   it('under names of the configuration, in every letter case', () => {
