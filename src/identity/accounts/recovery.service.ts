@@ -5,6 +5,7 @@ import { type Db, databaseNow } from '../../platform/db/database.ts'
 import { invalidField, problem } from '../../platform/lib/errors.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
+import { listedDeviceName } from '../../platform/request/device-name.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import { revokeApiKeysOf } from '../api-keys/api-keys.repo.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
@@ -53,7 +54,13 @@ export function createRecovery({ db, accounts, outbox, links, passwords, policy,
       return result
 
       async function postLink({ id, email: to }: User) {
-        const data = await links.issue(trx, { user: { id, email: to }, purpose: PURPOSE, ttlSeconds: LINK_TTL_SECONDS })
+        const data = await links.issue(trx, {
+          user: { id, email: to },
+          purpose: PURPOSE,
+          ttlSeconds: LINK_TTL_SECONDS,
+          sessionId: null,
+          device: listedDeviceName(context.userAgent),
+        })
         await outbox.post(trx, { template: PURPOSE, data, to, userId: id, ttlSeconds: LINK_TTL_SECONDS })
       }
     })
@@ -61,8 +68,10 @@ export function createRecovery({ db, accounts, outbox, links, passwords, policy,
   }
 
   /** Opens no session: the login that follows asks for the second factor. */
-  async function reset(input: { token: string; new_password: string }, context: RequestContext): Promise<void> {
-    await limits.recovery(context.client)
+  const reset = (input: { token: string; new_password: string }, context: RequestContext): Promise<void> =>
+    limits.link(context.client, () => useLink(input, context))
+
+  async function useLink(input: { token: string; new_password: string }, context: RequestContext): Promise<void> {
     const owner = await ownerOf(input.token, context)
     const { id: userId, username, email } = owner
     passwords.assertRoom()
@@ -74,10 +83,7 @@ export function createRecovery({ db, accounts, outbox, links, passwords, policy,
     const password_hash = await passwords.hash(input.new_password)
 
     const isReset = await accounts.transaction('password_reset', context, async ({ trx, record, revoke }) => {
-      const link = await links.redeem(trx, input.token, PURPOSE)
-      const linked = link && (await findUserById(trx, link.user_id))
-      // the address of the account may have changed since the mail
-      const user = linked && canonicalEmail(link.email) === linked.email_canonical ? linked : null
+      const user = (await links.redeem(trx, input.token, PURPOSE))?.owner
       await record({ outcome: user ? 'success' : 'link_invalid', userId })
       if (!user) return false
       const now = await databaseNow(trx)

@@ -18,9 +18,12 @@ import { canonicalEmail } from '../users/canonical-login.ts'
 /** The account of an attempt: a user, or the typed name of an unknown user. Both count alike. */
 export type Account = { id: string; unlocks: number } | { unknown: string }
 
-/** Has a budget of its own, after an earlier login: a device, a network, or the session of a user who enters the password again. */
+/**
+ * Has a budget of its own: a device or a network after an earlier login, the session of a user who enters the password again, or the mailbox
+ * of a valid link.
+ */
 export interface Known {
-  kind: 'device' | 'network' | 'session'
+  kind: 'device' | 'network' | 'session' | 'mailbox'
   id: string
 }
 
@@ -38,8 +41,10 @@ export interface CredentialLimits {
   mfa<T>(account: Account, known: Known | null, work: () => Promise<T>): Promise<T>
   /** Counts refused refresh tokens by address. A valid token is never refused for the others: see `failure-budget.ts`. @throws 429 */
   refresh<T>(client: Client, work: () => Promise<T>): Promise<T>
-  /** Counts requests for mailed links, and uses of mailed links. @throws 429 */
+  /** Counts requests for mailed links. @throws 429 */
   recovery(client: Client): Promise<void>
+  /** Counts uses of invalid links, in the same budget. A valid link costs nothing. @throws 429 */
+  link<T>(client: Client, work: () => Promise<T>): Promise<T>
   /**
    * Counts a requested mail by recipient and purpose. Separate counts per purpose ensure that a stranger who registers with an address does
    * not keep its owner from a password reset.
@@ -80,7 +85,7 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
     address: failuresOf('address'),
     account: failuresOf('account'),
     mfa: failuresOf('mfa', { isDurable: true }),
-    recovery: named('recovery'),
+    recovery: failuresOf('recovery'),
     mail: named('mail'),
   }
 
@@ -138,6 +143,10 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
     client: clientBudget.check,
     async recovery(client) {
       if (!client.isExempt) assertAllowed([await consume([limits.recovery, client.limitKey])])
+    },
+    link(client, work) {
+      if (client.isExempt) return work()
+      return countingFailure([[limits.recovery, client.limitKey]], ['link_invalid'], work)
     },
     async mail(address, purpose) {
       return (await consume([limits.mail, hidden(`mail recipient ${purpose}`, canonicalEmail(address))])).isAllowed

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest'
+import { createLinks } from '../../../src/identity/accounts/links.ts'
+import { inTransaction } from '../../../src/platform/db/database.ts'
 import { call, login, newUser, OPERATOR, type TestUser } from '../../support/client.ts'
 import { useGateway } from '../../support/fixtures.ts'
 import { metric, startGateway } from '../../support/gateway.ts'
@@ -83,12 +85,23 @@ describe.each(['embedded', 'postgres+redis'] as const)('a forgotten password on 
     expect((await reset(gateway, token, NEW_PASSWORD)).status).toBe(204)
   })
 
-  it('a second link takes the place of the first', async () => {
+  it('a second link leaves the first valid; when one of them is used, both end', async () => {
     const user = await newUser(gateway)
     const first = await resetToken(gateway, user.email)
     const second = await resetToken(gateway, user.email, 2)
-    expect(await reset(gateway, first, NEW_PASSWORD)).toMatchObject(INVALID)
-    expect((await reset(gateway, second, NEW_PASSWORD)).status).toBe(204)
+    expect((await reset(gateway, first, NEW_PASSWORD)).status).toBe(204)
+    for (const token of [first, second]) expect(await reset(gateway, token, NEW_PASSWORD)).toMatchObject(INVALID)
+  })
+
+  it('of more than five links the oldest ends', async () => {
+    const user = await newUser(gateway)
+    const tokens = []
+    for (let i = 1; i <= 5; i++) tokens.push(await resetToken(gateway, user.email, i))
+    const { db, config } = gateway.app.platform
+    const asked = { user, purpose: 'reset_password', ttlSeconds: 600, sessionId: null, device: null } as const
+    await inTransaction(db, (trx) => createLinks(config).issue(trx, asked))
+    expect(await reset(gateway, tokens[0]!, NEW_PASSWORD)).toMatchObject(INVALID)
+    expect((await reset(gateway, tokens[1]!, NEW_PASSWORD)).status).toBe(204)
   })
 
   it('a password that has to be changed is not kept by way of a link', async () => {
