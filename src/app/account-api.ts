@@ -74,7 +74,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   const loginCompletion = createLoginCompletion({ sessionOpener, devices })
   const mfaTokens = createMfaTokens({ keyring, issuer: config.tokens.issuer, clock })
   const factor = createSecondFactor({ secrets })
-  const codeAttempts = createCodeAttempts({ accounts, limits, metrics })
+  const codeAttempts = createCodeAttempts({ accounts, limits, outbox, metrics })
   const stepUp = createStepUp({ db, clock, accounts, outbox, passwordCheck, factor, codeAttempts })
   const login = createLogin({ db, accounts, passwords, limits, devices, loginCompletion, mfaTokens })
   const loginMfa = createLoginMfa({

@@ -1,5 +1,6 @@
 import type { Selectable } from 'kysely'
 import type { Db, Transaction } from '../../platform/db/database.ts'
+import { deleteOldest } from '../../platform/db/delete-oldest.ts'
 import type { LinkTable } from '../../platform/db/tables.ts'
 
 export type LinkRow = Selectable<LinkTable>
@@ -27,4 +28,4 @@ export const trimLinks = (trx: Transaction, userId: string, purpose: LinkRow['pu
     )
     .execute()
 
-export const deleteExpiredLinks = (db: Db, now: Date) => db.deleteFrom('links').where('expires_at', '<=', now).execute()
+export const deleteExpiredLinks = (db: Db, now: Date, limit: number): Promise<number> => deleteOldest(db, 'links', 'expires_at', now, limit)

@@ -1,5 +1,6 @@
 import { type Selectable, sql } from 'kysely'
 import type { Db, Transaction } from '../../platform/db/database.ts'
+import { deleteOldest } from '../../platform/db/delete-oldest.ts'
 import type { PendingLinkTable, PendingRegistrationTable } from '../../platform/db/tables.ts'
 
 export type PendingRegistration = Selectable<PendingRegistrationTable>
@@ -96,4 +97,5 @@ export const trimPendingLinks = (trx: Transaction, pendingId: string, kept: numb
     )
     .execute()
 
-export const deleteExpiredPending = (db: Db, now: Date) => db.deleteFrom('pending_registrations').where('expires_at', '<=', now).execute()
+export const deleteExpiredPending = (db: Db, now: Date, limit: number): Promise<number> =>
+  deleteOldest(db, 'pending_registrations', 'expires_at', now, limit)
