@@ -30,7 +30,7 @@ export function createAccess(platform: Platform, { keyring, revocations, account
   const accessTokens = createAccessTokens({ keyring, tokens, clock })
   const refreshTokens = createRefreshTokens({ db, accounts, outbox, secrets, tokens, auth })
   const grantsOf = createRoles(auth.roles)
-  const limitInvalidTokens = createInvalidTokenLimit(limiter, config.limits.credentials)
+  const limitInvalidTokens = createInvalidTokenLimit({ limiter, clock }, config.limits.credentials)
   const keyAuthentication = createApiKeyAuthentication({ db, revocations, limitInvalidTokens, grantsOf, config, metrics, clock })
   const authenticate = createAuthenticate({
     authenticateKey: keyAuthentication.authenticate,

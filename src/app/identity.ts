@@ -15,8 +15,10 @@ import { createKeyring, type Keyring } from '../identity/tokens/keyring.ts'
 import { createLastAdmin } from '../identity/users/last-admin.ts'
 import type { Secrets as SecretValues } from '../platform/config/schema.ts'
 import { migrateUp } from '../platform/db/migrate.ts'
+import { type MigrationEvent, textOfEvent } from '../platform/db/migration-events.ts'
 import type { Job } from '../platform/jobs/schedule.ts'
 import type { Broadcast } from '../platform/redis.ts'
+import type { Logger } from '../platform/telemetry/logger.ts'
 import { type CleanupResult, createCleanup, createRetryErasure } from './cleanup.ts'
 import type { Platform } from './platform.ts'
 
@@ -56,7 +58,7 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
   const { config, logger, clock, metrics, database, db, redis, secrets, audit, removeOldAudit, outbox } = platform
   const keyring = createKeyring({ db, secrets, tokens: config.tokens, logger, now: () => clock.now() })
   const broadcasts = [siblings, redis?.broadcast].filter((broadcast) => broadcast !== undefined)
-  const revocations = createRevocations({ db, clock, logger, broadcasts })
+  const revocations = createRevocations({ db, clock, logger, broadcasts, onKeyRevoked: keyring.forget })
   const accounts = createAccounts({ db, audit, revocations, metrics, tokens: config.tokens })
   const passwords = await createPasswords(config.auth.password, metrics, hasher)
   const policy = createPasswordPolicy(config, metrics, logger)
@@ -75,7 +77,6 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
     administration: createAdministration({
       db,
       accounts,
-      audit,
       config,
       passwords,
       policy,
@@ -85,10 +86,10 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
       eraseAccount,
     }),
     clients: createClients({ db, accounts }),
-    importUsers: createImport({ db, accounts }),
+    importUsers: createImport({ db, accounts, auth: config.auth }),
     cleanup,
     async prepare({ adminEmail, adminPassword, mustChangePassword = true }) {
-      for (const name of await migrateUp(db)) logger.info({ migration: name }, 'migrated')
+      await migrateUp(database, { report: (event) => logMigration(logger, event) })
       await keyring.load()
       await resealFactors({ db, secrets, logger })
       if (!adminEmail || !adminPassword) return
@@ -104,6 +105,13 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
       passwords.close()
     },
   }
+}
+
+function logMigration(logger: Logger, event: MigrationEvent): void {
+  if (event.kind === 'applied') logger.info({ migration: event.step, seconds: event.seconds }, 'migrated')
+  else if (event.kind === 'blocked')
+    logger.warn({ reason: 'migration_blocked', migration: event.step, cause: textOfEvent(event) }, 'a migration waits')
+  else logger.info({ reason: 'migrating', cause: textOfEvent(event) }, 'a migration takes long')
 }
 
 /** Short, so that a gateway with frequent restarts also cleans up. */

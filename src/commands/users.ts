@@ -153,7 +153,7 @@ const createCommand = (terminal: Terminal) =>
   withExamples(
     withConfig(new Command('create').description('creates an account and prints a generated password'))
       .option('--email <EMAIL>', 'required')
-      .option('--username <NAME>', 'required')
+      .option('--username <NAME>', 'required unless auth.username is optional or off')
       .option('--role <ROLE>', 'a role of auth.roles; may be repeated (default: user)', collect)
       .option('--password-stdin', 'read the password from the first line of standard input; none is printed'),
     `
@@ -162,7 +162,7 @@ portcullis users create --email bob@example.com --username bob --password-stdin 
 `,
     'A generated password must be changed at the first login.',
   ).action(async ({ email, username, role: roles = ['user'], passwordStdin = false, ...args }: CreateArgs) => {
-    if (!email || !username) throw new UsageError('users create needs --email and --username')
+    if (!email) throw new UsageError('users create needs --email')
     const line = passwordStdin ? await terminal.openInput('-') : null
     await withServices(terminal, args, async ({ identity: { administration }, by }) => {
       const given = line ? await readLine(line) : undefined
@@ -193,7 +193,7 @@ portcullis users list --search example.com --role admin --limit 20 --json
       const { users, nextCursor } = await administration.list({ search, role }, limit)
       const rows = users.map((u) => ({
         id: u.id,
-        username: u.username,
+        username: u.username ?? '-',
         email: u.email,
         roles: u.roles.join(','),
         disabled: u.disabled_at !== null,
@@ -214,7 +214,8 @@ portcullis users import users.ndjson --dry-run
 portcullis users import - < users.ndjson
 `,
     `Fields of a line:
-  username, email    required
+  email              required
+  username           required, unless auth.username is optional; refused when it is off
   email_verified, password_must_change, roles, disabled, created_at, id
   password_hash      bcrypt, Argon2, PBKDF2, scrypt, or a hash of Django, WordPress, Firebase
                      or better-auth (docs/import.md); renewed at the first login.

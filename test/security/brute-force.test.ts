@@ -2,11 +2,13 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Answer, type CallOptions, call, newUser, type TestUser } from '../support/client.ts'
 import { newClient, post as postForm, type TestClient } from '../support/clients.ts'
-import { type Gateway, startGateway } from '../support/gateway.ts'
+import { type Gateway, startGateway, stillClock } from '../support/gateway.ts'
 import { enrol, mfaToken } from '../support/totp.ts'
 
 const FEW = { limit: 3, windowSeconds: 600 }
-const MOST_GUESSES = 30
+/** Secrets of 256 random bits are checked on at this pace each second, because a limit must not refuse a valid secret of the same address. */
+const PACE = 50
+const PACED = ['POST /auth/refresh', 'POST /auth/token', 'POST /auth/introspect', 'POST /auth/revoke']
 
 let gateway: Gateway
 let user: TestUser
@@ -29,6 +31,7 @@ beforeAll(async () => {
     token: FEW,
   }
   gateway = await startGateway({
+    clock: stillClock(),
     config: { server: { trustedProxies: ['127.0.0.1/32'] }, docs: { enabled: true }, limits: { exempt: [], credentials } },
   })
   user = await newUser(gateway)
@@ -104,7 +107,8 @@ describe('invalid attempts', () => {
     address = `10.1.1.${Object.keys(GUESSES).indexOf(endpoint)}`
     const statuses: number[] = []
     let last: Answer | undefined
-    while (last?.status !== 429 && statuses.length < MOST_GUESSES) {
+    const most = FEW.limit + (PACED.includes(endpoint) ? PACE : 0)
+    while (last?.status !== 429 && statuses.length <= most) {
       last = await GUESSES[endpoint]!(statuses.length)
       statuses.push(last.status)
     }
@@ -113,7 +117,7 @@ describe('invalid attempts', () => {
       statuses.slice(0, -1).every((status) => status === 400 || status === 401),
       statuses.join(' '),
     ).toBe(true)
-    expect(statuses.length).toBeLessThanOrEqual(FEW.limit + 1)
+    expect(statuses.length).toBeLessThanOrEqual(most + 1)
     // RFC 6749 knows no word of its own for it
     expect(last!.body.code ?? last!.body.error).toBe(last!.body.error ? 'temporarily_unavailable' : 'rate_limited')
     expect(Number(last!.headers.get('retry-after'))).toBeGreaterThan(0)

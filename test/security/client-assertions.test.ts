@@ -16,7 +16,7 @@ import {
   post,
   tokenOf,
 } from '../support/clients.ts'
-import { type Gateway, startGateway } from '../support/gateway.ts'
+import { type Gateway, startGateway, stillClock } from '../support/gateway.ts'
 import { rows } from '../support/rows.ts'
 import { claimsOf } from '../support/session.ts'
 
@@ -282,8 +282,9 @@ describe('client authentication', () => {
     expect((await askForToken(gateway, encoded)).status).toBe(200)
   })
 
-  it('failures are counted by address before any work; a good one costs nothing', async () => {
+  it('failures are counted by address before any work; a good one costs nothing, and is served beside them', async () => {
     const limited = await startGateway({
+      clock: stillClock(),
       config: {
         server: { trustedProxies: ['127.0.0.1/32'] },
         limits: { exempt: [], credentials: { client: { limit: 4, windowSeconds: 3600 } } },
@@ -295,7 +296,13 @@ describe('client authentication', () => {
       (await post(limited, path, { grant_type: 'client_credentials', token: 'x' }, { ...basic({ ...client, secret }), ...from(at) })).status
     for (let i = 0; i < 10; i++) expect(await ask('/auth/token', client.secret)).toBe(200)
     for (const path of ['/auth/token', '/auth/introspect', '/auth/revoke', '/auth/token']) expect(await ask(path, 'wrong')).toBe(401)
-    const answer = await post(limited, '/auth/token', { grant_type: 'client_credentials' }, { ...basic(client), ...from(address) })
+    expect(await ask('/auth/token', client.secret)).toBe(200)
+    const wrong = { ...basic({ ...client, secret: 'wrong' }), ...from(address) }
+    const storm = await Promise.all(
+      Array.from({ length: 80 }, () => post(limited, '/auth/token', { grant_type: 'client_credentials' }, wrong)),
+    )
+    expect(storm.filter(({ status }) => status === 401)).toHaveLength(50)
+    const answer = storm.find(({ status }) => status !== 401)!
     expect({ status: answer.status, error: answer.body.error }).toEqual({ status: 429, error: 'temporarily_unavailable' })
     expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0)
     expect(await ask('/auth/token', client.secret, newAddress())).toBe(200)

@@ -15,6 +15,7 @@ import { type Gateway, startGateway } from '../support/gateway.ts'
 import { newKey } from '../support/keys.ts'
 import { mailsTo, tokenOf } from '../support/mails.ts'
 import { claimsOf, me, refresh } from '../support/session.ts'
+import { rotateKey } from '../support/signing-keys.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 let upstream: Upstream
@@ -54,7 +55,9 @@ const signed =
 const resetLink: Make = async (user) => {
   const { db, config } = gateway.app.platform
   const links = createLinks(config)
-  const { url } = await inTransaction(db, (trx) => links.issue(trx, { user, purpose: 'reset_password', ttlSeconds: 600 }))
+  const { url } = await inTransaction(db, (trx) =>
+    links.issue(trx, { user, purpose: 'reset_password', ttlSeconds: 600, sessionId: null, device: null }),
+  )
   return url.split('#token=')[1]!
 }
 
@@ -188,6 +191,10 @@ const VERIFIERS: Record<string, Verifier> = {
     ['DELETE /users/:id/sessions/:sessionId'],
     ['GET /users/:id/api-keys'],
   ]),
+  'POST /auth/admin/keys/:kid/revoke': {
+    ...bearer('POST /auth/admin/keys/:kid/revoke', ''),
+    present: async (token) => ask(`/auth/admin/keys/${(await rotateKey(gateway)).kid}/revoke`, { method: 'POST', token }),
+  },
   'GET /auth/api-keys': bearer('GET /auth/api-keys', '/auth/api-keys'),
   'POST /auth/api-keys': bearer('POST /auth/api-keys', '/auth/api-keys', { body: { name: 'x' } }),
   'DELETE /auth/api-keys/:id': {
@@ -279,7 +286,7 @@ const VERIFIERS: Record<string, Verifier> = {
   'POST /auth/email/verify': {
     endpoint: 'POST /auth/email/verify',
     takes: ['mailed token'],
-    present: (token) => ask('/auth/email/verify', { body: { token } }),
+    present: (token, { password }) => ask('/auth/email/verify', { body: { token, password } }),
     refusal: (kind) => (isJwt(kind) ? { status: 422, code: 'validation_failed' } : { status: 400, code: 'link_invalid' }),
   },
   'POST /auth/refresh': {

@@ -31,6 +31,20 @@ function movableClock(): TestClock {
   }
 }
 
+/** Real time, but `steady` stands still until it is moved: nothing is paced by how fast the machine is. */
+export function stillClock(): TestClock {
+  const moving = movableClock()
+  let steady = performance.now()
+  return {
+    now: moving.now,
+    steady: () => steady,
+    advance: (ms) => {
+      moving.advance(ms)
+      steady += ms
+    },
+  }
+}
+
 type Json = { [key: string]: unknown }
 
 export interface GatewayOptions {

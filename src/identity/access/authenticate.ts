@@ -74,12 +74,13 @@ export function createAuthenticate({
 
   async function prove(token: string): Promise<Proof> {
     const { claims, key } = await accessTokens.verify(token)
-    return { principal: toPrincipal(claims), key }
+    return { principal: toPrincipal(claims, key.kid), key }
   }
 
   async function verifyMiss(token: string, client: Client): Promise<Principal> {
     revocations.assertLoaded()
-    return limitInvalidTokens(client, async () => {
+    if (!looksLikeJwt(token)) return limitInvalidTokens.refuse(client, problem('token_invalid', { cause: 'not three base64url parts' }))
+    return limitInvalidTokens.check(client, async () => {
       const pending = verifying.get(token) ?? prove(token).finally(() => verifying.delete(token))
       verifying.set(token, pending)
       const proof = await pending
@@ -115,13 +116,17 @@ export function createAuthenticate({
   }
 }
 
+/** Three parts of base64url: everything else is refused without a look at keys and signatures. */
+const JWT_FORM = /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$/
+const looksLikeJwt = (token: string): boolean => JWT_FORM.test(token)
+
 /** The canonical form of the header. */
 const headerOf = (token: string): string => `Bearer ${token}`
 
-export function createPrincipalReader(config: Config): (claims: AccessTokenClaims) => Principal {
+export function createPrincipalReader(config: Config): (claims: AccessTokenClaims, signingKid: string) => Principal {
   const identityHeaders = createIdentityHeaders(config.headers)
   const rolesWithFactor = config.auth.mfa.requiredForRoles
-  return (claims) => {
+  return (claims, signingKid) => {
     const { sub: id, sid, roles, email = null } = claims
     const isMachine = claims.client_id !== undefined
     const hasFactor = claims.amr.includes('otp')
@@ -133,6 +138,7 @@ export function createPrincipalReader(config: Config): (claims: AccessTokenClaim
       roles: new Set(roles),
       scopes: new Set(claims.scope.split(' ').filter(Boolean)),
       epoch: claims.ver,
+      signingKid,
       expiresAt: claims.exp,
       mustChangePassword: claims.password_must_change ?? false,
       hasFactor,

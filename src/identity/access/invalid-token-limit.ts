@@ -1,24 +1,17 @@
 import type { Config } from '../../platform/config/schema.ts'
-import { Problem, problem } from '../../platform/lib/errors.ts'
-import { type Limit, type Limiter, limitHeaders } from '../../platform/limits/limiter.ts'
-import type { Client } from '../../platform/request/client-address.ts'
+import type { Clock } from '../../platform/lib/clock.ts'
+import { createFailureBudget, type FailureBudget } from '../../platform/limits/failure-budget.ts'
+import type { Limiter } from '../../platform/limits/limiter.ts'
 
-/** Counts invalid tokens and API keys by client address. Above the limit, no further token is verified. @throws rate_limited */
-export type InvalidTokenLimit = <T>(client: Client, verify: () => Promise<T>) => Promise<T>
+/** Counts invalid tokens and API keys by client address. */
+export type InvalidTokenLimit = FailureBudget
 
-const LOCAL = { kind: 'local' } as const
-
-export function createInvalidTokenLimit(limiter: Limiter, { token }: Config['limits']['credentials']): InvalidTokenLimit {
-  const limit: Limit = { name: 'token', scope: 'credential', ...token }
-  return async ({ isExempt, limitKey }, verify) => {
-    if (isExempt) return verify()
-    const left = await limiter.peek(limit, limitKey, LOCAL)
-    if (!left.isAllowed) throw problem('rate_limited', { cause: 'too many invalid tokens', headers: limitHeaders([left]) })
-    try {
-      return await verify()
-    } catch (error) {
-      if (error instanceof Problem && error.code === 'token_invalid') await limiter.consume(limit, limitKey, LOCAL)
-      throw error
-    }
-  }
-}
+export const createInvalidTokenLimit = (
+  deps: { limiter: Limiter; clock: Clock },
+  { token }: Config['limits']['credentials'],
+): InvalidTokenLimit =>
+  createFailureBudget(deps, {
+    limit: { name: 'token', scope: 'credential', ...token },
+    failures: ['token_invalid', 'mfa_token_invalid'],
+    fallback: { kind: 'local' },
+  })

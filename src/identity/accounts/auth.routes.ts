@@ -2,12 +2,13 @@
 
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
+import type { Config } from '../../platform/config/schema.ts'
 import { answers, BEARER, NO_CREDENTIAL, OPTIONAL_BEARER, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import { principalOf, type RequireAuth, requireSession } from '../access/require-auth.ts'
-import { Code, Password, Pending, Tokens } from '../users/schemas.ts'
+import { Code, Password, Pending, Tokens, usernameField } from '../users/schemas.ts'
 import type { createLogin } from './login.service.ts'
 import type { createLoginMfa } from './login-mfa.service.ts'
 import type { createLogout, SessionProof } from './logout.service.ts'
@@ -23,6 +24,7 @@ export interface AuthRoutesDeps {
   refresh: ReturnType<typeof createRefresh>
   logout: ReturnType<typeof createLogout>
   requireAuth: RequireAuth
+  usernames: Config['auth']['username']
 }
 
 const DeviceToken = Type.String({ maxLength: 512 })
@@ -32,7 +34,7 @@ const RefreshToken = Type.String({ minLength: 1, maxLength: 4096 })
 const OptionalRefreshToken = strictBody({ refresh_token: Type.Optional(RefreshToken) })
 
 export const authRoutes =
-  ({ register, login, loginMfa, reauthenticate, refresh, logout, requireAuth }: AuthRoutesDeps) =>
+  ({ register, login, loginMfa, reauthenticate, refresh, logout, requireAuth, usernames }: AuthRoutesDeps) =>
   async (app: FastifyTypeProviderTypebox) => {
     app.post(
       '/register',
@@ -43,7 +45,7 @@ export const authRoutes =
           description:
             'Creates an account and logs in. With `emailVerification: required` it mails a link and answers 202. Needs no credential.',
           security: NO_CREDENTIAL,
-          body: strictBody({ username: Type.String({ maxLength: 64 }), email: Type.String({ maxLength: 254 }), password: Password }),
+          body: strictBody({ ...usernameField(usernames), email: Type.String({ maxLength: 254 }), password: Password }),
           response: answers({ 201: LoggedIn, 202: Pending }, [403, 409, 422, 429, 503]),
         },
       },

@@ -1,8 +1,9 @@
 /** The second step of a login: the code, with the token from the first step. */
-import type { AuditContext } from '../../platform/audit/audit.ts'
 import { type Db, databaseNow } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
+import type { RequestContext } from '../../platform/request/request-context.ts'
+import type { InvalidTokenLimit } from '../access/invalid-token-limit.ts'
 import { notifyOfBackupCode } from '../factors/backup-code-notice.ts'
 import { type CodeAttempts, wrongCode } from '../factors/code-attempts.ts'
 import type { SecondFactor } from '../factors/second-factor.ts'
@@ -17,6 +18,7 @@ export interface LoginMfaDeps {
   db: Db
   accounts: Accounts
   mfaTokens: MfaTokens
+  limitInvalidTokens: InvalidTokenLimit
   factor: SecondFactor
   codeAttempts: CodeAttempts
   devices: Devices
@@ -33,9 +35,11 @@ export interface LoginMfaInput {
 /** RFC 8176: a password and a code are several factors. */
 export const WITH_FACTOR = ['pwd', 'otp', 'mfa']
 
-export function createLoginMfa({ db, accounts, mfaTokens, factor, codeAttempts, devices, loginCompletion, outbox }: LoginMfaDeps) {
-  async function finish(input: LoginMfaInput, context: AuditContext) {
-    const claims = await mfaTokens.verify(input.mfa_token)
+export function createLoginMfa(deps: LoginMfaDeps) {
+  const { db, accounts, mfaTokens, limitInvalidTokens, factor, codeAttempts, devices, loginCompletion, outbox } = deps
+
+  async function finish(input: LoginMfaInput, context: RequestContext) {
+    const claims = await limitInvalidTokens.check(context.client, () => mfaTokens.verify(input.mfa_token))
     const user = await findUserById(db, claims.userId)
     if (!user) throw problem('mfa_token_invalid', { cause: 'the user was deleted' })
     const presented = input.device_token === undefined ? null : await devices.find(input.device_token)

@@ -1,11 +1,12 @@
 /** The endpoints for the caller's own account. */
 
 import { Type } from 'typebox'
+import type { Config } from '../../platform/config/schema.ts'
 import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import { principalOf, type RequireAuth } from '../access/require-auth.ts'
-import { Password, Tokens } from '../users/schemas.ts'
+import { Password, Tokens, usernameField } from '../users/schemas.ts'
 import { UserSchema } from '../users/user-view.ts'
 import type { createAccountDeletion } from './account-deletion.service.ts'
 import type { createPasswordChange } from './password-change.service.ts'
@@ -16,10 +17,11 @@ export interface MeRoutesDeps {
   changePassword: ReturnType<typeof createPasswordChange>
   deleteAccount: ReturnType<typeof createAccountDeletion>
   requireAuth: RequireAuth
+  usernames: Config['auth']['username']
 }
 
 export const meRoutes =
-  ({ profile, changePassword, deleteAccount, requireAuth }: MeRoutesDeps) =>
+  ({ profile, changePassword, deleteAccount, requireAuth, usernames }: MeRoutesDeps) =>
   async (app: FastifyTypeProviderTypebox) => {
     app.get(
       '/me',
@@ -45,7 +47,7 @@ export const meRoutes =
           security: BEARER,
           body: Type.Object(
             {
-              username: Type.Optional(Type.String({ maxLength: 64 })),
+              ...usernameField(usernames === 'off' ? 'off' : 'optional'),
               email: Type.Optional(Type.String({ maxLength: 254 })),
               current_password: Type.Optional(Password),
             },

@@ -8,24 +8,23 @@ import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { brokenConstraint, type Db } from '../../platform/db/database.ts'
 import { type FieldError, problem } from '../../platform/lib/errors.ts'
-import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { PasswordPolicy } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import type { TokenPair } from '../sessions/open-session.ts'
-import { canonicalEmail, canonicalUsername, nameFaults } from '../users/canonical-login.ts'
+import { canonicalEmail, canonicalUsername, nameFaults, newUsernameFaults } from '../users/canonical-login.ts'
 import { FIRST_ROLES } from '../users/roles.ts'
 import type { UserView } from '../users/user-view.ts'
 import { findUserByLogin, insertUser } from '../users/users.repo.ts'
 import type { LoginCompletion } from './complete-login.ts'
-import { type Links, PROOF_TTL_SECONDS } from './links.ts'
 import type { PendingAccount, PendingRegistrations } from './pending-registration.service.ts'
 import { isPendingName } from './pending-registrations.repo.ts'
+import type { PostProof } from './post-proof.ts'
 
 export interface RegisterInput {
-  username: string
+  username?: string | undefined
   email: string
   password: string
 }
@@ -38,24 +37,23 @@ export interface RegisterDeps {
   policy: PasswordPolicy
   limits: CredentialLimits
   loginCompletion: LoginCompletion
-  links: Links
-  outbox: Outbox
+  postProof: PostProof
   pending: PendingRegistrations
 }
 
 /** `pending` where addresses are proven first, whether or not the address has an account. */
 export type Registered = (TokenPair & { user: UserView; device_token: string }) | { status: 'pending' }
 
-export function createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, links, outbox, pending }: RegisterDeps) {
+export function createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, postProof, pending }: RegisterDeps) {
   const provesFirst = config.auth.emailVerification === 'required'
 
   async function register(input: RegisterInput, context: RequestContext): Promise<Registered> {
     if (config.auth.registration === 'closed') throw problem('registration_closed')
     passwords.assertRoom()
     await limits.register(context.client)
-    const account = await readAccount(input, policy)
+    const account = await readAccount(input, policy, config.auth)
     await refuseTaken(db, provesFirst ? { username: account.username } : account)
-    if (await isPendingName(db, account.username)) throw problem('username_taken')
+    if (account.username !== null && (await isPendingName(db, account.username, account.email_canonical))) throw problem('username_taken')
     const password_hash = await passwords.hash(input.password)
     return provesFirst ? hold({ ...account, password_hash }, context) : admit({ ...account, password_hash }, context)
   }
@@ -71,12 +69,15 @@ export function createRegister({ db, accounts, config, passwords, policy, limits
     const mayMail = await limits.mail(account.email, 'verify_email')
     const registered = accounts.transaction('register', context, async (tx) => {
       const { trx } = tx
-      const user = await insertUser(trx, { id: uuidv7(), ...account, roles: FIRST_ROLES, password_must_change: false })
+      const user = await insertUser(trx, {
+        id: uuidv7(),
+        ...account,
+        is_email_vouched: false,
+        roles: FIRST_ROLES,
+        password_must_change: false,
+      })
       const entered = await loginCompletion.open(tx, user, { amr: ['pwd'], device: { token: undefined, device: null } }, context)
-      if (mayMail) {
-        const data = await links.issue(trx, { user, purpose: 'verify_email', ttlSeconds: PROOF_TTL_SECONDS })
-        await outbox.post(trx, { template: 'verify_email', data, to: user.email, userId: user.id, ttlSeconds: PROOF_TTL_SECONDS })
-      }
+      if (mayMail) await postProof(trx, user, user.email, entered.session.id, context)
       await tx.record({ userId: user.id, sessionId: entered.session.id })
       return entered
     })
@@ -90,16 +91,31 @@ export function createRegister({ db, accounts, config, passwords, policy, limits
 }
 
 /** @returns canonical names. @throws 422 with every field that is wrong */
-export async function readAccount({ username, email, password }: RegisterInput, policy: PasswordPolicy) {
-  const account = { username: canonicalUsername(username), email, email_canonical: canonicalEmail(email) }
+export async function readAccount(
+  { username, email, password }: RegisterInput,
+  policy: PasswordPolicy,
+  { username: usernames }: Pick<Config['auth'], 'username'>,
+) {
+  const account = {
+    username: username === undefined ? null : canonicalUsername(username),
+    email,
+    email_canonical: canonicalEmail(email),
+  }
   const fault = await policy(password, [username, email])
-  const errors: FieldError[] = [...nameFaults(account.username, email), ...(fault ? [{ field: 'password', ...fault }] : [])]
+  const errors: FieldError[] = [
+    ...newUsernameFaults(account.username, usernames),
+    ...nameFaults(undefined, email),
+    ...(fault ? [{ field: 'password', ...fault }] : []),
+  ]
   if (errors.length) throw problem('validation_failed', { errors })
   return account
 }
 
 /** @throws 409. Of two registrations at the same moment, the unique index refuses one: see `asTaken`. */
-export async function refuseTaken(db: Db, { username, email_canonical }: { username?: string; email_canonical?: string }): Promise<void> {
+export async function refuseTaken(
+  db: Db,
+  { username, email_canonical }: { username?: string | null; email_canonical?: string },
+): Promise<void> {
   if (username && (await findUserByLogin(db, username))) throw problem('username_taken')
   if (email_canonical && (await findUserByLogin(db, email_canonical))) throw problem('email_taken')
 }

@@ -1,6 +1,5 @@
 /** The queries and actions of operators, for the endpoints and the commands. Each action is one transaction with its audit row. */
 
-import type { Audit } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import type { Db } from '../../platform/db/database.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
@@ -10,12 +9,12 @@ import type { Passwords } from '../credentials/passwords.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import type { Keyring } from '../tokens/keyring.ts'
 import type { KeepAdmin } from '../users/last-admin.ts'
-import { knownRoles } from '../users/roles.ts'
+import { createRoles, knownRoles } from '../users/roles.ts'
 import { createAuditedAction } from './audited-action.ts'
 import { createChangeUser } from './change-user.ts'
 import { createUserCreation } from './create-user.ts'
 import { createKeyActions } from './key-actions.ts'
-import { createAssertKnownRole, createRoleActions } from './role-actions.ts'
+import { createAssertKnownRole, createAssertRolesFit, createRoleActions } from './role-actions.ts'
 import { createSessionActions } from './session-actions.ts'
 import { createUserActions } from './user-actions.ts'
 import { createFindUser, createUserQueries } from './user-queries.ts'
@@ -23,7 +22,6 @@ import { createFindUser, createUserQueries } from './user-queries.ts'
 export interface AdministrationDeps {
   db: Db
   accounts: Accounts
-  audit: Audit
   config: Config
   passwords: Passwords
   policy: PasswordPolicy
@@ -36,17 +34,18 @@ export interface AdministrationDeps {
 export interface Administration extends ReturnType<typeof createAdministration> {}
 
 export function createAdministration(deps: AdministrationDeps) {
-  const { db, accounts, audit, config, passwords, policy, keyring, outbox, keepAdmin, eraseAccount } = deps
+  const { db, accounts, config, passwords, policy, keyring, outbox, keepAdmin, eraseAccount } = deps
   const audited = createAuditedAction(accounts)
   const find = createFindUser(db)
   const changeUser = createChangeUser({ accounts, audited, find })
+  const assertFits = createAssertRolesFit(createRoles(config.auth.roles))
   const assertKnownRole = createAssertKnownRole(knownRoles(config.auth.roles))
   return {
     ...createUserQueries(db, find),
-    create: createUserCreation({ db, accounts, audited, passwords, policy, assertKnownRole }),
-    ...createRoleActions({ update: changeUser.update, keepAdmin, assertKnownRole }),
+    create: createUserCreation({ db, accounts, audited, passwords, policy, auth: config.auth, assertKnownRole, assertFits }),
+    ...createRoleActions({ update: changeUser.update, keepAdmin, assertKnownRole, assertFits }),
     ...createUserActions({ changeUser, outbox, keepAdmin, eraseAccount }),
     ...createSessionActions(changeUser.update),
-    ...createKeyActions({ audit, audited, keyring }),
+    ...createKeyActions({ accounts, audited, keyring }),
   }
 }

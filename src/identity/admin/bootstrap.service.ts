@@ -37,7 +37,8 @@ export async function bootstrapAdmin(
   if (await findAdmin(db, roles)) return
   const local = canonicalUsername(email.split('@')[0] ?? '').replace(/[^a-z0-9._-]/g, '')
   const username = isUsername(local) ? local : 'admin'
-  const account = await readAccount({ username, email, password }, policy)
+  const takesUsername = config.auth.username !== 'off'
+  const account = await readAccount({ ...(takesUsername ? { username } : {}), email, password }, policy, config.auth)
   const password_hash = await passwords.hash(password)
   await accounts.transaction('admin_bootstrap', COMMAND_LINE, async ({ trx, record }) => {
     await lockAdmins(trx)
@@ -53,7 +54,8 @@ export async function bootstrapAdmin(
     const user = await insertUser(trx, {
       id: uuidv7(),
       ...account,
-      username: free,
+      username: takesUsername ? free : null,
+      is_email_vouched: true,
       password_hash,
       roles: ['admin'],
       password_must_change: mustChangePassword,

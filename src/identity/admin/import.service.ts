@@ -2,14 +2,16 @@
 import { Ajv } from 'ajv'
 import { type Static, Type } from 'typebox'
 import { uuidv7 } from 'uuidv7'
-import { ROLE_NAME } from '../../platform/config/schema.ts'
+import { type Config, ROLE_NAME } from '../../platform/config/schema.ts'
 import { type Db, databaseNow } from '../../platform/db/database.ts'
+import { strictBody } from '../../platform/http/endpoint.ts'
 import type { FieldCode, FieldError } from '../../platform/lib/errors.ts'
 import { schemaFieldError } from '../../platform/lib/schema-field-error.ts'
 import { importedHash, NO_PASSWORD } from '../credentials/password-hashes.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
-import { canonicalEmail, canonicalUsername, nameFaults } from '../users/canonical-login.ts'
+import { canonicalEmail, canonicalUsername, nameFaults, newUsernameFaults } from '../users/canonical-login.ts'
 import { FIRST_ROLES } from '../users/roles.ts'
+import { usernameField } from '../users/schemas.ts'
 import { findTaken, type ImportedUser, insertImported } from '../users/users.repo.ts'
 import type { Actor } from './audited-action.ts'
 
@@ -17,20 +19,17 @@ const MAX_LINE = 65_536
 const UUID = '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$'
 const TIME = '^\\d{4}-\\d\\d-\\d\\d[Tt]\\d\\d:\\d\\d:\\d\\d(\\.\\d{1,9})?([Zz]|[+-]\\d\\d:\\d\\d)$'
 
-const Line = Type.Object(
-  {
-    id: Type.Optional(Type.String({ pattern: UUID })),
-    username: Type.String({ maxLength: 64 }),
-    email: Type.String({ maxLength: 254 }),
-    email_verified: Type.Optional(Type.Boolean()),
-    password_hash: Type.Optional(Type.String({ maxLength: 512 })),
-    password_must_change: Type.Optional(Type.Boolean()),
-    roles: Type.Optional(Type.Array(Type.String({ pattern: ROLE_NAME }), { maxItems: 100 })),
-    disabled: Type.Optional(Type.Boolean()),
-    created_at: Type.Optional(Type.String({ pattern: TIME })),
-  },
-  { additionalProperties: false },
-)
+const Line = strictBody({
+  id: Type.Optional(Type.String({ pattern: UUID })),
+  ...usernameField('optional'),
+  email: Type.String({ maxLength: 254 }),
+  email_verified: Type.Optional(Type.Boolean()),
+  password_hash: Type.Optional(Type.String({ maxLength: 512 })),
+  password_must_change: Type.Optional(Type.Boolean()),
+  roles: Type.Optional(Type.Array(Type.String({ pattern: ROLE_NAME }), { maxItems: 100 })),
+  disabled: Type.Optional(Type.Boolean()),
+  created_at: Type.Optional(Type.String({ pattern: TIME })),
+})
 type Line = Static<typeof Line>
 
 export interface ImportSummary {
@@ -57,12 +56,19 @@ interface Read {
   user: ImportedUser
 }
 
-export function createImport({ db, accounts }: { db: Db; accounts: Accounts }) {
+export interface ImportDeps {
+  db: Db
+  accounts: Accounts
+  auth: Pick<Config['auth'], 'username'>
+}
+
+export function createImport({ db, accounts, auth }: ImportDeps) {
   return async (
     input: AsyncIterable<Uint8Array>,
     { isDryRun, by, report, progress, batch = 500 }: ImportOptions,
   ): Promise<ImportSummary> => {
-    const isLine = new Ajv({ allErrors: true, strict: false }).compile<Line>(Line)
+    const properties = { ...Line.properties, ...usernameField(auth.username === 'required' ? 'required' : 'optional') }
+    const isLine = new Ajv({ allErrors: true, strict: false }).compile<Line>(strictBody(properties))
     const now = await databaseNow(db)
     /** The names in this file, each with the number of its line. */
     const seen = new Map<string, number>()
@@ -95,14 +101,15 @@ export function createImport({ db, accounts }: { db: Db; accounts: Accounts }) {
       if (!isLine(value)) return { faults: isLine.errors!.map((error) => schemaFieldError(error, '')) }
       const hash = value.password_hash === undefined ? { hash: NO_PASSWORD } : importedHash(value.password_hash)
       const user = userOf(value, 'hash' in hash ? hash.hash : NO_PASSWORD, now)
-      const faults = faultsOf(value, user, now)
+      const faults = faultsOf(value, user, auth.username, now)
       if ('fault' in hash) faults.push({ field: 'password_hash', code: 'format', detail: hash.fault })
       if (!faults.length) faults.push(...repeated(value, user))
       return faults.length ? { faults } : { user }
     }
 
     function repeated({ id }: Line, { username, email_canonical }: ImportedUser): FieldError[] {
-      const names = Object.entries({ username, email: email_canonical, ...(id === undefined ? {} : { id }) })
+      const named = Object.entries({ username, email: email_canonical, id })
+      const names = named.filter((entry): entry is [string, string] => entry[1] != null)
       const twice = names.filter(([, name]) => seen.has(name))
       if (!twice.length) for (const [, name] of names) seen.set(name, number)
       return twice.map(([field, name]) => ({ field, code: 'repeated' as const, detail: `is that of line ${seen.get(name)}, too` }))
@@ -147,7 +154,8 @@ interface Skipped {
 
 function whyTaken({ username, email_canonical }: ImportedUser, taken: Awaited<ReturnType<typeof findTaken>>): string {
   if (taken.some((other) => other.email_canonical === email_canonical)) return 'the e-mail address is there already'
-  if (taken.some((other) => other.username === username)) return 'the username is there already, with another e-mail address'
+  if (username !== null && taken.some((other) => other.username === username))
+    return 'the username is there already, with another e-mail address'
   return 'the id is there already'
 }
 
@@ -167,10 +175,11 @@ function userOf(line: Line, hash: string, now: Date): ImportedUser {
   const created_at = line.created_at === undefined ? now : new Date(line.created_at)
   return {
     id: line.id ?? uuidv7(),
-    username: canonicalUsername(line.username),
+    username: line.username === undefined ? null : canonicalUsername(line.username),
     email: line.email,
     email_canonical: canonicalEmail(line.email),
     email_verified_at: line.email_verified ? created_at : null,
+    is_email_vouched: true,
     password_hash: hash,
     password_must_change: line.password_must_change ?? false,
     roles: [...new Set(line.roles ?? FIRST_ROLES)].sort(),
@@ -180,10 +189,11 @@ function userOf(line: Line, hash: string, now: Date): ImportedUser {
 }
 
 /** Faults that a schema cannot express. */
-function faultsOf(line: Line, user: ImportedUser, now: Date): FieldError[] {
+function faultsOf(line: Line, user: ImportedUser, usernames: Config['auth']['username'], now: Date): FieldError[] {
   const timeCode: FieldCode = user.created_at > now ? 'in_future' : 'format'
   return [
-    ...nameFaults(user.username, line.email),
+    ...newUsernameFaults(user.username, usernames),
+    ...nameFaults(undefined, line.email),
     ...(user.created_at.getTime() >= 0 && user.created_at <= now
       ? []
       : [{ field: 'created_at', code: timeCode, detail: 'must be a date and time that has passed' }]),

@@ -2,6 +2,7 @@
 
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
+import type { Config } from '../../platform/config/schema.ts'
 import { answers, BEARER, Limit, limitOf, NEEDS_ADMIN, strictBody, Term } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { ID_PATTERN } from '../../platform/lib/ids.ts'
@@ -11,7 +12,7 @@ import { SessionSchema } from '../accounts/sessions.routes.ts'
 import { viewOfSession } from '../accounts/sessions.service.ts'
 import { ApiKeySchema } from '../api-keys/api-keys.routes.ts'
 import { viewOfApiKey } from '../api-keys/api-keys.service.ts'
-import { Password } from '../users/schemas.ts'
+import { Password, usernameField } from '../users/schemas.ts'
 import type { User } from '../users/users.repo.ts'
 import type { Administration } from './administration.service.ts'
 import type { Actor } from './audited-action.ts'
@@ -27,8 +28,13 @@ export function actorOf(request: FastifyRequest): Actor {
   return { actor: `user:${principal.id}`, context: contextOf(request.raw), principal }
 }
 
+export interface UsersRoutesDeps {
+  administration: Administration
+  usernames: Config['auth']['username']
+}
+
 export const usersRoutes =
-  ({ administration }: { administration: Administration }) =>
+  ({ administration, usernames }: UsersRoutesDeps) =>
   async (app: FastifyTypeProviderTypebox) => {
     app.get(
       '/admin/users',
@@ -68,7 +74,7 @@ export const usersRoutes =
           description: `Adds an account without a registration; the default role is \`user\`. ${NEEDS_ADMIN}`,
           security: BEARER,
           body: strictBody({
-            username: Type.String({ maxLength: 64 }),
+            ...usernameField(usernames),
             email: Type.String({ maxLength: 254 }),
             password: Type.Optional(Password),
             roles: Type.Optional(Type.Array(Role, { maxItems: 100 })),

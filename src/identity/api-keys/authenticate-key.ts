@@ -164,6 +164,7 @@ export function createApiKeyAuthentication({
       // an owner with a second factor used it to create the key
       owesFactor: !owner.mfa_enabled && config.auth.mfa.requiredForRoles.some((role) => roles.includes(role)),
       authenticatedAt: 0,
+      signingKid: null,
       identityHeaders: identityHeaders({
         id: key.user_id,
         email: owner.email,
@@ -174,9 +175,7 @@ export function createApiKeyAuthentication({
     }
   }
 
-  function assertWhole(key: string): void {
-    if (!isApiKey(key)) throw problem('token_invalid', { cause: 'the checksum of the API key is wrong' })
-  }
+  const notWhole = () => problem('token_invalid', { cause: 'the checksum of the API key is wrong' })
 
   return {
     authenticate(key, client) {
@@ -187,13 +186,10 @@ export function createApiKeyAuthentication({
         return principal
       }
       revocations.assertLoaded()
-      return limitInvalidTokens(client, async () => {
-        assertWhole(key)
-        return lookUp(digest)
-      })
+      return isApiKey(key) ? limitInvalidTokens.check(client, () => lookUp(digest)) : limitInvalidTokens.refuse(client, notWhole())
     },
     async inspect(key) {
-      assertWhole(key)
+      if (!isApiKey(key)) throw notWhole()
       const found = await findApiKey(db, digestOf(key))
       const code = refusalOf(found, clock.now())
       if (code !== null) throw problem(code)

@@ -13,10 +13,10 @@ import { MAX_PASSWORD_BYTES, normalPassword } from './passwords.ts'
 export type PasswordFault = Omit<FieldError, 'field'>
 
 /**
- * @param own names of the user: username, e-mail address
+ * @param own names of the user: username if there is one, e-mail address
  * @returns the fault, or null
  */
-export type PasswordPolicy = (password: string, own: readonly string[]) => Promise<PasswordFault | null>
+export type PasswordPolicy = (password: string, own: readonly (string | null | undefined)[]) => Promise<PasswordFault | null>
 
 export const SAME_PASSWORD: PasswordFault = { code: 'same_as_current', detail: 'must differ from the current password' }
 const CONTAINS_NAME: PasswordFault = {
@@ -43,7 +43,13 @@ export function createPasswordPolicy(config: Pick<Config, 'server' | 'auth'>, me
     if ([...password].length < minLength) return { code: 'too_short', detail: `must be at least ${minLength} characters long` }
     if (Buffer.byteLength(password) > MAX_PASSWORD_BYTES)
       return { code: 'too_long', detail: `must be at most ${MAX_PASSWORD_BYTES} bytes long` }
-    if (isMadeOf(password, [...own, ...ofService])) return CONTAINS_NAME
+    if (
+      isMadeOf(
+        password,
+        [...own, ...ofService].filter((name) => name != null),
+      )
+    )
+      return CONTAINS_NAME
     if (isCommon(password)) return TOO_COMMON
     return (await isBreached(password)) ? BREACHED : null
   }

@@ -71,7 +71,7 @@ export function createEnrolment(deps: EnrolmentDeps) {
       const row = { id: uuidv7(), user_id: user.id, created_at: await databaseNow(trx) }
       await replaceWaitingFactor(trx, { ...row, secret_sealed: factor.seal(row, seed) })
       await record({ userId: user.id, sessionId: principal.sessionId })
-      const { secret, otpauthUri, qrSvg } = enrolmentOf(seed, issuer, user.username)
+      const { secret, otpauthUri, qrSvg } = enrolmentOf(seed, issuer, user.username ?? user.email)
       return { secret, otpauth_uri: otpauthUri, qr_svg: qrSvg }
     })
   }

@@ -67,7 +67,7 @@ export function createTokenRevocation(deps: TokenRevocationDeps) {
     const { token } = request.form
     if (token === undefined) throw problem('invalid_request', { detail: 'token is missing. Send the token to revoke.' })
     try {
-      await limitInvalidTokens(request.context.client, () => end(token, by, request.context))
+      await limitInvalidTokens.check(request.context.client, () => end(token, by, request.context))
     } catch (error) {
       if (!isInactiveToken(error)) throw error
     }

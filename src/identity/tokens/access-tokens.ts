@@ -6,6 +6,7 @@ import type { Clock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { isCanonicalCompact } from './canonical-jwt.ts'
 import type { Keyring, VerificationKey } from './keyring.ts'
+import { assertSignedBeforeRetirement } from './retired-key.ts'
 
 const ACCESS_TOKEN_TYPE = 'at+jwt'
 /** Longer tokens are neither issued nor accepted. */
@@ -37,7 +38,7 @@ export interface AccessTokenSubject extends TokenSubject {
   sessionEndsAt: Date
   email: string
   emailVerified: boolean
-  username: string
+  username: string | null
   mustChangePassword: boolean
 }
 
@@ -125,6 +126,7 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
         })
         if (payload.iat! * 1000 > clock.now() + MAX_ISSUED_AHEAD_SECONDS * 1000)
           throw problem('token_invalid', { cause: 'issued in the future' })
+        assertSignedBeforeRetirement(key.retirement, payload)
         return { claims: readClaims(payload), key }
       } catch (error) {
         if (error instanceof jose.JWTExpired) throw problem('token_expired', { cause: error })
@@ -137,7 +139,8 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
     return {
       amr: subject.amr,
       auth_time: Math.floor(subject.authTime.getTime() / 1000),
-      ...(tokens.emailClaims ? { email: subject.email, email_verified: subject.emailVerified, preferred_username: subject.username } : {}),
+      ...(tokens.emailClaims ? { email: subject.email, email_verified: subject.emailVerified } : {}),
+      ...(tokens.emailClaims && subject.username !== null ? { preferred_username: subject.username } : {}),
       ...(subject.mustChangePassword ? { password_must_change: true } : {}),
     }
   }
@@ -151,6 +154,16 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
     return key
   }
 }
+
+/** Characters of the smallest header and signature (HS256), and of the claims that every token of a user has beside the grants. */
+const SMALLEST_REST = 500
+
+/**
+ * @returns false when no access token of a user could carry these grants. Whether a token fits exactly is known when it is issued: it depends on
+ * the algorithm, the names and the e-mail address, which may change.
+ */
+export const couldFitToken = ({ roles, scopes }: Pick<TokenSubject, 'roles' | 'scopes'>): boolean =>
+  Math.ceil((Buffer.byteLength(JSON.stringify({ roles, scope: scopes.join(' ') })) * 4) / 3) + SMALLEST_REST <= MAX_TOKEN_LENGTH
 
 /** RFC 7515 §4.1: keys that a token contains or links to are never used, so such tokens are refused. */
 export const hasForeignParameters = (header: object): boolean =>

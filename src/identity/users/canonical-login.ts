@@ -1,4 +1,5 @@
 /** The canonical forms of usernames and e-mail addresses, for storage, lookup and limits. */
+import type { Config } from '../../platform/config/schema.ts'
 import type { FieldError } from '../../platform/lib/errors.ts'
 
 const USERNAME = /^[a-z0-9][a-z0-9._-]{2,31}$/
@@ -14,6 +15,14 @@ export const isEmail = (email: string): boolean => EMAIL.test(email) && email.is
 /** Usernames contain no `@`, so a login is never both. */
 export const canonicalLogin = (login: string): string =>
   login.includes('@') ? canonicalEmail(login.trim()) : canonicalUsername(login.trim())
+
+/** What is wrong with the username of a new account. @param usernames `auth.username` */
+export function newUsernameFaults(canonical: string | null, usernames: Config['auth']['username']): FieldError[] {
+  if (canonical !== null && usernames === 'off')
+    return [{ field: 'username', code: 'unknown', detail: 'is not used here: accounts have an e-mail address only' }]
+  if (canonical === null) return usernames === 'required' ? [{ field: 'username', code: 'required', detail: 'is missing' }] : []
+  return nameFaults(canonical, undefined)
+}
 
 /** What is wrong with a username in its canonical form and with an e-mail address. What is undefined is not checked. */
 export function nameFaults(username: string | undefined, email: string | undefined): FieldError[] {

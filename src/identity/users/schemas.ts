@@ -1,9 +1,17 @@
 /** Schemas that several endpoints share. */
-import { Type } from 'typebox'
+import { type TOptional, type TString, Type } from 'typebox'
+import type { Config } from '../../platform/config/schema.ts'
 import { UserSchema } from './user-view.ts'
 
 /** The bound is generous, since the password policy counts bytes and code points afterwards. */
 export const Password = Type.String({ minLength: 1, maxLength: 4096 })
+
+/** The field `username` of a new account, as `auth.username` asks for it. */
+export function usernameField(usernames: Config['auth']['username']): { username: TOptional<TString> } {
+  const name = Type.String({ maxLength: 64 })
+  if (usernames === 'off') return {} as never
+  return { username: (usernames === 'required' ? name : Type.Optional(name)) as TOptional<TString> }
+}
 
 /** A code of an authenticator app, or a backup code. The bound leaves room for spaces and hyphens. */
 export const Code = Type.String({ minLength: 6, maxLength: 32 })

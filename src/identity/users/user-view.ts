@@ -5,7 +5,7 @@ import type { User } from './users.repo.ts'
 export const UserSchema = Type.Object(
   {
     id: Type.String(),
-    username: Type.String(),
+    username: Type.Union([Type.String(), Type.Null()]),
     email: Type.String(),
     email_verified: Type.Boolean(),
     roles: Type.Array(Type.String()),

@@ -23,6 +23,9 @@ const Limit = strict({
   limit: Type.Integer({ minimum: 1, maximum: 1_000_000_000, description: 'Requests per window.' }),
   windowSeconds: Type.Integer({ minimum: 1, maximum: 86_400, description: 'Length of the window.' }),
 })
+/** Signatures and random secrets cannot be guessed. */
+const PACED = 'Above it, 50 a second are still checked, so that valid ones pass.'
+
 const credentialLimit = (limit: number, windowSeconds: number, description: string) =>
   Type.Object(Limit.properties, { additionalProperties: false, default: { limit, windowSeconds }, description })
 
@@ -468,6 +471,11 @@ export const ConfigSchema = Type.Object(
           description: "Path prefix of the gateway's own endpoints.",
         }),
         registration: oneOf(['open', 'closed'], { default: 'open', description: 'closed: only operators create users.' }),
+        username: oneOf(['required', 'optional', 'off'], {
+          default: 'required',
+          description:
+            'Whether new accounts have a username. off: no new usernames; existing usernames still log in. Without a username, users log in by e-mail address.',
+        }),
         emailVerification: oneOf(['off', 'required'], {
           default: 'off',
           description: 'required: the user must open a mailed link to create an account or to change its address.',
@@ -501,8 +509,12 @@ export const ConfigSchema = Type.Object(
         ),
         refresh: section(
           {
-            graceSeconds: integer(0, 10, 'How long a repeated refresh counts as a retry, not as theft.', 300),
-            onRetry: oneOf(['reject', 'repeat'], { default: 'reject', description: 'repeat: a retry gets the same successor again.' }),
+            graceSeconds: integer(0, 30, 'How long a repeated refresh counts as a retry, not as theft.', 300),
+            onRetry: oneOf(['repeat', 'reject'], {
+              default: 'repeat',
+              description:
+                'repeat: a retry gets the same successor again. reject: the first request wins, and a retry gets 401 `refresh_superseded`.',
+            }),
             onReuse: oneOf(['revokeSession', 'revokeUser'], {
               default: 'revokeSession',
               description: 'What ends when a stolen token is detected: its session, or all sessions of the user.',
@@ -611,16 +623,20 @@ export const ConfigSchema = Type.Object(
             ),
             address: credentialLimit(100, 3600, 'Failed logins per address, over all accounts.'),
             account: credentialLimit(30, 3600, 'Failed logins per account, over all addresses. Each known device has its own count.'),
-            mfa: credentialLimit(5, 900, 'Wrong codes per account, counted in the database. Each known device has its own count.'),
+            mfa: credentialLimit(
+              5,
+              900,
+              'Wrong codes per account, counted in the database. Each known device has its own count. They also count in windows that are ten and sixty times as long. After 100 wrong codes in a row, one code a day is checked.',
+            ),
             recovery: credentialLimit(10, 3600, 'Requests for mailed links, and uses of them, per address.'),
             mail: credentialLimit(
               5,
               3600,
               'Requested mails to one e-mail address. Verification mails and password mails are counted separately. Mails over the limit are not sent.',
             ),
-            refresh: credentialLimit(10, 60, 'Failed refreshes per address.'),
-            client: credentialLimit(30, 60, 'Failed authentications of machine clients, per address.'),
-            token: credentialLimit(60, 60, 'Access tokens that fail verification, per address.'),
+            refresh: credentialLimit(10, 60, `Failed refreshes per address. ${PACED}`),
+            client: credentialLimit(30, 60, `Failed authentications of machine clients, per address. ${PACED}`),
+            token: credentialLimit(60, 60, `Access tokens and API keys that fail verification, per address. ${PACED}`),
           },
           'Limits of the endpoints that take credentials.',
         ),

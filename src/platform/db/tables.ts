@@ -1,12 +1,21 @@
 /** The tables after the newest migration. */
 import type { Generated } from 'kysely'
 
+/** Facts about a user that other programs need. The user may read `public`, and never `admin`. */
+export interface Metadata {
+  public?: Record<string, unknown>
+  admin?: Record<string, unknown>
+}
+
 export interface UserTable {
   id: string
-  username: string
+  /** Null for an account whose user logs in by e-mail address alone. */
+  username: string | null
   email: string
   email_canonical: string
   email_verified_at: Date | null
+  /** An operator gave the address: it counts as proven, although no link was opened. */
+  is_email_vouched: Generated<boolean>
   password_hash: string
   password_must_change: Generated<boolean>
   roles: string[]
@@ -21,6 +30,7 @@ export interface UserTable {
   mfa_enabled: Generated<boolean>
   /** How often an operator has unlocked the account. Each unlock starts its limits anew. */
   unlocks: Generated<number>
+  metadata: Generated<Metadata>
 }
 
 export interface SessionTable {
@@ -60,6 +70,8 @@ export interface SigningKeyTable {
   created_at: Generated<Date>
   activates_at: Date
   retired_at: Date | null
+  /** The longest lifetime of an access token that the key may have signed. Null for a key from before this column. */
+  lifetime_seconds: number | null
 }
 
 export interface TotpFactorTable {
@@ -88,18 +100,32 @@ export interface LinkTable {
   email: string
   /** The user's `session_epoch` when the link was made: a password change invalidates earlier links. */
   session_epoch: number
+  /** The session that asked for the link. It may use the link without the password. */
+  session_id: string | null
+  /** The device that asked: a name of a fixed list, never text of the client. */
+  device: string | null
   created_at: Date
   expires_at: Date
 }
 
 export interface PendingRegistrationTable {
   id: string
-  username: string
+  username: string | null
   email: string
   email_canonical: string
   /** Null when the address already has an account: the row only reserves the username. */
   password_hash: string | null
+  /** The device that registered: a name of a fixed list, never text of the client. */
+  device: string | null
+  /** The network that registered. No network fills the places of an address alone. */
+  network: string | null
+  created_at: Date
+  expires_at: Date
+}
+
+export interface PendingLinkTable {
   token_hash: Buffer
+  pending_id: string
   created_at: Date
   expires_at: Date
 }
@@ -212,6 +238,7 @@ export interface Database {
     session_id: string | null
     user_id: string | null
     min_epoch: number | null
+    kid: string | null
     expires_at: Date
   }
   audit_log: AuditLogTable
@@ -222,6 +249,7 @@ export interface Database {
   used_tokens: { issuer: string; jti: string; expires_at: Date }
   links: LinkTable
   pending_registrations: PendingRegistrationTable
+  pending_links: PendingLinkTable
   outbox: OutboxTable
   devices: DeviceTable
   api_keys: ApiKeyTable

@@ -45,6 +45,27 @@ export function addressKey(address: string): string {
     .join(':')}::/64`
 }
 
+/** A network under which failures of a credential count. The limit of a larger network is a multiple. */
+export interface CountedNetwork {
+  key: string
+  times: number
+}
+
+/**
+ * The networks of a client, for limits of failures. An IPv6 customer has a /64, a /56 or even a /48, so failures count for all three: the
+ * same limit at /64 and /56, eight times the limit at /48. @param limitKey as `addressKey` makes it
+ */
+export function networksOf(limitKey: string): CountedNetwork[] {
+  if (!limitKey.endsWith('::/64')) return [{ key: limitKey, times: 1 }]
+  const [a, b, c, d = '0'] = limitKey.slice(0, -'::/64'.length).split(':')
+  const wide = (Number.parseInt(d, 16) & 0xff00).toString(16)
+  return [
+    { key: limitKey, times: 1 },
+    { key: `${a}:${b}:${c}:${wide}::/56`, times: 1 },
+    { key: `${a}:${b}:${c}::/48`, times: 8 },
+  ]
+}
+
 /** The network of users without a fixed address: /24, or /64. Null when the address is unknown. */
 export function networkOf(address: string | null): string | null {
   if (address === null || isIP(address) === 0) return null

@@ -1,8 +1,9 @@
+import { randomBytes } from 'node:crypto'
 import { Redis } from 'ioredis'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { from, newAddress, newUserFrom, undisturbed } from '../../support/addresses.ts'
 import { type Answer, call } from '../../support/client.ts'
-import { type Gateway, startGateway } from '../../support/gateway.ts'
+import { type Gateway, startGateway, stillClock } from '../../support/gateway.ts'
 import { until } from '../../support/processes.ts'
 import { startRedis, type TestRedis } from '../../support/redis.ts'
 import { times } from '../../support/times.ts'
@@ -18,6 +19,9 @@ const inTurn = async <T>(n: number, make: (i: number) => Promise<T>): Promise<T[
 /** A token of the right form that nobody signed. */
 const forged = (i: number) =>
   `${Buffer.from(JSON.stringify({ alg: 'EdDSA', typ: 'at+jwt', kid: 'nobody' })).toString('base64url')}.${Buffer.from(`{"jti":${i}}`).toString('base64url')}.${'A'.repeat(86)}`
+
+/** A token with the head and the claims of a good token. */
+const withRandomSignature = (token: string) => token.replace(/[^.]+$/, () => randomBytes(64).toString('base64url'))
 
 const HOUR = 3600
 const policy = (limit: number, key: string) => ({ limit, windowSeconds: HOUR, key })
@@ -83,8 +87,6 @@ describe.each(['memory', 'redis'] as const)('limits counted in %s', (tier) => {
   const get = (path: string, address: string, token?: string) => call(gateway, path, { headers: from(address), token })
   const login = (name: string, password: string, address: string) =>
     call(gateway, '/auth/login', { body: { login: name, password }, headers: from(address) })
-  const refresh = (token: string, address: string) =>
-    call(gateway, '/auth/refresh', { body: { refresh_token: token }, headers: from(address) })
 
   describe('of routes', () => {
     test('key client: every address has its own count, for all users together', async () => {
@@ -288,11 +290,36 @@ describe.each(['memory', 'redis'] as const)('limits counted in %s', (tier) => {
       expect((await login(user.username, user.password, address)).status).toBe(200)
     })
   })
+})
+
+/** Checks that go on once a budget is used up. */
+const PACE = 50
+
+describe.each(['memory', 'redis'] as const)('budgets of failures counted in %s', (tier) => {
+  let gateway: Gateway
+  let redis: TestRedis | null = null
+  beforeAll(async () => {
+    redis = tier === 'redis' ? await startRedis() : null
+    const options = { config, routes: routesTo(upstream), redisUrl: redis?.url ?? 'memory', clock: stillClock() }
+    gateway = await startGateway(options)
+    await until(() => gateway.app.platform.redis?.isUp() ?? true, 'Redis')
+  })
+  afterAll(async () => {
+    await gateway.close()
+    await redis?.stop()
+  })
+  const test = (promise: string, scenario: () => Promise<void>) => it(promise, () => undisturbed(gateway, scenario))
+  const get = (path: string, address: string, token?: string) => call(gateway, path, { headers: from(address), token })
+  const login = (name: string, password: string) =>
+    call(gateway, '/auth/login', { body: { login: name, password }, headers: from(newAddress()) })
+  const refresh = (token: string, address: string) =>
+    call(gateway, '/auth/refresh', { body: { refresh_token: token }, headers: from(address) })
+  const nextSecond = () => gateway.clock.advance(1000)
 
   describe('of refresh', () => {
     const unknown = (i: number) => `rt_${String(i).padStart(43, 'x')}`
 
-    test('only failures count: ten a minute for an address', async () => {
+    test('only failures count: ten a minute for an address, then fifty a second', async () => {
       const [user, address] = [await newUserFrom(gateway), newAddress()]
       let token = user.refreshToken
       for (let i = 0; i < 12; i++) {
@@ -300,40 +327,82 @@ describe.each(['memory', 'redis'] as const)('limits counted in %s', (tier) => {
         expect(status).toBe(200)
         token = body.refresh_token
       }
-      expect(statuses(await inTurn(10, (i) => refresh(unknown(i), address)))).toEqual(times(10, () => 401))
-      const eleventh = await refresh(unknown(11), address)
-      expect(eleventh.body).toMatchObject({ status: 429, code: 'rate_limited' })
-      expect(eleventh.headers.get('ratelimit-policy')).toBe('"refresh";q=10;w=60')
-      expect(eleventh.headers.get('retry-after')).toMatch(/^[1-9]\d*$/)
-      expect((await refresh(token, newAddress())).status).toBe(200)
+      expect(statuses(await inTurn(10 + PACE, (i) => refresh(unknown(i), address)))).toEqual(times(10 + PACE, () => 401))
+      const refused = await refresh(unknown(99), address)
+      expect(refused.body).toMatchObject({ status: 429, code: 'rate_limited' })
+      expect(refused.headers.get('ratelimit-policy')).toBe('"refresh";q=10;w=60')
+      expect(refused.headers.get('retry-after')).toBe('1')
+      nextSecond()
+      expect((await refresh(token, address)).status).toBe(200)
     })
 
-    test('exactly ten of fifty parallel attempts are checked', async () => {
+    test('a valid token is served beside invalid tokens', async () => {
+      const [user, address] = [await newUserFrom(gateway), newAddress()]
+      await inTurn(12, (i) => refresh(unknown(i), address))
+      expect((await refresh(user.refreshToken, address)).status).toBe(200)
+    })
+
+    test('a token of an ended session counts as invalid', async () => {
+      const [user, address] = [await newUserFrom(gateway), newAddress()]
+      await call(gateway, '/auth/logout', { method: 'POST', token: user.token, headers: from(newAddress()) })
+      const answers = await inTurn(10 + PACE + 1, () => refresh(user.refreshToken, address))
+      expect([count(answers, 401), answers.at(-1)!.status]).toEqual([10 + PACE, 429])
+    })
+
+    test('exactly ten and fifty of 150 parallel attempts are checked', async () => {
       const address = newAddress()
-      const answers = await Promise.all(times(50, (i) => refresh(unknown(i), address)))
-      expect([count(answers, 401), count(answers, 429)]).toEqual([10, 40])
+      const answers = await Promise.all(times(150, (i) => refresh(unknown(i), address)))
+      expect([count(answers, 401), count(answers, 429)]).toEqual([10 + PACE, 90])
     })
   })
 
   describe('of tokens that are not valid', () => {
-    test('an address that has used its budget up is turned away before a signature is checked', async () => {
-      const [user, fresh, address] = [await newUserFrom(gateway), await newUserFrom(gateway), newAddress()]
-      expect((await get('/free', newAddress(), user.token)).status).toBe(200)
-      expect(statuses(await inTurn(5, (i) => get('/free', address, forged(i))))).toEqual(times(5, () => 401))
-      const sixth = await get('/free', address, forged(6))
-      expect(sixth.body).toMatchObject({ status: 429, code: 'rate_limited' })
-      expect(sixth.headers.get('ratelimit-policy')).toBe('"token";q=5;w=3600')
-      // a valid token is refused, too, when its signature must be checked first; a token that was verified before passes
-      expect((await get('/free', address, fresh.token)).status).toBe(429)
+    const kinds: [string, (i: number, token: string) => string][] = [
+      ['with a key that nobody has', forged],
+      ['with our key and a random signature', (_, token) => withRandomSignature(token)],
+    ]
+    for (const [kind, invalid] of kinds)
+      test(`an address that sends tokens ${kind} is slowed down, and its other clients are served`, async () => {
+        const [user, fresh, address] = [await newUserFrom(gateway), await newUserFrom(gateway), newAddress()]
+        const bad = (i: number) => get('/free', address, invalid(i, user.token))
+        expect((await get('/free', newAddress(), user.token)).status).toBe(200)
+        expect(statuses(await inTurn(8, bad))).toEqual(times(8, () => 401))
+        // its signature was never checked before
+        expect((await get('/free', address, fresh.token)).status).toBe(200)
+        const answers = await Promise.all(times(100, bad))
+        expect([count(answers, 401), count(answers, 429)]).toEqual([5 + PACE - 8, 100 - (5 + PACE - 8)])
+        const refused = answers.find(({ status }) => status === 429)!
+        expect(refused.body).toMatchObject({ status: 429, code: 'rate_limited' })
+        expect(refused.headers.get('ratelimit-policy')).toBe('"token";q=5;w=3600')
+        expect(refused.headers.get('retry-after')).toBe('1')
+        // verified before
+        expect((await get('/free', address, user.token)).status).toBe(200)
+        expect((await get('/free', newAddress(), invalid(0, user.token))).status).toBe(401)
+        nextSecond()
+        expect((await get('/free', address, invalid(0, user.token))).status).toBe(401)
+      })
+
+    test('an address that sends what is no token at all is turned away, and its other clients are served', async () => {
+      const [user, address] = [await newUserFrom(gateway), newAddress()]
+      const answers = await inTurn(200, () => get('/free', address, 'x'))
+      expect([count(answers, 401), count(answers, 429)]).toEqual([5, 195])
+      expect(answers[5]!.headers.get('retry-after')).toMatch(/^[1-9]\d*$/)
       expect((await get('/free', address, user.token)).status).toBe(200)
-      expect((await get('/free', newAddress(), fresh.token)).status).toBe(200)
+    })
+
+    test('a hundred new tokens of one address at once are all served', async () => {
+      const [{ username, password }, address] = [await newUserFrom(gateway), newAddress()]
+      const logins = await inTurn(100, () => login(username, password))
+      await inTurn(8, () => get('/free', address, 'x'))
+      const answers = await Promise.all(logins.map(({ body }) => get('/free', address, body.access_token)))
+      expect(count(answers, 200)).toBe(100)
     })
 
     test('our own endpoints have the same budget', async () => {
       const address = newAddress()
-      await inTurn(5, (i) => get('/auth/me', address, forged(i)))
-      expect((await get('/free', address, forged(6))).status).toBe(429)
-      expect((await get('/auth/me', address, forged(7))).status).toBe(429)
+      await inTurn(5, () => get('/auth/me', address, 'x'))
+      expect((await get('/free', address, 'x')).status).toBe(429)
+      expect((await get('/auth/me', address, 'x')).status).toBe(429)
     })
   })
 })
@@ -401,8 +470,8 @@ describe('two gateways on one Redis', () => {
 
     test('of tokens that are not valid', async () => {
       const address = newAddress()
-      await inTurn(6, (i) => get('/free', address, forged(i)))
-      expect(await asked(() => get('/free', address, forged(0)))).toBe(0)
+      await inTurn(6, () => get('/free', address, 'x'))
+      expect(await asked(() => get('/free', address, 'x'))).toBe(0)
     })
   })
 })
