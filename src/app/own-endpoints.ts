@@ -11,6 +11,7 @@ import { problem, unavailable } from '../platform/lib/errors.ts'
 import { limitHeaders } from '../platform/limits/limiter.ts'
 import { contextOf } from '../platform/request/request-context.ts'
 import type { OwnLimits } from '../proxy/rate-limit.ts'
+import { exchangeOf } from '../proxy/routing/exchange.ts'
 import type { AccountApi } from './account-api.ts'
 import { DB_LAG_SECONDS } from './gauges.ts'
 import type { Identity } from './identity.ts'
@@ -56,7 +57,7 @@ export async function mountOwnEndpoints(
   await server.register(async (own) => {
     own.addHook('onSend', async (request, reply) => {
       // a refusal names its own limit
-      if (!reply.hasHeader('ratelimit')) reply.headers(limitHeaders(contextOf(request.raw).decisions))
+      if (!reply.hasHeader('ratelimit')) reply.headers(limitHeaders(exchangeOf(request.raw).decisions))
       if (isStopping()) reply.header('connection', 'close')
     })
     // server.ts sets HSTS, also for responses of upstreams

@@ -52,13 +52,15 @@ export interface OwnLimits {
 
 export function createOwnLimits(config: Config['limits'], admission: Admission): OwnLimits {
   const { client, anonymous, principal, apiKey } = createCompile(config, admission)({ limits: config.default, onRedisDown: 'local' })
+  // the context of each request is an exchange: `receive` makes it
+  const count = (decisions: (Decision | Promise<Decision>)[], context: RequestContext) => admit(decisions, context as Exchange)
   return {
-    anonymous: (context) => (context.client.isExempt ? undefined : admit(ask(anonymous, context.client.limitKey), context)),
+    anonymous: (context) => (context.client.isExempt ? undefined : count(ask(anonymous, context.client.limitKey), context)),
     caller({ kind, id, sessionId }, context) {
       const decisions = context.client.isExempt ? [] : ask(client, context.client.limitKey)
       decisions.push(...ask(principal, id))
       if (kind === 'apiKey') decisions.push(...ask(apiKey, sessionId))
-      return admit(decisions, context)
+      return count(decisions, context)
     },
   }
 }
@@ -108,19 +110,19 @@ const COUNTED: Record<PolicyConfig['key'], string> = {
 /** Every policy is asked, also after a refusal: each of them counts the request. */
 const ask = (admits: readonly Admit[], key: string) => admits.map((decide) => decide(key))
 
-function admit(decisions: (Decision | Promise<Decision>)[], context: RequestContext): Promise<void> | void {
+function admit(decisions: (Decision | Promise<Decision>)[], exchange: Exchange): Promise<void> | void {
   if (decisions.length === 0) return
-  if (areAllMade(decisions)) return assertAllowed(decisions, context)
-  return Promise.all(decisions).then((made) => assertAllowed(made, context))
+  if (areAllMade(decisions)) return assertAllowed(decisions, exchange)
+  return Promise.all(decisions).then((made) => assertAllowed(made, exchange))
 }
 
 const areAllMade = (decisions: (Decision | Promise<Decision>)[]): decisions is Decision[] => decisions.every((d) => !(d instanceof Promise))
 
-function assertAllowed(decisions: readonly Decision[], context: RequestContext): void {
-  context.decisions.push(...decisions)
+function assertAllowed(decisions: readonly Decision[], exchange: Exchange): void {
+  exchange.decisions.push(...decisions)
   const refused = decisions.find((d) => !d.isAllowed)
   if (!refused) return
-  const headers = limitHeaders(context.decisions)
+  const headers = limitHeaders(exchange.decisions)
   if (refused.tier === 'closed')
     throw problem('unavailable', { cause: `Redis is away and policy ${refused.policy} refuses requests until it is back`, headers })
   throw problem('rate_limited', { cause: `policy ${refused.policy}`, headers })

@@ -1,7 +1,6 @@
 /** The facts about one request that the proxy and the gateway's own endpoints share. */
 import type { IncomingMessage } from 'node:http'
 import type { Problem } from '../lib/errors.ts'
-import type { Decision } from '../limits/limiter.ts'
 import type { Client } from './client-address.ts'
 
 /**
@@ -19,8 +18,6 @@ export interface RequestContext {
   startedAt: number
   /** The label in logs and metrics: the name of a route, the name of an own endpoint, or `none`. */
   label: string
-  /** Of the rate limits that counted the request. */
-  decisions: Decision[]
   /** Fields of every response, whatever its kind: lower-case name, value, name, value … */
   fields: string[]
   /** The reason of a failure; null while there is none. */

@@ -6,6 +6,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Principal } from '../../identity/access/principal.ts'
 import type { IdentifiedContext } from '../../identity/access/require-auth.ts'
 import type { Problem } from '../../platform/lib/errors.ts'
+import type { Decision } from '../../platform/limits/limiter.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import type { Target } from './request-target.ts'
 import type { Route, RouteNode } from './route-table.ts'
@@ -20,6 +21,8 @@ export interface Exchange extends IdentifiedContext {
   node: RouteNode | null
   /** Null until the pipeline has found the route. */
   route: Route | null
+  /** Of the rate limits that counted the request. */
+  decisions: Decision[]
   /** The upstream to which the request was sent last. */
   upstream: AskedUpstream | null
   /** The Set-Cookie by which the client's next requests go to the same upstream; null when the client needs none. */
