@@ -67,7 +67,7 @@ export interface AccountApi {
 export function createAccountApi({ platform, identity, access, limits: { limiter }, lastErrors }: AccountApiDeps): AccountApi {
   const { config, logger, clock, metrics, db, secrets, outbox } = platform
   const { keyring, revocations, accounts, passwords, policy, devices } = identity
-  const { accessTokens, refreshTokens, sessionOpener, grantsOf, keyAuthentication, limitInvalidTokens, requireAuth } = access
+  const { accessTokens, refreshTokens, sessionOpener, grantsOf, keyAuthentication, limitInvalidTokens, ownLimits, requireAuth } = access
 
   const limits = createCredentialLimits({ limiter, clock, secrets }, config.limits.credentials)
   const passwordCheck = createPasswordCheck({ db, accounts, passwords, limits })
@@ -105,7 +105,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   const apiKeys = createApiKeys({ db, clock, accounts, outbox, grantsOf, config })
   const deleteAccount = createAccountDeletion({ accounts, stepUp, eraseAccount: identity.eraseAccount })
   const assertions = createClientAssertions({ db, clock, config })
-  const authenticateClient = createClientAuthentication({ db, accounts, limits, assertions })
+  const authenticateClient = createClientAuthentication({ db, accounts, limits, assertions, countCaller: ownLimits.caller })
   const grantToken = createTokenGrant({ accounts, authenticateClient, accessTokens, grantsOf })
   const introspect = createIntrospection({
     authenticateClient,
