@@ -54,11 +54,7 @@ export function createProfile({ db, clock, accounts, auth, limits, postProof, ou
    */
   async function change(principal: Principal, input: ProfileChange, context: RequestContext): Promise<UserView> {
     const { email, ...names } = readChange(input)
-    if (names.username !== undefined) {
-      // the answer shows whether a name is taken: the limit is that of registrations
-      await limits.register(context.client)
-      if (await isPendingName(db, names.username, null)) throw problem('username_taken')
-    }
+    if (names.username !== undefined && (await isPendingName(db, names.username, null))) throw problem('username_taken')
     const checked = email === undefined ? undefined : await passwordCheck(principal, input.current_password!, context)
     const mayMail = email !== undefined && (await limits.mail(email, 'verify_email'))
     const changed = accounts.transaction('profile_change', context, async ({ trx, lockCaller, record, revoke }) => {
@@ -92,13 +88,21 @@ export function createProfile({ db, clock, accounts, auth, limits, postProof, ou
     return viewOf(user)
   }
 
+  /** The answer shows whether a name is taken, so the limits are those of registrations. */
+  function changeWithinLimits(principal: Principal, input: ProfileChange, context: RequestContext): Promise<UserView> {
+    const { username, email } = readChange(input)
+    const work = () => change(principal, input, context)
+    if (username !== undefined) return limits.register(context.client, work)
+    return email !== undefined ? limits.taken(context.client, work) : work()
+  }
+
   async function askForProof(trx: Transaction, user: User, email: string, { sessionId }: Principal, context: AuditContext): Promise<void> {
     const owner = await findUserByLogin(trx, canonicalEmail(email))
     if (!owner || owner.id === user.id) await postProof(trx, user, email, sessionId, context)
     else await outbox.post(trx, { template: 'already_registered', data: {}, to: owner.email, userId: owner.id })
   }
 
-  return { get, change: accounts.counted('profile_change', change) }
+  return { get, change: accounts.counted('profile_change', changeWithinLimits) }
 }
 
 function readChange({ username, email, current_password }: ProfileChange): { username?: string; email?: string } {
