@@ -93,7 +93,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   const pending = createPendingRegistrations({ accounts, limits, links, outbox, backgroundQueue })
   const register = createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, links, outbox, pending })
   const verification = createEmailVerification({ db, accounts, limits, links, outbox, pending })
-  const refresh = createRefresh({ refreshTokens, sessionOpener, limits, metrics, logger })
+  const refresh = createRefresh({ refreshTokens, sessionOpener, limits, metrics })
   const logout = createLogout({ accounts, refreshTokens })
   const profile = createProfile({ db, clock, accounts, auth: config.auth, limits, links, outbox, passwordCheck })
   const changePassword = createPasswordChange({ accounts, outbox, passwords, policy, passwordCheck, sessionOpener })
@@ -117,7 +117,6 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
     accounts,
     authenticateClient,
     accessTokens,
-    refreshTokens,
     apiKeys,
     logout,
     revocations,
