@@ -1,4 +1,4 @@
-import type { Selectable } from 'kysely'
+import { type Selectable, sql } from 'kysely'
 import type { Db, Transaction } from '../../platform/db/database.ts'
 import { deleteOldest } from '../../platform/db/delete-oldest.ts'
 import type { RefreshTokenTable } from '../../platform/db/tables.ts'
