@@ -45,12 +45,12 @@ export interface RefreshTokens {
   /** Exchanges a token for its one successor. */
   rotate<T>(presented: string, context: AuditContext, issue: IssuePair<T>): Promise<RefreshOutcome<T>>
   /** The rows of a token, valid or not. */
-  locate(presented: string): Promise<Place | null>
+  locate(presented: string): Promise<TokenLocation | null>
   /**
    * Judges a token that is used for something else than a refresh, and does not exchange it. A reuse ends its family, as at a refresh.
    * Report the result with `report` after the commit. @param tx may have locked the user and the session
    */
-  judge(tx: AccountTransaction, place: Place, context: AuditContext): Promise<Judgement>
+  judge(tx: AccountTransaction, place: TokenLocation, context: AuditContext): Promise<Judgement>
   /** Judges a token in a transaction of its own, where it can do nothing but be reused. */
   detectReuse(presented: string, context: AuditContext): Promise<void>
   /** Counts and logs a reuse. */
@@ -58,7 +58,7 @@ export interface RefreshTokens {
 }
 
 /** Names the rows to lock. */
-export interface Place {
+export interface TokenLocation {
   id: string
   session_id: string
   user_id: string
@@ -126,7 +126,7 @@ export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, aut
   }
 
   /** For a commit without an answer. The locks wait until that transaction has ended; then the child exists, or it does not. */
-  const lookFor = <T>(place: Place, child: string, issue: IssuePair<T>): Promise<RefreshOutcome<T> | null> =>
+  const lookFor = <T>(place: TokenLocation, child: string, issue: IssuePair<T>): Promise<RefreshOutcome<T> | null> =>
     inTransaction(db, async (trx) => {
       const user = await lockUserForShare(trx, place.user_id)
       const session = await lockSession(trx, place.session_id)
@@ -143,7 +143,7 @@ export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, aut
     issue: IssuePair<T>
   }
 
-  async function exchange<T>(tx: AccountTransaction, place: Place, attempt: Attempt<T>): Promise<RefreshOutcome<T>> {
+  async function exchange<T>(tx: AccountTransaction, place: TokenLocation, attempt: Attempt<T>): Promise<RefreshOutcome<T>> {
     const { trx } = tx
     const judged = await assess(tx, place, attempt.context)
     const { judgement } = judged
@@ -185,7 +185,7 @@ export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, aut
    * A token with a child is a retry of the client within the grace time, and while the child is unused. Otherwise it counts as theft, and the
    * family ends.
    */
-  async function assess(tx: AccountTransaction, place: Place, context: AuditContext): Promise<Assessed> {
+  async function assess(tx: AccountTransaction, place: TokenLocation, context: AuditContext): Promise<Assessed> {
     const { trx } = tx
     const user = await lockOwner(tx, place.user_id)
     const session = await lockSession(trx, place.session_id)
@@ -225,7 +225,7 @@ export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, aut
     }
   }
 
-  async function locate(presented: string): Promise<Place | null> {
+  async function locate(presented: string): Promise<TokenLocation | null> {
     return (FORM.test(presented) && (await findRefreshToken(db, hashOf(presented)))) || null
   }
 
