@@ -4,6 +4,7 @@ import { createDevices, type Devices } from '../identity/accounts/devices.ts'
 import { type Administration, createAdministration } from '../identity/admin/administration.service.ts'
 import { bootstrapAdmin } from '../identity/admin/bootstrap.service.ts'
 import { createImport, type ImportUsers } from '../identity/admin/import.service.ts'
+import { createLockForAction } from '../identity/admin/lock-for-action.ts'
 import type { Hasher } from '../identity/credentials/hasher.ts'
 import { createPasswordPolicy, type PasswordPolicy } from '../identity/credentials/password-policy.ts'
 import { createPasswords, type Passwords } from '../identity/credentials/passwords.ts'
@@ -15,8 +16,10 @@ import { createKeyring, type Keyring } from '../identity/tokens/keyring.ts'
 import { createLastAdmin } from '../identity/users/last-admin.ts'
 import type { Secrets as SecretValues } from '../platform/config/schema.ts'
 import { migrateUp } from '../platform/db/migrate.ts'
+import { type MigrationEvent, textOfEvent } from '../platform/db/migration-events.ts'
 import type { Job } from '../platform/jobs/schedule.ts'
 import type { Broadcast } from '../platform/redis.ts'
+import type { Logger } from '../platform/telemetry/logger.ts'
 import { type CleanupResult, createCleanup, createRetryErasure } from './cleanup.ts'
 import type { Platform } from './platform.ts'
 
@@ -62,6 +65,7 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
   const policy = createPasswordPolicy(config, metrics, logger)
   const keepAdmin = createLastAdmin(config.auth.roles)
   const eraseAccount = createAccountErasure({ audit, keepAdmin })
+  const lockForAction = createLockForAction({ clock, admin: config.auth.admin })
   const cleanup = createCleanup({ db, needsLock: database.kind === 'postgres', config: config.auth, removeOldAudit, metrics, logger })
 
   return {
@@ -82,12 +86,13 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
       outbox,
       keepAdmin,
       eraseAccount,
+      lockForAction,
     }),
-    clients: createClients({ db, accounts }),
+    clients: createClients({ db, accounts, lockForAction }),
     importUsers: createImport({ db, accounts, auth: config.auth }),
     cleanup,
     async prepare({ adminEmail, adminPassword, mustChangePassword = true }) {
-      for (const name of await migrateUp(db)) logger.info({ migration: name }, 'migrated')
+      await migrateUp(database, { report: (event) => logMigration(logger, event) })
       await keyring.load()
       await resealFactors({ db, secrets, logger })
       if (!adminEmail || !adminPassword) return
@@ -103,6 +108,13 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
       passwords.close()
     },
   }
+}
+
+function logMigration(logger: Logger, event: MigrationEvent): void {
+  if (event.kind === 'applied') logger.info({ migration: event.step, seconds: event.seconds }, 'migrated')
+  else if (event.kind === 'blocked')
+    logger.warn({ reason: 'migration_blocked', migration: event.step, cause: textOfEvent(event) }, 'a migration waits')
+  else logger.info({ reason: 'migrating', cause: textOfEvent(event) }, 'a migration takes long')
 }
 
 /** Short, so that a gateway with frequent restarts also cleans up. */

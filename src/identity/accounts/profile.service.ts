@@ -1,43 +1,42 @@
 /** Users read and change their own account, except for its roles. */
 
+import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
-import { type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
-import type { Clock } from '../../platform/lib/clock.ts'
+import type { Db, Transaction } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { Principal } from '../access/principal.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
-import { requireFreshFactor } from '../credentials/freshness.ts'
-import type { PasswordCheck } from '../credentials/password-check.ts'
+import type { StepUp } from '../factors/step-up.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { canonicalEmail, canonicalUsername, nameFaults } from '../users/canonical-login.ts'
 import { type UserView, viewOf } from '../users/user-view.ts'
 import { findUserById, findUserByLogin, type User, updateUser } from '../users/users.repo.ts'
 import { deleteLinksOf } from './links.repo.ts'
-import { type Links, PROOF_TTL_SECONDS } from './links.ts'
 import { isPendingName } from './pending-registrations.repo.ts'
+import type { PostProof } from './post-proof.ts'
 import { asTaken } from './register.service.ts'
 
 export interface ProfileChange {
   username?: string
   email?: string
   current_password?: string
+  code?: string
 }
 
 export interface ProfileDeps {
   db: Db
-  clock: Clock
   accounts: Accounts
   auth: Pick<Config['auth'], 'emailVerification'>
   limits: CredentialLimits
-  links: Links
+  postProof: PostProof
   outbox: Outbox
-  passwordCheck: PasswordCheck
+  stepUp: StepUp
 }
 
-export function createProfile({ db, clock, accounts, auth, limits, links, outbox, passwordCheck }: ProfileDeps) {
+export function createProfile({ db, accounts, auth, limits, postProof, outbox, stepUp }: ProfileDeps) {
   async function get(userId: string): Promise<UserView> {
     const user = await findUserById(db, userId)
     if (!user) throw problem('token_revoked', { cause: 'the user was deleted' })
@@ -45,7 +44,7 @@ export function createProfile({ db, clock, accounts, auth, limits, links, outbox
   }
 
   /**
-   * A new e-mail address needs the password, and a recent second factor if one is set up.
+   * Username and e-mail address are login names, so both are under the step-up rule. A new address needs the password as well.
    *
    * Where addresses are proven first, the address changes when its link is opened. Until then the answer does not depend on whether the
    * address has an account. Elsewhere the address changes at once, unproven, and access tokens are outdated, since they carry the old
@@ -53,16 +52,14 @@ export function createProfile({ db, clock, accounts, auth, limits, links, outbox
    */
   async function change(principal: Principal, input: ProfileChange, context: RequestContext): Promise<UserView> {
     const { email, ...names } = readChange(input)
+    const proven = await stepUp(principal, { password: input.current_password, code: input.code }, context)
     if (names.username !== undefined) {
       // the answer shows whether a name is taken: the limit is that of registrations
       await limits.register(context.client)
-      if (await isPendingName(db, names.username)) throw problem('username_taken')
+      if (await isPendingName(db, names.username, null)) throw problem('username_taken')
     }
-    const checked = email === undefined ? undefined : await passwordCheck(principal, input.current_password!, context)
     const mayMail = email !== undefined && (await limits.mail(email, 'verify_email'))
-    const changed = accounts.transaction('profile_change', context, async ({ trx, lockCaller, record, revoke }) => {
-      const locked = await lockCaller(principal, checked?.password_hash)
-      if (email !== undefined) requireFreshFactor(principal, locked, clock.now())
+    const changed = proven.commit('profile_change', async ({ trx, record, revoke }, { user: locked, now }) => {
       const detail = [names.username !== undefined && 'username', email !== undefined && 'email'].filter(Boolean).join(', ')
       await record({ userId: locked.id, detail })
       const renamed = names.username === undefined ? locked : await updateUser(trx, locked.id, names)
@@ -70,12 +67,17 @@ export function createProfile({ db, clock, accounts, auth, limits, links, outbox
       if (email !== undefined) await deleteLinksOf(trx, locked.id, 'verify_email')
       if (email === undefined || email === locked.email) return renamed
       if (auth.emailVerification === 'required') {
-        if (mayMail) await askForProof(trx, renamed, email)
+        if (mayMail) await askForProof(trx, renamed, email, principal, context)
         return renamed
       }
-      const moved = await updateUser(trx, locked.id, { email, email_canonical: canonicalEmail(email), email_verified_at: null })
-      if (mayMail) await mailLink(trx, moved, email)
-      const data = noticeContextOf(await databaseNow(trx), context)
+      const moved = await updateUser(trx, locked.id, {
+        email,
+        email_canonical: canonicalEmail(email),
+        email_verified_at: null,
+        is_email_vouched: false,
+      })
+      if (mayMail) await postProof(trx, moved, email, principal.sessionId, context)
+      const data = noticeContextOf(now, context)
       await outbox.post(trx, { template: 'email_changed', data, to: locked.email, userId: locked.id })
       await revoke.outdateTokens(locked.id)
       return moved
@@ -86,15 +88,10 @@ export function createProfile({ db, clock, accounts, auth, limits, links, outbox
     return viewOf(user)
   }
 
-  async function askForProof(trx: Transaction, user: User, email: string): Promise<void> {
+  async function askForProof(trx: Transaction, user: User, email: string, { sessionId }: Principal, context: AuditContext): Promise<void> {
     const owner = await findUserByLogin(trx, canonicalEmail(email))
-    if (!owner || owner.id === user.id) await mailLink(trx, user, email)
+    if (!owner || owner.id === user.id) await postProof(trx, user, email, sessionId, context)
     else await outbox.post(trx, { template: 'already_registered', data: {}, to: owner.email, userId: owner.id })
-  }
-
-  async function mailLink(trx: Transaction, user: User, to: string): Promise<void> {
-    const data = await links.issue(trx, { user, purpose: 'verify_email', ttlSeconds: PROOF_TTL_SECONDS, email: to })
-    await outbox.post(trx, { template: 'verify_email', data, to, userId: user.id, ttlSeconds: PROOF_TTL_SECONDS })
   }
 
   return { get, change: accounts.counted('profile_change', change) }

@@ -9,12 +9,13 @@ import type { Passwords } from '../credentials/passwords.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import type { Keyring } from '../tokens/keyring.ts'
 import type { KeepAdmin } from '../users/last-admin.ts'
-import { knownRoles } from '../users/roles.ts'
+import { createRoles, knownRoles } from '../users/roles.ts'
 import { createAuditedAction } from './audited-action.ts'
 import { createChangeUser } from './change-user.ts'
 import { createUserCreation } from './create-user.ts'
 import { createKeyActions } from './key-actions.ts'
-import { createAssertKnownRole, createRoleActions } from './role-actions.ts'
+import type { LockForAction } from './lock-for-action.ts'
+import { createAssertKnownRole, createAssertRolesFit, createRoleActions } from './role-actions.ts'
 import { createSessionActions } from './session-actions.ts'
 import { createUserActions } from './user-actions.ts'
 import { createFindUser, createUserQueries } from './user-queries.ts'
@@ -29,22 +30,24 @@ export interface AdministrationDeps {
   outbox: Outbox
   keepAdmin: KeepAdmin
   eraseAccount: EraseAccount
+  lockForAction: LockForAction
 }
 
 export interface Administration extends ReturnType<typeof createAdministration> {}
 
 export function createAdministration(deps: AdministrationDeps) {
-  const { db, accounts, config, passwords, policy, keyring, outbox, keepAdmin, eraseAccount } = deps
+  const { db, accounts, config, passwords, policy, keyring, outbox, keepAdmin, eraseAccount, lockForAction } = deps
   const audited = createAuditedAction(accounts)
   const find = createFindUser(db)
-  const changeUser = createChangeUser({ accounts, audited, find })
+  const changeUser = createChangeUser({ accounts, audited, find, lockForAction })
+  const assertFits = createAssertRolesFit(createRoles(config.auth.roles))
   const assertKnownRole = createAssertKnownRole(knownRoles(config.auth.roles))
   return {
     ...createUserQueries(db, find),
-    create: createUserCreation({ db, accounts, audited, passwords, policy, auth: config.auth, assertKnownRole }),
-    ...createRoleActions({ update: changeUser.update, keepAdmin, assertKnownRole }),
+    create: createUserCreation({ db, accounts, audited, passwords, policy, auth: config.auth, assertKnownRole, assertFits, lockForAction }),
+    ...createRoleActions({ update: changeUser.update, keepAdmin, assertKnownRole, assertFits }),
     ...createUserActions({ changeUser, outbox, keepAdmin, eraseAccount }),
     ...createSessionActions(changeUser.update),
-    ...createKeyActions({ accounts, audited, keyring }),
+    ...createKeyActions({ accounts, audited, keyring, lockForAction }),
   }
 }

@@ -36,6 +36,12 @@ const LimitKey = oneOf(['client', 'principal', 'apiKey', 'anonymous'], {
 
 const Policy = Type.Object({ ...Limit.properties, key: LimitKey }, { additionalProperties: false })
 
+/** They exist unless the operator defines policies of the same names, so that the default of `limits.default` is valid. */
+export const DEFAULT_POLICIES = {
+  perUser: { limit: 600, windowSeconds: 60, key: 'principal' },
+  perIp: { limit: 60, windowSeconds: 60, key: 'anonymous' },
+} as const
+
 const Requirement = {
   roles: Type.Optional(
     Type.Array(Type.String({ minLength: 1 }), { minItems: 1, description: 'The principal has at least one of these roles.' }),
@@ -514,8 +520,12 @@ export const ConfigSchema = Type.Object(
         ),
         refresh: section(
           {
-            graceSeconds: integer(0, 10, 'How long a repeated refresh counts as a retry, not as theft.', 300),
-            onRetry: oneOf(['reject', 'repeat'], { default: 'reject', description: 'repeat: a retry gets the same successor again.' }),
+            graceSeconds: integer(0, 30, 'How long a repeated refresh counts as a retry, not as theft.', 300),
+            onRetry: oneOf(['repeat', 'reject'], {
+              default: 'repeat',
+              description:
+                'repeat: a retry gets the same successor again. reject: the first request wins, and a retry gets 401 `refresh_superseded`.',
+            }),
             onReuse: oneOf(['revokeSession', 'revokeUser'], {
               default: 'revokeSession',
               description: 'What ends when a stolen token is detected: its session, or all sessions of the user.',
@@ -553,6 +563,17 @@ export const ConfigSchema = Type.Object(
             requiredForRoles: names('Roles that are valid only in sessions with a second factor. Other sessions get 403 mfa_required.'),
           },
           'Second factor.',
+        ),
+        admin: section(
+          {
+            maxAuthAgeSeconds: integer(
+              60,
+              900,
+              'An administrator whose last login is older must authenticate again before a change of users, keys or machine clients (RFC 9470). Changes of the own account need a login within 300 seconds.',
+              86_400,
+            ),
+          },
+          'Administrators.',
         ),
         apiKeys: section(
           { maxPerUser: integer(0, 50, 'Active API keys of one user. 0: no user may have API keys.', 10_000) },
@@ -624,7 +645,11 @@ export const ConfigSchema = Type.Object(
             ),
             address: credentialLimit(100, 3600, 'Failed logins per address, over all accounts.'),
             account: credentialLimit(30, 3600, 'Failed logins per account, over all addresses. Each known device has its own count.'),
-            mfa: credentialLimit(5, 900, 'Wrong codes per account, counted in the database. Each known device has its own count.'),
+            mfa: credentialLimit(
+              5,
+              900,
+              'Wrong codes per account, counted in the database. Each known device has its own count. They also count in windows that are ten and sixty times as long. After 100 wrong codes in a row, one code a day is checked.',
+            ),
             recovery: credentialLimit(10, 3600, 'Requests for mailed links, and uses of them, per address.'),
             mail: credentialLimit(
               5,
@@ -639,13 +664,13 @@ export const ConfigSchema = Type.Object(
         ),
         policies: Type.Record(Type.String({ pattern: POLICY_NAME }), Policy, {
           propertyNames: { pattern: POLICY_NAME },
-          default: {
-            perUser: { limit: 600, windowSeconds: 60, key: 'principal' },
-            perIp: { limit: 60, windowSeconds: 60, key: 'anonymous' },
-          },
-          description: 'Named policies for routes. Your policies replace the default; perIp stays unless you define it.',
+          default: DEFAULT_POLICIES,
+          description: 'Named policies. Your policies replace the defaults; perIp and perUser stay unless you define them.',
         }),
-        default: Type.Array(Type.String(), { default: ['perIp'], description: 'Policies of routes without limits.' }),
+        default: Type.Array(Type.String(), {
+          default: ['perIp', 'perUser'],
+          description: "Policies of routes without limits, and of the gateway's own endpoints.",
+        }),
         streams: integer(
           1,
           100,

@@ -91,7 +91,17 @@ export function createMetrics(version: string) {
   const refreshes = counter('refreshes_total', 'Refresh attempts.', ['outcome'])
   const logins = counter('logins_total', 'Login attempts.', ['outcome'])
   // the series exist from the start: `increase()` does not see the step from no series to 1
-  for (const outcome of ['rotated', 'repeated', 'unknown', 'revoked', 'superseded', 'reused', 'expired', 'rate_limited'])
+  for (const outcome of [
+    'rotated',
+    'repeated',
+    'unknown',
+    'revoked',
+    'superseded',
+    'reused',
+    'expired',
+    'rate_limited',
+    'identity_too_large',
+  ])
     refreshes.inc({ outcome }, 0)
   for (const outcome of ['success', 'mfa_required', 'invalid_credentials', 'rate_limited', 'overloaded', 'unavailable'])
     logins.inc({ outcome }, 0)
@@ -155,7 +165,8 @@ export function createMetrics(version: string) {
     revocationLag: sampled('revocation_lag_seconds', 'Time since revocations were last read from the database.', 'max'),
     revokedEntries: sampled('revoked_entries', 'Sessions and users in the revocation map.', 'max'),
     refreshTokenRows: gauge('refresh_tokens_rows', 'Rows after the last cleanup.', [], 'max'),
-    cleanupLastSuccess: gauge('cleanup_last_success_timestamp_seconds', 'When cleanup last succeeded.', [], 'max'),
+    cleanupLastSuccess: gauge('cleanup_last_success_timestamp_seconds', 'When every step of the cleanup last succeeded.', [], 'max'),
+    cleanupFailures: counter('cleanup_failures_total', 'Steps of the cleanup that failed.', ['kind']),
     cleanupDeleted: counter('cleanup_deleted_total', 'Rows that cleanup removed.', ['kind']),
     streamsOpen: gauge('streams_open', 'Open WebSocket and event streams.', ['kind']),
     streamsClosed: counter('streams_closed_total', 'Streams that ended, by reason.', ['reason']),
