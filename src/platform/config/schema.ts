@@ -233,6 +233,13 @@ const Route = strict({
       max: integer(1, 1024, 'Slots of each upstream: requests and streams that it serves at the same time.', 65_535),
       queue: integer(0, 1024, 'Requests that may wait for a slot, in each worker. Further requests get 503.', 1_000_000),
       waitMs: integer(1, 1000, 'How long a request waits for a slot. Then it gets 503.'),
+      maxShare: Type.Number({
+        minimum: 0.001,
+        maximum: 1,
+        default: 0.25,
+        description:
+          'The part of max and of queue that one user, machine client or address may have while others wait; at least 1 request. 1: no limit.',
+      }),
       keepAliveMs: integer(
         1,
         1500,
