@@ -35,5 +35,7 @@ export const updateDevice = (
 
 export const deleteDevice = (trx: Transaction, id: string) => trx.deleteFrom('devices').where('id', '=', id).execute()
 
+export const deleteDevicesOf = (trx: Transaction, userId: string) => trx.deleteFrom('devices').where('user_id', '=', userId).execute()
+
 export const deleteDevicesUnseenSince = (db: Db, before: Date, limit: number): Promise<number> =>
   deleteOldest(db, 'devices', 'last_seen_at', before, limit)

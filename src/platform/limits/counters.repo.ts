@@ -15,6 +15,9 @@ export const createCounterTable = (db: Db): CounterTable => ({
       RETURNING count, (extract(epoch FROM resets_at - clock_timestamp()) * 1000)::float8 AS ms_left`.execute(db)
     return { count: rows[0]!.count, msLeft: rows[0]!.ms_left }
   },
+  async clear(key) {
+    await db.deleteFrom('limit_counters').where('key', '=', key).execute()
+  },
 })
 
 export const deleteEndedCounters = (db: Db, now: Date, limit: number): Promise<number> =>

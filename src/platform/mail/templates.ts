@@ -35,6 +35,8 @@ export interface Templates {
   factor_enabled: NoticeContext
   factor_disabled: NoticeContext
   backup_code_used: NoticeContext & { left: number }
+  /** `count` wrong codes in a row. */
+  wrong_codes: NoticeContext & { count: number }
   new_device: NoticeContext
   /** A refresh token was presented a second time, and its session was ended. */
   refresh_reused: NoticeContext
@@ -135,6 +137,14 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
     (service, { left }) =>
       `A backup code was used at ${service}; ${left === 0 ? 'none is' : left === 1 ? 'one is' : `${left} are`} left. Make new ones when you run short.`,
   ),
+  wrong_codes: ({ count, ...context }, service) => ({
+    subject: 'Wrong codes were entered for your account',
+    blocks: [
+      `${count} wrong codes in a row were entered for the second factor of your account at ${service}. A person who enters codes knows your password, or uses a device that is logged in.`,
+      factsOf(context),
+      NOT_YOU,
+    ],
+  }),
   new_device: notice(
     'A new device logged in',
     (service) => `Your account at ${service} was logged in to from a device that we do not know.`,

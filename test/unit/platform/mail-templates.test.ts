@@ -18,6 +18,7 @@ const DATA: Templates = {
   factor_enabled: context,
   factor_disabled: context,
   backup_code_used: { ...context, left: 1 },
+  wrong_codes: { ...context, count: 3 },
   new_device: context,
   refresh_reused: context,
   api_key_created: { ...context, name: HOSTILE },
