@@ -128,7 +128,13 @@ export async function findUserPage(db: Db, filter: UserFilter, limit: number, be
   const { search } = filter
   if (search === undefined) return next.where(matches(filter)).limit(limit).execute()
   // the planner cannot estimate a search well, and would read the rows of half of all users for a common part
-  const walked = await db.selectFrom(next.limit(WALK).as('users')).selectAll().where(matches(filter)).orderBy('id', 'desc').limit(limit).execute()
+  const walked = await db
+    .selectFrom(next.limit(WALK).as('users'))
+    .selectAll()
+    .where(matches(filter))
+    .orderBy('id', 'desc')
+    .limit(limit)
+    .execute()
   if (walked.length === limit) return walked
   return next
     .where((e) => e.and([matches(filter)(e), e.or([holdsParts(canonicalEmail(search)), ...isIdOf(e, search)])]))
