@@ -560,6 +560,17 @@ export const ConfigSchema = Type.Object(
           },
           'Second factor.',
         ),
+        admin: section(
+          {
+            maxAuthAgeSeconds: integer(
+              60,
+              900,
+              'An administrator whose last login is older must authenticate again before a change of users, keys or machine clients (RFC 9470). Changes of the own account need a login within 300 seconds.',
+              86_400,
+            ),
+          },
+          'Administrators.',
+        ),
         apiKeys: section(
           { maxPerUser: integer(0, 50, 'Active API keys of one user. 0: no user may have API keys.', 10_000) },
           'API keys of users.',
@@ -622,7 +633,8 @@ export const ConfigSchema = Type.Object(
       {
         credentials: section(
           {
-            register: credentialLimit(3, 60, 'Registrations per address.'),
+            register: credentialLimit(3, 60, 'Registrations and new usernames per address.'),
+            taken: credentialLimit(10, 600, 'Answers that a username or an e-mail address is taken, per address.'),
             login: credentialLimit(
               5,
               60,
@@ -645,7 +657,7 @@ export const ConfigSchema = Type.Object(
             client: credentialLimit(30, 60, `Failed authentications of machine clients, per address. ${PACED}`),
             token: credentialLimit(60, 60, `Access tokens and API keys that fail verification, per address. ${PACED}`),
           },
-          'Limits of the endpoints that take credentials.',
+          'Limits of the endpoints that take credentials. An IPv6 address counts as its /64 and as its /56, and at eight times the limit as its /48.',
         ),
         policies: Type.Record(Type.String({ pattern: POLICY_NAME }), Policy, {
           propertyNames: { pattern: POLICY_NAME },
