@@ -233,6 +233,13 @@ const Route = strict({
       max: integer(1, 1024, 'Slots of each upstream: requests and streams that it serves at the same time.', 65_535),
       queue: integer(0, 1024, 'Requests that may wait for a slot, in each worker. Further requests get 503.', 1_000_000),
       waitMs: integer(1, 1000, 'How long a request waits for a slot. Then it gets 503.'),
+      maxShare: Type.Number({
+        minimum: 0.001,
+        maximum: 1,
+        default: 0.25,
+        description:
+          'The part of max and of queue that one user, machine client or address may have while others wait; at least 1 request. 1: no limit.',
+      }),
       keepAliveMs: integer(
         1,
         1500,
@@ -637,7 +644,8 @@ export const ConfigSchema = Type.Object(
       {
         credentials: section(
           {
-            register: credentialLimit(3, 60, 'Registrations per address.'),
+            register: credentialLimit(3, 60, 'Registrations and new usernames per address.'),
+            taken: credentialLimit(10, 600, 'Answers that a username or an e-mail address is taken, per address.'),
             login: credentialLimit(
               5,
               60,
@@ -660,7 +668,7 @@ export const ConfigSchema = Type.Object(
             client: credentialLimit(30, 60, `Failed authentications of machine clients, per address. ${PACED}`),
             token: credentialLimit(60, 60, `Access tokens and API keys that fail verification, per address. ${PACED}`),
           },
-          'Limits of the endpoints that take credentials.',
+          'Limits of the endpoints that take credentials. An IPv6 address counts as its /64 and as its /56, and at eight times the limit as its /48.',
         ),
         policies: Type.Record(Type.String({ pattern: POLICY_NAME }), Policy, {
           propertyNames: { pattern: POLICY_NAME },
