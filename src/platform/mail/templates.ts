@@ -54,8 +54,6 @@ interface AlertTemplates {
 
 export interface Templates extends LinkTemplates, OwnTemplates, AlertTemplates {}
 
-export type MailClass = 'link' | 'own' | 'alert'
-
 type ClassOf<T extends keyof Templates> = T extends keyof LinkTemplates ? 'link' : T extends keyof AlertTemplates ? 'alert' : 'own'
 
 /** `identity/users/mail-gate.ts` treats each class by its own rule. The compiler asks for the class of a new template. */
