@@ -47,7 +47,7 @@ describe('an address that is not proven', () => {
     for (const { data } of alerts) expect(data).toEqual({ at: expect.any(String), ip: '127.0.0.1', device: null })
   })
 
-  it('has a budget that another address does not share, whoever owns the account', async () => {
+  it('has a budget that another address does not share', async () => {
     const [first, second] = [await newUser(gateway), await newUser(gateway)]
     for (let i = 0; i < MAIL.limit; i++) await reuse(first)
     await reuse(second)
