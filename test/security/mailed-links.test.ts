@@ -68,7 +68,7 @@ describe('the link', () => {
   })
 })
 
-describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
+describe.each(['/email/verify', '/password/reset', '/login/confirm'])('the page %s', (path) => {
   const open = () => call<string>(gateway, `/api/v1/auth${path}`)
   const inline = (html: string, tag: string) =>
     [...html.matchAll(new RegExp(`<${tag}>([\\s\\S]*?)</${tag}>`, 'g'))].map(([, text]) => text!)

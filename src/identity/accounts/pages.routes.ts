@@ -1,5 +1,5 @@
 /**
- * The two pages that mailed links open. A page removes the token from the address bar. It sends the token only when the user presses the
+ * The pages that mailed links open. A page removes the token from the address bar. It sends the token only when the user presses the
  * button, since mail scanners open every link. A page loads nothing else, and its policy forbids all other scripts and resources.
  */
 import { createHash } from 'node:crypto'
@@ -142,6 +142,13 @@ const pages = ({ minLength }: Config['auth']['password']): Record<LinkPurpose, P
 `,
     button: 'Set the password',
     done: 'The new password is set. You can close this page and log in.',
+  },
+  confirm_login: {
+    title: 'Confirm your login',
+    lead: 'Your second factor was removed by an administrator, and your password was used to log in. Confirm only if it was you.',
+    fields: '',
+    button: 'Yes, it was me',
+    done: 'Thank you. You can close this page and log in again.',
   },
 })
 
