@@ -77,6 +77,7 @@ it('every operation says which credentials it takes; the operations for everybod
     'POST /auth/refresh',
     'POST /auth/password/forgot',
     'POST /auth/password/reset',
+    'POST /auth/login/confirm',
   ])
 })
 
