@@ -3,6 +3,7 @@ import { BlockList, isIP } from 'node:net'
 import { createRoles } from '../../identity/users/roles.ts'
 import { nearest } from '../../platform/config/nearest.ts'
 import { type Config, DEFAULT_TARGET_BYTES, type RouteConfig } from '../../platform/config/schema.ts'
+import { isId } from '../../platform/lib/ids.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
 import { CORS_FIELDS, modeOf } from './cors-rule.ts'
 import { readHost } from './request-target.ts'
@@ -136,13 +137,19 @@ function checkTransport({ server, tokens, routes }: Config, problems: Finding[],
       path: ['server', 'maxTargetBytes'],
       message: `is larger than server.maxHeaderBytes, which the target is a part of: targets over ${server.maxHeaderBytes} bytes get 431`,
     })
+  if (isId(tokens.clientId))
+    problems.push({
+      path: ['tokens', 'clientId'],
+      message: 'is a UUID, which only machine clients have',
+      hint: 'choose a name, such as portcullis',
+    })
   routes.forEach((route, i) => {
     checkBalance(route, i, warnings)
     if (route.headers.assertion && tokens.algorithm === 'HS256')
       problems.push({
         path: ['routes', i, 'headers', 'assertion'],
         message: 'an upstream cannot verify it under HS256, whose key is ours alone',
-        hint: 'set tokens.algorithm to EdDSA, ES256 or RS256',
+        hint: 'set tokens.algorithm to ES256, EdDSA or RS256',
       })
     route.upstream.forEach((upstream, j) => {
       if (typeof upstream === 'string' || !upstream.tls) return
