@@ -13,7 +13,7 @@ import { requireFreshFactor } from '../credentials/freshness.ts'
 import type { PasswordCheck } from '../credentials/password-check.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { canonicalEmail, canonicalUsername, nameFaults } from '../users/canonical-login.ts'
-import { type UserView, viewOf } from '../users/user-view.ts'
+import { type OwnUserView, ownViewOf } from '../users/user-view.ts'
 import { findUserById, findUserByLogin, type User, updateUser } from '../users/users.repo.ts'
 import { deleteLinksOf } from './links.repo.ts'
 import { type Links, PROOF_TTL_SECONDS } from './links.ts'
@@ -38,10 +38,10 @@ export interface ProfileDeps {
 }
 
 export function createProfile({ db, clock, accounts, auth, limits, links, outbox, passwordCheck }: ProfileDeps) {
-  async function get(userId: string): Promise<UserView> {
+  async function get(userId: string): Promise<OwnUserView> {
     const user = await findUserById(db, userId)
     if (!user) throw problem('token_revoked', { cause: 'the user was deleted' })
-    return viewOf(user)
+    return ownViewOf(user)
   }
 
   /**
@@ -51,7 +51,7 @@ export function createProfile({ db, clock, accounts, auth, limits, links, outbox
    * address has an account. Elsewhere the address changes at once, unproven, and access tokens are outdated, since they carry the old
    * address.
    */
-  async function change(principal: Principal, input: ProfileChange, context: RequestContext): Promise<UserView> {
+  async function change(principal: Principal, input: ProfileChange, context: RequestContext): Promise<OwnUserView> {
     const { email, ...names } = readChange(input)
     if (names.username !== undefined) {
       // the answer shows whether a name is taken: the limit is that of registrations
@@ -83,7 +83,7 @@ export function createProfile({ db, clock, accounts, auth, limits, links, outbox
     const user = await changed.catch((error) => {
       throw asTaken(error)
     })
-    return viewOf(user)
+    return ownViewOf(user)
   }
 
   async function askForProof(trx: Transaction, user: User, email: string): Promise<void> {

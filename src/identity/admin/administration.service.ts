@@ -15,6 +15,7 @@ import { createAuditedAction } from './audited-action.ts'
 import { createChangeUser } from './change-user.ts'
 import { createUserCreation } from './create-user.ts'
 import { createKeyActions } from './key-actions.ts'
+import { createMetadataActions } from './metadata-actions.ts'
 import { createAssertKnownRole, createRoleActions } from './role-actions.ts'
 import { createSessionActions } from './session-actions.ts'
 import { createUserActions } from './user-actions.ts'
@@ -47,6 +48,7 @@ export function createAdministration(deps: AdministrationDeps) {
     ...createRoleActions({ update: changeUser.update, keepAdmin, assertKnownRole }),
     ...createUserActions({ changeUser, outbox, keepAdmin, eraseAccount }),
     ...createSessionActions(changeUser.update),
+    ...createMetadataActions(changeUser.update),
     ...createKeyActions({ audit, audited, keyring }),
   }
 }

@@ -10,6 +10,7 @@ import { schemaFieldError } from '../../platform/lib/schema-field-error.ts'
 import { importedHash, NO_PASSWORD } from '../credentials/password-hashes.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { canonicalEmail, canonicalUsername, nameFaults, newUsernameFaults } from '../users/canonical-login.ts'
+import { JsonObject, metadataFaults } from '../users/metadata.ts'
 import { FIRST_ROLES } from '../users/roles.ts'
 import { usernameField } from '../users/schemas.ts'
 import { findTaken, type ImportedUser, insertImported } from '../users/users.repo.ts'
@@ -29,6 +30,7 @@ const Line = strictBody({
   roles: Type.Optional(Type.Array(Type.String({ pattern: ROLE_NAME }), { maxItems: 100 })),
   disabled: Type.Optional(Type.Boolean()),
   created_at: Type.Optional(Type.String({ pattern: TIME })),
+  metadata: Type.Optional(strictBody({ public: Type.Optional(JsonObject), admin: Type.Optional(JsonObject) })),
 })
 type Line = Static<typeof Line>
 
@@ -184,6 +186,7 @@ function userOf(line: Line, hash: string, now: Date): ImportedUser {
     roles: [...new Set(line.roles ?? FIRST_ROLES)].sort(),
     disabled_at: line.disabled ? now : null,
     created_at,
+    metadata: line.metadata ?? {},
   }
 }
 
@@ -193,6 +196,7 @@ function faultsOf(line: Line, user: ImportedUser, usernames: Config['auth']['use
   return [
     ...newUsernameFaults(user.username, usernames),
     ...nameFaults(undefined, line.email),
+    ...metadataFaults(user.metadata),
     ...(user.created_at.getTime() >= 0 && user.created_at <= now
       ? []
       : [{ field: 'created_at', code: timeCode, detail: 'must be a date and time that has passed' }]),

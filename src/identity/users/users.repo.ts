@@ -68,6 +68,7 @@ export type UserChange = Partial<
     | 'disabled_at'
     | 'last_login_at'
     | 'mfa_enabled'
+    | 'metadata'
   >
 >
 
@@ -132,7 +133,7 @@ export function findUserPage(db: Db, { search, role, isDisabled }: UserFilter, l
   return query.execute()
 }
 
-export type ImportedUser = NewUser & Pick<User, 'email_verified_at' | 'disabled_at' | 'created_at'>
+export type ImportedUser = NewUser & Pick<User, 'email_verified_at' | 'disabled_at' | 'created_at' | 'metadata'>
 
 /** @returns false when the id, the username or the e-mail address is taken */
 export async function insertImported(trx: Transaction, user: ImportedUser): Promise<boolean> {
