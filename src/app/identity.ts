@@ -56,7 +56,7 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
   const { config, logger, clock, metrics, database, db, redis, secrets, audit, removeOldAudit, outbox } = platform
   const keyring = createKeyring({ db, secrets, tokens: config.tokens, logger, now: () => clock.now() })
   const broadcasts = [siblings, redis?.broadcast].filter((broadcast) => broadcast !== undefined)
-  const revocations = createRevocations({ db, clock, logger, broadcasts })
+  const revocations = createRevocations({ db, clock, logger, broadcasts, onKeyRevoked: keyring.forget })
   const accounts = createAccounts({ db, audit, revocations, metrics, tokens: config.tokens })
   const passwords = await createPasswords(config.auth.password, metrics, hasher)
   const policy = createPasswordPolicy(config, metrics, logger)
@@ -75,7 +75,6 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
     administration: createAdministration({
       db,
       accounts,
-      audit,
       config,
       passwords,
       policy,

@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import type { KeyStatus } from '../identity/tokens/keyring.ts'
 import { type ConfigArgs, withConfig } from './configuration.ts'
 import { groupOf, withExamples } from './help.ts'
 import { type Services, withServices } from './services.ts'
@@ -13,8 +14,8 @@ interface RotateArgs extends KeysArgs {
 
 export const keysCommand = (terminal: Terminal): Command =>
   withExamples(
-    groupOf('keys', 'the keys that sign tokens', [listCommand(terminal), rotateCommand(terminal)]),
-    'portcullis keys list\nportcullis keys rotate',
+    groupOf('keys', 'the keys that sign tokens', [listCommand(terminal), rotateCommand(terminal), revokeCommand(terminal)]),
+    'portcullis keys list\nportcullis keys rotate\nportcullis keys revoke q3Vt0yB1x9aZ',
   )
 
 const listCommand = (terminal: Terminal) =>
@@ -27,16 +28,40 @@ const rotateCommand = (terminal: Terminal) =>
   withExamples(
     withJson(withConfig(new Command('rotate').description('publishes a new signing key'))).option(
       '--now',
-      'sign with the new key at once: for a key that is compromised',
+      'for a key that leaked: remove the key that signs, and sign with the next key at once',
     ),
     'portcullis keys rotate\nportcullis keys rotate --now',
-    'Without --now the new key signs once every gateway and every cached JWKS know it.',
+    'Without --now the new key signs once every gateway and every cached JWKS know it.\nWith --now every access token of the old key is refused at once. Sessions go on with a refresh.',
   ).action((args: RotateArgs) =>
     withServices(terminal, args, async (services) => {
       const key = await services.identity.administration.rotateKey({ now: args.now ?? false }, services.by)
       terminal.complain(
-        key.state === 'current' ? `${key.kid} signs now` : `${key.kid} is published and will sign from ${key.activatesAt.toISOString()}`,
+        key.state === 'current'
+          ? `${key.kid} signs now; the old key is removed, and its tokens are refused`
+          : `${key.kid} is published and will sign from ${key.activatesAt.toISOString()}`,
       )
+      await printKeys(terminal, args, services)
+    }),
+  )
+
+const revokeCommand = (terminal: Terminal) =>
+  withExamples(
+    withJson(withConfig(new Command('revoke').description('removes a signing key at once').argument('<KID>', 'as `keys list` shows it'))),
+    'portcullis keys revoke q3Vt0yB1x9aZ',
+    'Every token of the key is refused at once. When the key is the one that signs, the next key signs.',
+  ).action((kid: string, args: KeysArgs) =>
+    withServices(terminal, args, async (services) => {
+      const { Problem } = await import('../platform/lib/errors.ts')
+      let signer: KeyStatus
+      try {
+        signer = await services.identity.administration.revokeKey(kid, services.by)
+      } catch (error) {
+        if (!(error instanceof Problem && error.code === 'not_found')) throw error
+        terminal.complain(`there is no signing key ${JSON.stringify(kid)}\nSee: portcullis keys list`)
+        terminal.exitCode = 1
+        return
+      }
+      terminal.complain(`${kid} is removed, and its tokens are refused; ${signer.kid} signs`)
       await printKeys(terminal, args, services)
     }),
   )

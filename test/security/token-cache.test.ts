@@ -5,6 +5,7 @@ import { call, newUser, type TestUser } from '../support/client.ts'
 import { type Gateway, metric, startGateway } from '../support/gateway.ts'
 import { rows } from '../support/rows.ts'
 import { claimsOf, headerOf, logout, refresh } from '../support/session.ts'
+import { retireCurrent } from '../support/signing-keys.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 const PATHS = ['/users', '/open', '/auth/me']
@@ -117,6 +118,8 @@ describe.each(['EdDSA', 'ES256', 'RS256', 'HS256'])('beside a cached %s token', 
     await warm(token)
     gateway.clock.advance(906_000)
     await isRefused(token, 'token_expired')
+    // the database has its own clock, which says when a key was retired
+    gateway.clock.advance(-906_000)
   })
 
   // last: it takes the key away
@@ -126,8 +129,8 @@ describe.each(['EdDSA', 'ES256', 'RS256', 'HS256'])('beside a cached %s token', 
     const { token } = await newUser(gateway)
     const { kid } = headerOf(token)
     await warm(token)
-    const next = await keyring.rotate({ now: true })
-    await keyring.reload()
+    await retireCurrent(gateway)
+    const next = keyring.signing()
     await warm(token)
     await rows(gateway, 'DELETE FROM signing_keys WHERE kid = $1', [kid])
     await keyring.reload()

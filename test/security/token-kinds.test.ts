@@ -15,6 +15,7 @@ import { type Gateway, startGateway } from '../support/gateway.ts'
 import { newKey } from '../support/keys.ts'
 import { mailsTo, tokenOf } from '../support/mails.ts'
 import { claimsOf, me, refresh } from '../support/session.ts'
+import { rotateKey } from '../support/signing-keys.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 let upstream: Upstream
@@ -188,6 +189,10 @@ const VERIFIERS: Record<string, Verifier> = {
     ['DELETE /users/:id/sessions/:sessionId'],
     ['GET /users/:id/api-keys'],
   ]),
+  'POST /auth/admin/keys/:kid/revoke': {
+    ...bearer('POST /auth/admin/keys/:kid/revoke', ''),
+    present: async (token) => ask(`/auth/admin/keys/${(await rotateKey(gateway)).kid}/revoke`, { method: 'POST', token }),
+  },
   'GET /auth/api-keys': bearer('GET /auth/api-keys', '/auth/api-keys'),
   'POST /auth/api-keys': bearer('POST /auth/api-keys', '/auth/api-keys', { body: { name: 'x' } }),
   'DELETE /auth/api-keys/:id': {

@@ -8,6 +8,7 @@ import { configWith } from '../support/config.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
 import { rows } from '../support/rows.ts'
 import { claimsOf, headerOf } from '../support/session.ts'
+import { retireCurrent } from '../support/signing-keys.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 const QUIET = { keyPollSeconds: 3600 }
@@ -57,7 +58,7 @@ describe.each([
     await first.close()
     const { databaseUrl, secretKey } = first
     gateway = await startGateway({ databaseUrl, secretKey, config: { tokens: { ...QUIET, algorithm: after } }, routes: routes() })
-    await gateway.app.identity.keyring.rotate({ now: true })
+    await retireCurrent(gateway)
     current = gateway.app.identity.keyring.signing()
     publicKeys = (await call(gateway, '/.well-known/jwks.json')).body.keys
     user = await newUser(gateway)

@@ -74,7 +74,7 @@ export function createAuthenticate({
 
   async function prove(token: string): Promise<Proof> {
     const { claims, key } = await accessTokens.verify(token)
-    return { principal: toPrincipal(claims), key }
+    return { principal: toPrincipal(claims, key.kid), key }
   }
 
   async function verifyMiss(token: string, client: Client): Promise<Principal> {
@@ -123,10 +123,10 @@ const looksLikeJwt = (token: string): boolean => JWT_FORM.test(token)
 /** The canonical form of the header. */
 const headerOf = (token: string): string => `Bearer ${token}`
 
-export function createPrincipalReader(config: Config): (claims: AccessTokenClaims) => Principal {
+export function createPrincipalReader(config: Config): (claims: AccessTokenClaims, signingKid: string) => Principal {
   const identityHeaders = createIdentityHeaders(config.headers)
   const rolesWithFactor = config.auth.mfa.requiredForRoles
-  return (claims) => {
+  return (claims, signingKid) => {
     const { sub: id, sid, roles, email = null } = claims
     const isMachine = claims.client_id !== undefined
     const hasFactor = claims.amr.includes('otp')
@@ -138,6 +138,7 @@ export function createPrincipalReader(config: Config): (claims: AccessTokenClaim
       roles: new Set(roles),
       scopes: new Set(claims.scope.split(' ').filter(Boolean)),
       epoch: claims.ver,
+      signingKid,
       expiresAt: claims.exp,
       mustChangePassword: claims.password_must_change ?? false,
       hasFactor,

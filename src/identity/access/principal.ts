@@ -9,6 +9,8 @@ export interface Principal {
   email: string | null
   roles: ReadonlySet<string>
   scopes: ReadonlySet<string>
+  /** The key that signed the token. Null for an API key. */
+  signingKid: string | null
   /** `users.token_epoch` at issue. The credential is revoked when the revocation map holds a higher epoch. */
   epoch: number
   /** Seconds since the epoch, as in the token. */

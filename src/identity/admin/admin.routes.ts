@@ -38,7 +38,7 @@ export const adminRoutes =
     // runs before the request is validated: only an admin learns whether it is valid
     app.addHook('onRequest', async (request) => void (await requireAuth(request, { role: 'admin' })))
     app.addHook('preValidation', async (request) => {
-      const ids = Object.entries(request.params as Record<string, string>).filter(([name]) => /id$/i.test(name))
+      const ids = Object.entries(request.params as Record<string, string>).filter(([name]) => /^(?:id|.*Id)$/.test(name))
       if (!ids.every(([, id]) => isId(id))) throw problem('not_found')
     })
 
@@ -64,14 +64,30 @@ export const adminRoutes =
       {
         config: { name: 'auth.admin.keys.rotate' },
         schema: {
-          summary: 'Publish a new signing key; with `now` it signs at once',
-          description: `Adds a key to the JWKS; it signs after verifiers had time to learn it. ${NEEDS_ADMIN}`,
+          summary: 'Publish a new signing key; `now` is for a key that leaked',
+          description: `Adds a key to the JWKS. The key signs after verifiers had time to learn it. With \`now\` the key that signs is removed instead: its access tokens are refused at once, also the caller's, and sessions go on with a refresh. ${NEEDS_ADMIN}`,
           security: BEARER,
           body: strictBody({ now: Type.Optional(Type.Boolean()) }),
           response: answers({ 200: KeySchema }, [401, 403, 422]),
         },
       },
       async (request) => keyViewOf(await administration.rotateKey({ now: request.body.now ?? false }, actorOf(request))),
+    )
+
+    app.post(
+      '/admin/keys/:kid/revoke',
+      {
+        config: { name: 'auth.admin.keys.revoke' },
+        schema: {
+          summary: 'Remove a signing key at once',
+          description: `Every token of the key is refused at once. When the key is the one that signs, its successor signs. Answers with the key that signs. ${NEEDS_ADMIN}`,
+          security: BEARER,
+          params: Type.Object({ kid: Type.String({ maxLength: 64 }) }),
+          body: strictBody({}),
+          response: answers({ 200: KeySchema }, [401, 403, 404, 422]),
+        },
+      },
+      async (request) => keyViewOf(await administration.revokeKey(request.params.kid, actorOf(request))),
     )
 
     app.get(

@@ -1,6 +1,5 @@
 /** The queries and actions of operators, for the endpoints and the commands. Each action is one transaction with its audit row. */
 
-import type { Audit } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import type { Db } from '../../platform/db/database.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
@@ -24,7 +23,6 @@ import { createFindUser, createUserQueries } from './user-queries.ts'
 export interface AdministrationDeps {
   db: Db
   accounts: Accounts
-  audit: Audit
   config: Config
   passwords: Passwords
   policy: PasswordPolicy
@@ -37,7 +35,7 @@ export interface AdministrationDeps {
 export interface Administration extends ReturnType<typeof createAdministration> {}
 
 export function createAdministration(deps: AdministrationDeps) {
-  const { db, accounts, audit, config, passwords, policy, keyring, outbox, keepAdmin, eraseAccount } = deps
+  const { db, accounts, config, passwords, policy, keyring, outbox, keepAdmin, eraseAccount } = deps
   const audited = createAuditedAction(accounts)
   const find = createFindUser(db)
   const changeUser = createChangeUser({ accounts, audited, find })
@@ -49,6 +47,6 @@ export function createAdministration(deps: AdministrationDeps) {
     ...createUserActions({ changeUser, outbox, keepAdmin, eraseAccount }),
     ...createSessionActions(changeUser.update),
     ...createMetadataActions(changeUser.update),
-    ...createKeyActions({ audit, audited, keyring }),
+    ...createKeyActions({ accounts, audited, keyring }),
   }
 }

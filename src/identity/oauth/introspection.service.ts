@@ -38,7 +38,7 @@ export interface IntrospectionDeps {
   accessTokens: AccessTokens
   refreshTokens: RefreshTokens
   keys: ApiKeyAuthentication
-  toPrincipal: (claims: AccessTokenClaims) => Principal
+  toPrincipal: (claims: AccessTokenClaims, signingKid: string) => Principal
   revocations: Revocations
   grantsOf: (roles: readonly string[]) => Grants
   tokens: Config['tokens']
@@ -56,10 +56,10 @@ export function createIntrospection(deps: IntrospectionDeps) {
   }
 
   async function describeAccessToken(token: string): Promise<ActiveToken> {
-    const { claims } = await accessTokens.verify(token)
+    const { claims, key } = await accessTokens.verify(token)
     const { sub, sid, ver, scope, roles, iat, exp, jti, client_id, preferred_username: username } = claims
     if (revocations.isRevoked(sid, sub, ver)) throw problem('token_revoked')
-    assertUsable(toPrincipal(claims))
+    assertUsable(toPrincipal(claims, key.kid))
     const names = { ...(client_id === undefined ? {} : { client_id }), ...(username === undefined ? {} : { username }) }
     return { active: true, ...place, sub, sid, scope, roles, iat, exp, jti, ...names, token_type: 'Bearer' }
   }

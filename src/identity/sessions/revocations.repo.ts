@@ -2,8 +2,11 @@ import { sql } from 'kysely'
 import { uuidv7 } from 'uuidv7'
 import type { Db, Transaction } from '../../platform/db/database.ts'
 
-/** The end of a session or key, or of a user's tokens below an epoch. `until`, in milliseconds: every such token has expired by then. */
-export type Revocation = { until: number } & ({ sessionId: string } | { userId: string; minEpoch: number })
+/**
+ * The end of a session or API key, of a user's tokens below an epoch, or of a signing key. `until`, in milliseconds: every such token has
+ * expired by then, and every gateway has read that the signing key is gone.
+ */
+export type Revocation = { until: number } & ({ sessionId: string } | { userId: string; minEpoch: number } | { kid: string })
 
 /** For `account-transaction.ts` alone: no other file can make a `RevokingTransaction`. */
 export const OPENED_HERE = Symbol('account transaction')
@@ -25,6 +28,7 @@ export async function insertRevocation({ trx, revocations }: RevokingTransaction
       session_id: 'sessionId' in revocation ? revocation.sessionId : null,
       user_id: 'userId' in revocation ? revocation.userId : null,
       min_epoch: 'userId' in revocation ? revocation.minEpoch : null,
+      kid: 'kid' in revocation ? revocation.kid : null,
       expires_at: new Date(revocation.until),
     })
     .execute()
@@ -44,15 +48,17 @@ export async function findRevocationsSince(db: Db, low: string): Promise<Revocat
     session_id: string | null
     user_id: string | null
     min_epoch: number | null
+    kid: string | null
     until: string | number | null
   }>`
-    SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS low, r.session_id, r.user_id, r.min_epoch,
+    SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS low, r.session_id, r.user_id, r.min_epoch, r.kid,
            (extract(epoch FROM r.expires_at) * 1000)::float8 AS until
     FROM (SELECT 1) AS always
     LEFT JOIN revocations r ON r.xid >= ${low}::text::xid8 AND r.expires_at > now()`.execute(db)
   const revocations = rows.flatMap((r): Revocation[] => {
     const until = Number(r.until)
     if (r.session_id) return [{ sessionId: r.session_id, until }]
+    if (r.kid) return [{ kid: r.kid, until }]
     return r.user_id ? [{ userId: r.user_id, minEpoch: r.min_epoch!, until }] : []
   })
   return { revocations, low: rows[0]!.low }

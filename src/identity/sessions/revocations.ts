@@ -26,6 +26,8 @@ export interface Revocations {
   /** The user has changed since this epoch. @throws 503 as `assertLoaded` does */
   isOutdated(userId: string, epoch: number): boolean
   isLoaded(): boolean
+  /** A signing key was revoked, and every token that it signed. @throws 503 as `assertLoaded` does */
+  isKeyRevoked(kid: string): boolean
   /** The map of sessions is full: a further session should be revoked by its user's epoch. */
   isFull(): boolean
   /** For `account-transaction.ts` alone, after the commit: adds to this process's maps, then broadcasts. Never rejects. */
@@ -45,6 +47,8 @@ export interface RevocationsDeps {
   logger: Logger
   /** To sibling processes, and to other gateways. */
   broadcasts: readonly Broadcast[]
+  /** Called for each revocation of a signing key, before the listeners of `onChange`. May be called again for the same key. */
+  onKeyRevoked: (kid: string) => void
   maxSessions?: number
 }
 
@@ -53,9 +57,10 @@ const POLL_MS = 1000
 const MANY = 10_000
 const FULL_RELOAD_EVERY = 60
 
-export function createRevocations({ db, clock, logger, broadcasts, maxSessions = 500_000 }: RevocationsDeps): Revocations {
+export function createRevocations({ db, clock, logger, broadcasts, onKeyRevoked, maxSessions = 500_000 }: RevocationsDeps): Revocations {
   const sessions = new Map<string, number>()
   const users = new Map<string, { minEpoch: number; until: number }>()
+  const keys = new Map<string, number>()
   let low = '0'
   let polls = 0
   /** By the steady clock of the system: the poll runs on its timers, and a lag must not depend on the wall clock. */
@@ -69,6 +74,9 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
     const { until } = revocation
     if ('sessionId' in revocation) {
       sessions.set(revocation.sessionId, Math.max(until, sessions.get(revocation.sessionId) ?? 0))
+    } else if ('kid' in revocation) {
+      keys.set(revocation.kid, Math.max(until, keys.get(revocation.kid) ?? 0))
+      onKeyRevoked(revocation.kid)
     } else {
       const known = users.get(revocation.userId)
       const minEpoch = Math.max(revocation.minEpoch, known?.minEpoch ?? 0)
@@ -96,7 +104,7 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
 
   function forgetExpired(): void {
     const now = clock.now()
-    for (const [id, until] of sessions) if (until < now) sessions.delete(id)
+    for (const ends of [sessions, keys]) for (const [id, until] of ends) if (until < now) ends.delete(id)
     for (const [id, { until }] of users) if (until < now) users.delete(id)
   }
 
@@ -124,6 +132,11 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
   function isEnded(sessionId: string): boolean {
     assertLoaded()
     return sessions.has(sessionId)
+  }
+
+  function isKeyRevoked(kid: string): boolean {
+    assertLoaded()
+    return keys.has(kid)
   }
 
   function isOutdated(userId: string, epoch: number): boolean {
@@ -154,6 +167,7 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
     },
     isEnded,
     isOutdated,
+    isKeyRevoked,
     isLoaded: () => loadedAt !== null,
     isFull: () => sessions.size >= maxSessions,
     async announce(revocation) {
@@ -165,15 +179,16 @@ export function createRevocations({ db, clock, logger, broadcasts, maxSessions =
     onChange: (listener) => void listeners.push(listener),
     lastError: () => failure,
     lagSeconds: () => (loadedAt === null ? Number.POSITIVE_INFINITY : (systemClock.steady() - loadedAt) / 1000),
-    size: () => sessions.size + users.size,
+    size: () => sessions.size + users.size + keys.size,
   }
 }
 
 /** Parses strictly, although a forged message can only revoke, which is at most a denial of service. */
 function parse(message: string): Revocation | null {
   try {
-    const { sessionId, userId, minEpoch, until } = JSON.parse(message)
+    const { sessionId, userId, minEpoch, kid, until } = JSON.parse(message)
     if (!Number.isFinite(until)) return null
+    if (typeof kid === 'string') return { kid, until }
     if (typeof sessionId === 'string') return { sessionId, until }
     return typeof userId === 'string' && Number.isInteger(minEpoch) ? { userId, minEpoch, until } : null
   } catch {

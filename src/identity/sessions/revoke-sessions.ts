@@ -22,6 +22,8 @@ export interface Revoke {
   credential(ownerId: string, id: string, raiseEpoch?: () => Promise<number>): Promise<void>
   /** Ends every token of a user or machine client that was issued below this epoch. */
   tokensBelow(ownerId: string, minEpoch: number): Promise<void>
+  /** Ends every token that this signing key has signed. The transaction also deletes the key. */
+  key(kid: string): Promise<void>
   /** True when the end of one session also writes to its user. Then a shared lock of the user is not enough. */
   writesUser(): boolean
 }
@@ -37,6 +39,8 @@ export interface RevokeDeps {
 
 /** Allows for an access token that a gateway with a fast clock has just issued. */
 const MARGIN_SECONDS = 120
+/** A gateway that cannot read the database for this long has read its keys again when it can. */
+const KEY_SECONDS = 86_400
 
 export function createRevoke({ trx, watched, write, isFull, tokens }: RevokeDeps): Revoke {
   /** Milliseconds. By then every token that is valid now has expired. */
@@ -68,7 +72,10 @@ export function createRevoke({ trx, watched, write, isFull, tokens }: RevokeDeps
 
   const outdateTokens = async (userId: string) => tokensBelow(userId, await raiseTokenEpoch(trx, userId))
 
+  const key = async (kid: string) => write({ kid, until: (await databaseNow(trx)).getTime() + KEY_SECONDS * 1000 })
+
   return {
+    key: (kid) => watched(key(kid)),
     session: (...args) => watched(session(...args)),
     credential: (...args) => watched(credential(...args)),
     tokensBelow: (...args) => watched(tokensBelow(...args)),

@@ -6,6 +6,7 @@ import type { Clock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { isCanonicalCompact } from './canonical-jwt.ts'
 import type { Keyring, VerificationKey } from './keyring.ts'
+import { assertSignedBeforeRetirement } from './retired-key.ts'
 
 const ACCESS_TOKEN_TYPE = 'at+jwt'
 /** Longer tokens are neither issued nor accepted. */
@@ -125,6 +126,7 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
         })
         if (payload.iat! * 1000 > clock.now() + MAX_ISSUED_AHEAD_SECONDS * 1000)
           throw problem('token_invalid', { cause: 'issued in the future' })
+        assertSignedBeforeRetirement(key.retirement, payload)
         return { claims: readClaims(payload), key }
       } catch (error) {
         if (error instanceof jose.JWTExpired) throw problem('token_expired', { cause: error })

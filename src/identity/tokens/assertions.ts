@@ -4,7 +4,7 @@ import { uuidv7 } from 'uuidv7'
 import type { Config } from '../../platform/config/schema.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { unavailable } from '../../platform/lib/errors.ts'
-import type { Keyring } from './keyring.ts'
+import type { Keyring, SigningKey } from './keyring.ts'
 
 const ASSERTION_TYPE = 'assertion+jwt'
 const LIFE_SECONDS = 60
@@ -30,6 +30,7 @@ export interface Assertions {
 }
 
 interface Signed {
+  kid: string
   token: string | Promise<string>
   expiresAt: number
 }
@@ -46,8 +47,13 @@ export function createAssertions({
   /** Assertions are collected with their subject, and the subject with its token. */
   const signed = new WeakMap<AssertionSubject, Map<string, Signed>>()
 
-  async function sign({ kind, id, sessionId, roles, scopes }: AssertionSubject, audience: string, issuedAt: number, expiresAt: number) {
-    const { kid, algorithm, privateKey } = keyring.signing()
+  async function sign(
+    { kid, algorithm, privateKey }: SigningKey,
+    { kind, id, sessionId, roles, scopes }: AssertionSubject,
+    audience: string,
+    issuedAt: number,
+    expiresAt: number,
+  ) {
     // check.ts refuses HS256 with assertions, but an older HS256 key may still be the current key for a while
     if (algorithm === 'HS256') throw unavailable('the current signing key cannot sign assertions: it is an HS256 key')
     // API keys and machine clients have no session
@@ -69,10 +75,13 @@ export function createAssertions({
       const known = signed.get(subject) ?? new Map<string, Signed>()
       signed.set(subject, known)
       const last = known.get(audience)
-      if (last && last.expiresAt > now && (last.expiresAt - now >= FRESH_SECONDS || last.expiresAt === subject.expiresAt)) return last.token
+      // an upstream cannot verify the assertion of a revoked key
+      const isUsable = last && last.expiresAt > now && keyring.known(last.kid)
+      if (isUsable && (last.expiresAt - now >= FRESH_SECONDS || last.expiresAt === subject.expiresAt)) return last.token
       // a token is accepted for some seconds after its expiry, since clocks differ: an assertion must then last a second too
-      const fresh: Signed = { token: '', expiresAt: Math.max(now + 1, Math.min(now + LIFE_SECONDS, subject.expiresAt)) }
-      fresh.token = sign(subject, audience, now, fresh.expiresAt).then(
+      const key = keyring.signing()
+      const fresh: Signed = { kid: key.kid, token: '', expiresAt: Math.max(now + 1, Math.min(now + LIFE_SECONDS, subject.expiresAt)) }
+      fresh.token = sign(key, subject, audience, now, fresh.expiresAt).then(
         (token) => {
           fresh.token = token
           return token

@@ -4,7 +4,7 @@ import type { SigningKeyTable } from '../../platform/db/tables.ts'
 
 export type KeyRow = Pick<
   SigningKeyTable,
-  'kid' | 'algorithm' | 'state' | 'public_jwk' | 'public_mac' | 'private_sealed' | 'activates_at'
+  'kid' | 'algorithm' | 'state' | 'public_jwk' | 'public_mac' | 'private_sealed' | 'activates_at' | 'lifetime_seconds'
 > & {
   created_at: Date
   retired_at: Date | null
@@ -28,10 +28,19 @@ export async function promoteNext(trx: Transaction, now: Date): Promise<void> {
   await trx.updateTable('signing_keys').set({ state: 'current' }).where('state', '=', 'next').execute()
 }
 
-export const deleteKeysRetiredBefore = (trx: Transaction, before: Date) =>
-  trx.deleteFrom('signing_keys').where('state', '=', 'retired').where('retired_at', '<', before).execute()
+export async function deleteKeys(trx: Transaction, kids: readonly string[]): Promise<void> {
+  if (kids.length > 0) await trx.deleteFrom('signing_keys').where('kid', 'in', kids).execute()
+}
 
-export const deleteNextKey = (trx: Transaction) => trx.deleteFrom('signing_keys').where('state', '=', 'next').execute()
+/** A key that signs, or will sign, issues tokens of this lifetime. So did every key from before this was stored. */
+export const raiseLifetimes = (trx: Transaction, seconds: number) =>
+  trx
+    .updateTable('signing_keys')
+    .set({ lifetime_seconds: seconds })
+    .where((row) =>
+      row.or([row('lifetime_seconds', 'is', null), row.and([row('state', '!=', 'retired'), row('lifetime_seconds', '<', seconds)])]),
+    )
+    .execute()
 
 export const findCanary = (trx: Transaction) => trx.selectFrom('secret_canary').select('sealed').executeTakeFirst()
 

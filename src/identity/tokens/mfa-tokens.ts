@@ -4,9 +4,9 @@ import { decodeProtectedHeader, errors as jose, jwtVerify, SignJWT } from 'jose'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { Keyring } from './keyring.ts'
+import { assertSignedBeforeRetirement, MFA_TOKEN_LIFE_SECONDS } from './retired-key.ts'
 
 const MFA_TOKEN_TYPE = 'mfa+jwt'
-const LIFE_SECONDS = 300
 
 export interface MfaClaims {
   userId: string
@@ -33,8 +33,9 @@ export function createMfaTokens({ keyring, issuer, clock }: { keyring: Keyring; 
       issuer,
       audience,
       currentDate: new Date(clock.now()),
-      requiredClaims: ['exp', 'jti', 'sub', 'sev'],
+      requiredClaims: ['exp', 'iat', 'jti', 'sub', 'sev'],
     })
+    assertSignedBeforeRetirement(key.retirement, payload, MFA_TOKEN_LIFE_SECONDS)
     return { userId: payload.sub!, sessionEpoch: Number(payload.sev), jti: payload.jti!, expiresAt: new Date(payload.exp! * 1000) }
   }
 
@@ -48,7 +49,7 @@ export function createMfaTokens({ keyring, issuer, clock }: { keyring: Keyring; 
         .setAudience(audience)
         .setSubject(userId)
         .setIssuedAt(issuedAt)
-        .setExpirationTime(issuedAt + LIFE_SECONDS)
+        .setExpirationTime(issuedAt + MFA_TOKEN_LIFE_SECONDS)
         .setJti(randomUUID())
         .sign(privateKey)
     },

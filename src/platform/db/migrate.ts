@@ -10,6 +10,7 @@ import * as recovery from '../../../migrations/0007-recovery.ts'
 import * as devices from '../../../migrations/0008-devices.ts'
 import * as keysAndClients from '../../../migrations/0009-keys-and-clients.ts'
 import * as auditSeal from '../../../migrations/0010-audit-seal.ts'
+import * as keyRevocation from '../../../migrations/0013-key-revocation.ts'
 import * as usernamesAndMetadata from '../../../migrations/0015-usernames-and-metadata.ts'
 import type { Db } from './database.ts'
 
@@ -25,6 +26,7 @@ const MIGRATIONS: Record<string, Migration> = {
   '0008-devices': devices,
   '0009-keys-and-clients': keysAndClients,
   '0010-audit-seal': auditSeal,
+  '0013-key-revocation': keyRevocation,
   '0015-usernames-and-metadata': usernamesAndMetadata,
 }
 

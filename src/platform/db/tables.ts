@@ -68,6 +68,8 @@ export interface SigningKeyTable {
   created_at: Generated<Date>
   activates_at: Date
   retired_at: Date | null
+  /** The longest lifetime of an access token that the key may have signed. Null for a key from before this column. */
+  lifetime_seconds: number | null
 }
 
 export interface TotpFactorTable {
@@ -220,6 +222,7 @@ export interface Database {
     session_id: string | null
     user_id: string | null
     min_epoch: number | null
+    kid: string | null
     expires_at: Date
   }
   audit_log: AuditLogTable

@@ -54,10 +54,13 @@ export function createStreams({ revocations, clock, metrics, maxOfOne, rules }: 
   const streams = new Set<Open>()
   const counts = new Map<string, number>()
 
+  const isRevoked = ({ sessionId, id, epoch, signingKid }: Principal): boolean =>
+    revocations.isRevoked(sessionId, id, epoch) || (signingKid !== null && revocations.isKeyRevoked(signingKid))
+
   function sweep(): void {
     for (const { principal, isAnswer, end } of streams) {
       if (!principal) continue
-      if (revocations.isRevoked(principal.sessionId, principal.id, principal.epoch)) end('revoked')
+      if (isRevoked(principal)) end('revoked')
       else if (principal.expiresAt * 1000 + (isAnswer ? overrunMs : 0) <= clock.now()) end('expired')
     }
   }

@@ -223,10 +223,33 @@ describe.each(['embedded', 'postgres'] as const)('administration on %s', (stores
     expect(next.state).toBe('next')
     expect(await reported('key_rotate', null)).toMatchObject({ detail: next.kid, actor: `user:${admin.id}`, outcome: 'success' })
     const { body } = await ask('POST', 'keys/rotate', { now: true })
-    expect(body.state).toBe('current')
-    expect((await list()).find((k: { kid: string }) => k.kid === old.kid).state).toBe('retired')
+    // the published key signs, a new one follows, and the old key is gone with its tokens
+    expect(body).toMatchObject({ kid: next.kid, state: 'current' })
+    expect(await me(gateway, admin.token)).toBe('token_invalid')
+    admin = await login(gateway, admin)
+    expect((await list()).map((k: { state: string }) => k.state)).toEqual(['current', 'next'])
     expect((await ask('POST', 'keys/rotate', { now: 'yes' })).body.code).toBe('validation_failed')
     expect(await me(gateway, admin.token)).toBe(200)
+  })
+
+  it('a signing key is revoked by its kid, with a row in the log; an unknown kid is refused', async () => {
+    const revoke = (kid: string) => ask('POST', `keys/${kid}/revoke`)
+    const next = (await ask('POST', 'keys/rotate', {})).body
+    const signer = gateway.app.identity.keyring.signing().kid
+    expect((await revoke(next.kid)).body).toMatchObject({ kid: signer, state: 'current' })
+    expect(await reported('key_revoke', null)).toMatchObject({ detail: next.kid, actor: `user:${admin.id}`, outcome: 'success' })
+    expect(await me(gateway, admin.token)).toBe(200)
+
+    for (const kid of [next.kid, 'unknown', randomBytes(9).toString('hex')]) {
+      expect((await revoke(kid)).body).toMatchObject({ status: 404, code: 'not_found', detail: 'There is no signing key with this kid.' })
+      expect(await reported('key_revoke', null)).toMatchObject({ detail: kid, outcome: 'not_found' })
+    }
+
+    const successor = (await revoke(signer)).body
+    expect(successor).toMatchObject({ state: 'current' })
+    expect(successor.kid).not.toBe(signer)
+    expect(await me(gateway, admin.token)).toBe('token_invalid')
+    admin = await login(gateway, admin)
   })
 
   it('every act counts once, by its event and outcome', async () => {
@@ -322,6 +345,7 @@ describe('a change that an administrator began', () => {
       ['DELETE', `users/${user.id}`, {}],
       ['POST', 'users', { username: `late${randomBytes(4).toString('hex')}`, email: `${randomBytes(4).toString('hex')}@example.com` }],
       ['POST', 'keys/rotate', { now: true }],
+      ['POST', `keys/${gateway.app.identity.keyring.signing().kid}/revoke`, undefined],
       ['POST', 'clients', { name: 'late', roles: ['admin'] }],
       ['POST', `clients/${client.id}/rotate-secret`, undefined],
       ['DELETE', `clients/${client.id}`, undefined],

@@ -12,6 +12,7 @@ import { basic, post } from '../../support/clients.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
 import { createDatabase, query } from '../../support/postgres.ts'
 import { freePort, type Running, start, until } from '../../support/processes.ts'
+import { refresh } from '../../support/session.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
 const READABLE_FILE = 'name a YAML file that this user can read: --config FILE; config/portcullis.yaml is an example'
@@ -529,7 +530,7 @@ describe('beside a running gateway', () => {
     const kidOf = (token: string) => JSON.parse(Buffer.from(token.split('.')[0]!, 'base64url').toString()).kid
     const published = async () => (await call(gateway, '/.well-known/jwks.json')).body.keys.map((k: Key) => k.kid)
 
-    it('rotate publishes a key that does not sign yet; rotate --now signs with it at once, and old tokens stay good', async () => {
+    it('rotate publishes a key that does not sign yet; rotate --now signs with it at once, and the old key is gone with its tokens', async () => {
       const person = await newPerson()
       const [old] = (await list()).filter((k) => k.state === 'current')
       const { body } = await login(person.username, person.password)
@@ -541,16 +542,40 @@ describe('beside a running gateway', () => {
       await until(async () => (await published()).includes(next.kid), 'the next key in the JWKS')
       expect(kidOf((await login(person.username, person.password)).body.access_token)).toBe(old!.kid)
 
-      expect((await run(['keys', 'rotate', '--now'], env)).stderr).toMatch(/ signs now\n$/)
+      expect((await run(['keys', 'rotate', '--now'], env)).stderr).toMatch(
+        / signs now; the old key is removed, and its tokens are refused\n$/,
+      )
       const states = await list()
       const current = states.find((k) => k.state === 'current')!
-      expect(states.find((k) => k.kid === old!.kid)?.state).toBe('retired')
+      expect(current.kid).toBe(next.kid)
+      expect(states.map((k) => k.kid)).not.toContain(old!.kid)
       await until(
         async () => kidOf((await login(person.username, person.password)).body.access_token) === current.kid,
         'a token of the new key',
       )
-      expect((await api(body.access_token)).status).toBe(200)
+      await until(async () => (await api(body.access_token)).status === 401, 'the token of the removed key to be refused')
+      expect((await api((await refresh(gateway, body.refresh_token)).body.access_token)).status).toBe(200)
+      expect(await published()).not.toContain(old!.kid)
       expect(await done(['keys', 'list'])).toMatch(/^kid +algorithm +state +created +signs_from +retired$/m)
+    })
+
+    it('revoke removes a key by its kid: exit 1 for an unknown one', async () => {
+      const next = (await list()).find((k) => k.state === 'next')!
+      const current = (await list()).find((k) => k.state === 'current')!
+      expect(await run(['keys', 'revoke', next.kid, '--json'], env)).toMatchObject({
+        code: 0,
+        stderr: expect.stringContaining(`${next.kid} is removed, and its tokens are refused; ${current.kid} signs\n`),
+      })
+      await until(async () => !(await published()).includes(next.kid), 'the key to leave the JWKS')
+      const { code, stdout, stderr } = await run(['keys', 'revoke', next.kid], env)
+      expect([code, stdout]).toEqual([1, ''])
+      expect(stderr).toContain(`there is no signing key "${next.kid}"`)
+
+      const person = await newPerson()
+      const { body } = await login(person.username, person.password)
+      expect((await run(['keys', 'revoke', current.kid], env)).code).toBe(0)
+      await until(async () => (await api(body.access_token)).status === 401, 'the token of the removed key to be refused')
+      expect((await list()).map((k) => k.state)).toEqual(['current'])
     })
   })
 

@@ -5,6 +5,7 @@ import { newUser } from '../../support/client.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
 import { createDatabase, query } from '../../support/postgres.ts'
 import { me } from '../../support/session.ts'
+import { rotateKey } from '../../support/signing-keys.ts'
 
 const newKey = () => randomBytes(32).toString('base64')
 
@@ -14,7 +15,7 @@ describe('the secret key of a database', () => {
   beforeAll(async () => {
     first = await startGateway()
     token = (await newUser(first)).token
-    await first.app.identity.keyring.rotate()
+    await rotateKey(first)
     await first.close()
   })
   const sealed = async () =>

@@ -144,7 +144,7 @@ describe.each(['embedded', 'postgres'] as const)('an account transaction on %s',
     const messages: string[] = []
     const broken: Broadcast = { publish: () => Promise.reject(new Error('away')), subscribe: async () => {} }
     const working: Broadcast = { publish: async (message) => void messages.push(message), subscribe: async () => {} }
-    const revocations = createRevocations({ db, clock, logger, broadcasts: [broken, working] })
+    const revocations = createRevocations({ db, clock, logger, broadcasts: [broken, working], onKeyRevoked: () => {} })
     await revocations.poll()
     const user = await newUser(gateway)
     const accounts = createAccounts({ db, audit, revocations, metrics, tokens: config.tokens })

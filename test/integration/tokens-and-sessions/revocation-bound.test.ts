@@ -13,7 +13,7 @@ describe('beyond maxSessions', () => {
 
   it("the end of a session is announced as its user's epoch: the map does not grow by sessions", async () => {
     const { db, clock, logger, audit, metrics, config } = gateway.app.platform
-    const revocations = createRevocations({ db, clock, logger, broadcasts: [], maxSessions: 1 })
+    const revocations = createRevocations({ db, clock, logger, broadcasts: [], onKeyRevoked: () => {}, maxSessions: 1 })
     await revocations.poll()
     const announced: Revocation[] = []
     const announce = (revocation: Revocation) => {

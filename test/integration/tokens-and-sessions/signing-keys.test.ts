@@ -8,13 +8,12 @@ import { until } from '../../support/processes.ts'
 import { startRelay } from '../../support/relay.ts'
 import { rows } from '../../support/rows.ts'
 import { headerOf, me } from '../../support/session.ts'
+import { activateNext as activate, rotateKey } from '../../support/signing-keys.ts'
 
 // keys are read again when the test says so
 const QUIET = { tokens: { keyPollSeconds: 3600 } }
 const jwks = async (gateway: Gateway) => (await call<{ keys: any[] }>(gateway, '/.well-known/jwks.json')).body.keys
 const kids = async (gateway: Gateway) => (await jwks(gateway)).map((k) => k.kid)
-const activate = (gateway: Gateway) =>
-  rows(gateway, `UPDATE signing_keys SET activates_at = clock_timestamp() - interval '1 s' WHERE state = 'next'`)
 
 describe.each(['EdDSA', 'ES256', 'RS256', 'HS256'])('a token signed with %s', (algorithm) => {
   const gateway = useGateway({ config: { tokens: { algorithm } } })
@@ -49,7 +48,7 @@ describe('rotation, seen by two gateways', () => {
     const old = await newUser(a)
     const oldKid = headerOf(old.token).kid
 
-    const next = await a.app.identity.keyring.rotate()
+    const next = await rotateKey(a)
     expect(next.state).toBe('next')
     // 2 × the key poll + the JWKS max-age, less the moment that writing it took
     expect(next.activatesAt.getTime() - next.createdAt.getTime()).toBeGreaterThan((2 * 3600 + 300 - 60) * 1000)
@@ -81,23 +80,40 @@ describe('rotation, seen by two gateways', () => {
     }
   })
 
-  it('at once signs with the new key at once; another gateway looks it up when it meets it', async () => {
+  it('at once signs with a new key at once, and removes the old key; another gateway looks the new key up when it meets it', async () => {
     const old = await newUser(a)
-    const made = await a.app.identity.keyring.rotate({ now: true })
+    const made = await rotateKey(a, { now: true })
     expect(made.state).toBe('current')
     const fresh = await newUser(a)
     expect(headerOf(fresh.token).kid).toBe(made.kid)
-    expect(await me(a, old.token)).toBe(200)
+    expect(await me(a, old.token)).toBe('token_invalid')
+    expect(await kids(a)).toEqual([made.kid])
     b.clock.advance(1000)
     expect(await me(b, fresh.token)).toBe(200)
-    expect(await me(b, old.token)).toBe(200)
     expect(headerOf((await newUser(b)).token).kid).toBe(made.kid)
   })
 
   it('replaces a next key that has not signed yet', async () => {
-    const [first, second] = [await a.app.identity.keyring.rotate(), await a.app.identity.keyring.rotate()]
+    const [first, second] = [await rotateKey(a), await rotateKey(a)]
     expect(await kids(a)).toContain(second.kid)
     expect(await kids(a)).not.toContain(first.kid)
+  })
+
+  it('at once promotes the published key, and publishes a new one', async () => {
+    const [, published] = await kids(a)
+    const made = await rotateKey(a, { now: true })
+    expect(made).toMatchObject({ kid: published, state: 'current' })
+    expect((await a.app.identity.keyring.list()).map((k) => k.state)).toEqual(['current', 'next'])
+    expect(await kids(a)).toHaveLength(2)
+  })
+
+  it('a gateway signs with a due key by its own clock, before the keys are read again', async () => {
+    const old = a.app.identity.keyring.signing().kid
+    const next = await rotateKey(a)
+    a.clock.advance(next.activatesAt.getTime() - Date.now() - 5000)
+    expect(a.app.identity.keyring.signing().kid).toBe(old)
+    a.clock.advance(10_000)
+    expect(a.app.identity.keyring.signing().kid).toBe(next.kid)
   })
 })
 
