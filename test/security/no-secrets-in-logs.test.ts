@@ -39,7 +39,11 @@ beforeAll(async () => {
     databaseUrl: postgres.url.replace('postgres@', `postgres:${password('database password')}@`),
     secretKey: SECRET_KEY,
     env: { PORTCULLIS_ADMIN_EMAIL: email('admin e-mail'), PORTCULLIS_ADMIN_PASSWORD: password('admin password') },
-    config: { log: { level: 'trace', skip: [] }, limits: { credentials: { account: { limit: 1000, windowSeconds: 60 } } } },
+    config: {
+      auth: { refresh: { onRetry: 'reject' } },
+      log: { level: 'trace', skip: [] },
+      limits: { credentials: { account: { limit: 1000, windowSeconds: 60 } } },
+    },
     routes: [
       route('api', upstream.url),
       route('open', upstream.url, { access: 'public' }),

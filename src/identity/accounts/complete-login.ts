@@ -21,8 +21,8 @@ export interface LoginCompletion {
   open(tx: AccountTransaction, user: User, entry: Entry, context: AuditContext): Promise<Entered>
   /** Opens the session of a login, and writes its audit row. @param user locked by this transaction */
   enter(tx: AccountTransaction, user: User, entry: Entry & { detail?: string }, context: AuditContext): Promise<Entered>
-  /** Makes the answer. Called after the commit. */
-  answer(entered: Entered): Promise<TokenPair & { user: UserView; device_token: string }>
+  /** Makes the answer. Nothing in it can fail, so it may follow the commit. */
+  answer(entered: Entered): TokenPair & { user: UserView; device_token: string }
 }
 
 export function createLoginCompletion({ sessionOpener, devices }: { sessionOpener: SessionOpener; devices: Devices }): LoginCompletion {
@@ -39,8 +39,6 @@ export function createLoginCompletion({ sessionOpener, devices }: { sessionOpene
       await tx.record({ userId: user.id, sessionId: entered.session.id, detail: detail ?? null })
       return entered
     },
-    async answer({ deviceToken, ...opened }) {
-      return { ...(await sessionOpener.answer(opened)), device_token: deviceToken }
-    },
+    answer: ({ deviceToken, ...opened }) => ({ ...sessionOpener.answer(opened), device_token: deviceToken }),
   }
 }

@@ -1,7 +1,7 @@
 /** Exchanges a refresh token for its successor and a new access token. */
 
 import type { AuditContext } from '../../platform/audit/audit.ts'
-import { Problem, problem } from '../../platform/lib/errors.ts'
+import { type ErrorCode, Problem, problem } from '../../platform/lib/errors.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
@@ -25,13 +25,13 @@ const REFUSAL = {
   reused: 'refresh_reused',
 } as const
 
+const COUNTED: readonly ErrorCode[] = ['rate_limited', 'identity_too_large']
+
 export function createRefresh({ refreshTokens, sessionOpener, limits, metrics, logger }: RefreshDeps) {
   async function refresh(presented: string, context: AuditContext): Promise<TokenPair> {
-    const result = await refreshTokens.rotate(presented, context)
+    const result = await refreshTokens.rotate(presented, context, sessionOpener.pair)
     metrics.refreshes.inc({ outcome: result.outcome })
-    if (result.outcome === 'rotated' || result.outcome === 'repeated') {
-      return sessionOpener.pair(result.user, result.session, result.refreshToken)
-    }
+    if (result.outcome === 'rotated' || result.outcome === 'repeated') return result.pair
     if (result.outcome === 'reused') {
       const line = { reason: 'refresh_reused', request_id: context.requestId }
       logger.warn(line, 'a used refresh token was presented again: its session is ended')
@@ -43,7 +43,8 @@ export function createRefresh({ refreshTokens, sessionOpener, limits, metrics, l
     limits
       .refresh(context.client, () => refresh(presented, context))
       .catch((error) => {
-        if (error instanceof Problem && error.code === 'rate_limited') metrics.refreshes.inc({ outcome: error.code })
+        // the refresh token stays as it was
+        if (error instanceof Problem && COUNTED.includes(error.code)) metrics.refreshes.inc({ outcome: error.code })
         throw error
       })
 }

@@ -11,6 +11,7 @@ import type { Accounts } from '../sessions/account-transaction.ts'
 import { insertUser, type User } from '../users/users.repo.ts'
 import type { Actor, AuditedAction } from './audited-action.ts'
 import { lockForAction } from './change-user.ts'
+import type { AssertRolesFit } from './role-actions.ts'
 
 export interface NewAccount {
   username?: string | undefined
@@ -29,15 +30,17 @@ export interface CreateUserDeps {
   policy: PasswordPolicy
   auth: Pick<Config['auth'], 'username'>
   assertKnownRole: (role: string) => void
+  assertFits: AssertRolesFit
 }
 
-export function createUserCreation({ db, accounts, audited, passwords, policy, auth, assertKnownRole }: CreateUserDeps) {
+export function createUserCreation({ db, accounts, audited, passwords, policy, auth, assertKnownRole, assertFits }: CreateUserDeps) {
   /** @returns also the password, if it was generated */
   return async (input: NewAccount, by: Actor): Promise<{ user: User; password: string | null }> => {
     const password = input.password ?? randomBytes(18).toString('base64url')
     input.roles.forEach(assertKnownRole)
     const account = await readAccount({ ...input, password }, policy, auth)
     const roles = [...new Set(input.roles)].sort()
+    assertFits(roles)
     const entry = { event: 'user_create', detail: roles.join(' ') }
     const user = await audited(entry, by, async () => {
       await refuseTaken(db, account)

@@ -6,7 +6,7 @@ import { databaseNow } from '../../platform/db/database.ts'
 import type { AccessTokens } from '../tokens/access-tokens.ts'
 import type { Grants } from '../users/roles.ts'
 import { type UserView, viewOf } from '../users/user-view.ts'
-import type { User } from '../users/users.repo.ts'
+import { findUserById, type User } from '../users/users.repo.ts'
 import type { AccountTransaction } from './account-transaction.ts'
 import type { RefreshTokens } from './refresh-tokens.ts'
 import { type Authentication, findLivingSessions, insertSession, type Session } from './sessions.repo.ts'
@@ -19,17 +19,22 @@ export interface TokenPair {
   expires_in: number
 }
 
+/** A new session with its token pair. The caller's transaction has yet to commit. */
 export interface Opened {
   user: User
   session: Session
-  refreshToken: string
+  pair: TokenPair
 }
 
 export interface SessionOpener {
-  /** Ends the oldest sessions beyond `maxPerUser`. */
+  /**
+   * Opens a session, and ends the oldest sessions beyond `maxPerUser`. It issues the access token before the commit, so that a refused token
+   * leaves no session. @throws identity_too_large
+   */
   open(tx: AccountTransaction, user: User, how: Authentication, context: AuditContext): Promise<Opened>
-  /** After the commit: issues the access token. */
-  answer(opened: Opened): Promise<TokenPair & { user: UserView }>
+  /** Makes the answer. Nothing in it can fail. */
+  answer(opened: Opened): TokenPair & { user: UserView }
+  /** Issues an access token of the session. Call it before the commit. @throws identity_too_large */
   pair(user: User, session: Session, refreshToken: string): Promise<TokenPair>
 }
 
@@ -45,10 +50,12 @@ const MAX_USER_AGENT = 256
 export function createSessionOpener({ accessTokens, refreshTokens, grantsOf, config }: SessionOpenerDeps): SessionOpener {
   const { absoluteTtlSeconds, maxPerUser } = config.auth.sessions
 
-  async function endSurplus({ trx, revoke }: AccountTransaction, userId: string, now: Date): Promise<void> {
-    if (maxPerUser === 0) return
-    const surplus = (await findLivingSessions(trx, userId, now)).slice(maxPerUser)
-    for (const { id } of surplus) await revoke.session(userId, id, 'surplus')
+  /** @returns the user afterwards: the end of a session may raise the epoch that tokens carry */
+  async function endSurplus({ trx, revoke }: AccountTransaction, user: User, now: Date): Promise<User> {
+    if (maxPerUser === 0) return user
+    const surplus = (await findLivingSessions(trx, user.id, now)).slice(maxPerUser)
+    for (const { id } of surplus) await revoke.session(user.id, id, 'surplus')
+    return surplus.length ? (await findUserById(trx, user.id))! : user
   }
 
   async function pair(user: User, session: Session, refreshToken: string): Promise<TokenPair> {
@@ -84,12 +91,10 @@ export function createSessionOpener({ accessTokens, refreshTokens, grantsOf, con
         expires_at: new Date(now.getTime() + absoluteTtlSeconds * 1000),
       })
       const refreshToken = await refreshTokens.start(tx.trx, session, now)
-      await endSurplus(tx, user.id, now)
-      return { user, session, refreshToken }
+      const current = await endSurplus(tx, user, now)
+      return { user: current, session, pair: await pair(current, session, refreshToken) }
     },
-    async answer({ user, session, refreshToken }) {
-      return { user: viewOf(user), ...(await pair(user, session, refreshToken)) }
-    },
+    answer: ({ user, pair }) => ({ user: viewOf(user), ...pair }),
     pair,
   }
 }

@@ -29,15 +29,21 @@ import {
 import { lockSession, type Session, touchSession } from './sessions.repo.ts'
 
 /** In the order of the checks: unknown → revoked → superseded | reused → expired → rotated. */
-export type RefreshOutcome =
-  | { outcome: 'rotated' | 'repeated'; user: User; session: Session; refreshToken: string }
+export type RefreshOutcome<T> =
+  | { outcome: 'rotated' | 'repeated'; pair: T }
   | { outcome: 'unknown' | 'revoked' | 'superseded' | 'reused' | 'expired' }
+
+/**
+ * Makes the answer of a refresh. It runs before the commit: when it fails, the presented token stays valid, and nothing can fail between the
+ * commit and the answer.
+ */
+export type IssuePair<T> = (user: User, session: Session, refreshToken: string) => Promise<T>
 
 export interface RefreshTokens {
   /** The first token of a new session. */
   start(trx: Transaction, session: Session, now: Date): Promise<string>
   /** Exchanges a token for its one successor. */
-  rotate(presented: string, context: AuditContext): Promise<RefreshOutcome>
+  rotate<T>(presented: string, context: AuditContext, issue: IssuePair<T>): Promise<RefreshOutcome<T>>
   /** The session of a token, valid or not. */
   locate(presented: string): Promise<{ sessionId: string; userId: string } | null>
   /** Reads a token that could be exchanged now, and does not exchange it. */
@@ -84,32 +90,36 @@ export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, aut
   const childOf = (sessionId: string, parent: string, nonce: Buffer, keyId?: string) =>
     PREFIX + secrets.derive('refresh token', Buffer.concat([Buffer.from(`${sessionId}|${parent}|`), nonce]), keyId).toString('base64url')
 
-  async function rotate(presented: string, context: AuditContext): Promise<RefreshOutcome> {
+  async function rotate<T>(presented: string, context: AuditContext, issue: IssuePair<T>): Promise<RefreshOutcome<T>> {
     const place = FORM.test(presented) ? await findRefreshToken(db, hashOf(presented)) : undefined
     if (!place) return { outcome: 'unknown' }
     // derived before the transaction: when the connection is lost around COMMIT, the token shows whether the commit has happened
     const nonce = randomBytes(16)
     const child = childOf(place.session_id, presented, nonce)
     try {
-      return await accounts.transaction('refresh', context, (tx) => judge(tx, { ...place, presented, child, nonce, context }))
+      return await accounts.transaction('refresh', context, (tx) => judge(tx, { ...place, presented, child, nonce, context, issue }))
     } catch (error) {
-      const committed = isDatabaseAway(error) ? await lookFor(place, child).catch(() => null) : null
+      const committed = isDatabaseAway(error) ? await lookFor(place, child, issue).catch(() => null) : null
       if (committed) return committed
       throw error
     }
   }
 
   /** For a commit without an answer. The locks wait until that transaction has ended; then the child exists, or it does not. */
-  const lookFor = (place: { id: string; session_id: string; user_id: string }, child: string): Promise<RefreshOutcome | null> =>
+  const lookFor = <T>(
+    place: { id: string; session_id: string; user_id: string },
+    child: string,
+    issue: IssuePair<T>,
+  ): Promise<RefreshOutcome<T> | null> =>
     inTransaction(db, async (trx) => {
       const user = await lockUserForShare(trx, place.user_id)
       const session = await lockSession(trx, place.session_id)
       const stored = await findChild(trx, place.id)
       const isOurs = user && session && !session.revoked_at && !user.disabled_at && stored && hashOf(child).equals(stored.token_hash)
-      return isOurs ? { outcome: 'rotated' as const, user, session, refreshToken: child } : null
+      return isOurs ? { outcome: 'rotated' as const, pair: await issue(user, session, child) } : null
     })
 
-  interface Attempt {
+  interface Attempt<T> {
     id: string
     session_id: string
     user_id: string
@@ -117,9 +127,10 @@ export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, aut
     child: string
     nonce: Buffer
     context: AuditContext
+    issue: IssuePair<T>
   }
 
-  async function judge(tx: AccountTransaction, attempt: Attempt): Promise<RefreshOutcome> {
+  async function judge<T>(tx: AccountTransaction, attempt: Attempt<T>): Promise<RefreshOutcome<T>> {
     const { trx } = tx
     const user = await lockOwner(tx, attempt.user_id)
     const session = await lockSession(trx, attempt.session_id)
@@ -130,28 +141,32 @@ export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, aut
     if (token.rotated_at) return judgeRotated(tx, { ...attempt, user, session, token, now })
     if (token.expires_at <= now || session.expires_at <= now) return { outcome: 'expired' }
 
+    const issued = attempt.issue(user, session, attempt.child)
+    // signed while the rows are written; a failure is thrown below, after the last statement
+    issued.catch(() => {})
     const retry = refresh.onRetry === 'repeat' ? { nonce: attempt.nonce, keyId: secrets.keyId } : null
     await markRotated(trx, token.id, now, retry)
     await insertRefreshToken(trx, { ...lifeOf(session, now), token_hash: hashOf(attempt.child), parent_id: token.id })
     if (token.parent_id) await forgetRetry(trx, token.parent_id)
     await touchSession(trx, session.id, now)
-    return { outcome: 'rotated', user, session, refreshToken: attempt.child }
+    return { outcome: 'rotated', pair: await issued }
   }
 
   /**
    * A token with a child. Within the grace time, and while the child is unused, it is a retry of the client. Otherwise it counts as theft.
    */
-  async function judgeRotated(
+  async function judgeRotated<T>(
     { trx, revoke, record }: AccountTransaction,
-    attempt: Attempt & { user: User; session: Session; token: RefreshToken; now: Date },
-  ): Promise<RefreshOutcome> {
+    attempt: Attempt<T> & { user: User; session: Session; token: RefreshToken; now: Date },
+  ): Promise<RefreshOutcome<T>> {
     const { user, session, token, now, presented, context } = attempt
     const child = await findChild(trx, token.id)
     const inGrace = now.getTime() - token.rotated_at!.getTime() <= refresh.graceSeconds * 1000
     if (inGrace && child && child.rotated_at === null) {
       const hasExpired = child.expires_at <= now || session.expires_at <= now
       const successor = !hasExpired && token.retry_nonce && repeatChild(session.id, presented, token)
-      if (successor && hashOf(successor).equals(child.token_hash)) return { outcome: 'repeated', user, session, refreshToken: successor }
+      if (successor && hashOf(successor).equals(child.token_hash))
+        return { outcome: 'repeated', pair: await attempt.issue(user, session, successor) }
       return { outcome: 'superseded' }
     }
     if (refresh.onReuse === 'revokeUser') await revoke.allSessions(user.id, 'reuse')

@@ -155,6 +155,16 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
   }
 }
 
+/** Characters of the smallest header and signature (HS256), and of the claims that every token of a user has beside the grants. */
+const SMALLEST_REST = 500
+
+/**
+ * @returns false when no access token of a user could carry these grants. Whether a token fits exactly is known when it is issued: it depends on
+ * the algorithm, the names and the e-mail address, which may change.
+ */
+export const couldFitToken = ({ roles, scopes }: Pick<TokenSubject, 'roles' | 'scopes'>): boolean =>
+  Math.ceil((Buffer.byteLength(JSON.stringify({ roles, scope: scopes.join(' ') })) * 4) / 3) + SMALLEST_REST <= MAX_TOKEN_LENGTH
+
 /** RFC 7515 §4.1: keys that a token contains or links to are never used, so such tokens are refused. */
 export const hasForeignParameters = (header: object): boolean =>
   ['jwk', 'jku', 'x5u', 'x5c', 'crit', 'b64', 'zip'].some((name) => name in header)

@@ -503,8 +503,12 @@ export const ConfigSchema = Type.Object(
         ),
         refresh: section(
           {
-            graceSeconds: integer(0, 10, 'How long a repeated refresh counts as a retry, not as theft.', 300),
-            onRetry: oneOf(['reject', 'repeat'], { default: 'reject', description: 'repeat: a retry gets the same successor again.' }),
+            graceSeconds: integer(0, 30, 'How long a repeated refresh counts as a retry, not as theft.', 300),
+            onRetry: oneOf(['repeat', 'reject'], {
+              default: 'repeat',
+              description:
+                'repeat: a retry gets the same successor again. reject: the first request wins, and a retry gets 401 `refresh_superseded`.',
+            }),
             onReuse: oneOf(['revokeSession', 'revokeUser'], {
               default: 'revokeSession',
               description: 'What ends when a stolen token is detected: its session, or all sessions of the user.',

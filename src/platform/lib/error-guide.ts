@@ -101,7 +101,7 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     operator: NOTHING,
   },
   refresh_superseded: {
-    when: 'A parallel request of the same client exchanged this refresh token a moment ago.',
+    when: 'A parallel request of the same client exchanged this refresh token a moment ago, and `auth.refresh.onRetry` is `reject`.',
     client: 'Use the newer token pair. Refresh in one place only, and let other requests wait for it.',
     operator: NOTHING,
   },

@@ -91,7 +91,17 @@ export function createMetrics(version: string) {
   const refreshes = counter('refreshes_total', 'Refresh attempts.', ['outcome'])
   const logins = counter('logins_total', 'Login attempts.', ['outcome'])
   // the series exist from the start: `increase()` does not see the step from no series to 1
-  for (const outcome of ['rotated', 'repeated', 'unknown', 'revoked', 'superseded', 'reused', 'expired', 'rate_limited'])
+  for (const outcome of [
+    'rotated',
+    'repeated',
+    'unknown',
+    'revoked',
+    'superseded',
+    'reused',
+    'expired',
+    'rate_limited',
+    'identity_too_large',
+  ])
     refreshes.inc({ outcome }, 0)
   for (const outcome of ['success', 'mfa_required', 'invalid_credentials', 'rate_limited', 'overloaded', 'unavailable'])
     logins.inc({ outcome }, 0)

@@ -1,16 +1,47 @@
 import { randomBytes } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { createRetryErasure } from '../../../src/app/cleanup.ts'
-import { newUser } from '../../support/client.ts'
+import { newUser, raw, type TestUser } from '../../support/client.ts'
 import { useGateway } from '../../support/fixtures.ts'
 import { startGateway } from '../../support/gateway.ts'
 import { rows } from '../../support/rows.ts'
 import { claimsOf, endGrace, me, refresh } from '../../support/session.ts'
 
-const config = { auth: { refresh: { onRetry: 'repeat' } } }
+describe.each(['embedded', 'postgres+redis'] as const)('by default, with onRetry: repeat, on %s', (stores) => {
+  const gateway = useGateway({ stores })
 
-describe.each(['embedded', 'postgres+redis'] as const)('with onRetry: repeat on %s', (stores) => {
-  const gateway = useGateway({ stores, config })
+  it('two tabs with one token both go on', async () => {
+    const user = await newUser(gateway)
+    const tabs = await Promise.all([1, 2].map(() => refresh(gateway, user.refreshToken)))
+    expect(tabs.map(({ status }) => status)).toEqual([200, 200])
+    for (const { body } of tabs) expect(await me(gateway, body.access_token)).toBe(200)
+    expect((await refresh(gateway, tabs[1]!.body.refresh_token)).status).toBe(200)
+  })
+
+  it('an answer that is lost on its way costs nothing', async () => {
+    const user = await newUser(gateway)
+    const body = JSON.stringify({ refresh_token: user.refreshToken })
+    const head = `POST /auth/refresh HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`
+    // the connection is cut once the first byte of the answer has arrived
+    await raw(gateway.port, head + body, (text) => text !== '')
+    const { status, body: again } = await refresh(gateway, user.refreshToken)
+    expect(status).toBe(200)
+    expect((await refresh(gateway, again.refresh_token)).status).toBe(200)
+  })
+
+  it('a repeat within 30 seconds is a retry, and later it is theft', async () => {
+    const [soon, late] = [await newUser(gateway), await newUser(gateway)]
+    for (const { refreshToken } of [soon, late]) await refresh(gateway, refreshToken)
+    const rotatedAgo = (user: TestUser, seconds: number) =>
+      rows(gateway, `UPDATE refresh_tokens SET rotated_at = rotated_at - $2 * interval '1 s' WHERE session_id = $1`, [
+        claimsOf(user.token).sid,
+        seconds,
+      ])
+    await rotatedAgo(soon, 20)
+    await rotatedAgo(late, 31)
+    expect((await refresh(gateway, soon.refreshToken)).status).toBe(200)
+    expect((await refresh(gateway, late.refreshToken)).body.code).toBe('refresh_reused')
+  })
 
   const nonces = async (token: string) =>
     (await rows(gateway, 'SELECT 1 AS one FROM refresh_tokens WHERE session_id = $1 AND retry_nonce IS NOT NULL', [claimsOf(token).sid]))
@@ -64,11 +95,11 @@ describe.each(['embedded', 'postgres+redis'] as const)('with onRetry: repeat on 
 
 describe('with onRetry: repeat and a new secret key', () => {
   it('a repeat under the previous key gets the same successor; without that key it is superseded', async () => {
-    const old = await startGateway({ config })
+    const old = await startGateway()
     const user = await newUser(old)
     const { body: first } = await refresh(old, user.refreshToken)
     const secretKey = randomBytes(32).toString('base64')
-    const shared = { config, databaseUrl: old.databaseUrl, secretKey }
+    const shared = { databaseUrl: old.databaseUrl, secretKey }
     await old.close()
 
     const rotated = await startGateway({ ...shared, env: { PORTCULLIS_SECRET_KEY_PREVIOUS: old.secretKey } })
@@ -84,7 +115,7 @@ describe('with onRetry: repeat and a new secret key', () => {
   })
 
   it('no nonce is kept with onRetry: reject', async () => {
-    const gateway = await startGateway()
+    const gateway = await startGateway({ config: { auth: { refresh: { onRetry: 'reject' } } } })
     const user = await newUser(gateway)
     await refresh(gateway, user.refreshToken)
     expect(await rows(gateway, 'SELECT 1 FROM refresh_tokens WHERE retry_nonce IS NOT NULL OR retry_key_id IS NOT NULL')).toEqual([])

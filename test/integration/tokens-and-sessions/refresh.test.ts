@@ -5,8 +5,8 @@ import { useGateway } from '../../support/fixtures.ts'
 import { dump, rows } from '../../support/rows.ts'
 import { claimsOf, endGrace, logout, me, refresh } from '../../support/session.ts'
 
-describe.each(['embedded', 'postgres+redis'] as const)('refresh on %s', (stores) => {
-  const gateway = useGateway({ stores })
+describe.each(['embedded', 'postgres+redis'] as const)('refresh with onRetry: reject on %s', (stores) => {
+  const gateway = useGateway({ stores, config: { auth: { refresh: { onRetry: 'reject' } } } })
 
   const sessionOf = (user: TestUser): string => claimsOf(user.token).sid
   const expireToken = (user: TestUser) =>
