@@ -84,7 +84,7 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
       eraseAccount,
     }),
     clients: createClients({ db, accounts }),
-    importUsers: createImport({ db, accounts, auth: config.auth }),
+    importUsers: createImport({ db, accounts, config }),
     cleanup,
     async prepare({ adminEmail, adminPassword, mustChangePassword = true }) {
       for (const name of await migrateUp(db)) logger.info({ migration: name }, 'migrated')

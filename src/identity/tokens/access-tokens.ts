@@ -2,10 +2,12 @@
 import { decodeProtectedHeader, type JWTPayload, errors as jose, jwtVerify, SignJWT } from 'jose'
 import { uuidv7 } from 'uuidv7'
 import type { Config } from '../../platform/config/schema.ts'
+import type { Metadata } from '../../platform/db/tables.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { isCanonicalCompact } from './canonical-jwt.ts'
 import type { Keyring, VerificationKey } from './keyring.ts'
+import { type ClaimValues, createMetadataClaims, type MetadataClaims, NO_CLAIMS } from './metadata-claims.ts'
 import { assertSignedBeforeRetirement } from './retired-key.ts'
 
 const ACCESS_TOKEN_TYPE = 'at+jwt'
@@ -40,6 +42,7 @@ export interface AccessTokenSubject extends TokenSubject {
   emailVerified: boolean
   username: string | null
   mustChangePassword: boolean
+  metadata: Metadata
 }
 
 export interface AccessTokenClaims {
@@ -62,6 +65,8 @@ export interface AccessTokenClaims {
   email?: string
   email_verified?: boolean
   password_must_change?: boolean
+  /** The claims of `tokens.claims`. */
+  mapped: ClaimValues
 }
 
 export interface IssuedToken {
@@ -79,6 +84,7 @@ export interface AccessTokens {
 }
 
 export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyring; tokens: Config['tokens']; clock: Clock }): AccessTokens {
+  const metadataClaims = createMetadataClaims(tokens.claims)
   return {
     async issue(subject) {
       const { kid, algorithm, privateKey } = keyring.signing()
@@ -127,7 +133,7 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
         if (payload.iat! * 1000 > clock.now() + MAX_ISSUED_AHEAD_SECONDS * 1000)
           throw problem('token_invalid', { cause: 'issued in the future' })
         assertSignedBeforeRetirement(key.retirement, payload)
-        return { claims: readClaims(payload), key }
+        return { claims: readClaims(payload, metadataClaims), key }
       } catch (error) {
         if (error instanceof jose.JWTExpired) throw problem('token_expired', { cause: error })
         throw error instanceof jose.JOSEError ? problem('token_invalid', { cause: error }) : error
@@ -137,6 +143,7 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
 
   function personalClaims(subject: AccessTokenSubject) {
     return {
+      ...metadataClaims.of(subject.metadata),
       amr: subject.amr,
       auth_time: Math.floor(subject.authTime.getTime() / 1000),
       ...(tokens.emailClaims ? { email: subject.email, email_verified: subject.emailVerified } : {}),
@@ -159,11 +166,12 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
 const SMALLEST_REST = 500
 
 /**
+ * @param claims that the token carries, too
  * @returns false when no access token of a user could carry these grants. Whether a token fits exactly is known when it is issued: it depends on
  * the algorithm, the names and the e-mail address, which may change.
  */
-export const couldFitToken = ({ roles, scopes }: Pick<TokenSubject, 'roles' | 'scopes'>): boolean =>
-  Math.ceil((Buffer.byteLength(JSON.stringify({ roles, scope: scopes.join(' ') })) * 4) / 3) + SMALLEST_REST <= MAX_TOKEN_LENGTH
+export const couldFitToken = ({ roles, scopes }: Pick<TokenSubject, 'roles' | 'scopes'>, claims: object = {}): boolean =>
+  Math.ceil((Buffer.byteLength(JSON.stringify({ roles, scope: scopes.join(' '), ...claims })) * 4) / 3) + SMALLEST_REST <= MAX_TOKEN_LENGTH
 
 /** RFC 7515 §4.1: keys that a token contains or links to are never used, so such tokens are refused. */
 export const hasForeignParameters = (header: object): boolean =>
@@ -181,7 +189,7 @@ const isText = (claim: unknown): claim is string => typeof claim === 'string' &&
 
 const areTexts = (claim: unknown): claim is string[] => Array.isArray(claim) && claim.every((c) => typeof c === 'string')
 
-function readClaims(payload: JWTPayload): AccessTokenClaims {
+function readClaims(payload: JWTPayload, metadataClaims: MetadataClaims): AccessTokenClaims {
   const { sub, sid, ver, roles, scope = '', jti, iat, exp } = payload as Record<string, unknown>
   const isWhole =
     isText(sub) &&
@@ -194,7 +202,9 @@ function readClaims(payload: JWTPayload): AccessTokenClaims {
     areTexts(roles)
   if (!isWhole) throw problem('token_invalid', { cause: 'claims of the wrong type' })
   const claims = { sub, sid, ver: ver as number, roles, scope, jti, iat, exp }
-  return { ...claims, ...('client_id' in payload ? readMachineClaims(payload) : readPersonalClaims(payload)) }
+  return 'client_id' in payload
+    ? { ...claims, ...readMachineClaims(payload), mapped: NO_CLAIMS }
+    : { ...claims, ...readPersonalClaims(payload), mapped: metadataClaims.read(payload) }
 }
 
 function readMachineClaims({ client_id, sub, amr, auth_time }: JWTPayload) {

@@ -422,6 +422,17 @@ describe('beside a running gateway', () => {
       expect(events.map((e) => e.event)).toEqual(['factor_reset', 'password_change_force', 'sessions_end', 'user_create', 'user_unlock'])
     })
 
+    it('metadata shows both parts, and merges an object into them', async () => {
+      const person = await newPerson()
+      expect(JSON.parse(await done(['users', 'metadata', person.username]))).toEqual({ public: {}, admin: {} })
+      const patch = '{"public":{"plan":"gold"},"admin":{"tenant":"a"}}'
+      expect(JSON.parse(await done(['users', 'metadata', person.email, '--merge', patch]))).toEqual(JSON.parse(patch))
+      expect(JSON.parse(await done(['users', 'metadata', person.email, '--merge', '{"admin":{"tenant":null}}']))).toEqual({
+        public: { plan: 'gold' },
+        admin: {},
+      })
+    })
+
     it('delete removes a user, and the name is free again', async () => {
       const person = await newPerson()
       const { id, deleted } = JSON.parse(await done(['users', 'delete', person.username]))

@@ -169,6 +169,12 @@ describe('wrong usage', () => {
     ],
     ['both forms of check', ['check', '--print', '--json'], 'option --print cannot be used with option --json', 'portcullis check'],
     ['an account without an address', ['users', 'create', '--username', 'ann'], 'users create needs --email', 'portcullis users create'],
+    [
+      'metadata that is no object',
+      ['users', 'metadata', 'ann', '--merge', '{"public":"gold"}'],
+      '--merge takes a JSON object with the members public and admin, each an object or null',
+      'portcullis users metadata',
+    ],
     ['a client without a name', ['clients', 'create'], 'clients create needs --name', 'portcullis clients create'],
     [
       'keys that are not there',
