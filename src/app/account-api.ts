@@ -14,6 +14,7 @@ import { meRoutes } from '../identity/accounts/me.routes.ts'
 import { pageRoutes } from '../identity/accounts/pages.routes.ts'
 import { createPasswordChange } from '../identity/accounts/password-change.service.ts'
 import { createPendingRegistrations } from '../identity/accounts/pending-registration.service.ts'
+import { createPostProof } from '../identity/accounts/post-proof.ts'
 import { createProfile } from '../identity/accounts/profile.service.ts'
 import { createReauthentication } from '../identity/accounts/reauthentication.service.ts'
 import { recoveryRoutes } from '../identity/accounts/recovery.routes.ts'
@@ -72,7 +73,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   const loginCompletion = createLoginCompletion({ sessionOpener, devices })
   const mfaTokens = createMfaTokens({ keyring, issuer: config.tokens.issuer, clock })
   const factor = createSecondFactor({ secrets })
-  const codeAttempts = createCodeAttempts({ accounts, limits, metrics })
+  const codeAttempts = createCodeAttempts({ accounts, limits, outbox, metrics })
   const login = createLogin({ db, accounts, passwords, limits, devices, loginCompletion, mfaTokens })
   const loginMfa = createLoginMfa({
     db,
@@ -90,12 +91,13 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   const sessions = createSessions({ db, accounts })
   const backgroundQueue = createBackgroundQueue(logger)
   const links = createLinks(config)
-  const pending = createPendingRegistrations({ accounts, limits, links, outbox, backgroundQueue })
-  const register = createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, links, outbox, pending })
-  const verification = createEmailVerification({ db, accounts, limits, links, outbox, pending })
+  const postProof = createPostProof({ links, outbox })
+  const pending = createPendingRegistrations({ db, accounts, limits, links, outbox, backgroundQueue })
+  const register = createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, postProof, pending })
+  const verification = createEmailVerification({ db, accounts, passwords, limits, links, outbox, pending, postProof })
   const refresh = createRefresh({ refreshTokens, sessionOpener, limits, metrics, logger })
   const logout = createLogout({ accounts, refreshTokens })
-  const profile = createProfile({ db, clock, accounts, auth: config.auth, limits, links, outbox, passwordCheck })
+  const profile = createProfile({ db, clock, accounts, auth: config.auth, limits, postProof, outbox, passwordCheck })
   const changePassword = createPasswordChange({ accounts, outbox, passwords, policy, passwordCheck, sessionOpener })
   const recovery = createRecovery({ db, accounts, outbox, links, passwords, policy, limits, backgroundQueue })
   const apiKeys = createApiKeys({ db, clock, accounts, outbox, grantsOf, config })

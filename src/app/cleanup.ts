@@ -1,4 +1,7 @@
-/** Removes expired, revoked and old rows in batches, on one replica at a time. */
+/**
+ * Removes expired, revoked and old rows in batches, on one replica at a time. Each batch is a transaction of its own, so that no lock lasts.
+ * Each step runs whatever happened to the other steps.
+ */
 import { deleteDevicesUnseenSince } from '../identity/accounts/devices.repo.ts'
 import { deleteExpiredLinks } from '../identity/accounts/links.repo.ts'
 import { deleteExpiredPending } from '../identity/accounts/pending-registrations.repo.ts'
@@ -9,7 +12,8 @@ import { deleteDeadSessions } from '../identity/sessions/sessions.repo.ts'
 import { deleteExpiredUsedTokens } from '../identity/tokens/used-tokens.repo.ts'
 import type { AuditRetention } from '../platform/audit/retention.ts'
 import type { Config } from '../platform/config/schema.ts'
-import { type Db, databaseNow, withAdvisoryLock } from '../platform/db/database.ts'
+import { type Db, databaseNow, isTimeout, withAdvisoryLock } from '../platform/db/database.ts'
+import { causeText } from '../platform/lib/errors.ts'
 import { deleteEndedCounters } from '../platform/limits/counters.repo.ts'
 import { deleteOldMails } from '../platform/mail/outbox.repo.ts'
 import type { Logger } from '../platform/telemetry/logger.ts'
@@ -21,8 +25,20 @@ export interface CleanupResult {
   auditRows: number
 }
 
+/** Some steps failed; the others are done. */
+export class CleanupFailed extends Error {
+  readonly result: CleanupResult
+  constructor(result: CleanupResult, failures: readonly string[]) {
+    super(`the cleanup could not finish: ${failures.join('; ')}`)
+    this.result = result
+  }
+}
+
 const LOCK = 7610003
 const DAY_MS = 86_400_000
+const BATCH = 5000
+/** A session takes its refresh tokens with it. */
+const SESSIONS_BATCH = 500
 /** Rows of sent and abandoned mails are kept this long; they name no recipient. */
 const MAILS_DAYS = 30
 /** A device that was not seen for this time counts as new. */
@@ -39,49 +55,87 @@ export interface CleanupDeps {
   batch?: number
 }
 
-/** @returns the numbers of removed rows, or null while another replica runs the cleanup */
+/** Removes rows of one kind. @returns their number */
+type Step = (on: Db, now: Date) => Promise<number>
+
+/** @returns the numbers of removed rows, or null while another replica runs the cleanup. @throws CleanupFailed after all steps have run */
 export function createCleanup(deps: CleanupDeps): () => Promise<CleanupResult | null> {
-  const { db, needsLock, config, removeOldAudit, metrics, logger, batch = 1000 } = deps
+  const { db, needsLock, config, removeOldAudit, metrics, logger, batch = BATCH } = deps
+  const days = (now: Date, count: number) => new Date(now.getTime() - count * DAY_MS)
+
+  /** A step of batches that end with the first batch that is not full. */
+  const batches =
+    (remove: (on: Db, now: Date, limit: number) => Promise<number>, size = batch): Step =>
+    (on, now) =>
+      removeInBatches((limit) => remove(on, now, limit), size)
+
+  const steps: Record<string, Step> = {
+    // before the sessions: a session then has few tokens left, which are deleted with it
+    refresh_tokens: batches(deleteExpiredRefreshTokens),
+    sessions: batches(
+      (on, now, limit) => deleteDeadSessions(on, now, days(now, config.cleanup.revokedRetentionDays), limit),
+      Math.min(batch, SESSIONS_BATCH),
+    ),
+    api_keys: batches((on, now, limit) => deleteDeadApiKeys(on, days(now, config.cleanup.revokedRetentionDays), limit)),
+    used_tokens: batches(deleteExpiredUsedTokens),
+    revocations: batches(deleteExpiredRevocations),
+    limit_counters: batches(deleteEndedCounters),
+    links: batches(deleteExpiredLinks),
+    pending_registrations: batches(deleteExpiredPending),
+    devices: batches((on, now, limit) => deleteDevicesUnseenSince(on, days(now, DEVICES_DAYS), limit)),
+    mails: batches((on, now, limit) => deleteOldMails(on, days(now, MAILS_DAYS), limit)),
+    audit_rows: (on) => removeOldAudit(on, batch),
+  }
 
   async function clean(on: Db): Promise<CleanupResult> {
     const now = await databaseNow(on)
-    const revokedBefore = new Date(now.getTime() - config.cleanup.revokedRetentionDays * DAY_MS)
-    const sessions = await inBatches((limit) => deleteDeadSessions(on, now, revokedBefore, limit))
-    const refreshTokens = await inBatches((limit) => deleteExpiredRefreshTokens(on, now, limit))
-    metrics.cleanupDeleted.inc({ kind: 'api_keys' }, await inBatches((limit) => deleteDeadApiKeys(on, revokedBefore, limit)))
-    await deleteExpiredUsedTokens(on, now)
-    await deleteExpiredRevocations(on, now)
-    await deleteEndedCounters(on, now)
-    await deleteExpiredLinks(on, now)
-    await deleteExpiredPending(on, now)
-    await deleteDevicesUnseenSince(on, new Date(now.getTime() - DEVICES_DAYS * DAY_MS))
-    await inBatches((limit) => deleteOldMails(on, new Date(now.getTime() - MAILS_DAYS * DAY_MS), limit))
-    // last, because it throws when the audit log was tampered with
-    const auditRows = await removeOldAudit(on, batch)
-    metrics.cleanupDeleted.inc({ kind: 'sessions' }, sessions)
-    metrics.cleanupDeleted.inc({ kind: 'refresh_tokens' }, refreshTokens)
-    metrics.cleanupDeleted.inc({ kind: 'audit_rows' }, auditRows)
-    metrics.refreshTokenRows.set(await countRefreshTokens(on))
-    metrics.cleanupLastSuccess.set(now.getTime() / 1000)
-    logger.info({ sessions, refresh_tokens: refreshTokens, audit_rows: auditRows }, 'the cleanup has finished')
-    return { sessions, refreshTokens, auditRows }
-  }
-
-  async function inBatches(remove: (limit: number) => Promise<number>): Promise<number> {
-    let total = 0
-    for (;;) {
-      const removed = await remove(batch)
-      total += removed
-      if (removed < batch) return total
+    const removed: Record<string, number> = {}
+    const failures: string[] = []
+    const attempt = async (kind: string, work: () => Promise<void>) => {
+      try {
+        await work()
+      } catch (error) {
+        failures.push(`${kind}: ${causeText(error)}`)
+        metrics.cleanupFailures.inc({ kind })
+        logger.error({ reason: 'cleanup_failed', kind, cause: causeText(error) }, 'a step of the cleanup failed')
+      }
     }
+    for (const [kind, remove] of Object.entries(steps))
+      await attempt(kind, async () => {
+        removed[kind] = await remove(on, now)
+        metrics.cleanupDeleted.inc({ kind }, removed[kind])
+      })
+    await attempt('count', async () => metrics.refreshTokenRows.set(await countRefreshTokens(on)))
+    const { sessions = 0, refresh_tokens = 0, audit_rows = 0 } = removed
+    const result = { sessions, refreshTokens: refresh_tokens, auditRows: audit_rows }
+    if (failures.length > 0) throw new CleanupFailed(result, failures)
+    metrics.cleanupLastSuccess.set(now.getTime() / 1000)
+    logger.info({ sessions, refresh_tokens, audit_rows }, 'the cleanup has finished')
+    return result
   }
 
   return () => (needsLock ? withAdvisoryLock(db, LOCK, clean) : clean(db))
+}
+
+/** A batch that takes too long is tried again with fewer rows. */
+async function removeInBatches(remove: (limit: number) => Promise<number>, size: number): Promise<number> {
+  let total = 0
+  for (let limit = size; ; ) {
+    try {
+      const removed = await remove(limit)
+      total += removed
+      if (removed < limit) return total
+    } catch (error) {
+      if (limit === 1 || !isTimeout(error)) throw error
+      limit = Math.ceil(limit / 4)
+    }
+  }
 }
 
 /** Erases the stored answers to repeated refreshes once their grace period has ended. */
 export const createRetryErasure =
   (db: Db, { graceSeconds }: Config['auth']['refresh']) =>
   async (): Promise<void> => {
-    await forgetRetriesBefore(db, new Date((await databaseNow(db)).getTime() - graceSeconds * 1000))
+    const before = new Date((await databaseNow(db)).getTime() - graceSeconds * 1000)
+    await removeInBatches((limit) => forgetRetriesBefore(db, before, limit), BATCH)
   }

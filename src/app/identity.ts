@@ -15,8 +15,10 @@ import { createKeyring, type Keyring } from '../identity/tokens/keyring.ts'
 import { createLastAdmin } from '../identity/users/last-admin.ts'
 import type { Secrets as SecretValues } from '../platform/config/schema.ts'
 import { migrateUp } from '../platform/db/migrate.ts'
+import { type MigrationEvent, textOfEvent } from '../platform/db/migration-events.ts'
 import type { Job } from '../platform/jobs/schedule.ts'
 import type { Broadcast } from '../platform/redis.ts'
+import type { Logger } from '../platform/telemetry/logger.ts'
 import { type CleanupResult, createCleanup, createRetryErasure } from './cleanup.ts'
 import type { Platform } from './platform.ts'
 
@@ -87,7 +89,7 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
     importUsers: createImport({ db, accounts, config }),
     cleanup,
     async prepare({ adminEmail, adminPassword, mustChangePassword = true }) {
-      for (const name of await migrateUp(db)) logger.info({ migration: name }, 'migrated')
+      await migrateUp(database, { report: (event) => logMigration(logger, event) })
       await keyring.load()
       await resealFactors({ db, secrets, logger })
       if (!adminEmail || !adminPassword) return
@@ -103,6 +105,13 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
       passwords.close()
     },
   }
+}
+
+function logMigration(logger: Logger, event: MigrationEvent): void {
+  if (event.kind === 'applied') logger.info({ migration: event.step, seconds: event.seconds }, 'migrated')
+  else if (event.kind === 'blocked')
+    logger.warn({ reason: 'migration_blocked', migration: event.step, cause: textOfEvent(event) }, 'a migration waits')
+  else logger.info({ reason: 'migrating', cause: textOfEvent(event) }, 'a migration takes long')
 }
 
 /** Short, so that a gateway with frequent restarts also cleans up. */

@@ -11,7 +11,13 @@ export const cleanupCommand = (terminal: Terminal): Command =>
     'A running gateway does this every 6 hours.',
   ).action((args: ConfigArgs) =>
     withServices(terminal, args, async ({ identity: { cleanup } }) => {
-      const result = await cleanup()
-      terminal.print(result ? JSON.stringify(result) : 'another gateway is cleaning up')
+      const { CleanupFailed } = await import('../app/cleanup.ts')
+      try {
+        const result = await cleanup()
+        terminal.print(result ? JSON.stringify(result) : 'another gateway is cleaning up')
+      } catch (error) {
+        if (error instanceof CleanupFailed) terminal.print(JSON.stringify(error.result))
+        throw error
+      }
     }),
   )

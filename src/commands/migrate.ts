@@ -1,12 +1,13 @@
 import { Command } from 'commander'
 import { type ConfigArgs, load, withConfig } from './configuration.ts'
 import { groupOf, withExamples } from './help.ts'
-import { withServices } from './services.ts'
+import { progressTo, withServices } from './services.ts'
 import { type Terminal, table } from './terminal.ts'
 import { UsageError } from './usage.ts'
 
 interface DownArgs extends ConfigArgs {
   yes?: boolean
+  to?: string
 }
 
 export const migrateCommand = (terminal: Terminal): Command =>
@@ -26,9 +27,9 @@ const upCommand = (terminal: Terminal) =>
     withServices(
       terminal,
       args,
-      async ({ platform: { db } }) => {
+      async ({ platform: { database } }) => {
         const { migrateUp } = await import('../platform/db/migrate.ts')
-        printSteps(terminal, 'up', await migrateUp(db))
+        printSteps(terminal, 'up', await migrateUp(database, { report: progressTo(terminal) }))
       },
       { ...AS_IT_IS, mayCreate: true },
     ),
@@ -36,13 +37,12 @@ const upCommand = (terminal: Terminal) =>
 
 const downCommand = (terminal: Terminal) =>
   withExamples(
-    withConfig(new Command('down').description('reverts the newest step and deletes its data; asks first')).option(
-      '--yes',
-      'do not ask; required without a terminal',
-    ),
-    'portcullis migrate down\nDATABASE_URL=postgres://… portcullis migrate down --yes',
+    withConfig(new Command('down').description('reverts the newest step and deletes its data; asks first'))
+      .option('--to <STEP>', 'reverts every step after this step, named as in migrate status')
+      .option('--yes', 'do not ask; required without a terminal'),
+    'portcullis migrate down\nDATABASE_URL=postgres://… portcullis migrate down --to 0009-keys-and-clients --yes',
     'Stop the gateway before: it needs the newest step.',
-  ).action(async ({ yes: isConfirmed = false, ...args }: DownArgs) => {
+  ).action(async ({ yes: isConfirmed = false, to, ...args }: DownArgs) => {
     if (!isConfirmed && !terminal.isInteractive) {
       // problems of the configuration come first, as in every command
       await load(terminal, args)
@@ -51,15 +51,18 @@ const downCommand = (terminal: Terminal) =>
     await withServices(
       terminal,
       args,
-      async ({ platform: { db } }) => {
+      async ({ platform: { db, database } }) => {
         const { migrateDown, migrationStatus } = await import('../platform/db/migrate.ts')
-        const newest = (await migrationStatus(db)).findLast(({ executedAt }) => executedAt)
-        if (newest && !isConfirmed && !(await terminal.confirm(`Revert ${newest.name} and delete its data?`))) {
+        const applied = (await migrationStatus(db)).filter(({ executedAt }) => executedAt).map(({ name }) => name)
+        if (to !== undefined && !applied.includes(to)) throw new UsageError(`${to} is not an applied step: see portcullis migrate status`)
+        const steps = to === undefined ? applied.slice(-1) : applied.slice(applied.indexOf(to) + 1).reverse()
+        const question = `Revert ${steps.join(', ')} and delete ${steps.length > 1 ? 'their' : 'its'} data?`
+        if (steps.length > 0 && !isConfirmed && !(await terminal.confirm(question))) {
           terminal.complain('nothing was changed')
           terminal.exitCode = 1
           return
         }
-        printSteps(terminal, 'down', await migrateDown(db))
+        printSteps(terminal, 'down', await migrateDown(database, { to, report: progressTo(terminal) }))
       },
       { ...AS_IT_IS, mayShare: false },
     )

@@ -4,6 +4,7 @@ import type { Identity } from '../app/identity.ts'
 import type { Platform } from '../app/platform.ts'
 import type { Actor } from '../identity/admin/audited-action.ts'
 import type { Config } from '../platform/config/schema.ts'
+import { type MigrationEvent, textOfEvent } from '../platform/db/migration-events.ts'
 import { runInGateway, socketOf } from './command-socket.ts'
 import { type ConfigArgs, load } from './configuration.ts'
 import type { Terminal } from './terminal.ts'
@@ -63,7 +64,7 @@ export async function withServices(
   const services = await openServices({ config, secrets, logger: createLogger('silent', { write: () => {} }) })
   try {
     if (needsKeys) {
-      await migrateUp(services.platform.db)
+      await migrateUp(services.platform.database, { report: progressTo(terminal) })
       await services.identity.keyring.load()
     }
     const { platform, identity } = services
@@ -71,6 +72,14 @@ export async function withServices(
   } finally {
     await services.close()
   }
+}
+
+const LONG_SECONDS = 10
+
+/** Shows only what takes long: a command prints the steps that it was asked for. */
+export const progressTo = (terminal: Terminal) => (event: MigrationEvent) => {
+  const isStep = event.kind === 'applied' || event.kind === 'reverted'
+  if (!isStep || event.seconds >= LONG_SECONDS) terminal.complain(textOfEvent(event))
 }
 
 async function noDatabase(dataDir: string): Promise<Error> {

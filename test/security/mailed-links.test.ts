@@ -55,7 +55,7 @@ describe('the link', () => {
       for (const spelling of [token, Buffer.from(token, 'base64url').toString('hex')]) expect(place).not.toContain(spelling)
     // what the database has of it is a hash
     expect(places[0]).toContain(createHash('sha256').update(token).digest('hex'))
-    expect((await call(gateway, '/api/v1/auth/email/verify', { body: { token } })).status).toBe(200)
+    expect((await call(gateway, '/api/v1/auth/email/verify', { body: { token, password: person.password } })).status).toBe(200)
   })
 
   it('proves nothing by being looked at: only a POST of its token does', async () => {
@@ -140,7 +140,8 @@ describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
     const button = element()
     const check = element()
     const reported = element()
-    const secret = path === '/password/reset' ? element({ name: 'new_password', type: 'password', value: 'a new plain zebra' }) : null
+    const name = path === '/password/reset' ? 'new_password' : 'password'
+    const secret = element({ name, type: 'password', value: 'a plain zebra' })
     const form = { ...element(), querySelector: (selector: string) => (selector === 'button' ? button : secret) }
     const location = { hash, pathname: `/api/v1/auth${path}` }
     const sent: { url: string; init: any }[] = []
@@ -162,7 +163,7 @@ describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
       await new Promise((resolve) => setImmediate(resolve))
       await new Promise((resolve) => setImmediate(resolve))
     }
-    return { form, reported, secret, check, sent, shown, submit }
+    return { form, reported, field: name, check, sent, shown, submit }
   }
   const done = async () => new Response(null, { status: 204 })
   const refused = (body: object, status: number) => async () => new Response(JSON.stringify(body), { status })
@@ -177,7 +178,7 @@ describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
     const { url, init } = page.sent[0]!
     expect(url).toBe(`/api/v1/auth${path}`)
     expect(init).toMatchObject({ method: 'POST', headers: { 'content-type': 'application/json' }, credentials: 'omit' })
-    expect(JSON.parse(init.body)).toEqual({ token: 'abc-_123', ...(page.secret ? { new_password: 'a new plain zebra' } : {}) })
+    expect(JSON.parse(init.body)).toEqual({ token: 'abc-_123', [page.field]: 'a plain zebra' })
     expect(page.reported.textContent).toBe('It is done.')
     expect(page.form.hidden).toBe(true)
   })
@@ -186,11 +187,14 @@ describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
     const dead = await browse('#token=abc', refused({ code: 'link_invalid', detail: 'The link is not valid.' }, 400))
     await dead.submit()
     expect([dead.reported.textContent, dead.form.hidden]).toEqual(['The link is not valid.', true])
-    const errors = [{ field: 'new_password', code: 'too_short', detail: 'must be at least 12 characters long' }]
+    const field = path === '/password/reset' ? 'new_password' : 'password'
+    const errors = [{ field, code: 'too_short', detail: 'must be at least 12 characters long' }]
     const short = await browse('#token=abc', refused({ code: 'validation_failed', detail: 'The body is wrong.', errors }, 422))
     await short.submit()
-    const said = short.secret ? 'The password must be at least 12 characters long.' : 'The body is wrong.'
-    expect([short.reported.textContent, short.form.hidden]).toEqual([said, false])
+    expect([short.reported.textContent, short.form.hidden]).toEqual(['The password must be at least 12 characters long.', false])
+    const wrong = await browse('#token=abc', refused({ code: 'invalid_credentials', detail: 'The password is wrong.' }, 401))
+    await wrong.submit()
+    expect([wrong.reported.textContent, wrong.form.hidden]).toEqual(['The password is wrong.', false])
     const offline = await browse('#token=abc', () => Promise.reject(new Error('offline')))
     await offline.submit()
     expect([offline.reported.textContent, offline.form.hidden]).toEqual(['That did not work. Try again in a moment.', false])
@@ -207,9 +211,10 @@ it('what a link proves is of its user alone: a token is no answer to the questio
   const other = await startGateway()
   const [ann, bob] = [await newUser(other), await newUser(other)]
   const token = tokenOf((await mailsTo(other, ann.email)).at(-1)!)
-  const body = { token, user_id: bob.id, email: bob.email }
+  const proof = { token, password: ann.password }
+  const body = { ...proof, user_id: bob.id, email: bob.email }
   expect((await call(other, '/auth/email/verify', { body, token: bob.token })).status).toBe(422)
-  expect((await call(other, '/auth/email/verify', { body: { token }, token: bob.token })).body).toMatchObject({ id: ann.id })
+  expect((await call(other, '/auth/email/verify', { body: proof, token: bob.token })).body).toMatchObject({ id: ann.id })
   expect((await call(other, '/auth/me', { token: bob.token })).body.email_verified).toBe(false)
   await other.close()
 })

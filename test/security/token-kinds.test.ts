@@ -55,7 +55,9 @@ const signed =
 const resetLink: Make = async (user) => {
   const { db, config } = gateway.app.platform
   const links = createLinks(config)
-  const { url } = await inTransaction(db, (trx) => links.issue(trx, { user, purpose: 'reset_password', ttlSeconds: 600 }))
+  const { url } = await inTransaction(db, (trx) =>
+    links.issue(trx, { user, purpose: 'reset_password', ttlSeconds: 600, sessionId: null, device: null }),
+  )
   return url.split('#token=')[1]!
 }
 
@@ -284,7 +286,7 @@ const VERIFIERS: Record<string, Verifier> = {
   'POST /auth/email/verify': {
     endpoint: 'POST /auth/email/verify',
     takes: ['mailed token'],
-    present: (token) => ask('/auth/email/verify', { body: { token } }),
+    present: (token, { password }) => ask('/auth/email/verify', { body: { token, password } }),
     refusal: (kind) => (isJwt(kind) ? { status: 422, code: 'validation_failed' } : { status: 400, code: 'link_invalid' }),
   },
   'POST /auth/refresh': {

@@ -16,9 +16,9 @@ export async function createDataDir(dataDir: string): Promise<void> {
 
 async function makeTemplate(path: string): Promise<void> {
   const made = mkdtempSync(`${path}-`)
-  const { db, close } = await openDatabase({ url: 'embedded', dataDir: made, poolSize: 1 }, createLogger('silent'))
-  await migrateUp(db)
-  await close()
+  const database = await openDatabase({ url: 'embedded', dataDir: made, poolSize: 1 }, createLogger('silent'))
+  await migrateUp(database)
+  await database.close()
   try {
     renameSync(made, path)
   } catch (error) {

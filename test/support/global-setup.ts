@@ -55,7 +55,7 @@ async function startNeighbours(): Promise<Neighbours> {
     { url: postgres.url.replace(/\/postgres$/, '/portcullis_template'), dataDir: '', poolSize: 1 },
     createLogger('silent'),
   )
-  await migrateUp(template.db)
+  await migrateUp(template)
   await template.close()
   const dir = mkdtempSync(join(tmpdir(), 'portcullis-embedded-'))
   return {

@@ -7,8 +7,8 @@ import { until } from './processes.ts'
 export const forgot = (gateway: Pick<Gateway, 'url'>, email: string, headers = {}) =>
   call(gateway, '/auth/password/forgot', { body: { email }, headers })
 
-export const reset = (gateway: Pick<Gateway, 'url'>, token: string, new_password: string) =>
-  call(gateway, '/auth/password/reset', { body: { token, new_password } })
+export const reset = (gateway: Pick<Gateway, 'url'>, token: string, new_password: string, keep_api_keys?: boolean) =>
+  call(gateway, '/auth/password/reset', { body: { token, new_password, keep_api_keys } })
 
 /** The mails with a reset link, oldest first. */
 export const resetMails = async (gateway: Pick<Gateway, 'app' | 'messages'>, email: string): Promise<PostedMail[]> =>

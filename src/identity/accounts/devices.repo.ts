@@ -1,5 +1,6 @@
 import { type Selectable, sql } from 'kysely'
 import type { Db, Transaction } from '../../platform/db/database.ts'
+import { deleteOldest } from '../../platform/db/delete-oldest.ts'
 import type { DeviceTable } from '../../platform/db/tables.ts'
 
 export type Device = Selectable<DeviceTable>
@@ -34,4 +35,7 @@ export const updateDevice = (
 
 export const deleteDevice = (trx: Transaction, id: string) => trx.deleteFrom('devices').where('id', '=', id).execute()
 
-export const deleteDevicesUnseenSince = (db: Db, before: Date) => db.deleteFrom('devices').where('last_seen_at', '<', before).execute()
+export const deleteDevicesOf = (trx: Transaction, userId: string) => trx.deleteFrom('devices').where('user_id', '=', userId).execute()
+
+export const deleteDevicesUnseenSince = (db: Db, before: Date, limit: number): Promise<number> =>
+  deleteOldest(db, 'devices', 'last_seen_at', before, limit)

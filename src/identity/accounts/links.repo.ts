@@ -1,5 +1,6 @@
 import type { Selectable } from 'kysely'
 import type { Db, Transaction } from '../../platform/db/database.ts'
+import { deleteOldest } from '../../platform/db/delete-oldest.ts'
 import type { LinkTable } from '../../platform/db/tables.ts'
 
 export type LinkRow = Selectable<LinkTable>
@@ -16,4 +17,15 @@ export const takeLink = (trx: Transaction, id: string): Promise<LinkRow | undefi
 export const deleteLinksOf = (trx: Transaction, userId: string, purpose: LinkRow['purpose']) =>
   trx.deleteFrom('links').where('user_id', '=', userId).where('purpose', '=', purpose).execute()
 
-export const deleteExpiredLinks = (db: Db, now: Date) => db.deleteFrom('links').where('expires_at', '<=', now).execute()
+/** Deletes all links of a user for a purpose but the newest `kept`. */
+export const trimLinks = (trx: Transaction, userId: string, purpose: LinkRow['purpose'], kept: number) =>
+  trx
+    .deleteFrom('links')
+    .where('user_id', '=', userId)
+    .where('purpose', '=', purpose)
+    .where('id', 'not in', (q) =>
+      q.selectFrom('links').select('id').where('user_id', '=', userId).where('purpose', '=', purpose).orderBy('id', 'desc').limit(kept),
+    )
+    .execute()
+
+export const deleteExpiredLinks = (db: Db, now: Date, limit: number): Promise<number> => deleteOldest(db, 'links', 'expires_at', now, limit)

@@ -1,17 +1,19 @@
 /**
  * Mailed links. A token has 256 random bits, and the database holds only its SHA-256. Each link works once. Links are built from
  * `server.publicUrl`, never from the Host header. They carry the token in the fragment, which reaches no server and no log.
+ *
+ * A link proves that its user reads the mailbox, and nothing else. It does not show that this user made the account or asked for the link.
  */
 
 import { createHash, randomBytes } from 'node:crypto'
 import { uuidv7 } from 'uuidv7'
 import type { Config } from '../../platform/config/schema.ts'
-import { databaseNow, type Transaction } from '../../platform/db/database.ts'
+import { type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { LinkPurpose } from '../credentials/credential-limits.ts'
 import { canonicalEmail } from '../users/canonical-login.ts'
-import { lockUser, type User } from '../users/users.repo.ts'
-import { deleteLinksOf, findLink, insertLink, type LinkRow, takeLink } from './links.repo.ts'
+import { findUserById, lockUser, type User } from '../users/users.repo.ts'
+import { deleteLinksOf, findLink, insertLink, type LinkRow, takeLink, trimLinks } from './links.repo.ts'
 
 /** The paths of the linked pages, under `auth.prefix`. */
 export const LINK_PATHS: Record<LinkPurpose, string> = { verify_email: '/email/verify', reset_password: '/password/reset' }
@@ -19,23 +21,37 @@ export const LINK_PATHS: Record<LinkPurpose, string> = { verify_email: '/email/v
 /** The lifetime of a link that proves an address. */
 export const PROOF_TTL_SECONDS = 86_400
 
+/** A new link leaves older links valid, up to this number for an account and purpose, or for a registration. The oldest are dropped. */
+export const MAX_LINKS = 5
+
 export interface LinkRequest {
   user: Pick<User, 'id' | 'email'>
   purpose: LinkPurpose
   ttlSeconds: number
   /** The address that gets the link and that the link proves. The address of the user by default. */
   email?: string
+  /** The session that asks. Null when the link was asked for without one. */
+  sessionId: string | null
+  /** The device that asks: a name of the fixed list. */
+  device: string | null
+}
+
+export interface LivingLink {
+  link: LinkRow
+  owner: User
 }
 
 export interface Links {
-  /** Locks the user. Deletes older links for the same purpose. */
+  /** Locks the user. Older links for the same purpose stay valid. */
   issue(trx: Transaction, request: LinkRequest): Promise<{ url: string; minutes: number }>
   /**
-   * Locks the user, and uses the link up.
+   * Finds a link and its user without using the link up.
    * @returns undefined when the link is unknown, used or expired, and when the user is disabled. Also when, since the link was mailed,
    * every session was ended or the address changed.
    */
-  redeem(trx: Transaction, token: string, purpose: LinkPurpose): Promise<LinkRow | undefined>
+  find(db: Db, token: string, purpose: LinkPurpose): Promise<LivingLink | undefined>
+  /** Locks the user, and uses the link up. The user's other links for the purpose end too. @returns undefined as `find` does */
+  redeem(trx: Transaction, token: string, purpose: LinkPurpose): Promise<LivingLink | undefined>
   /** Makes a token and its link. The caller stores the hash. */
   mint(purpose: LinkPurpose): { tokenHash: Buffer; url: string }
 }
@@ -44,6 +60,13 @@ const FORM = /^[A-Za-z0-9_-]{43}$/
 
 /** @returns the stored hash of a token; null when the token has not the form of a link token */
 export const linkHash = (token: string): Buffer | null => (FORM.test(token) ? createHash('sha256').update(token).digest() : null)
+
+function isLiving(link: LinkRow, owner: User, now: Date): boolean {
+  if (owner.disabled_at || link.session_epoch !== owner.session_epoch) return false
+  // only a link that proves its address may belong to an address that is not the account's
+  if (link.purpose !== 'verify_email' && canonicalEmail(link.email) !== owner.email_canonical) return false
+  return link.expires_at > now
+}
 
 export function createLinks({ server, auth }: Pick<Config, 'server' | 'auth'>): Links {
   const base = server.publicUrl + auth.prefix
@@ -55,10 +78,10 @@ export function createLinks({ server, auth }: Pick<Config, 'server' | 'auth'>): 
 
   return {
     mint,
-    async issue(trx, { user, purpose, ttlSeconds, email = user.email }) {
+    async issue(trx, { user, purpose, ttlSeconds, email = user.email, sessionId, device }) {
       const owner = await lockUser(trx, user.id)
       if (!owner) throw problem('link_invalid', { cause: 'the user was deleted' })
-      await deleteLinksOf(trx, owner.id, purpose)
+      await trimLinks(trx, owner.id, purpose, MAX_LINKS - 1)
       const { tokenHash, url } = mint(purpose)
       const now = await databaseNow(trx)
       await insertLink(trx, {
@@ -68,10 +91,18 @@ export function createLinks({ server, auth }: Pick<Config, 'server' | 'auth'>): 
         token_hash: tokenHash,
         email,
         session_epoch: owner.session_epoch,
+        session_id: sessionId,
+        device,
         created_at: now,
         expires_at: new Date(now.getTime() + ttlSeconds * 1000),
       })
       return { url, minutes: Math.floor(ttlSeconds / 60) }
+    },
+    async find(db, token, purpose) {
+      const hash = linkHash(token)
+      const link = hash && (await findLink(db, hash, purpose))
+      const owner = link && (await findUserById(db, link.user_id))
+      return owner && isLiving(link, owner, await databaseNow(db)) ? { link, owner } : undefined
     },
     async redeem(trx, token, purpose) {
       const hash = linkHash(token)
@@ -80,10 +111,9 @@ export function createLinks({ server, auth }: Pick<Config, 'server' | 'auth'>): 
       // lock order: the user first
       const owner = await lockUser(trx, known.user_id)
       const link = await takeLink(trx, known.id)
-      if (!owner || !link || owner.disabled_at || link.session_epoch !== owner.session_epoch) return undefined
-      // only a link that proves its address may belong to an address that is not the account's
-      if (purpose !== 'verify_email' && canonicalEmail(link.email) !== owner.email_canonical) return undefined
-      return link.expires_at > (await databaseNow(trx)) ? link : undefined
+      if (!owner || !link || !isLiving(link, owner, await databaseNow(trx))) return undefined
+      await deleteLinksOf(trx, owner.id, purpose)
+      return { link, owner }
     },
   }
 }

@@ -123,8 +123,12 @@ ${fields}<button type="submit">${button}</button>
 const pages = ({ minLength }: Config['auth']['password']): Record<LinkPurpose, Page> => ({
   verify_email: {
     title: 'Confirm your e-mail address',
-    lead: 'You have opened the link that was mailed to you. Confirm that the address is yours.',
-    fields: '',
+    lead: 'You have opened the link that was mailed to you. Enter the password of your account to confirm that the address is yours.',
+    fields: `<label for="password">Password</label>
+<p class="hint" id="hint">The password that you chose for this account. If you have forgotten it, register again.</p>
+<input id="password" name="password" type="password" autocomplete="current-password" aria-describedby="hint" required>
+<label class="check"><input type="checkbox"> Show the password</label>
+`,
     button: 'Confirm the address',
     done: 'Thank you: the address is confirmed. You can close this page and log in.',
   },

@@ -1,6 +1,7 @@
 import { type Selectable, sql } from 'kysely'
 import type { Db, Transaction } from '../../platform/db/database.ts'
-import type { PendingRegistrationTable } from '../../platform/db/tables.ts'
+import { deleteOldest } from '../../platform/db/delete-oldest.ts'
+import type { PendingLinkTable, PendingRegistrationTable } from '../../platform/db/tables.ts'
 
 export type PendingRegistration = Selectable<PendingRegistrationTable>
 /** Becomes a user once the address is proven. Other rows only reserve a username. */
@@ -8,43 +9,93 @@ export type TruePendingRegistration = PendingRegistration & { password_hash: str
 
 const living = sql<boolean>`expires_at > clock_timestamp()`
 
+/** The first keys of the advisory locks. The second key is a hash: two names with the same hash only wait for each other. */
+const ADDRESS_LOCK = 7610101
+const NAME_LOCK = 7610102
+
+/** Serialises registrations of an address and their completion. Taken before the lock of a name. */
+export const lockPendingAddress = (trx: Transaction, emailCanonical: string) =>
+  sql`SELECT pg_advisory_xact_lock(${ADDRESS_LOCK}::int, hashtext(${emailCanonical}))`.execute(trx)
+
+/** Serialises registrations of a username. */
+export const lockPendingName = (trx: Transaction, username: string) =>
+  sql`SELECT pg_advisory_xact_lock(${NAME_LOCK}::int, hashtext(${username}))`.execute(trx)
+
 export const insertPending = (trx: Transaction, pending: PendingRegistration) =>
   trx.insertInto('pending_registrations').values(pending).execute()
 
-/** @param login canonical: an e-mail address when it holds an `@`, else a username. @returns the newest of several */
-export const findPendingByLogin = (db: Db | Transaction, login: string): Promise<TruePendingRegistration | undefined> =>
+export const insertPendingLink = (trx: Transaction, link: Selectable<PendingLinkTable>) =>
+  trx.insertInto('pending_links').values(link).execute()
+
+/** The registrations of an address that may become its user, newest first. */
+export const findPendingOf = (db: Db | Transaction, emailCanonical: string): Promise<TruePendingRegistration[]> =>
   db
     .selectFrom('pending_registrations')
     .selectAll()
-    .where(login.includes('@') ? 'email_canonical' : 'username', '=', login)
+    .where('email_canonical', '=', emailCanonical)
     .where('password_hash', 'is not', null)
     .where(living)
     .orderBy('created_at', 'desc')
+    .orderBy('id', 'desc')
+    .$narrowType<{ password_hash: string }>()
+    .execute()
+
+/** Every registration of an address, newest first: also rows that only reserve a username. */
+export const findAllPendingOf = (trx: Transaction, emailCanonical: string): Promise<PendingRegistration[]> =>
+  trx
+    .selectFrom('pending_registrations')
+    .selectAll()
+    .where('email_canonical', '=', emailCanonical)
+    .orderBy('created_at', 'desc')
+    .orderBy('id', 'desc')
+    .execute()
+
+/** @returns whether a pending registration of another address reserves the username */
+export const isPendingName = async (db: Db | Transaction, username: string, emailCanonical: string | null): Promise<boolean> =>
+  (await db
+    .selectFrom('pending_registrations')
+    .select('id')
+    .where('username', '=', username)
+    .where('email_canonical', 'is distinct from', emailCanonical)
+    .where(living)
     .limit(1)
+    .executeTakeFirst()) !== undefined
+
+/** Keeps the registration until the end of its newest link. */
+export const prolongPending = (trx: Transaction, id: string, expiresAt: Date) =>
+  trx.updateTable('pending_registrations').set({ expires_at: expiresAt }).where('id', '=', id).execute()
+
+/** The registration of a link that has not expired. */
+export const findPendingByLink = (db: Db | Transaction, hash: Buffer): Promise<TruePendingRegistration | undefined> =>
+  db
+    .selectFrom('pending_links')
+    .innerJoin('pending_registrations', 'pending_registrations.id', 'pending_links.pending_id')
+    .selectAll('pending_registrations')
+    .where('pending_links.token_hash', '=', hash)
+    .where('pending_links.expires_at', '>', sql<Date>`clock_timestamp()`)
+    .where('pending_registrations.expires_at', '>', sql<Date>`clock_timestamp()`)
+    .where('password_hash', 'is not', null)
     .$narrowType<{ password_hash: string }>()
     .executeTakeFirst()
 
-/** @returns whether any pending registration reserves the username */
-export const isPendingName = async (db: Db | Transaction, username: string): Promise<boolean> =>
-  (await db.selectFrom('pending_registrations').select('id').where('username', '=', username).where(living).executeTakeFirst()) !==
-  undefined
-
-/** Frees the username of an expired registration at once, without waiting for the cleanup. */
-export const dropExpiredPending = (trx: Transaction, username: string) =>
-  trx.deleteFrom('pending_registrations').where('username', '=', username).where('expires_at', '<=', sql<Date>`clock_timestamp()`).execute()
-
-/** Replaces the link of a registration: the older link no longer works. An unknown id changes nothing. */
-export const renewPending = (trx: Transaction, id: string, tokenHash: Buffer, expiresAt: Date) =>
-  trx.updateTable('pending_registrations').set({ token_hash: tokenHash, expires_at: expiresAt }).where('id', '=', id).execute()
-
-export const findPendingByToken = (trx: Transaction, hash: Buffer): Promise<PendingRegistration | undefined> =>
-  trx.selectFrom('pending_registrations').selectAll().where('token_hash', '=', hash).executeTakeFirst()
-
-/** Locks all pending registrations of an address, always in the same order: only one of them becomes a user. */
-export const lockPendingOf = (trx: Transaction, emailCanonical: string): Promise<PendingRegistration[]> =>
-  trx.selectFrom('pending_registrations').selectAll().where('email_canonical', '=', emailCanonical).orderBy('id').forUpdate().execute()
+export const deletePending = (trx: Transaction, ids: readonly string[]) =>
+  trx
+    .deleteFrom('pending_registrations')
+    .where('id', '=', sql<string>`ANY(${[...ids]}::uuid[])`)
+    .execute()
 
 export const deletePendingOf = (trx: Transaction, emailCanonical: string) =>
   trx.deleteFrom('pending_registrations').where('email_canonical', '=', emailCanonical).execute()
 
-export const deleteExpiredPending = (db: Db, now: Date) => db.deleteFrom('pending_registrations').where('expires_at', '<=', now).execute()
+/** Deletes all links of a registration but the newest `kept`. */
+export const trimPendingLinks = (trx: Transaction, pendingId: string, kept: number) =>
+  trx
+    .deleteFrom('pending_links')
+    .where('pending_id', '=', pendingId)
+    .where('token_hash', 'not in', (q) =>
+      q.selectFrom('pending_links').select('token_hash').where('pending_id', '=', pendingId).orderBy('created_at', 'desc').limit(kept),
+    )
+    .execute()
+
+export const deleteExpiredPending = (db: Db, now: Date, limit: number): Promise<number> =>
+  deleteOldest(db, 'pending_registrations', 'expires_at', now, limit)

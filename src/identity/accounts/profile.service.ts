@@ -1,5 +1,6 @@
 /** Users read and change their own account, except for its roles. */
 
+import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
@@ -16,8 +17,8 @@ import { canonicalEmail, canonicalUsername, nameFaults } from '../users/canonica
 import { type OwnUserView, ownViewOf } from '../users/user-view.ts'
 import { findUserById, findUserByLogin, type User, updateUser } from '../users/users.repo.ts'
 import { deleteLinksOf } from './links.repo.ts'
-import { type Links, PROOF_TTL_SECONDS } from './links.ts'
 import { isPendingName } from './pending-registrations.repo.ts'
+import type { PostProof } from './post-proof.ts'
 import { asTaken } from './register.service.ts'
 
 export interface ProfileChange {
@@ -32,12 +33,12 @@ export interface ProfileDeps {
   accounts: Accounts
   auth: Pick<Config['auth'], 'emailVerification'>
   limits: CredentialLimits
-  links: Links
+  postProof: PostProof
   outbox: Outbox
   passwordCheck: PasswordCheck
 }
 
-export function createProfile({ db, clock, accounts, auth, limits, links, outbox, passwordCheck }: ProfileDeps) {
+export function createProfile({ db, clock, accounts, auth, limits, postProof, outbox, passwordCheck }: ProfileDeps) {
   async function get(userId: string): Promise<OwnUserView> {
     const user = await findUserById(db, userId)
     if (!user) throw problem('token_revoked', { cause: 'the user was deleted' })
@@ -56,7 +57,7 @@ export function createProfile({ db, clock, accounts, auth, limits, links, outbox
     if (names.username !== undefined) {
       // the answer shows whether a name is taken: the limit is that of registrations
       await limits.register(context.client)
-      if (await isPendingName(db, names.username)) throw problem('username_taken')
+      if (await isPendingName(db, names.username, null)) throw problem('username_taken')
     }
     const checked = email === undefined ? undefined : await passwordCheck(principal, input.current_password!, context)
     const mayMail = email !== undefined && (await limits.mail(email, 'verify_email'))
@@ -70,11 +71,16 @@ export function createProfile({ db, clock, accounts, auth, limits, links, outbox
       if (email !== undefined) await deleteLinksOf(trx, locked.id, 'verify_email')
       if (email === undefined || email === locked.email) return renamed
       if (auth.emailVerification === 'required') {
-        if (mayMail) await askForProof(trx, renamed, email)
+        if (mayMail) await askForProof(trx, renamed, email, principal, context)
         return renamed
       }
-      const moved = await updateUser(trx, locked.id, { email, email_canonical: canonicalEmail(email), email_verified_at: null })
-      if (mayMail) await mailLink(trx, moved, email)
+      const moved = await updateUser(trx, locked.id, {
+        email,
+        email_canonical: canonicalEmail(email),
+        email_verified_at: null,
+        is_email_vouched: false,
+      })
+      if (mayMail) await postProof(trx, moved, email, principal.sessionId, context)
       const data = noticeContextOf(await databaseNow(trx), context)
       await outbox.post(trx, { template: 'email_changed', data, to: locked.email, userId: locked.id })
       await revoke.outdateTokens(locked.id)
@@ -86,15 +92,10 @@ export function createProfile({ db, clock, accounts, auth, limits, links, outbox
     return ownViewOf(user)
   }
 
-  async function askForProof(trx: Transaction, user: User, email: string): Promise<void> {
+  async function askForProof(trx: Transaction, user: User, email: string, { sessionId }: Principal, context: AuditContext): Promise<void> {
     const owner = await findUserByLogin(trx, canonicalEmail(email))
-    if (!owner || owner.id === user.id) await mailLink(trx, user, email)
+    if (!owner || owner.id === user.id) await postProof(trx, user, email, sessionId, context)
     else await outbox.post(trx, { template: 'already_registered', data: {}, to: owner.email, userId: owner.id })
-  }
-
-  async function mailLink(trx: Transaction, user: User, to: string): Promise<void> {
-    const data = await links.issue(trx, { user, purpose: 'verify_email', ttlSeconds: PROOF_TTL_SECONDS, email: to })
-    await outbox.post(trx, { template: 'verify_email', data, to, userId: user.id, ttlSeconds: PROOF_TTL_SECONDS })
   }
 
   return { get, change: accounts.counted('profile_change', change) }

@@ -33,11 +33,15 @@ export const recoveryRoutes =
       {
         config: { name: 'auth.password.reset' },
         schema: {
-          summary: 'Set a new password with the token of a mailed link; every session ends',
+          summary: 'Set a new password with the token of a mailed link; every session and API key ends',
           description:
-            'Replaces a forgotten password; the user logs in afterwards. Needs the token of the mailed link, and no other credential.',
+            'Replaces a forgotten password; the user logs in afterwards. With `keep_api_keys`, the API keys stay. The first proof of an address also removes second factors and API keys, since another person may have added them. Needs the token of the mailed link, and no other credential.',
           security: NO_CREDENTIAL,
-          body: strictBody({ token: Type.String({ minLength: 1, maxLength: 256 }), new_password: Password }),
+          body: strictBody({
+            token: Type.String({ minLength: 1, maxLength: 256 }),
+            new_password: Password,
+            keep_api_keys: Type.Optional(Type.Boolean()),
+          }),
           response: answers({ 204: Type.Null() }, [400, 422, 429, 503]),
         },
       },

@@ -5,15 +5,17 @@ import { type Db, databaseNow } from '../../platform/db/database.ts'
 import { invalidField, problem } from '../../platform/lib/errors.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
+import { listedDeviceName } from '../../platform/request/device-name.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
-import { revokeApiKeysOf } from '../api-keys/api-keys.repo.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import { type PasswordPolicy, SAME_PASSWORD } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { canonicalEmail } from '../users/canonical-login.ts'
+import { hasProvenAddress } from '../users/proven-address.ts'
 import { findUserById, findUserByLogin, lockUser, type User, updateUser } from '../users/users.repo.ts'
 import type { BackgroundQueue } from './background-queue.ts'
+import { endApiKeys, removeUnprovenCredentials } from './first-proof.ts'
 import { findLink } from './links.repo.ts'
 import { type Links, linkHash } from './links.ts'
 
@@ -26,6 +28,13 @@ export interface RecoveryDeps {
   policy: PasswordPolicy
   limits: CredentialLimits
   backgroundQueue: BackgroundQueue
+}
+
+export interface Reset {
+  token: string
+  new_password: string
+  /** Default: false. The first proof of an address ends the keys in any case. */
+  keep_api_keys?: boolean
 }
 
 const LINK_TTL_SECONDS = 1800
@@ -53,7 +62,13 @@ export function createRecovery({ db, accounts, outbox, links, passwords, policy,
       return result
 
       async function postLink({ id, email: to }: User) {
-        const data = await links.issue(trx, { user: { id, email: to }, purpose: PURPOSE, ttlSeconds: LINK_TTL_SECONDS })
+        const data = await links.issue(trx, {
+          user: { id, email: to },
+          purpose: PURPOSE,
+          ttlSeconds: LINK_TTL_SECONDS,
+          sessionId: null,
+          device: listedDeviceName(context.userAgent),
+        })
         await outbox.post(trx, { template: PURPOSE, data, to, userId: id, ttlSeconds: LINK_TTL_SECONDS })
       }
     })
@@ -61,8 +76,9 @@ export function createRecovery({ db, accounts, outbox, links, passwords, policy,
   }
 
   /** Opens no session: the login that follows asks for the second factor. */
-  async function reset(input: { token: string; new_password: string }, context: RequestContext): Promise<void> {
-    await limits.recovery(context.client)
+  const reset = (input: Reset, context: RequestContext): Promise<void> => limits.link(context.client, () => useLink(input, context))
+
+  async function useLink(input: Reset, context: RequestContext): Promise<void> {
     const owner = await ownerOf(input.token, context)
     const { id: userId, username, email } = owner
     passwords.assertRoom()
@@ -73,20 +89,17 @@ export function createRecovery({ db, accounts, outbox, links, passwords, policy,
     if (fault) throw invalidField('new_password', fault.code, fault.detail)
     const password_hash = await passwords.hash(input.new_password)
 
-    const isReset = await accounts.transaction('password_reset', context, async ({ trx, record, revoke }) => {
-      const link = await links.redeem(trx, input.token, PURPOSE)
-      const linked = link && (await findUserById(trx, link.user_id))
-      // the address of the account may have changed since the mail
-      const user = linked && canonicalEmail(link.email) === linked.email_canonical ? linked : null
+    const isReset = await accounts.transaction('password_reset', context, async (tx) => {
+      const { trx, record, revoke } = tx
+      const user = (await links.redeem(trx, input.token, PURPOSE))?.owner
       await record({ outcome: user ? 'success' : 'link_invalid', userId })
       if (!user) return false
       const now = await databaseNow(trx)
-      // the mailed link proves the address
+      // the mailed link proves the mailbox. What a login owes until the mailbox is proven ends here
       const email_verified_at = user.email_verified_at ?? now
       await updateUser(trx, userId, { password_hash, password_must_change: false, email_verified_at })
-      // if the address was never proven, somebody else may have registered with it: their API keys end
-      const ended = user.email_verified_at ? [] : await revokeApiKeysOf(trx, userId, now)
-      for (const { id } of ended) await record({ event: 'api_key_revoke', userId, detail: id })
+      if (!hasProvenAddress(user)) await removeUnprovenCredentials(tx, userId, now)
+      else if (!input.keep_api_keys) await endApiKeys(tx, userId, now)
       await outbox.post(trx, { template: 'password_changed', data: noticeContextOf(now, context), to: user.email, userId })
       await revoke.allSessions(userId, 'password_reset')
       return true

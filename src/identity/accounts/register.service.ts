@@ -8,7 +8,6 @@ import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { brokenConstraint, type Db } from '../../platform/db/database.ts'
 import { type FieldError, problem } from '../../platform/lib/errors.ts'
-import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { PasswordPolicy } from '../credentials/password-policy.ts'
@@ -20,9 +19,9 @@ import { FIRST_ROLES } from '../users/roles.ts'
 import type { UserView } from '../users/user-view.ts'
 import { findUserByLogin, insertUser } from '../users/users.repo.ts'
 import type { LoginCompletion } from './complete-login.ts'
-import { type Links, PROOF_TTL_SECONDS } from './links.ts'
 import type { PendingAccount, PendingRegistrations } from './pending-registration.service.ts'
 import { isPendingName } from './pending-registrations.repo.ts'
+import type { PostProof } from './post-proof.ts'
 
 export interface RegisterInput {
   username?: string | undefined
@@ -38,15 +37,14 @@ export interface RegisterDeps {
   policy: PasswordPolicy
   limits: CredentialLimits
   loginCompletion: LoginCompletion
-  links: Links
-  outbox: Outbox
+  postProof: PostProof
   pending: PendingRegistrations
 }
 
 /** `pending` where addresses are proven first, whether or not the address has an account. */
 export type Registered = (TokenPair & { user: UserView; device_token: string }) | { status: 'pending' }
 
-export function createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, links, outbox, pending }: RegisterDeps) {
+export function createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, postProof, pending }: RegisterDeps) {
   const provesFirst = config.auth.emailVerification === 'required'
 
   async function register(input: RegisterInput, context: RequestContext): Promise<Registered> {
@@ -55,7 +53,7 @@ export function createRegister({ db, accounts, config, passwords, policy, limits
     await limits.register(context.client)
     const account = await readAccount(input, policy, config.auth)
     await refuseTaken(db, provesFirst ? { username: account.username } : account)
-    if (account.username !== null && (await isPendingName(db, account.username))) throw problem('username_taken')
+    if (account.username !== null && (await isPendingName(db, account.username, account.email_canonical))) throw problem('username_taken')
     const password_hash = await passwords.hash(input.password)
     return provesFirst ? hold({ ...account, password_hash }, context) : admit({ ...account, password_hash }, context)
   }
@@ -71,12 +69,15 @@ export function createRegister({ db, accounts, config, passwords, policy, limits
     const mayMail = await limits.mail(account.email, 'verify_email')
     const registered = accounts.transaction('register', context, async (tx) => {
       const { trx } = tx
-      const user = await insertUser(trx, { id: uuidv7(), ...account, roles: FIRST_ROLES, password_must_change: false })
+      const user = await insertUser(trx, {
+        id: uuidv7(),
+        ...account,
+        is_email_vouched: false,
+        roles: FIRST_ROLES,
+        password_must_change: false,
+      })
       const entered = await loginCompletion.open(tx, user, { amr: ['pwd'], device: { token: undefined, device: null } }, context)
-      if (mayMail) {
-        const data = await links.issue(trx, { user, purpose: 'verify_email', ttlSeconds: PROOF_TTL_SECONDS })
-        await outbox.post(trx, { template: 'verify_email', data, to: user.email, userId: user.id, ttlSeconds: PROOF_TTL_SECONDS })
-      }
+      if (mayMail) await postProof(trx, user, user.email, entered.session.id, context)
       await tx.record({ userId: user.id, sessionId: entered.session.id })
       return entered
     })

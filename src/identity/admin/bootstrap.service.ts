@@ -55,6 +55,7 @@ export async function bootstrapAdmin(
       id: uuidv7(),
       ...account,
       username: takesUsername ? free : null,
+      is_email_vouched: true,
       password_hash,
       roles: ['admin'],
       password_must_change: mustChangePassword,

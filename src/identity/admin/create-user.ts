@@ -47,7 +47,14 @@ export function createUserCreation({ db, accounts, audited, passwords, policy, a
       const password_hash = await passwords.hash(password)
       const created = accounts.transaction('user_create', by.context, async ({ trx, record }) => {
         await lockForAction(trx, by)
-        const row = { id: uuidv7(), ...account, password_hash, roles, password_must_change: input.mustChangePassword }
+        const row = {
+          id: uuidv7(),
+          ...account,
+          is_email_vouched: true,
+          password_hash,
+          roles,
+          password_must_change: input.mustChangePassword,
+        }
         const made = await insertUser(trx, row)
         await record({ ...entry, userId: made.id, actor: by.actor })
         return made

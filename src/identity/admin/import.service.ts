@@ -187,6 +187,7 @@ function userOf(line: Line, hash: string, now: Date): ImportedUser {
     email: line.email,
     email_canonical: canonicalEmail(line.email),
     email_verified_at: line.email_verified ? created_at : null,
+    is_email_vouched: true,
     password_hash: hash,
     password_must_change: line.password_must_change ?? false,
     roles: [...new Set(line.roles ?? FIRST_ROLES)].sort(),

@@ -115,13 +115,15 @@ export const touchApiKey = (db: Db, id: string) =>
     .where((e) => e.or([e('last_used_at', 'is', null), e('last_used_at', '<', sql<Date>`clock_timestamp() - interval '1 minute'`)]))
     .execute()
 
-/** Deletes keys that expired or were revoked before `before`. @returns how many, at most `limit` */
+/** Deletes at most `limit` keys that expired before `before`, and as many that were revoked before. @returns how many */
 export async function deleteDeadApiKeys(db: Db, before: Date, limit: number): Promise<number> {
-  const ended = db
-    .selectFrom('api_keys')
-    .select('id')
-    .where((e) => e.or([e('expires_at', '<', before), e('revoked_at', '<', before)]))
-    .limit(limit)
-  const { numDeletedRows } = await db.deleteFrom('api_keys').where('id', 'in', ended).executeTakeFirstOrThrow()
+  const oldest = (column: 'expires_at' | 'revoked_at') =>
+    db.selectFrom('api_keys').select('id').where(column, '<', before).orderBy(column).limit(limit)
+  const { numDeletedRows } = await db
+    .with('expired', () => oldest('expires_at'))
+    .with('revoked', () => oldest('revoked_at'))
+    .deleteFrom('api_keys')
+    .where('id', 'in', (e) => e.selectFrom('expired').select('id').unionAll(e.selectFrom('revoked').select('id')))
+    .executeTakeFirstOrThrow()
   return Number(numDeletedRows)
 }

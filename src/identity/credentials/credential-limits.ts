@@ -15,12 +15,22 @@ import type { Client } from '../../platform/request/client-address.ts'
 import type { Secrets } from '../../platform/vault/secrets.ts'
 import { canonicalEmail } from '../users/canonical-login.ts'
 
+/** A user who enters a code. A guesser of codes has the password, so a new password begins new counts. */
+export interface CodeOwner {
+  id: string
+  unlocks: number
+  password_hash: string
+}
+
 /** The account of an attempt: a user, or the typed name of an unknown user. Both count alike. */
 export type Account = { id: string; unlocks: number } | { unknown: string }
 
-/** Has a budget of its own, after an earlier login: a device, a network, or the session of a user who enters the password again. */
+/**
+ * Has a budget of its own: a device or a network after an earlier login, the session of a user who enters the password again, or the mailbox
+ * of a valid link.
+ */
 export interface Known {
-  kind: 'device' | 'network' | 'session'
+  kind: 'device' | 'network' | 'session' | 'mailbox'
   id: string
 }
 
@@ -34,12 +44,19 @@ export interface CredentialLimits {
    * Counts a failure before `work` runs, so that parallel attempts count too. Takes it back unless the credential was wrong. @throws 429
    */
   login<T>(client: Client, account: Account, known: Known | null, work: () => Promise<T>): Promise<T>
-  /** The same for a second factor. @throws 429 */
-  mfa<T>(account: Account, known: Known | null, work: () => Promise<T>): Promise<T>
+  /**
+   * The same for a code of a second factor. After a hundred wrong codes in a row (NIST SP 800-63B §3.2.2) one code a day is checked.
+   * @param onWrong gets the number of wrong codes in a row. @throws 429
+   */
+  mfa<T>(owner: CodeOwner, known: Known | null, work: () => Promise<T>, onWrong: (inARow: number) => Promise<void>): Promise<T>
+  /** Counts a mail about wrong codes. @returns false when the user was mailed a short time ago: each wait is longer than the one before */
+  mayReportCodes(userId: string): Promise<boolean>
   /** Counts refused refresh tokens by address. A valid token is never refused for the others: see `failure-budget.ts`. @throws 429 */
   refresh<T>(client: Client, work: () => Promise<T>): Promise<T>
-  /** Counts requests for mailed links, and uses of mailed links. @throws 429 */
+  /** Counts requests for mailed links. @throws 429 */
   recovery(client: Client): Promise<void>
+  /** Counts uses of invalid links, in the same budget. A valid link costs nothing. @throws 429 */
+  link<T>(client: Client, work: () => Promise<T>): Promise<T>
   /**
    * Counts a requested mail by recipient and purpose. Separate counts per purpose ensure that a stranger who registers with an address does
    * not keep its owner from a password reset.
@@ -54,7 +71,11 @@ type Counted = [limit: Limit, key: string]
 
 const DATABASE = { kind: 'database' } as const
 const DAY_SECONDS = 86_400
+const YEAR_SECONDS = 365 * DAY_SECONDS
+/** NIST SP 800-63B §3.2.2. */
+const MAX_CODES_IN_A_ROW = 100
 const WRONG: readonly ErrorCode[] = ['invalid_credentials']
+const WRONG_CODE: readonly ErrorCode[] = ['invalid_code']
 
 export interface CredentialLimitsDeps {
   limiter: Limiter
@@ -67,20 +88,28 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
   const named = (name: keyof typeof config): Limit => ({ name, scope: 'credential', ...config[name] })
   /** For failures, which are known only after the work: counted before, and refunded. */
   const failuresOf = (name: keyof typeof config, more: Partial<Limit> = {}): Limit => ({ ...named(name), isRefundable: true, ...more })
-  /** Allows `times` as many failures in a window that is `longer` times as long. A client that goes on failing waits longer each time. */
-  const longer = (times: number, longer: number): Limit => {
-    const { limit, windowSeconds } = config.login
-    const window = Math.min(windowSeconds * longer, DAY_SECONDS)
-    return failuresOf('login', { name: `login${window}`, limit: limit * times, windowSeconds: window })
+  /** Allows twice as many in ten times the window, and four times as many in sixty times. A client that goes on failing waits longer each time. */
+  const growing = (name: 'login' | 'mfa', allowed: readonly number[], more: Partial<Limit> = {}): Limit[] => {
+    const windows = [10, 60].map((longer) => Math.min(config[name].windowSeconds * longer, DAY_SECONDS))
+    return windows
+      .map((windowSeconds, i) =>
+        failuresOf(name, { ...more, name: `${more.name ?? name}${windowSeconds}`, limit: allowed[i]!, windowSeconds }),
+      )
+      .filter(({ windowSeconds }, i) => windows.indexOf(windowSeconds) === i)
   }
+  const durable = { isDurable: true } as const
+  const times = (name: 'login' | 'mfa') => [config[name].limit * 2, config[name].limit * 4]
   const limits = {
     register: named('register'),
     attempts: named('login'),
-    waits: [longer(2, 10), longer(4, 60)],
+    waits: growing('login', times('login')),
     address: failuresOf('address'),
     account: failuresOf('account'),
-    mfa: failuresOf('mfa', { isDurable: true }),
-    recovery: named('recovery'),
+    mfa: [failuresOf('mfa', durable), ...growing('mfa', times('mfa'), durable)],
+    codesInARow: { ...failuresOf('mfa', { name: 'mfaInARow', limit: MAX_CODES_IN_A_ROW, windowSeconds: YEAR_SECONDS }), ...durable },
+    slowCodes: failuresOf('mfa', { ...durable, name: 'mfaSlow', limit: 1, windowSeconds: DAY_SECONDS }),
+    codeReports: growing('mfa', [1, 2], { ...durable, name: 'mfaReport' }),
+    recovery: failuresOf('recovery'),
     mail: named('mail'),
   }
 
@@ -130,14 +159,33 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
       // the address goes first: an address above its limit creates no more counters for invented names
       return countingFailure(ofAddress, WRONG, () => countingFailure([...ofPlace, ofAccount], WRONG, work))
     },
-    mfa(account, known, work) {
-      const key = keyOf(account)
-      return countingFailure([[limits.mfa, known ? `${known.id}|${key}` : key]], ['invalid_code'], work)
+    async mfa(owner, known, work, onWrong) {
+      const key = `${known ? `${known.id}|` : ''}${keyOf(owner)}.${hidden('code owner', owner.password_hash).slice(0, 11)}`
+      const row = await consume([limits.codesInARow, key])
+      const counted = [...limits.mfa, ...(row.isAllowed ? [] : [limits.slowCodes])].map((limit): Counted => [limit, key])
+      try {
+        const answer = await countingFailure(counted, WRONG_CODE, work)
+        // a lost reset must not fail a valid login
+        await limiter.clear(limits.codesInARow, key).catch(() => undefined)
+        return answer
+      } catch (error) {
+        if (error instanceof Problem && WRONG_CODE.includes(error.code)) await onWrong(row.used)
+        else await limiter.refund(limits.codesInARow, key, row).catch(() => undefined)
+        throw error
+      }
+    },
+    async mayReportCodes(userId) {
+      for (const limit of limits.codeReports) if (!(await consume([limit, userId])).isAllowed) return false
+      return true
     },
     refresh: refreshBudget.check,
     client: clientBudget.check,
     async recovery(client) {
       if (!client.isExempt) assertAllowed([await consume([limits.recovery, client.limitKey])])
+    },
+    link(client, work) {
+      if (client.isExempt) return work()
+      return countingFailure([[limits.recovery, client.limitKey]], ['link_invalid'], work)
     },
     async mail(address, purpose) {
       return (await consume([limits.mail, hidden(`mail recipient ${purpose}`, canonicalEmail(address))])).isAllowed

@@ -1,7 +1,13 @@
-/** Counts every code before it is checked, and writes an audit row for a wrong code. */
+/**
+ * Counts every code before it is checked. Writes an audit row for a wrong code, and mails the owner about several: who enters codes has the
+ * password or a session.
+ */
 
 import type { AuditContext } from '../../platform/audit/audit.ts'
+import { databaseNow } from '../../platform/db/database.ts'
 import { Problem, problem } from '../../platform/lib/errors.ts'
+import { noticeContextOf } from '../../platform/mail/notice-context.ts'
+import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { CredentialLimits, Known } from '../credentials/credential-limits.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
@@ -24,22 +30,35 @@ export interface CodeAttempts {
 export interface CodeAttemptsDeps {
   accounts: Accounts
   limits: CredentialLimits
+  outbox: Outbox
   metrics: Metrics
 }
 
+/** Fewer wrong codes are typing errors. */
+const REPORTED_FROM = 3
+
 export const wrongCode = (): Problem => problem('invalid_code')
 
-export function createCodeAttempts({ accounts, limits, metrics }: CodeAttemptsDeps): CodeAttempts {
+export function createCodeAttempts({ accounts, limits, outbox, metrics }: CodeAttemptsDeps): CodeAttempts {
+  async function recordWrong({ user, event, context }: CodeAttempt, inARow: number): Promise<void> {
+    // before the factor is confirmed, no code protects the account
+    const isReported = user.mfa_enabled && inARow >= REPORTED_FROM && (await limits.mayReportCodes(user.id))
+    await accounts.transaction(event, context, async ({ trx, record }) => {
+      await record({ outcome: 'invalid_code', userId: user.id })
+      if (!isReported) return
+      const data = { ...noticeContextOf(await databaseNow(trx), context), count: inARow }
+      await outbox.post(trx, { template: 'wrong_codes', data, to: user.email, userId: user.id })
+    })
+  }
+
   return {
-    async count({ user, known, event, context }, work) {
+    async count(attempt, work) {
       try {
-        const done = await limits.mfa(user, known, work)
+        const done = await limits.mfa(attempt.user, attempt.known, work, (inARow) => recordWrong(attempt, inARow))
         metrics.mfa.inc({ type: done.shown.type, outcome: 'success' })
         return done
       } catch (error) {
         metrics.mfa.inc({ type: 'any', outcome: error instanceof Problem ? error.code : 'internal' })
-        if (error instanceof Problem && error.code === 'invalid_code')
-          await accounts.record(event, { outcome: error.code, userId: user.id }, context)
         throw error
       }
     },

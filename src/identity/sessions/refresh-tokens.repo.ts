@@ -1,5 +1,6 @@
 import { type Selectable, sql } from 'kysely'
 import type { Db, Transaction } from '../../platform/db/database.ts'
+import { deleteOldest } from '../../platform/db/delete-oldest.ts'
 import type { RefreshTokenTable } from '../../platform/db/tables.ts'
 
 export type RefreshToken = Selectable<RefreshTokenTable>
@@ -64,26 +65,31 @@ export const markRotated = (trx: Transaction, id: string, at: Date, retry: { non
 export const forgetRetry = (trx: Transaction, id: string) =>
   trx.updateTable('refresh_tokens').set({ retry_nonce: null, retry_key_id: null }).where('id', '=', id).execute()
 
-export const forgetRetriesBefore = (db: Db, before: Date) =>
-  db
-    .updateTable('refresh_tokens')
-    .set({ retry_nonce: null, retry_key_id: null })
+/** @returns how many, at most `limit` */
+export async function forgetRetriesBefore(db: Db, before: Date, limit: number): Promise<number> {
+  const ended = db
+    .selectFrom('refresh_tokens')
+    .select('id')
     .where('retry_nonce', 'is not', null)
     .where('rotated_at', '<', before)
-    .execute()
-
-export async function deleteExpiredRefreshTokens(db: Db, before: Date, limit: number): Promise<number> {
-  const expired = db.selectFrom('refresh_tokens').select('id').where('expires_at', '<', before).limit(limit)
-  const { numDeletedRows } = await db.deleteFrom('refresh_tokens').where('id', 'in', expired).executeTakeFirstOrThrow()
-  return Number(numDeletedRows)
+    .orderBy('rotated_at')
+    .limit(limit)
+  const { numUpdatedRows } = await db
+    .updateTable('refresh_tokens')
+    .set({ retry_nonce: null, retry_key_id: null })
+    .where('id', 'in', ended)
+    .where('retry_nonce', 'is not', null)
+    .executeTakeFirstOrThrow()
+  return Number(numUpdatedRows)
 }
 
-export const countRefreshTokens = async (db: Db): Promise<number> =>
-  Number(
-    (
-      await db
-        .selectFrom('refresh_tokens')
-        .select((e) => e.fn.countAll().as('n'))
-        .executeTakeFirstOrThrow()
-    ).n,
-  )
+export const deleteExpiredRefreshTokens = (db: Db, before: Date, limit: number): Promise<number> =>
+  deleteOldest(db, 'refresh_tokens', 'expires_at', before, limit)
+
+/** Above a million: the estimate of the last ANALYZE, because counting reads the whole table. */
+export async function countRefreshTokens(db: Db): Promise<number> {
+  const { rows } = await sql<{ n: string }>`
+    SELECT CASE WHEN reltuples > 1000000 THEN reltuples::bigint ELSE (SELECT count(*) FROM refresh_tokens) END AS n
+    FROM pg_class WHERE oid = 'refresh_tokens'::regclass`.execute(db)
+  return Number(rows[0]!.n)
+}

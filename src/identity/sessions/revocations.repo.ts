@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import { uuidv7 } from 'uuidv7'
 import type { Db, Transaction } from '../../platform/db/database.ts'
+import { deleteOldest } from '../../platform/db/delete-oldest.ts'
 
 /**
  * The end of a session or API key, of a user's tokens below an epoch, or of a signing key. `until`, in milliseconds: every such token has
@@ -64,4 +65,5 @@ export async function findRevocationsSince(db: Db, low: string): Promise<Revocat
   return { revocations, low: rows[0]!.low }
 }
 
-export const deleteExpiredRevocations = (db: Db, now: Date) => db.deleteFrom('revocations').where('expires_at', '<', now).execute()
+export const deleteExpiredRevocations = (db: Db, now: Date, limit: number): Promise<number> =>
+  deleteOldest(db, 'revocations', 'expires_at', now, limit)

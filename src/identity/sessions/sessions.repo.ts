@@ -76,15 +76,18 @@ export const findUsableSessions = (db: Db, userId: string, now: Date): Promise<S
     .orderBy('id', 'desc')
     .execute()
 
-/** Deletes expired sessions and sessions revoked before `revokedBefore`, with their refresh tokens. @returns how many, at most `limit` */
+/**
+ * Deletes at most `limit` expired sessions, and as many that were revoked before `revokedBefore`, with their refresh tokens. One condition for
+ * both would use no index. @returns how many
+ */
 export async function deleteDeadSessions(db: Db, now: Date, revokedBefore: Date, limit: number): Promise<number> {
-  const ended = db
-    .selectFrom('sessions')
-    .select('id')
-    .where((e) => e.or([e('expires_at', '<', now), e('revoked_at', '<', revokedBefore)]))
-    .limit(limit)
-    .forUpdate()
-    .skipLocked()
-  const { numDeletedRows } = await db.deleteFrom('sessions').where('id', 'in', ended).executeTakeFirstOrThrow()
+  const oldest = (column: 'expires_at' | 'revoked_at', before: Date) =>
+    db.selectFrom('sessions').select('id').where(column, '<', before).orderBy(column).limit(limit).forUpdate().skipLocked()
+  const { numDeletedRows } = await db
+    .with('expired', () => oldest('expires_at', now))
+    .with('revoked', () => oldest('revoked_at', revokedBefore))
+    .deleteFrom('sessions')
+    .where('id', 'in', (e) => e.selectFrom('expired').select('id').unionAll(e.selectFrom('revoked').select('id')))
+    .executeTakeFirstOrThrow()
   return Number(numDeletedRows)
 }

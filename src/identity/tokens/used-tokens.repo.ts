@@ -1,4 +1,5 @@
 import type { Db, Transaction } from '../../platform/db/database.ts'
+import { deleteOldest } from '../../platform/db/delete-oldest.ts'
 
 /** Marks a token as used. Only one of several concurrent calls succeeds. @returns false when it was used before */
 export async function markUsed(db: Db | Transaction, issuer: string, jti: string, expiresAt: Date): Promise<boolean> {
@@ -10,4 +11,5 @@ export async function markUsed(db: Db | Transaction, issuer: string, jti: string
   return Number(numInsertedOrUpdatedRows) === 1
 }
 
-export const deleteExpiredUsedTokens = (db: Db, now: Date) => db.deleteFrom('used_tokens').where('expires_at', '<', now).execute()
+export const deleteExpiredUsedTokens = (db: Db, now: Date, limit: number): Promise<number> =>
+  deleteOldest(db, 'used_tokens', 'expires_at', now, limit)

@@ -46,7 +46,10 @@ export const lockUserForShare = (trx: Transaction, id: string): Promise<User | u
 export const lockUser = (trx: Transaction, id: string): Promise<User | undefined> =>
   trx.selectFrom('users').selectAll().where('id', '=', id).forNoKeyUpdate().executeTakeFirst()
 
-export type NewUser = Pick<User, 'id' | 'username' | 'email' | 'email_canonical' | 'password_hash' | 'roles' | 'password_must_change'>
+export type NewUser = Pick<
+  User,
+  'id' | 'username' | 'email' | 'email_canonical' | 'is_email_vouched' | 'password_hash' | 'roles' | 'password_must_change'
+>
 
 export const insertUser = (trx: Transaction, user: NewUser): Promise<User> =>
   trx
@@ -62,6 +65,7 @@ export type UserChange = Partial<
     | 'email'
     | 'email_canonical'
     | 'email_verified_at'
+    | 'is_email_vouched'
     | 'password_hash'
     | 'password_must_change'
     | 'roles'

@@ -641,7 +641,11 @@ export const ConfigSchema = Type.Object(
             ),
             address: credentialLimit(100, 3600, 'Failed logins per address, over all accounts.'),
             account: credentialLimit(30, 3600, 'Failed logins per account, over all addresses. Each known device has its own count.'),
-            mfa: credentialLimit(5, 900, 'Wrong codes per account, counted in the database. Each known device has its own count.'),
+            mfa: credentialLimit(
+              5,
+              900,
+              'Wrong codes per account, counted in the database. Each known device has its own count. They also count in windows that are ten and sixty times as long. After 100 wrong codes in a row, one code a day is checked.',
+            ),
             recovery: credentialLimit(10, 3600, 'Requests for mailed links, and uses of them, per address.'),
             mail: credentialLimit(
               5,

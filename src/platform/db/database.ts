@@ -15,6 +15,15 @@ export interface OpenDatabase {
   kind: 'embedded' | 'postgres'
   /** Null for the embedded database. */
   pool: pg.Pool | null
+  /** A connection beside the pool, without the time limits of the pool. The embedded database has only one connection. */
+  openForMigrations(): Promise<MigrationDatabase>
+  close(): Promise<void>
+}
+
+export interface MigrationDatabase {
+  db: Db
+  /** Other processes may migrate the same database. */
+  isShared: boolean
   close(): Promise<void>
 }
 
@@ -34,8 +43,10 @@ export async function openDatabase(
       await embedded.release()
     })
     const db = new Kysely<Database>({ dialect: classifying(new PGliteDialect({ pglite: embedded.pglite }), isClosed), ...logging })
-    return { db, kind: 'embedded', pool: null, close }
+    const openForMigrations = async () => ({ db, isShared: false, close: async () => {} })
+    return { db, kind: 'embedded', pool: null, openForMigrations, close }
   }
+  const onError = (error: Error) => logger.warn({ reason: 'db_connection_lost', cause: error.message }, 'a database connection was lost')
   const pool = new pg.Pool({
     connectionString: url,
     max: poolSize,
@@ -47,12 +58,29 @@ export async function openDatabase(
     keepAlive: true,
   })
   // an unhandled `error` event of an idle connection would end the process
-  pool.on('error', (error) => logger.warn({ reason: 'db_connection_lost', cause: error.message }, 'a database connection was lost'))
+  pool.on('error', onError)
   // the pool does not listen to connections in use
   pool.on('connect', (connection) => connection.on('error', () => {}))
   const { isClosed, close } = closeOnce(() => pool.end())
   const db = new Kysely<Database>({ dialect: classifying(new PostgresDialect({ pool }), isClosed), ...logging })
-  return { db, kind: 'postgres', pool, close }
+  return { db, kind: 'postgres', pool, openForMigrations: async () => openUnlimited(url, onError), close }
+}
+
+/** One connection without time limits: migrate.ts sets its lock timeout. */
+function openUnlimited(url: string, onError: (error: Error) => void): MigrationDatabase {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: 1,
+    connectionTimeoutMillis: 5000,
+    // the connection holds a lock
+    idleTimeoutMillis: 0,
+    application_name: 'portcullis migrate',
+    keepAlive: true,
+  })
+  pool.on('error', onError)
+  pool.on('connect', (connection) => connection.on('error', () => {}))
+  const db = new Kysely<Database>({ dialect: classifying(new PostgresDialect({ pool }), () => false) })
+  return { db, isShared: true, close: () => pool.end() }
 }
 
 /**
@@ -120,6 +148,12 @@ export async function withAdvisoryLock<T>(db: Db, lock: number, work: (connectio
 
 /** The database is not available at the moment, or did not answer in time. */
 export const isDatabaseAway = (error: unknown): boolean => error instanceof DatabaseUnavailable
+
+/** The statement took too long: for the server (57014), or for the driver. */
+export function isTimeout(error: unknown): boolean {
+  const cause = error instanceof DatabaseUnavailable ? error.cause : error
+  return sqlState(cause) === '57014' || (cause instanceof Error && cause.message === 'Query read timeout')
+}
 
 /** The unique constraint that an insert or update violated, or null. */
 export function brokenConstraint(error: unknown): string | null {

@@ -1,4 +1,10 @@
-import type { Migration, MigrationInfo, MigrationResultSet } from 'kysely/migration'
+/**
+ * Applies and reverts the steps of the schema. Each step is one transaction on a connection of its own, without the time limits of the pool:
+ * a step over large tables takes as long as it needs. A step waits only briefly for a lock, and is then tried again.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { sql } from 'kysely'
+import type { Migration, MigrationInfo } from 'kysely/migration'
 import { Migrator } from 'kysely/migration'
 import * as accounts from '../../../migrations/0001-accounts.ts'
 import * as keys from '../../../migrations/0002-keys.ts'
@@ -10,12 +16,22 @@ import * as recovery from '../../../migrations/0007-recovery.ts'
 import * as devices from '../../../migrations/0008-devices.ts'
 import * as keysAndClients from '../../../migrations/0009-keys-and-clients.ts'
 import * as auditSeal from '../../../migrations/0010-audit-seal.ts'
+import * as mailboxProof from '../../../migrations/0011-mailbox-proof.ts'
 import * as keyRevocation from '../../../migrations/0013-key-revocation.ts'
 import * as usernamesAndMetadata from '../../../migrations/0015-usernames-and-metadata.ts'
-import type { Db } from './database.ts'
+import { type Clock, systemClock } from '../lib/clock.ts'
+import type { Db, OpenDatabase } from './database.ts'
+import type { MigrationEvent } from './migration-events.ts'
+import { DatabaseUnavailable, sqlState } from './unavailable.ts'
+
+/** `progress` reports how far a long step is. */
+interface Step {
+  up(db: Parameters<Migration['up']>[0], progress: (text: string) => void): Promise<void>
+  down(db: Parameters<Migration['up']>[0], progress: (text: string) => void): Promise<void>
+}
 
 /** In the order of their names. A released migration never changes. */
-const MIGRATIONS: Record<string, Migration> = {
+const STEPS: Record<string, Step> = {
   '0001-accounts': accounts,
   '0002-keys': keys,
   '0003-revocations': revocations,
@@ -26,21 +42,173 @@ const MIGRATIONS: Record<string, Migration> = {
   '0008-devices': devices,
   '0009-keys-and-clients': keysAndClients,
   '0010-audit-seal': auditSeal,
+  '0011-mailbox-proof': mailboxProof,
   '0013-key-revocation': keyRevocation,
   '0015-usernames-and-metadata': usernamesAndMetadata,
 }
 
-const migrator = (db: Db) => new Migrator({ db, provider: { getMigrations: async () => MIGRATIONS } })
+export interface MigrateOptions {
+  report?: (event: MigrationEvent) => void
+  clock?: Clock
+  lockTimeoutMs?: number
+  /** How long a step is tried again in all. */
+  patienceMs?: number
+  pause?: (ms: number) => Promise<unknown>
+}
 
-/** Applies all missing migrations. Kysely's lock lets only one process do so at a time. @returns the names of the applied steps */
-export const migrateUp = async (db: Db): Promise<string[]> => appliedSteps(await migrator(db).migrateToLatest())
+/** Applies all missing steps. Only one process does so at a time. @returns the names of the applied steps */
+export const migrateUp = (database: Migratable, options: MigrateOptions = {}): Promise<string[]> =>
+  withMigrations(database, options, async ({ next, run }) => {
+    const applied: string[] = []
+    for (let step = await next(); step; step = await next()) {
+      await run(step, 'applied')
+      applied.push(step)
+    }
+    return applied
+  })
 
-/** Reverts the newest step. @returns its name */
-export const migrateDown = async (db: Db): Promise<string[]> => appliedSteps(await migrator(db).migrateDown())
+/** Reverts the newest step, or every step after `to`. @returns the reverted steps, the newest first */
+export const migrateDown = (
+  database: Migratable,
+  { to, ...options }: MigrateOptions & { to?: string | undefined } = {},
+): Promise<string[]> =>
+  withMigrations(database, options, async ({ newest, run }) => {
+    const reverted: string[] = []
+    for (let step = await newest(); step && (to === undefined ? reverted.length === 0 : step > to); step = await newest()) {
+      await run(step, 'reverted')
+      reverted.push(step)
+    }
+    return reverted
+  })
 
-export const migrationStatus = (db: Db): Promise<readonly MigrationInfo[]> => migrator(db).getMigrations()
+export const migrationStatus = (db: Db): Promise<readonly MigrationInfo[]> => migratorOf(db, () => {}).getMigrations()
 
-function appliedSteps({ error, results }: MigrationResultSet): string[] {
-  if (error) throw error
-  return (results ?? []).map((r) => r.migrationName)
+type Migratable = Pick<OpenDatabase, 'openForMigrations'>
+
+const LOCK = 7610005
+/** Shorter than the lock timeout of the pool: requests that queue behind the step's lock are served, not refused, when the step gives up. */
+const LOCK_TIMEOUT_MS = 1500
+const PATIENCE_MS = 600_000
+const MAX_PAUSE_MS = 15_000
+const REPORT_MS = 10_000
+
+interface Migrations {
+  /** The next step to apply. */
+  next(): Promise<string | undefined>
+  /** The newest applied step. */
+  newest(): Promise<string | undefined>
+  run(step: string, kind: 'applied' | 'reverted'): Promise<void>
+}
+
+async function withMigrations<T>(
+  database: Migratable,
+  {
+    report = () => {},
+    clock = systemClock,
+    lockTimeoutMs = LOCK_TIMEOUT_MS,
+    patienceMs = PATIENCE_MS,
+    pause = (ms) => sleep(ms),
+  }: MigrateOptions,
+  work: (migrations: Migrations) => Promise<T>,
+): Promise<T> {
+  const { db, isShared, close } = await database.openForMigrations()
+  const stopwatch = () => {
+    const start = clock.steady()
+    return () => Math.round((clock.steady() - start) / 100) / 10
+  }
+
+  async function run(on: Db, step: string, kind: 'applied' | 'reverted'): Promise<void> {
+    const seconds = stopwatch()
+    let detail: string | null = null
+    let reportedAt = clock.steady()
+    const reportRunning = () => {
+      reportedAt = clock.steady()
+      report({ kind: 'running', step, seconds: seconds(), detail })
+    }
+    const migrator = migratorOf(on, (text) => {
+      detail = text
+      // on the embedded database no timer runs while it works
+      if (clock.steady() - reportedAt >= REPORT_MS) reportRunning()
+    })
+    const timer = setInterval(reportRunning, REPORT_MS).unref()
+    try {
+      for (let waitMs = 500; ; waitMs = Math.min(waitMs * 2, MAX_PAUSE_MS)) {
+        const { error } = kind === 'applied' ? await migrator.migrateUp() : await migrator.migrateDown()
+        if (!error) break
+        if (!isBlocked(error)) throw error
+        const by = await blockersOf(on)
+        if (seconds() * 1000 >= patienceMs)
+          throw new DatabaseUnavailable(new Error(`the step ${step} waited ${seconds()} s for a lock, held by ${by}`))
+        report({ kind: 'blocked', step, seconds: seconds(), by })
+        await pause(waitMs)
+      }
+    } finally {
+      clearInterval(timer)
+    }
+    report({ kind, step, seconds: seconds() })
+  }
+
+  const migrationsOf = (on: Db): Migrations => ({
+    next: async () => (await migrationStatus(on)).find(({ executedAt }) => !executedAt)?.name,
+    newest: async () => (await migrationStatus(on)).findLast(({ executedAt }) => executedAt)?.name,
+    run: (step, kind) => run(on, step, kind),
+  })
+
+  async function withLock(on: Db): Promise<T> {
+    // a URL may set its own limits, and a role may have some
+    await sql`SELECT set_config('statement_timeout', '0', false), set_config('idle_in_transaction_session_timeout', '0', false),
+      set_config('lock_timeout', ${String(lockTimeoutMs)}, false)`.execute(on)
+    const seconds = stopwatch()
+    // asks again and again: a process that waits inside a statement would keep a snapshot open
+    for (let reportedAt = Number.NEGATIVE_INFINITY; !(await tryLock(on)); await pause(500)) {
+      if (clock.steady() - reportedAt < REPORT_MS) continue
+      reportedAt = clock.steady()
+      report({ kind: 'queued', seconds: seconds() })
+    }
+    try {
+      return await work(migrationsOf(on))
+    } finally {
+      await sql`SELECT pg_advisory_unlock(${LOCK})`.execute(on).catch(() => undefined)
+    }
+  }
+
+  try {
+    // the embedded database has one process and no time limits
+    if (isShared) return await db.connection().execute(withLock)
+    return await work(migrationsOf(db))
+  } finally {
+    await close()
+  }
+}
+
+const migratorOf = (db: Db, progress: (text: string) => void): Migrator =>
+  new Migrator({
+    db,
+    provider: {
+      getMigrations: async () =>
+        Object.fromEntries(
+          Object.entries(STEPS).map(([name, { up, down }]) => [name, { up: (on) => up(on, progress), down: (on) => down(on, progress) }]),
+        ),
+    },
+  })
+
+async function tryLock(on: Db): Promise<boolean> {
+  const { rows } = await sql<{ got: boolean }>`SELECT pg_try_advisory_lock(${LOCK}) AS got`.execute(on)
+  return rows[0]!.got
+}
+
+/** 55P03 lock timeout, 40P01 deadlock. The step was rolled back. */
+const isBlocked = (error: unknown): boolean => /^(55P03|40P01)$/.test(sqlState(error instanceof DatabaseUnavailable ? error.cause : error))
+
+/** The other processes that hold locks on our tables, with the names that they gave themselves. */
+async function blockersOf(on: Db): Promise<string> {
+  const { rows } = await sql<{ pid: number; name: string | null; state: string | null }>`
+    SELECT DISTINCT a.pid, a.application_name AS name, a.state
+    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND l.relation IN (SELECT oid FROM pg_class WHERE relnamespace = current_schema()::regnamespace)
+    ORDER BY a.pid LIMIT 5`.execute(on)
+  const names = rows.map(({ pid, name, state }) => `process ${pid} (${[name, state].filter(Boolean).join(', ')})`)
+  return names.join(', ') || 'a process that has ended meanwhile'
 }

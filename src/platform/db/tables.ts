@@ -14,6 +14,8 @@ export interface UserTable {
   email: string
   email_canonical: string
   email_verified_at: Date | null
+  /** An operator gave the address: it counts as proven, although no link was opened. */
+  is_email_vouched: Generated<boolean>
   password_hash: string
   password_must_change: Generated<boolean>
   roles: string[]
@@ -98,6 +100,10 @@ export interface LinkTable {
   email: string
   /** The user's `session_epoch` when the link was made: a password change invalidates earlier links. */
   session_epoch: number
+  /** The session that asked for the link. It may use the link without the password. */
+  session_id: string | null
+  /** The device that asked: a name of a fixed list, never text of the client. */
+  device: string | null
   created_at: Date
   expires_at: Date
 }
@@ -109,7 +115,17 @@ export interface PendingRegistrationTable {
   email_canonical: string
   /** Null when the address already has an account: the row only reserves the username. */
   password_hash: string | null
+  /** The device that registered: a name of a fixed list, never text of the client. */
+  device: string | null
+  /** The network that registered. No network fills the places of an address alone. */
+  network: string | null
+  created_at: Date
+  expires_at: Date
+}
+
+export interface PendingLinkTable {
   token_hash: Buffer
+  pending_id: string
   created_at: Date
   expires_at: Date
 }
@@ -233,6 +249,7 @@ export interface Database {
   used_tokens: { issuer: string; jti: string; expires_at: Date }
   links: LinkTable
   pending_registrations: PendingRegistrationTable
+  pending_links: PendingLinkTable
   outbox: OutboxTable
   devices: DeviceTable
   api_keys: ApiKeyTable

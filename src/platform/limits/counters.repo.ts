@@ -1,5 +1,6 @@
 import { sql } from 'kysely'
 import type { Db } from '../db/database.ts'
+import { deleteOldest } from '../db/delete-oldest.ts'
 import type { CounterTable } from './limiter.ts'
 
 /** Fixed windows, one row for each key, by the database's clock. The count of a window is never negative. */
@@ -14,6 +15,10 @@ export const createCounterTable = (db: Db): CounterTable => ({
       RETURNING count, (extract(epoch FROM resets_at - clock_timestamp()) * 1000)::float8 AS ms_left`.execute(db)
     return { count: rows[0]!.count, msLeft: rows[0]!.ms_left }
   },
+  async clear(key) {
+    await db.deleteFrom('limit_counters').where('key', '=', key).execute()
+  },
 })
 
-export const deleteEndedCounters = (db: Db, now: Date) => db.deleteFrom('limit_counters').where('resets_at', '<', now).execute()
+export const deleteEndedCounters = (db: Db, now: Date, limit: number): Promise<number> =>
+  deleteOldest(db, 'limit_counters', 'resets_at', now, limit)

@@ -23,6 +23,7 @@ export interface Limit {
 }
 
 const nameOf = ({ scope, name }: Limit) => `${scope}:${name}`
+const rowOf = (limit: Limit, key: string) => `${nameOf(limit)}:${key}`
 /** Identifies the counts: a changed limit of the same name starts with new counts. */
 export const idOf = (limit: Limit): string => `${nameOf(limit)}:${limit.limit}:${limit.windowSeconds}`
 
@@ -48,6 +49,8 @@ export interface Decision {
 
 /** A decision whose count can be refunded. */
 export interface CountedDecision extends Decision {
+  /** Requests in this window so far, this one included. */
+  used: number
   /** End of the window, by `systemClock.steady()`. */
   endsAt: number
 }
@@ -59,6 +62,7 @@ export type Fallback = { kind: 'local' } | { kind: 'database' }
 export interface CounterTable {
   /** Adds `points`; @returns the count in this window and milliseconds to its end */
   add(key: string, points: number, windowSeconds: number): Promise<{ count: number; msLeft: number }>
+  clear(key: string): Promise<void>
 }
 
 export interface Limiter {
@@ -68,6 +72,8 @@ export interface Limiter {
   peek(limit: Limit, key: string, fallback: Fallback): Promise<Decision>
   /** Refunds one request where it was counted, unless its window has ended: the next window gets no extra room. */
   refund(limit: Limit, key: string, counted: Pick<CountedDecision, 'tier' | 'endsAt'>): Promise<void>
+  /** Sets the count of a durable limit to zero. */
+  clear(limit: Limit & { isDurable: true }, key: string): Promise<void>
 }
 
 export interface LimiterDeps {
@@ -149,7 +155,7 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
   }
 
   const countInDatabase = async (limit: Limit, key: string, points: 0 | 1) =>
-    decision(limit, await counters.add(`${nameOf(limit)}:${key}`, points, limit.windowSeconds), points, 'database')
+    decision(limit, await counters.add(rowOf(limit, key), points, limit.windowSeconds), points, 'database')
 
   async function count(limiter: RateLimiterAbstract, limit: Limit, key: string, points: 0 | 1): Promise<Counted> {
     const full = { count: 0, msLeft: limit.windowSeconds * 1000 }
@@ -170,7 +176,7 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
     const endsAt = systemClock.steady() + msLeft
     const isAllowed = points === 1 ? used <= limit : used < limit
     const resetSeconds = Math.max(1, Math.ceil(msLeft / 1000))
-    return { isAllowed, policy: name, limit, windowSeconds, remaining: Math.max(0, limit - used), resetSeconds, tier, endsAt }
+    return { isAllowed, policy: name, limit, windowSeconds, used, remaining: Math.max(0, limit - used), resetSeconds, tier, endsAt }
   }
 
   function report(made: CountedDecision): CountedDecision {
@@ -183,9 +189,10 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
     peek: (limit, key, fallback) => decide(limit, key, 0, fallback),
     async refund(limit, key, { tier, endsAt }) {
       if (systemClock.steady() >= endsAt) return
-      if (tier === 'database') await counters.add(`${nameOf(limit)}:${key}`, -1, limit.windowSeconds)
+      if (tier === 'database') await counters.add(rowOf(limit, key), -1, limit.windowSeconds)
       else await sharedLimiter(limit).reward(boundKey(sharedLimiter(limit), key), 1)
     },
+    clear: (limit, key) => counters.clear(rowOf(limit, key)),
   }
 }
 

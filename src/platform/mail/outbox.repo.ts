@@ -83,7 +83,13 @@ export async function countWaitingMails(db: Db): Promise<number> {
 
 /** Deletes mails that no longer wait. @returns their number, at most `limit` */
 export async function deleteOldMails(db: Db, before: Date, limit: number): Promise<number> {
-  const old = db.selectFrom('outbox').select('id').where('created_at', '<', before).where('payload_sealed', 'is', null).limit(limit)
+  const old = db
+    .selectFrom('outbox')
+    .select('id')
+    .where('created_at', '<', before)
+    .where('payload_sealed', 'is', null)
+    .orderBy('created_at')
+    .limit(limit)
   const { numDeletedRows } = await db.deleteFrom('outbox').where('id', 'in', old).executeTakeFirstOrThrow()
   return Number(numDeletedRows)
 }

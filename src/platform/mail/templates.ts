@@ -14,8 +14,18 @@ interface Link {
   minutes: number
 }
 
+/** The request for a link. The reader may be a stranger to it: the device is a name of a fixed list. */
+interface Asked {
+  /** Null: the account has no username. */
+  username: string | null
+  /** RFC 3339. */
+  at: string
+  device: string | null
+}
+
 export interface Templates {
-  verify_email: Link
+  /** `more`: further registrations that wait for the address. */
+  verify_email: Link & Asked & { more: (Asked & { url: string })[] }
   reset_password: Link
   /** For a registration with an address that already has an account. */
   already_registered: Record<string, never>
@@ -25,6 +35,8 @@ export interface Templates {
   factor_enabled: NoticeContext
   factor_disabled: NoticeContext
   backup_code_used: NoticeContext & { left: number }
+  /** `count` wrong codes in a row. */
+  wrong_codes: NoticeContext & { count: number }
   new_device: NoticeContext
   /** A refresh token was presented a second time, and its session was ended. */
   refresh_reused: NoticeContext
@@ -57,6 +69,20 @@ const factsOf = ({ at, ip, device }: NoticeContext, more: [string, string][] = [
   ],
 })
 
+/** A username in a mail to an address that is not proven. No mail program makes a link of it. */
+const withoutDots = (username: string): string => username.replaceAll('.', '·')
+
+const askedBlocks = ({ url, username, at, device }: Asked & { url: string }): Block[] => [
+  {
+    facts: [
+      ...(username === null ? [] : [['Account', withoutDots(username)] as [string, string]]),
+      ['When', `${WHEN.format(new Date(at))} UTC`],
+      ...(device === null ? [] : [['Device', device] as [string, string]]),
+    ],
+  },
+  { label: 'Confirm the address', url },
+]
+
 const NOT_YOU = 'If this was not you, set a new password at once: it ends every session of your account.'
 
 /** Reports an action on the account: what, when and where, and what to do if the user did not do it. */
@@ -65,13 +91,15 @@ const notice =
   (data, service) => ({ subject, blocks: [sentence(service, data), factsOf(data as NoticeContext), advice] })
 
 const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
-  verify_email: ({ url, minutes }, service) => ({
+  verify_email: ({ minutes, more, ...first }, service) => ({
     subject: 'Confirm your e-mail address',
     blocks: [
-      `This address was given to ${service}. Confirm that it is yours:`,
-      { label: 'Confirm the address', url },
-      `The link works once, for ${life(minutes)}.`,
-      'If you did not ask for this, do nothing: the address then stays unconfirmed.',
+      more.length
+        ? `This address was given to ${service} for several accounts. Only one of them can have it. Confirm the account that you made:`
+        : `This address was given to ${service} for this account:`,
+      ...[first, ...more].flatMap(askedBlocks),
+      `The page asks for the password of the account. The link works once, for ${life(minutes)}.`,
+      'If you did not make this account, do nothing: the address then stays unconfirmed.',
     ],
   }),
   reset_password: ({ url, minutes }, service) => ({
@@ -109,6 +137,14 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
     (service, { left }) =>
       `A backup code was used at ${service}; ${left === 0 ? 'none is' : left === 1 ? 'one is' : `${left} are`} left. Make new ones when you run short.`,
   ),
+  wrong_codes: ({ count, ...context }, service) => ({
+    subject: 'Wrong codes were entered for your account',
+    blocks: [
+      `${count} wrong codes in a row were entered for the second factor of your account at ${service}. A person who enters codes knows your password, or uses a device that is logged in.`,
+      factsOf(context),
+      NOT_YOU,
+    ],
+  }),
   new_device: notice(
     'A new device logged in',
     (service) => `Your account at ${service} was logged in to from a device that we do not know.`,

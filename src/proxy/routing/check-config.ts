@@ -51,20 +51,21 @@ function checkAddresses({ server, tokens, cors, headers }: Config, problems: Fin
   if (cors.credentials && cors.origins.includes('*'))
     problems.push({ path: ['cors', 'credentials'], message: 'cannot be true for origin *', hint: 'name the origins in cors.origins' })
   const { unverifiedEmail: _, ...names } = headers.identity
-  const identityNames = identityHeaderNames({ headers, tokens })
-  const named: [Finding['path'], string][] = [
-    ...Object.entries(names).map(([key, name]): [Finding['path'], string] => [['headers', 'identity', key], name]),
-    ...tokens.claims.flatMap(({ header }, i): [Finding['path'], string][] =>
-      header === undefined ? [] : [[['tokens', 'claims', i, 'header'], header]],
-    ),
-  ]
-  for (const [path, name] of named) {
-    if (RESERVED_NAMES.has(foldName(name.toLowerCase())))
-      problems.push({ path, message: `${name} is a header of HTTP itself`, hint: 'use a name such as X-Auth-User' })
-    const folded = foldName(name.toLowerCase())
-    if (identityNames.filter((n) => foldName(n.toLowerCase()) === folded).length > 1)
-      problems.push({ path, message: `${name} is used twice`, hint: 'give each header a name of its own' })
-  }
+  const own = Object.values(names)
+  for (const [key, name] of Object.entries(names)) checkIdentityHeader(name, own, ['headers', 'identity', key], problems)
+  const all = identityHeaderNames({ headers, tokens })
+  tokens.claims.forEach(({ header }, i) => {
+    if (header !== undefined) checkIdentityHeader(header, all, ['tokens', 'claims', i, 'header'], problems)
+  })
+}
+
+/** @param names of identity headers, this one among them */
+function checkIdentityHeader(name: string, names: readonly string[], path: Finding['path'], problems: Finding[]): void {
+  const folded = foldName(name.toLowerCase())
+  if (RESERVED_NAMES.has(folded))
+    problems.push({ path, message: `${name} is a header of HTTP itself`, hint: 'use a name such as X-Auth-User' })
+  if (names.filter((n) => foldName(n.toLowerCase()) === folded).length > 1)
+    problems.push({ path, message: `${name} is used twice`, hint: 'give each header a name of its own' })
 }
 
 /** Claims that the gateway or a verifier gives a meaning, in our tokens or in those of OpenID Connect. */

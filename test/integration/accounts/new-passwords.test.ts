@@ -58,6 +58,7 @@ const PASSWORD_FIELDS: Record<string, PasswordField> = {
 /** They take a password that is there already. */
 const NOT_NEW = [
   'POST /auth/login',
+  'POST /auth/email/verify',
   'POST /auth/reauthenticate',
   'POST /auth/mfa/totp',
   'DELETE /auth/mfa/totp',

@@ -75,7 +75,6 @@ it('every operation says which credentials it takes; the operations for everybod
     'POST /auth/login',
     'POST /auth/login/mfa',
     'POST /auth/refresh',
-    'POST /auth/email/verify',
     'POST /auth/password/forgot',
     'POST /auth/password/reset',
   ])

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest'
+import { createLinks } from '../../../src/identity/accounts/links.ts'
+import { inTransaction } from '../../../src/platform/db/database.ts'
 import { call, login, newUser, OPERATOR, type TestUser } from '../../support/client.ts'
 import { useGateway } from '../../support/fixtures.ts'
 import { metric, startGateway } from '../../support/gateway.ts'
@@ -83,12 +85,23 @@ describe.each(['embedded', 'postgres+redis'] as const)('a forgotten password on 
     expect((await reset(gateway, token, NEW_PASSWORD)).status).toBe(204)
   })
 
-  it('a second link takes the place of the first', async () => {
+  it('a second link leaves the first valid; when one of them is used, both end', async () => {
     const user = await newUser(gateway)
     const first = await resetToken(gateway, user.email)
     const second = await resetToken(gateway, user.email, 2)
-    expect(await reset(gateway, first, NEW_PASSWORD)).toMatchObject(INVALID)
-    expect((await reset(gateway, second, NEW_PASSWORD)).status).toBe(204)
+    expect((await reset(gateway, first, NEW_PASSWORD)).status).toBe(204)
+    for (const token of [first, second]) expect(await reset(gateway, token, NEW_PASSWORD)).toMatchObject(INVALID)
+  })
+
+  it('of more than five links the oldest ends', async () => {
+    const user = await newUser(gateway)
+    const tokens = []
+    for (let i = 1; i <= 5; i++) tokens.push(await resetToken(gateway, user.email, i))
+    const { db, config } = gateway.app.platform
+    const asked = { user, purpose: 'reset_password', ttlSeconds: 600, sessionId: null, device: null } as const
+    await inTransaction(db, (trx) => createLinks(config).issue(trx, asked))
+    expect(await reset(gateway, tokens[0]!, NEW_PASSWORD)).toMatchObject(INVALID)
+    expect((await reset(gateway, tokens[1]!, NEW_PASSWORD)).status).toBe(204)
   })
 
   it('a password that has to be changed is not kept by way of a link', async () => {
@@ -137,18 +150,19 @@ describe.each(['embedded', 'postgres+redis'] as const)('a forgotten password on 
     expect(await account(user)).toEqual(before)
   })
 
-  it('ends the API keys of a user whose address was never verified, and of no other user', async () => {
-    const enter = async (proven: boolean) => {
+  it('ends the API keys, unless a user with a proven address keeps them', async () => {
+    const enter = async (proven: boolean, keep_api_keys?: boolean) => {
       const user = await newUser(gateway)
       if (proven) await rows(gateway, 'UPDATE users SET email_verified_at = now() WHERE id = $1', [user.id])
       const { key } = (await call(gateway, '/auth/api-keys', { body: { name: 'mine' }, token: user.token })).body
       const whose = async () => (await call(gateway, '/auth/sessions', { token: key })).body.code
       expect(await whose()).toBe('forbidden')
-      await reset(gateway, await resetToken(gateway, user.email), NEW_PASSWORD)
+      await reset(gateway, await resetToken(gateway, user.email), NEW_PASSWORD, keep_api_keys)
       return whose()
     }
-    expect(await enter(false)).toBe('token_revoked')
-    expect(await enter(true)).toBe('forbidden')
+    for (const [proven, keeps] of [[false], [false, false], [false, true], [true], [true, false]] as const)
+      expect(await enter(proven, keeps)).toBe('token_revoked')
+    expect(await enter(true, true)).toBe('forbidden')
   })
 
   it('a disabled user gets no link', async () => {
@@ -173,7 +187,8 @@ describe.each(['embedded', 'postgres+redis'] as const)('a forgotten password on 
 
   it('a password that had to be changed has been; what is left of a second factor stays, and no session is opened', async () => {
     const user = await newUser(gateway)
-    await rows(gateway, 'UPDATE users SET password_must_change = true, mfa_enabled = true WHERE id = $1', [user.id])
+    const proven = 'password_must_change = true, mfa_enabled = true, email_verified_at = now()'
+    await rows(gateway, `UPDATE users SET ${proven} WHERE id = $1`, [user.id])
     await rows(
       gateway,
       `INSERT INTO totp_factors (id, user_id, secret_sealed, created_at, confirmed_at) VALUES (gen_random_uuid(), $1, 'sealed', now(), now())`,

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { readHead } from '../../../src/platform/audit/chain.ts'
 import { createAuditRetention } from '../../../src/platform/audit/retention.ts'
 import { createSealer, type Sealer } from '../../../src/platform/audit/sealer.ts'
-import { type Db, inTransaction, openDatabase } from '../../../src/platform/db/database.ts'
+import { inTransaction, openDatabase } from '../../../src/platform/db/database.ts'
 import { migrateDown, migrateUp } from '../../../src/platform/db/migrate.ts'
 import { createLogger } from '../../../src/platform/telemetry/logger.ts'
 import { createSecrets } from '../../../src/platform/vault/secrets.ts'
@@ -281,16 +281,12 @@ describe('rows from before there were MACs', () => {
     const gateway = await startGateway()
     const { databaseUrl, secretKey } = gateway
     await gateway.close()
-    const { db, close } = await openDatabase({ url: databaseUrl, dataDir: '', poolSize: 1 }, createLogger('silent'))
-    await downTo(db, '0010-audit-seal')
+    const database = await openDatabase({ url: databaseUrl, dataDir: '', poolSize: 1 }, createLogger('silent'))
+    await migrateDown(database, { to: '0009-keys-and-clients' })
     for (const event of events) await query(databaseUrl, MACLESS, [event])
-    await migrateUp(db)
-    await close()
+    await migrateUp(database)
+    await database.close()
     return startGateway({ databaseUrl, secretKey })
-  }
-
-  async function downTo(db: Db, step: string): Promise<void> {
-    while ((await migrateDown(db))[0] !== step);
   }
 
   it('survive, are sealed as they are, and are read like any other', async () => {

@@ -64,10 +64,10 @@ describe('migrate down', () => {
     const { stdout } = await runCli(['migrate', 'status'], env)
     return /.*\d{4}-\d\d-.*Z\n$/.test(stdout)
   }
-  const onTerminal = async (answer: string) => {
+  const onTerminal = async (answer: string, ...options: string[]) => {
     const { out, stdout, stderr } = collectOutput()
     const stdin = Object.assign(Readable.from([answer]), { isTTY: true })
-    const code = await run(['migrate', 'down'], { stdin, stdout, stderr: Object.assign(stderr, { isTTY: true }), env })
+    const code = await run(['migrate', 'down', ...options], { stdin, stdout, stderr: Object.assign(stderr, { isTTY: true }), env })
     return { code, ...out }
   }
 
@@ -92,5 +92,20 @@ describe('migrate down', () => {
     expect(await onTerminal('yes\n')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^down: \d{4}-[a-z-]+\n$/) })
     expect(await newest()).toBe(false)
     expect(await runCli(['migrate', 'down', '--yes'], env)).toMatchObject({ code: 0, stderr: `database: embedded in ${dataDir}\n` })
+  })
+
+  it('reverts every step after a named step, and names them all before', async () => {
+    const asked = await onTerminal('no\n', '--to', '0008-devices')
+    expect(asked.stderr).toMatch(/Revert (?:\d{4}-[a-z-]+, )*0010-audit-seal, 0009-keys-and-clients and delete their data\? /)
+    expect(await newest()).toBe(true)
+    const { code, stdout } = await runCli(['migrate', 'down', '--to', '0008-devices', '--yes'], env)
+    expect([code, stdout]).toEqual([0, expect.stringMatching(/^down: .*0010-audit-seal, 0009-keys-and-clients\n$/)])
+    expect(await runCli(['migrate', 'down', '--to', '0008-devices', '--yes'], env)).toMatchObject({ code: 0, stdout: 'nothing to do\n' })
+  })
+
+  it.each(['0009-keys-and-clients', '0008', 'nothing'])('does not go down to %s, which is not applied', async (step) => {
+    await runCli(['migrate', 'down', '--to', '0008-devices', '--yes'], env)
+    const { code, stderr } = await runCli(['migrate', 'down', '--to', step, '--yes'], env)
+    expect([code, stderr]).toEqual([2, expect.stringContaining(`${step} is not an applied step: see portcullis migrate status`)])
   })
 })

@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { describe, expect, it } from 'vitest'
-import { createCleanup } from '../../../src/app/cleanup.ts'
+import { CleanupFailed, createCleanup } from '../../../src/app/cleanup.ts'
 import { login, newUser, type TestUser } from '../../support/client.ts'
 import { useGateway } from '../../support/fixtures.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
@@ -96,6 +96,66 @@ describe.each(['embedded', 'postgres'] as const)('cleanup on %s', (stores) => {
     expect(await living(gateway, [user, ...sessions])).toEqual([true, ...sessions.map(() => false)])
   })
 
+  it('removes all of more rows than a batch holds, of each kind', async () => {
+    const user = await newUser(gateway)
+    await rows(gateway, `INSERT INTO used_tokens SELECT 'x', n::text, now() - interval '1 day' FROM generate_series(1, 7) n`)
+    await rows(gateway, `INSERT INTO limit_counters SELECT 'many ' || n, 1, now() - interval '1 s' FROM generate_series(1, 6) n`)
+    await rows(
+      gateway,
+      `INSERT INTO revocations (id, session_id, expires_at)
+         SELECT gen_random_uuid(), gen_random_uuid(), now() - interval '1 day' FROM generate_series(1, 8)`,
+    )
+    await rows(
+      gateway,
+      `INSERT INTO devices (id, user_id, token_hash, first_seen_at, last_seen_at)
+         SELECT gen_random_uuid(), $1, n::text::bytea, now() - interval '200 days', now() - interval '181 days' FROM generate_series(1, 5) n`,
+      [user.id],
+    )
+    const { db, config, metrics, logger, database } = gateway.app.platform
+    const needsLock = database.kind === 'postgres'
+    const removed = (kind: string) => metric(gateway, 'portcullis_cleanup_deleted_total', { kind })
+    const kinds = ['used_tokens', 'limit_counters', 'revocations', 'devices']
+    const before = await Promise.all(kinds.map(removed))
+    await createCleanup({ db, needsLock, config: config.auth, removeOldAudit: async () => 0, metrics, logger, batch: 3 })()
+    const after = await Promise.all(kinds.map(removed))
+    expect(after.map((n, i) => n - before[i]!)).toEqual([7, 6, 8, 5])
+    for (const [table, column] of [
+      ['used_tokens', 'expires_at'],
+      ['limit_counters', 'resets_at'],
+      ['revocations', 'expires_at'],
+    ])
+      expect(await rows(gateway, `SELECT * FROM ${table} WHERE ${column} < now()`)).toEqual([])
+  })
+
+  it('a step that fails is named and counted, and the steps after it run', async () => {
+    const user = await newUser(gateway)
+    const old = await login(gateway, user)
+    await age(gateway, 'sessions', 'expires_at', old, '31 days')
+    await rows(gateway, `INSERT INTO used_tokens VALUES ('x', 'stays', now() - interval '1 day')`)
+    await rows(gateway, `INSERT INTO limit_counters VALUES ('goes', 1, now() - interval '1 s')`)
+    await rows(gateway, `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no deletions today'; END $$`)
+    await rows(gateway, 'CREATE TRIGGER refuse BEFORE DELETE ON used_tokens FOR EACH ROW EXECUTE FUNCTION refuse()')
+    const last = await metric(gateway, 'portcullis_cleanup_last_success_timestamp_seconds')
+    const failed = await gateway.app.identity.cleanup().catch((error: unknown) => error)
+    expect(failed).toBeInstanceOf(CleanupFailed)
+    expect(failed).toMatchObject({
+      message: 'the cleanup could not finish: used_tokens: P0001 no deletions today',
+      result: { sessions: 1, auditRows: 0 },
+    })
+    expect(await rows(gateway, `SELECT key FROM limit_counters WHERE key = 'goes'`)).toEqual([])
+    expect(await metric(gateway, 'portcullis_cleanup_failures_total', { kind: 'used_tokens' })).toBe(1)
+    expect(await metric(gateway, 'portcullis_cleanup_last_success_timestamp_seconds')).toBe(last)
+    expect(gateway.log().find((l) => l.reason === 'cleanup_failed')).toMatchObject({
+      kind: 'used_tokens',
+      cause: 'P0001 no deletions today',
+    })
+
+    await rows(gateway, 'DROP TRIGGER refuse ON used_tokens')
+    await gateway.app.identity.cleanup()
+    expect(await rows(gateway, `SELECT jti FROM used_tokens WHERE jti = 'stays'`)).toEqual([])
+    expect(await metric(gateway, 'portcullis_cleanup_last_success_timestamp_seconds')).toBeGreaterThan(0)
+  })
+
   it('has metrics for the removed rows, the number of tokens, and the time of the last success', async () => {
     const user = await newUser(gateway)
     const old = await login(gateway, user)
@@ -133,6 +193,41 @@ describe('cleanup of several replicas', () => {
   it('gives the lock back: the next run does its work', async () => {
     const gateway = await startGateway()
     for (let i = 0; i < 12; i++) expect(await gateway.app.identity.cleanup()).toEqual({ sessions: 0, refreshTokens: 0, auditRows: 0 })
+    await gateway.close()
+  })
+
+  it('leaves rows that another transaction holds to the next run, and does not wait for them', async () => {
+    const gateway = await startGateway()
+    const [held, free] = [await newUser(gateway), await newUser(gateway)]
+    for (const session of [held, free]) await age(gateway, 'sessions', 'expires_at', session, '31 days')
+    const other = new pg.Client({ connectionString: gateway.databaseUrl })
+    await other.connect()
+    await other.query('BEGIN')
+    await other.query('SELECT id FROM sessions WHERE id = $1 FOR UPDATE', [sid(held)])
+    expect(await gateway.app.identity.cleanup()).toMatchObject({ sessions: 1 })
+    expect(await living(gateway, [held, free])).toEqual([true, false])
+    await other.query('COMMIT')
+    await other.end()
+    expect(await gateway.app.identity.cleanup()).toMatchObject({ sessions: 1 })
+    await gateway.close()
+  })
+
+  it('a batch that takes too long is done in smaller batches', async () => {
+    const gateway = await startGateway()
+    await rows(gateway, `INSERT INTO used_tokens SELECT 'x', n::text, now() - interval '1 day' FROM generate_series(1, 7) n`)
+    // as a server does whose statement_timeout is reached: here with more than two rows in one statement
+    await rows(
+      gateway,
+      `CREATE FUNCTION too_many() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+         IF (SELECT count(*) FROM gone) > 2 THEN RAISE 'canceling statement' USING ERRCODE = '57014'; END IF; RETURN NULL; END $$`,
+    )
+    await rows(
+      gateway,
+      `CREATE TRIGGER too_many AFTER DELETE ON used_tokens REFERENCING OLD TABLE AS gone
+         FOR EACH STATEMENT EXECUTE FUNCTION too_many()`,
+    )
+    await gateway.app.identity.cleanup()
+    expect(await rows(gateway, 'SELECT jti FROM used_tokens')).toEqual([])
     await gateway.close()
   })
 

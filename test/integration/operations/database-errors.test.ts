@@ -58,7 +58,7 @@ describe.each(['embedded', 'postgres'] as const)('an error of the %s database', 
     const url = kind === 'embedded' ? kind : await createDatabase(inject('postgresUrl'))
     dataDir = mkdtempSync(join(tmpdir(), 'portcullis-errors-'))
     database = await openDatabase({ url, dataDir, poolSize: 2 }, createLogger('silent'))
-    await migrateUp(database.db)
+    await migrateUp(database)
   })
   afterAll(async () => {
     await database.close()

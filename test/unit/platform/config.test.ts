@@ -136,7 +136,7 @@ describe('a problem is reported as file:line:col: path: message; hint', () => {
     [
       'a claim from elsewhere',
       'tokens:\n  claims:\n    - { claim: hash, from: password_hash }\n',
-      /^f:3:21: tokens\.claims\[0\]\.from: must match/,
+      /^f:3:22: tokens\.claims\[0\]\.from: has the wrong form/,
     ],
     [
       'a header of HTTP for a claim',

@@ -20,6 +20,8 @@ const clientAt = (address: string, isExempt = false): Client => ({
   isExempt,
 })
 
+const unneeded = async () => expect.unreachable('the database is not needed')
+
 function newBudget() {
   let now = 0
   const clock = { now: () => now, steady: () => now }
@@ -27,7 +29,7 @@ function newBudget() {
     redis: null,
     guard: createRedisGuard(() => 0),
     shares: 1,
-    counters: { add: async () => expect.unreachable('the database is not needed') },
+    counters: { add: unneeded, clear: unneeded },
     metrics: createMetrics('test'),
   })
   const limit = { name: 'token', scope: 'credential', limit: LIMIT, windowSeconds: 3600 } as const

@@ -10,7 +10,7 @@ const HOSTILE = `<script>alert("1")</script>&'\r\nBcc: eve@example.com\u2028x`
 const url = 'https://api.example.com/auth/password/reset#token=abc'
 const context = { at: '2026-11-21T13:40:56.735Z', ip: HOSTILE, device: HOSTILE }
 const DATA: Templates = {
-  verify_email: { url, minutes: 1440 },
+  verify_email: { url, minutes: 1440, username: 'ann.smith', at: '2026-11-21T13:40:56.735Z', device: HOSTILE, more: [] },
   reset_password: { url, minutes: 30 },
   already_registered: {},
   email_changed: context,
@@ -18,6 +18,7 @@ const DATA: Templates = {
   factor_enabled: context,
   factor_disabled: context,
   backup_code_used: { ...context, left: 1 },
+  wrong_codes: { ...context, count: 3 },
   new_device: context,
   refresh_reused: context,
   api_key_created: { ...context, name: HOSTILE },
