@@ -21,10 +21,7 @@ import { ManagedUserSchema, managedViewOf } from './views.ts'
 
 const NOTHING = strictBody({})
 const Part = Type.Union([JsonObject, Type.Null()])
-const MetadataBody = Type.Object(
-  { public: Type.Optional(Part), admin: Type.Optional(Part) },
-  { additionalProperties: false, minProperties: 1 },
-)
+const MetadataBody = strictBody({ public: Type.Optional(Part), admin: Type.Optional(Part) })
 const ofUser = Type.Object({ id: Type.String() })
 const Role = Type.String({ maxLength: 63 })
 

@@ -329,7 +329,7 @@ describe('beside a running gateway', () => {
     })
 
     it.each([
-      ['no e-mail', ['--username', 'x-y-z'], '', /--email and --username/],
+      ['no e-mail', ['--username', 'x-y-z'], '', /users create needs --email/],
       ['what is no e-mail address', ['--username', 'x-y-z', '--email', 'nowhere'], '', /email: must be an e-mail address/],
       [
         'a short password',

@@ -139,7 +139,7 @@ describe('wrong usage', () => {
       'no such command: migrate sideways; migrate takes up, down or status',
       'portcullis migrate',
     ],
-    ['no action', ['keys'], 'keys takes list or rotate', 'portcullis keys'],
+    ['no action', ['keys'], 'keys takes list, rotate or revoke', 'portcullis keys'],
     ['a misspelt option', ['serve', '--prot', '1'], 'no such option: --prot; did you mean --port?', 'portcullis serve'],
     ['a misspelt option with its value', ['check', '--confg=x'], 'no such option: --confg; did you mean --config?', 'portcullis check'],
     ['a misspelt option before the command', ['--confg', 'x', 'check'], 'no such option: --confg; did you mean --config?', 'portcullis'],
