@@ -7,6 +7,7 @@ import { createSessionOpener, type SessionOpener } from '../identity/sessions/op
 import { createRefreshTokens, type RefreshTokens } from '../identity/sessions/refresh-tokens.ts'
 import { type AccessTokens, createAccessTokens } from '../identity/tokens/access-tokens.ts'
 import { createRoles, type Grants } from '../identity/users/roles.ts'
+import { createOwnLimits, type OwnLimits } from '../proxy/rate-limit.ts'
 import type { Identity } from './identity.ts'
 import type { Limits } from './limits.ts'
 import type { Platform } from './platform.ts'
@@ -19,10 +20,11 @@ export interface Access {
   limitInvalidTokens: InvalidTokenLimit
   keyAuthentication: ApiKeyAuthentication
   authenticate: Authenticate
+  ownLimits: OwnLimits
   requireAuth: RequireAuth
 }
 
-export function createAccess(platform: Platform, { keyring, revocations, accounts }: Identity, { limiter }: Limits): Access {
+export function createAccess(platform: Platform, { keyring, revocations, accounts }: Identity, { limiter, admission }: Limits): Access {
   const { config, clock, metrics, db, secrets, outbox } = platform
   const { tokens, auth } = config
   const accessTokens = createAccessTokens({ keyring, tokens, clock })
@@ -40,6 +42,7 @@ export function createAccess(platform: Platform, { keyring, revocations, account
     metrics,
     clock,
   })
+  const ownLimits = createOwnLimits(config.limits, admission)
   return {
     accessTokens,
     refreshTokens,
@@ -48,6 +51,7 @@ export function createAccess(platform: Platform, { keyring, revocations, account
     limitInvalidTokens,
     keyAuthentication,
     authenticate,
-    requireAuth: createRequireAuth(authenticate),
+    ownLimits,
+    requireAuth: createRequireAuth(authenticate, ownLimits.caller),
   }
 }

@@ -32,6 +32,7 @@ import { createCodeAttempts } from '../identity/factors/code-attempts.ts'
 import { createEnrolment } from '../identity/factors/enrolment.service.ts'
 import { mfaRoutes } from '../identity/factors/mfa.routes.ts'
 import { createSecondFactor } from '../identity/factors/second-factor.ts'
+import { createStepUp } from '../identity/factors/step-up.ts'
 import { createClientAssertions } from '../identity/oauth/client-assertion.ts'
 import { createClientAuthentication } from '../identity/oauth/client-authentication.ts'
 import { clientRoutes } from '../identity/oauth/clients.routes.ts'
@@ -66,7 +67,7 @@ export interface AccountApi {
 export function createAccountApi({ platform, identity, access, limits: { limiter }, lastErrors }: AccountApiDeps): AccountApi {
   const { config, logger, clock, metrics, db, secrets, outbox } = platform
   const { keyring, revocations, accounts, passwords, policy, devices } = identity
-  const { accessTokens, refreshTokens, sessionOpener, grantsOf, keyAuthentication, limitInvalidTokens, requireAuth } = access
+  const { accessTokens, refreshTokens, sessionOpener, grantsOf, keyAuthentication, limitInvalidTokens, ownLimits, requireAuth } = access
 
   const limits = createCredentialLimits({ limiter, clock, secrets }, config.limits.credentials)
   const passwordCheck = createPasswordCheck({ db, accounts, passwords, limits })
@@ -74,6 +75,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   const mfaTokens = createMfaTokens({ keyring, issuer: config.tokens.issuer, clock })
   const factor = createSecondFactor({ secrets })
   const codeAttempts = createCodeAttempts({ accounts, limits, outbox, metrics })
+  const stepUp = createStepUp({ db, clock, accounts, outbox, passwordCheck, factor, codeAttempts })
   const login = createLogin({ db, accounts, passwords, limits, devices, loginCompletion, mfaTokens })
   const loginMfa = createLoginMfa({
     db,
@@ -87,7 +89,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
     outbox,
   })
   const reauthenticate = createReauthentication({ accounts, outbox, passwordCheck, factor, codeAttempts, sessionOpener })
-  const enrolment = createEnrolment({ db, clock, config, accounts, outbox, passwordCheck, factor, codeAttempts })
+  const enrolment = createEnrolment({ db, config, accounts, outbox, stepUp, factor, codeAttempts })
   const sessions = createSessions({ db, accounts })
   const backgroundQueue = createBackgroundQueue(logger)
   const links = createLinks(config)
@@ -97,13 +99,13 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   const verification = createEmailVerification({ db, accounts, passwords, limits, links, outbox, pending, postProof })
   const refresh = createRefresh({ refreshTokens, sessionOpener, limits, metrics, logger })
   const logout = createLogout({ accounts, refreshTokens })
-  const profile = createProfile({ db, clock, accounts, auth: config.auth, limits, postProof, outbox, passwordCheck })
-  const changePassword = createPasswordChange({ accounts, outbox, passwords, policy, passwordCheck, sessionOpener })
+  const profile = createProfile({ db, accounts, auth: config.auth, limits, postProof, outbox, stepUp })
+  const changePassword = createPasswordChange({ accounts, outbox, passwords, policy, stepUp, sessionOpener })
   const recovery = createRecovery({ db, accounts, outbox, links, passwords, policy, limits, backgroundQueue })
   const apiKeys = createApiKeys({ db, clock, accounts, outbox, grantsOf, config })
-  const deleteAccount = createAccountDeletion({ accounts, clock, passwordCheck, eraseAccount: identity.eraseAccount })
+  const deleteAccount = createAccountDeletion({ accounts, stepUp, eraseAccount: identity.eraseAccount })
   const assertions = createClientAssertions({ db, clock, config })
-  const authenticateClient = createClientAuthentication({ db, accounts, limits, assertions })
+  const authenticateClient = createClientAuthentication({ db, accounts, limits, assertions, countCaller: ownLimits.caller })
   const grantToken = createTokenGrant({ accounts, authenticateClient, accessTokens, grantsOf })
   const introspect = createIntrospection({
     authenticateClient,

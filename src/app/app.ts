@@ -71,7 +71,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     limits,
     lastErrors: async () => (team ? newestErrors(await team.siblings.lastErrors()) : observer.lastErrors()),
   })
-  await mountOwnEndpoints(server, { config, identity, accountApi, isStopping: () => isStopping })
+  await mountOwnEndpoints(server, { config, identity, accountApi, limits: access.ownLimits, isStopping: () => isStopping })
   await proxy.mount(server)
   server.setNotFoundHandler(() => {
     throw problem('route_not_found')

@@ -4,6 +4,7 @@ import { createDevices, type Devices } from '../identity/accounts/devices.ts'
 import { type Administration, createAdministration } from '../identity/admin/administration.service.ts'
 import { bootstrapAdmin } from '../identity/admin/bootstrap.service.ts'
 import { createImport, type ImportUsers } from '../identity/admin/import.service.ts'
+import { createLockForAction } from '../identity/admin/lock-for-action.ts'
 import type { Hasher } from '../identity/credentials/hasher.ts'
 import { createPasswordPolicy, type PasswordPolicy } from '../identity/credentials/password-policy.ts'
 import { createPasswords, type Passwords } from '../identity/credentials/passwords.ts'
@@ -64,6 +65,7 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
   const policy = createPasswordPolicy(config, metrics, logger)
   const keepAdmin = createLastAdmin(config.auth.roles)
   const eraseAccount = createAccountErasure({ audit, keepAdmin })
+  const lockForAction = createLockForAction({ clock, admin: config.auth.admin })
   const cleanup = createCleanup({ db, needsLock: database.kind === 'postgres', config: config.auth, removeOldAudit, metrics, logger })
 
   return {
@@ -84,8 +86,9 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
       outbox,
       keepAdmin,
       eraseAccount,
+      lockForAction,
     }),
-    clients: createClients({ db, accounts }),
+    clients: createClients({ db, accounts, lockForAction }),
     importUsers: createImport({ db, accounts, config }),
     cleanup,
     async prepare({ adminEmail, adminPassword, mustChangePassword = true }) {

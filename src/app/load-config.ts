@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { Ajv, type ErrorObject } from 'ajv'
 import { Value } from 'typebox/value'
 import { nearest } from '../platform/config/nearest.ts'
-import { type Config, ConfigSchema, type Secrets } from '../platform/config/schema.ts'
+import { type Config, ConfigSchema, DEFAULT_POLICIES, type Secrets } from '../platform/config/schema.ts'
 import {
   type ConfigProblem,
   type ConfigSource,
@@ -115,8 +115,7 @@ function withDerived(value: Config): Config {
     ...value,
     server: { ...server, publicUrl },
     tokens: { ...tokens, issuer: tokens.issuer ?? publicUrl },
-    // keeps the default `[perIp]` valid when the operator defines other policies
-    limits: { ...limits, policies: { perIp: { limit: 60, windowSeconds: 60, key: 'anonymous' }, ...limits.policies } },
+    limits: { ...limits, policies: { ...DEFAULT_POLICIES, ...limits.policies } },
   }
 }
 

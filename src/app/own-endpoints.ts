@@ -2,12 +2,16 @@
 import helmet from '@fastify/helmet'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { hasCredential } from '../identity/access/request-credentials.ts'
 import { wellKnownRoutes } from '../identity/oauth/well-known.routes.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { boundBody } from '../platform/http/slow-body.ts'
 import { problem, unavailable } from '../platform/lib/errors.ts'
+import { limitHeaders } from '../platform/limits/limiter.ts'
 import { contextOf } from '../platform/request/request-context.ts'
+import type { OwnLimits } from '../proxy/rate-limit.ts'
+import { exchangeOf } from '../proxy/routing/exchange.ts'
 import type { AccountApi } from './account-api.ts'
 import { DB_LAG_SECONDS } from './gauges.ts'
 import type { Identity } from './identity.ts'
@@ -41,16 +45,21 @@ export interface OwnEndpointsDeps {
   config: Config
   identity: Pick<Identity, 'keyring' | 'revocations'>
   accountApi: AccountApi
+  limits: Pick<OwnLimits, 'anonymous'>
   isStopping(): boolean
 }
 
 export async function mountOwnEndpoints(
   server: FastifyInstance,
-  { config, identity, accountApi, isStopping }: OwnEndpointsDeps,
+  { config, identity, accountApi, limits, isStopping }: OwnEndpointsDeps,
 ): Promise<void> {
   const { keyring, revocations } = identity
   await server.register(async (own) => {
-    own.addHook('onSend', async (_request, reply) => void (isStopping() && reply.header('connection', 'close')))
+    own.addHook('onSend', async (request, reply) => {
+      // a refusal names its own limit
+      if (!reply.hasHeader('ratelimit')) reply.headers(limitHeaders(exchangeOf(request.raw).decisions))
+      if (isStopping()) reply.header('connection', 'close')
+    })
     // server.ts sets HSTS, also for responses of upstreams
     await own.register(helmet, { hsts: false })
     readBodies(own)
@@ -67,6 +76,9 @@ export async function mountOwnEndpoints(
         auth.addHook('onRequest', async () => {
           if (revocations.isLoaded() && revocations.lagSeconds() > DB_LAG_SECONDS)
             throw unavailable(revocations.lastError() ?? 'the database does not answer')
+        })
+        auth.addHook('onRequest', async (request) => {
+          if (countsAsAnonymous(request)) await limits.anonymous(contextOf(request.raw))
         })
         if (config.docs.enabled) await registerDocs(auth, config)
         await accountApi.register(auth)
@@ -95,6 +107,17 @@ function readBodies(own: FastifyInstance): void {
   own.addHook('preValidation', async (request) => {
     if (request.body === undefined && request.routeOptions.schema?.body) request.body = {}
   })
+}
+
+/**
+ * Pages always count by address, and endpoints that need an access token when there is none. An endpoint that takes another credential has
+ * a limit of its own (credential-limits.ts).
+ */
+function countsAsAnonymous({ routeOptions, headers }: FastifyRequest): boolean {
+  const { security } = (routeOptions.schema ?? {}) as { security?: readonly object[] }
+  if (!security) return true
+  const needsToken = security.length > 0 && security.every((scheme) => 'bearer' in scheme)
+  return needsToken && !hasCredential(headers)
 }
 
 async function registerDocs(auth: FastifyInstance, config: Config): Promise<void> {

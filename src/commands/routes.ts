@@ -28,6 +28,7 @@ portcullis routes --config portcullis.yaml --json
 /** In the order in which they are matched. */
 export async function routeRows(config: Config) {
   const { compileRoutes } = await import('../proxy/routing/route-table.ts')
+  const { describeLimits } = await import('../proxy/rate-limit.ts')
   const rows = compileRoutes(config).routes.map((r) => ({
     name: r.name,
     host: r.host ?? '*',
@@ -35,6 +36,7 @@ export async function routeRows(config: Config) {
     methods: r.methods ? [...r.methods].join(',') : '*',
     access: r.access.label,
     limits: r.limits.join(',') || '-',
+    counts: describeLimits(config.limits, r.limits),
     upstream: r.servers.map((s) => s.origin).join(','),
     websocket: r.websocket,
   }))

@@ -1,8 +1,10 @@
-/** The limits of a route, and the keys by which each of them counts. */
+/** The limits of routes and of the gateway's own endpoints, and the keys by which each of them counts. */
+import type { CountCaller } from '../identity/access/require-auth.ts'
 import type { Config, PolicyConfig } from '../platform/config/schema.ts'
 import { problem } from '../platform/lib/errors.ts'
 import type { Admission, Admit } from '../platform/limits/admission.ts'
 import { type Decision, limitHeaders } from '../platform/limits/limiter.ts'
+import type { RequestContext } from '../platform/request/request-context.ts'
 import type { Authenticated, Exchange, Routed } from './routing/exchange.ts'
 import type { Route } from './routing/route-table.ts'
 
@@ -23,11 +25,10 @@ interface RoutePolicies {
   apiKey: Admit[]
 }
 
-export function createRouteLimits(config: Config['limits'], routes: readonly Route[], admission: Admission): RouteLimits {
-  const withoutRoute = compile({ limits: config.default, onRedisDown: 'local' })
-  const policies = new Map(routes.map((route) => [route, compile(route)]))
-
-  function compile({ limits, onRedisDown }: Pick<Route, 'limits' | 'onRedisDown'>): RoutePolicies {
+/** Binds policies by name. */
+const createCompile =
+  (config: Config['limits'], admission: Admission) =>
+  ({ limits, onRedisDown }: Pick<Route, 'limits' | 'onRedisDown'>): RoutePolicies => {
     const keyed = (...keys: PolicyConfig['key'][]) =>
       limits
         .map((name) => ({ name, scope: 'route' as const, ...config.policies[name]! }))
@@ -40,6 +41,34 @@ export function createRouteLimits(config: Config['limits'], routes: readonly Rou
       apiKey: keyed('apiKey'),
     }
   }
+
+/** Limits of the gateway's own endpoints: `limits.default`, with the counts of the routes under the same policies. */
+export interface OwnLimits {
+  /** Counts a request without a credential by its address. @throws rate_limited */
+  anonymous(context: RequestContext): Promise<void> | void
+  /** Counts by principal, once it is known. @throws rate_limited */
+  caller: CountCaller
+}
+
+export function createOwnLimits(config: Config['limits'], admission: Admission): OwnLimits {
+  const { client, anonymous, principal, apiKey } = createCompile(config, admission)({ limits: config.default, onRedisDown: 'local' })
+  // the context of each request is an exchange: `receive` makes it
+  const count = (decisions: (Decision | Promise<Decision>)[], context: RequestContext) => admit(decisions, context as Exchange)
+  return {
+    anonymous: (context) => (context.client.isExempt ? undefined : count(ask(anonymous, context.client.limitKey), context)),
+    caller({ kind, id, sessionId }, context) {
+      const decisions = context.client.isExempt ? [] : ask(client, context.client.limitKey)
+      decisions.push(...ask(principal, id))
+      if (kind === 'apiKey') decisions.push(...ask(apiKey, sessionId))
+      return count(decisions, context)
+    },
+  }
+}
+
+export function createRouteLimits(config: Config['limits'], routes: readonly Route[], admission: Admission): RouteLimits {
+  const compile = createCompile(config, admission)
+  const withoutRoute = compile({ limits: config.default, onRedisDown: 'local' })
+  const policies = new Map(routes.map((route) => [route, compile(route)]))
 
   return {
     client(exchange, hasCredential) {
@@ -61,6 +90,21 @@ export function createRouteLimits(config: Config['limits'], routes: readonly Rou
       return admit(decisions, exchange)
     },
   }
+}
+
+/** How each policy counts, such as `600/min per user`. */
+export const describeLimits = ({ policies }: Config['limits'], names: readonly string[]): string =>
+  names
+    .map((name) => policies[name]!)
+    .map(({ limit, windowSeconds, key }) => `${limit}/${WINDOWS[windowSeconds] ?? `${windowSeconds}s`} per ${COUNTED[key]}`)
+    .join(', ') || 'nobody'
+
+const WINDOWS: Record<number, string> = { 1: 's', 60: 'min', 3600: 'h', 86400: 'day' }
+const COUNTED: Record<PolicyConfig['key'], string> = {
+  client: 'address',
+  principal: 'user or machine',
+  apiKey: 'API key',
+  anonymous: 'address when anonymous',
 }
 
 /** Every policy is asked, also after a refusal: each of them counts the request. */

@@ -18,7 +18,10 @@ export async function enrol(gateway: Pick<Gateway, 'url'>, user: TestUser, confi
   const begun = await call(gateway, '/auth/mfa/totp', { body: { password: user.password }, token: user.token })
   if (begun.status !== 200) throw new Error(`enrolling answered ${begun.status}: ${JSON.stringify(begun.body)}`)
   const { secret } = begun.body
-  const confirmed = await call(gateway, '/auth/mfa/totp/confirm', { body: { code: codeOf(secret, confirmWith) }, token: user.token })
+  const confirm = () => call(gateway, '/auth/mfa/totp/confirm', { body: { code: codeOf(secret, confirmWith) }, token: user.token })
+  const first = await confirm()
+  // the step may end between the reading of the code and its check
+  const confirmed = first.body.code === 'invalid_code' ? await confirm() : first
   if (confirmed.status !== 200) throw new Error(`confirming answered ${confirmed.status}: ${JSON.stringify(confirmed.body)}`)
   const { body } = await refresh(gateway, user.refreshToken)
   return { ...user, token: body.access_token, refreshToken: body.refresh_token, secret, backupCodes: confirmed.body.backup_codes }

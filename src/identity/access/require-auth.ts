@@ -27,10 +27,13 @@ export interface Requirement {
   byKeys?: boolean
 }
 
+/** Counts a request of this caller. @throws rate_limited */
+export type CountCaller = (caller: Pick<Principal, 'kind' | 'id' | 'sessionId'>, context: RequestContext) => Promise<void> | void
+
 export interface RequireAuth {
-  /** @throws token_missing, forbidden; password_change_required and mfa_required unless `allowIncomplete` */
+  /** Counts the request. @throws token_missing, forbidden, rate_limited; password_change_required, mfa_required unless `allowIncomplete` */
   (request: FastifyRequest, requirement?: Requirement): Promise<Principal>
-  /** @returns null when the request has no credential */
+  /** Counts nothing. @returns null when the request has no credential */
   optional(request: FastifyRequest): Promise<Principal | null>
 }
 
@@ -43,7 +46,7 @@ export function requireSession({ kind }: Principal): void {
     })
 }
 
-export function createRequireAuth(authenticate: Authenticate): RequireAuth {
+export function createRequireAuth(authenticate: Authenticate, countCaller: CountCaller): RequireAuth {
   async function optional(request: FastifyRequest): Promise<Principal | null> {
     const context = identifiedContextOf(request)
     context.principal = await authenticate(request.headers, context.client)
@@ -53,6 +56,8 @@ export function createRequireAuth(authenticate: Authenticate): RequireAuth {
   async function requireAuth(request: FastifyRequest, { allowIncomplete = false, role, byKeys = false }: Requirement = {}) {
     const principal = await optional(request)
     if (!principal) throw problem('token_missing')
+    // before the role is checked: a refused request costs as much
+    await countCaller(principal, contextOf(request.raw))
     if (!byKeys) requireSession(principal)
     if (!allowIncomplete) {
       if (principal.mustChangePassword) throw problem('password_change_required')

@@ -2,11 +2,11 @@
 
 import { Type } from 'typebox'
 import type { Config } from '../../platform/config/schema.ts'
-import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, NEEDS_STEP_UP, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import { principalOf, type RequireAuth } from '../access/require-auth.ts'
-import { Password, Tokens, usernameField } from '../users/schemas.ts'
+import { Code, Password, Tokens, usernameField } from '../users/schemas.ts'
 import { OwnUserSchema } from '../users/user-view.ts'
 import type { createAccountDeletion } from './account-deletion.service.ts'
 import type { createPasswordChange } from './password-change.service.ts'
@@ -43,13 +43,14 @@ export const meRoutes =
         config: { name: 'auth.me' },
         schema: {
           summary: 'Change your username or e-mail address',
-          description: "Changes the fields that are sent. Needs a user's access token, and for a new e-mail address `current_password`.",
+          description: `Changes the fields that are sent. A new e-mail address needs \`current_password\`. ${NEEDS_STEP_UP}`,
           security: BEARER,
           body: Type.Object(
             {
               ...usernameField(usernames === 'off' ? 'off' : 'optional'),
               email: Type.Optional(Type.String({ maxLength: 254 })),
               current_password: Type.Optional(Password),
+              code: Type.Optional(Code),
             },
             { additionalProperties: false, minProperties: 1 },
           ),
@@ -67,10 +68,9 @@ export const meRoutes =
         config: { name: 'auth.me' },
         schema: {
           summary: 'Delete your account with all personal data',
-          description:
-            "Logs you out everywhere and frees your names. Needs a user's access token, and the password unless you logged in within 5 minutes.",
+          description: `Logs you out everywhere and frees your names. ${NEEDS_STEP_UP}`,
           security: BEARER,
-          body: strictBody({ current_password: Type.Optional(Password) }),
+          body: strictBody({ current_password: Type.Optional(Password), code: Type.Optional(Code) }),
           response: answers({ 204: Type.Null() }, [401, 403, 409, 422, 429]),
         },
         onRequest: async (request) => void (await requireAuth(request)),
@@ -87,10 +87,10 @@ export const meRoutes =
         config: { name: 'auth.password.change' },
         schema: {
           summary: 'Change your password; every other session ends',
-          description: "Sets a new password, and gives the tokens of a new session. Needs a user's access token and the current password.",
+          description: `Sets a new password, and gives the tokens of a new session. Needs the current password. ${NEEDS_STEP_UP}`,
           security: BEARER,
-          body: strictBody({ current_password: Password, new_password: Password }),
-          response: answers({ 200: Tokens }, [401, 422, 429, 503]),
+          body: strictBody({ current_password: Password, new_password: Password, code: Type.Optional(Code) }),
+          response: answers({ 200: Tokens }, [401, 409, 422, 429, 503]),
         },
         onRequest: async (request) => void (await requireAuth(request, { allowIncomplete: true })),
       },

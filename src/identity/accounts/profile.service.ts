@@ -2,16 +2,14 @@
 
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
-import { type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
-import type { Clock } from '../../platform/lib/clock.ts'
+import type { Db, Transaction } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { Principal } from '../access/principal.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
-import { requireFreshFactor } from '../credentials/freshness.ts'
-import type { PasswordCheck } from '../credentials/password-check.ts'
+import type { StepUp } from '../factors/step-up.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { canonicalEmail, canonicalUsername, nameFaults } from '../users/canonical-login.ts'
 import { type OwnUserView, ownViewOf } from '../users/user-view.ts'
@@ -25,20 +23,20 @@ export interface ProfileChange {
   username?: string
   email?: string
   current_password?: string
+  code?: string
 }
 
 export interface ProfileDeps {
   db: Db
-  clock: Clock
   accounts: Accounts
   auth: Pick<Config['auth'], 'emailVerification'>
   limits: CredentialLimits
   postProof: PostProof
   outbox: Outbox
-  passwordCheck: PasswordCheck
+  stepUp: StepUp
 }
 
-export function createProfile({ db, clock, accounts, auth, limits, postProof, outbox, passwordCheck }: ProfileDeps) {
+export function createProfile({ db, accounts, auth, limits, postProof, outbox, stepUp }: ProfileDeps) {
   async function get(userId: string): Promise<OwnUserView> {
     const user = await findUserById(db, userId)
     if (!user) throw problem('token_revoked', { cause: 'the user was deleted' })
@@ -46,7 +44,7 @@ export function createProfile({ db, clock, accounts, auth, limits, postProof, ou
   }
 
   /**
-   * A new e-mail address needs the password, and a recent second factor if one is set up.
+   * Username and e-mail address are login names, so both are under the step-up rule. A new address needs the password as well.
    *
    * Where addresses are proven first, the address changes when its link is opened. Until then the answer does not depend on whether the
    * address has an account. Elsewhere the address changes at once, unproven, and access tokens are outdated, since they carry the old
@@ -54,16 +52,14 @@ export function createProfile({ db, clock, accounts, auth, limits, postProof, ou
    */
   async function change(principal: Principal, input: ProfileChange, context: RequestContext): Promise<OwnUserView> {
     const { email, ...names } = readChange(input)
+    const proven = await stepUp(principal, { password: input.current_password, code: input.code }, context)
     if (names.username !== undefined) {
       // the answer shows whether a name is taken: the limit is that of registrations
       await limits.register(context.client)
       if (await isPendingName(db, names.username, null)) throw problem('username_taken')
     }
-    const checked = email === undefined ? undefined : await passwordCheck(principal, input.current_password!, context)
     const mayMail = email !== undefined && (await limits.mail(email, 'verify_email'))
-    const changed = accounts.transaction('profile_change', context, async ({ trx, lockCaller, record, revoke }) => {
-      const locked = await lockCaller(principal, checked?.password_hash)
-      if (email !== undefined) requireFreshFactor(principal, locked, clock.now())
+    const changed = proven.commit('profile_change', async ({ trx, record, revoke }, { user: locked, now }) => {
       const detail = [names.username !== undefined && 'username', email !== undefined && 'email'].filter(Boolean).join(', ')
       await record({ userId: locked.id, detail })
       const renamed = names.username === undefined ? locked : await updateUser(trx, locked.id, names)
@@ -81,7 +77,7 @@ export function createProfile({ db, clock, accounts, auth, limits, postProof, ou
         is_email_vouched: false,
       })
       if (mayMail) await postProof(trx, moved, email, principal.sessionId, context)
-      const data = noticeContextOf(await databaseNow(trx), context)
+      const data = noticeContextOf(now, context)
       await outbox.post(trx, { template: 'email_changed', data, to: locked.email, userId: locked.id })
       await revoke.outdateTokens(locked.id)
       return moved

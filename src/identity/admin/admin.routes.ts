@@ -3,7 +3,7 @@ import { Type } from 'typebox'
 import type { Config } from '../../platform/config/schema.ts'
 import { withoutSecrets } from '../../platform/config/shown.ts'
 import type { Db } from '../../platform/db/database.ts'
-import { answers, BEARER, NEEDS_ADMIN, strictBody } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, NEEDS_ADMIN, NEEDS_RECENT_ADMIN, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
@@ -65,7 +65,7 @@ export const adminRoutes =
         config: { name: 'auth.admin.keys.rotate' },
         schema: {
           summary: 'Publish a new signing key; `now` is for a key that leaked',
-          description: `Adds a key to the JWKS. The key signs after verifiers had time to learn it. With \`now\` the key that signs is removed instead: its access tokens are refused at once, also the caller's, and sessions go on with a refresh. ${NEEDS_ADMIN}`,
+          description: `Adds a key to the JWKS. The key signs after verifiers had time to learn it. With \`now\` the key that signs is removed instead: its access tokens are refused at once, also the caller's, and sessions go on with a refresh. ${NEEDS_RECENT_ADMIN}`,
           security: BEARER,
           body: strictBody({ now: Type.Optional(Type.Boolean()) }),
           response: answers({ 200: KeySchema }, [401, 403, 422]),
@@ -80,7 +80,7 @@ export const adminRoutes =
         config: { name: 'auth.admin.keys.revoke' },
         schema: {
           summary: 'Remove a signing key at once',
-          description: `Every token of the key is refused at once. When the key is the one that signs, its successor signs. Answers with the key that signs. ${NEEDS_ADMIN}`,
+          description: `Every token of the key is refused at once. When the key is the one that signs, its successor signs. Answers with the key that signs. ${NEEDS_RECENT_ADMIN}`,
           security: BEARER,
           params: Type.Object({ kid: Type.String({ maxLength: 64 }) }),
           body: strictBody({}),

@@ -15,6 +15,7 @@ import { createAuditedAction } from './audited-action.ts'
 import { createChangeUser } from './change-user.ts'
 import { createUserCreation } from './create-user.ts'
 import { createKeyActions } from './key-actions.ts'
+import type { LockForAction } from './lock-for-action.ts'
 import { createMetadataActions } from './metadata-actions.ts'
 import { createAssertKnownRole, createAssertRolesFit, createRoleActions } from './role-actions.ts'
 import { createSessionActions } from './session-actions.ts'
@@ -31,25 +32,26 @@ export interface AdministrationDeps {
   outbox: Outbox
   keepAdmin: KeepAdmin
   eraseAccount: EraseAccount
+  lockForAction: LockForAction
 }
 
 export interface Administration extends ReturnType<typeof createAdministration> {}
 
 export function createAdministration(deps: AdministrationDeps) {
-  const { db, accounts, config, passwords, policy, keyring, outbox, keepAdmin, eraseAccount } = deps
+  const { db, accounts, config, passwords, policy, keyring, outbox, keepAdmin, eraseAccount, lockForAction } = deps
   const audited = createAuditedAction(accounts)
   const find = createFindUser(db)
-  const changeUser = createChangeUser({ accounts, audited, find })
+  const changeUser = createChangeUser({ accounts, audited, find, lockForAction })
   const grantsOf = createRoles(config.auth.roles)
   const assertFits = createAssertRolesFit(grantsOf)
   const assertKnownRole = createAssertKnownRole(knownRoles(config.auth.roles))
   return {
     ...createUserQueries(db, find),
-    create: createUserCreation({ db, accounts, audited, passwords, policy, auth: config.auth, assertKnownRole, assertFits }),
+    create: createUserCreation({ db, accounts, audited, passwords, policy, auth: config.auth, assertKnownRole, assertFits, lockForAction }),
     ...createRoleActions({ update: changeUser.update, keepAdmin, assertKnownRole, assertFits }),
     ...createUserActions({ changeUser, outbox, keepAdmin, eraseAccount }),
     ...createSessionActions(changeUser.update),
     ...createMetadataActions({ update: changeUser.update, metadataClaims: createMetadataClaims(config.tokens.claims), grantsOf }),
-    ...createKeyActions({ accounts, audited, keyring }),
+    ...createKeyActions({ accounts, audited, keyring, lockForAction }),
   }
 }

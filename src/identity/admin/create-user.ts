@@ -10,7 +10,7 @@ import type { Passwords } from '../credentials/passwords.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { insertUser, type User } from '../users/users.repo.ts'
 import type { Actor, AuditedAction } from './audited-action.ts'
-import { lockForAction } from './change-user.ts'
+import type { LockForAction } from './lock-for-action.ts'
 import type { AssertRolesFit } from './role-actions.ts'
 
 export interface NewAccount {
@@ -31,9 +31,20 @@ export interface CreateUserDeps {
   auth: Pick<Config['auth'], 'username'>
   assertKnownRole: (role: string) => void
   assertFits: AssertRolesFit
+  lockForAction: LockForAction
 }
 
-export function createUserCreation({ db, accounts, audited, passwords, policy, auth, assertKnownRole, assertFits }: CreateUserDeps) {
+export function createUserCreation({
+  db,
+  accounts,
+  audited,
+  passwords,
+  policy,
+  auth,
+  assertKnownRole,
+  assertFits,
+  lockForAction,
+}: CreateUserDeps) {
   /** @returns also the password, if it was generated */
   return async (input: NewAccount, by: Actor): Promise<{ user: User; password: string | null }> => {
     const password = input.password ?? randomBytes(18).toString('base64url')

@@ -5,15 +5,16 @@ import type { Accounts } from '../sessions/account-transaction.ts'
 import type { KeyChange } from '../tokens/key-rotation.ts'
 import type { Keyring, KeyStatus } from '../tokens/keyring.ts'
 import type { Actor, AuditedAction } from './audited-action.ts'
-import { lockForAction } from './change-user.ts'
+import type { LockForAction } from './lock-for-action.ts'
 
 export interface KeyActionsDeps {
   accounts: Accounts
   audited: AuditedAction
   keyring: Keyring
+  lockForAction: LockForAction
 }
 
-export function createKeyActions({ accounts, audited, keyring }: KeyActionsDeps) {
+export function createKeyActions({ accounts, audited, keyring, lockForAction }: KeyActionsDeps) {
   /** @param detail the kid that the audit row names @returns the status of the changed key */
   const change = (
     event: string,

@@ -3,7 +3,7 @@
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import type { Config } from '../../platform/config/schema.ts'
-import { answers, BEARER, Limit, limitOf, NEEDS_ADMIN, strictBody, Term } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, Limit, limitOf, NEEDS_ADMIN, NEEDS_RECENT_ADMIN, strictBody, Term } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { ID_PATTERN } from '../../platform/lib/ids.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
@@ -74,7 +74,7 @@ export const usersRoutes =
         config: { name: 'auth.admin.users' },
         schema: {
           summary: 'Create a user, who must change the password; a missing password is generated, and only this answer shows it',
-          description: `Adds an account without a registration; the default role is \`user\`. ${NEEDS_ADMIN}`,
+          description: `Adds an account without a registration; the default role is \`user\`. ${NEEDS_RECENT_ADMIN}`,
           security: BEARER,
           body: strictBody({
             ...usernameField(usernames),
@@ -116,7 +116,7 @@ export const usersRoutes =
         config: { name: 'auth.admin.user' },
         schema: {
           summary: 'Delete a user with all personal data; the audit log stays complete',
-          description: `Removes the account for good; its tokens and keys are refused from now on. ${NEEDS_ADMIN}`,
+          description: `Removes the account for good; its tokens and keys are refused from now on. ${NEEDS_RECENT_ADMIN}`,
           security: BEARER,
           params: ofUser,
           body: NOTHING,
@@ -159,7 +159,7 @@ export const usersRoutes =
           config: { name: `auth.admin.user.${path}` },
           schema: {
             summary,
-            description: `${effect} ${NEEDS_ADMIN}`,
+            description: `${effect} ${NEEDS_RECENT_ADMIN}`,
             security: BEARER,
             params: ofUser,
             body: NOTHING,
@@ -184,7 +184,7 @@ export const usersRoutes =
         config: { name: 'auth.admin.user.roles' },
         schema: {
           summary,
-          description: `${effect} ${NEEDS_ADMIN}`,
+          description: `${effect} ${NEEDS_RECENT_ADMIN}`,
           security: BEARER,
           params: Type.Object({ id: Type.String(), role: Role }),
           body: NOTHING,
@@ -199,7 +199,7 @@ export const usersRoutes =
         config: { name: 'auth.admin.user.metadata' },
         schema: {
           summary: 'Change the metadata of a user',
-          description: `Merges the body into the metadata (JSON Merge Patch, RFC 7396): null removes a member. The user may read \`public\`, and never \`admin\`. ${NEEDS_ADMIN}`,
+          description: `Merges the body into the metadata (JSON Merge Patch, RFC 7396): null removes a member. The user may read \`public\`, and never \`admin\`. ${NEEDS_RECENT_ADMIN}`,
           security: BEARER,
           params: ofUser,
           body: MetadataBody,
@@ -230,7 +230,7 @@ export const usersRoutes =
         config: { name: 'auth.admin.user.sessions' },
         schema: {
           summary: 'End a session of a user',
-          description: `Logs a user out of one session; its tokens are refused from now on. ${NEEDS_ADMIN}`,
+          description: `Logs a user out of one session; its tokens are refused from now on. ${NEEDS_RECENT_ADMIN}`,
           security: BEARER,
           params: Type.Object({ id: Type.String(), sessionId: Type.String() }),
           body: NOTHING,
@@ -264,7 +264,7 @@ export const usersRoutes =
         config: { name: 'auth.admin.user.api-keys' },
         schema: {
           summary: 'Revoke an API key of a user',
-          description: `Ends a key; it is refused everywhere from now on. ${NEEDS_ADMIN}`,
+          description: `Ends a key; it is refused everywhere from now on. ${NEEDS_RECENT_ADMIN}`,
           security: BEARER,
           params: Type.Object({ id: Type.String(), keyId: Type.String() }),
           body: NOTHING,

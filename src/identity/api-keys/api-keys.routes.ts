@@ -47,7 +47,7 @@ export const apiKeyRoutes =
         schema: {
           summary: 'Create an API key; only this answer shows the key',
           description:
-            "Creates a key for a program that acts for you, with at most your own roles and scopes. Needs a user's access token.",
+            "Creates a key for a program that acts for you, with at most your own roles and scopes. Needs a user's access token, and a login within 5 minutes, with the second factor where you have one.",
           security: BEARER,
           body: strictBody({
             name: Type.String({ pattern: '^[^\\p{Cc}\\p{Cs}]{1,64}$' }),

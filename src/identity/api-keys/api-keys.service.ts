@@ -15,7 +15,7 @@ import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import { digestOf, hintOf, isApiKey, makeApiKey } from '../../platform/request/api-key-format.ts'
 import type { Principal } from '../access/principal.ts'
-import { requireFreshFactor } from '../credentials/freshness.ts'
+import { requireStepUp } from '../credentials/require-step-up.ts'
 import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
 import type { Grants } from '../users/roles.ts'
 import { lockUser } from '../users/users.repo.ts'
@@ -72,7 +72,7 @@ export function createApiKeys({ db, clock, accounts, outbox, grantsOf, config }:
     const key = makeApiKey()
     const made = await accounts.transaction('api_key_create', context, async ({ trx, lockCaller, record }) => {
       const owner = await lockCaller(caller)
-      requireFreshFactor(caller, owner, clock.now())
+      requireStepUp(caller, owner, clock.now())
       const now = await databaseNow(trx)
       const expires_at = input.expires_at === undefined ? null : readExpiry(input.expires_at, now)
       const carried = narrow(input, grantsOf(owner.roles))

@@ -4,18 +4,14 @@ import { uuidv7 } from 'uuidv7'
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow, inTransaction, type Transaction } from '../../platform/db/database.ts'
-import type { Clock } from '../../platform/lib/clock.ts'
-import { invalidField, problem } from '../../platform/lib/errors.ts'
+import { problem } from '../../platform/lib/errors.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { Principal } from '../access/principal.ts'
-import { isFresh } from '../credentials/freshness.ts'
-import type { PasswordCheck } from '../credentials/password-check.ts'
-import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
+import type { Accounts } from '../sessions/account-transaction.ts'
 import { updateAmr } from '../sessions/sessions.repo.ts'
 import { findUserById, type User, updateUser } from '../users/users.repo.ts'
-import { notifyOfBackupCode } from './backup-code-notice.ts'
 import { BACKUP_CODES, backupCodeMac, newBackupCode } from './backup-codes.ts'
 import { type CodeAttempts, wrongCode } from './code-attempts.ts'
 import {
@@ -30,45 +26,32 @@ import {
   useStep,
 } from './factors.repo.ts'
 import type { SecondFactor, Shown } from './second-factor.ts'
+import type { Proof, StepUp } from './step-up.ts'
 import { enrolmentOf, newSeed, stepOf } from './totp.ts'
 
 export interface EnrolmentDeps {
   db: Db
-  clock: Clock
   config: Config
   accounts: Accounts
   outbox: Outbox
-  passwordCheck: PasswordCheck
+  stepUp: StepUp
   factor: SecondFactor
   codeAttempts: CodeAttempts
-}
-
-/** Shows that it is still the same user: the password, a code, or neither just after a login with a factor. */
-export interface Proof {
-  password?: string
-  code?: string
 }
 
 /** After this time, the enrolment must begin again. */
 const CONFIRM_WITHIN_MS = 15 * 60_000
 
-interface Proven {
-  user: User
-  now: Date
-  confirmed: TotpFactor
-}
-
 export function createEnrolment(deps: EnrolmentDeps) {
-  const { db, clock, config, accounts, outbox, passwordCheck, factor, codeAttempts } = deps
+  const { db, config, accounts, outbox, stepUp, factor, codeAttempts } = deps
   const issuer = config.auth.mfa.issuer ?? new URL(config.server.publicUrl).hostname
 
   async function enrol(principal: Principal, password: string, context: RequestContext) {
-    const checked = await passwordCheck(principal, password, context)
     const seed = newSeed()
-    return accounts.transaction('mfa_enrol', context, async ({ trx, lockCaller, record }) => {
-      const user = await lockCaller(principal, checked.password_hash)
+    const change = await stepUp(principal, { password }, context)
+    return change.commit('mfa_enrol', async ({ trx, record }, { user, now }) => {
       if (user.mfa_enabled) throw problem('mfa_already_enabled')
-      const row = { id: uuidv7(), user_id: user.id, created_at: await databaseNow(trx) }
+      const row = { id: uuidv7(), user_id: user.id, created_at: now }
       await replaceWaitingFactor(trx, { ...row, secret_sealed: factor.seal(row, seed) })
       await record({ userId: user.id, sessionId: principal.sessionId })
       const { secret, otpauthUri, qrSvg } = enrolmentOf(seed, issuer, user.username ?? user.email)
@@ -76,7 +59,10 @@ export function createEnrolment(deps: EnrolmentDeps) {
     })
   }
 
-  /** The confirmation counts as use of the factor in its own session. Every other session ends. */
+  /**
+   * Finishes what `enrol` began under the step-up rule: only its answer showed the seed. The confirmation counts as use of the factor in its
+   * own session. Every other session ends.
+   */
   async function confirm(principal: Principal, code: string, context: AuditContext) {
     const attempt = {
       user: await ownerOf(principal),
@@ -109,7 +95,9 @@ export function createEnrolment(deps: EnrolmentDeps) {
   }
 
   async function disable(principal: Principal, proof: Proof, context: RequestContext): Promise<void> {
-    const disableFor = async ({ trx, revoke }: AccountTransaction, { user, now }: Proven): Promise<void> => {
+    const change = await stepUp(principal, proof, context)
+    await change.commit('mfa_disable', async ({ trx, record, revoke }, { user, now }) => {
+      await confirmedFactorOf(trx, user.id)
       await deleteFactors(trx, user.id)
       await updateUser(trx, user.id, { mfa_enabled: false })
       await updateAmr(trx, principal.sessionId, ['pwd'])
@@ -117,19 +105,19 @@ export function createEnrolment(deps: EnrolmentDeps) {
       // issued access tokens say that a factor was shown
       await revoke.outdateTokens(user.id)
       await notify(trx, user, 'factor_disabled', now, context)
-    }
-    await proven(principal, proof, 'mfa_disable', disableFor, context)
+      await record({ userId: user.id, sessionId: principal.sessionId })
+    })
   }
 
-  const renewCodes = async (principal: Principal, proof: Proof, context: RequestContext) => ({
-    backup_codes: await proven(
-      principal,
-      proof,
-      'backup_codes_renew',
-      ({ trx }, { user, confirmed }) => newCodes(trx, user.id, factor.open(confirmed)),
-      context,
-    ),
-  })
+  async function renewCodes(principal: Principal, proof: Proof, context: RequestContext) {
+    const change = await stepUp(principal, proof, context)
+    const codes = await change.commit('backup_codes_renew', async ({ trx, record }, { user }) => {
+      const seed = factor.open(await confirmedFactorOf(trx, user.id))
+      await record({ userId: user.id, sessionId: principal.sessionId })
+      return newCodes(trx, user.id, seed)
+    })
+    return { backup_codes: codes }
+  }
 
   const status = (principal: Principal) =>
     inTransaction(db, async (trx) => {
@@ -138,35 +126,10 @@ export function createEnrolment(deps: EnrolmentDeps) {
       return { totp: confirmed !== undefined, backup_codes_left: left }
     })
 
-  /** Runs `work` for the locked user, after the proof was checked. The user has a confirmed factor. */
-  async function proven<T>(
-    principal: Principal,
-    { password, code }: Proof,
-    event: string,
-    work: (tx: AccountTransaction, proven: Proven) => Promise<T>,
-    context: RequestContext,
-  ): Promise<T> {
-    const change = (checkedHash?: string) =>
-      accounts.transaction(event, context, async (tx) => {
-        const { trx } = tx
-        const user = await tx.lockCaller(principal, checkedHash)
-        const confirmed = await findConfirmedFactor(trx, user.id)
-        if (!confirmed) throw problem('mfa_not_enabled')
-        const now = await databaseNow(trx)
-        const shown = code === undefined ? null : await factor.use(trx, user.id, code, now)
-        if (code !== undefined && !shown) throw wrongCode()
-        await notifyOfBackupCode(trx, outbox, { user, shown, now, context })
-        const done = await work(tx, { user, now, confirmed })
-        await tx.record({ userId: user.id, sessionId: principal.sessionId })
-        return { shown: shown!, done }
-      })
-    if (password !== undefined) return (await change((await passwordCheck(principal, password, context)).password_hash)).done
-    if (code !== undefined) {
-      const attempt = { user: await ownerOf(principal), known: { kind: 'session' as const, id: principal.sessionId }, event, context }
-      return (await codeAttempts.count(attempt, () => change())).done
-    }
-    if (principal.hasFactor && isFresh(principal, clock.now())) return (await change()).done
-    throw invalidField('password', 'required', 'or a code is needed, unless you logged in with a code within 5 minutes')
+  async function confirmedFactorOf(trx: Transaction, userId: string): Promise<TotpFactor> {
+    const confirmed = await findConfirmedFactor(trx, userId)
+    if (!confirmed) throw problem('mfa_not_enabled')
+    return confirmed
   }
 
   async function newCodes(trx: Transaction, userId: string, seed: Buffer): Promise<string[]> {

@@ -2,7 +2,7 @@
 
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, NEEDS_STEP_UP, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
@@ -43,8 +43,7 @@ export const mfaRoutes =
         config: { name: 'auth.mfa.totp' },
         schema: {
           summary: 'Begin to set up an authenticator app',
-          description:
-            "Gives the secret as text, as an address and as a QR code; it counts after `/mfa/totp/confirm`. Needs a user's access token and the password.",
+          description: `Gives the secret as text, as an address and as a QR code; it counts after \`/mfa/totp/confirm\`. Needs the password. ${NEEDS_STEP_UP}`,
           security: BEARER,
           body: strictBody({ password: Password }),
           response: answers(
@@ -80,8 +79,7 @@ export const mfaRoutes =
         config: { name: 'auth.mfa.totp' },
         schema: {
           summary: 'Remove the second factor; every other session ends, and issued access tokens are refused',
-          description:
-            "Turns the second factor off. Needs a user's access token, and the password or a code unless you logged in with a code within 5 minutes.",
+          description: `Turns the second factor off. ${NEEDS_STEP_UP}`,
           security: BEARER,
           body: ProofBody,
           response: answers({ 204: Type.Null() }, [401, 409, 422, 429]),
@@ -100,8 +98,7 @@ export const mfaRoutes =
         config: { name: 'auth.mfa.backup-codes' },
         schema: {
           summary: 'Replace the backup codes with ten new codes',
-          description:
-            "Makes the old backup codes invalid. Needs a user's access token, and the password or a code unless you logged in with a code within 5 minutes.",
+          description: `Makes the old backup codes invalid. ${NEEDS_STEP_UP}`,
           security: BEARER,
           body: ProofBody,
           response: answers({ 200: BackupCodes }, [401, 409, 422, 429]),

@@ -7,6 +7,7 @@ import { decodePart, type Form } from '../../platform/http/form.ts'
 import { Problem, problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
+import type { CountCaller } from '../access/require-auth.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { ASSERTION_TYPE, type ClientAssertions } from './client-assertion.ts'
@@ -27,6 +28,7 @@ export interface ClientAuthenticationDeps {
   accounts: Accounts
   limits: CredentialLimits
   assertions: ClientAssertions
+  countCaller: CountCaller
 }
 
 type Shown = { clientId: string; secret: string } | { clientId: string | undefined; assertion: string }
@@ -35,7 +37,13 @@ export const secretHashOf = (secret: string): Buffer => hash('sha256', secret, '
 /** Compared for an unknown client, so that the work is the same. No secret has this hash. */
 const NO_SECRET_HASH = Buffer.alloc(32)
 
-export function createClientAuthentication({ db, accounts, limits, assertions }: ClientAuthenticationDeps): AuthenticateClient {
+export function createClientAuthentication({
+  db,
+  accounts,
+  limits,
+  assertions,
+  countCaller,
+}: ClientAuthenticationDeps): AuthenticateClient {
   async function bySecret(clientId: string, secret: string): Promise<OAuthClient> {
     const client = isId(clientId) ? await findClientById(db, clientId) : undefined
     const isSame = timingSafeEqual(secretHashOf(secret), client?.secret_hash ?? NO_SECRET_HASH)
@@ -62,7 +70,7 @@ export function createClientAuthentication({ db, accounts, limits, assertions }:
   return async ({ authorization, form, context }) => {
     const shown = readShown(authorization, form)
     if (!shown) return null
-    return limits.client(context.client, async () => {
+    const client = await limits.client(context.client, async () => {
       try {
         return await ('secret' in shown ? bySecret(shown.clientId, shown.secret) : byAssertion(shown.clientId, shown.assertion))
       } catch (error) {
@@ -70,6 +78,8 @@ export function createClientAuthentication({ db, accounts, limits, assertions }:
         throw error
       }
     })
+    await countCaller({ kind: 'client', id: client.id, sessionId: client.id }, context)
+    return client
   }
 }
 

@@ -1,6 +1,6 @@
 /** The endpoints for machine clients. They require the role `admin`. */
 import { Type } from 'typebox'
-import { answers, BEARER, NEEDS_ADMIN } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, NEEDS_ADMIN, NEEDS_RECENT_ADMIN } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import type { RequireAuth } from '../access/require-auth.ts'
 import { actorOf } from '../admin/users.routes.ts'
@@ -62,7 +62,7 @@ export const clientRoutes =
         config,
         schema: {
           summary: 'Register a machine client, with a secret or with public keys',
-          description: `Creates a client for \`/token\`; without \`jwks\` the answer shows its secret once. ${NEEDS_ADMIN}`,
+          description: `Creates a client for \`/token\`; without \`jwks\` the answer shows its secret once. ${NEEDS_RECENT_ADMIN}`,
           security: BEARER,
           body: Type.Object(Fields, { additionalProperties: false }),
           response: answers({ 201: WithSecret }, [401, 403, 422]),
@@ -77,7 +77,7 @@ export const clientRoutes =
         config,
         schema: {
           summary: 'Change a machine client; its tokens end',
-          description: `Changes the fields that are sent; other fields stay. ${NEEDS_ADMIN}`,
+          description: `Changes the fields that are sent; other fields stay. ${NEEDS_RECENT_ADMIN}`,
           security: BEARER,
           params,
           body: Type.Partial(Type.Object(Fields), { additionalProperties: false, minProperties: 1 }),
@@ -93,7 +93,7 @@ export const clientRoutes =
         config,
         schema: {
           summary: 'Give a machine client a new secret, which replaces its old secret or its keys; its tokens end',
-          description: `Shows the new secret once; the old credential is refused from now on. ${NEEDS_ADMIN}`,
+          description: `Shows the new secret once; the old credential is refused from now on. ${NEEDS_RECENT_ADMIN}`,
           security: BEARER,
           params,
           response: answers({ 200: WithSecret }, [401, 403, 404]),
@@ -109,7 +109,7 @@ export const clientRoutes =
           config,
           schema: {
             summary: action === 'disable' ? 'Disable a machine client; its tokens end' : 'Enable a machine client again',
-            description: `${action === 'disable' ? 'Refuses the credential and the tokens of the client.' : 'Accepts the credential of the client again.'} ${NEEDS_ADMIN}`,
+            description: `${action === 'disable' ? 'Refuses the credential and the tokens of the client.' : 'Accepts the credential of the client again.'} ${NEEDS_RECENT_ADMIN}`,
             security: BEARER,
             params,
             response: answers({ 200: ClientSchema }, [401, 403, 404]),
@@ -125,7 +125,7 @@ export const clientRoutes =
         config,
         schema: {
           summary: 'Remove a machine client; its tokens end',
-          description: `Deletes the client for good; its credential is refused from now on. ${NEEDS_ADMIN}`,
+          description: `Deletes the client for good; its credential is refused from now on. ${NEEDS_RECENT_ADMIN}`,
           security: BEARER,
           params,
           response: answers({ 204: Type.Null() }, [401, 403, 404]),

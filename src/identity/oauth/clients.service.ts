@@ -5,6 +5,7 @@ import { brokenConstraint, type Db, databaseNow, type Transaction } from '../../
 import { type FieldError, invalidField, problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import { type Actor, createAuditedAction } from '../admin/audited-action.ts'
+import type { LockForAction } from '../admin/lock-for-action.ts'
 import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
 import { secretHashOf } from './client-authentication.ts'
 import { type ClientKey, readClientKeys } from './client-keys.ts'
@@ -53,7 +54,13 @@ const ROLE = /^[a-z][a-z0-9_.:-]{0,62}$/
 /** RFC 6749 §3.3 */
 const SCOPE = /^[\x21\x23-\x5b\x5d-\x7e]{1,200}$/
 
-export function createClients({ db, accounts }: { db: Db; accounts: Accounts }) {
+export interface ClientsDeps {
+  db: Db
+  accounts: Accounts
+  lockForAction: LockForAction
+}
+
+export function createClients({ db, accounts, lockForAction }: ClientsDeps) {
   const audited = createAuditedAction(accounts)
 
   async function create(input: ClientInput, by: Actor): Promise<ClientWithSecret> {
@@ -61,8 +68,8 @@ export function createClients({ db, accounts }: { db: Db; accounts: Accounts }) 
     assertFields({ name, roles, scopes })
     const secret = input.jwks === undefined ? makeSecret() : null
     const credential = secret === null ? keysOf(input.jwks) : secretOf(secret)
-    const work = async ({ trx, lockActor, record }: AccountTransaction) => {
-      if (by.principal) await lockActor(by.principal)
+    const work = async ({ trx, record }: AccountTransaction) => {
+      await lockForAction(trx, by)
       const created_at = await databaseNow(trx)
       const made = await insertClient(trx, {
         id: uuidv7(),
@@ -90,8 +97,8 @@ export function createClients({ db, accounts }: { db: Db; accounts: Accounts }) 
   }
 
   const commit = <T>(id: string, event: string, work: Change<T>, by: Actor): Promise<T> =>
-    accounts.transaction(event, by.context, async ({ trx, lockActor, record, revoke }) => {
-      if (by.principal) await lockActor(by.principal)
+    accounts.transaction(event, by.context, async ({ trx, record, revoke }) => {
+      await lockForAction(trx, by)
       const locked = await lockClient(trx, id)
       if (!locked) throw problem('not_found')
       await record({ detail: id, actor: by.actor })

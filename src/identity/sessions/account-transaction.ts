@@ -8,7 +8,7 @@ import { type Db, inTransaction, type Transaction } from '../../platform/db/data
 import { countOutcome } from '../../platform/telemetry/count-outcome.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import { lockUser, type User } from '../users/users.repo.ts'
-import { type Caller, lockActor, lockCaller } from './lock-caller.ts'
+import { type Caller, lockCaller } from './lock-caller.ts'
 import { insertRevocation, OPENED_HERE, type RevokingTransaction } from './revocations.repo.ts'
 import type { Revocations } from './revocations.ts'
 import { createRevoke, type Revoke } from './revoke-sessions.ts'
@@ -23,8 +23,6 @@ export interface AccountTransaction extends RevokingTransaction {
   lockUserAndSession(userId: string, sessionId: string): Promise<{ user: User | undefined; session: Session | undefined }>
   /** See `lock-caller.ts`. @throws token_revoked, invalid_credentials */
   lockCaller(caller: Caller, checkedHash?: string): Promise<User>
-  /** See `lock-caller.ts`. @throws token_revoked */
-  lockActor(actor: Caller): Promise<void>
 }
 
 export type AuditRow = Partial<Omit<AuditEvent, 'context'>>
@@ -82,7 +80,6 @@ export function createAccounts({ db, audit, revocations, metrics, tokens }: Acco
         return { user, session: await lockSession(trx, sessionId) }
       },
       lockCaller: (caller, checkedHash) => lockCaller(trx, caller, checkedHash),
-      lockActor: (actor) => lockActor(trx, actor),
     }
     return tx
   }

@@ -2,7 +2,7 @@
 
 import type { Transaction } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
-import { lockUser, lockUserForShare, type User } from '../users/users.repo.ts'
+import { lockUser, type User } from '../users/users.repo.ts'
 import { type Authentication, lockSession, type Session } from './sessions.repo.ts'
 
 /** The part of a `Principal` that names the rows that must still be valid. */
@@ -23,11 +23,6 @@ export async function lockCaller(trx: Transaction, caller: Caller, checkedHash?:
   if (checkedHash !== undefined && user.password_hash !== checkedHash)
     throw problem('invalid_credentials', { cause: 'the password changed while it was checked' })
   return user
-}
-
-/** For a change of something else, such as a machine client. @throws token_revoked */
-export async function lockActor(trx: Transaction, actor: Caller): Promise<void> {
-  assertStillValid(actor, await lockUserForShare(trx, actor.id), await lockSession(trx, actor.sessionId))
 }
 
 /** @param user the caller, locked by this transaction, like the session. @throws token_revoked */

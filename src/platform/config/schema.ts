@@ -36,6 +36,12 @@ const LimitKey = oneOf(['client', 'principal', 'apiKey', 'anonymous'], {
 
 const Policy = Type.Object({ ...Limit.properties, key: LimitKey }, { additionalProperties: false })
 
+/** They exist unless the operator defines policies of the same names, so that the default of `limits.default` is valid. */
+export const DEFAULT_POLICIES = {
+  perUser: { limit: 600, windowSeconds: 60, key: 'principal' },
+  perIp: { limit: 60, windowSeconds: 60, key: 'anonymous' },
+} as const
+
 const Requirement = {
   roles: Type.Optional(
     Type.Array(Type.String({ minLength: 1 }), { minItems: 1, description: 'The principal has at least one of these roles.' }),
@@ -571,6 +577,17 @@ export const ConfigSchema = Type.Object(
           },
           'Second factor.',
         ),
+        admin: section(
+          {
+            maxAuthAgeSeconds: integer(
+              60,
+              900,
+              'An administrator whose last login is older must authenticate again before a change of users, keys or machine clients (RFC 9470). Changes of the own account need a login within 300 seconds.',
+              86_400,
+            ),
+          },
+          'Administrators.',
+        ),
         apiKeys: section(
           { maxPerUser: integer(0, 50, 'Active API keys of one user. 0: no user may have API keys.', 10_000) },
           'API keys of users.',
@@ -660,13 +677,13 @@ export const ConfigSchema = Type.Object(
         ),
         policies: Type.Record(Type.String({ pattern: POLICY_NAME }), Policy, {
           propertyNames: { pattern: POLICY_NAME },
-          default: {
-            perUser: { limit: 600, windowSeconds: 60, key: 'principal' },
-            perIp: { limit: 60, windowSeconds: 60, key: 'anonymous' },
-          },
-          description: 'Named policies for routes. Your policies replace the default; perIp stays unless you define it.',
+          default: DEFAULT_POLICIES,
+          description: 'Named policies. Your policies replace the defaults; perIp and perUser stay unless you define them.',
         }),
-        default: Type.Array(Type.String(), { default: ['perIp'], description: 'Policies of routes without limits.' }),
+        default: Type.Array(Type.String(), {
+          default: ['perIp', 'perUser'],
+          description: "Policies of routes without limits, and of the gateway's own endpoints.",
+        }),
         streams: integer(
           1,
           100,

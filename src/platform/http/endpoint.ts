@@ -18,6 +18,13 @@ export const NO_CREDENTIAL = []
 /** The last sentence of the description of each endpoint for administrators. */
 export const NEEDS_ADMIN = 'Needs an access token of a user with the role `admin`.'
 
+/** The same for each endpoint that changes something. It is under the step-up rule. */
+export const NEEDS_RECENT_ADMIN = `${NEEDS_ADMIN} The login may be at most \`auth.admin.maxAuthAgeSeconds\` old.`
+
+/** The last sentence of the description of each endpoint under the step-up rule that takes a password or a code in its body. */
+export const NEEDS_STEP_UP =
+  "Needs a user's access token of a login within 5 minutes; otherwise the password, or a code where a second factor is set up."
+
 /** RFC 9457. */
 export const ProblemSchema = Type.Object(
   {

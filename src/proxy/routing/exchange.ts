@@ -21,6 +21,7 @@ export interface Exchange extends IdentifiedContext {
   node: RouteNode | null
   /** Null until the pipeline has found the route. */
   route: Route | null
+  /** Of the rate limits that counted the request. */
   decisions: Decision[]
   /** The upstream to which the request was sent last. */
   upstream: AskedUpstream | null

@@ -185,10 +185,8 @@ describe('DELETE /me', () => {
     const stale = await older(await newUser(gateway), 6)
     for (const body of [undefined, {}]) {
       const answer = await remove(stale, body)
-      expect([answer.status, answer.body.errors]).toEqual([
-        422,
-        [{ field: 'current_password', code: 'required', detail: 'is needed, unless you logged in within 5 minutes' }],
-      ])
+      expect([answer.status, answer.body.code]).toEqual([401, 'reauthentication_required'])
+      expect(answer.headers.get('www-authenticate')).toBe('Bearer error="insufficient_user_authentication", max_age="300"')
     }
     expect((await remove(stale, { current_password: stale.password })).status).toBe(204)
   })

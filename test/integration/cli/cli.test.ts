@@ -171,7 +171,7 @@ describe('check', () => {
     expect(parse(stdout)).toMatchObject({
       server: { port: 1234, workers: 'auto' },
       tokens: { accessTtlSeconds: 900 },
-      limits: { credentials: { login: { limit: 5, windowSeconds: 60 } }, default: ['perIp'] },
+      limits: { credentials: { login: { limit: 5, windowSeconds: 60 } }, default: ['perIp', 'perUser'] },
       routes: [{ name: 'orders', timeouts: { connectMs: 1000 } }, { name: 'api' }, { name: 'chat' }],
     })
     expect((await run(['check', '--config', fileWith(stdout)])).code).toBe(0)
@@ -208,6 +208,8 @@ describe('check', () => {
 })
 
 describe('routes', () => {
+  const COUNTS = '60/min per address when anonymous, 600/min per user or machine'
+
   it('shows a table, in the order in which they are matched', async () => {
     const { code, stdout } = await run(['routes', '--config', fileWith(ROUTES)])
     expect(code).toBe(0)
@@ -217,17 +219,17 @@ describe('routes', () => {
         .split('\n')
         .map((line) => line.split(/ {2,}/)),
     ).toEqual([
-      ['name', 'host', 'path', 'methods', 'access', 'limits', 'upstream', 'websocket'],
-      ['chat', '*', '/chat/room', '*', 'public', 'perIp', 'http://chat:3000', 'true'],
-      ['orders', '*', '/orders', 'GET,POST,HEAD', 'role admin', 'perIp', 'http://orders:3000', 'false'],
-      ['api', 'api.example.com', '/', '*', 'authenticated', '-', 'http://api:3000', 'false'],
+      ['name', 'host', 'path', 'methods', 'access', 'limits', 'counts', 'upstream', 'websocket'],
+      ['chat', '*', '/chat/room', '*', 'public', 'perIp,perUser', COUNTS, 'http://chat:3000', 'true'],
+      ['orders', '*', '/orders', 'GET,POST,HEAD', 'role admin', 'perIp,perUser', COUNTS, 'http://orders:3000', 'false'],
+      ['api', 'api.example.com', '/', '*', 'authenticated', '-', 'nobody', 'http://api:3000', 'false'],
     ])
   })
 
   it('--json has the same', async () => {
     const rows = JSON.parse((await run(['routes', '--config', fileWith(ROUTES), '--json'])).stdout)
     expect(rows.map((r: { name: string }) => r.name)).toEqual(['chat', 'orders', 'api'])
-    expect(rows[1]).toMatchObject({ path: '/orders', access: 'role admin', limits: 'perIp' })
+    expect(rows[1]).toMatchObject({ path: '/orders', access: 'role admin', limits: 'perIp,perUser', counts: COUNTS })
   })
 })
 

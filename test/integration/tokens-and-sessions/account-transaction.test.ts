@@ -1,6 +1,8 @@
 /** The one place that revokes: what is committed is announced before the caller has the answer, and nothing else is announced. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Accounts, createAccounts } from '../../../src/identity/sessions/account-transaction.ts'
+import type { Principal } from '../../../src/identity/access/principal.ts'
+import { createLockForAction } from '../../../src/identity/admin/lock-for-action.ts'
+import { type Accounts, type AccountTransaction, createAccounts } from '../../../src/identity/sessions/account-transaction.ts'
 import { insertRevocation, type Revocation } from '../../../src/identity/sessions/revocations.repo.ts'
 import { createRevocations } from '../../../src/identity/sessions/revocations.ts'
 import { inTransaction, type Transaction } from '../../../src/platform/db/database.ts'
@@ -199,8 +201,15 @@ describe.each(['embedded', 'postgres'] as const)('an account transaction on %s',
     const wrongHash = accounts.transaction('test', CONTEXT, ({ lockCaller }) => lockCaller(caller, 'another hash'))
     await expect(wrongHash).rejects.toMatchObject({ code: 'invalid_credentials' })
     await accounts.transaction('test', CONTEXT, ({ revoke }) => revoke.session(user.id, sidOf(user), 'test'))
-    for (const lock of ['lockCaller', 'lockActor'] as const) {
-      const refused = accounts.transaction('test', CONTEXT, async (tx) => void (await tx[lock](caller)))
+    const { clock, config } = gateway.app.platform
+    const lockForAction = createLockForAction({ clock, admin: config.auth.admin })
+    const principal = { ...caller, authenticatedAt: clock.now() / 1000, hasFactor: false } as Principal
+    const locks: ((tx: AccountTransaction) => Promise<unknown>)[] = [
+      (tx) => tx.lockCaller(caller),
+      (tx) => lockForAction(tx.trx, { actor: 'test', context: CONTEXT, principal }),
+    ]
+    for (const lock of locks) {
+      const refused = accounts.transaction('test', CONTEXT, async (tx) => void (await lock(tx)))
       await expect(refused).rejects.toMatchObject({ code: 'token_revoked' })
     }
   })

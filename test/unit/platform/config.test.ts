@@ -75,8 +75,18 @@ describe('a good configuration', () => {
       account: { limit: 30, windowSeconds: 3600 },
       refresh: { limit: 10, windowSeconds: 60 },
     })
-    expect(config.limits).toMatchObject({ default: ['perIp'], exempt: [], policies: { perIp: { limit: 60, windowSeconds: 60 } } })
+    expect(config.limits).toMatchObject({
+      default: ['perIp', 'perUser'],
+      exempt: [],
+      policies: { perIp: { limit: 60, windowSeconds: 60, key: 'anonymous' }, perUser: { limit: 600, windowSeconds: 60, key: 'principal' } },
+    })
     expect(config.routes[1]).toMatchObject({ onRedisDown: 'local', websocket: false, body: { maxBytes: 1_048_576 } })
+  })
+
+  it('keeps perIp and perUser beside its own policies, unless it defines them', () => {
+    const policies = (yaml: string) => load(`limits: { policies: { ${yaml} } }`).config.limits.policies
+    expect(Object.keys(policies('few: { limit: 5, windowSeconds: 60, key: principal }')).sort()).toEqual(['few', 'perIp', 'perUser'])
+    expect(policies('perUser: { limit: 5, windowSeconds: 1, key: principal }').perUser).toMatchObject({ limit: 5, windowSeconds: 1 })
   })
 
   it('has only the roles that it names: a configured auth.roles replaces the default', () => {
