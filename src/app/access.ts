@@ -25,10 +25,10 @@ export interface Access {
 }
 
 export function createAccess(platform: Platform, { keyring, revocations, accounts }: Identity, { limiter, admission }: Limits): Access {
-  const { config, clock, metrics, db, secrets, outbox } = platform
+  const { config, logger, clock, metrics, db, secrets, outbox } = platform
   const { tokens, auth } = config
   const accessTokens = createAccessTokens({ keyring, tokens, clock })
-  const refreshTokens = createRefreshTokens({ db, accounts, outbox, secrets, tokens, auth })
+  const refreshTokens = createRefreshTokens({ db, accounts, outbox, secrets, tokens, auth, metrics, logger })
   const grantsOf = createRoles(auth.roles)
   const limitInvalidTokens = createInvalidTokenLimit({ limiter, clock }, config.limits.credentials)
   const keyAuthentication = createApiKeyAuthentication({ db, revocations, limitInvalidTokens, grantsOf, config, metrics, clock })

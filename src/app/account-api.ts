@@ -97,7 +97,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   const pending = createPendingRegistrations({ db, accounts, limits, links, outbox, backgroundQueue })
   const register = createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, postProof, pending })
   const verification = createEmailVerification({ db, accounts, passwords, limits, links, outbox, pending, postProof })
-  const refresh = createRefresh({ refreshTokens, sessionOpener, limits, metrics, logger })
+  const refresh = createRefresh({ refreshTokens, sessionOpener, limits, metrics })
   const logout = createLogout({ accounts, refreshTokens })
   const profile = createProfile({ db, accounts, auth: config.auth, limits, postProof, outbox, stepUp })
   const changePassword = createPasswordChange({ accounts, outbox, passwords, policy, stepUp, sessionOpener })
@@ -121,7 +121,6 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
     accounts,
     authenticateClient,
     accessTokens,
-    refreshTokens,
     apiKeys,
     logout,
     revocations,

@@ -236,7 +236,7 @@ const VERIFIERS: Record<string, Verifier> = {
   },
   'POST /auth/introspect': {
     endpoint: 'POST /auth/introspect',
-    takes: [...BEARERS, 'refresh token'],
+    takes: BEARERS,
     present: (token) => asForm('/auth/introspect', token),
     refusal: () => ({ status: 200, code: 'false' }),
   },

@@ -128,7 +128,7 @@ export function createPrincipalReader(config: Config): (claims: AccessTokenClaim
   const rolesWithFactor = config.auth.mfa.requiredForRoles
   return (claims, signingKid) => {
     const { sub: id, sid, roles, email = null } = claims
-    const isMachine = claims.client_id !== undefined
+    const isMachine = claims.kind === 'client'
     const hasFactor = claims.amr.includes('otp')
     return {
       kind: isMachine ? 'client' : 'user',

@@ -1,26 +1,37 @@
 /** Ends one session, or all of them. After the answer no token of these sessions works at any gateway. */
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
-import type { RefreshTokens } from '../sessions/refresh-tokens.ts'
+import type { Judgement, RefreshTokens } from '../sessions/refresh-tokens.ts'
 
 /** The session of an access token, or a refresh token of the session. */
 export type SessionProof = { sessionId: string; userId: string } | { refreshToken: string }
 
 export function createLogout({ accounts, refreshTokens }: { accounts: Accounts; refreshTokens: RefreshTokens }) {
-  /** An unknown refresh token is not an error, since its session has already ended. */
-  return async (proof: SessionProof, scope: 'session' | 'all', context: AuditContext): Promise<void> => {
-    const place = 'refreshToken' in proof ? await refreshTokens.locate(proof.refreshToken) : proof
-    if (!place) return
-    const { userId, sessionId } = place
+  /**
+   * An unknown refresh token is not an error, since its session has already ended. A used or expired refresh token ends no other session than
+   * its own. @returns what the refresh token was
+   */
+  return async (proof: SessionProof, scope: 'session' | 'all', context: AuditContext): Promise<Judgement> => {
+    const place = 'refreshToken' in proof ? await refreshTokens.locate(proof.refreshToken) : null
+    if ('refreshToken' in proof && !place) return 'unknown'
+    const { userId, sessionId } = 'refreshToken' in proof ? { userId: place!.user_id, sessionId: place!.session_id } : proof
     const event = scope === 'all' ? 'logout_all' : 'logout'
-    await accounts.transaction(event, context, async ({ lockUserAndSession, record, revoke }) => {
-      const { user, session } = await lockUserAndSession(userId, sessionId)
-      // the refresh token of an ended session may not end the other sessions
-      if (!user || !session || ('refreshToken' in proof && session.revoked_at)) return
-      await record({ userId, sessionId })
-      if (scope === 'all') await revoke.allSessions(userId, 'logout_all')
-      else await revoke.session(userId, sessionId, 'logout')
+    const judgement = await accounts.transaction(event, context, async (tx): Promise<Judgement> => {
+      const { user, session } = await tx.lockUserAndSession(userId, sessionId)
+      if (!user || !session) return 'unknown'
+      const judged = place ? await refreshTokens.judge(tx, place, context) : 'current'
+      if (judged === 'revoked' || judged === 'reused') return judged
+      if (scope === 'all' && judged === 'current') {
+        await tx.record({ userId, sessionId })
+        await tx.revoke.allSessions(userId, 'logout_all')
+      } else {
+        await tx.record({ event: 'logout', userId, sessionId })
+        await tx.revoke.session(userId, sessionId, 'logout')
+      }
+      return judged
     })
-    accounts.count(event, 'success')
+    refreshTokens.report(judgement, context)
+    accounts.count(event, judgement === 'reused' ? 'refresh_reused' : 'success')
+    return judgement
   }
 }

@@ -53,11 +53,7 @@ export function createProfile({ db, accounts, auth, limits, postProof, outbox, s
   async function change(principal: Principal, input: ProfileChange, context: RequestContext): Promise<OwnUserView> {
     const { email, ...names } = readChange(input)
     const proven = await stepUp(principal, { password: input.current_password, code: input.code }, context)
-    if (names.username !== undefined) {
-      // the answer shows whether a name is taken: the limit is that of registrations
-      await limits.register(context.client)
-      if (await isPendingName(db, names.username, null)) throw problem('username_taken')
-    }
+    if (names.username !== undefined && (await isPendingName(db, names.username, null))) throw problem('username_taken')
     const mayMail = email !== undefined && (await limits.mail(email, 'verify_email'))
     const changed = proven.commit('profile_change', async ({ trx, record, revoke }, { user: locked, now }) => {
       const detail = [names.username !== undefined && 'username', email !== undefined && 'email'].filter(Boolean).join(', ')
@@ -88,13 +84,21 @@ export function createProfile({ db, accounts, auth, limits, postProof, outbox, s
     return ownViewOf(user)
   }
 
+  /** The answer shows whether a name is taken, so the limits are those of registrations. */
+  function changeWithinLimits(principal: Principal, input: ProfileChange, context: RequestContext): Promise<UserView> {
+    const { username, email } = readChange(input)
+    const work = () => change(principal, input, context)
+    if (username !== undefined) return limits.register(context.client, work)
+    return email !== undefined ? limits.taken(context.client, work) : work()
+  }
+
   async function askForProof(trx: Transaction, user: User, email: string, { sessionId }: Principal, context: AuditContext): Promise<void> {
     const owner = await findUserByLogin(trx, canonicalEmail(email))
     if (!owner || owner.id === user.id) await postProof(trx, user, email, sessionId, context)
     else await outbox.post(trx, { template: 'already_registered', data: {}, to: owner.email, userId: owner.id })
   }
 
-  return { get, change: accounts.counted('profile_change', change) }
+  return { get, change: accounts.counted('profile_change', changeWithinLimits) }
 }
 
 function readChange({ username, email, current_password }: ProfileChange): { username?: string; email?: string } {

@@ -3,7 +3,6 @@
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import { type ErrorCode, Problem, problem } from '../../platform/lib/errors.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
-import type { Logger } from '../../platform/telemetry/logger.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { SessionOpener, TokenPair } from '../sessions/open-session.ts'
@@ -14,7 +13,6 @@ export interface RefreshDeps {
   sessionOpener: SessionOpener
   limits: CredentialLimits
   metrics: Metrics
-  logger: Logger
 }
 
 const REFUSAL = {
@@ -27,15 +25,12 @@ const REFUSAL = {
 
 const COUNTED: readonly ErrorCode[] = ['rate_limited', 'identity_too_large']
 
-export function createRefresh({ refreshTokens, sessionOpener, limits, metrics, logger }: RefreshDeps) {
+export function createRefresh({ refreshTokens, sessionOpener, limits, metrics }: RefreshDeps) {
   async function refresh(presented: string, context: AuditContext): Promise<TokenPair> {
     const result = await refreshTokens.rotate(presented, context, sessionOpener.pair)
-    metrics.refreshes.inc({ outcome: result.outcome })
+    if (result.outcome === 'reused') refreshTokens.report('reused', context)
+    else metrics.refreshes.inc({ outcome: result.outcome })
     if (result.outcome === 'rotated' || result.outcome === 'repeated') return result.pair
-    if (result.outcome === 'reused') {
-      const line = { reason: 'refresh_reused', request_id: context.requestId }
-      logger.warn(line, 'a used refresh token was presented again: its session is ended')
-    }
     throw problem(REFUSAL[result.outcome], { cause: `refresh token ${result.outcome}` })
   }
 

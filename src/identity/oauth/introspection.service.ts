@@ -1,5 +1,6 @@
 /** Token introspection (RFC 7662). A token that the gateway would accept is active. The answer reveals nothing about any other token. */
 
+import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { looksLikeApiKey } from '../../platform/request/api-key-format.ts'
@@ -23,14 +24,15 @@ export interface ActiveToken {
   aud: string
   sub: string
   roles: string[]
-  scope: string
+  /** Absent without a scope. */
+  scope?: string
   iat: number
   exp?: number
   jti?: string
   sid?: string
   client_id?: string
   username?: string
-  token_type?: 'Bearer'
+  token_type: 'Bearer'
 }
 export type Introspection = ActiveToken | { active: false }
 
@@ -52,10 +54,17 @@ export function createIntrospection(deps: IntrospectionDeps) {
   const metadataClaims = createMetadataClaims(tokens.claims)
   const place = { iss: tokens.issuer, aud: tokens.audience }
 
-  async function describe(token: string): Promise<ActiveToken> {
+  async function describe(token: string, context: AuditContext): Promise<ActiveToken> {
     if (looksLikeApiKey(token)) return describeApiKey(token)
-    return looksLikeRefreshToken(token) ? describeRefreshToken(token) : describeAccessToken(token)
+    if (looksLikeRefreshToken(token)) {
+      // a refresh token is for this gateway alone: no protected route takes it, and no resource server should have it
+      await refreshTokens.detectReuse(token, context)
+      throw problem('token_invalid', { cause: 'a refresh token is never active for another server' })
+    }
+    return describeAccessToken(token)
   }
+
+  const scopeOf = (scope: string) => (scope === '' ? {} : { scope })
 
   async function describeAccessToken(token: string): Promise<ActiveToken> {
     const { claims, key } = await accessTokens.verify(token)
@@ -63,7 +72,7 @@ export function createIntrospection(deps: IntrospectionDeps) {
     if (revocations.isRevoked(sid, sub, ver)) throw problem('token_revoked')
     assertUsable(toPrincipal(claims, key.kid))
     const names = { ...(client_id === undefined ? {} : { client_id }), ...(username === undefined ? {} : { username }) }
-    return { ...claims.mapped, active: true, ...place, sub, sid, scope, roles, iat, exp, jti, ...names, token_type: 'Bearer' }
+    return { ...claims.mapped, active: true, ...place, sub, sid, ...scopeOf(scope), roles, iat, exp, jti, ...names, token_type: 'Bearer' }
   }
 
   async function describeApiKey(token: string): Promise<ActiveToken> {
@@ -76,29 +85,11 @@ export function createIntrospection(deps: IntrospectionDeps) {
       sub: principal.id,
       ...(owner.username === null ? {} : { username: owner.username }),
       roles: [...principal.roles],
-      scope: [...principal.scopes].join(' '),
+      ...scopeOf([...principal.scopes].join(' ')),
       iat: seconds(key.created_at),
       ...(key.expires_at ? { exp: seconds(key.expires_at) } : {}),
       jti: key.id,
       token_type: 'Bearer',
-    }
-  }
-
-  /** Reads the refresh token, and does not exchange it. */
-  async function describeRefreshToken(token: string): Promise<ActiveToken> {
-    const found = await refreshTokens.inspect(token)
-    if (!found) throw problem('token_invalid')
-    const { roles, scopes } = grantsOf(found.roles)
-    return {
-      active: true,
-      ...place,
-      sub: found.user_id,
-      ...(found.username === null ? {} : { username: found.username }),
-      sid: found.session_id,
-      roles,
-      scope: scopes.join(' '),
-      iat: seconds(found.created_at),
-      exp: seconds(found.expires_at),
     }
   }
 
@@ -110,7 +101,7 @@ export function createIntrospection(deps: IntrospectionDeps) {
     const { token } = request.form
     if (token === undefined) throw problem('invalid_request', { detail: 'token is missing. Send the token to look up.' })
     try {
-      return await describe(token)
+      return await describe(token, request.context)
     } catch (error) {
       if (isInactiveToken(error)) return { active: false }
       throw error

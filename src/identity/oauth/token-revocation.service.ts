@@ -10,7 +10,7 @@ import type { InvalidTokenLimit } from '../access/invalid-token-limit.ts'
 import type { createLogout } from '../accounts/logout.service.ts'
 import type { ApiKeys } from '../api-keys/api-keys.service.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
-import { looksLikeRefreshToken, type RefreshTokens } from '../sessions/refresh-tokens.ts'
+import { looksLikeRefreshToken } from '../sessions/refresh-tokens.ts'
 import type { Revocations } from '../sessions/revocations.ts'
 import type { AccessTokens } from '../tokens/access-tokens.ts'
 import type { AuthenticateClient, OAuthRequest } from './client-authentication.ts'
@@ -21,7 +21,6 @@ export interface TokenRevocationDeps {
   accounts: Accounts
   authenticateClient: AuthenticateClient
   accessTokens: AccessTokens
-  refreshTokens: RefreshTokens
   apiKeys: ApiKeys
   logout: ReturnType<typeof createLogout>
   revocations: Revocations
@@ -29,27 +28,27 @@ export interface TokenRevocationDeps {
 }
 
 export function createTokenRevocation(deps: TokenRevocationDeps) {
-  const { accounts, authenticateClient, accessTokens, refreshTokens, apiKeys, logout, revocations, limitInvalidTokens } = deps
+  const { accounts, authenticateClient, accessTokens, apiKeys, logout, revocations, limitInvalidTokens } = deps
 
   async function end(token: string, by: OAuthClient | null, context: AuditContext): Promise<void> {
     if (looksLikeApiKey(token)) {
       if (!(await apiKeys.revokeHeld(token, context))) throw problem('token_invalid')
     } else if (looksLikeRefreshToken(token)) {
-      if (!(await refreshTokens.locate(token))) throw problem('token_invalid')
-      await logout({ refreshToken: token }, 'session', context)
+      const judgement = await logout({ refreshToken: token }, 'session', context)
+      if (judgement === 'unknown' || judgement === 'reused') throw problem('token_invalid')
     } else await endAccessToken(token, by, context)
   }
 
   async function endAccessToken(token: string, by: OAuthClient | null, context: AuditContext): Promise<void> {
-    const { sub, sid, ver, client_id } = (await accessTokens.verify(token)).claims
-    if (client_id !== undefined) {
+    const { kind, sub, sid, ver } = (await accessTokens.verify(token)).claims
+    if (kind === 'client') {
       if (!by) throw problem('invalid_client', { detail: 'The token belongs to a machine client: authenticate as that client.' })
       // RFC 7009 §2.1
-      if (by.id !== client_id)
+      if (by.id !== sub)
         throw problem('invalid_request', { detail: 'The token was issued to another client. Only that client may revoke it.' })
     }
     if (revocations.isRevoked(sid, sub, ver)) return
-    if (client_id === undefined) await logout({ sessionId: sid, userId: sub }, 'session', context)
+    if (kind === 'user') await logout({ sessionId: sid, userId: sub }, 'session', context)
     else await endMachineToken(sub, sid, context)
   }
 

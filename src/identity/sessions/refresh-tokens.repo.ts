@@ -10,32 +10,8 @@ export const findRefreshToken = (db: Db, hash: Buffer) =>
   db
     .selectFrom('refresh_tokens')
     .innerJoin('sessions', 'sessions.id', 'refresh_tokens.session_id')
-    .select(['refresh_tokens.id', 'refresh_tokens.session_id', 'sessions.user_id'])
+    .select(['refresh_tokens.id', 'refresh_tokens.session_id', 'refresh_tokens.rotated_at', 'sessions.user_id'])
     .where('token_hash', '=', hash)
-    .executeTakeFirst()
-
-export interface UsableRefreshToken {
-  session_id: string
-  user_id: string
-  username: string | null
-  roles: string[]
-  created_at: Date
-  expires_at: Date
-}
-
-/** Finds a token that could be exchanged now: not exchanged, not expired, with a valid session and an enabled user. Takes no lock. */
-export const findUsableRefreshToken = (db: Db, hash: Buffer): Promise<UsableRefreshToken | undefined> =>
-  db
-    .selectFrom('refresh_tokens as t')
-    .innerJoin('sessions as s', 's.id', 't.session_id')
-    .innerJoin('users as u', 'u.id', 's.user_id')
-    .select(['t.session_id', 's.user_id', 'u.username', 'u.roles', 't.created_at', 't.expires_at'])
-    .where('t.token_hash', '=', hash)
-    .where('t.rotated_at', 'is', null)
-    .where('t.expires_at', '>', sql<Date>`clock_timestamp()`)
-    .where('s.expires_at', '>', sql<Date>`clock_timestamp()`)
-    .where('s.revoked_at', 'is', null)
-    .where('u.disabled_at', 'is', null)
     .executeTakeFirst()
 
 /** Lock order: the user, the session, then the token. */

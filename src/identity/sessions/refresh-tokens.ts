@@ -12,19 +12,19 @@ import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow, inTransaction, isDatabaseAway, type Transaction } from '../../platform/db/database.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
+import type { Logger } from '../../platform/telemetry/logger.ts'
+import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import { type Secrets, UnreadableSecret } from '../../platform/vault/secrets.ts'
 import { lockUser, lockUserForShare, type User } from '../users/users.repo.ts'
 import type { Accounts, AccountTransaction } from './account-transaction.ts'
 import {
   findChild,
   findRefreshToken,
-  findUsableRefreshToken,
   forgetRetry,
   insertRefreshToken,
   lockRefreshToken,
   markRotated,
   type RefreshToken,
-  type UsableRefreshToken,
 } from './refresh-tokens.repo.ts'
 import { lockSession, type Session, touchSession } from './sessions.repo.ts'
 
@@ -44,11 +44,29 @@ export interface RefreshTokens {
   start(trx: Transaction, session: Session, now: Date): Promise<string>
   /** Exchanges a token for its one successor. */
   rotate<T>(presented: string, context: AuditContext, issue: IssuePair<T>): Promise<RefreshOutcome<T>>
-  /** The session of a token, valid or not. */
-  locate(presented: string): Promise<{ sessionId: string; userId: string } | null>
-  /** Reads a token that could be exchanged now, and does not exchange it. */
-  inspect(presented: string): Promise<UsableRefreshToken | null>
+  /** The rows of a token, valid or not. */
+  locate(presented: string): Promise<TokenLocation | null>
+  /**
+   * Judges a token that is used for something else than a refresh, and does not exchange it. A reuse ends its family, as at a refresh.
+   * Report the result with `report` after the commit. @param tx may have locked the user and the session
+   */
+  judge(tx: AccountTransaction, place: TokenLocation, context: AuditContext): Promise<Judgement>
+  /** Judges a token in a transaction of its own, where it can do nothing but be reused. */
+  detectReuse(presented: string, context: AuditContext): Promise<void>
+  /** Counts and logs a reuse. */
+  report(judgement: Judgement, context: AuditContext): void
 }
+
+/** Names the rows to lock. */
+export interface TokenLocation {
+  id: string
+  session_id: string
+  user_id: string
+  rotated_at: Date | null
+}
+
+/** `retry`: used a moment ago, with an unused successor. */
+export type Judgement = 'current' | 'retry' | 'reused' | 'expired' | 'revoked' | 'unknown'
 
 export interface RefreshTokensDeps {
   db: Db
@@ -57,6 +75,8 @@ export interface RefreshTokensDeps {
   secrets: Secrets
   tokens: Config['tokens']
   auth: Pick<Config['auth'], 'refresh' | 'sessions'>
+  metrics: Pick<Metrics, 'refreshes'>
+  logger: Logger
 }
 
 const PREFIX = 'rt_'
@@ -64,7 +84,7 @@ const FORM = /^rt_[A-Za-z0-9_-]{43}$/
 export const looksLikeRefreshToken = (token: string): boolean => token.startsWith(PREFIX)
 const hashOf = (token: string) => createHash('sha256').update(token).digest()
 
-export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, auth }: RefreshTokensDeps): RefreshTokens {
+export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, auth, metrics, logger }: RefreshTokensDeps): RefreshTokens {
   const { refresh } = auth
   // a session is idle while its token is not exchanged
   const ttlSeconds = Math.min(tokens.refreshTtlSeconds, auth.sessions.idleTtlSeconds ?? Number.POSITIVE_INFINITY)
@@ -91,13 +111,13 @@ export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, aut
     PREFIX + secrets.derive('refresh token', Buffer.concat([Buffer.from(`${sessionId}|${parent}|`), nonce]), keyId).toString('base64url')
 
   async function rotate<T>(presented: string, context: AuditContext, issue: IssuePair<T>): Promise<RefreshOutcome<T>> {
-    const place = FORM.test(presented) ? await findRefreshToken(db, hashOf(presented)) : undefined
+    const place = await locate(presented)
     if (!place) return { outcome: 'unknown' }
     // derived before the transaction: when the connection is lost around COMMIT, the token shows whether the commit has happened
     const nonce = randomBytes(16)
     const child = childOf(place.session_id, presented, nonce)
     try {
-      return await accounts.transaction('refresh', context, (tx) => judge(tx, { ...place, presented, child, nonce, context, issue }))
+      return await accounts.transaction('refresh', context, (tx) => exchange(tx, place, { presented, child, nonce, context, issue }))
     } catch (error) {
       const committed = isDatabaseAway(error) ? await lookFor(place, child, issue).catch(() => null) : null
       if (committed) return committed
@@ -106,11 +126,7 @@ export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, aut
   }
 
   /** For a commit without an answer. The locks wait until that transaction has ended; then the child exists, or it does not. */
-  const lookFor = <T>(
-    place: { id: string; session_id: string; user_id: string },
-    child: string,
-    issue: IssuePair<T>,
-  ): Promise<RefreshOutcome<T> | null> =>
+  const lookFor = <T>(place: TokenLocation, child: string, issue: IssuePair<T>): Promise<RefreshOutcome<T> | null> =>
     inTransaction(db, async (trx) => {
       const user = await lockUserForShare(trx, place.user_id)
       const session = await lockSession(trx, place.session_id)
@@ -120,9 +136,6 @@ export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, aut
     })
 
   interface Attempt<T> {
-    id: string
-    session_id: string
-    user_id: string
     presented: string
     child: string
     nonce: Buffer
@@ -130,17 +143,14 @@ export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, aut
     issue: IssuePair<T>
   }
 
-  async function judge<T>(tx: AccountTransaction, attempt: Attempt<T>): Promise<RefreshOutcome<T>> {
+  async function exchange<T>(tx: AccountTransaction, place: TokenLocation, attempt: Attempt<T>): Promise<RefreshOutcome<T>> {
     const { trx } = tx
-    const user = await lockOwner(tx, attempt.user_id)
-    const session = await lockSession(trx, attempt.session_id)
-    const token = await lockRefreshToken(trx, attempt.id)
-    const now = await databaseNow(trx)
-    if (!user || !session || !token) return { outcome: 'unknown' }
-    if (session.revoked_at || user.disabled_at) return { outcome: 'revoked' }
-    if (token.rotated_at) return judgeRotated(tx, { ...attempt, user, session, token, now })
-    if (token.expires_at <= now || session.expires_at <= now) return { outcome: 'expired' }
+    const judged = await assess(tx, place, attempt.context)
+    const { judgement } = judged
+    if (judgement === 'retry') return repeat(judged, attempt)
+    if (judgement !== 'current') return { outcome: judgement }
 
+    const { user, session, token, now } = judged
     const issued = attempt.issue(user, session, attempt.child)
     // signed while the rows are written; a failure is thrown below, after the last statement
     issued.catch(() => {})
@@ -152,28 +162,58 @@ export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, aut
     return { outcome: 'rotated', pair: await issued }
   }
 
+  async function repeat<T>({ user, session, token, child, now }: Retried, { presented, issue }: Attempt<T>): Promise<RefreshOutcome<T>> {
+    const hasExpired = child.expires_at <= now || session.expires_at <= now
+    const successor = !hasExpired && token.retry_nonce && repeatChild(session.id, presented, token)
+    if (successor && hashOf(successor).equals(child.token_hash)) return { outcome: 'repeated', pair: await issue(user, session, successor) }
+    return { outcome: 'superseded' }
+  }
+
+  interface Rows {
+    user: User
+    session: Session
+    token: RefreshToken
+    now: Date
+  }
+  type Retried = Rows & { child: RefreshToken }
+  type Assessed =
+    | ({ judgement: 'current' } & Rows)
+    | ({ judgement: 'retry' } & Retried)
+    | { judgement: 'unknown' | 'revoked' | 'reused' | 'expired' }
+
   /**
-   * A token with a child. Within the grace time, and while the child is unused, it is a retry of the client. Otherwise it counts as theft.
+   * A token with a child is a retry of the client within the grace time, and while the child is unused. Otherwise it counts as theft, and the
+   * family ends.
    */
-  async function judgeRotated<T>(
-    { trx, revoke, record }: AccountTransaction,
-    attempt: Attempt<T> & { user: User; session: Session; token: RefreshToken; now: Date },
-  ): Promise<RefreshOutcome<T>> {
-    const { user, session, token, now, presented, context } = attempt
-    const child = await findChild(trx, token.id)
-    const inGrace = now.getTime() - token.rotated_at!.getTime() <= refresh.graceSeconds * 1000
-    if (inGrace && child && child.rotated_at === null) {
-      const hasExpired = child.expires_at <= now || session.expires_at <= now
-      const successor = !hasExpired && token.retry_nonce && repeatChild(session.id, presented, token)
-      if (successor && hashOf(successor).equals(child.token_hash))
-        return { outcome: 'repeated', pair: await attempt.issue(user, session, successor) }
-      return { outcome: 'superseded' }
+  async function assess(tx: AccountTransaction, place: TokenLocation, context: AuditContext): Promise<Assessed> {
+    const { trx } = tx
+    const user = await lockOwner(tx, place.user_id)
+    const session = await lockSession(trx, place.session_id)
+    const token = await lockRefreshToken(trx, place.id)
+    const now = await databaseNow(trx)
+    if (!user || !session || !token) return { judgement: 'unknown' }
+    if (session.revoked_at || user.disabled_at) return { judgement: 'revoked' }
+    const rows = { user, session, token, now }
+    if (!token.rotated_at) {
+      const hasExpired = token.expires_at <= now || session.expires_at <= now
+      return hasExpired ? { judgement: 'expired' } : { judgement: 'current', ...rows }
     }
+    const child = await findChild(trx, token.id)
+    const inGrace = now.getTime() - token.rotated_at.getTime() <= refresh.graceSeconds * 1000
+    if (inGrace && child && child.rotated_at === null) return { judgement: 'retry', ...rows, child }
+    await endFamily(tx, rows, context)
+    return { judgement: 'reused' }
+  }
+
+  async function endFamily(
+    { trx, revoke, record }: AccountTransaction,
+    { user, session, now }: Rows,
+    context: AuditContext,
+  ): Promise<void> {
     if (refresh.onReuse === 'revokeUser') await revoke.allSessions(user.id, 'reuse')
     else await revoke.session(user.id, session.id, 'reuse')
-    await record({ outcome: 'refresh_reused', userId: user.id, sessionId: session.id })
+    await record({ event: 'refresh', outcome: 'refresh_reused', userId: user.id, sessionId: session.id })
     await outbox.post(trx, { template: 'refresh_reused', data: noticeContextOf(now, context), to: user.email, userId: user.id })
-    return { outcome: 'reused' }
   }
 
   function repeatChild(sessionId: string, presented: string, token: RefreshToken): string | null {
@@ -185,15 +225,29 @@ export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, aut
     }
   }
 
+  async function locate(presented: string): Promise<TokenLocation | null> {
+    return (FORM.test(presented) && (await findRefreshToken(db, hashOf(presented)))) || null
+  }
+
+  function report(judgement: Judgement, context: AuditContext): void {
+    if (judgement !== 'reused') return
+    metrics.refreshes.inc({ outcome: judgement })
+    const line = { reason: 'refresh_reused', request_id: context.requestId }
+    logger.warn(line, 'a used refresh token was presented again: its session is ended')
+  }
+
   return {
     start,
     rotate,
-    async locate(presented) {
-      const place = FORM.test(presented) ? await findRefreshToken(db, hashOf(presented)) : undefined
-      return place ? { sessionId: place.session_id, userId: place.user_id } : null
+    locate,
+    async judge(tx, place, context) {
+      return (await assess(tx, place, context)).judgement
     },
-    async inspect(presented) {
-      return (FORM.test(presented) && (await findUsableRefreshToken(db, hashOf(presented)))) || null
+    async detectReuse(presented, context) {
+      const place = await locate(presented)
+      if (!place?.rotated_at) return
+      report(await accounts.transaction('refresh', context, async (tx) => (await assess(tx, place, context)).judgement), context)
     },
+    report,
   }
 }

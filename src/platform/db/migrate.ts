@@ -19,6 +19,7 @@ import * as auditSeal from '../../../migrations/0010-audit-seal.ts'
 import * as mailboxProof from '../../../migrations/0011-mailbox-proof.ts'
 import * as keyRevocation from '../../../migrations/0013-key-revocation.ts'
 import * as usernamesAndMetadata from '../../../migrations/0015-usernames-and-metadata.ts'
+import * as largeTables from '../../../migrations/0016-large-tables.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import type { Db, OpenDatabase } from './database.ts'
 import type { MigrationEvent } from './migration-events.ts'
@@ -45,6 +46,7 @@ const STEPS: Record<string, Step> = {
   '0011-mailbox-proof': mailboxProof,
   '0013-key-revocation': keyRevocation,
   '0015-usernames-and-metadata': usernamesAndMetadata,
+  '0016-large-tables': largeTables,
 }
 
 export interface MigrateOptions {

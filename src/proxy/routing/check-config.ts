@@ -4,6 +4,7 @@ import { identityHeaderNames } from '../../identity/access/identity-headers.ts'
 import { createRoles } from '../../identity/users/roles.ts'
 import { nearest } from '../../platform/config/nearest.ts'
 import { type Config, DEFAULT_TARGET_BYTES, type RouteConfig } from '../../platform/config/schema.ts'
+import { isId } from '../../platform/lib/ids.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
 import { CORS_FIELDS, modeOf } from './cors-rule.ts'
 import { readHost } from './request-target.ts'
@@ -83,6 +84,8 @@ const REGISTERED_CLAIMS = new Set([
     'act',
     'may_act',
     'nonce',
+    'htm',
+    'htu',
     'at_hash',
     'c_hash',
     's_hash',
@@ -180,13 +183,19 @@ function checkTransport({ server, tokens, routes }: Config, problems: Finding[],
       path: ['server', 'maxTargetBytes'],
       message: `is larger than server.maxHeaderBytes, which the target is a part of: targets over ${server.maxHeaderBytes} bytes get 431`,
     })
+  if (isId(tokens.clientId))
+    problems.push({
+      path: ['tokens', 'clientId'],
+      message: 'is a UUID, which only machine clients have',
+      hint: 'choose a name, such as portcullis',
+    })
   routes.forEach((route, i) => {
     checkBalance(route, i, warnings)
     if (route.headers.assertion && tokens.algorithm === 'HS256')
       problems.push({
         path: ['routes', i, 'headers', 'assertion'],
         message: 'an upstream cannot verify it under HS256, whose key is ours alone',
-        hint: 'set tokens.algorithm to EdDSA, ES256 or RS256',
+        hint: 'set tokens.algorithm to ES256, EdDSA or RS256',
       })
     route.upstream.forEach((upstream, j) => {
       if (typeof upstream === 'string' || !upstream.tls) return

@@ -65,6 +65,7 @@ describe('answers for an active token with its rights', () => {
     expect(await active(user.token)).toEqual({
       ...place,
       sub: user.id,
+      client_id: 'portcullis',
       username: user.username,
       roles: ['user'],
       scope: 'orders:read',
@@ -84,12 +85,13 @@ describe('answers for an active token with its rights', () => {
     expect(await active(token)).toEqual({ ...place, ...who, token_type: 'Bearer', sid, jti, iat, exp })
   })
 
-  it('a refresh token, without using it', async () => {
-    const { sid } = claimsOf(user.token)
-    const reported = await active(user.refreshToken)
-    const who = { sub: user.id, username: user.username, roles: ['user'], scope: 'orders:read', sid }
-    expect(reported).toEqual({ ...place, ...who, iat: expect.any(Number), exp: reported.iat + 604_800 })
-    expect((await refresh(gateway, user.refreshToken)).status).toBe(200)
+  it('a token without a scope has no scope in the answer', async () => {
+    const client = await newClient(gateway, { roles: ['service'], scopes: [] })
+    const reported = await active(await tokenOf(gateway, client))
+    expect(reported).toMatchObject({ sub: client.id, token_type: 'Bearer' })
+    expect(reported).not.toHaveProperty('scope')
+    const { key } = await newKey(gateway, user, { scopes: [] })
+    expect(await active(key)).not.toHaveProperty('scope')
   })
 
   it('an API key', async () => {
@@ -122,6 +124,16 @@ describe('answers for every other token that it is not active, and nothing more'
     const kept = await newKey(gateway, two)
     await gateway.app.identity.administration.disable(two.username, OPERATOR)
     for (const credential of [two.token, kept.key]) await inactive(credential)
+  })
+
+  it('a refresh token, without using it: it is for no resource server', async () => {
+    const one = await newUser(gateway)
+    await inactive(one.refreshToken)
+    const { status, body } = await refresh(gateway, one.refreshToken)
+    expect(status).toBe(200)
+    // neither is a retry a reuse
+    await inactive(one.refreshToken)
+    expect((await refresh(gateway, body.refresh_token)).status).toBe(200)
   })
 
   it('what is outdated, or has expired', async () => {

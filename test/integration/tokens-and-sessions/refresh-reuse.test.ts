@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { call, login, newUser } from '../../support/client.ts'
+import { basic, newClient, post } from '../../support/clients.ts'
 import { useGateway, useUpstream } from '../../support/fixtures.ts'
 import { type Gateway, metric } from '../../support/gateway.ts'
 import { rows } from '../../support/rows.ts'
@@ -58,6 +59,57 @@ describe.each(['embedded', 'postgres+redis'] as const)('a refresh token that was
     for (const token of [user.refreshToken, pair.refresh_token, user.refreshToken])
       expect((await refresh(gateway, token)).body.code).toBe('refresh_invalid')
     expect(await audits(gateway, user.id)).toEqual([{ session_id: sid, ip: '127.0.0.1', request_id: expect.any(String) }])
+  })
+
+  describe('and is used for something else than a refresh', () => {
+    const uses: [string, (token: string) => Promise<number>][] = [
+      ['a logout', async (token) => (await call(gateway, '/auth/logout', { body: { refresh_token: token } })).status],
+      ['a logout of all sessions', async (token) => (await call(gateway, '/auth/logout-all', { body: { refresh_token: token } })).status],
+      ['a revocation', async (token) => (await post(gateway, '/auth/revoke', { token })).status],
+      [
+        'an introspection',
+        async (token) =>
+          (await post(gateway, '/auth/introspect', { token }, basic(await newClient(gateway, { scopes: ['introspect'] })))).status,
+      ],
+    ]
+
+    it.each(uses)('%s ends its family, and is recorded as reuse', async (_name, use) => {
+      const { user, pair, sid } = await spent()
+      const elsewhere = await login(gateway, user)
+      await endGrace(gateway, sid)
+      const before = await metric(gateway, 'portcullis_refreshes_total', { outcome: 'reused' })
+      expect([200, 204]).toContain(await use(user.refreshToken))
+      expect(await me(gateway, pair.access_token)).toBe('token_revoked')
+      expect((await refresh(gateway, pair.refresh_token)).body.code).toBe('refresh_invalid')
+      expect(await audits(gateway, user.id)).toEqual([{ session_id: sid, ip: '127.0.0.1', request_id: expect.any(String) }])
+      expect(await metric(gateway, 'portcullis_refreshes_total', { outcome: 'reused' })).toBe(before + 1)
+      // the user's other sessions are no part of the family
+      expect(await me(gateway, elsewhere.token)).toBe(200)
+      // a session that has ended gives no power either
+      await use(user.refreshToken)
+      expect(await me(gateway, elsewhere.token)).toBe(200)
+    })
+
+    it.each(uses.slice(0, 3))('within grace, while its successor is unused, %s ends its own session alone', async (_name, use) => {
+      const { user, pair } = await spent()
+      const elsewhere = await login(gateway, user)
+      expect([200, 204]).toContain(await use(user.refreshToken))
+      expect(await me(gateway, pair.access_token)).toBe('token_revoked')
+      expect(await audits(gateway, user.id)).toEqual([])
+      expect(await me(gateway, elsewhere.token)).toBe(200)
+    })
+
+    it('an expired token that was never used ends its own session alone', async () => {
+      const user = await newUser(gateway)
+      const elsewhere = await login(gateway, user)
+      await rows(gateway, `UPDATE refresh_tokens SET expires_at = now() WHERE session_id = $1`, [claimsOf(user.token).sid])
+      expect((await call(gateway, '/auth/logout-all', { body: { refresh_token: user.refreshToken } })).status).toBe(204)
+      expect([await me(gateway, user.token), await me(gateway, elsewhere.token)]).toEqual(['token_revoked', 200])
+      // the newest token ends every session
+      const { body } = await refresh(gateway, elsewhere.refreshToken)
+      expect((await call(gateway, '/auth/logout-all', { body: { refresh_token: body.refresh_token } })).status).toBe(204)
+      expect(await me(gateway, elsewhere.token)).toBe('token_revoked')
+    })
   })
 
   it('writes audit row, end of session and revocation in one transaction', async () => {

@@ -97,7 +97,7 @@ async function race(random: Random): Promise<string[]> {
 
 const end = (ending: Ending, user: TestUser, newPassword: string): Promise<Answer> =>
   ending === 'logout-all'
-    ? call(gateway, '/auth/logout-all', { method: 'POST', body: { refresh_token: user.refreshToken }, token: user.token })
+    ? call(gateway, '/auth/logout-all', { method: 'POST', token: user.token })
     : call(gateway, '/auth/password/change', { token: user.token, body: { current_password: user.password, new_password: newPassword } })
 
 describe(`${RACES} interleavings of refreshes, a login, a change of roles, and logout-all or a password change`, () => {

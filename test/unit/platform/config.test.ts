@@ -68,7 +68,13 @@ describe('a good configuration', () => {
     const { config, warnings: reported } = load(GOOD)
     expect(reported).toEqual([])
     expect(config.server).toMatchObject({ publicUrl: 'http://localhost:8080', workers: 'auto', replicas: 1, port: 8080 })
-    expect(config.tokens).toMatchObject({ issuer: 'http://localhost:8080', algorithm: 'EdDSA', accessTtlSeconds: 900 })
+    expect(config.tokens).toMatchObject({
+      issuer: 'http://localhost:8080',
+      algorithm: 'auto',
+      typ: 'at+jwt',
+      clientId: 'portcullis',
+      accessTtlSeconds: 900,
+    })
     expect(config.limits.credentials).toMatchObject({
       register: { limit: 3, windowSeconds: 60 },
       login: { limit: 5, windowSeconds: 60 },
