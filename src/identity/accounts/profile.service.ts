@@ -12,6 +12,7 @@ import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { StepUp } from '../factors/step-up.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { canonicalEmail, canonicalUsername, nameFaults } from '../users/canonical-login.ts'
+import { hasProvenAddress } from '../users/proven-address.ts'
 import { type OwnUserView, ownViewOf } from '../users/user-view.ts'
 import { findUserById, findUserByLogin, type User, updateUser } from '../users/users.repo.ts'
 import { deleteLinksOf } from './links.repo.ts'
@@ -54,7 +55,7 @@ export function createProfile({ db, accounts, auth, limits, postProof, outbox, s
     const { email, ...names } = readChange(input)
     const proven = await stepUp(principal, { password: input.current_password, code: input.code }, context)
     if (names.username !== undefined && (await isPendingName(db, names.username, null))) throw problem('username_taken')
-    const mayMail = email !== undefined && (await limits.mail(email, 'verify_email'))
+    const mayMail = email !== undefined && (await limits.mail(email, 'verify_email', 'stranger'))
     const changed = proven.commit('profile_change', async ({ trx, record, revoke }, { user: locked, now }) => {
       const detail = [names.username !== undefined && 'username', email !== undefined && 'email'].filter(Boolean).join(', ')
       await record({ userId: locked.id, detail })
@@ -74,7 +75,7 @@ export function createProfile({ db, accounts, auth, limits, postProof, outbox, s
       })
       if (mayMail) await postProof(trx, moved, email, principal.sessionId, context)
       const data = noticeContextOf(now, context)
-      await outbox.post(trx, { template: 'email_changed', data, to: locked.email, userId: locked.id })
+      await outbox.post(trx, { template: 'email_changed', data, to: locked.email, userId: locked.id, isProven: hasProvenAddress(locked) })
       await revoke.outdateTokens(locked.id)
       return moved
     })
@@ -85,7 +86,7 @@ export function createProfile({ db, accounts, auth, limits, postProof, outbox, s
   }
 
   /** The answer shows whether a name is taken, so the limits are those of registrations. */
-  function changeWithinLimits(principal: Principal, input: ProfileChange, context: RequestContext): Promise<UserView> {
+  function changeWithinLimits(principal: Principal, input: ProfileChange, context: RequestContext): Promise<OwnUserView> {
     const { username, email } = readChange(input)
     const work = () => change(principal, input, context)
     if (username !== undefined) return limits.register(context.client, work)

@@ -686,7 +686,7 @@ export const ConfigSchema = Type.Object(
             mail: credentialLimit(
               5,
               3600,
-              'Requested mails to one e-mail address. Verification mails and password mails are counted separately. Mails over the limit are not sent.',
+              'Requested mails to one e-mail address. Verification mails and password mails are counted separately, and so are requests by the owner and by strangers. Alerts to an address that is not proven have the same limit together. Each kind of notice to a proven address has six times the limit. Mails over the limit are not sent.',
             ),
             refresh: credentialLimit(10, 60, `Failed refreshes per address. ${PACED}`),
             client: credentialLimit(30, 60, `Failed authentications of machine clients, per address. ${PACED}`),
