@@ -7,6 +7,7 @@ import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import { listedDeviceName } from '../../platform/request/device-name.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
+import { findApiKeysOf } from '../api-keys/api-keys.repo.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import { type PasswordPolicy, SAME_PASSWORD } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
@@ -15,15 +16,17 @@ import { canonicalEmail } from '../users/canonical-login.ts'
 import { hasProvenAddress } from '../users/proven-address.ts'
 import { findUserById, findUserByLogin, lockUser, type User, updateUser } from '../users/users.repo.ts'
 import type { BackgroundQueue } from './background-queue.ts'
+import type { Devices } from './devices.ts'
 import { endApiKeys, removeUnprovenCredentials } from './first-proof.ts'
 import { findLink } from './links.repo.ts'
-import { type Links, linkHash } from './links.ts'
+import { detailsOf, type LinkDetails, type Links, linkHash } from './links.ts'
 
 export interface RecoveryDeps {
   db: Db
   accounts: Accounts
   outbox: Outbox
   links: Links
+  devices: Devices
   passwords: Passwords
   policy: PasswordPolicy
   limits: CredentialLimits
@@ -40,7 +43,7 @@ export interface Reset {
 const LINK_TTL_SECONDS = 1800
 const PURPOSE = 'reset_password'
 
-export function createRecovery({ db, accounts, outbox, links, passwords, policy, limits, backgroundQueue }: RecoveryDeps) {
+export function createRecovery({ db, accounts, outbox, links, devices, passwords, policy, limits, backgroundQueue }: RecoveryDeps) {
   /** Answers before the account is looked up: neither the answer nor its time depends on whether there is an account. */
   async function forgot(email: string, context: RequestContext): Promise<void> {
     await limits.recovery(context.client)
@@ -49,10 +52,11 @@ export function createRecovery({ db, accounts, outbox, links, passwords, policy,
 
   async function sendLink(email: string, context: AuditContext): Promise<void> {
     const address = canonicalEmail(email.trim())
-    const maySend = await limits.mail(address, PURPOSE)
     // Postgres stores no NUL, and a username is not an address
     const isAddress = address.includes('@') && !address.includes('\0')
     const user = isAddress ? await findUserByLogin(db, address) : undefined
+    const isKnown = user !== undefined && (await devices.recognise(user, null, context.ip)) !== null
+    const maySend = await limits.mail(address, PURPOSE, isKnown ? 'owner' : 'stranger')
     const outcome = await accounts.transaction('password_forgot', context, async ({ trx, record }) => {
       const reached = user && (await lockUser(trx, user.id))
       const isOpen = reached?.email_canonical === address && !reached.disabled_at
@@ -74,6 +78,15 @@ export function createRecovery({ db, accounts, outbox, links, passwords, policy,
     })
     accounts.count('password_forgot', outcome)
   }
+
+  /** What the page shows. The link stays as it is. */
+  const details = (token: string, context: RequestContext): Promise<LinkDetails> =>
+    limits.link(context.client, async () => {
+      const found = await links.find(db, token, PURPOSE)
+      if (!found) throw problem('link_invalid')
+      const hasKeys = (await findApiKeysOf(db, found.owner.id, 1)).length > 0
+      return { ...detailsOf(found), can_keep_api_keys: hasKeys && hasProvenAddress(found.owner) }
+    })
 
   /** Opens no session: the login that follows asks for the second factor. */
   const reset = (input: Reset, context: RequestContext): Promise<void> => limits.link(context.client, () => useLink(input, context))
@@ -117,5 +130,5 @@ export function createRecovery({ db, accounts, outbox, links, passwords, policy,
     throw problem('link_invalid', { cause: 'the link is unknown or used' })
   }
 
-  return { forgot, reset: accounts.counted('password_reset', reset) }
+  return { forgot, details, reset: accounts.counted('password_reset', reset) }
 }

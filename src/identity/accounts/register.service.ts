@@ -72,7 +72,7 @@ export function createRegister({ db, accounts, config, passwords, policy, limits
   }
 
   async function admit(account: PendingAccount, context: AuditContext): Promise<Registered> {
-    const mayMail = await limits.mail(account.email, 'verify_email')
+    const mayMail = await limits.mail(account.email, 'verify_email', 'stranger')
     const registered = accounts.transaction('register', context, async (tx) => {
       const { trx } = tx
       const user = await insertUser(trx, {

@@ -61,10 +61,10 @@ export interface CredentialLimits {
   link<T>(client: Client, work: () => Promise<T>): Promise<T>
   /**
    * Counts a requested mail by recipient and purpose. Separate counts per purpose ensure that a stranger who registers with an address does
-   * not keep its owner from a password reset.
+   * not keep its owner from a password reset. Requests by the owner, with a session or from a known device, have a count of their own.
    * @returns false above the limit. The mail is then not sent, and the answer does not show it
    */
-  mail(address: string, purpose: LinkPurpose): Promise<boolean>
+  mail(address: string, purpose: LinkPurpose, by: 'owner' | 'stranger'): Promise<boolean>
   /** The same for refused credentials of machine clients. @throws 429 */
   client<T>(client: Client, work: () => Promise<T>): Promise<T>
 }
@@ -184,7 +184,8 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
       )
     },
     async mfa(owner, known, work, onWrong) {
-      const key = `${known ? `${known.id}|` : ''}${keyOf(owner)}.${hidden('code owner', owner.password_hash).slice(0, 11)}`
+      // hidden: a row of wrong codes is kept for long, and a known network is an address
+      const key = hidden('code owner', [known?.id, owner.id, owner.unlocks, owner.password_hash].join('|'))
       const row = await consume([limits.codesInARow, key])
       const counted = [...limits.mfa, ...(row.isAllowed ? [] : [limits.slowCodes])].map((limit): Counted => [limit, key])
       try {
@@ -206,8 +207,8 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
     client: clientBudget.check,
     recovery: (client) => countAttempt(ofNetworks(limits.recovery, client)),
     link: (client, work) => countingFailure(ofNetworks(limits.recovery, client), ['link_invalid'], work),
-    async mail(address, purpose) {
-      return (await consume([limits.mail, hidden(`mail recipient ${purpose}`, canonicalEmail(address))])).isAllowed
+    async mail(address, purpose, by) {
+      return (await consume([limits.mail, hidden(`mail recipient ${purpose} ${by}`, canonicalEmail(address))])).isAllowed
     },
   }
 }

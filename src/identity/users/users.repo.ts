@@ -72,6 +72,7 @@ export type UserChange = Partial<
     | 'disabled_at'
     | 'last_login_at'
     | 'mfa_enabled'
+    | 'metadata'
   >
 >
 
@@ -170,7 +171,7 @@ const holdsParts = (text: string) => {
   return sql<boolean>`user_search_parts(username, email_canonical) @> ${[...new Set(parts)]}::text[]`
 }
 
-export type ImportedUser = NewUser & Pick<User, 'email_verified_at' | 'disabled_at' | 'created_at'>
+export type ImportedUser = NewUser & Pick<User, 'email_verified_at' | 'disabled_at' | 'created_at' | 'metadata'>
 
 /** @returns false when the id, the username or the e-mail address is taken */
 export async function insertImported(trx: Transaction, user: ImportedUser): Promise<boolean> {
