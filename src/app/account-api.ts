@@ -79,7 +79,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   const codeAttempts = createCodeAttempts({ accounts, limits, outbox, metrics })
   const stepUp = createStepUp({ db, clock, accounts, outbox, passwordCheck, factor, codeAttempts })
   const links = createLinks(config)
-  const loginConfirmation = createLoginConfirmation({ accounts, limits, links, outbox })
+  const loginConfirmation = createLoginConfirmation({ db, accounts, limits, links, outbox })
   const login = createLogin({ db, accounts, passwords, limits, devices, loginCompletion, loginConfirmation, mfaTokens })
   const loginMfa = createLoginMfa({
     db,

@@ -2,6 +2,7 @@
 import { createInterface } from 'node:readline/promises'
 import type { Readable } from 'node:stream'
 import { Command } from 'commander'
+import type { MetadataPatch } from '../identity/users/metadata.ts'
 import type { User } from '../identity/users/users.repo.ts'
 import { type ConfigArgs, withConfig } from './configuration.ts'
 import { groupOf, withExamples } from './help.ts'
@@ -95,6 +96,7 @@ export function usersCommand(terminal: Terminal): Command {
     changeCommand(terminal, SHOW),
     ...ROLE_CHANGES.map((change) => roleCommand(terminal, change)),
     ...CHANGES.map((change) => changeCommand(terminal, change)),
+    metadataCommand(terminal),
     deleteCommand(terminal),
   ])
   return withExamples(
@@ -110,9 +112,9 @@ portcullis users disable ann@example.com
 
 const withLogin = (command: Command) => withConfig(command.argument('<LOGIN>', 'an e-mail address, a username or an id'))
 
-async function printUser({ print }: Terminal, user: User, more: object = {}): Promise<void> {
+async function printUser({ printJson }: Terminal, user: User, more: object = {}): Promise<void> {
   const { managedViewOf } = await import('../identity/admin/views.ts')
-  print(JSON.stringify({ ...managedViewOf(user), ...more }))
+  printJson({ ...managedViewOf(user), ...more })
 }
 
 const changeCommand = (terminal: Terminal, { name, description, apply }: Change) =>
@@ -137,6 +139,43 @@ const roleCommand = (terminal: Terminal, { name, description, apply }: RoleChang
     withServices(terminal, args, async (services) => printUser(terminal, await apply(services, login, role))),
   )
 
+interface MetadataArgs extends ConfigArgs {
+  merge?: string
+}
+
+const metadataCommand = (terminal: Terminal) =>
+  withExamples(
+    withLogin(new Command('metadata').description('prints or changes the metadata of an account')).option(
+      '--merge <JSON>',
+      'merge this object into the metadata (RFC 7396); null removes a member',
+    ),
+    `
+portcullis users metadata ann@example.com
+portcullis users metadata ann@example.com --merge '{"public":{"plan":"gold"},"admin":{"tenant":null}}'
+`,
+    'The user may read the part public, and never the part admin.',
+  ).action(async (login: string, { merge, ...args }: MetadataArgs) => {
+    const patch = merge === undefined ? null : await readPatch(merge)
+    await withServices(terminal, args, async ({ identity: { administration }, by }) => {
+      const { metadataViewOf } = await import('../identity/users/metadata.ts')
+      const { metadata } = await (patch ? administration.patchMetadata(login, patch, by) : administration.find(login))
+      terminal.print(JSON.stringify(metadataViewOf(metadata)))
+    })
+  })
+
+async function readPatch(text: string): Promise<MetadataPatch> {
+  const { isMetadataPatch } = await import('../identity/users/metadata.ts')
+  const fault = new UsageError('--merge takes a JSON object with the members public and admin, each an object or null')
+  let patch: unknown
+  try {
+    patch = JSON.parse(text)
+  } catch {
+    throw fault
+  }
+  if (!isMetadataPatch(patch)) throw fault
+  return patch
+}
+
 const deleteCommand = (terminal: Terminal) =>
   withExamples(
     withLogin(new Command('delete').description('deletes an account with all personal data; the audit log stays intact')),
@@ -145,7 +184,7 @@ const deleteCommand = (terminal: Terminal) =>
     withServices(terminal, args, async ({ identity: { administration }, by }) => {
       const { id } = await administration.find(login)
       await administration.remove(id, by)
-      terminal.print(JSON.stringify({ id, deleted: true }))
+      terminal.printJson({ id, deleted: true })
     }),
   )
 
@@ -199,7 +238,7 @@ portcullis users list --search example.com --role admin --limit 20 --json
         disabled: u.disabled_at !== null,
         last_login: u.last_login_at?.toISOString() ?? '-',
       }))
-      terminal.print(json ? JSON.stringify(rows) : table(rows))
+      json ? terminal.printJson(rows) : terminal.print(table(rows))
       if (nextCursor) terminal.complain(`there are more than ${limit}: narrow it down with --search or --role, or raise --limit`)
     })
   })
@@ -217,6 +256,7 @@ portcullis users import - < users.ndjson
   email              required
   username           required, unless auth.username is optional; refused when it is off
   email_verified, password_must_change, roles, disabled, created_at, id
+  metadata           {public: {…}, admin: {…}}, at most 4 KiB
   password_hash      bcrypt, Argon2, PBKDF2, scrypt, or a hash of Django, WordPress, Firebase
                      or better-auth (docs/import.md); renewed at the first login.
                      Without it the user sets the first password by a mailed link.
@@ -224,7 +264,7 @@ portcullis users import - < users.ndjson
 An account that exists already is skipped, so the same file can be imported again.
 Every bad line is reported, and the exit code is then 1.`,
   ).action(async (file: string, { dryRun: isDryRun = false, ...args }: ImportArgs) => {
-    const { io, complain, print } = terminal
+    const { io, complain } = terminal
     const input = await terminal.openInput(file)
     await withServices(terminal, args, async ({ identity: { importUsers }, by }) => {
       const summary = await importUsers(input, {
@@ -233,7 +273,7 @@ Every bad line is reported, and the exit code is then 1.`,
         report: (line, text) => complain(`line ${line}: ${text}`),
         progress: (lines) => io.stderr.isTTY && complain(`${lines} lines`),
       })
-      print(JSON.stringify(summary))
+      terminal.printJson(summary)
       if (summary.failed) terminal.exitCode = 1
     })
   })

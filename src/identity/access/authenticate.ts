@@ -124,7 +124,7 @@ const looksLikeJwt = (token: string): boolean => JWT_FORM.test(token)
 const headerOf = (token: string): string => `Bearer ${token}`
 
 export function createPrincipalReader(config: Config): (claims: AccessTokenClaims, signingKid: string) => Principal {
-  const identityHeaders = createIdentityHeaders(config.headers)
+  const identityHeaders = createIdentityHeaders(config)
   const rolesWithFactor = config.auth.mfa.requiredForRoles
   return (claims, signingKid) => {
     const { sub: id, sid, roles, email = null } = claims
@@ -151,6 +151,7 @@ export function createPrincipalReader(config: Config): (claims: AccessTokenClaim
         isEmailVerified: claims.email_verified ?? false,
         roles,
         sessionId: isMachine ? null : sid,
+        mapped: claims.mapped,
       }),
     }
   }

@@ -13,7 +13,7 @@ import type { StepUp } from '../factors/step-up.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { canonicalEmail, canonicalUsername, nameFaults } from '../users/canonical-login.ts'
 import { hasProvenAddress } from '../users/proven-address.ts'
-import { type UserView, viewOf } from '../users/user-view.ts'
+import { type OwnUserView, ownViewOf } from '../users/user-view.ts'
 import { findUserById, findUserByLogin, type User, updateUser } from '../users/users.repo.ts'
 import { deleteLinksOf } from './links.repo.ts'
 import { isPendingName } from './pending-registrations.repo.ts'
@@ -38,10 +38,10 @@ export interface ProfileDeps {
 }
 
 export function createProfile({ db, accounts, auth, limits, postProof, outbox, stepUp }: ProfileDeps) {
-  async function get(userId: string): Promise<UserView> {
+  async function get(userId: string): Promise<OwnUserView> {
     const user = await findUserById(db, userId)
     if (!user) throw problem('token_revoked', { cause: 'the user was deleted' })
-    return viewOf(user)
+    return ownViewOf(user)
   }
 
   /**
@@ -51,7 +51,7 @@ export function createProfile({ db, accounts, auth, limits, postProof, outbox, s
    * address has an account. Elsewhere the address changes at once, unproven, and access tokens are outdated, since they carry the old
    * address.
    */
-  async function change(principal: Principal, input: ProfileChange, context: RequestContext): Promise<UserView> {
+  async function change(principal: Principal, input: ProfileChange, context: RequestContext): Promise<OwnUserView> {
     const { email, ...names } = readChange(input)
     const proven = await stepUp(principal, { password: input.current_password, code: input.code }, context)
     if (names.username !== undefined && (await isPendingName(db, names.username, null))) throw problem('username_taken')
@@ -82,11 +82,11 @@ export function createProfile({ db, accounts, auth, limits, postProof, outbox, s
     const user = await changed.catch((error) => {
       throw asTaken(error)
     })
-    return viewOf(user)
+    return ownViewOf(user)
   }
 
   /** The answer shows whether a name is taken, so the limits are those of registrations. */
-  function changeWithinLimits(principal: Principal, input: ProfileChange, context: RequestContext): Promise<UserView> {
+  function changeWithinLimits(principal: Principal, input: ProfileChange, context: RequestContext): Promise<OwnUserView> {
     const { username, email } = readChange(input)
     const work = () => change(principal, input, context)
     if (username !== undefined) return limits.register(context.client, work)

@@ -2,10 +2,12 @@
 import { decodeProtectedHeader, type JWTPayload, errors as jose, jwtVerify, SignJWT } from 'jose'
 import { uuidv7 } from 'uuidv7'
 import type { Config } from '../../platform/config/schema.ts'
+import type { Metadata } from '../../platform/db/tables.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { isCanonicalCompact } from './canonical-jwt.ts'
 import type { Keyring, VerificationKey } from './keyring.ts'
+import { type ClaimValues, createMetadataClaims, type MetadataClaims, NO_CLAIMS } from './metadata-claims.ts'
 import { retirementFault } from './retired-key.ts'
 
 /** RFC 9068 §2.1. Accepted also when `tokens.typ` is JWT: no other kind of token has this type. */
@@ -43,6 +45,7 @@ export interface AccessTokenSubject extends TokenSubject {
   emailVerified: boolean
   username: string | null
   mustChangePassword: boolean
+  metadata: Metadata
 }
 
 export interface AccessTokenClaims {
@@ -66,6 +69,8 @@ export interface AccessTokenClaims {
   email?: string
   email_verified?: boolean
   password_must_change?: boolean
+  /** The claims of `tokens.claims`. */
+  mapped: ClaimValues
 }
 
 export interface IssuedToken {
@@ -83,6 +88,7 @@ export interface AccessTokens {
 }
 
 export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyring; tokens: Config['tokens']; clock: Clock }): AccessTokens {
+  const metadataClaims = createMetadataClaims(tokens.claims)
   return {
     async issue(subject) {
       const { kid, algorithm, privateKey } = keyring.signing()
@@ -135,7 +141,7 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
         if (fault) throw problem('token_invalid', { cause: fault })
         if (typ !== ACCESS_TOKEN_TYPE && CLAIMS_OF_OTHER_KINDS.some((name) => name in payload))
           throw problem('token_invalid', { cause: 'has a claim of another kind of token' })
-        return { claims: readClaims(payload, { clientId: tokens.clientId, needsClientId: typ !== ACCESS_TOKEN_TYPE }), key }
+        return { claims: readClaims(payload, metadataClaims, { clientId: tokens.clientId, needsClientId: typ !== ACCESS_TOKEN_TYPE }), key }
       } catch (error) {
         if (error instanceof jose.JWTExpired) throw problem('token_expired', { cause: error })
         throw error instanceof jose.JOSEError ? problem('token_invalid', { cause: error }) : error
@@ -145,6 +151,7 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
 
   function personalClaims(subject: AccessTokenSubject) {
     return {
+      ...metadataClaims.of(subject.metadata),
       amr: subject.amr,
       auth_time: Math.floor(subject.authTime.getTime() / 1000),
       ...(tokens.emailClaims ? { email: subject.email, email_verified: subject.emailVerified } : {}),
@@ -168,11 +175,12 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
 const SMALLEST_REST = 500
 
 /**
+ * @param claims that the token carries, too
  * @returns false when no access token of a user could carry these grants. Whether a token fits exactly is known when it is issued: it depends on
  * the algorithm, the names and the e-mail address, which may change.
  */
-export const couldFitToken = ({ roles, scopes }: Pick<TokenSubject, 'roles' | 'scopes'>): boolean =>
-  Math.ceil((Buffer.byteLength(JSON.stringify({ roles, scope: scopes.join(' ') })) * 4) / 3) + SMALLEST_REST <= MAX_TOKEN_LENGTH
+export const couldFitToken = ({ roles, scopes }: Pick<TokenSubject, 'roles' | 'scopes'>, claims: object = {}): boolean =>
+  Math.ceil((Buffer.byteLength(JSON.stringify({ roles, scope: scopes.join(' '), ...claims })) * 4) / 3) + SMALLEST_REST <= MAX_TOKEN_LENGTH
 
 /** RFC 7515 §4.1: keys that a token contains or links to are never used, so such tokens are refused. */
 export const hasForeignParameters = (header: object): boolean =>
@@ -196,7 +204,7 @@ interface ClientIdRule {
   needsClientId: boolean
 }
 
-function readClaims(payload: JWTPayload, rule: ClientIdRule): AccessTokenClaims {
+function readClaims(payload: JWTPayload, metadataClaims: MetadataClaims, rule: ClientIdRule): AccessTokenClaims {
   const { sub, sid, ver, roles, scope = '', jti, iat, exp } = payload as Record<string, unknown>
   const isWhole =
     isText(sub) &&
@@ -210,7 +218,9 @@ function readClaims(payload: JWTPayload, rule: ClientIdRule): AccessTokenClaims 
   if (!isWhole) throw problem('token_invalid', { cause: 'claims of the wrong type' })
   const claims = { sub, sid, ver: ver as number, roles, scope, jti, iat, exp }
   // RFC 9068 §2.2: without an end user, sub is the OAuth client. No user has the id of a client
-  return { ...claims, ...(payload.client_id === sub ? readMachineClaims(payload) : readPersonalClaims(payload, rule)) }
+  return payload.client_id === sub
+    ? { ...claims, ...readMachineClaims(payload), mapped: NO_CLAIMS }
+    : { ...claims, ...readPersonalClaims(payload, rule), mapped: metadataClaims.read(payload) }
 }
 
 function readMachineClaims({ client_id, amr, auth_time }: JWTPayload) {

@@ -73,6 +73,7 @@ export type UserChange = Partial<
     | 'last_login_at'
     | 'mfa_enabled'
     | 'must_confirm_login'
+    | 'metadata'
   >
 >
 
@@ -171,7 +172,7 @@ const holdsParts = (text: string) => {
   return sql<boolean>`user_search_parts(username, email_canonical) @> ${[...new Set(parts)]}::text[]`
 }
 
-export type ImportedUser = NewUser & Pick<User, 'email_verified_at' | 'disabled_at' | 'created_at'>
+export type ImportedUser = NewUser & Pick<User, 'email_verified_at' | 'disabled_at' | 'created_at' | 'metadata'>
 
 /** @returns false when the id, the username or the e-mail address is taken */
 export async function insertImported(trx: Transaction, user: ImportedUser): Promise<boolean> {

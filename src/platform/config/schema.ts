@@ -478,6 +478,30 @@ export const ConfigSchema = Type.Object(
           default: true,
           description: 'Put the claims email, email_verified and preferred_username into access tokens.',
         }),
+        claims: Type.Array(
+          Type.Object(
+            {
+              claim: Type.String({ pattern: '^[A-Za-z][A-Za-z0-9_.:/-]{0,127}$', description: 'Name of the claim.' }),
+              from: Type.String({
+                pattern: '^metadata\\.(public|admin)(\\.[A-Za-z0-9_-]{1,64}){1,8}$',
+                description: 'The value, such as metadata.public.plan or metadata.admin.tenant.',
+              }),
+              header: Type.Optional(
+                Type.String({
+                  pattern: '^[A-Za-z][A-Za-z0-9-]*$',
+                  description: "Identity header that carries the value to upstreams, too. A client's own is removed.",
+                }),
+              ),
+            },
+            { additionalProperties: false },
+          ),
+          {
+            default: [],
+            maxItems: 32,
+            description:
+              'Values of users.metadata that access tokens carry: texts, numbers, booleans and lists of texts, at most 1 KiB together.',
+          },
+        ),
       },
       'Access and refresh tokens.',
     ),
