@@ -114,9 +114,9 @@ portcullis users disable ann@example.com
 
 const withLogin = (command: Command) => withConfig(command.argument('<LOGIN>', 'an e-mail address, a username or an id'))
 
-async function printUser({ print }: Terminal, user: User, more: object = {}): Promise<void> {
+async function printUser({ printJson }: Terminal, user: User, more: object = {}): Promise<void> {
   const { managedViewOf } = await import('../identity/admin/views.ts')
-  print(JSON.stringify({ ...managedViewOf(user), ...more }))
+  printJson({ ...managedViewOf(user), ...more })
 }
 
 const changeCommand = (terminal: Terminal, { name, description, apply }: Change) =>
@@ -161,7 +161,7 @@ portcullis users metadata ann@example.com --merge '{"public":{"plan":"gold"},"ad
     await withServices(terminal, args, async ({ identity: { administration }, by }) => {
       const { metadataViewOf } = await import('../identity/users/metadata.ts')
       const { metadata } = await (patch ? administration.patchMetadata(login, patch, by) : administration.find(login))
-      terminal.print(JSON.stringify(metadataViewOf(metadata)))
+      terminal.printJson(metadataViewOf(metadata))
     })
   })
 
@@ -186,7 +186,7 @@ const deleteCommand = (terminal: Terminal) =>
     withServices(terminal, args, async ({ identity: { administration }, by }) => {
       const { id } = await administration.find(login)
       await administration.remove(id, by)
-      terminal.print(JSON.stringify({ id, deleted: true }))
+      terminal.printJson({ id, deleted: true })
     }),
   )
 
@@ -240,7 +240,7 @@ portcullis users list --search example.com --role admin --limit 20 --json
         disabled: u.disabled_at !== null,
         last_login: u.last_login_at?.toISOString() ?? '-',
       }))
-      terminal.print(json ? JSON.stringify(rows) : table(rows))
+      json ? terminal.printJson(rows) : terminal.print(table(rows))
       if (nextCursor) terminal.complain(`there are more than ${limit}: narrow it down with --search or --role, or raise --limit`)
     })
   })
@@ -279,7 +279,7 @@ An account that exists already is skipped, so the same file can be imported agai
 Every bad line is reported, and the exit code is then 1.`,
   ).action(async (file: string, { dryRun: isDryRun = false, from, ...args }: ImportArgs) => {
     const source = from === undefined ? null : sourceNamed(from)
-    const { io, complain, print } = terminal
+    const { io, complain } = terminal
     const input = await terminal.openInput(file)
     await withServices(terminal, args, async ({ platform: { config }, identity: { importUsers }, by }) => {
       const { linesFrom } = await import('../identity/admin/import/sources.ts')
@@ -292,7 +292,7 @@ Every bad line is reported, and the exit code is then 1.`,
         report,
         progress: (count) => io.stderr.isTTY && complain(`${count} ${noun}s`),
       })
-      print(JSON.stringify(summary))
+      terminal.printJson(summary)
       if (summary.failed) terminal.exitCode = 1
     })
   })

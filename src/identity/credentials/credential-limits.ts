@@ -184,7 +184,8 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
       )
     },
     async mfa(owner, known, work, onWrong) {
-      const key = `${known ? `${known.id}|` : ''}${keyOf(owner)}.${hidden('code owner', owner.password_hash).slice(0, 11)}`
+      // hidden: a row of wrong codes is kept for long, and a known network is an address
+      const key = hidden('code owner', [known?.id, owner.id, owner.unlocks, owner.password_hash].join('|'))
       const row = await consume([limits.codesInARow, key])
       const counted = [...limits.mfa, ...(row.isAllowed ? [] : [limits.slowCodes])].map((limit): Counted => [limit, key])
       try {
