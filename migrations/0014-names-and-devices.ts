@@ -9,6 +9,8 @@ interface Row {
   email: string
   email_canonical: string
   email_verified_at: Date | null
+  /** An operator or an import stands for the address. */
+  is_email_vouched: boolean
   created_at: Date
 }
 
@@ -58,7 +60,7 @@ export async function up(db: Kysely<unknown>, progress: (text: string) => void, 
 async function page(db: Kysely<unknown>, after: string): Promise<Row[]> {
   const from = after === '' ? sql`` : sql`AND id > ${after}::uuid`
   const { rows } = await sql<Row>`
-    SELECT id, username, email, email_canonical, email_verified_at, created_at FROM users
+    SELECT * FROM users
     WHERE octet_length(email_canonical) <> char_length(email_canonical) ${from} ORDER BY id LIMIT ${sql.lit(BATCH)}`.execute(db)
   return rows
 }
@@ -84,7 +86,8 @@ async function convert(db: Kysely<unknown>, user: Row, note: (text: string) => v
 }
 
 const isBefore = (a: Row, b: Row): boolean => {
-  if ((a.email_verified_at === null) !== (b.email_verified_at === null)) return a.email_verified_at !== null
+  const isProven = ({ email_verified_at, is_email_vouched }: Row) => email_verified_at !== null || is_email_vouched
+  if (isProven(a) !== isProven(b)) return isProven(a)
   const older = a.created_at.getTime() - b.created_at.getTime()
   return older === 0 ? a.id < b.id : older < 0
 }
@@ -116,7 +119,8 @@ function canonicalOf(earlier: string): string {
 /** An account without its address gets its own form back, unless another account has this form now. */
 export async function down(db: Kysely<unknown>): Promise<void> {
   const { rows } = await sql<Row>`
-    SELECT * FROM users WHERE octet_length(email) <> char_length(email) OR email_canonical LIKE 'collision:%' ORDER BY id`.execute(db)
+    SELECT * FROM users WHERE octet_length(email) <> char_length(email) OR email_canonical LIKE 'collision:%'
+    ORDER BY email_canonical LIKE 'collision:%', id`.execute(db)
   for (const user of rows) {
     const earlier = user.email.normalize('NFC').toLowerCase()
     await sql`

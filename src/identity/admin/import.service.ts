@@ -9,7 +9,7 @@ import type { FieldCode, FieldError } from '../../platform/lib/errors.ts'
 import { schemaFieldError } from '../../platform/lib/schema-field-error.ts'
 import { importedHash, NO_PASSWORD } from '../credentials/password-hashes.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
-import { canonicalEmail, canonicalUsername, nameFaults, newUsernameFaults } from '../users/canonical-login.ts'
+import { canonicalEmail, canonicalUsername, nameFaults, newUsernameFaults, shownEmail } from '../users/canonical-login.ts'
 import { FIRST_ROLES } from '../users/roles.ts'
 import { usernameField } from '../users/schemas.ts'
 import { findTaken, type ImportedUser, insertImported } from '../users/users.repo.ts'
@@ -176,7 +176,7 @@ function userOf(line: Line, hash: string, now: Date): ImportedUser {
   return {
     id: line.id ?? uuidv7(),
     username: line.username === undefined ? null : canonicalUsername(line.username),
-    email: line.email,
+    email: shownEmail(line.email),
     email_canonical: canonicalEmail(line.email),
     email_verified_at: line.email_verified ? created_at : null,
     is_email_vouched: true,
