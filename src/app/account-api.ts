@@ -101,7 +101,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   const logout = createLogout({ accounts, refreshTokens })
   const profile = createProfile({ db, accounts, auth: config.auth, tokens: config.tokens, limits, postProof, outbox, stepUp })
   const changePassword = createPasswordChange({ accounts, outbox, passwords, policy, stepUp, sessionOpener })
-  const recovery = createRecovery({ db, accounts, outbox, links, passwords, policy, limits, backgroundQueue })
+  const recovery = createRecovery({ db, accounts, outbox, links, devices, passwords, policy, limits, backgroundQueue })
   const apiKeys = createApiKeys({ db, clock, accounts, outbox, grantsOf, config })
   const deleteAccount = createAccountDeletion({ accounts, stepUp, eraseAccount: identity.eraseAccount })
   const assertions = createClientAssertions({ db, clock, config })

@@ -1,4 +1,5 @@
 /** Builds the parts that any server needs: database, Redis, secrets, audit log and mail. */
+import { createMailGate } from '../identity/users/mail-gate.ts'
 import { type Audit, createAudit } from '../platform/audit/audit.ts'
 import { type AuditRetention, createAuditRetention } from '../platform/audit/retention.ts'
 import { createSealer, type Sealer } from '../platform/audit/sealer.ts'
@@ -78,7 +79,7 @@ export async function openPlatform({
     audit,
     sealer,
     removeOldAudit: createAuditRetention({ secrets, audit, retentionDays }),
-    outbox: createOutbox({ secrets }),
+    outbox: createMailGate({ outbox: createOutbox({ secrets }), secrets, limit: config.limits.credentials.mail }),
     sender,
     jobs: [{ name: 'audit seal', everySeconds: sealSeconds, run: sealer.sealWhenDue }, ...mailJobs(db, sender, metrics)],
     async close() {

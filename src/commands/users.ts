@@ -2,6 +2,7 @@
 import { createInterface } from 'node:readline/promises'
 import type { Readable } from 'node:stream'
 import { Command } from 'commander'
+import type { MetadataPatch } from '../identity/users/metadata.ts'
 import type { User } from '../identity/users/users.repo.ts'
 import { type ConfigArgs, withConfig } from './configuration.ts'
 import { groupOf, withExamples } from './help.ts'
@@ -95,6 +96,7 @@ export function usersCommand(terminal: Terminal): Command {
     changeCommand(terminal, SHOW),
     ...ROLE_CHANGES.map((change) => roleCommand(terminal, change)),
     ...CHANGES.map((change) => changeCommand(terminal, change)),
+    metadataCommand(terminal),
     deleteCommand(terminal),
   ])
   return withExamples(
@@ -136,6 +138,43 @@ const roleCommand = (terminal: Terminal, { name, description, apply }: RoleChang
   ).action((login: string, role: string, args: ConfigArgs) =>
     withServices(terminal, args, async (services) => printUser(terminal, await apply(services, login, role))),
   )
+
+interface MetadataArgs extends ConfigArgs {
+  merge?: string
+}
+
+const metadataCommand = (terminal: Terminal) =>
+  withExamples(
+    withLogin(new Command('metadata').description('prints or changes the metadata of an account')).option(
+      '--merge <JSON>',
+      'merge this object into the metadata (RFC 7396); null removes a member',
+    ),
+    `
+portcullis users metadata ann@example.com
+portcullis users metadata ann@example.com --merge '{"public":{"plan":"gold"},"admin":{"tenant":null}}'
+`,
+    'The user may read the part public, and never the part admin.',
+  ).action(async (login: string, { merge, ...args }: MetadataArgs) => {
+    const patch = merge === undefined ? null : await readPatch(merge)
+    await withServices(terminal, args, async ({ identity: { administration }, by }) => {
+      const { metadataViewOf } = await import('../identity/users/metadata.ts')
+      const { metadata } = await (patch ? administration.patchMetadata(login, patch, by) : administration.find(login))
+      terminal.print(JSON.stringify(metadataViewOf(metadata)))
+    })
+  })
+
+async function readPatch(text: string): Promise<MetadataPatch> {
+  const { isMetadataPatch } = await import('../identity/users/metadata.ts')
+  const fault = new UsageError('--merge takes a JSON object with the members public and admin, each an object or null')
+  let patch: unknown
+  try {
+    patch = JSON.parse(text)
+  } catch {
+    throw fault
+  }
+  if (!isMetadataPatch(patch)) throw fault
+  return patch
+}
 
 const deleteCommand = (terminal: Terminal) =>
   withExamples(
@@ -217,6 +256,7 @@ portcullis users import - < users.ndjson
   email              required
   username           required, unless auth.username is optional; refused when it is off
   email_verified, password_must_change, roles, disabled, created_at, id
+  metadata           {public: {…}, admin: {…}}, at most 4 KiB
   password_hash      bcrypt, Argon2, PBKDF2, scrypt, or a hash of Django, WordPress, Firebase
                      or better-auth (docs/import.md); renewed at the first login.
                      Without it the user sets the first password by a mailed link.

@@ -3,6 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Answer, type CallOptions, call, newUser, type TestUser } from '../support/client.ts'
 import { newClient, post as postForm, type TestClient } from '../support/clients.ts'
 import { type Gateway, startGateway, stillClock } from '../support/gateway.ts'
+import { freePort } from '../support/processes.ts'
+import { rows } from '../support/rows.ts'
 import { enrol, mfaToken } from '../support/totp.ts'
 
 const FEW = { limit: 3, windowSeconds: 600 }
@@ -12,6 +14,7 @@ const PACED = ['POST /auth/refresh', 'POST /auth/token', 'POST /auth/introspect'
 
 let gateway: Gateway
 let user: TestUser
+let factorUser: TestUser
 let halfway: string
 let [enrolled, other]: TestUser[] = []
 /** Of somebody who has begun to set a factor up. */
@@ -32,11 +35,13 @@ beforeAll(async () => {
   }
   gateway = await startGateway({
     clock: stillClock(),
+    // without Redis every count is in Postgres, where a window can be ended
+    redisUrl: `redis://127.0.0.1:${await freePort()}`,
     config: { server: { trustedProxies: ['127.0.0.1/32'] }, docs: { enabled: true }, limits: { exempt: [], credentials } },
   })
   user = await newUser(gateway)
-  const withFactor = await enrol(gateway, await newUser(gateway))
-  halfway = await mfaToken(gateway, withFactor)
+  factorUser = await enrol(gateway, await newUser(gateway))
+  halfway = await mfaToken(gateway, factorUser)
   enrolled = await enrol(gateway, await newUser(gateway))
   other = await enrol(gateway, await newUser(gateway))
   const { token, password } = await newUser(gateway)
@@ -121,5 +126,33 @@ describe('invalid attempts', () => {
     // RFC 6749 knows no word of its own for it
     expect(last!.body.code ?? last!.body.error).toBe(last!.body.error ? 'temporarily_unavailable' : 'rate_limited')
     expect(Number(last!.headers.get('retry-after'))).toBeGreaterThan(0)
+  })
+})
+
+/** A random secret of 256 bits cannot be guessed, so its attempts need no longer windows. */
+const LINKS = ['POST /auth/password/reset', 'POST /auth/email/verify']
+const GUESSABLE = Object.keys(GUESSES).filter((endpoint) => !PACED.includes(endpoint) && !LINKS.includes(endpoint))
+
+describe('a client that goes on when a window has ended', () => {
+  /** Ends the windows of these limits, or of all. */
+  const end = (...names: string[]) =>
+    rows(gateway, `UPDATE limit_counters SET resets_at = now() - interval '1 second' WHERE split_part(key, ':', 2) = ANY($1) OR $2`, [
+      names,
+      names.length === 0,
+    ])
+  const attempts = async (endpoint: string): Promise<number> => {
+    for (let checked = 0; ; checked++) if ((await GUESSES[endpoint]!(checked)).status === 429) return checked
+  }
+
+  it.each(GUESSABLE)('at %s has twice as many attempts in a window ten times as long', async (endpoint) => {
+    await end()
+    address = `10.1.2.${GUESSABLE.indexOf(endpoint)}`
+    halfway = await mfaToken(gateway, factorUser)
+    const rounds: number[] = []
+    for (let round = 0; round < 3; round++) {
+      rounds.push(await attempts(endpoint))
+      await end('login', 'account', 'mfa')
+    }
+    expect(rounds).toEqual([FEW.limit, FEW.limit, 0])
   })
 })

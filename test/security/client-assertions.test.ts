@@ -321,6 +321,10 @@ it('a token of a machine that says it is a person, or the other way about, is no
   expect(await verify(machineToken)).toBe(403)
   expect(await verify(personal)).toBe(200)
   const { client_id: _, ...anonymous } = machineToken
+  // as before user tokens named a client
+  const { client_id: ours, ...older } = personal
+  expect(ours).toBe('portcullis')
+  expect(await verify(older)).toBe(200)
   for (const claims of [
     anonymous,
     { ...machineToken, client_id: personal.sub },
@@ -329,6 +333,9 @@ it('a token of a machine that says it is a person, or the other way about, is no
     { ...machineToken, auth_time: now() },
     { ...personal, client_id: personal.sub },
     { ...personal, client_id: '' },
+    { ...personal, client_id: 'another-client' },
+    { ...personal, client_id: ['portcullis'] },
+    { ...machineToken, client_id: 'portcullis' },
   ])
     expect(await verify(claims)).toBe(401)
 })

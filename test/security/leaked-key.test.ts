@@ -6,6 +6,7 @@ import { type Gateway, startGateway } from '../support/gateway.ts'
 import { newKey } from '../support/keys.ts'
 import { until } from '../support/processes.ts'
 import { startRelay } from '../support/relay.ts'
+import { rows } from '../support/rows.ts'
 import { claimsOf, headerOf, me, pollRevocations, refresh } from '../support/session.ts'
 import { retireCurrent, revokeKey, rotateKey } from '../support/signing-keys.ts'
 import { mfaToken, newFactorUser } from '../support/totp.ts'
@@ -252,3 +253,128 @@ describe('what was made of a token before its key was removed', () => {
     expect(await kidOfAssertion()).toBe(made.kid)
   })
 })
+
+describe('a retired key, whose thief chooses iat and exp', () => {
+  let gateway: Gateway
+  let user: TestUser
+  let leaked: Leaked
+  let known: string
+  beforeAll(async () => {
+    gateway = await startGateway({ config: QUIET })
+    user = await newUser(gateway)
+    leaked = leakOf(gateway)
+    known = await forge(leaked, user.token, fresh(86_400))
+    expect(await me(gateway, known)).toBe(200)
+    await retireCurrent(gateway)
+    expect(await me(gateway, user.token)).toBe(200)
+    await retiredAgo(gateway, 300)
+  })
+  afterAll(() => gateway.close())
+
+  const within = (age: number, lifetime: number, claims: object = {}) =>
+    forge(leaked, user.token, { iat: now() - age, exp: now() - age + lifetime, ...claims })
+
+  it('verifies what was issued before its retirement and lasts no longer than its tokens did', async () => {
+    for (const [age, lifetime] of [
+      [310, 900],
+      [310, 320],
+      [890, 900],
+    ] as const)
+      expect(await me(gateway, await within(age, lifetime))).toBe(200)
+  })
+
+  it.each([
+    ['issued now', 0, 900],
+    ['issued now, for a moment', 0, 30],
+    ['issued between the retirement and now', 250, 900],
+    ['issued a moment after the retirement, beyond what clocks differ', 290, 900],
+    ['issued in the future', -50, 900],
+    ['that lasts a second too long', 310, 901],
+    ['that lasts for a day', 310, 86_400],
+    ['that lasts for a day, from long ago', 80_000, 86_400],
+  ])('verifies no token %s', async (_, age, lifetime) => {
+    expect(await me(gateway, await within(age, lifetime))).toBe('token_invalid')
+  })
+
+  it('no longer verifies a token that lasts too long, although it was known before the retirement', async () => {
+    expect(await me(gateway, known)).toBe('token_invalid')
+  })
+
+  it('verifies a token for a second factor only from before its retirement, with the lifetime of that kind', async () => {
+    const person = await newFactorUser(gateway)
+    const claims = claimsOf(await mfaToken(gateway, person))
+    const half = (age: number, lifetime: number) =>
+      new SignJWT({ ...claims, jti: crypto.randomUUID(), iat: now() - age, exp: now() - age + lifetime })
+        .setProtectedHeader({ alg: leaked.algorithm, typ: 'mfa+jwt', kid: leaked.kid })
+        .sign(leaked.privateKey)
+    const codeFor = async (mfa_token: string, code: string) => (await call(gateway, '/auth/login/mfa', { body: { mfa_token, code } })).body
+    for (const token of [await half(0, 300), await half(200, 300), await half(310, 900)])
+      expect((await codeFor(token, person.backupCodes[0]!)).code).toBe('mfa_token_invalid')
+    await retiredAgo(gateway, 0)
+    expect((await codeFor(await half(10, 300), person.backupCodes[0]!)).access_token).toBeDefined()
+    await retiredAgo(gateway, 300)
+  })
+
+  // last: it takes the key away
+  it('is deleted once the last token that it can verify has expired', async () => {
+    const has = async () => {
+      await gateway.app.identity.keyring.reload()
+      return (await kids(gateway)).includes(leaked.kid)
+    }
+    await retiredAgo(gateway, 900)
+    expect(await has()).toBe(true)
+    await retiredAgo(gateway, 912)
+    expect(await has()).toBe(false)
+    expect(await me(gateway, await within(914, 920))).toBe('token_invalid')
+  })
+})
+
+describe('the lifetime that is stored with a key', () => {
+  const lifetimes = async (gateway: Gateway) =>
+    (await rows(gateway, 'SELECT lifetime_seconds FROM signing_keys ORDER BY created_at')).map((row) => row.lifetime_seconds)
+
+  it('is the longest that the configuration had while the key could sign', async () => {
+    const withTtl = (accessTtlSeconds: number) => ({ tokens: { ...QUIET.tokens, accessTtlSeconds } })
+    const first = await startGateway({ config: withTtl(600) })
+    expect(await lifetimes(first)).toEqual([600])
+    const shared = { databaseUrl: first.databaseUrl, secretKey: first.secretKey }
+    await first.close()
+    const longer = await startGateway({ ...shared, config: withTtl(1800) })
+    expect(await lifetimes(longer)).toEqual([1800])
+    const user = await newUser(longer)
+    await longer.close()
+
+    const shorter = await startGateway({ ...shared, config: withTtl(60) })
+    const leaked = leakOf(shorter)
+    await retireCurrent(shorter)
+    expect(await lifetimes(shorter)).toEqual([1800, 60])
+    const of = (lifetime: number) => forge(leaked, user.token, { iat: now() - 10, exp: now() - 10 + lifetime })
+    for (const token of [user.token, await of(1800)]) expect(await me(shorter, token)).toBe(200)
+    expect(await me(shorter, await of(1801))).toBe('token_invalid')
+    await shorter.close()
+
+    // a retired key signs no longer
+    const later = await startGateway({ ...shared, config: withTtl(3600) })
+    expect(await lifetimes(later)).toEqual([1800, 3600])
+    await later.close()
+  })
+
+  it('of a key from before it was stored is that of the configuration', async () => {
+    const gateway = await startGateway({ config: QUIET })
+    await retireCurrent(gateway)
+    await rows(gateway, 'UPDATE signing_keys SET lifetime_seconds = NULL')
+    const shared = { databaseUrl: gateway.databaseUrl, secretKey: gateway.secretKey }
+    await gateway.close()
+    const again = await startGateway({ ...shared, config: QUIET })
+    expect(await lifetimes(again)).toEqual([900, 900])
+    await again.close()
+  })
+})
+
+/** Moves the retirement into the past. */
+async function retiredAgo(gateway: Gateway, seconds: number): Promise<void> {
+  await rows(gateway, `UPDATE signing_keys SET retired_at = clock_timestamp() - make_interval(secs => $1) WHERE state = 'retired'`, [
+    seconds,
+  ])
+  await gateway.app.identity.keyring.reload()
+}

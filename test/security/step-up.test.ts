@@ -126,6 +126,12 @@ const ADMINS: Record<string, Endpoint> = {
   ),
   'PUT /auth/admin/users/{id}/roles/{role}': { ask: onUser('PUT', '/roles/admin') },
   'DELETE /auth/admin/users/{id}/roles/{role}': { ask: onUser('DELETE', '/roles/user') },
+  'PATCH /auth/admin/users/{id}/metadata': {
+    async ask(token) {
+      const { id } = await newUser(gateway)
+      return ask('PATCH', `/auth/admin/users/${id}/metadata`, token, { public: { plan: 'gold' } })
+    },
+  },
   'DELETE /auth/admin/users/{id}/sessions/{sessionId}': {
     ask: onUser('DELETE', '/sessions/', async ({ token }) => claimsOf(token).sid),
   },

@@ -114,7 +114,7 @@ describe('a key that an intruder has put into the database', () => {
   let gateway: Gateway
   let user: TestUser
   beforeAll(async () => {
-    gateway = await startGateway({ config: { tokens: QUIET }, routes: routes() })
+    gateway = await startGateway({ config: { tokens: { ...QUIET, algorithm: 'EdDSA' } }, routes: routes() })
     user = await newUser(gateway)
   })
   afterAll(() => gateway.close())

@@ -124,11 +124,11 @@ const looksLikeJwt = (token: string): boolean => JWT_FORM.test(token)
 const headerOf = (token: string): string => `Bearer ${token}`
 
 export function createPrincipalReader(config: Config): (claims: AccessTokenClaims, signingKid: string) => Principal {
-  const identityHeaders = createIdentityHeaders(config.headers)
+  const identityHeaders = createIdentityHeaders(config)
   const rolesWithFactor = config.auth.mfa.requiredForRoles
   return (claims, signingKid) => {
     const { sub: id, sid, roles, email = null } = claims
-    const isMachine = claims.client_id !== undefined
+    const isMachine = claims.kind === 'client'
     const hasFactor = claims.amr.includes('otp')
     return {
       kind: isMachine ? 'client' : 'user',
@@ -151,6 +151,7 @@ export function createPrincipalReader(config: Config): (claims: AccessTokenClaim
         isEmailVerified: claims.email_verified ?? false,
         roles,
         sessionId: isMachine ? null : sid,
+        mapped: claims.mapped,
       }),
     }
   }

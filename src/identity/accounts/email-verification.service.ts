@@ -14,6 +14,7 @@ import type { Account, CredentialLimits } from '../credentials/credential-limits
 import type { Passwords } from '../credentials/passwords.ts'
 import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
 import { canonicalEmail, isEmail } from '../users/canonical-login.ts'
+import { hasProvenAddress } from '../users/proven-address.ts'
 import { type UserView, viewOf } from '../users/user-view.ts'
 import { findUserById, type User, updateUser } from '../users/users.repo.ts'
 import type { Links, LivingLink } from './links.ts'
@@ -103,7 +104,10 @@ export function createEmailVerification({ db, accounts, passwords, limits, links
     if (!isNew && owner.email_verified_at) return owner
     const now = await databaseNow(trx)
     const proven = await updateUser(trx, owner.id, { email, email_canonical: canonicalEmail(email), email_verified_at: now })
-    if (isNew) await outbox.post(trx, { template: 'email_changed', data: noticeContextOf(now, context), to: owner.email, userId: owner.id })
+    if (isNew) {
+      const [data, isProven] = [noticeContextOf(now, context), hasProvenAddress(owner)]
+      await outbox.post(trx, { template: 'email_changed', data, to: owner.email, userId: owner.id, isProven })
+    }
     await revoke.outdateTokens(owner.id)
     return proven
   }
@@ -137,7 +141,7 @@ export function createEmailVerification({ db, accounts, passwords, limits, links
   async function request(principal: Principal, context: RequestContext): Promise<void> {
     await limits.recovery(context.client)
     const email = (await findUserById(db, principal.id))?.email
-    const mayMail = email !== undefined && (await limits.mail(email, 'verify_email'))
+    const mayMail = email !== undefined && (await limits.mail(email, 'verify_email', 'owner'))
     await accounts.transaction('email_verify_request', context, async ({ trx, lockCaller, record }) => {
       const user = await lockCaller(principal)
       if (mayMail && !user.email_verified_at) await postProof(trx, user, user.email, principal.sessionId, context)

@@ -7,7 +7,7 @@ import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provid
 import { contextOf } from '../../platform/request/request-context.ts'
 import { principalOf, type RequireAuth } from '../access/require-auth.ts'
 import { Code, Password, Tokens, usernameField } from '../users/schemas.ts'
-import { UserSchema } from '../users/user-view.ts'
+import { OwnUserSchema } from '../users/user-view.ts'
 import type { createAccountDeletion } from './account-deletion.service.ts'
 import type { createPasswordChange } from './password-change.service.ts'
 import type { createProfile } from './profile.service.ts'
@@ -29,9 +29,9 @@ export const meRoutes =
         config: { name: 'auth.me' },
         schema: {
           summary: 'Your account',
-          description: "Shows the user with username, e-mail address and roles. Needs a user's access token.",
+          description: "Shows the user with username, e-mail address, roles and public metadata. Needs a user's access token.",
           security: BEARER,
-          response: answers({ 200: UserSchema }, [401]),
+          response: answers({ 200: OwnUserSchema }, [401]),
         },
       },
       async (request) => profile.get((await requireAuth(request, { allowIncomplete: true })).id),
@@ -54,7 +54,7 @@ export const meRoutes =
             },
             { additionalProperties: false, minProperties: 1 },
           ),
-          response: answers({ 200: UserSchema }, [401, 403, 409, 422, 429]),
+          response: answers({ 200: OwnUserSchema }, [401, 403, 409, 422, 429]),
         },
         // runs before the body is validated: a caller who is not signed in learns nothing about its form
         onRequest: async (request) => void (await requireAuth(request)),

@@ -88,7 +88,7 @@ export function createPendingRegistrations({ db, accounts, limits, links, outbox
   }
 
   async function mailAgain(email: string, context: AuditContext): Promise<void> {
-    const mayMail = await limits.mail(email, 'verify_email')
+    const mayMail = await limits.mail(email, 'verify_email', 'stranger')
     await accounts.transaction('email_verify_request', context, async ({ trx, record }) => {
       const address = canonicalEmail(email)
       await lockPendingAddress(trx, address)
@@ -129,7 +129,7 @@ export function createPendingRegistrations({ db, accounts, limits, links, outbox
   return {
     /** @throws username_taken while another address keeps the name */
     async begin({ password_hash, ...account }: PendingAccount, context: AuditContext): Promise<void> {
-      const mayMail = await limits.mail(account.email, 'verify_email')
+      const mayMail = await limits.mail(account.email, 'verify_email', 'stranger')
       await accounts.transaction('register', context, async ({ trx, record }) => {
         await lockPendingAddress(trx, account.email_canonical)
         if (account.username !== null) {

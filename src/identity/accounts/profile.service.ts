@@ -13,7 +13,8 @@ import type { StepUp } from '../factors/step-up.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { assertNotReserved, canonicalEmail, canonicalUsername, nameFaults, shownEmail } from '../users/canonical-login.ts'
 import { assertNotHeld, holdUsername } from '../users/held-usernames.repo.ts'
-import { type UserView, viewOf } from '../users/user-view.ts'
+import { hasProvenAddress } from '../users/proven-address.ts'
+import { type OwnUserView, ownViewOf } from '../users/user-view.ts'
 import { findUserById, findUserByLogin, type User, updateUser } from '../users/users.repo.ts'
 import { deleteLinksOf } from './links.repo.ts'
 import { isPendingName } from './pending-registrations.repo.ts'
@@ -39,10 +40,10 @@ export interface ProfileDeps {
 }
 
 export function createProfile({ db, accounts, auth, tokens, limits, postProof, outbox, stepUp }: ProfileDeps) {
-  async function get(userId: string): Promise<UserView> {
+  async function get(userId: string): Promise<OwnUserView> {
     const user = await findUserById(db, userId)
     if (!user) throw problem('token_revoked', { cause: 'the user was deleted' })
-    return viewOf(user)
+    return ownViewOf(user)
   }
 
   /**
@@ -52,15 +53,11 @@ export function createProfile({ db, accounts, auth, tokens, limits, postProof, o
    * address has an account. Elsewhere the address changes at once, unproven, and access tokens are outdated, since they carry the old
    * address.
    */
-  async function change(principal: Principal, input: ProfileChange, context: RequestContext): Promise<UserView> {
+  async function change(principal: Principal, input: ProfileChange, context: RequestContext): Promise<OwnUserView> {
     const { email, ...names } = readChange(input)
     const proven = await stepUp(principal, { password: input.current_password, code: input.code }, context)
-    if (names.username !== undefined) {
-      // the answer shows whether a name is taken: the limit is that of registrations
-      await limits.register(context.client)
-      if (await isPendingName(db, names.username, null)) throw problem('username_taken')
-    }
-    const mayMail = email !== undefined && (await limits.mail(email, 'verify_email'))
+    if (names.username !== undefined && (await isPendingName(db, names.username, null))) throw problem('username_taken')
+    const mayMail = email !== undefined && (await limits.mail(email, 'verify_email', 'stranger'))
     const changed = proven.commit('profile_change', async ({ trx, record, revoke }, { user: locked, now }) => {
       const detail = [names.username !== undefined && 'username', email !== undefined && 'email'].filter(Boolean).join(', ')
       await record({ userId: locked.id, detail })
@@ -80,14 +77,22 @@ export function createProfile({ db, accounts, auth, tokens, limits, postProof, o
       })
       if (mayMail) await postProof(trx, moved, email, principal.sessionId, context)
       const data = noticeContextOf(now, context)
-      await outbox.post(trx, { template: 'email_changed', data, to: locked.email, userId: locked.id })
+      await outbox.post(trx, { template: 'email_changed', data, to: locked.email, userId: locked.id, isProven: hasProvenAddress(locked) })
       await revoke.outdateTokens(locked.id)
       return moved
     })
     const user = await changed.catch((error) => {
       throw asTaken(error)
     })
-    return viewOf(user)
+    return ownViewOf(user)
+  }
+
+  /** The answer shows whether a name is taken, so the limits are those of registrations. */
+  function changeWithinLimits(principal: Principal, input: ProfileChange, context: RequestContext): Promise<OwnUserView> {
+    const { username, email } = readChange(input)
+    const work = () => change(principal, input, context)
+    if (username !== undefined) return limits.register(context.client, work)
+    return email !== undefined ? limits.taken(context.client, work) : work()
   }
 
   async function rename(trx: Transaction, user: User, username: string): Promise<User> {
@@ -105,7 +110,7 @@ export function createProfile({ db, accounts, auth, tokens, limits, postProof, o
     else await outbox.post(trx, { template: 'already_registered', data: {}, to: owner.email, userId: owner.id })
   }
 
-  return { get, change: accounts.counted('profile_change', change) }
+  return { get, change: accounts.counted('profile_change', changeWithinLimits) }
 }
 
 function readChange({ username, email, current_password }: ProfileChange): { username?: string; email?: string } {

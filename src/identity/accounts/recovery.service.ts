@@ -15,6 +15,7 @@ import { canonicalEmail } from '../users/canonical-login.ts'
 import { hasProvenAddress } from '../users/proven-address.ts'
 import { findUserById, findUserByLogin, lockUser, type User, updateUser } from '../users/users.repo.ts'
 import type { BackgroundQueue } from './background-queue.ts'
+import type { Devices } from './devices.ts'
 import { endApiKeys, removeUnprovenCredentials } from './first-proof.ts'
 import { findLink } from './links.repo.ts'
 import { type Links, linkHash } from './links.ts'
@@ -24,6 +25,7 @@ export interface RecoveryDeps {
   accounts: Accounts
   outbox: Outbox
   links: Links
+  devices: Devices
   passwords: Passwords
   policy: PasswordPolicy
   limits: CredentialLimits
@@ -40,7 +42,7 @@ export interface Reset {
 const LINK_TTL_SECONDS = 1800
 const PURPOSE = 'reset_password'
 
-export function createRecovery({ db, accounts, outbox, links, passwords, policy, limits, backgroundQueue }: RecoveryDeps) {
+export function createRecovery({ db, accounts, outbox, links, devices, passwords, policy, limits, backgroundQueue }: RecoveryDeps) {
   /** Answers before the account is looked up: neither the answer nor its time depends on whether there is an account. */
   async function forgot(email: string, context: RequestContext): Promise<void> {
     await limits.recovery(context.client)
@@ -49,10 +51,11 @@ export function createRecovery({ db, accounts, outbox, links, passwords, policy,
 
   async function sendLink(email: string, context: AuditContext): Promise<void> {
     const address = canonicalEmail(email.trim())
-    const maySend = await limits.mail(address, PURPOSE)
     // Postgres stores no NUL, and a username is not an address
     const isAddress = address.includes('@') && !address.includes('\0')
     const user = isAddress ? await findUserByLogin(db, address) : undefined
+    const isKnown = user !== undefined && (await devices.recognise(user, null, context.ip)) !== null
+    const maySend = await limits.mail(address, PURPOSE, isKnown ? 'owner' : 'stranger')
     const outcome = await accounts.transaction('password_forgot', context, async ({ trx, record }) => {
       const reached = user && (await lockUser(trx, user.id))
       const isOpen = reached?.email_canonical === address && !reached.disabled_at

@@ -7,7 +7,7 @@ import { uuidv7 } from 'uuidv7'
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { brokenConstraint, type Db } from '../../platform/db/database.ts'
-import { type FieldError, problem } from '../../platform/lib/errors.ts'
+import { type FieldError, invalidField, problem } from '../../platform/lib/errors.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { PasswordPolicy } from '../credentials/password-policy.ts'
@@ -58,13 +58,19 @@ export function createRegister({ db, accounts, config, passwords, policy, limits
   async function register(input: RegisterInput, context: RequestContext): Promise<Registered> {
     if (config.auth.registration === 'closed') throw problem('registration_closed')
     passwords.assertRoom()
-    await limits.register(context.client)
-    const account = await readAccount(input, policy, config.auth)
+    // a client pays nothing for what is wrong before a look-up
+    const account = await readAccount(input, policy.local, config.auth)
+    return limits.register(context.client, () => enter(account, input.password, context))
+  }
+
+  async function enter(account: ReadAccount, password: string, context: AuditContext): Promise<Registered> {
+    const fault = await policy(password, [account.username, account.email])
+    if (fault) throw invalidField('password', fault.code, fault.detail)
     await refuseTaken(db, provesFirst ? { username: account.username } : account)
     assertNotReserved(account.username, config.auth.reservedUsernames)
     await assertNotHeld(db, { id: null, username: account.username })
     if (account.username !== null && (await isPendingName(db, account.username, account.email_canonical))) throw problem('username_taken')
-    const password_hash = await passwords.hash(input.password)
+    const password_hash = await passwords.hash(password)
     return provesFirst ? hold({ ...account, password_hash }, context) : admit({ ...account, password_hash }, context)
   }
 
@@ -76,7 +82,7 @@ export function createRegister({ db, accounts, config, passwords, policy, limits
   }
 
   async function admit(account: PendingAccount, context: AuditContext): Promise<Registered> {
-    const mayMail = await limits.mail(account.email, 'verify_email')
+    const mayMail = await limits.mail(account.email, 'verify_email', 'stranger')
     const registered = accounts.transaction('register', context, async (tx) => {
       const { trx } = tx
       const user = await insertUser(trx, {
@@ -101,10 +107,12 @@ export function createRegister({ db, accounts, config, passwords, policy, limits
   return accounts.counted('register', register)
 }
 
+type ReadAccount = Awaited<ReturnType<typeof readAccount>>
+
 /** @returns canonical names. @throws 422 with every field that is wrong */
 export async function readAccount(
   { username, email, password }: RegisterInput,
-  policy: PasswordPolicy,
+  policy: PasswordPolicy | PasswordPolicy['local'],
   { username: usernames }: Pick<Config['auth'], 'username'>,
 ) {
   const account = {

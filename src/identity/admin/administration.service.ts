@@ -8,6 +8,7 @@ import type { PasswordPolicy } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import type { Keyring } from '../tokens/keyring.ts'
+import { createMetadataClaims } from '../tokens/metadata-claims.ts'
 import type { KeepAdmin } from '../users/last-admin.ts'
 import { createRoles, knownRoles } from '../users/roles.ts'
 import { createAuditedAction } from './audited-action.ts'
@@ -15,6 +16,7 @@ import { createChangeUser } from './change-user.ts'
 import { createUserCreation } from './create-user.ts'
 import { createKeyActions } from './key-actions.ts'
 import type { LockForAction } from './lock-for-action.ts'
+import { createMetadataActions } from './metadata-actions.ts'
 import { createAssertKnownRole, createAssertRolesFit, createRoleActions } from './role-actions.ts'
 import { createSessionActions } from './session-actions.ts'
 import { createUserActions } from './user-actions.ts'
@@ -40,7 +42,8 @@ export function createAdministration(deps: AdministrationDeps) {
   const audited = createAuditedAction(accounts)
   const find = createFindUser(db)
   const changeUser = createChangeUser({ accounts, audited, find, lockForAction })
-  const assertFits = createAssertRolesFit(createRoles(config.auth.roles))
+  const grantsOf = createRoles(config.auth.roles)
+  const assertFits = createAssertRolesFit(grantsOf)
   const assertKnownRole = createAssertKnownRole(knownRoles(config.auth.roles))
   return {
     ...createUserQueries(db, find),
@@ -48,6 +51,7 @@ export function createAdministration(deps: AdministrationDeps) {
     ...createRoleActions({ update: changeUser.update, keepAdmin, assertKnownRole, assertFits }),
     ...createUserActions({ changeUser, outbox, keepAdmin, eraseAccount }),
     ...createSessionActions(changeUser.update),
+    ...createMetadataActions({ update: changeUser.update, metadataClaims: createMetadataClaims(config.tokens.claims), grantsOf }),
     ...createKeyActions({ accounts, audited, keyring, lockForAction }),
   }
 }

@@ -9,7 +9,9 @@ import type { FieldCode, FieldError } from '../../platform/lib/errors.ts'
 import { schemaFieldError } from '../../platform/lib/schema-field-error.ts'
 import { importedHash, NO_PASSWORD } from '../credentials/password-hashes.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
+import { createMetadataClaims } from '../tokens/metadata-claims.ts'
 import { canonicalEmail, canonicalUsername, nameFaults, newUsernameFaults, shownEmail } from '../users/canonical-login.ts'
+import { JsonObject, metadataFaults } from '../users/metadata.ts'
 import { FIRST_ROLES } from '../users/roles.ts'
 import { usernameField } from '../users/schemas.ts'
 import { findTaken, type ImportedUser, insertImported } from '../users/users.repo.ts'
@@ -29,6 +31,7 @@ const Line = strictBody({
   roles: Type.Optional(Type.Array(Type.String({ pattern: ROLE_NAME }), { maxItems: 100 })),
   disabled: Type.Optional(Type.Boolean()),
   created_at: Type.Optional(Type.String({ pattern: TIME })),
+  metadata: Type.Optional(strictBody({ public: Type.Optional(JsonObject), admin: Type.Optional(JsonObject) })),
 })
 type Line = Static<typeof Line>
 
@@ -59,10 +62,11 @@ interface Read {
 export interface ImportDeps {
   db: Db
   accounts: Accounts
-  auth: Pick<Config['auth'], 'username'>
+  config: Pick<Config, 'auth' | 'tokens'>
 }
 
-export function createImport({ db, accounts, auth }: ImportDeps) {
+export function createImport({ db, accounts, config: { auth, tokens } }: ImportDeps) {
+  const metadataClaims = createMetadataClaims(tokens.claims)
   return async (
     input: AsyncIterable<Uint8Array>,
     { isDryRun, by, report, progress, batch = 500 }: ImportOptions,
@@ -101,7 +105,11 @@ export function createImport({ db, accounts, auth }: ImportDeps) {
       if (!isLine(value)) return { faults: isLine.errors!.map((error) => schemaFieldError(error, '')) }
       const hash = value.password_hash === undefined ? { hash: NO_PASSWORD } : importedHash(value.password_hash)
       const user = userOf(value, 'hash' in hash ? hash.hash : NO_PASSWORD, now)
-      const faults = faultsOf(value, user, auth.username, now)
+      const faults = [
+        ...newUsernameFaults(user.username, auth.username),
+        ...faultsOf(value, user, now),
+        ...metadataClaims.faults(user.metadata),
+      ]
       if ('fault' in hash) faults.push({ field: 'password_hash', code: 'format', detail: hash.fault })
       if (!faults.length) faults.push(...repeated(value, user))
       return faults.length ? { faults } : { user }
@@ -185,15 +193,16 @@ function userOf(line: Line, hash: string, now: Date): ImportedUser {
     roles: [...new Set(line.roles ?? FIRST_ROLES)].sort(),
     disabled_at: line.disabled ? now : null,
     created_at,
+    metadata: line.metadata ?? {},
   }
 }
 
 /** Faults that a schema cannot express. */
-function faultsOf(line: Line, user: ImportedUser, usernames: Config['auth']['username'], now: Date): FieldError[] {
+function faultsOf(line: Line, user: ImportedUser, now: Date): FieldError[] {
   const timeCode: FieldCode = user.created_at > now ? 'in_future' : 'format'
   return [
-    ...newUsernameFaults(user.username, usernames),
     ...nameFaults(undefined, line.email),
+    ...metadataFaults(user.metadata),
     ...(user.created_at.getTime() >= 0 && user.created_at <= now
       ? []
       : [{ field: 'created_at', code: timeCode, detail: 'must be a date and time that has passed' }]),

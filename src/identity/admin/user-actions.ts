@@ -56,7 +56,7 @@ export function createUserActions({ changeUser: { change, update }, outbox, keep
         await updateUser(trx, user.id, { mfa_enabled: false })
         // the user must not learn the administrator's address or device
         const data = { at: (await databaseNow(trx)).toISOString(), ip: null, device: null }
-        if (hadFactor) await outbox.post(trx, { template: 'factor_disabled', data, to: user.email, userId: user.id })
+        if (hadFactor) await outbox.post(trx, { template: 'factor_disabled', data, to: user.email, userId: user.id, isByOther: true })
         await revoke.allSessions(user.id, 'factor_reset')
       },
       by,

@@ -12,6 +12,7 @@ import { SessionSchema } from '../accounts/sessions.routes.ts'
 import { viewOfSession } from '../accounts/sessions.service.ts'
 import { ApiKeySchema } from '../api-keys/api-keys.routes.ts'
 import { viewOfApiKey } from '../api-keys/api-keys.service.ts'
+import { JsonObject } from '../users/metadata.ts'
 import { Password, usernameField } from '../users/schemas.ts'
 import type { User } from '../users/users.repo.ts'
 import type { Administration } from './administration.service.ts'
@@ -19,6 +20,8 @@ import type { Actor } from './audited-action.ts'
 import { ManagedUserSchema, managedViewOf } from './views.ts'
 
 const NOTHING = strictBody({})
+const Part = Type.Union([JsonObject, Type.Null()])
+const MetadataBody = strictBody({ public: Type.Optional(Part), admin: Type.Optional(Part) })
 const ofUser = Type.Object({ id: Type.String() })
 const Role = Type.String({ maxLength: 63 })
 
@@ -189,6 +192,22 @@ export const usersRoutes =
         },
         handler: async (request) => managedViewOf(await change(request.params.id, request.params.role, actorOf(request))),
       })
+
+    app.patch(
+      '/admin/users/:id/metadata',
+      {
+        config: { name: 'auth.admin.user.metadata' },
+        schema: {
+          summary: 'Change the metadata of a user',
+          description: `Merges the body into the metadata (JSON Merge Patch, RFC 7396): null removes a member. The user may read \`public\`, and never \`admin\`. ${NEEDS_RECENT_ADMIN}`,
+          security: BEARER,
+          params: ofUser,
+          body: MetadataBody,
+          response: answers({ 200: ManagedUserSchema }, [401, 403, 404, 422]),
+        },
+      },
+      async (request) => managedViewOf(await administration.patchMetadata(request.params.id, request.body, actorOf(request))),
+    )
 
     app.get(
       '/admin/users/:id/sessions',

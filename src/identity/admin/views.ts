@@ -1,13 +1,14 @@
 /** The views of users and keys for administrators. */
 import { type Static, Type } from 'typebox'
 import type { KeyStatus } from '../tokens/keyring.ts'
+import { MetadataSchema, metadataViewOf } from '../users/metadata.ts'
 import { UserSchema, viewOf } from '../users/user-view.ts'
 import type { User } from '../users/users.repo.ts'
 
 const When = Type.Union([Type.String(), Type.Null()])
 
 export const ManagedUserSchema = Type.Object(
-  { ...UserSchema.properties, disabled: Type.Boolean(), disabled_at: When },
+  { ...UserSchema.properties, disabled: Type.Boolean(), disabled_at: When, metadata: MetadataSchema },
   { title: 'ManagedUser' },
 )
 
@@ -15,6 +16,7 @@ export const managedViewOf = (user: User): Static<typeof ManagedUserSchema> => (
   ...viewOf(user),
   disabled: user.disabled_at !== null,
   disabled_at: user.disabled_at?.toISOString() ?? null,
+  metadata: metadataViewOf(user.metadata),
 })
 
 export const KeySchema = Type.Object(

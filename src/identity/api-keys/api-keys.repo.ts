@@ -60,7 +60,7 @@ export const findApiKeysOf = (db: Db, userId: string, limit: number): Promise<Ap
 
 export type KeyOwner = Pick<
   User,
-  'username' | 'email' | 'email_verified_at' | 'roles' | 'token_epoch' | 'disabled_at' | 'password_must_change' | 'mfa_enabled'
+  'username' | 'email' | 'email_verified_at' | 'roles' | 'token_epoch' | 'disabled_at' | 'password_must_change' | 'mfa_enabled' | 'metadata'
 >
 
 /** Reads a key and its owner in one statement, so that they belong to the same moment. */
@@ -78,6 +78,7 @@ export async function findApiKey(db: Db, digest: string): Promise<{ key: ApiKey;
       'users.disabled_at',
       'users.password_must_change',
       'users.mfa_enabled',
+      'users.metadata',
     ])
     .where('key_hash', '=', hashOf(digest))
     .executeTakeFirst()

@@ -15,6 +15,7 @@ import { createIdentityHeaders } from '../access/identity-headers.ts'
 import type { InvalidTokenLimit } from '../access/invalid-token-limit.ts'
 import type { Principal } from '../access/principal.ts'
 import type { Revocations } from '../sessions/revocations.ts'
+import { createMetadataClaims } from '../tokens/metadata-claims.ts'
 import type { Grants } from '../users/roles.ts'
 import { type ApiKey, findApiKey, type KeyOwner, touchApiKey } from './api-keys.repo.ts'
 
@@ -72,7 +73,8 @@ export function createApiKeyAuthentication({
   /** Concurrent misses of one key share one lookup. */
   const loading = new Map<string, Promise<Known>>()
   const lifeMs = config.tokens.accessTtlSeconds * 1000
-  const identityHeaders = createIdentityHeaders(config.headers)
+  const identityHeaders = createIdentityHeaders(config)
+  const metadataClaims = createMetadataClaims(config.tokens.claims)
   const [hits, misses, negatives] = (['hit', 'miss', 'negative'] as const).map((result) => metrics.apiKeyCache.bind({ result }))
 
   /** @returns false when the key must be looked up again */
@@ -171,6 +173,7 @@ export function createApiKeyAuthentication({
         isEmailVerified: owner.email_verified_at !== null,
         roles,
         sessionId: null,
+        mapped: metadataClaims.of(owner.metadata),
       }),
     }
   }

@@ -10,8 +10,8 @@ import type { LinkTable } from '../../platform/db/tables.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { type ErrorCode, Problem, problem } from '../../platform/lib/errors.ts'
 import { createFailureBudget } from '../../platform/limits/failure-budget.ts'
-import { type Decision, type Limit, type Limiter, limitHeaders } from '../../platform/limits/limiter.ts'
-import type { Client } from '../../platform/request/client-address.ts'
+import { type Decision, type Limit, type Limiter, limitHeaders, timesLimit } from '../../platform/limits/limiter.ts'
+import { type Client, networksOf } from '../../platform/request/client-address.ts'
 import type { Secrets } from '../../platform/vault/secrets.ts'
 import { canonicalEmail } from '../users/canonical-login.ts'
 
@@ -38,8 +38,10 @@ export interface Known {
 export type LinkPurpose = LinkTable['purpose']
 
 export interface CredentialLimits {
-  /** @throws 429 */
-  register(client: Client): Promise<void>
+  /** Counts a registration or a new username, before `work` looks names up. A name that is taken counts as `taken` does. @throws 429 */
+  register<T>(client: Client, work: () => Promise<T>): Promise<T>
+  /** Counts answers that a name is taken, because they show who has an account. @throws 429 */
+  taken<T>(client: Client, work: () => Promise<T>): Promise<T>
   /**
    * Counts a failure before `work` runs, so that parallel attempts count too. Takes it back unless the credential was wrong. @throws 429
    */
@@ -59,10 +61,10 @@ export interface CredentialLimits {
   link<T>(client: Client, work: () => Promise<T>): Promise<T>
   /**
    * Counts a requested mail by recipient and purpose. Separate counts per purpose ensure that a stranger who registers with an address does
-   * not keep its owner from a password reset.
+   * not keep its owner from a password reset. Requests by the owner, with a session or from a known device, have a count of their own.
    * @returns false above the limit. The mail is then not sent, and the answer does not show it
    */
-  mail(address: string, purpose: LinkPurpose): Promise<boolean>
+  mail(address: string, purpose: LinkPurpose, by: 'owner' | 'stranger'): Promise<boolean>
   /** The same for refused credentials of machine clients. @throws 429 */
   client<T>(client: Client, work: () => Promise<T>): Promise<T>
 }
@@ -75,6 +77,7 @@ const YEAR_SECONDS = 365 * DAY_SECONDS
 /** NIST SP 800-63B §3.2.2. */
 const MAX_CODES_IN_A_ROW = 100
 const WRONG: readonly ErrorCode[] = ['invalid_credentials']
+const TAKEN: readonly ErrorCode[] = ['username_taken', 'email_taken']
 const WRONG_CODE: readonly ErrorCode[] = ['invalid_code']
 
 export interface CredentialLimitsDeps {
@@ -100,7 +103,8 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
   const durable = { isDurable: true } as const
   const times = (name: 'login' | 'mfa') => [config[name].limit * 2, config[name].limit * 4]
   const limits = {
-    register: named('register'),
+    register: failuresOf('register'),
+    taken: failuresOf('taken'),
     attempts: named('login'),
     waits: growing('login', times('login')),
     address: failuresOf('address'),
@@ -121,22 +125,34 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
 
   const consume = ([limit, key]: Counted) => limiter.consume(limit, key, DATABASE)
 
-  /** Consumes every limit, even when one of them refuses: the answer shows the longest wait. */
-  async function countingFailure<T>(counted: Counted[], failures: readonly ErrorCode[], work: () => Promise<T>): Promise<T> {
+  /** The counts of a client's networks. @param more is added to each key */
+  const ofNetworks = (limit: Limit, { limitKey, isExempt }: Client, more = ''): Counted[] =>
+    isExempt ? [] : networksOf(limitKey).map(({ key, times }) => [timesLimit(limit, times), key + more])
+
+  /** Counts attempts, good or not, from the smallest network to the largest: a refused attempt counts in no larger network. */
+  async function countAttempt(counted: Counted[]): Promise<void> {
+    for (const one of counted) assertAllowed([await consume(one)])
+  }
+
+  /** Consumes every limit, even when one of them refuses: the answer shows the longest wait. Refunds all unless `isCounted` holds. */
+  async function counting<T>(counted: Counted[], isCounted: (error: unknown) => boolean, work: () => Promise<T>): Promise<T> {
     const decisions = await Promise.all(counted.map(consume))
     // a lost refund costs one of many allowed failures, and must not fail a valid login
     const refund = () => Promise.all(counted.map(([limit, key], i) => limiter.refund(limit, key, decisions[i]!).catch(() => undefined)))
     try {
       assertAllowed(decisions)
       const answer = await work()
-      await refund()
+      if (!isCounted(null)) await refund()
       return answer
     } catch (error) {
-      // a full queue or a lost database does not show that the credential is wrong
-      if (!(error instanceof Problem && failures.includes(error.code))) await refund()
+      if (!isCounted(error)) await refund()
       throw error
     }
   }
+
+  /** A full queue or a lost database does not show that the credential is wrong. */
+  const countingFailure = <T>(counted: Counted[], failures: readonly ErrorCode[], work: () => Promise<T>): Promise<T> =>
+    counting(counted, (error) => error instanceof Problem && failures.includes(error.code), work)
 
   /** The typed name may be a password in the wrong field, so only its HMAC is stored. */
   const hidden = (purpose: string, typed: string) => secrets.derive(purpose, Buffer.from(typed)).toString('base64url')
@@ -144,23 +160,32 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
     'id' in account ? `${account.id}.${account.unlocks}` : hidden('unknown account', account.unknown)
 
   return {
-    async register(client) {
-      if (!client.isExempt) assertAllowed([await consume([limits.register, client.limitKey])])
+    register(client, work) {
+      const isRegistration = (error: unknown) => error === null || (error instanceof Problem && error.code === 'validation_failed')
+      return countingFailure(ofNetworks(limits.taken, client), TAKEN, () =>
+        counting(ofNetworks(limits.register, client), isRegistration, work),
+      )
     },
+    taken: (client, work) => countingFailure(ofNetworks(limits.taken, client), TAKEN, work),
     async login(client, account, known, work) {
       const key = keyOf(account)
-      // an address is more specific than its network
-      const place = `${known && known.kind !== 'network' ? known.id : client.limitKey}|${key}`
+      const ofPlace = (limit: Limit): Counted[] => {
+        if (client.isExempt) return []
+        if (!known) return ofNetworks(limit, client, `|${key}`)
+        // an address is more specific than its network
+        return [[limit, `${known.kind === 'network' ? client.limitKey : known.id}|${key}`]]
+      }
       // the exemption concerns addresses: the budget of an account holds for every client
-      if (!client.isExempt) assertAllowed([await consume([limits.attempts, place])])
-      const ofPlace = client.isExempt ? [] : limits.waits.map((limit): Counted => [limit, place])
-      const ofAddress: Counted[] = client.isExempt || known ? [] : [[limits.address, client.limitKey]]
+      await countAttempt(ofPlace(limits.attempts))
       const ofAccount: Counted = [limits.account, known ? `${known.id}|${key}` : key]
       // the address goes first: an address above its limit creates no more counters for invented names
-      return countingFailure(ofAddress, WRONG, () => countingFailure([...ofPlace, ofAccount], WRONG, work))
+      return countingFailure(known ? [] : ofNetworks(limits.address, client), WRONG, () =>
+        countingFailure([...limits.waits.flatMap(ofPlace), ofAccount], WRONG, work),
+      )
     },
     async mfa(owner, known, work, onWrong) {
-      const key = `${known ? `${known.id}|` : ''}${keyOf(owner)}.${hidden('code owner', owner.password_hash).slice(0, 11)}`
+      // hidden: a row of wrong codes is kept for long, and a known network is an address
+      const key = hidden('code owner', [known?.id, owner.id, owner.unlocks, owner.password_hash].join('|'))
       const row = await consume([limits.codesInARow, key])
       const counted = [...limits.mfa, ...(row.isAllowed ? [] : [limits.slowCodes])].map((limit): Counted => [limit, key])
       try {
@@ -180,15 +205,10 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
     },
     refresh: refreshBudget.check,
     client: clientBudget.check,
-    async recovery(client) {
-      if (!client.isExempt) assertAllowed([await consume([limits.recovery, client.limitKey])])
-    },
-    link(client, work) {
-      if (client.isExempt) return work()
-      return countingFailure([[limits.recovery, client.limitKey]], ['link_invalid'], work)
-    },
-    async mail(address, purpose) {
-      return (await consume([limits.mail, hidden(`mail recipient ${purpose}`, canonicalEmail(address))])).isAllowed
+    recovery: (client) => countAttempt(ofNetworks(limits.recovery, client)),
+    link: (client, work) => countingFailure(ofNetworks(limits.recovery, client), ['link_invalid'], work),
+    async mail(address, purpose, by) {
+      return (await consume([limits.mail, hidden(`mail recipient ${purpose} ${by}`, canonicalEmail(address))])).isAllowed
     },
   }
 }

@@ -10,14 +10,15 @@ export interface ClientKey {
   [member: string]: string | undefined
 }
 
-export const ASSERTION_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA'] as const
+/** RFC 9864 §2.2 gives EdDSA with the curve Ed25519 the name `Ed25519`. Older libraries say `EdDSA`. */
+export const ASSERTION_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519'] as const
 export type AssertionAlgorithm = (typeof ASSERTION_ALGORITHMS)[number]
 
 const MAX_KEYS = 8
 const KINDS: Record<ClientKey['kty'], { members: string[]; curve?: string; algorithms: AssertionAlgorithm[] }> = {
   RSA: { members: ['n', 'e'], algorithms: ['RS256', 'PS256'] },
   EC: { members: ['crv', 'x', 'y'], curve: 'P-256', algorithms: ['ES256'] },
-  OKP: { members: ['crv', 'x'], curve: 'Ed25519', algorithms: ['EdDSA'] },
+  OKP: { members: ['crv', 'x'], curve: 'Ed25519', algorithms: ['EdDSA', 'Ed25519'] },
 }
 /** RFC 7518 §6.2.2, §6.3.2, §6.4.1 */
 const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k']
@@ -27,7 +28,9 @@ const [MIN_EXPONENT, MAX_EXPONENT] = [65_537n, 2n ** 32n]
 
 /** The key decides on the algorithm, never the header of an assertion. */
 export function algorithmsOf({ kty, alg }: ClientKey): readonly AssertionAlgorithm[] {
-  return alg === undefined ? KINDS[kty].algorithms : KINDS[kty].algorithms.filter((own) => own === alg)
+  const { algorithms } = KINDS[kty]
+  // RFC 9864 §2.2: both names of an Ed25519 key mean the same algorithm
+  return alg === undefined || kty === 'OKP' ? algorithms : algorithms.filter((own) => own === alg)
 }
 
 /** @returns the keys with their known public members only. @throws validation_failed */

@@ -9,6 +9,7 @@ import type { ApiKeyAuthentication } from '../api-keys/authenticate-key.ts'
 import { looksLikeRefreshToken, type RefreshTokens } from '../sessions/refresh-tokens.ts'
 import type { Revocations } from '../sessions/revocations.ts'
 import type { AccessTokenClaims, AccessTokens } from '../tokens/access-tokens.ts'
+import { createMetadataClaims } from '../tokens/metadata-claims.ts'
 import type { Grants } from '../users/roles.ts'
 import type { AuthenticateClient, OAuthRequest } from './client-authentication.ts'
 import { grantsOfClient } from './client-grants.ts'
@@ -50,6 +51,7 @@ const seconds = (at: Date) => Math.floor(at.getTime() / 1000)
 
 export function createIntrospection(deps: IntrospectionDeps) {
   const { authenticateClient, accessTokens, refreshTokens, keys, toPrincipal, revocations, grantsOf, tokens } = deps
+  const metadataClaims = createMetadataClaims(tokens.claims)
   const place = { iss: tokens.issuer, aud: tokens.audience }
 
   async function describe(token: string, context: AuditContext): Promise<ActiveToken> {
@@ -70,13 +72,14 @@ export function createIntrospection(deps: IntrospectionDeps) {
     if (revocations.isRevoked(sid, sub, ver)) throw problem('token_revoked')
     assertUsable(toPrincipal(claims, key.kid))
     const names = { ...(client_id === undefined ? {} : { client_id }), ...(username === undefined ? {} : { username }) }
-    return { active: true, ...place, sub, sid, ...scopeOf(scope), roles, iat, exp, jti, ...names, token_type: 'Bearer' }
+    return { ...claims.mapped, active: true, ...place, sub, sid, ...scopeOf(scope), roles, iat, exp, jti, ...names, token_type: 'Bearer' }
   }
 
   async function describeApiKey(token: string): Promise<ActiveToken> {
     const { principal, key, owner } = await keys.inspect(token)
     assertUsable(principal)
     return {
+      ...metadataClaims.of(owner.metadata),
       active: true,
       ...place,
       sub: principal.id,

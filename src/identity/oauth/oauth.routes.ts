@@ -57,7 +57,8 @@ const IntrospectionSchema = Type.Object(
     username: Text,
     token_type: Text,
   },
-  { title: 'Introspection' },
+  // the claims of tokens.claims
+  { title: 'Introspection', additionalProperties: true },
 )
 
 export const oauthRoutes =

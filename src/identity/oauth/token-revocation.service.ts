@@ -40,15 +40,15 @@ export function createTokenRevocation(deps: TokenRevocationDeps) {
   }
 
   async function endAccessToken(token: string, by: OAuthClient | null, context: AuditContext): Promise<void> {
-    const { sub, sid, ver, client_id } = (await accessTokens.verify(token)).claims
-    if (client_id !== undefined) {
+    const { kind, sub, sid, ver } = (await accessTokens.verify(token)).claims
+    if (kind === 'client') {
       if (!by) throw problem('invalid_client', { detail: 'The token belongs to a machine client: authenticate as that client.' })
       // RFC 7009 §2.1
-      if (by.id !== client_id)
+      if (by.id !== sub)
         throw problem('invalid_request', { detail: 'The token was issued to another client. Only that client may revoke it.' })
     }
     if (revocations.isRevoked(sid, sub, ver)) return
-    if (client_id === undefined) await logout({ sessionId: sid, userId: sub }, 'session', context)
+    if (kind === 'user') await logout({ sessionId: sid, userId: sub }, 'session', context)
     else await endMachineToken(sub, sid, context)
   }
 

@@ -71,6 +71,7 @@ export function createSessionOpener({ accessTokens, refreshTokens, grantsOf, con
       emailVerified: user.email_verified_at !== null,
       username: user.username,
       mustChangePassword: user.password_must_change,
+      metadata: user.metadata,
     })
     return { access_token: token, refresh_token: refreshToken, token_type: 'Bearer', expires_in: expiresInSeconds }
   }

@@ -1,14 +1,19 @@
-/** Issues and verifies access tokens: JWTs with `typ: at+jwt` (RFC 9068). The key decides on the algorithm. */
+/** Issues and verifies access tokens: JWTs of RFC 9068. The key decides on the algorithm. */
 import { decodeProtectedHeader, type JWTPayload, errors as jose, jwtVerify, SignJWT } from 'jose'
 import { uuidv7 } from 'uuidv7'
 import type { Config } from '../../platform/config/schema.ts'
+import type { Metadata } from '../../platform/db/tables.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { isCanonicalCompact } from './canonical-jwt.ts'
 import type { Keyring, VerificationKey } from './keyring.ts'
-import { assertSignedBeforeRetirement } from './retired-key.ts'
+import { type ClaimValues, createMetadataClaims, type MetadataClaims, NO_CLAIMS } from './metadata-claims.ts'
+import { retirementFault } from './retired-key.ts'
 
+/** RFC 9068 §2.1. Accepted also when `tokens.typ` is JWT: no other kind of token has this type. */
 const ACCESS_TOKEN_TYPE = 'at+jwt'
+/** Of ID tokens, logout tokens, security events and DPoP proofs. With the type JWT only the claims tell the kinds apart (RFC 8725 §3.12). */
+const CLAIMS_OF_OTHER_KINDS = ['nonce', 'at_hash', 'c_hash', 's_hash', 'events', 'htm', 'htu']
 /** Longer tokens are neither issued nor accepted. */
 const MAX_TOKEN_LENGTH = 4096
 const CLOCK_TOLERANCE_SECONDS = 5
@@ -40,6 +45,7 @@ export interface AccessTokenSubject extends TokenSubject {
   emailVerified: boolean
   username: string | null
   mustChangePassword: boolean
+  metadata: Metadata
 }
 
 export interface AccessTokenClaims {
@@ -52,7 +58,8 @@ export interface AccessTokenClaims {
   /** Seconds since the epoch. */
   iat: number
   exp: number
-  /** RFC 9068 §2.2. Only in tokens of machine clients, where it equals `sub`. */
+  kind: 'user' | 'client'
+  /** RFC 9068 §2.2. In the token of a machine client it equals `sub`, in that of a user it is `tokens.clientId`. Absent in older tokens. */
   client_id?: string
   /** The authentication methods of the session (RFC 8176). Empty for machine clients. */
   amr: string[]
@@ -62,6 +69,8 @@ export interface AccessTokenClaims {
   email?: string
   email_verified?: boolean
   password_must_change?: boolean
+  /** The claims of `tokens.claims`. */
+  mapped: ClaimValues
 }
 
 export interface IssuedToken {
@@ -79,6 +88,7 @@ export interface AccessTokens {
 }
 
 export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyring; tokens: Config['tokens']; clock: Clock }): AccessTokens {
+  const metadataClaims = createMetadataClaims(tokens.claims)
   return {
     async issue(subject) {
       const { kid, algorithm, privateKey } = keyring.signing()
@@ -92,9 +102,10 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
         ver: subject.epoch,
         roles: subject.roles,
         scope: subject.scopes.join(' '),
-        ...(isMachine ? { client_id: id } : personalClaims(subject)),
+        client_id: isMachine ? id : tokens.clientId,
+        ...(isMachine ? {} : personalClaims(subject)),
       })
-        .setProtectedHeader({ alg: algorithm, typ: ACCESS_TOKEN_TYPE, kid })
+        .setProtectedHeader({ alg: algorithm, typ: tokens.typ, kid })
         .setIssuer(tokens.issuer)
         .setAudience(tokens.audience)
         .setSubject(id)
@@ -113,11 +124,11 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
     async verify(token) {
       if (token.length > MAX_TOKEN_LENGTH) throw problem('token_invalid', { cause: `longer than ${MAX_TOKEN_LENGTH} characters` })
       if (!isCanonicalCompact(token)) throw problem('token_invalid', { cause: 'not three canonical base64url parts with canonical JSON' })
-      const key = await keyFor(token)
+      const { key, typ } = await keyFor(token)
       try {
         const { payload } = await jwtVerify(token, key.key, {
           algorithms: [key.algorithm],
-          typ: ACCESS_TOKEN_TYPE,
+          typ,
           issuer: tokens.issuer,
           audience: tokens.audience,
           clockTolerance: CLOCK_TOLERANCE_SECONDS,
@@ -126,8 +137,11 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
         })
         if (payload.iat! * 1000 > clock.now() + MAX_ISSUED_AHEAD_SECONDS * 1000)
           throw problem('token_invalid', { cause: 'issued in the future' })
-        assertSignedBeforeRetirement(key.retirement, payload)
-        return { claims: readClaims(payload), key }
+        const fault = retirementFault(key.retirement, payload)
+        if (fault) throw problem('token_invalid', { cause: fault })
+        if (typ !== ACCESS_TOKEN_TYPE && CLAIMS_OF_OTHER_KINDS.some((name) => name in payload))
+          throw problem('token_invalid', { cause: 'has a claim of another kind of token' })
+        return { claims: readClaims(payload, metadataClaims, { clientId: tokens.clientId, needsClientId: typ !== ACCESS_TOKEN_TYPE }), key }
       } catch (error) {
         if (error instanceof jose.JWTExpired) throw problem('token_expired', { cause: error })
         throw error instanceof jose.JOSEError ? problem('token_invalid', { cause: error }) : error
@@ -137,6 +151,7 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
 
   function personalClaims(subject: AccessTokenSubject) {
     return {
+      ...metadataClaims.of(subject.metadata),
       amr: subject.amr,
       auth_time: Math.floor(subject.authTime.getTime() / 1000),
       ...(tokens.emailClaims ? { email: subject.email, email_verified: subject.emailVerified } : {}),
@@ -151,7 +166,8 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
     const kid = typeof header.kid === 'string' && header.kid.length <= 64 ? header.kid : ''
     const key = kid ? ((await keyring.find(kid)) ?? null) : null
     if (!key) throw problem('token_invalid', { cause: 'unknown kid' })
-    return key
+    // JWT is no type of its own (RFC 8725 §3.11), so it is accepted only where the configuration names it
+    return { key, typ: header.typ === tokens.typ ? tokens.typ : ACCESS_TOKEN_TYPE }
   }
 }
 
@@ -159,11 +175,12 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
 const SMALLEST_REST = 500
 
 /**
+ * @param claims that the token carries, too
  * @returns false when no access token of a user could carry these grants. Whether a token fits exactly is known when it is issued: it depends on
  * the algorithm, the names and the e-mail address, which may change.
  */
-export const couldFitToken = ({ roles, scopes }: Pick<TokenSubject, 'roles' | 'scopes'>): boolean =>
-  Math.ceil((Buffer.byteLength(JSON.stringify({ roles, scope: scopes.join(' ') })) * 4) / 3) + SMALLEST_REST <= MAX_TOKEN_LENGTH
+export const couldFitToken = ({ roles, scopes }: Pick<TokenSubject, 'roles' | 'scopes'>, claims: object = {}): boolean =>
+  Math.ceil((Buffer.byteLength(JSON.stringify({ roles, scope: scopes.join(' '), ...claims })) * 4) / 3) + SMALLEST_REST <= MAX_TOKEN_LENGTH
 
 /** RFC 7515 §4.1: keys that a token contains or links to are never used, so such tokens are refused. */
 export const hasForeignParameters = (header: object): boolean =>
@@ -181,7 +198,13 @@ const isText = (claim: unknown): claim is string => typeof claim === 'string' &&
 
 const areTexts = (claim: unknown): claim is string[] => Array.isArray(claim) && claim.every((c) => typeof c === 'string')
 
-function readClaims(payload: JWTPayload): AccessTokenClaims {
+interface ClientIdRule {
+  clientId: string
+  /** Tokens of the type JWT had a `client_id` from the beginning. No other kind of token with this type has one beside `sid` and `ver`. */
+  needsClientId: boolean
+}
+
+function readClaims(payload: JWTPayload, metadataClaims: MetadataClaims, rule: ClientIdRule): AccessTokenClaims {
   const { sub, sid, ver, roles, scope = '', jti, iat, exp } = payload as Record<string, unknown>
   const isWhole =
     isText(sub) &&
@@ -194,19 +217,27 @@ function readClaims(payload: JWTPayload): AccessTokenClaims {
     areTexts(roles)
   if (!isWhole) throw problem('token_invalid', { cause: 'claims of the wrong type' })
   const claims = { sub, sid, ver: ver as number, roles, scope, jti, iat, exp }
-  return { ...claims, ...('client_id' in payload ? readMachineClaims(payload) : readPersonalClaims(payload)) }
+  // RFC 9068 §2.2: without an end user, sub is the OAuth client. No user has the id of a client
+  return payload.client_id === sub
+    ? { ...claims, ...readMachineClaims(payload), mapped: NO_CLAIMS }
+    : { ...claims, ...readPersonalClaims(payload, rule), mapped: metadataClaims.read(payload) }
 }
 
-function readMachineClaims({ client_id, sub, amr, auth_time }: JWTPayload) {
-  // RFC 9068 §2.2: without an end user, sub is the OAuth client, and there is no user authentication
-  if (client_id !== sub || amr !== undefined || auth_time !== undefined)
+function readMachineClaims({ client_id, amr, auth_time }: JWTPayload) {
+  // there is no user authentication
+  if (amr !== undefined || auth_time !== undefined)
     throw problem('token_invalid', { cause: 'the claims mix those of a machine client and of a user' })
-  return { client_id: client_id as string, amr: [], auth_time: 0 }
+  return { kind: 'client' as const, client_id: client_id as string, amr: [], auth_time: 0 }
 }
 
-function readPersonalClaims({ amr, auth_time, email, email_verified, password_must_change, preferred_username }: JWTPayload) {
+function readPersonalClaims(payload: JWTPayload, { clientId, needsClientId }: ClientIdRule) {
+  const { client_id, amr, auth_time, email, email_verified, password_must_change, preferred_username } = payload
+  const isIssuedToUs = client_id === clientId || (client_id === undefined && !needsClientId)
+  if (!isIssuedToUs) throw problem('token_invalid', { cause: 'issued to another client' })
   if (typeof auth_time !== 'number' || !areTexts(amr)) throw problem('token_invalid', { cause: 'claims of the wrong type' })
   return {
+    kind: 'user' as const,
+    ...(client_id === undefined ? {} : { client_id: clientId }),
     amr,
     auth_time,
     ...(typeof email === 'string' ? { email, email_verified: email_verified === true } : {}),

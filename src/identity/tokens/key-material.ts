@@ -3,7 +3,10 @@ import { randomBytes } from 'node:crypto'
 import { type CryptoKey, exportJWK, generateKeyPair, importJWK, type JWK } from 'jose'
 import type { Config } from '../../platform/config/schema.ts'
 
-export type Algorithm = Config['tokens']['algorithm']
+export type Algorithm = Exclude<Config['tokens']['algorithm'], 'auto'>
+
+/** What most verifiers know. */
+export const DEFAULT_ALGORITHM: Algorithm = 'ES256'
 
 export interface KeyMaterial {
   kid: string

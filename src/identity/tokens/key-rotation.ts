@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow, inTransaction, type Transaction } from '../../platform/db/database.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
-import { generateKey } from './key-material.ts'
+import { type Algorithm, DEFAULT_ALGORITHM, generateKey } from './key-material.ts'
 import type { KeySealing } from './key-sealing.ts'
 import { deleteKeys, findKeys, insertKey, type KeyRow, lockKeys, promoteNext, raiseLifetimes } from './keyring.repo.ts'
 import { verifiesUntil } from './retired-key.ts'
@@ -47,16 +47,21 @@ export function createKeyRotation({ db, sealing, tokens, logger }: KeyRotationDe
       // a retired key that was tampered with is ignored, as on reading. Other keys must be ours, or the start fails
       for (const row of rows) if (row.state !== 'retired' || sealing.isOurs(row)) await sealing.sealAgain(trx, row)
       await raiseLifetimes(trx, tokens.accessTtlSeconds)
-      if (!rows.some((r) => r.state === 'current')) await insertNew(trx, 'current', await databaseNow(trx))
+      if (!rows.some((r) => r.state === 'current')) await insertNew(trx, 'current', algorithmAfter(undefined), await databaseNow(trx))
       else await adoptAlgorithm(trx, rows)
     })
+
+  /** @param existing the key that the new key follows */
+  const algorithmAfter = (existing: KeyRow | undefined): Algorithm =>
+    tokens.algorithm === 'auto' ? ((existing?.algorithm as Algorithm | undefined) ?? DEFAULT_ALGORITHM) : tokens.algorithm
 
   /** When the configured algorithm has changed, publishes a key for it. This key waits like every new key. */
   async function adoptAlgorithm(trx: Transaction, rows: KeyRow[]): Promise<void> {
     const { current, next } = byState(rows)
-    if (current?.algorithm === tokens.algorithm || next?.algorithm === tokens.algorithm) return
+    const wanted = algorithmAfter(current)
+    if (current?.algorithm === wanted || next?.algorithm === wanted) return
     if (next) await deleteKeys(trx, [next.kid])
-    await insertNew(trx, 'next', await activation(trx))
+    await insertNew(trx, 'next', wanted, await activation(trx))
   }
 
   /** @returns a time by which every gateway has polled twice and every cached JWKS has expired */
@@ -65,10 +70,9 @@ export function createKeyRotation({ db, sealing, tokens, logger }: KeyRotationDe
     return new Date((await databaseNow(trx)).getTime() + waitMs)
   }
 
-  async function insertNew(trx: Transaction, state: 'current' | 'next', activatesAt: Date): Promise<string> {
+  async function insertNew(trx: Transaction, state: 'current' | 'next', algorithm: Algorithm, activatesAt: Date): Promise<string> {
     // hex: no kid looks like an option of a command
     const kid = randomBytes(9).toString('hex')
-    const { algorithm } = tokens
     const { privateBytes, publicJwk } = await generateKey(algorithm, kid)
     const row = { kid, algorithm, state, public_jwk: JSON.stringify(publicJwk), activates_at: activatesAt }
     await insertKey(trx, { ...row, lifetime_seconds: tokens.accessTtlSeconds, ...sealing.seal(row, privateBytes) })
@@ -102,13 +106,14 @@ export function createKeyRotation({ db, sealing, tokens, logger }: KeyRotationDe
   async function rotate(trx: Transaction): Promise<KeyChange> {
     await lockKeys(trx)
     const at = await databaseNow(trx)
-    const { next } = byState(await findKeys(trx))
+    const { current, next } = byState(await findKeys(trx))
     // gateways sign with a due key, although its row may not say so yet
     const isSigning = next !== undefined && next.activates_at <= at
     if (isSigning) await promote(trx, next, at)
     const removed = next && !isSigning ? [next.kid] : []
     await deleteKeys(trx, removed)
-    return { kid: await insertNew(trx, 'next', await activation(trx)), removed }
+    const follows = isSigning ? next : current
+    return { kid: await insertNew(trx, 'next', algorithmAfter(follows), await activation(trx)), removed }
   }
 
   async function replaceCurrent(trx: Transaction): Promise<KeyChange> {
@@ -117,10 +122,10 @@ export function createKeyRotation({ db, sealing, tokens, logger }: KeyRotationDe
     const removed = current ? [current.kid] : []
     await deleteKeys(trx, removed)
     const at = await databaseNow(trx)
-    if (!next) return { kid: await insertNew(trx, 'current', at), removed }
+    if (!next) return { kid: await insertNew(trx, 'current', algorithmAfter(current), at), removed }
     // verifiers know this key already. It lay beside the key that leaked, so a key that is younger than the leak follows
     await promote(trx, next, at)
-    await insertNew(trx, 'next', await activation(trx))
+    await insertNew(trx, 'next', algorithmAfter(next), await activation(trx))
     return { kid: next.kid, removed }
   }
 

@@ -4,7 +4,7 @@ import { decodeProtectedHeader, errors as jose, jwtVerify, SignJWT } from 'jose'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { Keyring } from './keyring.ts'
-import { assertSignedBeforeRetirement, MFA_TOKEN_LIFE_SECONDS } from './retired-key.ts'
+import { MFA_TOKEN_LIFE_SECONDS, retirementFault } from './retired-key.ts'
 
 const MFA_TOKEN_TYPE = 'mfa+jwt'
 
@@ -35,7 +35,8 @@ export function createMfaTokens({ keyring, issuer, clock }: { keyring: Keyring; 
       currentDate: new Date(clock.now()),
       requiredClaims: ['exp', 'iat', 'jti', 'sub', 'sev'],
     })
-    assertSignedBeforeRetirement(key.retirement, payload, MFA_TOKEN_LIFE_SECONDS)
+    const fault = retirementFault(key.retirement, payload, MFA_TOKEN_LIFE_SECONDS)
+    if (fault) throw problem('mfa_token_invalid', { cause: fault })
     return { userId: payload.sub!, sessionEpoch: Number(payload.sev), jti: payload.jti!, expiresAt: new Date(payload.exp! * 1000) }
   }
 

@@ -4,7 +4,6 @@
  */
 import type { JWTPayload } from 'jose'
 import type { Config } from '../../platform/config/schema.ts'
-import { problem } from '../../platform/lib/errors.ts'
 import type { KeyRow } from './keyring.repo.ts'
 
 /**
@@ -27,16 +26,15 @@ export const retirementOf = (row: KeyRow, tokens: Config['tokens']): Retirement 
     ? null
     : { retiredAt: row.retired_at.getTime() / 1000, lifetimeSeconds: row.lifetime_seconds ?? tokens.accessTtlSeconds }
 
-/** @param lifetimeSeconds of this kind of token; default: that of access tokens. @throws token_invalid */
-export function assertSignedBeforeRetirement(
+/** @param lifetimeSeconds of this kind of token; default: that of access tokens. @returns why the key does not verify the token, or null */
+export function retirementFault(
   retirement: Retirement | null,
   { iat, exp }: JWTPayload,
   lifetimeSeconds = retirement?.lifetimeSeconds,
-): void {
-  if (!retirement) return
-  if (!(iat! <= retirement.retiredAt + CLOCK_TOLERANCE_SECONDS))
-    throw problem('token_invalid', { cause: 'issued after the key was retired' })
-  if (!(exp! - iat! <= lifetimeSeconds!)) throw problem('token_invalid', { cause: 'lasts longer than the tokens of the retired key' })
+): string | null {
+  if (!retirement) return null
+  if (!(iat! <= retirement.retiredAt + CLOCK_TOLERANCE_SECONDS)) return 'issued after the key was retired'
+  return exp! - iat! <= lifetimeSeconds! ? null : 'lasts longer than the tokens of the retired key'
 }
 
 /** Every token of the key has expired by this time. A token is accepted for a few seconds after its expiry. */

@@ -1,4 +1,5 @@
 import { type Static, Type } from 'typebox'
+import { JsonObject } from './metadata.ts'
 import type { User } from './users.repo.ts'
 
 /** The shape of `user` in every answer. */
@@ -17,6 +18,11 @@ export const UserSchema = Type.Object(
   { title: 'User' },
 )
 
+/** The own account. `metadata` is the public part. */
+export const OwnUserSchema = Type.Object({ ...UserSchema.properties, metadata: JsonObject }, { title: 'OwnUser' })
+
+export type OwnUserView = Static<typeof OwnUserSchema>
+
 export type UserView = Static<typeof UserSchema>
 
 export const viewOf = (user: User): UserView => ({
@@ -30,3 +36,5 @@ export const viewOf = (user: User): UserView => ({
   created_at: user.created_at.toISOString(),
   last_login_at: user.last_login_at?.toISOString() ?? null,
 })
+
+export const ownViewOf = (user: User): OwnUserView => ({ ...viewOf(user), metadata: user.metadata.public ?? {} })

@@ -1,7 +1,7 @@
-import type { Selectable } from 'kysely'
+import type { ExpressionBuilder, Selectable } from 'kysely'
 import { sql } from 'kysely'
 import type { Db, Transaction } from '../../platform/db/database.ts'
-import type { UserTable } from '../../platform/db/tables.ts'
+import type { Database, UserTable } from '../../platform/db/tables.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import { canonicalEmail } from './canonical-login.ts'
 
@@ -72,6 +72,7 @@ export type UserChange = Partial<
     | 'disabled_at'
     | 'last_login_at'
     | 'mfa_enabled'
+    | 'metadata'
   >
 >
 
@@ -115,28 +116,62 @@ export interface UserFilter {
   isDisabled?: boolean | undefined
 }
 
-const escapedLike = (text: string) => text.replace(/[\\%_]/g, '\\$&')
+/** Users that are read in their order before an index is asked: a filter that matches many users is answered by a few of them. */
+const WALK = 2000
 
 /** In the order of ids, newest first: our own ids ascend with the time of creation. @param before the last id of the previous page */
-export function findUserPage(db: Db, { search, role, isDisabled }: UserFilter, limit: number, before?: string): Promise<User[]> {
-  let query = db.selectFrom('users').selectAll().orderBy('id', 'desc').limit(limit)
-  if (before !== undefined) query = query.where('id', '<', before)
-  if (role !== undefined) query = query.where(holdsOneOf([role]))
-  if (isDisabled !== undefined) query = query.where('disabled_at', isDisabled ? 'is not' : 'is', null)
-  if (search !== undefined) {
-    const part = `%${escapedLike(canonicalEmail(search))}%`
-    query = query.where((e) =>
-      e.or([
-        e('username', 'like', part),
-        e('email_canonical', 'like', part),
-        ...(isId(search.toLowerCase()) ? [e('id', '=', search.toLowerCase())] : []),
-      ]),
-    )
-  }
-  return query.execute()
+export async function findUserPage(db: Db, filter: UserFilter, limit: number, before?: string): Promise<User[]> {
+  const next = db
+    .selectFrom('users')
+    .selectAll()
+    .$if(before !== undefined, (q) => q.where('id', '<', before!))
+    .orderBy('id', 'desc')
+  const { search } = filter
+  if (search === undefined) return next.where(matches(filter)).limit(limit).execute()
+  // the planner cannot estimate a search well, and would read the rows of half of all users for a common part
+  const walked = await db
+    .selectFrom(next.limit(WALK).as('users'))
+    .selectAll()
+    .where(matches(filter))
+    .orderBy('id', 'desc')
+    .limit(limit)
+    .execute()
+  if (walked.length === limit) return walked
+  return next
+    .where((e) => e.and([matches(filter)(e), e.or([holdsParts(canonicalEmail(search)), ...isIdOf(e, search)])]))
+    .limit(limit)
+    .execute()
 }
 
-export type ImportedUser = NewUser & Pick<User, 'email_verified_at' | 'disabled_at' | 'created_at'>
+type Users = ExpressionBuilder<Database, 'users'>
+
+const matches =
+  ({ search, role, isDisabled }: UserFilter) =>
+  (e: Users) =>
+    e.and([
+      ...(role === undefined ? [] : [holdsOneOf([role])]),
+      ...(isDisabled === undefined ? [] : [e('disabled_at', isDisabled ? 'is not' : 'is', null)]),
+      ...(search === undefined ? [] : [e.or([...containsPart(e, canonicalEmail(search)), ...isIdOf(e, search)])]),
+    ])
+
+const isIdOf = (e: Users, search: string) => (isId(search.toLowerCase()) ? [e('id', '=', search.toLowerCase())] : [])
+
+const escapedLike = (text: string) => text.replace(/[\\%_]/g, '\\$&')
+
+const containsPart = (e: Users, text: string) => {
+  const pattern = `%${escapedLike(text)}%`
+  return [e('username', 'like', pattern), e('email_canonical', 'like', pattern)]
+}
+
+/** The index holds parts of up to three characters. The longest parts of the text are the rarest. */
+const holdsParts = (text: string) => {
+  const characters = [...text]
+  const length = Math.min(3, characters.length)
+  const parts = Array.from({ length: characters.length - length + 1 }, (_, i) => characters.slice(i, i + length).join(''))
+  return sql<boolean>`user_search_parts(username, email_canonical) @> ${[...new Set(parts)]}::text[]`
+}
+
+export type ImportedUser = NewUser & Pick<User, 'email_verified_at' | 'disabled_at' | 'created_at' | 'metadata'>
 
 /** @returns false when the id, the username or the e-mail address is taken */
 export async function insertImported(trx: Transaction, user: ImportedUser): Promise<boolean> {

@@ -26,28 +26,46 @@ export const findBatchesAfter = (trx: Transaction, number: number | null, limit:
 
 const FACTS = ['id', 'at', 'event', 'outcome', 'user_id', 'session_id', 'actor', 'detail', 'request_id', 'personal', 'mac'] as const
 
-export type SealableRow = Awaited<ReturnType<typeof findUnsignedRows>>[number]
 export type WaitingRow = Awaited<ReturnType<typeof findSettledRows>>[number]
+
+interface Position {
+  xid: string
+  id: string
+}
+
+const isAfter = ({ xid, id }: Position) => sql<boolean>`(xid, id) > (${xid}::text::xid8, ${id}::uuid)`
 
 /**
  * Rows whose transaction has ended, and before which no transaction is still running: no earlier row can appear any more. Rows of a restored
  * dump count as settled, too: their transaction numbers come from another server and may be higher than ours.
  */
-export const findSettledRows = (trx: Transaction, after: { xid: string; id: string } | null, limit: number) =>
+export const findSettledRows = (trx: Transaction, after: Position | null, limit: number) =>
   trx
     .selectFrom('audit_log')
     .select([...FACTS, sql<string>`xid::text`.as('xid')])
     .where('batch', 'is', null)
     .where(sql<boolean>`(xid < pg_snapshot_xmin(pg_current_snapshot()) OR xid >= pg_snapshot_xmax(pg_current_snapshot()))`)
-    .$if(after !== null, (q) => q.where(sql<boolean>`(xid, id) > (${after?.xid}::text::xid8, ${after?.id}::uuid)`))
+    .$if(after !== null, (q) => q.where(isAfter(after!)))
     .orderBy('xid')
     .orderBy('id')
     .limit(limit)
     .execute()
 
-/** Rows from before rows had MACs. The migration left no process running that writes them. */
-export const findUnsignedRows = (trx: Transaction, limit: number) =>
-  trx.selectFrom('audit_log').select(FACTS).where('batch', 'is', null).where('mac', 'is', null).orderBy('id').limit(limit).execute()
+/**
+ * Rows from before rows had MACs. The migration left no process running that writes them. In the order of the index of unsealed rows: another
+ * order would read all rows that are sealed already, for each batch.
+ */
+export const findUnsignedRows = (trx: Transaction, after: Position | null, limit: number) =>
+  trx
+    .selectFrom('audit_log')
+    .select([...FACTS, sql<string>`xid::text`.as('xid')])
+    .where('batch', 'is', null)
+    .where('mac', 'is', null)
+    .$if(after !== null, (q) => q.where(isAfter(after!)))
+    .orderBy('xid')
+    .orderBy('id')
+    .limit(limit)
+    .execute()
 
 /** @throws when a row is gone or already sealed */
 export async function markSealed(trx: Transaction, batch: number, ids: string[]): Promise<void> {

@@ -7,16 +7,7 @@ import type { Logger } from '../telemetry/logger.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Secrets } from '../vault/secrets.ts'
 import { type Audit, COMMAND_LINE } from './audit.ts'
-import {
-  type Batch,
-  countUnsealed,
-  findBatch,
-  findSettledRows,
-  findUnsignedRows,
-  markSealed,
-  type SealableRow,
-  type WaitingRow,
-} from './batches.repo.ts'
+import { type Batch, countUnsealed, findBatch, findSettledRows, findUnsignedRows, markSealed, type WaitingRow } from './batches.repo.ts'
 import { appendBatch, BrokenChain, headText, lockHead } from './chain.ts'
 import { rootOf } from './merkle.ts'
 import { judge, leafOf } from './row.ts'
@@ -41,13 +32,20 @@ export interface Sealer {
   sealWhenDue(): Promise<string | null>
 }
 
+/** Where a batch starts. */
+interface Start {
+  after: WaitingRow | null
+  /** `after` is a row from before rows had MACs. */
+  isAdopting: boolean
+}
+
 interface Step {
   head: Batch | null
   isNew: boolean
   /** Rows that are not sealed, because none of our keys verifies their MAC. */
   refused: number
-  /** Where the next batch starts; null: no row is left. */
-  next: { after: WaitingRow | null } | null
+  /** Null: no row is left. */
+  next: Start | null
   /** A head that was in the chain at the last step and is gone now. */
   lost: string | null
 }
@@ -56,7 +54,7 @@ export function createSealer({ db, secrets, audit, sealSeconds, metrics, logger,
   let seen: Batch | null = null
 
   /** Seals at most one batch. */
-  async function step(trx: Transaction, after: WaitingRow | null, minAgeMs: number): Promise<Step> {
+  async function step(trx: Transaction, start: Start, minAgeMs: number): Promise<Step> {
     const head = await lockHead(trx, secrets)
     const lost = seen && !(await holds(trx, head, seen)) ? headText(seen) : null
     if (lost) await audit.record(trx, { ...HEAD_LOST, detail: lost, context: COMMAND_LINE })
@@ -64,17 +62,19 @@ export function createSealer({ db, secrets, audit, sealSeconds, metrics, logger,
     if (head && (await databaseNow(trx)).getTime() - head.sealed_at.getTime() < minAgeMs) return idle
 
     // rows from before rows had MACs are sealed first, without a check; after the first other batch no such row is sealed
-    const unsigned = !head || head.is_adopted ? await findUnsignedRows(trx, batchSize) : []
-    if (unsigned.length > 0) return { ...idle, head: await append(trx, head, unsigned, true), isNew: true, next: { after: null } }
+    const unsigned = !head || head.is_adopted ? await findUnsignedRows(trx, start.isAdopting ? start.after : null, batchSize) : []
+    if (unsigned.length > 0)
+      return { ...idle, head: await append(trx, head, unsigned, true), isNew: true, next: { after: unsigned.at(-1)!, isAdopting: true } }
 
+    const after = start.isAdopting ? null : start.after
     const page = await findSettledRows(trx, after, batchSize)
     const good = page.filter((row) => judge(secrets, row) === 'good')
-    const rest = { refused: page.length - good.length, next: page.length === batchSize ? { after: page.at(-1)! } : null }
+    const rest = { refused: page.length - good.length, next: page.length === batchSize ? { after: page.at(-1)!, isAdopting: false } : null }
     const isNew = good.length > 0 || after === null
     return { ...idle, ...rest, isNew, head: isNew ? await append(trx, head, good, false) : head }
   }
 
-  async function append(trx: Transaction, head: Batch | null, rows: SealableRow[], is_adopted: boolean): Promise<Batch> {
+  async function append(trx: Transaction, head: Batch | null, rows: WaitingRow[], is_adopted: boolean): Promise<Batch> {
     const leaves = rows.toSorted((a, b) => (a.id < b.id ? -1 : 1)).map(leafOf)
     const batch = await appendBatch(trx, secrets, head, { size: rows.length, root: rootOf(leaves), is_adopted })
     await markSealed(
@@ -87,10 +87,10 @@ export function createSealer({ db, secrets, audit, sealSeconds, metrics, logger,
 
   async function run(minAgeMs: number): Promise<string | null> {
     let refused = 0
-    let next: Step['next'] = { after: null }
+    let next: Start | null = { after: null, isAdopting: false }
     for (let isFirst = true; next; isFirst = false) {
-      const { after } = next
-      const done: Step = await inTransaction(db, (trx) => step(trx, after, isFirst ? minAgeMs : 0))
+      const start: Start = next
+      const done: Step = await inTransaction(db, (trx) => step(trx, start, isFirst ? minAgeMs : 0))
       if (done.lost) logger.error({ reason: HEAD_LOST.outcome, head: done.lost }, 'the audit log was cut off: a sealed batch is gone')
       if (done.isNew) logger.info({ head: headText(done.head!), rows: done.head!.size }, 'audit_sealed')
       seen = done.head

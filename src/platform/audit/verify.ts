@@ -65,7 +65,7 @@ export interface VerifyOptions {
 export const verifyAudit = (db: Db, secrets: Secrets, options: VerifyOptions): Promise<Verification> =>
   inSnapshot(db, (trx) => verify(trx, secrets, options))
 
-async function verify(trx: Transaction, secrets: Secrets, { head: known, pageSize = 500, report }: VerifyOptions): Promise<Verification> {
+async function verify(trx: Transaction, secrets: Secrets, { head: known, pageSize = 2000, report }: VerifyOptions): Promise<Verification> {
   const newest = (await findHead(trx)) ?? null
   const newestNumber = newest?.number ?? 0
   const result: Verification = {

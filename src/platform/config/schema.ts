@@ -239,6 +239,13 @@ const Route = strict({
       max: integer(1, 1024, 'Slots of each upstream: requests and streams that it serves at the same time.', 65_535),
       queue: integer(0, 1024, 'Requests that may wait for a slot, in each worker. Further requests get 503.', 1_000_000),
       waitMs: integer(1, 1000, 'How long a request waits for a slot. Then it gets 503.'),
+      maxShare: Type.Number({
+        minimum: 0.001,
+        maximum: 1,
+        default: 0.25,
+        description:
+          'The part of max and of queue that one user, machine client or address may have while others wait; at least 1 request. 1: no limit.',
+      }),
       keepAliveMs: integer(
         1,
         1500,
@@ -454,9 +461,20 @@ export const ConfigSchema = Type.Object(
       {
         issuer: Type.Optional(Type.String({ pattern: '^https?://[^?#]+$', description: 'None: server.publicUrl.' })),
         audience: Type.String({ default: 'api', minLength: 1, description: 'The aud claim.' }),
-        algorithm: oneOf(['EdDSA', 'ES256', 'RS256', 'HS256'], {
-          default: 'EdDSA',
-          description: 'Algorithm of new signing keys. HS256 keys are not published in the JWKS.',
+        clientId: Type.String({
+          default: 'portcullis',
+          pattern: '^[A-Za-z0-9][A-Za-z0-9._~:/-]{0,127}$',
+          description:
+            "The client_id claim of users' tokens: the gateway's own OAuth client (RFC 9068). After a change, clients refresh once. No UUID: those are machine clients.",
+        }),
+        typ: oneOf(['at+jwt', 'JWT'], {
+          default: 'at+jwt',
+          description: 'The typ of access tokens. JWT is for verifiers that refuse at+jwt (RFC 9068). at+jwt is accepted under both.',
+        }),
+        algorithm: oneOf(['auto', 'ES256', 'EdDSA', 'RS256', 'HS256'], {
+          default: 'auto',
+          description:
+            'Algorithm of new signing keys. auto: that of the existing key; ES256 for an empty database. HS256 keys are not published in the JWKS.',
         }),
         accessTtlSeconds: integer(10, 900, 'Lifetime of an access token.', 86_400),
         refreshTtlSeconds: integer(60, 604_800, 'Lifetime of an unused refresh token.', 31_536_000),
@@ -466,6 +484,30 @@ export const ConfigSchema = Type.Object(
           default: true,
           description: 'Put the claims email, email_verified and preferred_username into access tokens.',
         }),
+        claims: Type.Array(
+          Type.Object(
+            {
+              claim: Type.String({ pattern: '^[A-Za-z][A-Za-z0-9_.:/-]{0,127}$', description: 'Name of the claim.' }),
+              from: Type.String({
+                pattern: '^metadata\\.(public|admin)(\\.[A-Za-z0-9_-]{1,64}){1,8}$',
+                description: 'The value, such as metadata.public.plan or metadata.admin.tenant.',
+              }),
+              header: Type.Optional(
+                Type.String({
+                  pattern: '^[A-Za-z][A-Za-z0-9-]*$',
+                  description: "Identity header that carries the value to upstreams, too. A client's own is removed.",
+                }),
+              ),
+            },
+            { additionalProperties: false },
+          ),
+          {
+            default: [],
+            maxItems: 32,
+            description:
+              'Values of users.metadata that access tokens carry: texts, numbers, booleans and lists of texts, at most 1 KiB together.',
+          },
+        ),
       },
       'Access and refresh tokens.',
     ),
@@ -637,7 +679,8 @@ export const ConfigSchema = Type.Object(
       {
         credentials: section(
           {
-            register: credentialLimit(3, 60, 'Registrations per address.'),
+            register: credentialLimit(3, 60, 'Registrations and new usernames per address.'),
+            taken: credentialLimit(10, 600, 'Answers that a username or an e-mail address is taken, per address.'),
             login: credentialLimit(
               5,
               60,
@@ -654,13 +697,13 @@ export const ConfigSchema = Type.Object(
             mail: credentialLimit(
               5,
               3600,
-              'Requested mails to one e-mail address. Verification mails and password mails are counted separately. Mails over the limit are not sent.',
+              'Requested mails to one e-mail address. Verification mails and password mails are counted separately, and so are requests by the owner and by strangers. Alerts to an address that is not proven have the same limit together. Each kind of notice to a proven address has six times the limit. Mails over the limit are not sent.',
             ),
             refresh: credentialLimit(10, 60, `Failed refreshes per address. ${PACED}`),
             client: credentialLimit(30, 60, `Failed authentications of machine clients, per address. ${PACED}`),
             token: credentialLimit(60, 60, `Access tokens and API keys that fail verification, per address. ${PACED}`),
           },
-          'Limits of the endpoints that take credentials.',
+          'Limits of the endpoints that take credentials. An IPv6 address counts as its /64 and as its /56, and at eight times the limit as its /48.',
         ),
         policies: Type.Record(Type.String({ pattern: POLICY_NAME }), Policy, {
           propertyNames: { pattern: POLICY_NAME },

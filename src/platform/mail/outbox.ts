@@ -11,6 +11,10 @@ import type { Templates } from './templates.ts'
 export type Mail = { [T in keyof Templates]: { template: T; data: Templates[T] } }[keyof Templates] & {
   to: string
   userId: string | null
+  /** Whether `to` is proven. Default: as the address of the user is. Given for an address that the user has just given up. */
+  isProven?: boolean
+  /** The notice reports the action of another person, such as an administrator: it goes out as an alert. */
+  isByOther?: true
   /** Only one mail with the same key is sent. Default: the mail's own id. */
   key?: string
   /** After this time the mail is not sent. For a mail with a link: the lifetime of the link. */

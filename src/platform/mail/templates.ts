@@ -23,24 +23,53 @@ interface Asked {
   device: string | null
 }
 
-export interface Templates {
+/** Mails with a link. Their requests are counted by recipient. */
+interface LinkTemplates {
   /** `more`: further registrations that wait for the address. */
   verify_email: Link & Asked & { more: (Asked & { url: string })[] }
   reset_password: Link
-  /** For a registration with an address that already has an account. */
-  already_registered: Record<string, never>
+}
+
+/** Notices of what the account itself did. They go only to a proven address. */
+interface OwnTemplates {
   /** Sent to the old address. */
   email_changed: NoticeContext
   password_changed: NoticeContext
   factor_enabled: NoticeContext
   factor_disabled: NoticeContext
   backup_code_used: NoticeContext & { left: number }
+  new_device: NoticeContext
+  api_key_created: NoticeContext & { name: string }
+}
+
+/** Alerts about what another person may have done. They go to every address, so they hold no text that a user chose. */
+interface AlertTemplates {
+  /** For a registration with an address that already has an account. */
+  already_registered: Record<string, never>
   /** `count` wrong codes in a row. */
   wrong_codes: NoticeContext & { count: number }
-  new_device: NoticeContext
   /** A refresh token was presented a second time, and its session was ended. */
   refresh_reused: NoticeContext
-  api_key_created: NoticeContext & { name: string }
+}
+
+export interface Templates extends LinkTemplates, OwnTemplates, AlertTemplates {}
+
+type ClassOf<T extends keyof Templates> = T extends keyof LinkTemplates ? 'link' : T extends keyof AlertTemplates ? 'alert' : 'own'
+
+/** `identity/users/mail-gate.ts` treats each class by its own rule. The compiler asks for the class of a new template. */
+export const MAIL_CLASSES: { [T in keyof Templates]: ClassOf<T> } = {
+  verify_email: 'link',
+  reset_password: 'link',
+  email_changed: 'own',
+  password_changed: 'own',
+  factor_enabled: 'own',
+  factor_disabled: 'own',
+  backup_code_used: 'own',
+  new_device: 'own',
+  api_key_created: 'own',
+  already_registered: 'alert',
+  wrong_codes: 'alert',
+  refresh_reused: 'alert',
 }
 
 /** The content of a mail, from which text and HTML are made. */

@@ -89,6 +89,8 @@ export interface Client {
   peer: string
   /** The TCP peer is a trusted proxy: its headers about the client are believed. */
   viaTrustedProxy: boolean
+  /** The address is a trusted proxy's: the proxy did not say who the client is. */
+  isProxy: boolean
   /** False: the forwarding header is malformed, and the client is unknown. */
   isReadable: boolean
   /** The client uses TLS, with us or with a trusted proxy. */
@@ -145,6 +147,7 @@ export function createClientReader(
         limitKey: addressKey(address),
         peer: address,
         viaTrustedProxy: false,
+        isProxy: false,
         isReadable: true,
         isSecure: isEncrypted,
         forwardedFor: '',
@@ -162,15 +165,19 @@ export function createClientReader(
     const isExempt = peer.isExempt && !FORWARDING.some((name) => name in headers)
     if (!peer.isTrusted) return isExempt ? { ...peer.origin, isExempt } : peer.origin
     let { address } = peer
+    let isProxy = true
     const { hops, proto, isReadable } = readForwarding(headers, kind)
     for (const hop of hops.toReversed()) {
       const next = plainAddress(hop.replace(/^\[(.*)\](?::\d+)?$/, '$1').replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1'))
       if (!isIP(next)) break
       address = next
-      if (!trusted.has(next)) break
+      if (!trusted.has(next)) {
+        isProxy = false
+        break
+      }
     }
     const isSecure = proto === 'https' || (proto !== 'http' && peer.isEncrypted)
-    const forwarded = { address, limitKey: addressKey(address), isReadable, isSecure, forwardedFor: hops.join(', '), isExempt }
+    const forwarded = { address, limitKey: addressKey(address), isProxy, isReadable, isSecure, forwardedFor: hops.join(', '), isExempt }
     return { ...forwarded, peer: peer.address, viaTrustedProxy: true }
   }
 }

@@ -14,6 +14,8 @@ export function deviceName(userAgent: string | null): string | null {
 const BROWSERS = new Set(Object.values(bowser.BROWSER_MAP))
 const SYSTEMS = new Set(Object.values(bowser.OS_MAP))
 
+const UNKNOWN = 'An app'
+
 /**
  * The same from a fixed list, for readers who may not have sent the header: no text of the client passes. For an unknown browser, the
  * parser repeats text of the header. Null when neither browser nor system is in the list.
@@ -21,8 +23,15 @@ const SYSTEMS = new Set(Object.values(bowser.OS_MAP))
 export function listedDeviceName(userAgent: string | null): string | null {
   if (!userAgent) return null
   const { browser, os } = bowser.parse(userAgent.slice(0, MAX_LENGTH))
-  const browserName = browser.name !== undefined && BROWSERS.has(browser.name) ? browser.name : 'An app'
+  const browserName = browser.name !== undefined && BROWSERS.has(browser.name) ? browser.name : UNKNOWN
   const systemName = os.name !== undefined && SYSTEMS.has(os.name) ? os.name : null
-  if (systemName === null) return browserName === 'An app' ? null : browserName
+  if (systemName === null) return browserName === UNKNOWN ? null : browserName
   return `${browserName} on ${systemName}`
+}
+
+/** @returns the name of a device if all of it is in the fixed list, else null */
+export function ifListed(name: string | null): string | null {
+  const [browser = '', system] = name?.split(' on ') ?? []
+  const isListed = (browser === UNKNOWN || BROWSERS.has(browser)) && (system === undefined || SYSTEMS.has(system))
+  return isListed ? name : null
 }

@@ -4,6 +4,7 @@
  */
 import { randomFillSync } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
+import { identityHeaderNames } from '../../identity/access/identity-headers.ts'
 import { withoutOwnSubprotocols } from '../../identity/access/request-credentials.ts'
 import type { Assertions } from '../../identity/tokens/assertions.ts'
 import type { Config } from '../../platform/config/schema.ts'
@@ -42,10 +43,10 @@ function ownPartLeftOut(rule: FieldRule, value: string): string | null {
 }
 
 export function createHeaderRules(config: Config, assertions: Assertions): HeaderRules {
-  const { identity, via } = config.headers
+  const { via } = config.headers
   const believesXForwarded = config.server.forwardedBy === 'x-forwarded'
   const hidesCookies = usesStickyCookies(config)
-  const ours = new Set([identity.user, identity.email, identity.roles, identity.session].map((n) => foldName(n.toLowerCase())))
+  const ours = new Set(identityHeaderNames(config).map((name) => foldName(name.toLowerCase())))
 
   /** By lower-case name; memoized, because clients send few different names. */
   const ruleFor = memoize((name: string): FieldRule => {

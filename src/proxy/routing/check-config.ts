@@ -1,8 +1,10 @@
 /** Rules between settings, which a schema cannot express. Problems stop the start; warnings are logged. */
 import { BlockList, isIP } from 'node:net'
+import { identityHeaderNames } from '../../identity/access/identity-headers.ts'
 import { createRoles } from '../../identity/users/roles.ts'
 import { nearest } from '../../platform/config/nearest.ts'
 import { type Config, DEFAULT_TARGET_BYTES, type RouteConfig } from '../../platform/config/schema.ts'
+import { isId } from '../../platform/lib/ids.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
 import { CORS_FIELDS, modeOf } from './cors-rule.ts'
 import { readHost } from './request-target.ts'
@@ -21,6 +23,7 @@ export function checkConfig(config: Config, { isComplete = true } = {}): { probl
   const problems: Finding[] = []
   const warnings: Finding[] = []
   checkAddresses(config, problems)
+  checkClaims(config, problems)
   checkStores(config, problems)
   checkNetworks(config, problems, warnings)
   checkNames(config, problems, warnings)
@@ -49,14 +52,58 @@ function checkAddresses({ server, tokens, cors, headers }: Config, problems: Fin
   if (cors.credentials && cors.origins.includes('*'))
     problems.push({ path: ['cors', 'credentials'], message: 'cannot be true for origin *', hint: 'name the origins in cors.origins' })
   const { unverifiedEmail: _, ...names } = headers.identity
-  for (const [key, name] of Object.entries(names)) {
-    const path = ['headers', 'identity', key]
-    if (RESERVED_NAMES.has(foldName(name.toLowerCase())))
-      problems.push({ path, message: `${name} is a header of HTTP itself`, hint: 'use a name such as X-Auth-User' })
-    const folded = foldName(name.toLowerCase())
-    if (Object.values(names).filter((n) => foldName(n.toLowerCase()) === folded).length > 1)
-      problems.push({ path, message: `${name} is used twice`, hint: 'give each header a name of its own' })
-  }
+  const own = Object.values(names)
+  for (const [key, name] of Object.entries(names)) checkIdentityHeader(name, own, ['headers', 'identity', key], problems)
+  const all = identityHeaderNames({ headers, tokens })
+  tokens.claims.forEach(({ header }, i) => {
+    if (header !== undefined) checkIdentityHeader(header, all, ['tokens', 'claims', i, 'header'], problems)
+  })
+}
+
+/** @param names of identity headers, this one among them */
+function checkIdentityHeader(name: string, names: readonly string[], path: Finding['path'], problems: Finding[]): void {
+  const folded = foldName(name.toLowerCase())
+  if (RESERVED_NAMES.has(folded))
+    problems.push({ path, message: `${name} is a header of HTTP itself`, hint: 'use a name such as X-Auth-User' })
+  if (names.filter((n) => foldName(n.toLowerCase()) === folded).length > 1)
+    problems.push({ path, message: `${name} is used twice`, hint: 'give each header a name of its own' })
+}
+
+/** Claims that the gateway or a verifier gives a meaning, in our tokens or in those of OpenID Connect. */
+const REGISTERED_CLAIMS = new Set([
+  ...[
+    'iss',
+    'sub',
+    'aud',
+    'exp',
+    'nbf',
+    'iat',
+    'jti',
+    'typ',
+    'cnf',
+    'act',
+    'may_act',
+    'nonce',
+    'htm',
+    'htu',
+    'at_hash',
+    'c_hash',
+    's_hash',
+    'events',
+    'sub_id',
+  ],
+  ...['sid', 'ver', 'roles', 'scope', 'scp', 'amr', 'acr', 'auth_time', 'azp', 'client_id', 'token_type', 'authorization_details'],
+  ...['email', 'email_verified', 'preferred_username', 'password_must_change', 'active', 'username', '__proto__'],
+])
+
+function checkClaims({ tokens: { claims } }: Config, problems: Finding[]): void {
+  claims.forEach(({ claim }, i) => {
+    const path = ['tokens', 'claims', i, 'claim']
+    if (REGISTERED_CLAIMS.has(claim.toLowerCase()))
+      problems.push({ path, message: `${claim} has a meaning of its own in tokens`, hint: 'use another name, such as tenant' })
+    if (claims.findIndex((other) => other.claim === claim) < i)
+      problems.push({ path, message: `${claim} is used twice`, hint: 'give each claim a name of its own' })
+  })
 }
 
 /** Fields of the connection and of the message framing. */
@@ -136,13 +183,19 @@ function checkTransport({ server, tokens, routes }: Config, problems: Finding[],
       path: ['server', 'maxTargetBytes'],
       message: `is larger than server.maxHeaderBytes, which the target is a part of: targets over ${server.maxHeaderBytes} bytes get 431`,
     })
+  if (isId(tokens.clientId))
+    problems.push({
+      path: ['tokens', 'clientId'],
+      message: 'is a UUID, which only machine clients have',
+      hint: 'choose a name, such as portcullis',
+    })
   routes.forEach((route, i) => {
     checkBalance(route, i, warnings)
     if (route.headers.assertion && tokens.algorithm === 'HS256')
       problems.push({
         path: ['routes', i, 'headers', 'assertion'],
         message: 'an upstream cannot verify it under HS256, whose key is ours alone',
-        hint: 'set tokens.algorithm to EdDSA, ES256 or RS256',
+        hint: 'set tokens.algorithm to ES256, EdDSA or RS256',
       })
     route.upstream.forEach((upstream, j) => {
       if (typeof upstream === 'string' || !upstream.tls) return
@@ -212,9 +265,8 @@ function isMailServer(text: string): boolean {
 }
 
 /** Fields that a route may not set or remove: fields of the connection, and fields that the gateway vouches for. */
-function checkHeaderEdits({ headers, routes }: Config, problems: Finding[], warnings: Finding[]): void {
-  const { unverifiedEmail: _, ...identity } = headers.identity
-  const vouched = new Set(Object.values(identity).map((name) => foldName(name.toLowerCase())))
+function checkHeaderEdits({ headers, tokens, routes }: Config, problems: Finding[], warnings: Finding[]): void {
+  const vouched = new Set(identityHeaderNames({ headers, tokens }).map((name) => foldName(name.toLowerCase())))
   routes.forEach((route, i) => {
     route.headers.passReserved.forEach((name, j) => {
       const path = ['routes', i, 'headers', 'passReserved', j]

@@ -26,7 +26,7 @@ export interface Route {
   access: Access
   servers: readonly Server[]
   /** Requests that each server takes at a time, and requests that may wait for a slot. */
-  connections: { max: number; queue: number; waitMs: number; keepAliveMs: number }
+  connections: { max: number; queue: number; waitMs: number; maxShare: number; keepAliveMs: number }
   /** Methods whose requests are sent again after a connection that was lost, in addition to GET, HEAD and OPTIONS. */
   retryMethods: ReadonlySet<string>
   breaker: { failures: number; openAfterMs: number; openMs: number; statuses: ReadonlySet<number> }

@@ -1,4 +1,7 @@
-/** Bounds the requests that an upstream has at a time, the queue for a free slot, and the time in the queue. */
+/**
+ * Bounds the requests that an upstream has at a time, the queue for a free slot, and the time in the queue. Among requests that wait, no
+ * client gets more than its share: a client that sends any number of requests does not keep others from the upstream.
+ */
 import { type Problem, problem } from '../../platform/lib/errors.ts'
 
 export interface BulkheadOptions {
@@ -6,7 +9,12 @@ export interface BulkheadOptions {
   /** Requests that may wait for a slot. */
   queue: number
   waitMs: number
+  /** The part of `max` and of `queue` that one holder may have while others wait: above 0, at most 1. */
+  maxShare: number
 }
+
+/** Who has a slot: a principal or an address. Null: an exempt or unknown client, which has no share. */
+export type Holder = string | null
 
 /** Leaves the queue when it closes. */
 export interface Waiter {
@@ -19,46 +27,126 @@ export interface Bulkhead {
   /** Requests that have a slot, and requests that wait for a slot. */
   load(): number
   /** @returns false when all slots are taken */
-  take(): boolean
-  /** Resolves when it has a slot, in the order of arrival. @throws overloaded */
-  wait(waiter: Waiter, name: string): Promise<void>
-  giveBack(): void
+  take(holder: Holder): boolean
+  /** Resolves when it has a slot, in the order of arrival among holders below their share. @throws overloaded */
+  wait(waiter: Waiter, name: string, holder: Holder): Promise<void>
+  giveBack(holder: Holder): void
 }
 
-export function createBulkhead({ max, queue, waitMs }: BulkheadOptions): Bulkhead {
+interface Waiting {
+  holder: Holder
+  /** Hands a slot over. */
+  admit(): void
+  refuse(cause: string): void
+}
+
+export function createBulkhead({ max, queue, waitMs, maxShare }: BulkheadOptions): Bulkhead {
+  const shareOf = (whole: number) => Math.max(1, Math.floor(whole * maxShare))
+  const [slotShare, queueShare] = [shareOf(max), shareOf(queue)]
   let taken = 0
-  /** In the order of arrival; each call hands a slot over. */
-  const waiting = new Set<() => void>()
+  /** Slots by holder. */
+  const slots = new Map<string, number>()
+  /** In the order of arrival. */
+  const waiting = new Set<Waiting>()
+  /** The same, by holder: a client with many requests costs one look. */
+  const waitingBy = new Map<Holder, Set<Waiting>>()
+
+  const slotsOf = (holder: Holder) => (holder === null ? 0 : (slots.get(holder) ?? 0))
+  function count(holder: Holder): void {
+    if (holder !== null) slots.set(holder, slotsOf(holder) + 1)
+  }
+  function discount(holder: Holder): void {
+    if (holder === null) return
+    const left = slotsOf(holder) - 1
+    if (left > 0) slots.set(holder, left)
+    else slots.delete(holder)
+  }
+  function enqueue(entry: Waiting): void {
+    waiting.add(entry)
+    const others = waitingBy.get(entry.holder)
+    if (others) others.add(entry)
+    else waitingBy.set(entry.holder, new Set([entry]))
+  }
+  function dequeue(entry: Waiting): void {
+    waiting.delete(entry)
+    const others = waitingBy.get(entry.holder)!
+    others.delete(entry)
+    if (others.size === 0) waitingBy.delete(entry.holder)
+  }
+
+  /** The first that waits, unless its holder has its share already: then a request of the holder with the fewest slots. */
+  function next(): Waiting | undefined {
+    const [first] = waiting
+    if (!first || waitingBy.size === 1 || slotsOf(first.holder) < slotShare) return first
+    let fewest = Number.POSITIVE_INFINITY
+    let chosen: Waiting | undefined
+    for (const [holder, entries] of waitingBy) {
+      const held = slotsOf(holder)
+      if (held >= fewest) continue
+      fewest = held
+      chosen = entries.values().next().value
+    }
+    return chosen
+  }
+
+  /** Makes room in a full queue for a holder below its share. @returns false when no other holder is above its share */
+  function makeRoom(holder: Holder): boolean {
+    if ((waitingBy.get(holder)?.size ?? 0) >= queueShare) return false
+    let most = queueShare
+    let largest: Set<Waiting> | undefined
+    for (const [other, entries] of waitingBy) {
+      if (other === null || entries.size <= most) continue
+      most = entries.size
+      largest = entries
+    }
+    if (!largest)
+      return false
+      // the newest has waited least
+    ;[...largest].at(-1)!.refuse('others wait, and its client has more than its share of the queue')
+    return true
+  }
 
   return {
     hasFree: () => taken < max,
     load: () => taken + waiting.size,
-    take() {
+    take(holder) {
       if (taken >= max) return false
       taken++
+      count(holder)
       return true
     },
-    wait(waiter, name) {
-      const refuse = (cause: string): Problem => problem('overloaded', { cause: `${name}: ${cause}`, headers: { 'retry-after': '1' } })
+    wait(waiter, name, holder) {
+      const refusal = (cause: string): Problem => problem('overloaded', { cause: `${name}: ${cause}`, headers: { 'retry-after': '1' } })
       return new Promise((resolve, reject) => {
-        if (waiting.size >= queue) return reject(refuse(`${taken} requests at a time, ${waiting.size} waiting`))
-        const settle = (then: () => void) => {
+        if (waiting.size >= queue && !makeRoom(holder)) return reject(refusal(`${taken} requests at a time, ${waiting.size} waiting`))
+        const settle = () => {
           clearTimeout(late)
-          waiting.delete(admit)
+          dequeue(entry)
           waiter.off('close', clientLeft)
-          then()
         }
-        const admit = () => settle(resolve)
-        const clientLeft = () => settle(() => reject(refuse('the client left the queue')))
-        const late = setTimeout(() => settle(() => reject(refuse(`no slot within ${waitMs} ms`))), waitMs)
+        const entry: Waiting = {
+          holder,
+          admit() {
+            settle()
+            count(holder)
+            resolve()
+          },
+          refuse(cause) {
+            settle()
+            reject(refusal(cause))
+          },
+        }
+        const clientLeft = () => entry.refuse('the client left the queue')
+        const late = setTimeout(() => entry.refuse(`no slot within ${waitMs} ms`), waitMs)
         waiter.once('close', clientLeft)
-        waiting.add(admit)
+        enqueue(entry)
       })
     },
-    giveBack() {
-      const [next] = waiting
-      // the slot passes directly to the next waiter
-      if (next) next()
+    giveBack(holder) {
+      discount(holder)
+      // the slot passes directly to a waiting request
+      const heir = next()
+      if (heir) heir.admit()
       else taken--
     },
   }

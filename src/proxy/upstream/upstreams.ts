@@ -7,9 +7,10 @@ import { type Problem, unavailable } from '../../platform/lib/errors.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Secrets } from '../../platform/vault/secrets.ts'
+import { type Exchange, exchangeOf } from '../routing/exchange.ts'
 import type { Route, Server } from '../routing/route-table.ts'
 import { type Candidate, leastBusy, takeTurn } from './balancing.ts'
-import { type Bulkhead, createBulkhead, type Waiter } from './bulkhead.ts'
+import { type Bulkhead, createBulkhead, type Holder, type Waiter } from './bulkhead.ts'
 import { type CircuitBreaker, type CircuitState, createCircuitBreaker, type Outcome } from './circuit-breaker.ts'
 import { createDnsCache, type Resolve } from './dns.ts'
 import { type CheckedServer, createAsk, type HealthCheck, type HealthRules, startHealthCheck } from './health-checks.ts'
@@ -187,7 +188,7 @@ export function createUpstreams({ routes, clock, logger, metrics, secrets, resol
     return takeTurn(route.balance === 'leastConnections' ? leastBusy(candidates) : candidates)
   }
 
-  const slotOf = ({ upstream, breaker, bulkhead }: Member): UpstreamSlot => {
+  const slotOf = ({ upstream, breaker, bulkhead }: Member, holder: Holder): UpstreamSlot => {
     let isTrial = breaker.begin()
     const at = clock.now()
     let isReported = false
@@ -202,7 +203,7 @@ export function createUpstreams({ routes, clock, logger, metrics, secrets, resol
         if (isTrial && !isReported && breaker.connected()) isTrial = false
       },
       leave() {
-        bulkhead.giveBack()
+        bulkhead.giveBack(holder)
         if (isTrial && !isReported) breaker.release()
       },
     }
@@ -212,11 +213,12 @@ export function createUpstreams({ routes, clock, logger, metrics, secrets, resol
     const ring = members.get(route)!
     const member = choose(route, ring, request)
     if (!member) throw noneIsHealthy(route, ring)
-    if (member.bulkhead.take()) return slotOf(member)
-    return member.bulkhead.wait(waiter, member.upstream.name).then(() => {
-      if (member.breaker.permits()) return slotOf(member)
+    const holder = holderOf(exchangeOf(request))
+    if (member.bulkhead.take(holder)) return slotOf(member, holder)
+    return member.bulkhead.wait(waiter, member.upstream.name, holder).then(() => {
+      if (member.breaker.permits()) return slotOf(member, holder)
       // its breaker opened while we waited: try another server
-      member.bulkhead.giveBack()
+      member.bulkhead.giveBack(holder)
       return enter(route, waiter, request)
     })
   }
@@ -225,7 +227,8 @@ export function createUpstreams({ routes, clock, logger, metrics, secrets, resol
     enter,
     enterAgain(route, besides, request) {
       const member = choose(route, members.get(route)!, request, besides)
-      return member?.bulkhead.take() ? slotOf(member) : null
+      const holder = holderOf(exchangeOf(request))
+      return member?.bulkhead.take(holder) ? slotOf(member, holder) : null
     },
     couldNotConnect: (error) => typeof error === 'object' && error !== null && connectErrors.has(error),
     *states() {
@@ -242,6 +245,12 @@ export function createUpstreams({ routes, clock, logger, metrics, secrets, resol
       await Promise.all([...members.values()].flat().map((member) => member.close()))
     },
   }
+}
+
+/** A proxy's address stands for all clients behind it, so that it has no share. */
+function holderOf({ principal, client }: Exchange): Holder {
+  if (client.isExempt) return null
+  return principal?.id ?? (client.isProxy ? null : client.limitKey)
 }
 
 const NONE: readonly Upstream[] = []

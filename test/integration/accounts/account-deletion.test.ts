@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { inTransaction } from '../../../src/platform/db/database.ts'
 import { sealAll, verify } from '../../support/audit.ts'
-import { type Answer, call, login, newUser, newUserWithRoles, type TestUser } from '../../support/client.ts'
+import { type Answer, call, login, newUser, newUserWithRoles, proveAddress, type TestUser } from '../../support/client.ts'
 import { post } from '../../support/clients.ts'
 import { useGateway } from '../../support/fixtures.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
@@ -41,6 +41,7 @@ describe.each(['embedded', 'postgres'] as const)('a deleted account on %s', (sto
   /** Somebody of whom there is something in every place that there is. */
   async function newPerson(): Promise<TestUser> {
     const person = await newUser(gateway)
+    await proveAddress(gateway, person)
     const { username, password, id } = person
     const entered = await call(gateway, '/auth/login', { headers: AS_PERSON, body: { login: username, password } })
     await call(gateway, '/auth/login', { headers: AS_PERSON, body: { login: username, password: 'not the password' } })

@@ -57,6 +57,20 @@ describe('a service that answers', () => {
     expect(asked).toEqual([{ url: `/range/${HASH.slice(0, 5)}`, padding: 'true' }])
   })
 
+  it('is asked no more often than a client may register', async () => {
+    answer = (res) => res.end(line(3))
+    const limited = await startGateway({
+      config: {
+        ...breachCheck(`${service.url}/range/`).config,
+        limits: { exempt: [], credentials: { register: { limit: 3, windowSeconds: 600 } } },
+      },
+    })
+    const statuses = []
+    for (let i = 0; i < 5; i++) statuses.push((await register(PASSWORD, limited)).status)
+    await limited.close()
+    expect([statuses, asked.length]).toEqual([[422, 422, 422, 429, 429], 3])
+  })
+
   it('has a password refused that it knows, and says which field', async () => {
     answer = (res) => res.end([...OTHERS, line(3)].join('\r\n'))
     const before = await outcomes()

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { call, OPERATOR, type TestUser } from '../../support/client.ts'
+import { call, OPERATOR, proveAddress, type TestUser } from '../../support/client.ts'
 import { useGateway } from '../../support/fixtures.ts'
 import { startGateway } from '../../support/gateway.ts'
 import { mailsTo } from '../../support/mails.ts'
@@ -220,6 +220,7 @@ describe('devices', () => {
 
   it('a device other than that of the registration is announced to the user once, with time, place and name', async () => {
     const user = await newUser()
+    await proveAddress(gateway, user)
     const news = async () => (await mailsTo(gateway, user.email)).filter(({ template }) => template === 'new_device')
     expect(await news()).toEqual([])
     const agent = 'Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0'

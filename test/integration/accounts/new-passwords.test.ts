@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { COMMAND_LINE } from '../../../src/platform/audit/audit.ts'
 import { Problem } from '../../../src/platform/lib/errors.ts'
-import { type Answer, call, newUser, newUserWithRoles, type TestUser } from '../../support/client.ts'
+import { type Answer, call, newUser, newUserWithRoles, proveAddress, type TestUser } from '../../support/client.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { mailsTo } from '../../support/mails.ts'
 import { reset, resetToken } from '../../support/recovery.ts'
@@ -119,6 +119,7 @@ describe('a password change', () => {
 
   it('is mailed to the owner, and is in the audit log and in the metrics', async () => {
     const user = await newUser(gateway)
+    await proveAddress(gateway, user)
     const before = await events('success')
     const { status, headers } = await change(user, 'tulips by the river')
     expect([status, await events('success')]).toEqual([200, before + 1])

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Answer, call, login, newUser, newUserWithRoles } from '../../support/client.ts'
+import { type Answer, call, login, newUser, newUserWithRoles, proveAddress } from '../../support/client.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { mailsTo } from '../../support/mails.ts'
 import { dump, rows } from '../../support/rows.ts'
@@ -42,6 +42,7 @@ const audited = (userId: string) =>
 describe('setting a factor up', () => {
   it('needs the password, shows secret, URI and QR code, and takes the first code to be in force', async () => {
     const user = await newUser(gateway)
+    await proveAddress(gateway, user)
     const wrong = await call(gateway, '/auth/mfa/totp', { body: { password: 'not the password' }, token: user.token })
     expect(wrong).toMatchObject({ status: 401, body: { code: 'invalid_credentials' } })
 
@@ -177,6 +178,7 @@ describe('a login with a factor', () => {
 describe('backup codes', () => {
   it('each opens one session, in either case and with a space or a hyphen, and the owner is notified how many are left', async () => {
     const user = await newFactorUser(gateway)
+    await proveAddress(gateway, user)
     const [code] = user.backupCodes as [string]
     expect((await finish(await mfaToken(gateway, user), code.toUpperCase().replace('-', ' '))).status).toBe(200)
     expect((await finish(await mfaToken(gateway, user), code)).body.code).toBe('invalid_code')
@@ -194,6 +196,7 @@ describe('backup codes', () => {
 
   it('are replaced after the password or a code; the old codes are invalid', async () => {
     const user = await newFactorUser(gateway)
+    await proveAddress(gateway, user)
     const renew = (body: object) => call(gateway, '/auth/mfa/backup-codes', { body, token: user.token })
     expect((await renew({ password: 'not the password' })).body.code).toBe('invalid_credentials')
     const byPassword = await renew({ password: user.password })
@@ -210,6 +213,7 @@ describe('backup codes', () => {
 describe('taking the factor away', () => {
   it('needs a code, or a login with a factor just now; the password alone is not enough', async () => {
     const user = await newFactorUser(gateway)
+    await proveAddress(gateway, user)
     const disable = (body?: object, token = user.token) => call(gateway, '/auth/mfa/totp', { method: 'DELETE', body, token })
     gateway.clock.advance(400_000)
     try {

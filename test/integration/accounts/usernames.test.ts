@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { call, newUser, newUserWithRoles, OPERATOR, type TestUser } from '../../support/client.ts'
 import { useGateway } from '../../support/fixtures.ts'
+import { mailsTo, tokenOf } from '../../support/mails.ts'
 import { rows } from '../../support/rows.ts'
 import { claimsOf } from '../../support/session.ts'
 
@@ -78,6 +79,20 @@ describe.each(['embedded', 'postgres'] as const)('usernames that are optional, o
       reported: ['1: skipped: the e-mail address is there already'],
     })
     expect(await rows(gateway, 'SELECT username FROM users WHERE email = $1', [ann.email])).toEqual([{ username: null }])
+  })
+})
+
+describe('usernames that are optional, where addresses are proven first', () => {
+  const gateway = useGateway({ config: { auth: { username: 'optional', emailVerification: 'required' } } })
+
+  it('registrations without a username wait side by side, and the mailed link with the password makes the account', async () => {
+    const [email, other] = [newEmail(), newEmail()]
+    for (const address of [email, other]) expect((await register(gateway, { email: address })).status).toBe(202)
+    const mail = (await mailsTo(gateway, email)).at(-1)!
+    const verified = await call(gateway, '/auth/email/verify', { body: { token: tokenOf(mail), password: PASSWORD } })
+    expect(verified).toMatchObject({ status: 200, body: { username: null, email, email_verified: true } })
+    expect((await logIn(gateway, email)).status).toBe(200)
+    expect((await logIn(gateway, other)).status).toBe(401)
   })
 })
 

@@ -98,6 +98,37 @@ describe.each(['embedded', 'postgres'] as const)('the users that administrators 
     expect(await found({ search })).toEqual(expected)
   })
 
+  it('are found among thousands, wherever they stand, in pages that leave out none', async () => {
+    await rows(
+      gateway,
+      `INSERT INTO users (id, username, email, email_canonical, password_hash, roles, disabled_at)
+         SELECT ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'crowd' || n, 'crowd' || n || '@mail.example',
+           'crowd' || n || '@mail.example', 'x', CASE WHEN n % 1000 = 7 THEN '{user,auditor}' ELSE '{user}' END::text[],
+           CASE WHEN n % 900 = 7 THEN now() END FROM generate_series(1, 4500) n`,
+    )
+    const all = async (query: Record<string, string>) => {
+      const seen: string[] = []
+      for (let cursor: string | null = null; ; ) {
+        const { body }: Answer = await list({ ...query, limit: '200', ...(cursor ? { cursor } : {}) })
+        seen.push(...body.users.map((u: { username: string }) => u.username))
+        cursor = body.next_cursor
+        if (!cursor) return seen
+      }
+    }
+    const crowd = (...numbers: number[]) => numbers.map((n) => `crowd${n}`)
+    expect(await all({ search: 'wd4444' })).toEqual(crowd(4444))
+    expect(await all({ search: 'WD12@' })).toEqual(crowd(12))
+    expect(await all({ search: '12@mail.example' })).toHaveLength(45)
+    expect(await all({ search: 'crowd' })).toEqual(Array.from({ length: 4500 }, (_, i) => `crowd${4500 - i}`))
+    // each part of three characters occurs, but not this text
+    for (const search of ['crowd@mail', 'example.mail', 'wdcro']) expect([search, await all({ search })]).toEqual([search, []])
+    expect(await all({ search: '00000000-0000-7000-8000-00000000000c' })).toEqual(crowd(12))
+    expect(await all({ role: 'auditor' })).toEqual(crowd(4007, 3007, 2007, 1007, 7))
+    expect(await all({ role: 'auditor', search: '07@' })).toEqual(crowd(4007, 3007, 2007, 1007))
+    expect(await all({ disabled: 'true', search: '7@' })).toEqual(crowd(3607, 2707, 1807, 907, 7))
+    expect(await all({ disabled: 'true', role: 'auditor' })).toEqual(crowd(7))
+  })
+
   it('are filtered by role and by being disabled', async () => {
     await add('in')
     await add('out', { disabled: true })

@@ -331,7 +331,7 @@ describe('beside a running gateway', () => {
     })
 
     it.each([
-      ['no e-mail', ['--username', 'x-y-z'], '', /--email and --username/],
+      ['no e-mail', ['--username', 'x-y-z'], '', /users create needs --email/],
       ['what is no e-mail address', ['--username', 'x-y-z', '--email', 'nowhere'], '', /email: must be an e-mail address/],
       [
         'a short password',
@@ -422,6 +422,17 @@ describe('beside a running gateway', () => {
         [shown.id],
       )
       expect(events.map((e) => e.event)).toEqual(['factor_reset', 'password_change_force', 'sessions_end', 'user_create', 'user_unlock'])
+    })
+
+    it('metadata shows both parts, and merges an object into them', async () => {
+      const person = await newPerson()
+      expect(JSON.parse(await done(['users', 'metadata', person.username]))).toEqual({ public: {}, admin: {} })
+      const patch = '{"public":{"plan":"gold"},"admin":{"tenant":"a"}}'
+      expect(JSON.parse(await done(['users', 'metadata', person.email, '--merge', patch]))).toEqual(JSON.parse(patch))
+      expect(JSON.parse(await done(['users', 'metadata', person.email, '--merge', '{"admin":{"tenant":null}}']))).toEqual({
+        public: { plan: 'gold' },
+        admin: {},
+      })
     })
 
     it('delete removes a user, and the name is free again', async () => {

@@ -139,7 +139,7 @@ describe('wrong usage', () => {
       'no such command: migrate sideways; migrate takes up, down or status',
       'portcullis migrate',
     ],
-    ['no action', ['keys'], 'keys takes list or rotate', 'portcullis keys'],
+    ['no action', ['keys'], 'keys takes list, rotate or revoke', 'portcullis keys'],
     ['a misspelt option', ['serve', '--prot', '1'], 'no such option: --prot; did you mean --port?', 'portcullis serve'],
     ['a misspelt option with its value', ['check', '--confg=x'], 'no such option: --confg; did you mean --config?', 'portcullis check'],
     ['a misspelt option before the command', ['--confg', 'x', 'check'], 'no such option: --confg; did you mean --config?', 'portcullis'],
@@ -169,6 +169,12 @@ describe('wrong usage', () => {
     ],
     ['both forms of check', ['check', '--print', '--json'], 'option --print cannot be used with option --json', 'portcullis check'],
     ['an account without an address', ['users', 'create', '--username', 'ann'], 'users create needs --email', 'portcullis users create'],
+    [
+      'metadata that is no object',
+      ['users', 'metadata', 'ann', '--merge', '{"public":"gold"}'],
+      '--merge takes a JSON object with the members public and admin, each an object or null',
+      'portcullis users metadata',
+    ],
     ['a client without a name', ['clients', 'create'], 'clients create needs --name', 'portcullis clients create'],
     [
       'keys that are not there',

@@ -16,6 +16,11 @@ const inTurn = async <T>(n: number, make: (i: number) => Promise<T>): Promise<T[
   for (let i = 0; i < n; i++) all.push(await make(i))
   return all
 }
+/** The first 48 bits of an IPv6 network that was not used before. */
+const newNet = () => {
+  const [, a, b, c] = newAddress().split('.').map(Number)
+  return `2001:${((a! << 8) | b!).toString(16)}:${((c! << 8) | randomBytes(1)[0]!).toString(16)}`
+}
 /** A token of the right form that nobody signed. */
 const forged = (i: number) =>
   `${Buffer.from(JSON.stringify({ alg: 'EdDSA', typ: 'at+jwt', kid: 'nobody' })).toString('base64url')}.${Buffer.from(`{"jti":${i}}`).toString('base64url')}.${'A'.repeat(86)}`
@@ -213,6 +218,61 @@ describe.each(['memory', 'redis'] as const)('limits counted in %s', (tier) => {
       await newUserFrom(gateway)
     })
 
+    const register = (address: string, input: object = {}) => {
+      const username = `late${newAddress().replaceAll('.', '-')}`
+      return call(gateway, '/auth/register', {
+        body: { username, email: `${username}@example.com`, password: 'correct horse battery', ...input },
+        headers: from(address),
+      })
+    }
+
+    test('what is wrong in itself costs nothing', async () => {
+      const address = newAddress()
+      expect(statuses(await inTurn(8, () => register(address, { password: 'short' })))).toEqual(times(8, () => 422))
+      expect(statuses(await inTurn(8, () => register(address, { email: 'nobody' })))).toEqual(times(8, () => 422))
+      expect(statuses(await inTurn(4, () => register(address)))).toEqual([201, 201, 201, 429])
+    })
+
+    test('ten answers in ten minutes tell that a name is taken, and cost no registration', async () => {
+      const [owner, address] = [await newUserFrom(gateway), newAddress()]
+      const taken = (i: number) => register(address, i % 2 ? { username: owner.username } : { email: owner.email.toUpperCase() })
+      expect(statuses(await inTurn(9, taken))).toEqual(times(9, () => 409))
+      expect(statuses(await inTurn(2, () => register(address)))).toEqual([201, 201])
+      expect((await taken(9)).status).toBe(409)
+      const refused = await taken(10)
+      expect(refused.body).toMatchObject({ status: 429, code: 'rate_limited' })
+      expect(refused.headers.get('ratelimit-policy')).toBe('"taken";q=10;w=600')
+      expect((await register(address)).status).toBe(429)
+      expect((await register(newAddress())).status).toBe(201)
+    })
+
+    test('parallel attempts tell no more', async () => {
+      const [owner, address] = [await newUserFrom(gateway), newAddress()]
+      const answers = await Promise.all(times(60, () => register(address, { username: owner.username })))
+      expect(count(answers, 409)).toBeLessThanOrEqual(10)
+      expect(count(answers, 409) + count(answers, 429)).toBe(60)
+    })
+
+    test('names that a signed-in user asks for count with them', async () => {
+      const [owner, user, address] = [await newUserFrom(gateway), await newUserFrom(gateway), newAddress()]
+      const change = (body: object) => call(gateway, '/auth/me', { method: 'PATCH', body, token: user.token, headers: from(address) })
+      const email = { email: owner.email, current_password: user.password }
+      expect(statuses(await inTurn(6, () => change({ username: owner.username })))).toEqual(times(6, () => 409))
+      expect(statuses(await inTurn(4, () => change(email)))).toEqual(times(4, () => 409))
+      expect((await change(email)).headers.get('ratelimit-policy')).toBe('"taken";q=10;w=600')
+      expect((await register(address, { username: owner.username })).status).toBe(429)
+    })
+
+    test('a /64 and its /56 have one count, and a /48 has eight times as much', async () => {
+      const net = newNet()
+      const wide = async (n: number, from: number) => statuses(await inTurn(n, (i) => register(`${net}:${(from + i).toString(16)}::1`)))
+      expect(await wide(4, 0)).toEqual([201, 201, 201, 429])
+      const answers: number[] = []
+      for (let i = 1; i <= 22; i++) answers.push(...(await wide(1, i << 8)))
+      expect(answers).toEqual([...times(21, () => 201), 429])
+      expect((await register(`${newNet()}::1`)).status).toBe(201)
+    })
+
     test('who is signed in asks for other names no faster', async () => {
       const [user, address] = [await newUserFrom(gateway), newAddress()]
       const rename = (i: number) =>
@@ -237,6 +297,14 @@ describe.each(['memory', 'redis'] as const)('limits counted in %s', (tier) => {
       expect(sixth.headers.get('retry-after')).toMatch(/^[1-9]\d*$/)
       expect((await login(other.username, other.password, address)).status).toBe(200)
       expect((await login(user.username, user.password, newAddress())).status).toBe(200)
+    })
+
+    test('networks of an IPv6 customer count as one address', async () => {
+      const [user, net] = [await newUserFrom(gateway), newNet()]
+      const host = (i: number) => `${net}:${i.toString(16)}::1`
+      expect(statuses(await inTurn(6, (i) => login(user.email, 'wrong', host(i))))).toEqual([401, 401, 401, 401, 401, 429])
+      expect((await login(user.email, user.password, host(256))).status).toBe(200)
+      expect((await login(user.email, user.password, `${newNet()}::1`)).status).toBe(200)
     })
 
     test('an unknown account is limited alike', async () => {

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { describe, expect, inject, it } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
-import { call, newUser, newUserWithRoles, OPERATOR, type TestUser } from '../../support/client.ts'
+import { call, newUser, newUserWithRoles, OPERATOR, proveAddress, type TestUser } from '../../support/client.ts'
 import { useGateway, useUpstream } from '../../support/fixtures.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { newKey, revokeKey, withKey } from '../../support/keys.ts'
@@ -63,6 +63,7 @@ describe.each(['postgres', 'embedded'] as const)('API keys on %s', (stores) => {
   it('a key is shown once, announced by mail, recorded in the audit log, and stored only as a hash', async () => {
     const user = await newUser(gateway)
     const expires_at = new Date(Date.now() + 86_400_000).toISOString()
+    await proveAddress(gateway, user)
     const { key, ...view } = await newKey(gateway, user, { name: 'nightly – ünï', expires_at })
     expect(key).toMatch(/^pk_live_[0-9A-Za-z]{28}_[0-9A-Za-z]{6}$/)
     expect(view).toEqual({

@@ -65,6 +65,7 @@ describe('answers for an active token with its rights', () => {
     expect(await active(user.token)).toEqual({
       ...place,
       sub: user.id,
+      client_id: 'portcullis',
       username: user.username,
       roles: ['user'],
       scope: 'orders:read',

@@ -60,15 +60,26 @@ describe.each(['postgres', 'embedded'] as const)('a machine client on %s', (stor
     expect(await dump(gateway)).not.toContain(client.secret.slice(4))
   })
 
-  it('by its secret in the body; by an assertion of any of the four algorithms, to the issuer or to the endpoint', async () => {
+  it('by its secret in the body; by an assertion of any algorithm, to the issuer or to the endpoint', async () => {
     const client = await newClient(gateway)
     const form = { grant_type: 'client_credentials', client_id: client.id, client_secret: client.secret }
     expect((await post(gateway, '/auth/token', form)).status).toBe(200)
-    for (const alg of ['RS256', 'PS256', 'ES256', 'EdDSA']) {
+    for (const alg of ['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519']) {
       const machine = await newKeyClient(gateway, alg)
       for (const aud of ['http://gateway.test', 'http://gateway.test/auth/token', ['http://gateway.test']])
         expect((await askWithAssertion(gateway, await assertionOf(machine, { aud }))).status).toBe(200)
       expect((await askWithAssertion(gateway, await assertionOf(machine), { client_id: machine.id })).status).toBe(200)
+    }
+  })
+
+  // RFC 9864 §2.2: two names of one algorithm
+  it('by an assertion of an Ed25519 key under either name, whichever of them the key was registered with', async () => {
+    for (const registered of ['EdDSA', 'Ed25519', undefined]) {
+      const { privateKey, jwk } = await newKeyClient(gateway, 'EdDSA')
+      const key = registered === undefined ? jwk : { ...jwk, alg: registered }
+      const machine = await newClient(gateway, { jwks: { keys: [key] } })
+      for (const alg of ['EdDSA', 'Ed25519'])
+        expect((await askWithAssertion(gateway, await assertionOf({ ...machine, alg, privateKey, jwk }))).status).toBe(200)
     }
   })
 
@@ -227,7 +238,7 @@ describe('the endpoints of OAuth', () => {
       token_endpoint: 'http://gateway.test/auth/token',
       grant_types_supported: ['client_credentials'],
       token_endpoint_auth_methods_supported: ['client_secret_basic', 'client_secret_post', 'private_key_jwt'],
-      token_endpoint_auth_signing_alg_values_supported: ['RS256', 'PS256', 'ES256', 'EdDSA'],
+      token_endpoint_auth_signing_alg_values_supported: ['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519'],
       introspection_endpoint: 'http://gateway.test/auth/introspect',
       revocation_endpoint: 'http://gateway.test/auth/revoke',
     })

@@ -8,7 +8,7 @@ import { until } from '../../support/processes.ts'
 import { startRelay } from '../../support/relay.ts'
 import { rows } from '../../support/rows.ts'
 import { headerOf, me } from '../../support/session.ts'
-import { activateNext as activate, rotateKey } from '../../support/signing-keys.ts'
+import { activateNext as activate, revokeKey, rotateKey } from '../../support/signing-keys.ts'
 
 // keys are read again when the test says so
 const QUIET = { tokens: { keyPollSeconds: 3600 } }
@@ -176,9 +176,49 @@ describe('a token with an unknown kid', () => {
   })
 })
 
+describe('no algorithm in the configuration', () => {
+  const algorithmsOf = async (gateway: Gateway) => (await gateway.app.identity.keyring.list()).map((key) => key.algorithm)
+
+  it('means ES256 for an empty database', async () => {
+    const gateway = await startGateway({ config: QUIET })
+    expect(headerOf((await newUser(gateway)).token).alg).toBe('ES256')
+    await rotateKey(gateway)
+    expect(await algorithmsOf(gateway)).toEqual(['ES256', 'ES256'])
+    await gateway.close()
+  })
+
+  it.each(['EdDSA', 'RS256', 'HS256'])('keeps %s, which an earlier configuration named, through every rotation', async (algorithm) => {
+    const before = await startGateway({ config: { tokens: { ...QUIET.tokens, algorithm } } })
+    await before.close()
+    const gateway = await startGateway({ databaseUrl: before.databaseUrl, secretKey: before.secretKey, config: QUIET })
+    expect(await algorithmsOf(gateway)).toEqual([algorithm])
+    await rotateKey(gateway)
+    await rotateKey(gateway)
+    expect(await algorithmsOf(gateway)).toEqual([algorithm, algorithm])
+    await activate(gateway)
+    await rotateKey(gateway)
+    expect(await algorithmsOf(gateway)).toEqual([algorithm, algorithm, algorithm])
+    await rotateKey(gateway, { now: true })
+    await rotateKey(gateway, { now: true })
+    expect(new Set(await algorithmsOf(gateway))).toEqual(new Set([algorithm]))
+    const { next } = await revokeNext(gateway)
+    expect(next).toBe(algorithm)
+    await rotateKey(gateway, { now: true })
+    expect(new Set(await algorithmsOf(gateway))).toEqual(new Set([algorithm]))
+    expect(headerOf((await newUser(gateway)).token).alg).toBe(algorithm)
+    await gateway.close()
+  })
+
+  async function revokeNext(gateway: Gateway) {
+    const next = (await gateway.app.identity.keyring.list()).find(({ state }) => state === 'next')!
+    await revokeKey(gateway, next.kid)
+    return { next: next.algorithm }
+  }
+})
+
 describe('another algorithm in the configuration', () => {
   it('is published first and signs later, as every new key; old tokens stay valid meanwhile', async () => {
-    const before = await startGateway({ config: QUIET })
+    const before = await startGateway({ config: { tokens: { ...QUIET.tokens, algorithm: 'EdDSA' } } })
     const old = await newUser(before)
     await before.close()
     const shared = { databaseUrl: before.databaseUrl, secretKey: before.secretKey }

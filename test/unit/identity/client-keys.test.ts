@@ -28,7 +28,7 @@ it('the key decides on the algorithm', () => {
   expect(algorithmsOf(rsa())).toEqual(['RS256', 'PS256'])
   expect(algorithmsOf({ ...rsa(), alg: 'PS256' })).toEqual(['PS256'])
   expect(algorithmsOf(ec())).toEqual(['ES256'])
-  expect(algorithmsOf(ed())).toEqual(['EdDSA'])
+  for (const alg of [undefined, 'EdDSA', 'Ed25519']) expect(algorithmsOf({ ...ed(), ...(alg && { alg }) })).toEqual(['EdDSA', 'Ed25519'])
 })
 
 describe('refuses', () => {
@@ -60,6 +60,7 @@ describe('refuses', () => {
     ['a key for encryption', { keys: [{ ...rsa(), use: 'enc' }] }, 'unsupported_key'],
     ['a key for other operations', { keys: [{ ...rsa(), key_ops: ['encrypt'] }] }, 'unsupported_key'],
     ['HS256', { keys: [{ ...rsa(), alg: 'HS256' }] }, 'unsupported_key'],
+    ['a curve that Ed25519 does not name', { keys: [{ ...ed(), alg: 'Ed448' }] }, 'unsupported_key'],
     ['an algorithm of another kind', { keys: [{ ...ec(), alg: 'RS256' }] }, 'unsupported_key'],
     ['an odd kid', { keys: [{ ...ed(), kid: 'a\0' }] }],
     ['a kid that is no text', { keys: [{ ...ed(), kid: 7 }] }],

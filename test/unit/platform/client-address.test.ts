@@ -243,6 +243,7 @@ describe('who the client is', () => {
       limitKey: '203.0.113.9',
       peer: '203.0.113.9',
       viaTrustedProxy: false,
+      isProxy: false,
       isReadable: true,
       isSecure: false,
       forwardedFor: '',

@@ -68,7 +68,13 @@ describe('a good configuration', () => {
     const { config, warnings: reported } = load(GOOD)
     expect(reported).toEqual([])
     expect(config.server).toMatchObject({ publicUrl: 'http://localhost:8080', workers: 'auto', replicas: 1, port: 8080 })
-    expect(config.tokens).toMatchObject({ issuer: 'http://localhost:8080', algorithm: 'EdDSA', accessTtlSeconds: 900 })
+    expect(config.tokens).toMatchObject({
+      issuer: 'http://localhost:8080',
+      algorithm: 'auto',
+      typ: 'at+jwt',
+      clientId: 'portcullis',
+      accessTtlSeconds: 900,
+    })
     expect(config.limits.credentials).toMatchObject({
       register: { limit: 3, windowSeconds: 60 },
       login: { limit: 5, windowSeconds: 60 },
@@ -132,6 +138,36 @@ describe('a problem is reported as file:line:col: path: message; hint', () => {
       'a path of health checks with a fragment',
       `routes:\n${route(`${PUBLIC}\n    health: { path: "/healthz#a" }`)}`,
       /^f:\d+:\d+: routes\[0\]\.health\.path: /,
+    ],
+    ...['iss', 'sub', 'roles', 'Scope', 'email', 'client_id', 'exp', 'active', 'username'].map((claim): [string, string, string] => [
+      `the registered claim ${claim}`,
+      `tokens:\n  claims:\n    - claim: ${claim}\n      from: metadata.public.plan\n`,
+      `f:3:7: tokens.claims[0].claim: ${claim} has a meaning of its own in tokens; use another name, such as tenant`,
+    ]),
+    [
+      'a claim that is mapped twice',
+      'tokens:\n  claims:\n    - { claim: plan, from: metadata.public.a }\n    - { claim: plan, from: metadata.public.b }\n',
+      'f:4:9: tokens.claims[1].claim: plan is used twice; give each claim a name of its own',
+    ],
+    [
+      'a claim from elsewhere',
+      'tokens:\n  claims:\n    - { claim: hash, from: password_hash }\n',
+      /^f:3:22: tokens\.claims\[0\]\.from: has the wrong form/,
+    ],
+    [
+      'a header of HTTP for a claim',
+      'tokens:\n  claims:\n    - { claim: plan, from: metadata.public.a, header: Cookie }\n',
+      /^f:3:47: tokens\.claims\[0\]\.header: Cookie is a header of HTTP itself/,
+    ],
+    [
+      'the header of the roles for a claim',
+      'tokens:\n  claims:\n    - { claim: plan, from: metadata.public.a, header: x-auth-roles }\n',
+      /^f:3:47: tokens\.claims\[0\]\.header: x-auth-roles is used twice/,
+    ],
+    [
+      'a header of a claim that a route sets',
+      `tokens:\n  claims:\n    - { claim: plan, from: metadata.public.a, header: X-Plan }\nroutes:\n${route(`${PUBLIC}\n    headers: { request: { set: { X-Plan: gold } } }`)}`,
+      /routes\[0\]\.headers\.request\.set: X-Plan is set by the gateway alone/,
     ],
     ['a word that is none of the known ones', 'log: { level: loud }\n', /^f:1:8: log\.level: must be trace \| debug \| .*not "loud"$/],
     ...(

@@ -14,6 +14,7 @@ const clientAt = (address: string, isExempt = false): Client => ({
   limitKey: addressKey(address),
   peer: address,
   viaTrustedProxy: false,
+  isProxy: false,
   isReadable: true,
   isSecure: false,
   forwardedFor: '',
