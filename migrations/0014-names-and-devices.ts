@@ -94,7 +94,7 @@ const isBefore = (a: Row, b: Row): boolean => {
 
 /** No address contains a colon, so no login by e-mail address finds such an account. */
 const PREFIX = 'collision:'
-const collidedOf = ({ id, email_canonical }: Row) => `${PREFIX}${id}:${email_canonical}`
+const collidedOf = ({ id, email }: Row) => `${PREFIX}${id}:${earlierOf(email)}`
 const isCollided = ({ email_canonical }: Row) => email_canonical.startsWith(PREFIX)
 
 const setCanonical = (db: Kysely<unknown>, { id }: Row, canonical: string) =>
@@ -116,13 +116,16 @@ function canonicalOf(earlier: string): string {
   return ascii === '' || /(?:^|\.)(?:\d+|0x[\da-f]*)\.?$/.test(ascii) ? earlier : `${earlier.slice(0, at)}@${ascii}`
 }
 
+/** The canonical form before this step. */
+const earlierOf = (email: string) => email.normalize('NFC').toLowerCase()
+
 /** An account without its address gets its own form back, unless another account has this form now. */
 export async function down(db: Kysely<unknown>): Promise<void> {
   const { rows } = await sql<Row>`
     SELECT * FROM users WHERE octet_length(email) <> char_length(email) OR email_canonical LIKE 'collision:%'
     ORDER BY email_canonical LIKE 'collision:%', id`.execute(db)
   for (const user of rows) {
-    const earlier = user.email.normalize('NFC').toLowerCase()
+    const earlier = earlierOf(user.email)
     await sql`
       UPDATE users SET email_canonical = ${earlier} WHERE id = ${user.id} AND email_canonical <> ${earlier}
         AND NOT EXISTS (SELECT 1 FROM users WHERE email_canonical = ${earlier})`.execute(db)
@@ -130,7 +133,7 @@ export async function down(db: Kysely<unknown>): Promise<void> {
   const pending = await sql<{ id: string; email: string }>`
     SELECT id, email FROM pending_registrations WHERE octet_length(email) <> char_length(email)`.execute(db)
   for (const { id, email } of pending.rows)
-    await sql`UPDATE pending_registrations SET email_canonical = ${email.normalize('NFC').toLowerCase()} WHERE id = ${id}`.execute(db)
+    await sql`UPDATE pending_registrations SET email_canonical = ${earlierOf(email)} WHERE id = ${id}`.execute(db)
   await sql`ALTER TABLE devices ADD COLUMN token_hash bytea`.execute(db)
   await sql`
     UPDATE devices d SET token_hash = t.token_hash FROM (
