@@ -16,7 +16,8 @@ import { headOf } from '../src/platform/audit/chain.ts'
 import { rootOf } from '../src/platform/audit/merkle.ts'
 import { commitmentOf, leafOf, ROW_MAC, textOf } from '../src/platform/audit/row.ts'
 import { openDatabase } from '../src/platform/db/database.ts'
-import { migrateUp } from '../src/platform/db/migrate.ts'
+import { migrateDown, migrateUp } from '../src/platform/db/migrate.ts'
+import { textOfEvent } from '../src/platform/db/migration-events.ts'
 import { createLogger } from '../src/platform/telemetry/logger.ts'
 import { createSecrets, type Secrets } from '../src/platform/vault/secrets.ts'
 import { startPostgres } from '../test/support/postgres.ts'
@@ -49,6 +50,7 @@ const [USERS, ROWS, COUNT, CLIENTS] = [values.users, values.rows, values.count, 
 const DAY_MS = 86_400_000
 const AUDIT_DAYS = 400
 const BATCH_ROWS = 1000
+const BEFORE_INDEXES = '0015-usernames-and-metadata'
 const ADMIN = { email: 'root@example.com', password: 'plain zebra of fields 7' }
 const [STAFF, BUSY] = ['00000000-0000-7000-8000-000000000001', '00000000-0000-7000-8000-000000000002']
 
@@ -161,7 +163,8 @@ async function loadAudit(client: pg.Client, secrets: Secrets): Promise<void> {
 async function load(url: string, secrets: Secrets): Promise<void> {
   const database = await openDatabase({ url, dataDir: '', poolSize: 1 }, createLogger('silent'))
   await migrateUp(database)
-  await database.close()
+  // the step that makes most indexes comes after the rows, as in an upgrade
+  await migrateDown(database, { to: BEFORE_INDEXES })
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   await client.query(USERS_SQL, [USERS])
@@ -173,6 +176,8 @@ async function load(url: string, secrets: Secrets): Promise<void> {
   console.error(`users: ${USERS}`)
   for (const text of EXPIRED_SQL) await client.query(text, text.includes('$1') ? [USERS] : [])
   await loadAudit(client, secrets)
+  await migrateUp(database, { report: (event) => console.error(textOfEvent(event)) })
+  await database.close()
   // as autovacuum does some minutes later
   await client.query('VACUUM ANALYZE')
   await client.end()

@@ -7,6 +7,7 @@ import type { RefusalObserver } from '../platform/http/refuse.ts'
 import { type Clock, systemClock } from '../platform/lib/clock.ts'
 import { causeText, problem } from '../platform/lib/errors.ts'
 import { memoize } from '../platform/lib/memoize.ts'
+import { visibleText } from '../platform/lib/visible-text.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import { createLineWriter, type Logger } from '../platform/telemetry/logger.ts'
 import { type Metrics, methodLabel } from '../platform/telemetry/metrics.ts'
@@ -82,7 +83,7 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
         status: error.status,
         route,
         method,
-        cause: error.cause === undefined ? error.message : causeText(error.cause),
+        cause: visibleText(error.cause === undefined ? error.message : causeText(error.cause)),
       })
     }
     write(exchange, method, status, seconds, isComplete)
@@ -138,7 +139,8 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
   }
 }
 
-const quote = (text: string): string => JSON.stringify(text)
+/** Text from outside. */
+const quote = (text: string): string => JSON.stringify(visibleText(text))
 
 /** Merges the records of several processes: as many as one process keeps, newest first. Client errors never push out server errors. */
 export function newestErrors(records: ErrorRecord[]): ErrorRecord[] {

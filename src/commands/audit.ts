@@ -2,6 +2,7 @@
 import { pipeline } from 'node:stream/promises'
 import { Command } from 'commander'
 import type { Db } from '../platform/db/database.ts'
+import { visibleJson } from '../platform/lib/visible-text.ts'
 import { type ConfigArgs, withConfig } from './configuration.ts'
 import { groupOf, withExamples } from './help.ts'
 import { type Services, withServices } from './services.ts'
@@ -73,7 +74,7 @@ async function exportLog(terminal: Terminal, { user, event, since, until, ...arg
     const { exportAudit } = await import('../platform/audit/pages.repo.ts')
     const userId = user && (await userIdOf(db, user))
     async function* lines() {
-      for await (const row of exportAudit(db, { ...filter, userId })) yield `${JSON.stringify(row)}\n`
+      for await (const row of exportAudit(db, { ...filter, userId })) yield `${visibleJson(row)}\n`
     }
     await pipeline(lines, terminal.io.stdout, { end: false }).catch((error) => {
       // the reader has closed the pipe, as `head` does

@@ -58,10 +58,10 @@ async function printJson(terminal: Terminal, args: CheckArgs, file: string | und
   const [{ ConfigError }, { formatProblem }] = await Promise.all([import('../app/load-config.ts'), import('../platform/config/source.ts')])
   try {
     const { warnings } = await loadChecked(terminal, args, file)
-    terminal.print(JSON.stringify({ ok: true, problems: [], warnings: warnings.map(formatProblem) }))
+    terminal.printJson({ ok: true, problems: [], warnings: warnings.map(formatProblem) })
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
-    terminal.print(JSON.stringify({ ok: false, problems: error.problems.map(formatProblem), warnings: error.warnings.map(formatProblem) }))
+    terminal.printJson({ ok: false, problems: error.problems.map(formatProblem), warnings: error.warnings.map(formatProblem) })
     terminal.exitCode = 2
   }
 }

@@ -14,9 +14,9 @@ export const cleanupCommand = (terminal: Terminal): Command =>
       const { CleanupFailed } = await import('../app/cleanup.ts')
       try {
         const result = await cleanup()
-        terminal.print(result ? JSON.stringify(result) : 'another gateway is cleaning up')
+        result ? terminal.printJson(result) : terminal.print('another gateway is cleaning up')
       } catch (error) {
-        if (error instanceof CleanupFailed) terminal.print(JSON.stringify(error.result))
+        if (error instanceof CleanupFailed) terminal.printJson(error.result)
         throw error
       }
     }),

@@ -71,9 +71,7 @@ portcullis clients create --name meter-7 --jwks public-keys.json
   ).action(async ({ name, role = [], scope = [], jwks, ...args }: CreateArgs) => {
     if (!name) throw new UsageError('clients create needs --name')
     const input = { name, roles: role, scopes: scope, ...(jwks === undefined ? {} : { jwks: await readKeys(terminal, jwks) }) }
-    await withServices(terminal, args, async ({ identity: { clients }, by }) =>
-      terminal.print(JSON.stringify(await clients.create(input, by))),
-    )
+    await withServices(terminal, args, async ({ identity: { clients }, by }) => terminal.printJson(await clients.create(input, by)))
   })
 
 const listCommand = (terminal: Terminal) =>
@@ -83,7 +81,7 @@ const listCommand = (terminal: Terminal) =>
   ).action(({ json, ...args }: ListArgs) =>
     withServices(terminal, args, async ({ identity: { clients } }) => {
       const rows = (await clients.list()).map(({ jwks: _, ...c }) => ({ ...c, roles: c.roles.join(','), scopes: c.scopes.join(' ') }))
-      terminal.print(json ? JSON.stringify(rows) : table(rows))
+      json ? terminal.printJson(rows) : terminal.print(table(rows))
     }),
   )
 
@@ -94,7 +92,7 @@ const changeCommand = (terminal: Terminal, { name, description, apply }: Change)
   ).action((client: string, args: ConfigArgs) =>
     withServices(terminal, args, async (services) => {
       const result = await apply(services, client)
-      if (result !== undefined) terminal.print(JSON.stringify(result))
+      if (result !== undefined) terminal.printJson(result)
     }),
   )
 

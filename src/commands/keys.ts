@@ -77,5 +77,5 @@ async function printKeys(terminal: Terminal, { json }: KeysArgs, { identity: { a
     signs_from: k.activatesAt.toISOString(),
     retired: k.retiredAt?.toISOString() ?? '-',
   }))
-  terminal.print(json ? JSON.stringify(rows) : table(rows))
+  json ? terminal.printJson(rows) : terminal.print(table(rows))
 }

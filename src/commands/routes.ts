@@ -22,7 +22,7 @@ portcullis routes --config portcullis.yaml --json
     const { config, warnings } = await load(terminal, args, { file: fileOf(file, args), needSecrets: false })
     await complainOfWarnings(terminal, warnings)
     const rows = await routeRows(config)
-    terminal.print(args.json ? JSON.stringify(rows) : table(rows))
+    args.json ? terminal.printJson(rows) : terminal.print(table(rows))
   })
 
 /** In the order in which they are matched. */

@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline/promises'
 import { Readable, type Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import type { Services } from '../app/services.ts'
+import { visibleJson, visibleLines, visibleText } from '../platform/lib/visible-text.ts'
 import { cannotRead } from './usage.ts'
 
 /** The part of `process` that commands use, so that tests can hand in their own. */
@@ -28,7 +29,9 @@ export interface Terminal {
   gateway: Gateway | null
   /** Runs another command line. */
   run: Run
+  /** Characters from outside that could move the cursor or hide text are shown as numbers. */
   print(text: string): void
+  printJson(value: unknown): void
   complain(text: string): void
   /** Somebody can answer questions. */
   isInteractive: boolean
@@ -50,8 +53,9 @@ export function createTerminal({ io, argv, gateway, run }: Pick<Terminal, 'io' |
     argv,
     gateway,
     run,
-    print: (text) => void io.stdout.write(`${text}\n`),
-    complain: (text) => void io.stderr.write(`${text}\n`),
+    print: (text) => void io.stdout.write(`${visibleLines(text)}\n`),
+    printJson: (value) => void io.stdout.write(`${visibleJson(value)}\n`),
+    complain: (text) => void io.stderr.write(`${visibleLines(text)}\n`),
     isInteractive: Boolean(io.stdin.isTTY && io.stderr.isTTY),
     async confirm(question) {
       const asking = createInterface({ input: io.stdin, output: io.stderr, terminal: false })
@@ -94,7 +98,7 @@ async function openFile(path: string): Promise<Readable> {
 export function table(rows: Record<string, unknown>[]): string {
   if (!rows.length) return '(none)'
   const columns = Object.keys(rows[0]!)
-  const cells = [columns, ...rows.map((row) => columns.map((c) => String(row[c])))]
+  const cells = [columns, ...rows.map((row) => columns.map((c) => visibleText(String(row[c]))))]
   const widths = columns.map((_, i) => Math.max(...cells.map((line) => line[i]!.length)))
   return cells
     .map((line) =>

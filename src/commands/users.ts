@@ -112,9 +112,9 @@ portcullis users disable ann@example.com
 
 const withLogin = (command: Command) => withConfig(command.argument('<LOGIN>', 'an e-mail address, a username or an id'))
 
-async function printUser({ print }: Terminal, user: User, more: object = {}): Promise<void> {
+async function printUser({ printJson }: Terminal, user: User, more: object = {}): Promise<void> {
   const { managedViewOf } = await import('../identity/admin/views.ts')
-  print(JSON.stringify({ ...managedViewOf(user), ...more }))
+  printJson({ ...managedViewOf(user), ...more })
 }
 
 const changeCommand = (terminal: Terminal, { name, description, apply }: Change) =>
@@ -184,7 +184,7 @@ const deleteCommand = (terminal: Terminal) =>
     withServices(terminal, args, async ({ identity: { administration }, by }) => {
       const { id } = await administration.find(login)
       await administration.remove(id, by)
-      terminal.print(JSON.stringify({ id, deleted: true }))
+      terminal.printJson({ id, deleted: true })
     }),
   )
 
@@ -238,7 +238,7 @@ portcullis users list --search example.com --role admin --limit 20 --json
         disabled: u.disabled_at !== null,
         last_login: u.last_login_at?.toISOString() ?? '-',
       }))
-      terminal.print(json ? JSON.stringify(rows) : table(rows))
+      json ? terminal.printJson(rows) : terminal.print(table(rows))
       if (nextCursor) terminal.complain(`there are more than ${limit}: narrow it down with --search or --role, or raise --limit`)
     })
   })
@@ -264,7 +264,7 @@ portcullis users import - < users.ndjson
 An account that exists already is skipped, so the same file can be imported again.
 Every bad line is reported, and the exit code is then 1.`,
   ).action(async (file: string, { dryRun: isDryRun = false, ...args }: ImportArgs) => {
-    const { io, complain, print } = terminal
+    const { io, complain } = terminal
     const input = await terminal.openInput(file)
     await withServices(terminal, args, async ({ identity: { importUsers }, by }) => {
       const summary = await importUsers(input, {
@@ -273,7 +273,7 @@ Every bad line is reported, and the exit code is then 1.`,
         report: (line, text) => complain(`line ${line}: ${text}`),
         progress: (lines) => io.stderr.isTTY && complain(`${lines} lines`),
       })
-      print(JSON.stringify(summary))
+      terminal.printJson(summary)
       if (summary.failed) terminal.exitCode = 1
     })
   })

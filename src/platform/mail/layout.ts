@@ -1,16 +1,15 @@
 /** Makes the text and the HTML part of a mail from the same content. The HTML loads nothing: no images, no scripts. */
+import { visibleText } from '../lib/visible-text.ts'
 import type { Block, Content } from './templates.ts'
 
 const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
 const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (c) => ENTITIES[c]!)
 
-/** Users choose some values, such as the name of a key. A value cannot add lines to the mail. */
-const onOneLine = (text: string): string => text.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ')
-
 function textOf(block: Block): string {
-  if (typeof block === 'string') return block
+  // users choose some values, such as the name of a key: a value cannot add lines to the mail
+  if (typeof block === 'string') return visibleText(block)
   if ('url' in block) return block.url
-  return block.facts.map(([name, value]) => `  ${name}: ${onOneLine(value)}`).join('\n')
+  return block.facts.map(([name, value]) => `  ${name}: ${visibleText(value)}`).join('\n')
 }
 
 // only the button sets colours, text and background together; the mail program chooses all others, light or dark
@@ -20,7 +19,7 @@ const BUTTON =
 const style = (css: string): string => `style="${escapeHtml(css)}"`
 
 function htmlOf(block: Block): string {
-  if (typeof block === 'string') return `<p ${style('margin: 0 0 16px')}>${escapeHtml(block)}</p>`
+  if (typeof block === 'string') return `<p ${style('margin: 0 0 16px')}>${escapeHtml(visibleText(block))}</p>`
   if ('url' in block) {
     const url = escapeHtml(block.url)
     return [
@@ -30,7 +29,7 @@ function htmlOf(block: Block): string {
   }
   const rows = block.facts.map(
     ([name, value]) =>
-      `<tr><th scope="row" ${style('padding: 2px 16px 2px 0; text-align: left; font-weight: 600; vertical-align: top')}>${escapeHtml(name)}</th><td ${style('padding: 2px 0; word-break: break-word')}>${escapeHtml(onOneLine(value))}</td></tr>`,
+      `<tr><th scope="row" ${style('padding: 2px 16px 2px 0; text-align: left; font-weight: 600; vertical-align: top')}>${escapeHtml(name)}</th><td ${style('padding: 2px 0; word-break: break-word')}>${escapeHtml(visibleText(value))}</td></tr>`,
   )
   return `<table ${style('margin: 0 0 16px; border-collapse: collapse')}>\n${rows.join('\n')}\n</table>`
 }

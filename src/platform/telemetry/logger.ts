@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream'
 import { type DestinationStream, destination, type Logger, pino } from 'pino'
 import { systemClock } from '../lib/clock.ts'
+import { visibleText, visibleValue } from '../lib/visible-text.ts'
 
 export type { Logger } from 'pino'
 
@@ -21,18 +22,40 @@ export function createLogger(level: string, output: DestinationStream = createLo
       timestamp: createTimestamp(),
       formatters: { level: (label) => ({ level: label }) },
     },
-    output,
+    visibleOutput(output),
   )
+}
+
+/** The outputs behind `visibleOutput`. */
+const plainOutputs = new WeakMap<DestinationStream, DestinationStream>()
+
+/** What is not plain, besides the JSON of plain text. */
+const UNUSUAL = /[^\x20-\x7e\n]|\\[bfnrtu]/
+
+/** pino escapes only C0 characters, and as JSON: a program that prints the value prints the character. */
+function visibleOutput(output: DestinationStream): DestinationStream {
+  const visible = { ...output, write: (line: string) => void output.write(UNUSUAL.test(line) ? visibleLine(line) : line) }
+  plainOutputs.set(visible, output)
+  return visible
+}
+
+function visibleLine(line: string): string {
+  try {
+    return `${JSON.stringify(visibleValue(JSON.parse(line)))}\n`
+  } catch {
+    return `${visibleText(line.trimEnd())}\n`
+  }
 }
 
 export const flushLogger = (logger: Logger): Promise<void> => new Promise((resolve) => logger.flush(() => resolve()))
 
 /**
  * Writes the access log's lines in pino's format. It is faster than pino, which walks through the keys of an object.
- * @returns takes the level, and the JSON members that follow level and time
+ * @returns takes the level, and the JSON members that follow level and time: visible text only
  */
 export function createLineWriter(logger: Logger): (level: 'info' | 'error', fields: string) => void {
-  const output = (logger as unknown as Record<symbol, DestinationStream>)[pino.symbols.streamSym]!
+  const stream = (logger as unknown as Record<symbol, DestinationStream>)[pino.symbols.streamSym]!
+  const output = plainOutputs.get(stream) ?? stream
   const timestamp = createTimestamp()
   return (level, fields) => {
     if (logger.isLevelEnabled(level)) output.write(`{"level":"${level}"${timestamp()},${fields}}\n`)

@@ -1,4 +1,5 @@
 /** Log lines for people at a terminal: `12:00:00 WARN  redis is not available  reason=redis_away`. */
+import { visibleText } from '../lib/visible-text.ts'
 import type { LogOutput } from './logger.ts'
 
 const COLORS: Record<string, string> = { warn: '\x1b[33m', error: '\x1b[31m', fatal: '\x1b[31m', debug: '\x1b[2m', trace: '\x1b[2m' }
@@ -39,16 +40,15 @@ function requestText({ request_id: _, method = '-', route, status, ms = '-', ip 
   return [`${show(method)} ${show(status)} ${show(route)} ${show(ms)} ms ${show(ip)}`, ...result, ...pairs(fields)].join('  ')
 }
 
-const messageText = (msg: unknown, fields: Fields) => [escapeControls(String(msg)), ...pairs(fields)].join('  ')
+const messageText = (msg: unknown, fields: Fields) => [visibleText(String(msg)), ...pairs(fields)].join('  ')
 
 const pairs = (fields: Fields) => Object.entries(fields).map(([key, value]) => `${key}=${show(value)}`)
 
 /** A client chooses some values: no character of theirs may move the cursor or begin a line. */
-const show = (value: unknown): string =>
-  typeof value === 'string' && /^[\x21-\x7e]+$/.test(value) ? value : escapeControls(JSON.stringify(value) ?? '-')
-
-const escapeControls = (text: string) =>
-  text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) => `\\u${c.codePointAt(0)!.toString(16).padStart(4, '0')}`)
+const show = (value: unknown): string => {
+  if (typeof value !== 'string') return visibleText(JSON.stringify(value) ?? '-')
+  return /^[\x21-\x7e]+$/.test(value) ? value : `"${visibleText(value).replaceAll('"', '\\"')}"`
+}
 
 function stackText(err: unknown): string {
   const { stack, message } = (err ?? {}) as { stack?: string; message?: string }
@@ -57,6 +57,6 @@ function stackText(err: unknown): string {
     ? ''
     : text
         .split('\n')
-        .map((line) => `\n    ${escapeControls(line.trim())}`)
+        .map((line) => `\n    ${visibleText(line.trim())}`)
         .join('')
 }

@@ -37,7 +37,7 @@ it.each<[what: string, fields: object, text: string]>([
     { level: 'error', msg: 'no', err: { message: 'm', stack: 'Error: m\n    at a' } },
     'ERROR no\n    Error: m\n    at a',
   ],
-  ['no character moves the cursor', { msg: 'a\x1b[2J\nb', path: '/\x9b\u202e' }, 'INFO  a\\u001b[2J\\u000ab  path="/\\u009b\\u202e"'],
+  ['no character moves the cursor', { msg: 'a\x1b[2J\nb', path: '/\x9b\u202e' }, 'INFO  a\\u{1b}[2J\\u{a}b  path="/\\u{9b}\\u{202e}"'],
 ])('%s', (_, fields, text) => {
   expect(line(fields)).toBe(`${at} ${text}`)
 })
