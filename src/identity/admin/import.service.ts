@@ -14,7 +14,7 @@ import { sealFactor } from '../factors/second-factor.ts'
 import { readSeed } from '../factors/totp.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { createMetadataClaims } from '../tokens/metadata-claims.ts'
-import { canonicalEmail, canonicalUsername, nameFaults, newUsernameFaults } from '../users/canonical-login.ts'
+import { canonicalEmail, canonicalUsername, nameFaults, newUsernameFaults, shownEmail } from '../users/canonical-login.ts'
 import { JsonObject, metadataFaults } from '../users/metadata.ts'
 import { FIRST_ROLES } from '../users/roles.ts'
 import { usernameField } from '../users/schemas.ts'
@@ -209,7 +209,7 @@ function userOf(line: Line, hash: string, now: Date): ImportedUser {
   return {
     id: line.id ?? uuidv7(),
     username: line.username === undefined ? null : canonicalUsername(line.username),
-    email: line.email,
+    email: shownEmail(line.email),
     email_canonical: canonicalEmail(line.email),
     email_verified_at: line.email_verified ? created_at : null,
     is_email_vouched: true,
