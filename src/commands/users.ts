@@ -159,7 +159,7 @@ portcullis users metadata ann@example.com --merge '{"public":{"plan":"gold"},"ad
     await withServices(terminal, args, async ({ identity: { administration }, by }) => {
       const { metadataViewOf } = await import('../identity/users/metadata.ts')
       const { metadata } = await (patch ? administration.patchMetadata(login, patch, by) : administration.find(login))
-      terminal.print(JSON.stringify(metadataViewOf(metadata)))
+      terminal.printJson(metadataViewOf(metadata))
     })
   })
 
