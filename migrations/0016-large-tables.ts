@@ -11,7 +11,7 @@ export async function up(db: Kysely<unknown>, progress: Progress = NO_PROGRESS):
     CREATE FUNCTION user_search_parts(username text, email text) RETURNS text[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 5000 AS $$
       SELECT array(
-        SELECT DISTINCT substr(t, i, n)
+        SELECT substr(t, i, n)
         FROM unnest(array[username, email]) t, generate_series(1, 3) n, generate_series(1, length(t) - n + 1) i
       )
     $$`.execute(db)
@@ -27,6 +27,7 @@ export async function up(db: Kysely<unknown>, progress: Progress = NO_PROGRESS):
   await sql`ANALYZE users`.execute(db)
 
   progress('the indexes of the audit log')
+  await sql`CREATE INDEX audit_log_by_user_event ON audit_log (user_id, event, at, id)`.execute(db)
   await sql`CREATE INDEX audit_log_by_outcome ON audit_log (outcome, at, id)`.execute(db)
   await sql`CREATE INDEX audit_log_by_event_outcome ON audit_log (event, outcome, at, id)`.execute(db)
   await sql`CREATE INDEX audit_log_by_actor_event ON audit_log (actor, event, at, id) WHERE actor IS NOT NULL`.execute(db)
@@ -42,7 +43,9 @@ export async function up(db: Kysely<unknown>, progress: Progress = NO_PROGRESS):
 
 export async function down(db: Kysely<unknown>): Promise<void> {
   await sql`DROP INDEX api_keys_by_revocation, api_keys_by_expiry, totp_factors_by_user, sessions_by_owner`.execute(db)
-  await sql`DROP INDEX audit_log_erasures, audit_log_by_actor_event, audit_log_by_event_outcome, audit_log_by_outcome`.execute(db)
+  await sql`DROP INDEX audit_log_erasures, audit_log_by_actor_event, audit_log_by_event_outcome, audit_log_by_outcome, audit_log_by_user_event`.execute(
+    db,
+  )
   await sql`DROP INDEX users_disabled, users_by_role, users_by_part`.execute(db)
   await sql`DROP FUNCTION user_search_parts(text, text)`.execute(db)
 }

@@ -72,6 +72,8 @@ const GUESSES: Record<string, (i: number) => Promise<Answer>> = {
     post('/auth/password/change', { body: { current_password: wrong, new_password: 'plain zebra of fields' }, token: user.token }),
   'POST /auth/password/reset': (i) =>
     post('/auth/password/reset', { body: { token: random(i, 43), new_password: 'plain zebra of fields' } }),
+  'POST /auth/password/reset/details': (i) => post('/auth/password/reset/details', { body: { token: random(i, 43) } }),
+  'POST /auth/email/verify/details': (i) => post('/auth/email/verify/details', { body: { token: random(i, 43) } }),
   'POST /auth/email/verify': (i) => post('/auth/email/verify', { body: { token: random(i, 43) } }),
   'POST /auth/mfa/totp': () => post('/auth/mfa/totp', { body: { password: wrong }, token: user.token }),
   'POST /auth/mfa/totp/confirm': () => post('/auth/mfa/totp/confirm', { body: { code: '000000' }, token: enrolling }),

@@ -1,10 +1,11 @@
 /** A mailed link proves a mailbox, and nothing else: completing something needs the one who asked for it as well. */
 import { describe, expect, it } from 'vitest'
 import { surplusOf } from '../../src/identity/accounts/pending-registration.service.ts'
-import { type Answer, call, login, newUser, type TestUser } from '../support/client.ts'
+import { type Answer, call, login, newUser, proveAddress, type TestUser } from '../support/client.ts'
 import { useGateway } from '../support/fixtures.ts'
 import { mailsTo, type PostedMail, tokenOf } from '../support/mails.ts'
 import { until } from '../support/processes.ts'
+import { resetToken } from '../support/recovery.ts'
 import { rows } from '../support/rows.ts'
 
 const codeOf = ({ status, body }: Answer) => (status < 300 ? status : `${status} ${body.code}`)
@@ -96,6 +97,19 @@ describe('a registration whose address is proven first', () => {
     expect(strange!.data).toMatchObject({ username: mallory.username, device: null })
   })
 
+  it('is described by its link, which stays as it is; an unknown link describes nothing', async () => {
+    const { victim } = newPair()
+    await register(victim, FIREFOX)
+    const token = tokenOf((await links(victim.email))[0]!)
+    const details = (value: string) => call(gateway, '/auth/email/verify/details', { body: { token: value } })
+    const requested_at = expect.stringMatching(/Z$/)
+    const expected = { username: victim.username, email: victim.email, requested_at, device: 'Firefox on Linux' }
+    for (let i = 0; i < 2; i++) expect((await details(token)).body).toEqual(expected)
+    expect(codeOf(await details('x'.repeat(43)))).toBe('400 link_invalid')
+    expect((await verify(token, victim.password)).status).toBe(200)
+    expect(codeOf(await details(token))).toBe('400 link_invalid')
+  })
+
   it('is not dropped by the registrations of one network: those drop each other', async () => {
     const { victim } = newPair()
     await register(victim, { 'x-forwarded-for': '198.51.100.7' })
@@ -178,6 +192,23 @@ describe('an address of an account', () => {
     expect(codeOf(await verify(token, { password: 'a wrong password' }))).toBe('401 invalid_credentials')
     const refreshed = await call(gateway, '/auth/refresh', { body: { refresh_token: fresh.refreshToken } })
     expect((await verify(token, { session: refreshed.body.access_token })).body).toMatchObject({ email, email_verified: true })
+  })
+
+  it('is described by its link with the account, and by a password link with the keys that may stay', async () => {
+    const user = await newUser(gateway)
+    const verifying = await call(gateway, '/auth/email/verify/details', { body: { token: await linkTo(user) } })
+    expect(verifying.body).toMatchObject({ username: user.username, email: user.email, device: null })
+    const token = await resetToken(gateway, user.email)
+    const details = async () => (await call(gateway, '/auth/password/reset/details', { body: { token } })).body
+    expect(await details()).toMatchObject({ username: user.username, can_keep_api_keys: false })
+    await call(gateway, '/auth/api-keys', { body: { name: 'k' }, token: user.token })
+    expect(await details()).toMatchObject({ can_keep_api_keys: false })
+    await proveAddress(gateway, user)
+    expect(await details()).toMatchObject({ can_keep_api_keys: true })
+    expect(codeOf(await call(gateway, '/auth/password/reset/details', { body: { token: await linkTo(user) } }))).not.toBe(
+      '400 link_invalid',
+    )
+    expect(codeOf(await call(gateway, '/auth/email/verify/details', { body: { token } }))).toBe('400 link_invalid')
   })
 
   it('is proven once, by two links at the same moment', async () => {

@@ -118,7 +118,7 @@ describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
   })
 
   /** The page's own script with as much of a browser as it uses. */
-  async function browse(hash: string, answer: () => Promise<Response>) {
+  async function browse(hash: string, answer: () => Promise<Response>, details = described) {
     const script = inline((await open()).body, 'script')[0]!
     type Listener = (event: object) => void
     const element = (attributes: object = {}) => {
@@ -137,12 +137,19 @@ describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
         focus() {},
       }
     }
-    const button = element()
-    const check = element()
-    const reported = element()
-    const name = path === '/password/reset' ? 'new_password' : 'password'
+    const isReset = path === '/password/reset'
+    const name = isReset ? 'new_password' : 'password'
     const secret = element({ name, type: 'password', value: 'a plain zebra' })
-    const form = { ...element(), querySelector: (selector: string) => (selector === 'button' ? button : secret) }
+    const parts: Record<string, ReturnType<typeof element> | null> = {
+      button: element(),
+      'input[type=password]': secret,
+      'input[name=username]': element(),
+      '#asked': element(),
+      '#shown': element(),
+      'input[name=keep_api_keys]': isReset ? element({ checked: false, parentNode: element() }) : null,
+    }
+    const reported = element()
+    const form = { ...element(), querySelector: (selector: string) => parts[selector] }
     const location = { hash, pathname: `/api/v1/auth${path}` }
     const sent: { url: string; init: any }[] = []
     const shown: unknown[] = []
@@ -150,32 +157,58 @@ describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
       location,
       URLSearchParams,
       document: {
-        querySelector: (selector: string) => (selector === 'form' ? form : selector.startsWith('input') ? check : reported),
+        querySelector: (selector: string) => (selector === 'form' ? form : reported),
       },
       history: { replaceState: (_state: null, _title: string, url: string) => shown.push(url) },
       fetch: (url: string, init: object) => {
         sent.push({ url, init })
-        return answer()
+        return url.endsWith('/details') ? details() : answer()
       },
     })
+    const settled = async () => {
+      for (let i = 0; i < 4; i++) await new Promise((resolve) => setImmediate(resolve))
+    }
+    await settled()
     const submit = async () => {
       form.listeners.get('submit')!({ preventDefault() {} })
-      await new Promise((resolve) => setImmediate(resolve))
-      await new Promise((resolve) => setImmediate(resolve))
+      await settled()
     }
-    return { form, reported, field: name, check, sent, shown, submit }
+    return { form, parts, reported, field: name, sent, shown, submit }
   }
+  const DETAILS = { username: 'ann', email: 'ann@example.com', requested_at: '2026-11-27T03:19:00.000Z', device: 'Firefox on Linux' }
+  const described = async () => new Response(JSON.stringify({ ...DETAILS, can_keep_api_keys: true }))
   const done = async () => new Response(null, { status: 204 })
   const refused = (body: object, status: number) => async () => new Response(JSON.stringify(body), { status })
 
-  it('removes the token from the address bar, and sends it on submit, only to the gateway', async () => {
+  it('names the account, its address and the device before anything is sent that uses the link', async () => {
+    const page = await browse('#token=abc-_123', done)
+    expect(page.sent.map(({ url, init }) => [url, JSON.parse(init.body)])).toEqual([[`/api/v1/auth${path}/details`, { token: 'abc-_123' }]])
+    expect(page.parts['input[name=username]']!.value).toBe('ann')
+    expect(page.parts['#asked']!.textContent).toMatch(/^The link was asked for from Firefox on Linux on .*2026.*, for ann@example\.com\.$/)
+    expect(page.form.hidden).toBe(false)
+    expect(page.reported.textContent).toBe('')
+  })
+
+  it('has the fields that password managers look for: the account, and a password of the right kind', async () => {
+    const { body } = await open()
+    expect(body).toContain('<input id="username" name="username" autocomplete="username" readonly>')
+    const kind = path === '/password/reset' ? 'new-password' : 'current-password'
+    expect(body.match(/type="password" autocomplete="[^"]+"/g)).toEqual([`type="password" autocomplete="${kind}"`])
+  })
+
+  it('of an invalid link says so at once, and asks for no password', async () => {
+    const page = await browse('#token=abc', done, refused({ code: 'link_invalid', detail: 'The link is not valid.' }, 400))
+    expect([page.reported.textContent, page.form.hidden]).toEqual(['The link is not valid.', true])
+  })
+
+  it('removes the token from the address bar, and uses it on submit, only at the gateway', async () => {
     const page = await browse('#token=abc-_123', done)
     expect(page.shown).toEqual([`/api/v1/auth${path}`])
     expect(page.form.hidden).toBe(false)
-    expect(page.sent).toEqual([])
-    await page.submit()
     expect(page.sent).toHaveLength(1)
-    const { url, init } = page.sent[0]!
+    await page.submit()
+    expect(page.sent).toHaveLength(2)
+    const { url, init } = page.sent[1]!
     expect(url).toBe(`/api/v1/auth${path}`)
     expect(init).toMatchObject({ method: 'POST', headers: { 'content-type': 'application/json' }, credentials: 'omit' })
     expect(JSON.parse(init.body)).toEqual({ token: 'abc-_123', [page.field]: 'a plain zebra' })
@@ -200,8 +233,21 @@ describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
     expect([offline.reported.textContent, offline.form.hidden]).toEqual(['That did not work. Try again in a moment.', false])
   })
 
+  it('keeps API keys only when the reader ticks the box, which is shown only where there are keys', async () => {
+    const page = await browse('#token=abc', done)
+    const keep = page.parts['input[name=keep_api_keys]'] as any
+    if (path !== '/password/reset') return expect(keep).toBeNull()
+    expect(keep.parentNode.hidden).toBe(false)
+    keep.checked = true
+    await page.submit()
+    expect(JSON.parse(page.sent[1]!.init.body)).toMatchObject({ keep_api_keys: true })
+    const without = await browse('#token=abc', done, async () => new Response(JSON.stringify({ ...DETAILS, can_keep_api_keys: false })))
+    expect((without.parts['input[name=keep_api_keys]'] as any).parentNode.hidden).toBe(true)
+  })
+
   it('without a token asks for the link, and sends nothing', async () => {
     const page = await browse('', done)
+    expect(page.sent).toEqual([])
     expect(page.reported.textContent).toMatch(/^This page needs the link from the mail\. Open the link again, or ask for a new link\.$/)
     expect(page.form.hidden).toBe(true)
   })

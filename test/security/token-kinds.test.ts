@@ -283,6 +283,12 @@ const VERIFIERS: Record<string, Verifier> = {
   'POST /auth/logout by bearer': bearer('POST /auth/logout', '/auth/logout', { method: 'POST' }),
   'POST /auth/logout-all by bearer': bearer('POST /auth/logout-all', '/auth/logout-all', { method: 'POST' }),
   'POST /auth/email/verify/request': bearer('POST /auth/email/verify/request', '/auth/email/verify/request', { method: 'POST' }),
+  'POST /auth/email/verify/details': {
+    endpoint: 'POST /auth/email/verify/details',
+    takes: ['mailed token'],
+    present: (token) => ask('/auth/email/verify/details', { body: { token } }),
+    refusal: (kind) => (isJwt(kind) ? { status: 422, code: 'validation_failed' } : { status: 400, code: 'link_invalid' }),
+  },
   'POST /auth/email/verify': {
     endpoint: 'POST /auth/email/verify',
     takes: ['mailed token'],
@@ -312,6 +318,12 @@ const VERIFIERS: Record<string, Verifier> = {
     endpoint: 'POST /auth/password/reset',
     takes: ['reset link'],
     present: (token) => ask('/auth/password/reset', { body: { token, new_password: 'another plain zebra 7' } }),
+    refusal: (kind) => (isJwt(kind) ? { status: 422, code: 'validation_failed' } : { status: 400, code: 'link_invalid' }),
+  },
+  'POST /auth/password/reset/details': {
+    endpoint: 'POST /auth/password/reset/details',
+    takes: ['reset link'],
+    present: (token) => ask('/auth/password/reset/details', { body: { token } }),
     refusal: (kind) => (isJwt(kind) ? { status: 422, code: 'validation_failed' } : { status: 400, code: 'link_invalid' }),
   },
   // it stands beside a password and takes the place of none

@@ -17,7 +17,7 @@ import { canonicalEmail, isEmail } from '../users/canonical-login.ts'
 import { hasProvenAddress } from '../users/proven-address.ts'
 import { type UserView, viewOf } from '../users/user-view.ts'
 import { findUserById, type User, updateUser } from '../users/users.repo.ts'
-import type { Links, LivingLink } from './links.ts'
+import { detailsOf, type LinkDetails, type Links, type LivingLink } from './links.ts'
 import type { PendingRegistrations } from './pending-registration.service.ts'
 import type { TruePendingRegistration } from './pending-registrations.repo.ts'
 import type { PostProof } from './post-proof.ts'
@@ -55,6 +55,19 @@ export function createEmailVerification({ db, accounts, passwords, limits, links
     })
     return viewOf(user)
   }
+
+  /** What the page shows. The link stays as it is. */
+  const details = (token: string, context: RequestContext): Promise<LinkDetails> =>
+    limits.link(context.client, async () => {
+      const [waiting] = await pending.candidates(token)
+      if (waiting) {
+        const { username, email, device, created_at } = waiting
+        return { username, email, requested_at: created_at.toISOString(), device }
+      }
+      const found = await links.find(db, token, 'verify_email')
+      if (!found) throw problem('link_invalid')
+      return detailsOf(found)
+    })
 
   /** The password says which of the registrations of the address becomes the account. */
   async function completeRegistration(
@@ -158,6 +171,7 @@ export function createEmailVerification({ db, accounts, passwords, limits, links
 
   return {
     verify: accounts.counted(EVENT, verify),
+    details,
     request: accounts.counted('email_verify_request', request),
     requestByAddress: accounts.counted('email_verify_request', requestByAddress),
   }

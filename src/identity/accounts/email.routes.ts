@@ -2,7 +2,7 @@
 
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { answers, OPTIONAL_BEARER, strictBody } from '../../platform/http/endpoint.ts'
+import { answers, NO_CREDENTIAL, OPTIONAL_BEARER, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import type { Principal } from '../access/principal.ts'
@@ -10,6 +10,7 @@ import type { RequireAuth } from '../access/require-auth.ts'
 import { Accepted, Password } from '../users/schemas.ts'
 import { UserSchema } from '../users/user-view.ts'
 import type { createEmailVerification } from './email-verification.service.ts'
+import { LinkDetails } from './links.ts'
 
 export interface EmailRoutesDeps {
   verification: ReturnType<typeof createEmailVerification>
@@ -33,6 +34,21 @@ export const emailRoutes =
         },
       },
       async (request) => verification.verify(request.body, await callerOf(request, request.body.password), contextOf(request.raw)),
+    )
+
+    app.post(
+      '/email/verify/details',
+      {
+        config: { name: 'auth.email.verify.details' },
+        schema: {
+          summary: 'What the token of a mailed link would confirm',
+          description: 'Names the account, and when and on what device the link was asked for. Needs the token of the mailed link.',
+          security: NO_CREDENTIAL,
+          body: strictBody({ token: Type.String({ minLength: 1, maxLength: 512 }) }),
+          response: answers({ 200: LinkDetails }, [400, 422, 429, 503]),
+        },
+      },
+      (request) => verification.details(request.body.token, contextOf(request.raw)),
     )
 
     app.post(

@@ -6,6 +6,7 @@
  */
 
 import { createHash, randomBytes } from 'node:crypto'
+import { type Static, Type } from 'typebox'
 import { uuidv7 } from 'uuidv7'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
@@ -35,6 +36,27 @@ export interface LinkRequest {
   /** The device that asks: a name of the fixed list. */
   device: string | null
 }
+
+/** What the page of a link shows to the reader of the mailbox. */
+export const LinkDetails = Type.Object(
+  {
+    username: Type.Union([Type.String(), Type.Null()]),
+    email: Type.String({ description: 'The address that the link proves.' }),
+    requested_at: Type.String(),
+    device: Type.Union([Type.String(), Type.Null()], { description: 'The device that asked, from a fixed list.' }),
+    can_keep_api_keys: Type.Optional(Type.Boolean({ description: 'Whether a reset may keep API keys.' })),
+  },
+  { title: 'LinkDetails' },
+)
+
+export type LinkDetails = Static<typeof LinkDetails>
+
+export const detailsOf = ({ link, owner }: LivingLink): LinkDetails => ({
+  username: owner.username,
+  email: link.email,
+  requested_at: link.created_at.toISOString(),
+  device: link.device,
+})
 
 export interface LivingLink {
   link: LinkRow

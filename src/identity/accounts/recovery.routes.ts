@@ -5,10 +5,11 @@ import { answers, NO_CREDENTIAL, strictBody } from '../../platform/http/endpoint
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import { Password } from '../users/schemas.ts'
+import { LinkDetails } from './links.ts'
 import type { createRecovery } from './recovery.service.ts'
 
 export const recoveryRoutes =
-  ({ forgot, reset }: ReturnType<typeof createRecovery>) =>
+  ({ forgot, details, reset }: ReturnType<typeof createRecovery>) =>
   async (app: FastifyTypeProviderTypebox) => {
     app.post(
       '/password/forgot',
@@ -26,6 +27,22 @@ export const recoveryRoutes =
         await forgot(request.body.email, contextOf(request.raw))
         return reply.code(202).send({ status: 'accepted' })
       },
+    )
+
+    app.post(
+      '/password/reset/details',
+      {
+        config: { name: 'auth.password.reset.details' },
+        schema: {
+          summary: 'The account whose password the token of a mailed link would set',
+          description:
+            'Names the account, and when and on what device the link was asked for. Needs the token of the mailed password link.',
+          security: NO_CREDENTIAL,
+          body: strictBody({ token: Type.String({ minLength: 1, maxLength: 256 }) }),
+          response: answers({ 200: LinkDetails }, [400, 422, 429, 503]),
+        },
+      },
+      (request) => details(request.body.token, contextOf(request.raw)),
     )
 
     app.post(

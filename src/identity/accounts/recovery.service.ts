@@ -7,6 +7,7 @@ import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import { listedDeviceName } from '../../platform/request/device-name.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
+import { findApiKeysOf } from '../api-keys/api-keys.repo.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import { type PasswordPolicy, SAME_PASSWORD } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
@@ -18,7 +19,7 @@ import type { BackgroundQueue } from './background-queue.ts'
 import type { Devices } from './devices.ts'
 import { endApiKeys, removeUnprovenCredentials } from './first-proof.ts'
 import { findLink } from './links.repo.ts'
-import { type Links, linkHash } from './links.ts'
+import { detailsOf, type LinkDetails, type Links, linkHash } from './links.ts'
 
 export interface RecoveryDeps {
   db: Db
@@ -78,6 +79,15 @@ export function createRecovery({ db, accounts, outbox, links, devices, passwords
     accounts.count('password_forgot', outcome)
   }
 
+  /** What the page shows. The link stays as it is. */
+  const details = (token: string, context: RequestContext): Promise<LinkDetails> =>
+    limits.link(context.client, async () => {
+      const found = await links.find(db, token, PURPOSE)
+      if (!found) throw problem('link_invalid')
+      const hasKeys = (await findApiKeysOf(db, found.owner.id, 1)).length > 0
+      return { ...detailsOf(found), can_keep_api_keys: hasKeys && hasProvenAddress(found.owner) }
+    })
+
   /** Opens no session: the login that follows asks for the second factor. */
   const reset = (input: Reset, context: RequestContext): Promise<void> => limits.link(context.client, () => useLink(input, context))
 
@@ -120,5 +130,5 @@ export function createRecovery({ db, accounts, outbox, links, devices, passwords
     throw problem('link_invalid', { cause: 'the link is unknown or used' })
   }
 
-  return { forgot, reset: accounts.counted('password_reset', reset) }
+  return { forgot, details, reset: accounts.counted('password_reset', reset) }
 }

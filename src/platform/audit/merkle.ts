@@ -1,10 +1,11 @@
 /** RFC 6962 §2.1: the tree hash of a list, computed without keeping the list in memory. */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 
-const hash = (...parts: (Uint8Array | string)[]): Buffer => parts.reduce((h, part) => h.update(part), createHash('sha256')).digest()
+const sha256 = (data: string | Uint8Array): Buffer => hash('sha256', data, 'buffer')
 // the prefixes keep a leaf from passing as a node
-const LEAF = Uint8Array.of(0)
+const leafHash = (leaf: string) => sha256(`\0${leaf}`)
 const NODE = Uint8Array.of(1)
+const nodeHash = (left: Uint8Array, right: Uint8Array) => sha256(Buffer.concat([NODE, left, right]))
 
 export interface MerkleTree {
   add(leaf: string): void
@@ -17,11 +18,11 @@ export function createMerkleTree(): MerkleTree {
   const full: { size: number; hash: Buffer }[] = []
   return {
     add(leaf) {
-      let subtree = { size: 1, hash: hash(LEAF, leaf) }
-      while (full.at(-1)?.size === subtree.size) subtree = { size: subtree.size * 2, hash: hash(NODE, full.pop()!.hash, subtree.hash) }
+      let subtree = { size: 1, hash: leafHash(leaf) }
+      while (full.at(-1)?.size === subtree.size) subtree = { size: subtree.size * 2, hash: nodeHash(full.pop()!.hash, subtree.hash) }
       full.push(subtree)
     },
-    root: () => (full.length ? full.map((s) => s.hash).reduceRight((right, left) => hash(NODE, left, right)) : hash()).toString('hex'),
+    root: () => (full.length ? full.map((s) => s.hash).reduceRight((right, left) => nodeHash(left, right)) : sha256('')).toString('hex'),
   }
 }
 

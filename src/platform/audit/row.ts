@@ -1,5 +1,5 @@
 /** The text forms of an audit row, for its MAC, its leaf in the tree hash and its link to personal data. */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { AuditLogTable } from '../db/tables.ts'
 import type { Secrets } from '../vault/secrets.ts'
 
@@ -28,7 +28,7 @@ const listOf = (f: Facts) => [
   f.personal,
 ]
 
-export const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex')
+export const sha256 = (text: string): string => hash('sha256', text)
 
 export const ROW_MAC = 'audit row'
 

@@ -217,6 +217,13 @@ async function verify(trx: Transaction, secrets: Secrets, { head: known, pageSiz
 const MAX_NAMED = 1000
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
+/** The next page is read while this page is verified. */
 async function* pages<R>(find: (last: R | null) => Promise<R[]>): AsyncGenerator<R, undefined> {
-  for (let page = await find(null); page.length > 0; page = await find(page.at(-1)!)) yield* page
+  for (let page = await find(null); page.length > 0; ) {
+    const next = find(page.at(-1)!)
+    // awaited below; until then its failure must not count as unhandled
+    next.catch(() => {})
+    yield* page
+    page = await next
+  }
 }

@@ -75,7 +75,9 @@ it('every operation says which credentials it takes; the operations for everybod
     'POST /auth/login',
     'POST /auth/login/mfa',
     'POST /auth/refresh',
+    'POST /auth/email/verify/details',
     'POST /auth/password/forgot',
+    'POST /auth/password/reset/details',
     'POST /auth/password/reset',
   ])
 })
@@ -135,6 +137,7 @@ it('schemas are shared, and every reference has its schema', () => {
     'ApiKey',
     'AuditEvent',
     'Introspection',
+    'LinkDetails',
     'MachineClient',
     'ManagedUser',
     'Metadata',
