@@ -99,7 +99,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   const verification = createEmailVerification({ db, accounts, passwords, limits, links, outbox, pending, postProof })
   const refresh = createRefresh({ refreshTokens, sessionOpener, limits, metrics })
   const logout = createLogout({ accounts, refreshTokens })
-  const profile = createProfile({ db, accounts, auth: config.auth, limits, postProof, outbox, stepUp })
+  const profile = createProfile({ db, accounts, auth: config.auth, tokens: config.tokens, limits, postProof, outbox, stepUp })
   const changePassword = createPasswordChange({ accounts, outbox, passwords, policy, stepUp, sessionOpener })
   const recovery = createRecovery({ db, accounts, outbox, links, devices, passwords, policy, limits, backgroundQueue })
   const apiKeys = createApiKeys({ db, clock, accounts, outbox, grantsOf, config })

@@ -13,8 +13,9 @@ import { writeExchanges } from './exchanges.ts'
 import { measureIdleCloses } from './idle-closes.ts'
 import { CLIENTS, type ClientKind, type Command, UPSTREAMS, type UpstreamKind } from './kinds.ts'
 import { parseOutput } from './lines.ts'
+import { compareVerifiers } from './verifiers.ts'
 
-const HELP = `node test/real/run.ts [--upstream NAME] [--client NAME] [--part matrix|idle-closes]
+const HELP = `node test/real/run.ts [--upstream NAME] [--client NAME] [--part matrix|idle-closes|verifiers]
 
   upstreams   ${UPSTREAMS.map(({ name }) => name).join(', ')}
   clients     ${CLIENTS.map(({ name }) => name).join(', ')}
@@ -159,7 +160,7 @@ function readArgs() {
     const { values } = parseArgs({ options: { upstream: { type: 'string' }, client: { type: 'string' }, part: { type: 'string' } } })
     const upstreams = UPSTREAMS.filter(({ name }) => name === (values.upstream ?? name))
     const clients = CLIENTS.filter(({ name }) => name === (values.client ?? name))
-    const isRight = upstreams.length > 0 && clients.length > 0 && ['matrix', 'idle-closes', undefined].includes(values.part)
+    const isRight = upstreams.length > 0 && clients.length > 0 && ['matrix', 'idle-closes', 'verifiers', undefined].includes(values.part)
     return isRight ? { upstreams, clients, part: values.part } : null
   } catch {
     return null
@@ -172,10 +173,12 @@ async function main(): Promise<number> {
     log(HELP)
     return 2
   }
+  if (words.part === 'verifiers') return (await compareVerifiers(log)) ? 0 : 1
   const tools = prepareTools()
   let isKept = true
   if (words.part !== 'idle-closes') isKept = await compareAll(words.upstreams, words.clients, tools)
   if (words.part !== 'matrix') isKept = (await measureIdleCloses(tools, log)) && isKept
+  if (words.part === undefined) isKept = (await compareVerifiers(log)) && isKept
   return isKept ? 0 : 1
 }
 

@@ -46,6 +46,7 @@ export interface GatewayProcessOptions {
   /** Added to the cheap password hashes. */
   auth?: object
   credentialLimits?: object
+  tokens?: object
   /** Default: embedded, with limits in memory. */
   stores?: { databaseUrl: string; redisUrl: string }
   /** The CPU to which it is bound. */
@@ -60,6 +61,7 @@ export async function startGatewayProcess({
   server = {},
   auth = {},
   credentialLimits = {},
+  tokens = {},
   stores,
   cpu,
 }: GatewayProcessOptions): Promise<GatewayProcess> {
@@ -70,6 +72,7 @@ export async function startGatewayProcess({
     admin: { port: adminPort },
     database: { dataDir: join(dir, 'data'), ...(stores && { url: stores.databaseUrl }) },
     ...(stores && { redis: { url: stores.redisUrl } }),
+    tokens,
     auth: { ...auth, password: { argon2: { memoryKiB: 1024, passes: 1 } } },
     limits: { default: [], exempt: ['127.0.0.0/8'], credentials: credentialLimits },
     routes,
