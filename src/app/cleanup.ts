@@ -10,6 +10,7 @@ import { countRefreshTokens, deleteExpiredRefreshTokens, forgetRetriesBefore } f
 import { deleteExpiredRevocations } from '../identity/sessions/revocations.repo.ts'
 import { deleteDeadSessions } from '../identity/sessions/sessions.repo.ts'
 import { deleteExpiredUsedTokens } from '../identity/tokens/used-tokens.repo.ts'
+import { deleteEndedHolds } from '../identity/users/held-usernames.repo.ts'
 import type { AuditRetention } from '../platform/audit/retention.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { type Db, databaseNow, isTimeout, withAdvisoryLock } from '../platform/db/database.ts'
@@ -82,6 +83,7 @@ export function createCleanup(deps: CleanupDeps): () => Promise<CleanupResult | 
     limit_counters: batches(deleteEndedCounters),
     links: batches(deleteExpiredLinks),
     pending_registrations: batches(deleteExpiredPending),
+    held_usernames: batches(deleteEndedHolds),
     devices: batches((on, now, limit) => deleteDevicesUnseenSince(on, days(now, DEVICES_DAYS), limit)),
     mails: batches((on, now, limit) => deleteOldMails(on, days(now, MAILS_DAYS), limit)),
     audit_rows: (on) => removeOldAudit(on, batch),

@@ -64,7 +64,7 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
   const passwords = await createPasswords(config.auth.password, metrics, hasher)
   const policy = createPasswordPolicy(config, metrics, logger)
   const keepAdmin = createLastAdmin(config.auth.roles)
-  const eraseAccount = createAccountErasure({ audit, keepAdmin })
+  const eraseAccount = createAccountErasure({ audit, keepAdmin, tokens: config.tokens })
   const lockForAction = createLockForAction({ clock, admin: config.auth.admin })
   const cleanup = createCleanup({ db, needsLock: database.kind === 'postgres', config: config.auth, removeOldAudit, metrics, logger })
 
@@ -89,7 +89,7 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
       lockForAction,
     }),
     clients: createClients({ db, accounts, lockForAction }),
-    importUsers: createImport({ db, accounts, config }),
+    importUsers: createImport({ db, accounts, secrets, config }),
     cleanup,
     async prepare({ adminEmail, adminPassword, mustChangePassword = true }) {
       await migrateUp(database, { report: (event) => logMigration(logger, event) })
@@ -112,6 +112,7 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
 
 function logMigration(logger: Logger, event: MigrationEvent): void {
   if (event.kind === 'applied') logger.info({ migration: event.step, seconds: event.seconds }, 'migrated')
+  else if (event.kind === 'note') logger.warn({ reason: 'migration_note', migration: event.step, cause: event.text }, 'read this')
   else if (event.kind === 'blocked')
     logger.warn({ reason: 'migration_blocked', migration: event.step, cause: textOfEvent(event) }, 'a migration waits')
   else logger.info({ reason: 'migrating', cause: textOfEvent(event) }, 'a migration takes long')

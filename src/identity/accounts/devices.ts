@@ -1,5 +1,5 @@
 /**
- * Devices that users have logged in from. A device is known by its token, or by a network with a successful login within 30 days. Known
+ * Devices that users have logged in from. A device is known by its token, or by a network with a successful login within 30 days; it may have several tokens and networks. Known
  * devices have their own budget of attempts and their own queue for password hashes. The user gets a mail about a new device.
  */
 import { createHash, randomBytes } from 'node:crypto'
@@ -11,7 +11,19 @@ import type { Outbox } from '../../platform/mail/outbox.ts'
 import { networkOf } from '../../platform/request/client-address.ts'
 import type { Known } from '../credentials/credential-limits.ts'
 import type { User } from '../users/users.repo.ts'
-import { type Device, deleteDevice, findDeviceByToken, findDevicesOf, insertDevice, updateDevice, wasSeenIn } from './devices.repo.ts'
+import {
+  addDeviceNetwork,
+  addDeviceToken,
+  type Device,
+  deleteDevice,
+  findDeviceByToken,
+  findDeviceIdsIn,
+  findDevicesOf,
+  insertDevice,
+  markDeviceToken,
+  updateDevice,
+  wasSeenIn,
+} from './devices.repo.ts'
 
 export interface Devices {
   /** Finds the device with this token, of any user. */
@@ -32,6 +44,10 @@ const FORM = /^dt_[A-Za-z0-9_-]{43}$/
 const KNOWN_DAYS = 30
 /** Per user. The devices that were unseen for longest are deleted. */
 const MAX_DEVICES = 20
+/** Per device: a laptop at home, at work and on the way. */
+const MAX_NETWORKS = 10
+/** Per device. Each login without a token gets a new token. */
+const MAX_TOKENS = 50
 const MAX_USER_AGENT = 256
 const hashOf = (token: string) => createHash('sha256').update(token).digest()
 
@@ -57,16 +73,21 @@ export function createDevices({ db, outbox }: { db: Db; outbox: Outbox }): Devic
     const userAgent = context.userAgent?.slice(0, MAX_USER_AGENT) ?? null
     const others = await findDevicesOf(trx, user.id)
     const own = presented && others.find(({ id }) => id === presented.id)
+    const here = network === null ? null : await findDeviceIdsIn(trx, user.id, network)
     // a client that keeps no token must not become a new device at each login
-    const known = own ?? others.find((d) => d.network === network && d.user_agent === userAgent)
+    const known = own ?? others.find((d) => (here ? here.has(d.id) : d.network === null) && d.user_agent === userAgent)
+    const id = known?.id ?? uuidv7()
+    const seen = { network, user_agent: userAgent, last_seen_at: now }
+    if (known) await updateDevice(trx, id, seen)
+    else await insertDevice(trx, { id, user_id: user.id, first_seen_at: now, ...seen })
+    if (network !== null) await addDeviceNetwork(trx, id, network, now, MAX_NETWORKS)
+
     const deviceToken = own && token ? token : PREFIX + randomBytes(32).toString('base64url')
-    const seen = { token_hash: hashOf(deviceToken), network, user_agent: userAgent, last_seen_at: now }
-    if (known) {
-      await updateDevice(trx, known.id, seen)
-      return { deviceId: known.id, deviceToken }
-    }
-    const id = uuidv7()
-    await insertDevice(trx, { id, user_id: user.id, first_seen_at: now, ...seen })
+    if (own && token) await markDeviceToken(trx, hashOf(token), now)
+    // the token that another client of this device keeps stays valid
+    else await addDeviceToken(trx, id, hashOf(deviceToken), now, MAX_TOKENS)
+    if (known) return { deviceId: id, deviceToken }
+
     for (const surplus of others.slice(MAX_DEVICES - 1)) await deleteDevice(trx, surplus.id)
     // the user needs no mail about the first device
     if (others.length > 0) {

@@ -11,11 +11,13 @@ import type { Principal } from '../access/principal.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { StepUp } from '../factors/step-up.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
-import { canonicalEmail, canonicalUsername, nameFaults } from '../users/canonical-login.ts'
+import { assertNotReserved, canonicalEmail, canonicalUsername, nameFaults, shownEmail } from '../users/canonical-login.ts'
+import { assertNotHeld, holdUsername } from '../users/held-usernames.repo.ts'
 import { hasProvenAddress } from '../users/proven-address.ts'
 import { type OwnUserView, ownViewOf } from '../users/user-view.ts'
 import { findUserById, findUserByLogin, type User, updateUser } from '../users/users.repo.ts'
 import { deleteLinksOf } from './links.repo.ts'
+import { assertMailable, type IsMailable } from './mailable.ts'
 import { isPendingName } from './pending-registrations.repo.ts'
 import type { PostProof } from './post-proof.ts'
 import { asTaken } from './register.service.ts'
@@ -30,14 +32,16 @@ export interface ProfileChange {
 export interface ProfileDeps {
   db: Db
   accounts: Accounts
-  auth: Pick<Config['auth'], 'emailVerification'>
+  auth: Pick<Config['auth'], 'emailVerification' | 'reservedUsernames'>
+  tokens: Pick<Config['tokens'], 'accessTtlSeconds'>
   limits: CredentialLimits
   postProof: PostProof
+  isMailable: IsMailable
   outbox: Outbox
   stepUp: StepUp
 }
 
-export function createProfile({ db, accounts, auth, limits, postProof, outbox, stepUp }: ProfileDeps) {
+export function createProfile({ db, accounts, auth, tokens, limits, postProof, isMailable, outbox, stepUp }: ProfileDeps) {
   async function get(userId: string): Promise<OwnUserView> {
     const user = await findUserById(db, userId)
     if (!user) throw problem('token_revoked', { cause: 'the user was deleted' })
@@ -55,11 +59,12 @@ export function createProfile({ db, accounts, auth, limits, postProof, outbox, s
     const { email, ...names } = readChange(input)
     const proven = await stepUp(principal, { password: input.current_password, code: input.code }, context)
     if (names.username !== undefined && (await isPendingName(db, names.username, null))) throw problem('username_taken')
+    if (email !== undefined) await assertMailable(isMailable, email)
     const mayMail = email !== undefined && (await limits.mail(email, 'verify_email', 'stranger'))
     const changed = proven.commit('profile_change', async ({ trx, record, revoke }, { user: locked, now }) => {
       const detail = [names.username !== undefined && 'username', email !== undefined && 'email'].filter(Boolean).join(', ')
       await record({ userId: locked.id, detail })
-      const renamed = names.username === undefined ? locked : await updateUser(trx, locked.id, names)
+      const renamed = names.username === undefined ? locked : await rename(trx, locked, names.username)
       // an earlier new address is dropped, even when this address is taken or gets no mail
       if (email !== undefined) await deleteLinksOf(trx, locked.id, 'verify_email')
       if (email === undefined || email === locked.email) return renamed
@@ -93,6 +98,15 @@ export function createProfile({ db, accounts, auth, limits, postProof, outbox, s
     return email !== undefined ? limits.taken(context.client, work) : work()
   }
 
+  async function rename(trx: Transaction, user: User, username: string): Promise<User> {
+    if (username === user.username) return user
+    assertNotReserved(username, auth.reservedUsernames)
+    const renamed = await updateUser(trx, user.id, { username })
+    await assertNotHeld(trx, renamed)
+    await holdUsername(trx, user, tokens.accessTtlSeconds)
+    return renamed
+  }
+
   async function askForProof(trx: Transaction, user: User, email: string, { sessionId }: Principal, context: AuditContext): Promise<void> {
     const owner = await findUserByLogin(trx, canonicalEmail(email))
     if (!owner || owner.id === user.id) await postProof(trx, user, email, sessionId, context)
@@ -109,6 +123,6 @@ function readChange({ username, email, current_password }: ProfileChange): { use
   if (errors.length) throw problem('validation_failed', { errors })
   return {
     ...(username === undefined ? {} : { username: canonicalUsername(username) }),
-    ...(email === undefined ? {} : { email }),
+    ...(email === undefined ? {} : { email: shownEmail(email) }),
   }
 }

@@ -14,11 +14,20 @@ import type { PasswordPolicy } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import type { TokenPair } from '../sessions/open-session.ts'
-import { canonicalEmail, canonicalUsername, nameFaults, newUsernameFaults } from '../users/canonical-login.ts'
+import {
+  assertNotReserved,
+  canonicalEmail,
+  canonicalUsername,
+  nameFaults,
+  newUsernameFaults,
+  shownEmail,
+} from '../users/canonical-login.ts'
+import { assertNotHeld } from '../users/held-usernames.repo.ts'
 import { FIRST_ROLES } from '../users/roles.ts'
 import type { UserView } from '../users/user-view.ts'
 import { findUserByLogin, insertUser } from '../users/users.repo.ts'
 import type { LoginCompletion } from './complete-login.ts'
+import { assertMailable, type IsMailable } from './mailable.ts'
 import type { PendingAccount, PendingRegistrations } from './pending-registration.service.ts'
 import { isPendingName } from './pending-registrations.repo.ts'
 import type { PostProof } from './post-proof.ts'
@@ -38,13 +47,25 @@ export interface RegisterDeps {
   limits: CredentialLimits
   loginCompletion: LoginCompletion
   postProof: PostProof
+  isMailable: IsMailable
   pending: PendingRegistrations
 }
 
 /** `pending` where addresses are proven first, whether or not the address has an account. */
 export type Registered = (TokenPair & { user: UserView; device_token: string }) | { status: 'pending' }
 
-export function createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, postProof, pending }: RegisterDeps) {
+export function createRegister({
+  db,
+  accounts,
+  config,
+  passwords,
+  policy,
+  limits,
+  loginCompletion,
+  postProof,
+  isMailable,
+  pending,
+}: RegisterDeps) {
   const provesFirst = config.auth.emailVerification === 'required'
 
   async function register(input: RegisterInput, context: RequestContext): Promise<Registered> {
@@ -56,9 +77,12 @@ export function createRegister({ db, accounts, config, passwords, policy, limits
   }
 
   async function enter(account: ReadAccount, password: string, context: AuditContext): Promise<Registered> {
+    await assertMailable(isMailable, account.email)
     const fault = await policy(password, [account.username, account.email])
     if (fault) throw invalidField('password', fault.code, fault.detail)
     await refuseTaken(db, provesFirst ? { username: account.username } : account)
+    assertNotReserved(account.username, config.auth.reservedUsernames)
+    await assertNotHeld(db, { id: null, username: account.username })
     if (account.username !== null && (await isPendingName(db, account.username, account.email_canonical))) throw problem('username_taken')
     const password_hash = await passwords.hash(password)
     return provesFirst ? hold({ ...account, password_hash }, context) : admit({ ...account, password_hash }, context)
@@ -82,6 +106,7 @@ export function createRegister({ db, accounts, config, passwords, policy, limits
         roles: FIRST_ROLES,
         password_must_change: false,
       })
+      await assertNotHeld(trx, user)
       const entered = await loginCompletion.open(tx, user, { amr: ['pwd'], device: { token: undefined, device: null } }, context)
       if (mayMail) await postProof(trx, user, user.email, entered.session.id, context)
       await tx.record({ userId: user.id, sessionId: entered.session.id })
@@ -106,7 +131,7 @@ export async function readAccount(
 ) {
   const account = {
     username: username === undefined ? null : canonicalUsername(username),
-    email,
+    email: shownEmail(email),
     email_canonical: canonicalEmail(email),
   }
   const fault = await policy(password, [username, email])

@@ -8,6 +8,7 @@ import { asTaken, readAccount, refuseTaken } from '../accounts/register.service.
 import type { PasswordPolicy } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
+import { assertNotHeld } from '../users/held-usernames.repo.ts'
 import { insertUser, type User } from '../users/users.repo.ts'
 import type { Actor, AuditedAction } from './audited-action.ts'
 import type { LockForAction } from './lock-for-action.ts'
@@ -67,6 +68,7 @@ export function createUserCreation({
           password_must_change: input.mustChangePassword,
         }
         const made = await insertUser(trx, row)
+        await assertNotHeld(trx, made)
         await record({ ...entry, userId: made.id, actor: by.actor })
         return made
       })

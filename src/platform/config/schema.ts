@@ -19,6 +19,12 @@ export const DEFAULT_TARGET_BYTES = 8192
 const POLICY_NAME = '^[A-Za-z][A-Za-z0-9_-]{0,62}$'
 export const ROLE_NAME = '^[a-z][a-z0-9_.:-]{0,62}$'
 
+/** Names that readers could take for the service itself. */
+const RESERVED_USERNAMES =
+  'abuse admin administrator anonymous api auth billing bot contact daemon everyone guest help helpdesk hostmaster info login logout mail mailer-daemon moderator news no-reply nobody noreply official operator owner portcullis postmaster register root sales security service staff superuser support sysadmin system team undefined webmaster www'.split(
+    ' ',
+  )
+
 const Limit = strict({
   limit: Type.Integer({ minimum: 1, maximum: 1_000_000_000, description: 'Requests per window.' }),
   windowSeconds: Type.Integer({ minimum: 1, maximum: 86_400, description: 'Length of the window.' }),
@@ -517,6 +523,11 @@ export const ConfigSchema = Type.Object(
           default: 'required',
           description:
             'Whether new accounts have a username. off: no new usernames; existing usernames still log in. Without a username, users log in by e-mail address.',
+        }),
+        reservedUsernames: Type.Array(Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{2,31}$' }), {
+          default: RESERVED_USERNAMES,
+          uniqueItems: true,
+          description: 'Usernames that users cannot choose themselves. Operators may give them.',
         }),
         emailVerification: oneOf(['off', 'required'], {
           default: 'off',

@@ -18,6 +18,7 @@ import * as keysAndClients from '../../../migrations/0009-keys-and-clients.ts'
 import * as auditSeal from '../../../migrations/0010-audit-seal.ts'
 import * as mailboxProof from '../../../migrations/0011-mailbox-proof.ts'
 import * as keyRevocation from '../../../migrations/0013-key-revocation.ts'
+import * as namesAndDevices from '../../../migrations/0014-names-and-devices.ts'
 import * as usernamesAndMetadata from '../../../migrations/0015-usernames-and-metadata.ts'
 import * as largeTables from '../../../migrations/0016-large-tables.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
@@ -25,9 +26,9 @@ import type { Db, OpenDatabase } from './database.ts'
 import type { MigrationEvent } from './migration-events.ts'
 import { DatabaseUnavailable, sqlState } from './unavailable.ts'
 
-/** `progress` reports how far a long step is. */
+/** `progress` reports how far a long step is. `note` reports what an operator must know of the result. */
 interface Step {
-  up(db: Parameters<Migration['up']>[0], progress: (text: string) => void): Promise<void>
+  up(db: Parameters<Migration['up']>[0], progress: (text: string) => void, note: (text: string) => void): Promise<void>
   down(db: Parameters<Migration['up']>[0], progress: (text: string) => void): Promise<void>
 }
 
@@ -45,6 +46,7 @@ const STEPS: Record<string, Step> = {
   '0010-audit-seal': auditSeal,
   '0011-mailbox-proof': mailboxProof,
   '0013-key-revocation': keyRevocation,
+  '0014-names-and-devices': namesAndDevices,
   '0015-usernames-and-metadata': usernamesAndMetadata,
   '0016-large-tables': largeTables,
 }
@@ -83,7 +85,12 @@ export const migrateDown = (
     return reverted
   })
 
-export const migrationStatus = (db: Db): Promise<readonly MigrationInfo[]> => migratorOf(db, () => {}).getMigrations()
+export const migrationStatus = (db: Db): Promise<readonly MigrationInfo[]> =>
+  migratorOf(
+    db,
+    () => {},
+    () => {},
+  ).getMigrations()
 
 type Migratable = Pick<OpenDatabase, 'openForMigrations'>
 
@@ -127,14 +134,17 @@ async function withMigrations<T>(
       reportedAt = clock.steady()
       report({ kind: 'running', step, seconds: seconds(), detail })
     }
-    const migrator = migratorOf(on, (text) => {
+    let notes: string[] = []
+    const progress = (text: string) => {
       detail = text
       // on the embedded database no timer runs while it works
       if (clock.steady() - reportedAt >= REPORT_MS) reportRunning()
-    })
+    }
+    const migrator = migratorOf(on, progress, (text) => notes.push(text))
     const timer = setInterval(reportRunning, REPORT_MS).unref()
     try {
       for (let waitMs = 500; ; waitMs = Math.min(waitMs * 2, MAX_PAUSE_MS)) {
+        notes = []
         const { error } = kind === 'applied' ? await migrator.migrateUp() : await migrator.migrateDown()
         if (!error) break
         if (!isBlocked(error)) throw error
@@ -148,6 +158,7 @@ async function withMigrations<T>(
       clearInterval(timer)
     }
     report({ kind, step, seconds: seconds() })
+    for (const text of notes) report({ kind: 'note', step, text })
   }
 
   const migrationsOf = (on: Db): Migrations => ({
@@ -183,13 +194,16 @@ async function withMigrations<T>(
   }
 }
 
-const migratorOf = (db: Db, progress: (text: string) => void): Migrator =>
+const migratorOf = (db: Db, progress: (text: string) => void, note: (text: string) => void): Migrator =>
   new Migrator({
     db,
     provider: {
       getMigrations: async () =>
         Object.fromEntries(
-          Object.entries(STEPS).map(([name, { up, down }]) => [name, { up: (on) => up(on, progress), down: (on) => down(on, progress) }]),
+          Object.entries(STEPS).map(([name, { up, down }]) => [
+            name,
+            { up: (on) => up(on, progress, note), down: (on) => down(on, progress) },
+          ]),
         ),
     },
   })

@@ -1,6 +1,8 @@
 /** What a migration reports while it runs. */
 export type MigrationEvent =
   | { kind: 'applied' | 'reverted'; step: string; seconds: number }
+  /** What an operator must know of the result of a step. */
+  | { kind: 'note'; step: string; text: string }
   /** The step takes long. `detail`: how far it is, as far as the step says so. */
   | { kind: 'running'; step: string; seconds: number; detail: string | null }
   /** Another process holds a lock that the step needs. */
@@ -14,6 +16,8 @@ export function textOfEvent(event: MigrationEvent): string {
     case 'applied':
     case 'reverted':
       return `${event.step} was ${event.kind} in ${event.seconds} s`
+    case 'note':
+      return `${event.step}: ${event.text}`
     case 'running':
       return `${event.step} has been running for ${event.seconds} s${event.detail === null ? '' : `: ${event.detail}`}`
     case 'blocked':

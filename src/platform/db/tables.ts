@@ -151,12 +151,34 @@ export interface OutboxTable {
 export interface DeviceTable {
   id: string
   user_id: string
-  token_hash: Buffer
   /** The network of the device's last address: /24 for IPv4, /64 for IPv6. */
   network: string | null
   user_agent: string | null
   first_seen_at: Date
   last_seen_at: Date
+}
+
+export interface DeviceTokenTable {
+  token_hash: Buffer
+  device_id: string
+  created_at: Date
+  /** When a login last presented the token. Null before. */
+  presented_at: Date | null
+}
+
+/** The networks that a device was seen in. */
+export interface DeviceNetworkTable {
+  device_id: string
+  network: string
+  last_seen_at: Date
+}
+
+/** A username that was given up. */
+export interface HeldUsernameTable {
+  /** SHA-256 of the name. */
+  name_hash: Buffer
+  user_id: string
+  held_until: Date
 }
 
 export interface ApiKeyTable {
@@ -252,6 +274,9 @@ export interface Database {
   pending_links: PendingLinkTable
   outbox: OutboxTable
   devices: DeviceTable
+  device_networks: DeviceNetworkTable
+  device_tokens: DeviceTokenTable
+  held_usernames: HeldUsernameTable
   api_keys: ApiKeyTable
   clients: ClientTable
   limit_counters: { key: string; count: number; resets_at: Date }

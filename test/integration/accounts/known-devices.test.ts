@@ -62,7 +62,7 @@ describe('while strangers try passwords of an account', () => {
     await logIn(user, '10.200.1.7')
     await lockOut(user)
     expect((await logIn(user, '10.200.1.99')).status).toBe(200)
-    await rows(gateway, `UPDATE devices SET last_seen_at = last_seen_at - interval '31 days' WHERE user_id = $1`, [user.id])
+    await rows(gateway, `UPDATE device_networks SET last_seen_at = last_seen_at - interval '31 days'`)
     expect((await logIn(user, '10.200.1.100')).status).toBe(429)
   })
 
@@ -155,6 +155,58 @@ describe('devices', () => {
     for (let i = 0; i < 3; i++) expect((await logIn(user, address)).status).toBe(200)
     // and the device of the registration
     expect(await devicesOf(user)).toHaveLength(2)
+  })
+
+  it('a token stays good when other clients of the same network log in without it', async () => {
+    const user = await newUser()
+    const [home, cafe] = [newAddress(), newAddress()]
+    const { device_token: stored } = (await logIn(user, home)).body
+    const others: string[] = []
+    for (let i = 0; i < 3; i++) others.push((await logIn(user, home)).body.device_token)
+    expect(new Set([stored, ...others]).size).toBe(4)
+    await lockOut(user)
+    for (const deviceToken of [stored, ...others]) {
+      const { status, body } = await logIn(user, newAddress(), { deviceToken })
+      expect([status, body.device_token]).toEqual([200, deviceToken])
+    }
+    expect((await logIn(user, cafe)).status).toBe(429)
+    expect(await devicesOf(user)).toHaveLength(2)
+  })
+
+  it('every network of a device is remembered', async () => {
+    const user = await newUser()
+    const [home, work] = [newAddress(), newAddress()]
+    const { device_token: deviceToken } = (await logIn(user, home)).body
+    await logIn(user, work, { deviceToken })
+    await lockOut(user)
+    for (const address of [home, work, home]) expect((await logIn(user, address)).status).toBe(200)
+    expect((await logIn(user, newAddress())).status).toBe(429)
+    // neither network is a new device
+    expect(await devicesOf(user)).toHaveLength(2)
+  })
+
+  it('a device has at most ten networks and fifty tokens: those that were presented stay', async () => {
+    const user = await newUser()
+    const address = newAddress()
+    const { device_token: deviceToken } = (await logIn(user, address)).body
+    const { id } = (await gateway.app.identity.devices.find(deviceToken))!
+    await rows(
+      gateway,
+      `INSERT INTO device_networks SELECT $1, '192.0.' || n || '.0/24', now() - n * interval '1 day' FROM generate_series(1, 12) n`,
+      [id],
+    )
+    await logIn(user, address, { deviceToken })
+    const countOf = async (table: string) =>
+      Number((await rows(gateway, `SELECT count(*) AS n FROM ${table} WHERE device_id = $1`, [id]))[0].n)
+    expect(await countOf('device_networks')).toBe(10)
+    await rows(
+      gateway,
+      `INSERT INTO device_tokens SELECT sha256(n::text::bytea), $1, now() + n * interval '1 s', NULL FROM generate_series(1, 60) n`,
+      [id],
+    )
+    await logIn(user, address)
+    expect(await countOf('device_tokens')).toBe(50)
+    expect(await gateway.app.identity.devices.find(deviceToken)).not.toBeNull()
   })
 
   it('a user has at most twenty: the device that was unused for longest is removed', async () => {

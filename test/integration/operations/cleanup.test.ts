@@ -107,8 +107,8 @@ describe.each(['embedded', 'postgres'] as const)('cleanup on %s', (stores) => {
     )
     await rows(
       gateway,
-      `INSERT INTO devices (id, user_id, token_hash, first_seen_at, last_seen_at)
-         SELECT gen_random_uuid(), $1, n::text::bytea, now() - interval '200 days', now() - interval '181 days' FROM generate_series(1, 5) n`,
+      `INSERT INTO devices (id, user_id, first_seen_at, last_seen_at)
+         SELECT gen_random_uuid(), $1, now() - interval '200 days', now() - interval '181 days' FROM generate_series(1, 5) n`,
       [user.id],
     )
     const { db, config, metrics, logger, database } = gateway.app.platform

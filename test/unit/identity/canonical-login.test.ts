@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest'
-import { canonicalEmail, canonicalLogin, canonicalUsername, isEmail, isUsername } from '../../../src/identity/users/canonical-login.ts'
+import {
+  canonicalEmail,
+  canonicalLogin,
+  canonicalUsername,
+  isEmail,
+  isUsername,
+  nameFaults,
+  shownEmail,
+} from '../../../src/identity/users/canonical-login.ts'
 
 describe('a login', () => {
   it.each([
@@ -10,6 +18,20 @@ describe('a login', () => {
     [' ann@example.com\t', 'ann@example.com'],
     ['Jose\u0301@example.com', 'jos\u00e9@example.com'],
     ['JOS\u00c9@EXAMPLE.com', 'jos\u00e9@example.com'],
+    ['info@b\u00fccher.example', 'info@xn--bcher-kva.example'],
+    ['Info@B\u00dcCHER.example', 'info@xn--bcher-kva.example'],
+    ['info@bu\u0308cher.example', 'info@xn--bcher-kva.example'],
+    ['info@XN--BCHER-KVA.example', 'info@xn--bcher-kva.example'],
+    ['ann@\uff45xample.com', 'ann@example.com'],
+    ['ann@example\u3002com', 'ann@example.com'],
+    ['ann@ex\u200bample.com', 'ann@example.com'],
+    ['ann@fa\u00df.example', 'ann@xn--fa-hia.example'],
+    // what IDNA refuses stays as it is
+    ['Ann@xn--a.example', 'ann@xn--a.example'],
+    ['ann@a%41.example', 'ann@a%41.example'],
+    ['ann@a/b.example', 'ann@a/b.example'],
+    ['ann@0x7f.1', 'ann@0x7f.1'],
+    ['ann@foo_bar.example', 'ann@foo_bar.example'],
   ])('%j leads to %j', (typed, canonical) => {
     expect(canonicalLogin(typed)).toBe(canonical)
   })
@@ -20,7 +42,17 @@ describe('a login', () => {
   })
 
   it('has one form: a second conversion changes nothing', () => {
-    for (const typed of ['Ann', ' ANN@x.Org ', 'I\u0307@example.com', '\u1e9e@example.com', '\u212a@example.com', '\ufb01@example.com'])
+    for (const typed of [
+      'Ann',
+      ' ANN@x.Org ',
+      'I\u0307@example.com',
+      '\u1e9e@example.com',
+      '\u212a@example.com',
+      '\ufb01@example.com',
+      'a@b\u00fccher.example',
+      'a@b@\uff45x.com',
+      '@',
+    ])
       expect(canonicalLogin(canonicalLogin(typed))).toBe(canonicalLogin(typed))
   })
 })
@@ -57,6 +89,11 @@ describe('an e-mail address', () => {
     "o'hara@example.com",
     'ann@localhost',
     'jos\u00e9@example.com',
+    'ann@b\u00fccher.example',
+    'ann@xn--bcher-kva.example',
+    'ann@\uff45xample.com',
+    'ann@foo_bar.example',
+    'ann@3com.example',
     `${'a'.repeat(64)}@example.com`,
   ])('may be %s', (email) => {
     expect(isEmail(email)).toBe(true)
@@ -89,7 +126,46 @@ describe('an e-mail address', () => {
     'ann\\@example.com',
     `${'a'.repeat(65)}@example.com`,
     `a@${'b'.repeat(190)}`,
+    `a@${'b'.repeat(64)}.example`,
+    'ann@example.com\u3002',
+    'ann\u3002@example.com/x',
+    'ann@exam%70le.com',
+    'ann@example.com?x',
+    'ann@example.com#x',
+    'ann@127.0.0.1',
+    'ann@0x7f',
+    'ann@\u202eabc.example',
+    // invisible
+    'a\u200bnn@example.com',
+    'ann\u00ad@example.com',
+    'ann@exam\u200dple.com',
+    'ann@example\u2060.com',
+    'ann\ufe0f@example.com',
+    // other forms of letters
+    '\uff41nn@example.com',
+    '\ufb01@example.com',
   ])('may not be %j', (email) => {
     expect(isEmail(email)).toBe(false)
+  })
+
+  it.each([
+    ['a\u200bnn@example.com', 'must not contain invisible characters'],
+    ['ann@exam%70le.com', 'must have a valid domain'],
+    [`a@${'b'.repeat(64)}.example`, 'must have a valid domain'],
+    ['\uff41nn@example.com', 'must be written with ordinary letters before the @'],
+    ['ann', 'must be an e-mail address'],
+  ])('%j: the answer says what is wrong', (email, detail) => {
+    expect(nameFaults(undefined, email)).toEqual([{ field: 'email', code: 'format', detail }])
+  })
+
+  it.each([
+    ['Ann@Example.com', 'Ann@Example.com'],
+    ['Info@b\u00fccher.example', 'Info@b\u00fccher.example'],
+    ['info@xn--bcher-kva.example', 'info@xn--bcher-kva.example'],
+    ['Ann@\uff25xample.com', 'Ann@example.com'],
+    ['ann@b\u00fccher\u3002example', 'ann@b\u00fccher.example'],
+  ])('%j is stored as %j', (typed, stored) => {
+    expect(shownEmail(typed)).toBe(stored)
+    expect(canonicalEmail(stored)).toBe(canonicalEmail(typed))
   })
 })
