@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -262,29 +263,37 @@ async function measureCrowd(get: Get): Promise<void> {
 
 /** Commands run in processes of their own, as an operator runs them. */
 async function measureCommands(file: string, env: NodeJS.ProcessEnv): Promise<void> {
-  console.log('\n| command | seconds | peak memory | result |\n|---|---|---|---|')
+  console.log('\n| command | seconds | CPU seconds | peak memory | result |\n|---|---|---|---|---|')
   for (const args of [['audit', 'verify'], ['audit', 'export'], ['cleanup'], ['audit', 'verify'], ['cleanup']]) {
     const start = performance.now()
     const child = spawn(process.execPath, ['src/cli.ts', ...args, '--config', file], { env, stdio: ['ignore', 'pipe', 'inherit'] })
-    let [lines, peakKiB, last] = [0, 0, '']
+    let [lines, last] = [0, '']
+    let used = { peakKiB: 0, cpuSeconds: 0 }
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       lines += text.split('\n').length - 1
       if (args[1] !== 'export') last += text
     })
-    const timer = setInterval(() => void peakOf(child.pid!).then((kib) => (peakKiB = Math.max(peakKiB, kib))), 200)
+    const timer = setInterval(() => void useOf(child.pid!).then((now) => (used = now ?? used)), 100)
     const [code] = await once(child, 'close')
     clearInterval(timer)
     const result = args[1] === 'export' ? `${lines} lines` : last.split('\n')[0]
     console.log(
-      `| ${args.join(' ')} | ${((performance.now() - start) / 1000).toFixed(1)} | ${Math.round(peakKiB / 1024)} MiB | exit ${code}: ${result} |`,
+      `| ${args.join(' ')} | ${((performance.now() - start) / 1000).toFixed(1)} | ${used.cpuSeconds.toFixed(1)} | ${Math.round(used.peakKiB / 1024)} MiB | exit ${code}: ${result} |`,
     )
   }
 }
 
-async function peakOf(pid: number): Promise<number> {
-  const { readFile } = await import('node:fs/promises')
-  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')
-  return Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0)
+/** From /proc, whose times are in ticks of 10 ms. Null: the process has ended. */
+async function useOf(pid: number): Promise<{ peakKiB: number; cpuSeconds: number } | null> {
+  const read = (name: string) => readFile(`/proc/${pid}/${name}`, 'utf8').catch(() => '')
+  const [status, stat] = await Promise.all([read('status'), read('stat')])
+  const peakKiB = Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0)
+  const [user, system] = stat
+    .slice(stat.lastIndexOf(')') + 2)
+    .split(' ')
+    .slice(11, 13)
+    .map(Number)
+  return peakKiB > 0 ? { peakKiB, cpuSeconds: ((user ?? 0) + (system ?? 0)) / 100 } : null
 }
 
 async function signIn(url: string): Promise<string> {

@@ -89,7 +89,7 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
       lockForAction,
     }),
     clients: createClients({ db, accounts, lockForAction }),
-    importUsers: createImport({ db, accounts, config }),
+    importUsers: createImport({ db, accounts, secrets, config }),
     cleanup,
     async prepare({ adminEmail, adminPassword, mustChangePassword = true }) {
       await migrateUp(database, { report: (event) => logMigration(logger, event) })

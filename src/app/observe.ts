@@ -97,8 +97,8 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
     const who = principal ? `,"user":${quote(principal.id)},"session":${quote(principal.sessionId)}` : ''
     const where = upstream ? `,"upstream":${quote(upstream.origin)}` : ''
     // a path may hold personal data, so that it is logged only where it is asked for
-    const what = config.path && target && error?.code === 'route_not_found' ? `,"path":${quote(target.path)}` : ''
-    const why = error?.cause === undefined ? '' : `,"cause":${quote(causeText(error.cause))}`
+    const what = config.path && target && error?.code === 'route_not_found' ? `,"path":${quoteVisible(target.path)}` : ''
+    const why = error?.cause === undefined ? '' : `,"cause":${quoteVisible(causeText(error.cause))}`
     writeLine(
       status >= 500 ? 'error' : 'info',
       `"request_id":"${exchange.requestId}","method":"${method}","route":${quote(exchange.label)},"status":${status},` +
@@ -139,8 +139,9 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
   }
 }
 
-/** Text from outside. */
-const quote = (text: string): string => JSON.stringify(visibleText(text))
+/** For ids, addresses and names of the configuration: they hold no text from outside. */
+const quote = (text: string): string => JSON.stringify(text)
+const quoteVisible = (text: string): string => quote(visibleText(text))
 
 /** Merges the records of several processes: as many as one process keeps, newest first. Client errors never push out server errors. */
 export function newestErrors(records: ErrorRecord[]): ErrorRecord[] {

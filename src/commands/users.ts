@@ -2,6 +2,7 @@
 import { createInterface } from 'node:readline/promises'
 import type { Readable } from 'node:stream'
 import { Command } from 'commander'
+import type { Source } from '../identity/admin/import/sources.ts'
 import type { MetadataPatch } from '../identity/users/metadata.ts'
 import type { User } from '../identity/users/users.repo.ts'
 import { type ConfigArgs, withConfig } from './configuration.ts'
@@ -23,6 +24,7 @@ interface ListArgs extends ConfigArgs {
   json?: boolean
 }
 interface ImportArgs extends ConfigArgs {
+  from?: string
   dryRun?: boolean
 }
 
@@ -159,7 +161,7 @@ portcullis users metadata ann@example.com --merge '{"public":{"plan":"gold"},"ad
     await withServices(terminal, args, async ({ identity: { administration }, by }) => {
       const { metadataViewOf } = await import('../identity/users/metadata.ts')
       const { metadata } = await (patch ? administration.patchMetadata(login, patch, by) : administration.find(login))
-      terminal.print(JSON.stringify(metadataViewOf(metadata)))
+      terminal.printJson(metadataViewOf(metadata))
     })
   })
 
@@ -243,19 +245,31 @@ portcullis users list --search example.com --role admin --limit 20 --json
     })
   })
 
+const SOURCE_NAMES: readonly Source[] = ['keycloak', 'supabase', 'auth0', 'firebase', 'django']
+
+function sourceNamed(name: string): Source {
+  const source = SOURCE_NAMES.find((known) => known === name)
+  if (source === undefined) throw new UsageError(`--from takes one of these: ${SOURCE_NAMES.join(', ')}`)
+  return source
+}
+
 const importCommand = (terminal: Terminal) =>
   withExamples(
     withConfig(
       new Command('import').description('creates accounts from a file').argument('<FILE>', 'one JSON object a line; - for standard input'),
-    ).option('--dry-run', 'check every line and create nothing'),
+    )
+      .option('--dry-run', 'check every user and create nothing')
+      .option('--from <SYSTEM>', `the file is an export of this system: ${SOURCE_NAMES.join(', ')}`),
     `
 portcullis users import users.ndjson --dry-run
 portcullis users import - < users.ndjson
+portcullis users import realm-export.json --from keycloak --dry-run
 `,
     `Fields of a line:
   email              required
   username           required, unless auth.username is optional; refused when it is off
   email_verified, password_must_change, roles, disabled, created_at, id
+  totp               {secret: base32}: the second factor (SHA1, 6 digits, 30 seconds)
   metadata           {public: {…}, admin: {…}}, at most 4 KiB
   password_hash      bcrypt, Argon2, PBKDF2, scrypt, or a hash of Django, WordPress, Firebase
                      or better-auth (docs/import.md); renewed at the first login.
@@ -263,15 +277,20 @@ portcullis users import - < users.ndjson
 
 An account that exists already is skipped, so the same file can be imported again.
 Every bad line is reported, and the exit code is then 1.`,
-  ).action(async (file: string, { dryRun: isDryRun = false, ...args }: ImportArgs) => {
+  ).action(async (file: string, { dryRun: isDryRun = false, from, ...args }: ImportArgs) => {
+    const source = from === undefined ? null : sourceNamed(from)
     const { io, complain } = terminal
     const input = await terminal.openInput(file)
-    await withServices(terminal, args, async ({ identity: { importUsers }, by }) => {
-      const summary = await importUsers(input, {
+    await withServices(terminal, args, async ({ platform: { config }, identity: { importUsers }, by }) => {
+      const { linesFrom } = await import('../identity/admin/import/sources.ts')
+      const noun = source ? 'user' : 'line'
+      const report = (number: number, text: string) => complain(`${noun} ${number}: ${text}`)
+      const lines = source ? linesFrom(source, input, { usernames: config.auth.username, note: report }) : input
+      const summary = await importUsers(lines, {
         isDryRun,
         by,
-        report: (line, text) => complain(`line ${line}: ${text}`),
-        progress: (lines) => io.stderr.isTTY && complain(`${lines} lines`),
+        report,
+        progress: (count) => io.stderr.isTTY && complain(`${count} ${noun}s`),
       })
       terminal.printJson(summary)
       if (summary.failed) terminal.exitCode = 1

@@ -3,11 +3,15 @@ import { Ajv } from 'ajv'
 import { type Static, Type } from 'typebox'
 import { uuidv7 } from 'uuidv7'
 import { type Config, ROLE_NAME } from '../../platform/config/schema.ts'
-import { type Db, databaseNow } from '../../platform/db/database.ts'
+import { type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
 import { strictBody } from '../../platform/http/endpoint.ts'
 import type { FieldCode, FieldError } from '../../platform/lib/errors.ts'
 import { schemaFieldError } from '../../platform/lib/schema-field-error.ts'
+import type { Secrets } from '../../platform/vault/secrets.ts'
 import { importedHash, NO_PASSWORD } from '../credentials/password-hashes.ts'
+import { insertConfirmedFactor } from '../factors/factors.repo.ts'
+import { sealFactor } from '../factors/second-factor.ts'
+import { readSeed } from '../factors/totp.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { createMetadataClaims } from '../tokens/metadata-claims.ts'
 import { canonicalEmail, canonicalUsername, nameFaults, newUsernameFaults, shownEmail } from '../users/canonical-login.ts'
@@ -31,6 +35,14 @@ const Line = strictBody({
   roles: Type.Optional(Type.Array(Type.String({ pattern: ROLE_NAME }), { maxItems: 100 })),
   disabled: Type.Optional(Type.Boolean()),
   created_at: Type.Optional(Type.String({ pattern: TIME })),
+  totp: Type.Optional(
+    strictBody({
+      secret: Type.String({ maxLength: 256 }),
+      algorithm: Type.Optional(Type.String({ maxLength: 32 })),
+      digits: Type.Optional(Type.Integer()),
+      period: Type.Optional(Type.Integer()),
+    }),
+  ),
   metadata: Type.Optional(strictBody({ public: Type.Optional(JsonObject), admin: Type.Optional(JsonObject) })),
 })
 type Line = Static<typeof Line>
@@ -57,15 +69,18 @@ export type ImportUsers = ReturnType<typeof createImport>
 interface Read {
   line: number
   user: ImportedUser
+  /** Of the second factor. */
+  seed: Buffer | null
 }
 
 export interface ImportDeps {
   db: Db
   accounts: Accounts
+  secrets: Secrets
   config: Pick<Config, 'auth' | 'tokens'>
 }
 
-export function createImport({ db, accounts, config: { auth, tokens } }: ImportDeps) {
+export function createImport({ db, accounts, secrets, config: { auth, tokens } }: ImportDeps) {
   const metadataClaims = createMetadataClaims(tokens.claims)
   return async (
     input: AsyncIterable<Uint8Array>,
@@ -87,13 +102,13 @@ export function createImport({ db, accounts, config: { auth, tokens } }: ImportD
       if ('faults' in found) {
         summary.failed++
         for (const { field, detail } of found.faults) report(number, field ? `${field}: ${detail}` : detail)
-      } else read.push({ line: number, user: found.user })
+      } else read.push({ line: number, ...found })
       if (read.length >= batch) await finish()
     }
     await finish()
     return summary
 
-    function readLine(text: string): { user: ImportedUser } | { faults: FieldError[] } {
+    function readLine(text: string): Omit<Read, 'line'> | { faults: FieldError[] } {
       if (text.length > MAX_LINE) return { faults: [{ field: '', code: 'too_long', detail: `is longer than ${MAX_LINE} characters` }] }
       if (text.includes('\ufffd')) return { faults: [{ field: '', code: 'format', detail: 'is not valid UTF-8' }] }
       let value: unknown
@@ -110,9 +125,11 @@ export function createImport({ db, accounts, config: { auth, tokens } }: ImportD
         ...faultsOf(value, user, now),
         ...metadataClaims.faults(user.metadata),
       ]
+      const seed = value.totp === undefined ? null : readSeed(value.totp)
+      if (seed && 'fault' in seed) faults.push({ field: 'totp', code: 'format', detail: seed.fault })
       if ('fault' in hash) faults.push({ field: 'password_hash', code: 'format', detail: hash.fault })
       if (!faults.length) faults.push(...repeated(value, user))
-      return faults.length ? { faults } : { user }
+      return faults.length ? { faults } : { user, seed: seed && 'seed' in seed ? seed.seed : null }
     }
 
     function repeated({ id }: Line, { username, email_canonical }: ImportedUser): FieldError[] {
@@ -136,12 +153,20 @@ export function createImport({ db, accounts, config: { auth, tokens } }: ImportD
     function write(users: Read[]): Promise<Skipped[]> {
       return accounts.transaction('user_import', by.context, async ({ trx, record }) => {
         const skipped: Skipped[] = []
-        for (const { line, user } of users) {
-          if (await insertImported(trx, user)) await record({ userId: user.id, actor: by.actor })
-          else skipped.push({ line, why: whyTaken(user, await findTaken(trx, user)) })
+        for (const { line, user, seed } of users) {
+          if (await insertImported(trx, { ...user, mfa_enabled: seed !== null })) {
+            if (seed) await insertFactor(trx, user, seed)
+            await record({ userId: user.id, actor: by.actor })
+          } else skipped.push({ line, why: whyTaken(user, await findTaken(trx, user)) })
         }
         return skipped
       })
+    }
+
+    /** The factor has no backup codes: its owner makes some. */
+    async function insertFactor(trx: Transaction, { id: user_id }: ImportedUser, seed: Buffer): Promise<void> {
+      const factor = { id: uuidv7(), user_id }
+      await insertConfirmedFactor(trx, { ...factor, secret_sealed: sealFactor(secrets, factor, seed), created_at: now, confirmed_at: now })
     }
 
     async function look(users: Read[]): Promise<Skipped[]> {

@@ -20,6 +20,11 @@ export async function replaceWaitingFactor(trx: Transaction, factor: Pick<TotpFa
     .execute()
 }
 
+export const insertConfirmedFactor = (
+  trx: Transaction,
+  factor: Pick<TotpFactor, 'id' | 'user_id' | 'secret_sealed' | 'created_at' | 'confirmed_at'>,
+) => trx.insertInto('totp_factors').values(factor).execute()
+
 export const confirmFactor = (trx: Transaction, id: string, at: Date) =>
   trx.updateTable('totp_factors').set({ confirmed_at: at }).where('id', '=', id).execute()
 

@@ -16,6 +16,27 @@ const parameters = { algorithm: 'SHA1', digits: DIGITS, period: PERIOD_SECONDS }
 
 export const newSeed = (): Buffer => Buffer.from(new Secret({ size: SECRET_BYTES }).bytes)
 
+/** RFC 4226 §4 asks for 128 bits. Older programs made seeds of 80 bits. */
+const IMPORTED_BYTES = { min: 10, max: 64 }
+
+/** The second factor of an imported user. @param secret base32 */
+export function readSeed(imported: {
+  secret: string
+  algorithm?: string
+  digits?: number
+  period?: number
+}): { seed: Buffer } | { fault: string } {
+  const { secret, algorithm = parameters.algorithm, digits = DIGITS, period = PERIOD_SECONDS } = imported
+  const name = algorithm.toUpperCase().replace('-', '')
+  if (name !== parameters.algorithm || digits !== DIGITS || period !== PERIOD_SECONDS)
+    return { fault: `must be TOTP with SHA1, ${DIGITS} digits and ${PERIOD_SECONDS} seconds: the user sets up a new factor here` }
+  const text = secret.toUpperCase().replace(/[\s-]/g, '').replace(/=+$/, '')
+  const bytes = Math.floor((text.length * 5) / 8)
+  if (!/^[A-Z2-7]+$/.test(text) || bytes < IMPORTED_BYTES.min || bytes > IMPORTED_BYTES.max)
+    return { fault: `its secret must be base32, of ${IMPORTED_BYTES.min} to ${IMPORTED_BYTES.max} bytes` }
+  return { seed: Buffer.from(Secret.fromBase32(text).bytes) }
+}
+
 /** Makes the data for an authenticator app: the secret to type, and the URI to scan. @param seed as in `newSeed` */
 export function enrolmentOf(seed: Buffer, issuer: string, account: string) {
   const secret = new Secret({ buffer: new Uint8Array(seed).buffer })

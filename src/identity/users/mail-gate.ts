@@ -1,7 +1,7 @@
 /**
  * Every mail passes this gate on its way to the outbox. It keeps an account from being used to write to the address of another person.
  *
- * - A link passes. Its request was counted by recipient before: see `credential-limits.ts`.
+ * - A link passes, and so does the mail in place of a link. Its request was counted by recipient before: see `credential-limits.ts`.
  * - A notice of the account's own action goes only to a proven address.
  * - An alert about another person's action always goes. To an address that is not proven it goes without text of a user, on a budget of its own.
  */

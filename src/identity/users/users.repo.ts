@@ -174,7 +174,7 @@ const holdsParts = (text: string) => {
 export type ImportedUser = NewUser & Pick<User, 'email_verified_at' | 'disabled_at' | 'created_at' | 'metadata'>
 
 /** @returns false when the id, the username or the e-mail address is taken */
-export async function insertImported(trx: Transaction, user: ImportedUser): Promise<boolean> {
+export async function insertImported(trx: Transaction, user: ImportedUser & Pick<User, 'mfa_enabled'>): Promise<boolean> {
   const row = await trx
     .insertInto('users')
     .values({ ...user, last_login_at: null })

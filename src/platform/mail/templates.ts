@@ -23,11 +23,13 @@ interface Asked {
   device: string | null
 }
 
-/** Mails with a link. Their requests are counted by recipient. */
+/** Mails with a link, and the mail in place of a link. Their requests are counted by recipient. */
 interface LinkTemplates {
   /** `more`: further registrations that wait for the address. */
   verify_email: Link & Asked & { more: (Asked & { url: string })[] }
   reset_password: Link
+  /** For a registration with an address that already has an account. The same work as for a link: the time shows no account. */
+  already_registered: Record<string, never>
 }
 
 /** Notices of what the account itself did. They go only to a proven address. */
@@ -44,8 +46,6 @@ interface OwnTemplates {
 
 /** Alerts about what another person may have done. They go to every address, so they hold no text that a user chose. */
 interface AlertTemplates {
-  /** For a registration with an address that already has an account. */
-  already_registered: Record<string, never>
   /** `count` wrong codes in a row. */
   wrong_codes: NoticeContext & { count: number }
   /** A refresh token was presented a second time, and its session was ended. */
@@ -60,6 +60,7 @@ type ClassOf<T extends keyof Templates> = T extends keyof LinkTemplates ? 'link'
 export const MAIL_CLASSES: { [T in keyof Templates]: ClassOf<T> } = {
   verify_email: 'link',
   reset_password: 'link',
+  already_registered: 'link',
   email_changed: 'own',
   password_changed: 'own',
   factor_enabled: 'own',
@@ -67,7 +68,6 @@ export const MAIL_CLASSES: { [T in keyof Templates]: ClassOf<T> } = {
   backup_code_used: 'own',
   new_device: 'own',
   api_key_created: 'own',
-  already_registered: 'alert',
   wrong_codes: 'alert',
   refresh_reused: 'alert',
 }

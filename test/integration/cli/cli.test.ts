@@ -483,6 +483,20 @@ describe('beside a running gateway', () => {
       })
     })
 
+    it('import reads the export of another system, and numbers its users', async () => {
+      const users = ['named', 'nameless'].map((name, i) => ({
+        user_id: `auth0|${i}`,
+        email: `${name}@auth0.test`,
+        ...(i === 0 ? { username: name } : {}),
+        passwordHash: '$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW',
+      }))
+      const file = fileWith(users.map((user) => JSON.stringify(user)).join('\n'))
+      const expected = { code: 1, stdout: '{"created":1,"skipped":0,"failed":1}\n', stderr: 'user 2: username: is missing\n' }
+      expect(await run(['users', 'import', file, '--from', 'auth0', '--dry-run'], env)).toEqual(expected)
+      expect(await run(['users', 'import', file, '--from', 'auth0'], env)).toEqual(expected)
+      expect((await login('named', 'U*U')).status).toBe(200)
+    })
+
     it('import of what cannot be read exits 2, or 1 when that shows only later', async () => {
       const missing = await run(['users', 'import', join(dir, 'nowhere.ndjson')], env)
       expect([missing.code, missing.stderr]).toEqual([2, expect.stringContaining('ENOENT')])

@@ -170,6 +170,12 @@ describe('wrong usage', () => {
     ['both forms of check', ['check', '--print', '--json'], 'option --print cannot be used with option --json', 'portcullis check'],
     ['an account without an address', ['users', 'create', '--username', 'ann'], 'users create needs --email', 'portcullis users create'],
     [
+      'an export of an unknown system',
+      ['users', 'import', '-', '--from', 'ldap'],
+      '--from takes one of these: keycloak, supabase, auth0, firebase, django',
+      'portcullis users import',
+    ],
+    [
       'metadata that is no object',
       ['users', 'metadata', 'ann', '--merge', '{"public":"gold"}'],
       '--merge takes a JSON object with the members public and admin, each an object or null',
