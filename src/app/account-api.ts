@@ -65,7 +65,7 @@ export interface AccountApi {
 }
 
 export function createAccountApi({ platform, identity, access, limits: { limiter }, lastErrors }: AccountApiDeps): AccountApi {
-  const { config, logger, clock, metrics, db, secrets, outbox } = platform
+  const { config, logger, clock, metrics, db, secrets, outbox, isMailable } = platform
   const { keyring, revocations, accounts, passwords, policy, devices } = identity
   const { accessTokens, refreshTokens, sessionOpener, grantsOf, keyAuthentication, limitInvalidTokens, ownLimits, requireAuth } = access
 
@@ -95,11 +95,11 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   const links = createLinks(config)
   const postProof = createPostProof({ links, outbox })
   const pending = createPendingRegistrations({ db, accounts, limits, links, outbox, backgroundQueue })
-  const register = createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, postProof, pending })
+  const register = createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, postProof, isMailable, pending })
   const verification = createEmailVerification({ db, accounts, passwords, limits, links, outbox, pending, postProof })
   const refresh = createRefresh({ refreshTokens, sessionOpener, limits, metrics })
   const logout = createLogout({ accounts, refreshTokens })
-  const profile = createProfile({ db, accounts, auth: config.auth, tokens: config.tokens, limits, postProof, outbox, stepUp })
+  const profile = createProfile({ db, accounts, auth: config.auth, tokens: config.tokens, limits, postProof, isMailable, outbox, stepUp })
   const changePassword = createPasswordChange({ accounts, outbox, passwords, policy, stepUp, sessionOpener })
   const recovery = createRecovery({ db, accounts, outbox, links, devices, passwords, policy, limits, backgroundQueue })
   const apiKeys = createApiKeys({ db, clock, accounts, outbox, grantsOf, config })

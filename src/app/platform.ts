@@ -8,7 +8,7 @@ import { type Db, type OpenDatabase, openDatabase } from '../platform/db/databas
 import type { Job } from '../platform/jobs/schedule.ts'
 import { type Clock, systemClock } from '../platform/lib/clock.ts'
 import { VERSION } from '../platform/lib/version.ts'
-import type { Transport } from '../platform/mail/message.ts'
+import { needsUtf8, type Transport } from '../platform/mail/message.ts'
 import { createOutbox, type Outbox } from '../platform/mail/outbox.ts'
 import { createSender, mailJobs, type Sender } from '../platform/mail/sender.ts'
 import { openTransport } from '../platform/mail/transport.ts'
@@ -40,6 +40,8 @@ export interface Platform {
   sealer: Sealer
   removeOldAudit: AuditRetention
   outbox: Outbox
+  /** Whether mails to this address can be sent: see `Transport.takesUtf8`. */
+  isMailable(address: string): Promise<boolean>
   sender: Sender
   /** To run in one process of the gateway only. */
   jobs: Job[]
@@ -80,6 +82,7 @@ export async function openPlatform({
     sealer,
     removeOldAudit: createAuditRetention({ secrets, audit, retentionDays }),
     outbox: createMailGate({ outbox: createOutbox({ secrets }), secrets, limit: config.limits.credentials.mail }),
+    isMailable: async (address) => !needsUtf8(address) || (await mails.takesUtf8?.()) !== false,
     sender,
     jobs: [{ name: 'audit seal', everySeconds: sealSeconds, run: sealer.sealWhenDue }, ...mailJobs(db, sender, metrics)],
     async close() {

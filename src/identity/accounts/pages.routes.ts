@@ -152,7 +152,7 @@ const pages = ({ minLength }: Config['auth']['password']): Record<LinkPurpose, P
     title: 'Confirm your e-mail address',
     lead: 'You have opened the link that was mailed to you. Enter the password of this account to confirm that the address is yours.',
     fields: `<label for="password">Password</label>
-<p class="hint" id="hint">The password that you chose for this account. If you have forgotten it, register again.</p>
+<p class="hint" id="hint">The password that you chose for this account. If you have forgotten it, register again, or ask for a new password.</p>
 <input id="password" name="password" type="password" autocomplete="current-password" aria-describedby="hint" required>
 <label class="check"><input type="checkbox" id="shown"> Show the password</label>
 `,

@@ -17,6 +17,7 @@ import { hasProvenAddress } from '../users/proven-address.ts'
 import { type OwnUserView, ownViewOf } from '../users/user-view.ts'
 import { findUserById, findUserByLogin, type User, updateUser } from '../users/users.repo.ts'
 import { deleteLinksOf } from './links.repo.ts'
+import { assertMailable, type IsMailable } from './mailable.ts'
 import { isPendingName } from './pending-registrations.repo.ts'
 import type { PostProof } from './post-proof.ts'
 import { asTaken } from './register.service.ts'
@@ -35,11 +36,12 @@ export interface ProfileDeps {
   tokens: Pick<Config['tokens'], 'accessTtlSeconds'>
   limits: CredentialLimits
   postProof: PostProof
+  isMailable: IsMailable
   outbox: Outbox
   stepUp: StepUp
 }
 
-export function createProfile({ db, accounts, auth, tokens, limits, postProof, outbox, stepUp }: ProfileDeps) {
+export function createProfile({ db, accounts, auth, tokens, limits, postProof, isMailable, outbox, stepUp }: ProfileDeps) {
   async function get(userId: string): Promise<OwnUserView> {
     const user = await findUserById(db, userId)
     if (!user) throw problem('token_revoked', { cause: 'the user was deleted' })
@@ -57,6 +59,7 @@ export function createProfile({ db, accounts, auth, tokens, limits, postProof, o
     const { email, ...names } = readChange(input)
     const proven = await stepUp(principal, { password: input.current_password, code: input.code }, context)
     if (names.username !== undefined && (await isPendingName(db, names.username, null))) throw problem('username_taken')
+    if (email !== undefined) await assertMailable(isMailable, email)
     const mayMail = email !== undefined && (await limits.mail(email, 'verify_email', 'stranger'))
     const changed = proven.commit('profile_change', async ({ trx, record, revoke }, { user: locked, now }) => {
       const detail = [names.username !== undefined && 'username', email !== undefined && 'email'].filter(Boolean).join(', ')

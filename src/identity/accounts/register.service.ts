@@ -27,6 +27,7 @@ import { FIRST_ROLES } from '../users/roles.ts'
 import type { UserView } from '../users/user-view.ts'
 import { findUserByLogin, insertUser } from '../users/users.repo.ts'
 import type { LoginCompletion } from './complete-login.ts'
+import { assertMailable, type IsMailable } from './mailable.ts'
 import type { PendingAccount, PendingRegistrations } from './pending-registration.service.ts'
 import { isPendingName } from './pending-registrations.repo.ts'
 import type { PostProof } from './post-proof.ts'
@@ -46,13 +47,25 @@ export interface RegisterDeps {
   limits: CredentialLimits
   loginCompletion: LoginCompletion
   postProof: PostProof
+  isMailable: IsMailable
   pending: PendingRegistrations
 }
 
 /** `pending` where addresses are proven first, whether or not the address has an account. */
 export type Registered = (TokenPair & { user: UserView; device_token: string }) | { status: 'pending' }
 
-export function createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, postProof, pending }: RegisterDeps) {
+export function createRegister({
+  db,
+  accounts,
+  config,
+  passwords,
+  policy,
+  limits,
+  loginCompletion,
+  postProof,
+  isMailable,
+  pending,
+}: RegisterDeps) {
   const provesFirst = config.auth.emailVerification === 'required'
 
   async function register(input: RegisterInput, context: RequestContext): Promise<Registered> {
@@ -64,6 +77,7 @@ export function createRegister({ db, accounts, config, passwords, policy, limits
   }
 
   async function enter(account: ReadAccount, password: string, context: AuditContext): Promise<Registered> {
+    await assertMailable(isMailable, account.email)
     const fault = await policy(password, [account.username, account.email])
     if (fault) throw invalidField('password', fault.code, fault.detail)
     await refuseTaken(db, provesFirst ? { username: account.username } : account)

@@ -13,8 +13,16 @@ export type Message = Filled & {
 export interface Transport {
   /** Resolves once the mail server has accepted the mail. @throws RefusedMail when a retry is useless; after other errors the mail is retried */
   deliver(message: Message, signal: AbortSignal): Promise<void>
+  /**
+   * Whether mails to an address with a local part outside ASCII can be sent (RFC 6531: SMTPUTF8). True while the mail server gives no answer.
+   * Without this function the transport takes every address.
+   */
+  takesUtf8?(): Promise<boolean>
   close(): void
 }
+
+/** The domain goes out in its ASCII form. A local part outside ASCII has none: the mail server must offer SMTPUTF8. */
+export const needsUtf8 = (address: string): boolean => /[^\x20-\x7e]/.test(address.slice(0, address.lastIndexOf('@')))
 
 /** The mail server refuses the mail permanently. */
 export class RefusedMail extends Error {}

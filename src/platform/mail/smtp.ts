@@ -1,7 +1,9 @@
 /** Sends mails over SMTP, with a small pool of connections and TLS. Without TLS only to a mail server on this machine. */
 import { createTransport } from 'nodemailer'
+import SMTPConnection from 'nodemailer/lib/smtp-connection'
 import type { Config } from '../config/schema.ts'
-import { type Message, type MimeMessage, RefusedMail, type Transport } from './message.ts'
+import { systemClock } from '../lib/clock.ts'
+import { type Message, type MimeMessage, needsUtf8, RefusedMail, type Transport } from './message.ts'
 
 const CONNECTIONS = 5
 const CONNECT_MS = 10_000
@@ -55,14 +57,48 @@ function wordsOf({ code, responseCode, command }: SmtpError): string {
   return words.join(' ') || 'no answer'
 }
 
+/** The answer of the mail server is kept this long. */
+const FEATURES_MS = 600_000
+/** A user waits for this answer. */
+const ASK_MS = { connectionTimeout: 3000, greetingTimeout: 3000, dnsTimeout: 3000, socketTimeout: 3000 }
+
+/** Asks the mail server which extensions it offers, after TLS and before any authentication. @returns null without an answer */
+const asksForUtf8 = (options: ReturnType<typeof smtpOptions>): Promise<boolean | null> =>
+  new Promise((resolve) => {
+    const connection = new SMTPConnection({ ...options, ...ASK_MS }) as SMTPConnection & { _supportedExtensions: string[] }
+    connection.once('error', () => {
+      connection.close()
+      resolve(null)
+    })
+    connection.connect(() => {
+      const isOffered = connection._supportedExtensions.includes('SMTPUTF8')
+      connection.quit()
+      resolve(isOffered)
+    })
+  })
+
 export function createSmtpTransport(
   { url, startTls }: { url: string; startTls: Config['mail']['startTls'] },
   compose: (message: Message) => MimeMessage,
 ): Transport {
-  const pool = createTransport(smtpOptions(url, startTls))
+  const options = smtpOptions(url, startTls)
+  const pool = createTransport(options)
+  let known: { takesUtf8: Promise<boolean | null>; until: number } | null = null
+
+  async function takesUtf8(): Promise<boolean> {
+    if (known === null || systemClock.steady() >= known.until)
+      known = { takesUtf8: asksForUtf8(options), until: systemClock.steady() + FEATURES_MS }
+    const answer = await known.takesUtf8
+    // a server without an answer is asked again at the next address
+    if (answer === null) known = null
+    return answer ?? true
+  }
+
   return {
+    takesUtf8,
     async deliver(message, signal) {
       const mime = compose(message)
+      if (needsUtf8(message.to) && !(await takesUtf8())) throw new RefusedMail('no SMTPUTF8')
       try {
         await pool.sendMail({ ...mime, signal })
       } catch (error) {

@@ -8,6 +8,7 @@ import type { Mail } from '../../../src/platform/mail/outbox.ts'
 import { createSender, type Sender } from '../../../src/platform/mail/sender.ts'
 import { openTransport } from '../../../src/platform/mail/transport.ts'
 import { type Authority, createAuthority } from '../../support/certificates.ts'
+import { call } from '../../support/client.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { type MailServer, readMessage, startMailServer } from '../../support/mail-server.ts'
 import { freePort, until } from '../../support/processes.ts'
@@ -417,5 +418,44 @@ describe('without a mail server', () => {
     const lines = gateway.log().filter((line) => line.file === file)
     expect(lines).toMatchObject([{ level: 'info', template: 'reset_password' }])
     for (const secret of [to, TOKEN]) expect(JSON.stringify(gateway.log())).not.toContain(secret)
+  })
+})
+
+describe('an address with characters outside ASCII before the @', () => {
+  const EMAIL = 'jörg@example.com'
+  const register = (email: string) =>
+    call(gateway, '/auth/register', {
+      body: { username: `joerg${randomBytes(3).toString('hex')}`, email, password: 'plain zebra and so on' },
+    })
+
+  it('registers where the mail server offers SMTPUTF8, and gets its mail', async () => {
+    gateway = await start({ url: server.url })
+    expect((await register(EMAIL)).status).toBe(201)
+    await settled(gateway)
+    expect(server.mails.map(({ to }) => to)).toEqual([[EMAIL]])
+  })
+
+  it('is refused with a reason where the server does not, also as a new address; others register', async () => {
+    const old = await startMailServer({ hideSMTPUTF8: true } as object)
+    gateway = await start({ url: old.url })
+    const refusal = { status: 422, body: { code: 'validation_failed', errors: [{ field: 'email', code: 'not_allowed' }] } }
+    expect(await register(EMAIL)).toMatchObject(refusal)
+    const entered = await register('joerg@example.com')
+    expect(entered.status).toBe(201)
+    const body = { email: EMAIL, current_password: 'plain zebra and so on' }
+    expect(await call(gateway, '/auth/me', { method: 'PATCH', body, token: entered.body.access_token })).toMatchObject(refusal)
+    // an account from before, such as an imported account: the mail is given up, and the log says why
+    await post(gateway, linkMail(EMAIL))
+    const given = await until(async () => {
+      await gateway.app.platform.sender.run()
+      return (await outboxOf(gateway)).find(({ last_error }) => last_error !== null)
+    }, 'the refusal')
+    expect(given).toMatchObject({ last_error: 'no SMTPUTF8', sent_at: null, payload_sealed: null })
+    await old.close()
+  })
+
+  it('registers while the mail server gives no answer', async () => {
+    gateway = await start({ url: `smtp://127.0.0.1:${await freePort()}` })
+    expect((await register(EMAIL)).status).toBe(201)
   })
 })
