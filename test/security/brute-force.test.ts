@@ -134,7 +134,7 @@ describe('invalid attempts', () => {
 })
 
 /** A random secret of 256 bits cannot be guessed, so its attempts need no longer windows. */
-const LINKS = ['password/reset', 'password/reset/details', 'email/verify', 'email/verify/details'].map((path) => `POST /auth/${path}`)
+const LINKS = ['password/reset', 'email/verify', 'login/confirm'].flatMap((path) => [`POST /auth/${path}`, `POST /auth/${path}/details`])
 const GUESSABLE = Object.keys(GUESSES).filter((endpoint) => !PACED.includes(endpoint) && !LINKS.includes(endpoint))
 
 describe('a client that goes on when a window has ended', () => {
