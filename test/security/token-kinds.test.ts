@@ -181,6 +181,7 @@ const VERIFIERS: Record<string, Verifier> = {
     ['POST /users'],
     ['GET /users/:id'],
     ['DELETE /users/:id'],
+    ['PATCH /users/:id/metadata'],
     ['POST /users/:id/disable'],
     ['POST /users/:id/enable'],
     ['POST /users/:id/unlock'],
