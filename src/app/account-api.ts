@@ -8,6 +8,8 @@ import { emailRoutes } from '../identity/accounts/email.routes.ts'
 import { createEmailVerification } from '../identity/accounts/email-verification.service.ts'
 import { createLinks } from '../identity/accounts/links.ts'
 import { createLogin } from '../identity/accounts/login.service.ts'
+import { loginConfirmationRoutes } from '../identity/accounts/login-confirmation.routes.ts'
+import { createLoginConfirmation } from '../identity/accounts/login-confirmation.service.ts'
 import { createLoginMfa } from '../identity/accounts/login-mfa.service.ts'
 import { createLogout } from '../identity/accounts/logout.service.ts'
 import { meRoutes } from '../identity/accounts/me.routes.ts'
@@ -76,7 +78,9 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   const factor = createSecondFactor({ secrets })
   const codeAttempts = createCodeAttempts({ accounts, limits, outbox, metrics })
   const stepUp = createStepUp({ db, clock, accounts, outbox, passwordCheck, factor, codeAttempts })
-  const login = createLogin({ db, accounts, passwords, limits, devices, loginCompletion, mfaTokens })
+  const links = createLinks(config)
+  const loginConfirmation = createLoginConfirmation({ db, accounts, limits, links, outbox })
+  const login = createLogin({ db, accounts, passwords, limits, devices, loginCompletion, loginConfirmation, mfaTokens })
   const loginMfa = createLoginMfa({
     db,
     accounts,
@@ -92,7 +96,6 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   const enrolment = createEnrolment({ db, config, accounts, outbox, stepUp, factor, codeAttempts })
   const sessions = createSessions({ db, accounts })
   const backgroundQueue = createBackgroundQueue(logger)
-  const links = createLinks(config)
   const postProof = createPostProof({ links, outbox })
   const pending = createPendingRegistrations({ db, accounts, limits, links, outbox, backgroundQueue })
   const register = createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, postProof, isMailable, pending })
@@ -138,6 +141,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
       await auth.register(emailRoutes({ verification, requireAuth }))
       await auth.register(pageRoutes(config))
       await auth.register(recoveryRoutes(recovery))
+      await auth.register(loginConfirmationRoutes(loginConfirmation))
       await auth.register(apiKeyRoutes({ apiKeys, requireAuth }))
       await auth.register(oauthRoutes({ grantToken, introspect, revokeToken }))
       await auth.register(clientRoutes({ clients: identity.clients, requireAuth }))

@@ -72,6 +72,8 @@ const GUESSES: Record<string, (i: number) => Promise<Answer>> = {
     post('/auth/password/change', { body: { current_password: wrong, new_password: 'plain zebra of fields' }, token: user.token }),
   'POST /auth/password/reset': (i) =>
     post('/auth/password/reset', { body: { token: random(i, 43), new_password: 'plain zebra of fields' } }),
+  'POST /auth/login/confirm/details': (i) => post('/auth/login/confirm/details', { body: { token: random(i, 43) } }),
+  'POST /auth/login/confirm': (i) => post('/auth/login/confirm', { body: { token: random(i, 43) } }),
   'POST /auth/password/reset/details': (i) => post('/auth/password/reset/details', { body: { token: random(i, 43) } }),
   'POST /auth/email/verify/details': (i) => post('/auth/email/verify/details', { body: { token: random(i, 43) } }),
   'POST /auth/email/verify': (i) => post('/auth/email/verify', { body: { token: random(i, 43) } }),
@@ -132,7 +134,7 @@ describe('invalid attempts', () => {
 })
 
 /** A random secret of 256 bits cannot be guessed, so its attempts need no longer windows. */
-const LINKS = ['POST /auth/password/reset', 'POST /auth/email/verify']
+const LINKS = ['password/reset', 'password/reset/details', 'email/verify', 'email/verify/details'].map((path) => `POST /auth/${path}`)
 const GUESSABLE = Object.keys(GUESSES).filter((endpoint) => !PACED.includes(endpoint) && !LINKS.includes(endpoint))
 
 describe('a client that goes on when a window has ended', () => {

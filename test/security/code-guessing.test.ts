@@ -178,7 +178,7 @@ describe('the mail about wrong codes', () => {
       count: 3,
       at: expect.stringMatching(/^\d{4}-.*Z$/),
       ip: expect.stringMatching(/^10\./),
-      // the address is not proven, and `node` is not in the list of devices
+      // the address is not proven: a name that is not in the list of devices is left out
       device: null,
     })
     await isOver(gateway, 'mfa')

@@ -68,7 +68,8 @@ describe('the link', () => {
   })
 })
 
-describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
+describe.each(['/email/verify', '/password/reset', '/login/confirm'])('the page %s', (path) => {
+  const asksForPassword = path !== '/login/confirm'
   const open = () => call<string>(gateway, `/api/v1/auth${path}`)
   const inline = (html: string, tag: string) =>
     [...html.matchAll(new RegExp(`<${tag}>([\\s\\S]*?)</${tag}>`, 'g'))].map(([, text]) => text!)
@@ -139,13 +140,13 @@ describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
     }
     const isReset = path === '/password/reset'
     const name = isReset ? 'new_password' : 'password'
-    const secret = element({ name, type: 'password', value: 'a plain zebra' })
+    const secret = asksForPassword ? element({ name, type: 'password', value: 'a plain zebra' }) : null
     const parts: Record<string, ReturnType<typeof element> | null> = {
       button: element(),
       'input[type=password]': secret,
       'input[name=username]': element(),
       '#asked': element(),
-      '#shown': element(),
+      '#shown': asksForPassword ? element() : null,
       'input[name=keep_api_keys]': isReset ? element({ checked: false, parentNode: element() }) : null,
     }
     const reported = element()
@@ -193,7 +194,8 @@ describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
     const { body } = await open()
     expect(body).toContain('<input id="username" name="username" autocomplete="username" readonly>')
     const kind = path === '/password/reset' ? 'new-password' : 'current-password'
-    expect(body.match(/type="password" autocomplete="[^"]+"/g)).toEqual([`type="password" autocomplete="${kind}"`])
+    const fields = body.match(/type="password" autocomplete="[^"]+"/g) ?? []
+    expect(fields).toEqual(asksForPassword ? [`type="password" autocomplete="${kind}"`] : [])
   })
 
   it('of an invalid link says so at once, and asks for no password', async () => {
@@ -211,7 +213,7 @@ describe.each(['/email/verify', '/password/reset'])('the page %s', (path) => {
     const { url, init } = page.sent[1]!
     expect(url).toBe(`/api/v1/auth${path}`)
     expect(init).toMatchObject({ method: 'POST', headers: { 'content-type': 'application/json' }, credentials: 'omit' })
-    expect(JSON.parse(init.body)).toEqual({ token: 'abc-_123', [page.field]: 'a plain zebra' })
+    expect(JSON.parse(init.body)).toEqual({ token: 'abc-_123', ...(asksForPassword ? { [page.field]: 'a plain zebra' } : {}) })
     expect(page.reported.textContent).toBe('It is done.')
     expect(page.form.hidden).toBe(true)
   })

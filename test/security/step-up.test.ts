@@ -171,6 +171,8 @@ const NONE: Record<string, string> = {
   'POST /auth/mfa/totp/confirm': 'finishes what POST /mfa/totp began under the rule; only its answer shows the seed',
   'POST /auth/password/forgot': LINK,
   'POST /auth/password/reset': LINK,
+  'POST /auth/login/confirm': LINK,
+  'POST /auth/login/confirm/details': LINK,
   'POST /auth/password/reset/details': LINK,
   'POST /auth/email/verify/details': LINK,
   'POST /auth/email/verify': LINK,

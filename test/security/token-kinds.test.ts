@@ -6,6 +6,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { SignJWT } from 'jose'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createLinks } from '../../src/identity/accounts/links.ts'
+import type { LinkPurpose } from '../../src/identity/credentials/credential-limits.ts'
 import { inTransaction } from '../../src/platform/db/database.ts'
 import { makeApiKey } from '../../src/platform/request/api-key-format.ts'
 import { call, newUserWithRoles, raw, statusOf, type TestUser } from '../support/client.ts'
@@ -52,14 +53,14 @@ const signed =
       .sign(privateKey)
   }
 
-const resetLink: Make = async (user) => {
-  const { db, config } = gateway.app.platform
-  const links = createLinks(config)
-  const { url } = await inTransaction(db, (trx) =>
-    links.issue(trx, { user, purpose: 'reset_password', ttlSeconds: 600, sessionId: null, device: null }),
-  )
-  return url.split('#token=')[1]!
-}
+const linkFor =
+  (purpose: LinkPurpose): Make =>
+  async (user) => {
+    const { db, config } = gateway.app.platform
+    const links = createLinks(config)
+    const { url } = await inTransaction(db, (trx) => links.issue(trx, { user, purpose, ttlSeconds: 600, sessionId: null, device: null }))
+    return url.split('#token=')[1]!
+  }
 
 const KINDS: Record<string, Make> = {
   'access token': ({ token }) => token,
@@ -81,7 +82,8 @@ const KINDS: Record<string, Make> = {
   'random refresh token': () => `rt_${randomBytes(32).toString('base64url')}`,
   'device token': () => `dt_${randomBytes(32).toString('base64url')}`,
   'mailed token': async ({ email }) => tokenOf((await mailsTo(gateway, email)).findLast(({ data }) => data.url)!),
-  'reset link': resetLink,
+  'reset link': linkFor('reset_password'),
+  'login link': linkFor('confirm_login'),
   'API key': async (user) => (await newKey(gateway, user)).key,
   'random API key': makeApiKey,
   'machine token': () => machineTokenOf(gateway, machine),
@@ -320,6 +322,18 @@ const VERIFIERS: Record<string, Verifier> = {
     present: (token) => ask('/auth/password/reset', { body: { token, new_password: 'another plain zebra 7' } }),
     refusal: (kind) => (isJwt(kind) ? { status: 422, code: 'validation_failed' } : { status: 400, code: 'link_invalid' }),
   },
+  'POST /auth/login/confirm/details': {
+    endpoint: 'POST /auth/login/confirm/details',
+    takes: ['login link'],
+    present: (token) => ask('/auth/login/confirm/details', { body: { token } }),
+    refusal: (kind) => (isJwt(kind) ? { status: 422, code: 'validation_failed' } : { status: 400, code: 'link_invalid' }),
+  },
+  'POST /auth/login/confirm': {
+    endpoint: 'POST /auth/login/confirm',
+    takes: ['login link'],
+    present: (token) => ask('/auth/login/confirm', { body: { token } }),
+    refusal: (kind) => (isJwt(kind) ? { status: 422, code: 'validation_failed' } : { status: 400, code: 'link_invalid' }),
+  },
   'POST /auth/password/reset/details': {
     endpoint: 'POST /auth/password/reset/details',
     takes: ['reset link'],
@@ -343,6 +357,7 @@ const WITHOUT = [
   'POST /auth/register',
   'GET /auth/email/verify',
   'GET /auth/password/reset',
+  'GET /auth/login/confirm',
   'POST /auth/password/forgot',
 ]
 

@@ -17,7 +17,11 @@ import { findUserById, lockUser, type User } from '../users/users.repo.ts'
 import { deleteLinksOf, findLink, insertLink, type LinkRow, takeLink, trimLinks } from './links.repo.ts'
 
 /** The paths of the linked pages, under `auth.prefix`. */
-export const LINK_PATHS: Record<LinkPurpose, string> = { verify_email: '/email/verify', reset_password: '/password/reset' }
+export const LINK_PATHS: Record<LinkPurpose, string> = {
+  verify_email: '/email/verify',
+  reset_password: '/password/reset',
+  confirm_login: '/login/confirm',
+}
 
 /** The lifetime of a link that proves an address. */
 export const PROOF_TTL_SECONDS = 86_400

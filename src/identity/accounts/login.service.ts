@@ -13,6 +13,7 @@ import { findUserByLogin, lockUser, replaceHash, type User } from '../users/user
 import type { LoginCompletion } from './complete-login.ts'
 import type { Device } from './devices.repo.ts'
 import type { Devices } from './devices.ts'
+import type { LoginConfirmation } from './login-confirmation.service.ts'
 
 export interface LoginDeps {
   db: Db
@@ -21,6 +22,7 @@ export interface LoginDeps {
   limits: CredentialLimits
   devices: Devices
   loginCompletion: LoginCompletion
+  loginConfirmation: LoginConfirmation
   mfaTokens: MfaTokens
 }
 
@@ -33,7 +35,7 @@ export interface LoginInput {
 /** Stands for an unknown user in the lookup of devices, so that the work is the same. */
 const NOBODY = { id: '00000000-0000-0000-0000-000000000000' }
 
-export function createLogin({ db, accounts, passwords, limits, devices, loginCompletion, mfaTokens }: LoginDeps) {
+export function createLogin({ db, accounts, passwords, limits, devices, loginCompletion, loginConfirmation, mfaTokens }: LoginDeps) {
   async function login(input: LoginInput, context: RequestContext) {
     const presented = input.device_token === undefined ? null : await devices.find(input.device_token)
     passwords.assertRoom(presented ? 'known' : 'stranger')
@@ -70,11 +72,13 @@ export function createLogin({ db, accounts, passwords, limits, devices, loginCom
         locked && locked.password_hash === user.password_hash && locked.session_epoch === user.session_epoch && !locked.disabled_at
       if (!isSame) return 'changed'
       if (rehashed) await replaceHash(trx, user.id, user.password_hash, rehashed)
+      if (locked.must_confirm_login) return 'unconfirmed'
       if (!locked.mfa_enabled) return loginCompletion.enter(tx, locked, { amr: ['pwd'], device }, context)
       await tx.record({ outcome: 'mfa_required', userId: user.id })
       return null
     })
     if (entered === 'changed') throw await refusal(user, 'the account changed while the password was checked', context)
+    if (entered === 'unconfirmed') throw await loginConfirmation.request(user, lane === 'known' ? 'owner' : 'stranger', context)
     if (entered) return loginCompletion.answer(entered)
     const mfa_token = await mfaTokens.issue({ userId: user.id, sessionEpoch: user.session_epoch })
     return { mfa_required: true as const, mfa_token, methods: ['totp', 'backup_code'] }

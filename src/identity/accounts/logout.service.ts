@@ -1,10 +1,21 @@
-/** Ends one session, or all of them. After the answer no token of these sessions works at any gateway. */
+/** Ends one session, or all of them with the API keys that they made. After the answer none of their tokens works at any gateway. */
 import type { AuditContext } from '../../platform/audit/audit.ts'
-import type { Accounts } from '../sessions/account-transaction.ts'
+import { databaseNow } from '../../platform/db/database.ts'
+import { revokeApiKeysOfSessions } from '../api-keys/api-keys.repo.ts'
+import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
 import type { Judgement, RefreshTokens } from '../sessions/refresh-tokens.ts'
+import { findLivingSessions } from '../sessions/sessions.repo.ts'
 
 /** The session of an access token, or a refresh token of the session. */
 export type SessionProof = { sessionId: string; userId: string } | { refreshToken: string }
+
+/** A thief who used a session may have made keys with it. The caller raises the epochs of the user, so that caches refuse the keys. */
+async function endKeysOfSessions({ trx, record }: AccountTransaction, userId: string): Promise<void> {
+  const now = await databaseNow(trx)
+  const ending = (await findLivingSessions(trx, userId, now)).map(({ id }) => id)
+  for (const { id } of await revokeApiKeysOfSessions(trx, userId, ending, now))
+    await record({ event: 'api_key_revoke', userId, detail: id })
+}
 
 export function createLogout({ accounts, refreshTokens }: { accounts: Accounts; refreshTokens: RefreshTokens }) {
   /**
@@ -23,6 +34,7 @@ export function createLogout({ accounts, refreshTokens }: { accounts: Accounts; 
       if (judged === 'revoked' || judged === 'reused') return judged
       if (scope === 'all' && judged === 'current') {
         await tx.record({ userId, sessionId })
+        await endKeysOfSessions(tx, userId)
         await tx.revoke.allSessions(userId, 'logout_all')
       } else {
         await tx.record({ event: 'logout', userId, sessionId })

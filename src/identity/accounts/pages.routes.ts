@@ -1,5 +1,5 @@
 /**
- * The two pages that mailed links open. A page removes the token from the address bar. It asks with the token which account the link is of. The
+ * The pages that mailed links open. A page removes the token from the address bar. It asks with the token which account the link is of. The
  * link is used only when the user presses the button, since mail scanners open every link. A page loads nothing else, and its policy forbids all other scripts and resources.
  */
 import { createHash } from 'node:crypto'
@@ -49,7 +49,7 @@ function show(text, isDone) {
   notice.textContent = text
   form.hidden = isDone
   if (isDone) notice.focus()
-  else secret.focus()
+  else (secret || button).focus()
 }
 
 const post = (path, body) => fetch(location.pathname + path, {
@@ -78,7 +78,7 @@ async function load() {
 
 async function send() {
   const kept = keep && keep.checked ? { keep_api_keys: true } : {}
-  const answer = await post('', { token, [secret.name]: secret.value, ...kept })
+  const answer = await post('', { token, ...(secret ? { [secret.name]: secret.value } : {}), ...kept })
   if (!answer.ok) return fail(answer)
   show(form.dataset.done, true)
 }
@@ -92,7 +92,7 @@ form.addEventListener('submit', (event) => {
   notice.textContent = ''
   send().catch(offline).finally(() => button.setAttribute('aria-disabled', 'false'))
 })
-form.querySelector('#shown').addEventListener('change', (event) => {
+if (secret) form.querySelector('#shown').addEventListener('change', (event) => {
   secret.type = event.target.checked ? 'text' : 'password'
 })
 if (token) load().catch(offline)
@@ -170,6 +170,13 @@ const pages = ({ minLength }: Config['auth']['password']): Record<LinkPurpose, P
 `,
     button: 'Set the password',
     done: 'The new password is set. You can close this page and log in.',
+  },
+  confirm_login: {
+    title: 'Confirm your login',
+    lead: 'Your second factor was removed by an administrator, and your password was used to log in. Confirm only if it was you.',
+    fields: '',
+    button: 'Yes, it was me',
+    done: 'Thank you. You can close this page and log in again.',
   },
 })
 

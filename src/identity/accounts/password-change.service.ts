@@ -5,6 +5,7 @@ import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { Principal } from '../access/principal.ts'
+import { moveApiKeys } from '../api-keys/api-keys.repo.ts'
 import { type PasswordPolicy, SAME_PASSWORD } from '../credentials/password-policy.ts'
 import { normalPassword, type Passwords } from '../credentials/passwords.ts'
 import type { StepUp } from '../factors/step-up.ts'
@@ -45,6 +46,7 @@ export function createPasswordChange({ accounts, outbox, passwords, policy, step
       const before = await authenticationOf(trx, principal)
       const how = shown ? { amr: WITH_FACTOR, deviceId: before.deviceId } : before
       const replaced = await sessionOpener.open(tx, user, how, context)
+      await moveApiKeys(trx, userId, principal.sessionId, replaced.session.id)
       await tx.record({ userId, sessionId: replaced.session.id })
       const data = noticeContextOf(now, context)
       await outbox.post(trx, { template: 'password_changed', data, to: user.email, userId })

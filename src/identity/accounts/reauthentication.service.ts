@@ -6,6 +6,7 @@ import { invalidField } from '../../platform/lib/errors.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { Principal } from '../access/principal.ts'
+import { moveApiKeys } from '../api-keys/api-keys.repo.ts'
 import type { PasswordCheck } from '../credentials/password-check.ts'
 import { notifyOfBackupCode } from '../factors/backup-code-notice.ts'
 import { type CodeAttempts, wrongCode } from '../factors/code-attempts.ts'
@@ -50,6 +51,7 @@ export function createReauthentication({ accounts, outbox, passwordCheck, factor
       await tx.revoke.session(user.id, principal.sessionId, 'reauthenticate')
       const current = (await findUserById(trx, user.id))!
       const opened = await sessionOpener.open(tx, current, { amr: shown ? WITH_FACTOR : ['pwd'], deviceId }, context)
+      await moveApiKeys(trx, user.id, principal.sessionId, opened.session.id)
       await tx.record({ userId: user.id, sessionId: opened.session.id })
       return { shown: shown!, opened }
     })

@@ -110,7 +110,7 @@ export function createRecovery({ db, accounts, outbox, links, devices, passwords
       const now = await databaseNow(trx)
       // the mailed link proves the mailbox. What a login owes until the mailbox is proven ends here
       const email_verified_at = user.email_verified_at ?? now
-      await updateUser(trx, userId, { password_hash, password_must_change: false, email_verified_at })
+      await updateUser(trx, userId, { password_hash, password_must_change: false, email_verified_at, must_confirm_login: false })
       if (!hasProvenAddress(user)) await removeUnprovenCredentials(tx, userId, now)
       else if (!input.keep_api_keys) await endApiKeys(tx, userId, now)
       await outbox.post(trx, { template: 'password_changed', data: noticeContextOf(now, context), to: user.email, userId })

@@ -65,7 +65,7 @@ export const adminRoutes =
         config: { name: 'auth.admin.keys.rotate' },
         schema: {
           summary: 'Publish a new signing key; `now` is for a key that leaked',
-          description: `Adds a key to the JWKS. The key signs after verifiers had time to learn it. With \`now\` the key that signs is removed instead: its access tokens are refused at once, also the caller's. Sessions go on with a refresh. ${NEEDS_RECENT_ADMIN}`,
+          description: `Adds a key to the JWKS. The key signs after verifiers had time to learn it. With \`now\` the key that signs is removed instead. Its access tokens are refused at once, also the caller's, and sessions go on with a refresh. ${NEEDS_RECENT_ADMIN}`,
           security: BEARER,
           body: strictBody({ now: Type.Optional(Type.Boolean()) }),
           response: answers({ 200: KeySchema }, [401, 403, 422]),

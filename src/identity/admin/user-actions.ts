@@ -53,7 +53,9 @@ export function createUserActions({ changeUser: { change, update }, outbox, keep
       { event: 'factor_reset' },
       async ({ trx, revoke }, user) => {
         const hadFactor = await deleteFactors(trx, user.id)
-        await updateUser(trx, user.id, { mfa_enabled: false })
+        // the operator at the command line holds the database, and helps where mails do not arrive
+        const must_confirm_login = by.principal !== undefined && (hadFactor || user.must_confirm_login)
+        await updateUser(trx, user.id, { mfa_enabled: false, must_confirm_login })
         // the user must not learn the administrator's address or device
         const data = { at: (await databaseNow(trx)).toISOString(), ip: null, device: null }
         if (hadFactor) await outbox.post(trx, { template: 'factor_disabled', data, to: user.email, userId: user.id, isByOther: true })

@@ -148,7 +148,7 @@ export const usersRoutes =
       [
         'reset-factor',
         'Remove the second factor and its backup codes; every session ends, and the user gets a mail',
-        'For a user who has lost the authenticator app.',
+        'For a user who has lost the authenticator app. The next login needs a mailed link as well.',
         administration.resetFactor,
       ],
     ]

@@ -12,7 +12,9 @@ export const insertApiKey = (
   {
     digest,
     ...key
-  }: Pick<ApiKey, 'id' | 'user_id' | 'name' | 'hint' | 'roles' | 'scopes' | 'created_at' | 'expires_at'> & { digest: string },
+  }: Pick<ApiKey, 'id' | 'user_id' | 'name' | 'hint' | 'roles' | 'scopes' | 'created_at' | 'expires_at' | 'session_id'> & {
+    digest: string
+  },
 ): Promise<ApiKey> =>
   trx
     .insertInto('api_keys')
@@ -105,6 +107,23 @@ export const revokeApiKeysOf = (trx: Transaction, userId: string, at: Date) =>
     .where('revoked_at', 'is', null)
     .returning('id')
     .execute()
+
+/** Revokes the keys that these sessions of a user made. Caches accept them until the epoch of the owner is raised. */
+export const revokeApiKeysOfSessions = async (trx: Transaction, userId: string, sessionIds: readonly string[], at: Date) =>
+  sessionIds.length === 0
+    ? []
+    : trx
+        .updateTable('api_keys')
+        .set({ revoked_at: at })
+        .where('user_id', '=', userId)
+        .where('session_id', 'in', sessionIds)
+        .where('revoked_at', 'is', null)
+        .returning('id')
+        .execute()
+
+/** A session replaces another session of its user, and takes over the keys that the other session made. */
+export const moveApiKeys = (trx: Transaction, userId: string, from: string, to: string) =>
+  trx.updateTable('api_keys').set({ session_id: to }).where('user_id', '=', userId).where('session_id', '=', from).execute()
 
 /** Writes at most once a minute, over all gateways. */
 export const touchApiKey = (db: Db, id: string) =>

@@ -89,6 +89,7 @@ export function createApiKeys({ db, clock, accounts, outbox, grantsOf, config }:
         ...carried,
         created_at: now,
         expires_at,
+        session_id: caller.sessionId,
       })
       const data = { ...noticeContextOf(now, context), name: row.name }
       await outbox.post(trx, { template: 'api_key_created', data, to: owner.email, userId: owner.id })

@@ -72,6 +72,7 @@ export type UserChange = Partial<
     | 'disabled_at'
     | 'last_login_at'
     | 'mfa_enabled'
+    | 'must_confirm_login'
     | 'metadata'
   >
 >

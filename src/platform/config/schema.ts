@@ -21,7 +21,7 @@ export const ROLE_NAME = '^[a-z][a-z0-9_.:-]{0,62}$'
 
 /** Names that readers could take for the service itself. */
 const RESERVED_USERNAMES =
-  'abuse admin administrator anonymous api auth billing bot contact daemon everyone guest help helpdesk hostmaster info login logout mail mailer-daemon moderator news no-reply nobody noreply official operator owner portcullis postmaster register root sales security service staff superuser support sysadmin system team undefined webmaster www'.split(
+  'abuse admin administrator anonymous api auth billing contact daemon everyone help helpdesk hostmaster info login logout mail mailer-daemon moderator no-reply nobody noreply official operator portcullis postmaster register root sales security service staff superuser support sysadmin system team undefined webmaster www'.split(
     ' ',
   )
 

@@ -17,6 +17,7 @@ import * as devices from '../../../migrations/0008-devices.ts'
 import * as keysAndClients from '../../../migrations/0009-keys-and-clients.ts'
 import * as auditSeal from '../../../migrations/0010-audit-seal.ts'
 import * as mailboxProof from '../../../migrations/0011-mailbox-proof.ts'
+import * as stepUp from '../../../migrations/0012-step-up.ts'
 import * as keyRevocation from '../../../migrations/0013-key-revocation.ts'
 import * as namesAndDevices from '../../../migrations/0014-names-and-devices.ts'
 import * as usernamesAndMetadata from '../../../migrations/0015-usernames-and-metadata.ts'
@@ -45,6 +46,7 @@ const STEPS: Record<string, Step> = {
   '0009-keys-and-clients': keysAndClients,
   '0010-audit-seal': auditSeal,
   '0011-mailbox-proof': mailboxProof,
+  '0012-step-up': stepUp,
   '0013-key-revocation': keyRevocation,
   '0014-names-and-devices': namesAndDevices,
   '0015-usernames-and-metadata': usernamesAndMetadata,

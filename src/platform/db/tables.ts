@@ -30,6 +30,8 @@ export interface UserTable {
   mfa_enabled: Generated<boolean>
   /** How often an operator has unlocked the account. Each unlock starts its limits anew. */
   unlocks: Generated<number>
+  /** An administrator removed the second factor: the next login needs a mailed link as well. */
+  must_confirm_login: Generated<boolean>
   metadata: Generated<Metadata>
 }
 
@@ -94,7 +96,7 @@ export interface BackupCodeTable {
 export interface LinkTable {
   id: string
   user_id: string
-  purpose: 'reset_password' | 'verify_email'
+  purpose: 'reset_password' | 'verify_email' | 'confirm_login'
   token_hash: Buffer
   /** The address that the link was sent to, and that it proves. */
   email: string
@@ -194,6 +196,8 @@ export interface ApiKeyTable {
   expires_at: Date | null
   last_used_at: Date | null
   revoked_at: Date | null
+  /** The session that made the key, or its successor. Null: made before this column. The session may be deleted since. */
+  session_id: string | null
 }
 
 export interface ClientTable {

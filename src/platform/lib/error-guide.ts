@@ -145,6 +145,11 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     client: 'Let the user set up a factor with `POST /mfa/totp`, or log in with it.',
     operator: NOTHING,
   },
+  email_confirmation_required: {
+    when: 'The password is right, but an administrator has removed the second factor of the account. A link was mailed to its address.',
+    client: 'Ask the user to open the link. Then send `POST /login` again.',
+    operator: 'If the mail does not arrive, check `mail`. `portcullis users reset-factor` allows the login without a link.',
+  },
   registration_closed: {
     when: 'Somebody tries to register while `auth.registration` is `closed`.',
     client: 'Hide the form for registration.',

@@ -31,6 +31,7 @@ const catalogue = {
   identity_too_large: [403, 'Forbidden', 'This account has more roles than a token can carry: ask an administrator to remove some.'],
   password_change_required: [403, 'Forbidden', 'Change your password first: POST {auth}/password/change.'],
   mfa_required: [403, 'Forbidden', 'This needs a second factor: set it up with POST {auth}/mfa/totp, then log in with it.'],
+  email_confirmation_required: [403, 'Forbidden', 'Open the link that was mailed to you, then log in again.'],
   registration_closed: [403, 'Forbidden', 'Registration is closed. Ask an administrator for an account.'],
 
   route_not_found: [404, 'Not Found', 'No route matches this request. Check its host and its path.'],

@@ -28,6 +28,8 @@ interface LinkTemplates {
   /** `more`: further registrations that wait for the address. */
   verify_email: Link & Asked & { more: (Asked & { url: string })[] }
   reset_password: Link
+  /** For a login after an administrator removed the second factor. */
+  confirm_login: Link & Omit<Asked, 'username'>
   /** For a registration with an address that already has an account. The same work as for a link: the time shows no account. */
   already_registered: Record<string, never>
 }
@@ -60,6 +62,7 @@ type ClassOf<T extends keyof Templates> = T extends keyof LinkTemplates ? 'link'
 export const MAIL_CLASSES: { [T in keyof Templates]: ClassOf<T> } = {
   verify_email: 'link',
   reset_password: 'link',
+  confirm_login: 'link',
   already_registered: 'link',
   email_changed: 'own',
   password_changed: 'own',
@@ -138,6 +141,16 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
       { label: 'Set a new password', url },
       `The link works once, for ${life(minutes)}.`,
       'If you did not ask for this, do nothing: your password stays as it is.',
+    ],
+  }),
+  confirm_login: ({ url, minutes, at, device }, service) => ({
+    subject: 'Confirm your login',
+    blocks: [
+      `Your password was used to log in to ${service}. An administrator has removed your second factor, so this login needs your confirmation:`,
+      factsOf({ at, device, ip: null }),
+      { label: 'Confirm the login', url },
+      `The link works once, for ${life(minutes)}.`,
+      'If it was not you, do not open the link. Set a new password at once, and contact the operators of the service.',
     ],
   }),
   already_registered: (_data, service) => ({

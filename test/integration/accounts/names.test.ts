@@ -68,7 +68,7 @@ describe('a reserved username', () => {
   })
 
   it('is what the configuration says', async () => {
-    expect(gateway.app.platform.config.auth.reservedUsernames.length).toBeGreaterThan(40)
+    expect(gateway.app.platform.config.auth.reservedUsernames.length).toBeGreaterThan(35)
   })
 })
 

@@ -79,6 +79,8 @@ it('every operation says which credentials it takes; the operations for everybod
     'POST /auth/password/forgot',
     'POST /auth/password/reset/details',
     'POST /auth/password/reset',
+    'POST /auth/login/confirm/details',
+    'POST /auth/login/confirm',
   ])
 })
 

@@ -66,6 +66,27 @@ describe('with a gateway that has the database open', () => {
     expect(lastJson(stdout)).toMatchObject({ actor: 'command line', user_id: lastJson(created.stdout).id })
   })
 
+  it('a signing key that leaked is removed from the gateway at once', async () => {
+    const password = 'kim has a long one'
+    await runCli(['users', 'create', '--email', 'kim@example.com', '--username', 'kim', '--password-stdin'], env, `${password}\n`)
+    const tokenNow = async () => (await call(api, '/auth/login', { body: { login: 'kim', password } })).body.access_token
+    const me = async (token: string) => (await call(api, '/auth/me', { token })).status
+    const kids = async () => (await call(api, '/.well-known/jwks.json')).body.keys.map((key: { kid: string }) => key.kid)
+
+    const old = await tokenNow()
+    const rotated = await runCli(['keys', 'rotate', '--now', '--json'], env)
+    const [{ kid }] = lastJson(rotated.stdout)
+    expect(rotated).toMatchObject({ code: 0, stderr: `${note}${kid} signs now; the old key is removed, and its tokens are refused\n` })
+    expect([await me(old), await kids()]).toEqual([401, [kid]])
+
+    const fresh = await tokenNow()
+    expect(await me(fresh)).toBe(200)
+    expect((await runCli(['keys', 'revoke', kid], env)).code).toBe(0)
+    expect([await me(fresh), (await kids()).includes(kid)]).toEqual([401, false])
+    const unknown = await runCli(['keys', 'revoke', kid], env)
+    expect(unknown).toEqual({ code: 1, stdout: '', stderr: `${note}there is no signing key "${kid}"\nSee: portcullis keys list\n` })
+  })
+
   it('files are read by the command, relative to its own folder', async () => {
     const line = (name: string) => JSON.stringify({ username: name, email: `${name}@example.com` })
     const file = join(dir, 'users.ndjson')

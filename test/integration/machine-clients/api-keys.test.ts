@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { describe, expect, inject, it } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
-import { call, newUser, newUserWithRoles, OPERATOR, proveAddress, type TestUser } from '../../support/client.ts'
+import { call, login, newUser, newUserWithRoles, OPERATOR, proveAddress, type TestUser } from '../../support/client.ts'
 import { useGateway, useUpstream } from '../../support/fixtures.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { newKey, revokeKey, withKey } from '../../support/keys.ts'
@@ -166,11 +166,14 @@ describe.each(['postgres', 'embedded'] as const)('API keys on %s', (stores) => {
     expect(await withKey(gateway, '/admins', key)).toBe('forbidden')
   })
 
-  it('survives a logout everywhere and a new password; is refused while its owner is disabled', async () => {
+  it('survives the logout of its session and a new password; is refused while its owner is disabled', async () => {
     const user = await newUser(gateway)
     const { key } = await newKey(gateway, user)
     await withKey(gateway, '/users', key)
-    await call(gateway, '/auth/logout-all', { method: 'POST', token: user.token })
+    await call(gateway, '/auth/logout', { method: 'POST', token: user.token })
+    expect(await withKey(gateway, '/users', key)).toBe(200)
+    const { token, password: current_password } = await login(gateway, user)
+    await call(gateway, '/auth/password/change', { body: { current_password, new_password: 'quite another zebra' }, token })
     expect(await withKey(gateway, '/users', key)).toBe(200)
     await gateway.app.identity.administration.disable(user.username, OPERATOR)
     expect(await withKey(gateway, '/users', key)).toBe('token_revoked')

@@ -166,7 +166,7 @@ describe('what our endpoints do not take', () => {
     ['POST', '/auth/logout', 204],
     ['POST', '/auth/logout-all', 204],
     ['DELETE', '/auth/me', 204],
-    ['DELETE', '/auth/mfa/totp', 422],
+    ['DELETE', '/auth/mfa/totp', 409],
     ['POST', '/auth/email/verify/request', 202],
     ['POST', '/auth/mfa/totp', 422],
     ['PATCH', '/auth/me', 422],

@@ -12,6 +12,7 @@ const context = { at: '2026-11-21T13:40:56.735Z', ip: HOSTILE, device: HOSTILE }
 const DATA: Templates = {
   verify_email: { url, minutes: 1440, username: 'ann.smith', at: '2026-11-21T13:40:56.735Z', device: HOSTILE, more: [] },
   reset_password: { url, minutes: 30 },
+  confirm_login: { url, minutes: 30, at: '2026-11-21T13:40:56.735Z', device: HOSTILE },
   already_registered: {},
   email_changed: context,
   password_changed: context,
