@@ -87,7 +87,7 @@ describe.each([
 
 describe('what a registration shows about accounts, where addresses are verified first', () => {
   let gateway: Gateway
-  const OWNER = { username: 'owner', email: 'owner@example.com', password: 'plain zebra and so on' }
+  const OWNER = { username: 'the-owner', email: 'owner@example.com', password: 'plain zebra and so on' }
   beforeAll(async () => {
     gateway = await startGateway({
       config: { auth: { emailVerification: 'required' }, limits: { credentials: { mail: { limit: 100_000, windowSeconds: 60 } } } },
@@ -111,7 +111,7 @@ describe('what a registration shows about accounts, where addresses are verified
   })
 
   it('so is everything else that is wrong with it', async () => {
-    for (const more of [{ username: 'owner' }, { username: '!' }, { password: 'short' }, { role: 'admin' }]) {
+    for (const more of [{ username: 'the-owner' }, { username: '!' }, { password: 'short' }, { role: 'admin' }]) {
       const [taken, free] = [seen(await register(OWNER.email, more)), seen(await register(newAddress(), more))]
       expect(taken).toEqual(free)
       expect(taken.status).toBeGreaterThanOrEqual(409)
