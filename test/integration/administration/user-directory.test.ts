@@ -152,6 +152,7 @@ describe.each(['embedded', 'postgres'] as const)('the users that administrators 
       'email_verified',
       'id',
       'last_login_at',
+      'metadata',
       'mfa_enabled',
       'password_must_change',
       'roles',
