@@ -78,8 +78,10 @@ const EXPIRED_SQL = [
    SELECT gen_random_uuid(), s.id, decode(md5(s.id::text || n), 'hex'), now() - interval '90 days',
      CASE WHEN n = 3 THEN s.expires_at ELSE now() - interval '40 days' END, CASE WHEN n < 3 THEN now() - interval '40 days' END
    FROM sessions s, generate_series(1, 3) n`,
-  `INSERT INTO devices (id, user_id, token_hash, first_seen_at, last_seen_at)
-   SELECT gen_random_uuid(), id, decode(md5(id::text), 'hex'), now() - interval '400 days', now() - interval '200 days' FROM users`,
+  `INSERT INTO devices (id, user_id, first_seen_at, last_seen_at)
+   SELECT gen_random_uuid(), id, now() - interval '400 days', now() - interval '200 days' FROM users`,
+  `INSERT INTO device_tokens (device_id, token_hash, created_at, presented_at)
+   SELECT id, decode(md5(id::text), 'hex'), first_seen_at, last_seen_at FROM devices`,
   `INSERT INTO used_tokens SELECT 'mfa', n::text, now() - interval '1 day' FROM generate_series(1, $1::int) n`,
   `INSERT INTO revocations (id, session_id, expires_at)
    SELECT gen_random_uuid(), gen_random_uuid(), now() - interval '1 day' FROM generate_series(1, $1::int)`,

@@ -34,7 +34,11 @@ export async function assertNotHeld(db: Db | Transaction, { id, username }: { id
     .where('name_hash', '=', hashOf(username))
     .where('held_until', '>', sql<Date>`clock_timestamp()`)
     .executeTakeFirst()
-  if (held && held.user_id !== id) throw problem('username_taken', { cause: 'another account gave the name up a moment ago' })
+  if (held && held.user_id !== id)
+    throw problem('username_taken', {
+      cause: 'another account gave the name up a moment ago',
+      detail: 'The username was given up a moment ago, and is held for a while. Choose another username.',
+    })
 }
 
 export const deleteEndedHolds = (db: Db, now: Date, limit: number): Promise<number> =>

@@ -435,13 +435,15 @@ describe('beside a running gateway', () => {
       })
     })
 
-    it('delete removes a user, and the name is free again', async () => {
+    it('delete removes a user; the address is free again, and the name is held for a while', async () => {
       const person = await newPerson()
       const { id, deleted } = JSON.parse(await done(['users', 'delete', person.username]))
       expect(deleted).toBe(true)
       expect(await query(gateway.databaseUrl, 'SELECT 1 FROM users WHERE id = $1', [id])).toEqual([])
       expect((await run(['users', 'show', person.username], env)).code).toBe(2)
-      await done(['users', 'create', '--username', person.username, '--email', person.email])
+      const again = await run(['users', 'create', '--username', person.username, '--email', person.email], env)
+      expect([again.code, again.stderr]).toEqual([1, expect.stringContaining('was given up a moment ago')])
+      await done(['users', 'create', '--username', `${person.username}b`, '--email', person.email])
     })
 
     it('list finds by --search and --role, and says when there are more', async () => {

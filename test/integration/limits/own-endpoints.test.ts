@@ -40,6 +40,8 @@ const WITH_CREDENTIAL_LIMITS = [
   'POST /auth/register',
   'POST /auth/login',
   'POST /auth/login/mfa',
+  'POST /auth/login/confirm',
+  'POST /auth/login/confirm/details',
   'POST /auth/refresh',
   'POST /auth/logout',
   'POST /auth/logout-all',
@@ -53,7 +55,7 @@ const WITH_CREDENTIAL_LIMITS = [
   'POST /auth/introspect',
   'POST /auth/revoke',
 ]
-const PAGES = /^GET \/auth\/(docs|openapi\.json|email\/verify$|password\/reset$)/
+const PAGES = /^GET \/auth\/(docs|openapi\.json|email\/verify$|password\/reset$|login\/confirm$)/
 
 describe('every own endpoint', () => {
   it('that this file names exists', () => {
