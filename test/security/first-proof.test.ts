@@ -85,6 +85,18 @@ describe.each(['postgres', 'embedded'] as const)('the first proof of an address,
     expect(await stateOf(key)).toBe('token_revoked')
   })
 
+  it('is not repeated for the same address in other letter case: the factor stays', async () => {
+    const user = await newUser(gateway)
+    await reset(gateway, await resetToken(gateway, user.email), OWNERS)
+    const { user: owner } = await equipped({ ...(await login(gateway, { ...user, password: OWNERS })), password: OWNERS })
+    const email = user.email.toUpperCase()
+    const input = { email, current_password: OWNERS }
+    const { body } = await call(gateway, '/auth/me', { method: 'PATCH', token: owner.token, body: input })
+    expect(body).toMatchObject({ email, email_verified: true, mfa_enabled: true })
+    expect((await reset(gateway, await resetToken(gateway, email), 'another passphrase of the owner')).status).toBe(204)
+    expect((await logIn(user, 'another passphrase of the owner')).body.mfa_required).toBe(true)
+  })
+
   it('raced with a new key and a new factor leaves neither', async () => {
     const user = await newUser(gateway)
     const token = await resetToken(gateway, user.email)

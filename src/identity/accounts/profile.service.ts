@@ -68,6 +68,11 @@ export function createProfile({ db, accounts, auth, tokens, limits, postProof, i
       // an earlier new address is dropped, even when this address is taken or gets no mail
       if (email !== undefined) await deleteLinksOf(trx, locked.id, 'verify_email')
       if (email === undefined || email === locked.email) return renamed
+      // another form of the same address, such as other letter case: what was proven stays proven
+      if (canonicalEmail(email) === locked.email_canonical) {
+        await revoke.outdateTokens(locked.id)
+        return updateUser(trx, locked.id, { email })
+      }
       if (auth.emailVerification === 'required') {
         if (mayMail) await askForProof(trx, renamed, email, principal, context)
         return renamed
