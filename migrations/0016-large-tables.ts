@@ -5,22 +5,23 @@ const NO_PROGRESS: Progress = () => {}
 
 /** Lists, searches and the cleanup of large tables read indexes only. */
 export async function up(db: Kysely<unknown>, progress: Progress = NO_PROGRESS): Promise<void> {
-  // every part of one, two and three characters. A search reads the index of parts; pg_trgm would need an extension, and finds no shorter parts.
+  // every part of one, two and three characters. A search reads the index of parts; pg_trgm would need an extension, and finds no shorter
+  // parts. The address is in it as it is compared and as it is shown: the domain may differ.
   // The cost keeps the planner from computing the parts of many rows
   await sql`
-    CREATE FUNCTION user_search_parts(username text, email text) RETURNS text[]
+    CREATE FUNCTION user_search_parts(username text, email_canonical text, email text) RETURNS text[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE COST 5000 AS $$
       SELECT array(
         SELECT substr(t, i, n)
-        FROM unnest(array[username, email]) t, generate_series(1, 3) n, generate_series(1, length(t) - n + 1) i
+        FROM unnest(array[username, email_canonical, nullif(lower(email), email_canonical)]) t,
+          generate_series(1, 3) n, generate_series(1, length(t) - n + 1) i
       )
     $$`.execute(db)
   progress('the index of parts of names and addresses')
   // a short list of waiting entries: each search reads all of it
   await sql`
-    CREATE INDEX users_by_part ON users USING gin (user_search_parts(username, email_canonical)) WITH (gin_pending_list_limit = 256)`.execute(
-    db,
-  )
+    CREATE INDEX users_by_part ON users USING gin (user_search_parts(username, email_canonical, email))
+    WITH (gin_pending_list_limit = 256)`.execute(db)
   await sql`CREATE INDEX users_by_role ON users USING gin (roles)`.execute(db)
   await sql`CREATE INDEX users_disabled ON users (id) WHERE disabled_at IS NOT NULL`.execute(db)
   // the planner knows how often each part occurs only after this
@@ -47,5 +48,5 @@ export async function down(db: Kysely<unknown>): Promise<void> {
     db,
   )
   await sql`DROP INDEX users_disabled, users_by_role, users_by_part`.execute(db)
-  await sql`DROP FUNCTION user_search_parts(text, text)`.execute(db)
+  await sql`DROP FUNCTION user_search_parts(text, text, text)`.execute(db)
 }

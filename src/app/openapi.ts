@@ -10,7 +10,7 @@ type Json = { [key: string]: unknown }
 interface Operation {
   tags: string[]
   parameters?: { in: string }[]
-  requestBody?: unknown
+  requestBody?: { required?: boolean; content: Record<string, { schema: Json }> }
   security?: unknown[]
   responses: Record<string, Json>
 }
@@ -79,8 +79,13 @@ const PROBLEM: Json = {
   properties: { ...ProblemSchema.properties, code: { type: 'string', enum: errorCatalogue().map(({ code }) => code) } },
 }
 
+/** A body of JSON without a required member may be left out: see `readBodies` of own-endpoints.ts. */
+const isOptional = ({ content }: NonNullable<Operation['requestBody']>): boolean =>
+  Object.values(content).every(({ schema }) => !schema.required && !schema.minProperties)
+
 function complete(operation: Operation): void {
   const isOAuth = operation.tags.includes(OAUTH)
+  if (operation.requestBody && !isOAuth && isOptional(operation.requestBody)) operation.requestBody.required = false
   const error = isOAuth ? operation.responses['400']!.content : { 'application/problem+json': { schema: PROBLEM } }
   for (const status of commonStatuses(operation)) operation.responses[status] ??= { content: error }
   for (const [status, response] of Object.entries(operation.responses)) {

@@ -15,7 +15,7 @@ interface RotateArgs extends KeysArgs {
 export const keysCommand = (terminal: Terminal): Command =>
   withExamples(
     groupOf('keys', 'the keys that sign tokens', [listCommand(terminal), rotateCommand(terminal), revokeCommand(terminal)]),
-    'portcullis keys list\nportcullis keys rotate\nportcullis keys revoke q3Vt0yB1x9aZ',
+    'portcullis keys list\nportcullis keys rotate\nportcullis keys revoke 5f0c1e9a7b3d24680c',
   )
 
 const listCommand = (terminal: Terminal) =>
@@ -47,7 +47,7 @@ const rotateCommand = (terminal: Terminal) =>
 const revokeCommand = (terminal: Terminal) =>
   withExamples(
     withJson(withConfig(new Command('revoke').description('removes a signing key at once').argument('<KID>', 'as `keys list` shows it'))),
-    'portcullis keys revoke q3Vt0yB1x9aZ',
+    'portcullis keys revoke 5f0c1e9a7b3d24680c',
     'Every token of the key is refused at once. When the key is the one that signs, the next key signs.',
   ).action((kid: string, args: KeysArgs) =>
     withServices(terminal, args, async (services) => {

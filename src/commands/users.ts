@@ -281,11 +281,11 @@ Every bad line is reported, and the exit code is then 1.`,
     const source = from === undefined ? null : sourceNamed(from)
     const { io, complain } = terminal
     const input = await terminal.openInput(file)
-    await withServices(terminal, args, async ({ platform: { config }, identity: { importUsers }, by }) => {
+    await withServices(terminal, args, async ({ platform: { config, clock }, identity: { importUsers }, by }) => {
       const { linesFrom } = await import('../identity/admin/import/sources.ts')
       const noun = source ? 'user' : 'line'
       const report = (number: number, text: string) => complain(`${noun} ${number}: ${text}`)
-      const lines = source ? linesFrom(source, input, { usernames: config.auth.username, note: report }) : input
+      const lines = source ? linesFrom(source, input, { usernames: config.auth.username, now: new Date(clock.now()), note: report }) : input
       const summary = await importUsers(lines, {
         isDryRun,
         by,

@@ -1,6 +1,6 @@
 /**
- * A mailed link and the proof of who asked for it together prove an address: of a pending registration, of an account, or the new address of
- * an account. The link shows the mailbox. The password, or the session that asked, shows that the same person made the account.
+ * A mailed link and the proof of who asked for it together prove an address: of a pending registration, of an account, or the new address
+ * of an account. The link shows the mailbox. The password, or the session that asked, shows that the same person made the account.
  */
 
 import type { AuditContext } from '../../platform/audit/audit.ts'
@@ -112,7 +112,7 @@ export function createEmailVerification({ db, accounts, passwords, limits, links
   /** Outdates older access tokens, since they carry the address and whether it is proven. */
   async function prove({ trx, revoke, record }: AccountTransaction, { link, owner }: LivingLink, context: AuditContext): Promise<User> {
     const { email } = link
-    const isNew = email !== owner.email
+    const isNew = canonicalEmail(email) !== owner.email_canonical
     await record({ userId: owner.id, detail: isNew ? 'new address' : 'address' })
     if (!isNew && owner.email_verified_at) return owner
     const now = await databaseNow(trx)

@@ -15,10 +15,11 @@ import { readSeed } from '../factors/totp.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { createMetadataClaims } from '../tokens/metadata-claims.ts'
 import { canonicalEmail, canonicalUsername, nameFaults, newUsernameFaults, shownEmail } from '../users/canonical-login.ts'
+import { isHeld } from '../users/held-usernames.repo.ts'
 import { JsonObject, metadataFaults } from '../users/metadata.ts'
 import { FIRST_ROLES } from '../users/roles.ts'
 import { usernameField } from '../users/schemas.ts'
-import { findTaken, type ImportedUser, insertImported } from '../users/users.repo.ts'
+import { deleteImported, findTaken, type ImportedUser, insertImported } from '../users/users.repo.ts'
 import type { Actor } from './audited-action.ts'
 
 const MAX_LINE = 65_536
@@ -154,10 +155,15 @@ export function createImport({ db, accounts, secrets, config: { auth, tokens } }
       return accounts.transaction('user_import', by.context, async ({ trx, record }) => {
         const skipped: Skipped[] = []
         for (const { line, user, seed } of users) {
-          if (await insertImported(trx, { ...user, mfa_enabled: seed !== null })) {
+          if (!(await insertImported(trx, { ...user, mfa_enabled: seed !== null }))) {
+            skipped.push({ line, why: whyTaken(user, await findTaken(trx, user)) })
+          } else if (await isHeld(trx, user)) {
+            await deleteImported(trx, user)
+            skipped.push({ line, why: HELD })
+          } else {
             if (seed) await insertFactor(trx, user, seed)
             await record({ userId: user.id, actor: by.actor })
-          } else skipped.push({ line, why: whyTaken(user, await findTaken(trx, user)) })
+          }
         }
         return skipped
       })
@@ -174,6 +180,7 @@ export function createImport({ db, accounts, secrets, config: { auth, tokens } }
       for (const { line, user } of users) {
         const taken = await findTaken(db, user)
         if (taken.length) skipped.push({ line, why: whyTaken(user, taken) })
+        else if (await isHeld(db, user)) skipped.push({ line, why: HELD })
       }
       return skipped
     }
@@ -184,6 +191,8 @@ interface Skipped {
   line: number
   why: string
 }
+
+const HELD = 'the username was given up a moment ago, and is held for a while'
 
 function whyTaken({ username, email_canonical }: ImportedUser, taken: Awaited<ReturnType<typeof findTaken>>): string {
   if (taken.some((other) => other.email_canonical === email_canonical)) return 'the e-mail address is there already'

@@ -6,7 +6,8 @@ import { type FieldError, problem } from '../../platform/lib/errors.ts'
 const USERNAME = /^[a-z0-9][a-z0-9._-]{2,31}$/
 /** The addresses that mail servers accept in practice, with the lengths of RFC 5321. Only a mail that arrives proves an address. */
 const EMAIL = /^[^\s@\p{Cc}"(),:;<>[\]\\]{1,64}@[^\s@\p{Cc}"(),:;<>[\]\\]{1,189}$/u
-const INVISIBLE = /\p{Default_Ignorable_Code_Point}/u
+/** Format characters, and others without a picture. */
+const INVISIBLE = /[\p{Cf}\p{Default_Ignorable_Code_Point}]/u
 /** A host of a URL may contain these, and a domain of an address may not. */
 const NO_DOMAIN = /[\s\p{Cc}@"(),:;<>[\]\\/?#%]/u
 /** A URL reads such a host as an IPv4 address. */

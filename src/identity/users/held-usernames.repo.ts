@@ -22,19 +22,29 @@ export async function holdUsername(trx: Transaction, { id, username }: Pick<User
     .execute()
 }
 
+interface Named {
+  id: string | null
+  username: string | null
+}
+
 /**
- * Call it after the name was written: then the unique index has waited for the change that gives the name up.
- * @throws username_taken while the name is held for another user
+ * Whether the name is held for another user. Call it after the name was written: then the unique index has waited for the change that gives
+ * the name up.
  */
-export async function assertNotHeld(db: Db | Transaction, { id, username }: { id: string | null; username: string | null }): Promise<void> {
-  if (username === null) return
+export async function isHeld(db: Db | Transaction, { id, username }: Named): Promise<boolean> {
+  if (username === null) return false
   const held = await db
     .selectFrom('held_usernames')
     .select('user_id')
     .where('name_hash', '=', hashOf(username))
     .where('held_until', '>', sql<Date>`clock_timestamp()`)
     .executeTakeFirst()
-  if (held && held.user_id !== id)
+  return held !== undefined && held.user_id !== id
+}
+
+/** See `isHeld`. @throws username_taken while the name is held for another user */
+export async function assertNotHeld(db: Db | Transaction, named: Named): Promise<void> {
+  if (await isHeld(db, named))
     throw problem('username_taken', {
       cause: 'another account gave the name up a moment ago',
       detail: 'The username was given up a moment ago, and is held for a while. Choose another username.',

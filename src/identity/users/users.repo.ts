@@ -139,7 +139,7 @@ export async function findUserPage(db: Db, filter: UserFilter, limit: number, be
     .execute()
   if (walked.length === limit) return walked
   return next
-    .where((e) => e.and([matches(filter)(e), e.or([holdsParts(canonicalEmail(search)), ...isIdOf(e, search)])]))
+    .where((e) => e.and([matches(filter)(e), e.or([...formsOf(search).map(holdsParts), ...isIdOf(e, search)])]))
     .limit(limit)
     .execute()
 }
@@ -152,16 +152,19 @@ const matches =
     e.and([
       ...(role === undefined ? [] : [holdsOneOf([role])]),
       ...(isDisabled === undefined ? [] : [e('disabled_at', isDisabled ? 'is not' : 'is', null)]),
-      ...(search === undefined ? [] : [e.or([...containsPart(e, canonicalEmail(search)), ...isIdOf(e, search)])]),
+      ...(search === undefined ? [] : [e.or([...formsOf(search).flatMap((form) => containsPart(e, form)), ...isIdOf(e, search)])]),
     ])
 
 const isIdOf = (e: Users, search: string) => (isId(search.toLowerCase()) ? [e('id', '=', search.toLowerCase())] : [])
 
 const escapedLike = (text: string) => text.replace(/[\\%_]/g, '\\$&')
 
+/** The search as a part of an address in its canonical form, and as a part of the address that is shown: a domain may be written otherwise. */
+const formsOf = (search: string): string[] => [...new Set([canonicalEmail(search), search.normalize('NFC').toLowerCase()])]
+
 const containsPart = (e: Users, text: string) => {
   const pattern = `%${escapedLike(text)}%`
-  return [e('username', 'like', pattern), e('email_canonical', 'like', pattern)]
+  return [e('username', 'like', pattern), e('email_canonical', 'like', pattern), sql<boolean>`lower(email) LIKE ${pattern}`]
 }
 
 /** The index holds parts of up to three characters. The longest parts of the text are the rarest. */
@@ -169,7 +172,7 @@ const holdsParts = (text: string) => {
   const characters = [...text]
   const length = Math.min(3, characters.length)
   const parts = Array.from({ length: characters.length - length + 1 }, (_, i) => characters.slice(i, i + length).join(''))
-  return sql<boolean>`user_search_parts(username, email_canonical) @> ${[...new Set(parts)]}::text[]`
+  return sql<boolean>`user_search_parts(username, email_canonical, email) @> ${[...new Set(parts)]}::text[]`
 }
 
 export type ImportedUser = NewUser & Pick<User, 'email_verified_at' | 'disabled_at' | 'created_at' | 'metadata'>
@@ -184,6 +187,8 @@ export async function insertImported(trx: Transaction, user: ImportedUser & Pick
     .executeTakeFirst()
   return row !== undefined
 }
+
+export const deleteImported = (trx: Transaction, { id }: Pick<User, 'id'>) => trx.deleteFrom('users').where('id', '=', id).execute()
 
 /** Finds the users who already have this id, username or e-mail address. */
 export const findTaken = (

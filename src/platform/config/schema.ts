@@ -487,7 +487,10 @@ export const ConfigSchema = Type.Object(
         claims: Type.Array(
           Type.Object(
             {
-              claim: Type.String({ pattern: '^[A-Za-z][A-Za-z0-9_.:/-]{0,127}$', description: 'Name of the claim.' }),
+              claim: Type.String({
+                pattern: '^[A-Za-z][A-Za-z0-9_.:/-]{0,127}$',
+                description: 'Name of the claim: a letter, then at most 127 letters, digits and _ . : / -',
+              }),
               from: Type.String({
                 pattern: '^metadata\\.(public|admin)(\\.[A-Za-z0-9_-]{1,64}){1,8}$',
                 description: 'The value, such as metadata.public.plan or metadata.admin.tenant.',

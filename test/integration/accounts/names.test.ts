@@ -109,6 +109,24 @@ describe('a username that was given up', () => {
     expect(await outcomeOf(register({ username: user.username }))).toBe('201')
   })
 
+  it.each([true, false])('is not given away by an import (dry run: %s)', async (isDryRun) => {
+    const user = await newUser(gateway)
+    await rename(user, `${user.username}-e`)
+    const reported: string[] = []
+    async function* lines() {
+      for (const username of [user.username, `${user.username}-f`])
+        yield Buffer.from(`${JSON.stringify({ username, email: `${username}-${isDryRun}@import.example` })}\n`)
+    }
+    const report = (line: number, text: string) => void reported.push(`${line}: ${text}`)
+    expect(await gateway.app.identity.importUsers(lines(), { isDryRun, by: OPERATOR, report })).toEqual({
+      created: 1,
+      skipped: 1,
+      failed: 0,
+    })
+    expect(reported).toEqual(['1: skipped: the username was given up a moment ago, and is held for a while'])
+    expect(await rows(gateway, 'SELECT 1 FROM users WHERE username = $1', [user.username])).toEqual([])
+  })
+
   it('is not given to a registration that races with the change', async () => {
     const user = await newUser(gateway)
     const answers = await Promise.all([

@@ -15,7 +15,7 @@ interface Operation {
   description: string
   security: Record<string, string[]>[]
   parameters?: { name: string; in: string; required: boolean }[]
-  requestBody?: { content: Record<string, unknown> }
+  requestBody?: { required?: boolean; content: Record<string, unknown> }
   responses: Record<string, { description: string; content?: Record<string, { schema: { $ref?: string } }> }>
 }
 let document: any
@@ -44,6 +44,16 @@ it('every operation has a summary, one tag that is described, and an id of its o
   )
   expect(ids.filter((id, i) => ids.indexOf(id) !== i)).toEqual([])
   expect(tags.filter((tag: string) => !operations.some(([, { tags: own }]) => own.includes(tag)))).toEqual([])
+})
+
+it('a body is required where it has a required member, and may be left out elsewhere', async () => {
+  const isRequired = Object.fromEntries(
+    operations.flatMap(([place, { requestBody }]) => (requestBody ? [[place, requestBody.required]] : [])),
+  )
+  const optional = ['POST /auth/logout', 'POST /auth/logout-all', 'DELETE /auth/me', 'POST /auth/admin/keys/rotate']
+  for (const place of optional) expect([place, isRequired[place]]).toEqual([place, false])
+  const required = ['POST /auth/register', 'POST /auth/login', 'PATCH /auth/me', 'POST /auth/password/reset', 'POST /auth/token']
+  for (const place of required) expect([place, isRequired[place]]).toEqual([place, true])
 })
 
 it('the document says who helps, under which licence it is, and where the gateway is', () => {

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 /** `users import --from`: exports of other systems in their real formats. The users log in with the passwords that they have there. */
 import { createReadStream } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -21,8 +22,8 @@ const gateway = useGateway({ config: { auth: { username: 'optional' }, limits: L
 async function run(source: Source, input: AsyncIterable<Uint8Array>, { isDryRun = false } = {}) {
   const reported: string[] = []
   const report = (number: number, text: string) => void reported.push(`${number}: ${text}`)
-  const { username: usernames } = gateway.app.platform.config.auth
-  const lines = linesFrom(source, input, { usernames, note: report })
+  const { config, clock } = gateway.app.platform
+  const lines = linesFrom(source, input, { usernames: config.auth.username, now: new Date(clock.now()), note: report })
   const summary = await gateway.app.identity.importUsers(lines, { isDryRun, by: OPERATOR, report })
   return { ...summary, reported: reported.sort() }
 }
@@ -111,6 +112,19 @@ describe('Supabase', () => {
     })
     expect(await account('banned@supabase.test')).toMatchObject({ disabled_at: expect.any(Date), email_verified_at: null })
     await expectFactor('totp@supabase.test', 'JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP')
+  })
+
+  it('a ban that has ended does not disable the account', async () => {
+    const until = { past: '2024-01-01 00:00:00+00', future: '2999-01-01 00:00:00+00', ever: 'infinity' }
+    const users = Object.entries(until).map(([name, time]) => `${randomUUID()},${name}@ban.test,,"${time}"\n`)
+    await run('supabase', bytesOf(`id,email,encrypted_password,banned_until\n${users.join('')}`))
+    const disabled = async (name: string) => (await account(`${name}@ban.test`)).disabled_at !== null
+    expect([await disabled('past'), await disabled('future'), await disabled('ever')]).toEqual([false, true, true])
+  })
+
+  it('a row of more characters than a line of the import may have is refused', async () => {
+    const file = `id,email,encrypted_password\n1,${'x'.repeat(70_000)},y\n`
+    await expect(run('supabase', bytesOf(file))).rejects.toMatchObject({ errors: [{ field: 'file' }] })
   })
 
   it('a file without the columns, or cut inside a field, is refused', async () => {

@@ -1,5 +1,6 @@
 import { uuidv7 } from 'uuidv7'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { canonicalEmail } from '../../../src/identity/users/canonical-login.ts'
 import { type Answer, call, newUserWithRoles, type TestUser } from '../../support/client.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
 import { rows } from '../../support/rows.ts'
@@ -19,7 +20,7 @@ describe.each(['embedded', 'postgres'] as const)('the users that administrators 
     await rows(
       gateway,
       `INSERT INTO users (id, username, email, email_canonical, password_hash, roles, disabled_at) VALUES ($1, $2, $3, $4, 'x', $5::text[], ${disabled ? 'now()' : 'null'})`,
-      [id, username, email, email.normalize('NFC').toLowerCase(), roles],
+      [id, username, email, canonicalEmail(email), roles],
     )
     return id
   }
@@ -69,6 +70,9 @@ describe.each(['embedded', 'postgres'] as const)('the users that administrators 
     await add('bob')
     for (const search of ['ann', 'N-L', 'a.lee@', 'MAIL.EXAMPLE', id, id.toUpperCase()])
       expect([search, await found({ search })]).toEqual([search, ['ann-lee']])
+    await add('idn', { email: 'Kim@b\u00fccher.example' })
+    for (const search of ['B\u00dcCHER', 'kim@b\u00fcch', 'm@B\u00fccher.example', 'xn--bcher', 'kim@xn--'])
+      expect([search, await found({ search })]).toEqual([search, ['idn']])
     for (const search of ['annlee', id.slice(0, -1), `${id} `]) expect([search, await found({ search })]).toEqual([search, []])
   })
 

@@ -1,10 +1,10 @@
-import { setTimeout as pause } from 'node:timers/promises'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { call, newUser, newUserWithRoles, OPERATOR, type TestUser } from '../../support/client.ts'
 import { ASSERTION_TYPE, assertionOf, basic, newClient, newKeyClient, post, type TestClient, tokenOf } from '../../support/clients.ts'
-import { type Gateway, startGateway } from '../../support/gateway.ts'
+import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { newKey, revokeKey } from '../../support/keys.ts'
+import { until } from '../../support/processes.ts'
 import { rows } from '../../support/rows.ts'
 import { claimsOf, logout, refresh } from '../../support/session.ts'
 
@@ -45,7 +45,7 @@ it('many tokens are introspected at a time from one address: none counts as an i
     await other.query('BEGIN')
     await other.query('LOCK TABLE clients IN ACCESS EXCLUSIVE MODE')
     const answers = Array.from({ length: 60 }, () => post(limited, '/auth/introspect', { token }, basic(client)))
-    await pause(500)
+    await until(async () => (await metric(limited, 'portcullis_http_requests_in_flight')) >= 60, 'all requests in flight')
     await other.query('COMMIT')
     expect([...new Set((await Promise.all(answers)).map(({ status }) => status))]).toEqual([200])
   } finally {

@@ -141,6 +141,8 @@ describe('an e-mail address', () => {
     'ann@exam\u200dple.com',
     'ann@example\u2060.com',
     'ann\ufe0f@example.com',
+    'a\ufff9nn@example.com',
+    'a\u0600nn@example.com',
     // other forms of letters
     '\uff41nn@example.com',
     '\ufb01@example.com',

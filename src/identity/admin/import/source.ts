@@ -5,6 +5,7 @@ import { canonicalUsername, isUsername } from '../../users/canonical-login.ts'
 
 export interface ConvertOptions {
   usernames: Config['auth']['username']
+  now: Date
   /** Gets the number of a user, and what of this user is not carried over. */
   note(user: number, text: string): void
 }
