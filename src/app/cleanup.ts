@@ -1,6 +1,6 @@
 /**
- * Removes expired, revoked and old rows in batches, on one replica at a time. Each batch is a transaction of its own, so that no lock lasts.
- * Each step runs whatever happened to the other steps.
+ * Removes expired, revoked and old rows in batches, on one replica at a time. Each batch is a transaction of its own, so that no lock
+ * lasts. Each step runs whatever happened to the other steps.
  */
 import { deleteDevicesUnseenSince } from '../identity/accounts/devices.repo.ts'
 import { deleteExpiredLinks } from '../identity/accounts/links.repo.ts'

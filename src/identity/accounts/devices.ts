@@ -1,6 +1,7 @@
 /**
- * Devices that users have logged in from. A device is known by its token, or by a network with a successful login within 30 days; it may have several tokens and networks. Known
- * devices have their own budget of attempts and their own queue for password hashes. The user gets a mail about a new device.
+ * Devices that users have logged in from. A device is known by its token, or by a network with a successful login within 30 days. A device
+ * may have several tokens and networks. Known devices have their own budget of attempts and their own queue for password hashes. The user
+ * gets a mail about a new device.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import { uuidv7 } from 'uuidv7'

@@ -99,10 +99,9 @@ export function createBulkhead({ max, queue, waitMs, maxShare }: BulkheadOptions
       most = entries.size
       largest = entries
     }
-    if (!largest)
-      return false
-      // the newest has waited least
-    ;[...largest].at(-1)!.refuse('others wait, and its client has more than its share of the queue')
+    if (!largest) return false
+    const newest = [...largest].at(-1)!
+    newest.refuse('others wait, and its client has more than its share of the queue')
     return true
   }
 
