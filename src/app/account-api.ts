@@ -1,5 +1,6 @@
 /** Builds the services of the account API and registers their endpoints. */
 import { createPrincipalReader } from '../identity/access/authenticate.ts'
+import { createCrossSite } from '../identity/access/cross-site.ts'
 import { createAccountDeletion } from '../identity/accounts/account-deletion.service.ts'
 import { authRoutes } from '../identity/accounts/auth.routes.ts'
 import { createBackgroundQueue } from '../identity/accounts/background-queue.ts'
@@ -45,10 +46,12 @@ import { createTokenRevocation } from '../identity/oauth/token-revocation.servic
 import { createMfaTokens } from '../identity/tokens/mfa-tokens.ts'
 import type { FastifyTypeProviderTypebox } from '../platform/http/type-provider.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
+import { createTexts } from '../platform/texts/texts.ts'
 import type { Access } from './access.ts'
 import type { Identity } from './identity.ts'
 import type { Limits } from './limits.ts'
 import type { Platform } from './platform.ts'
+import { createUi } from './ui.ts'
 
 export interface AccountApiDeps {
   platform: Platform
@@ -130,6 +133,10 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
     limitInvalidTokens,
   })
 
+  const texts = createTexts(config.auth.browser.languages)
+  const crossSite = createCrossSite(config)
+  const ui = config.auth.browser.enabled ? createUi({ config, texts, crossSite, requireAuth, pages: [] }) : null
+
   return {
     async register(auth) {
       await auth.register(
@@ -146,6 +153,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
       await auth.register(oauthRoutes({ grantToken, introspect, revokeToken }))
       await auth.register(clientRoutes({ clients: identity.clients, requireAuth }))
       await auth.register(adminRoutes({ db, administration: identity.administration, config, lastErrors, requireAuth }))
+      await ui?.register(auth)
     },
     settled: backgroundQueue.settled,
   }

@@ -329,6 +329,20 @@ const Route = strict({
     description: 'Ambiguous forms that are allowed in the path below the prefix. They are refused by default.',
   }),
   websocket: Type.Boolean({ default: false, description: 'Allow WebSocket upgrades.' }),
+  browser: section(
+    {
+      safeMethods: oneOf(['standard', 'strict'], {
+        default: 'standard',
+        description:
+          'strict: for a route whose GET requests have effects. The session cookie then does not count for a navigation that another site began.',
+      }),
+    },
+    'Requests by session cookie.',
+  ),
+  serviceWorker: Type.Boolean({
+    default: false,
+    description: 'Let pages of this route install service workers. Never with a scope that covers {auth.prefix}.',
+  }),
   compress: Type.Union(
     [
       Type.Boolean(),
@@ -623,6 +637,66 @@ export const ConfigSchema = Type.Object(
         apiKeys: section(
           { maxPerUser: integer(0, 50, 'Active API keys of one user. 0: no user may have API keys.', 10_000) },
           'API keys of users.',
+        ),
+        browser: section(
+          {
+            enabled: Type.Boolean({ default: false, description: 'Sessions by cookie, and the pages below {prefix}/ui.' }),
+            cookieDomain: Type.Optional(
+              Type.String({
+                pattern: '^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+$',
+                description:
+                  'Domain of the session cookie, such as example.com: one login for its subdomains. Each subdomain can then replace the cookie. None: the host alone.',
+              }),
+            ),
+            origins: Type.Array(Type.String({ pattern: '^https?://([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?$' }), {
+              default: [],
+              uniqueItems: true,
+              description:
+                'Other origins whose pages may use the session cookie, such as https://app.example.com. They must be of the same site. CORS with credentials follows from them.',
+            }),
+            console: oneOf(['admin', 'public', 'off'], {
+              description:
+                'Where administrators find the console. admin: on the admin listener, below /console. public: below {prefix}/console, only on a host that no route serves.',
+              default: 'admin',
+            }),
+            brand: section(
+              {
+                name: Type.Optional(
+                  Type.String({
+                    minLength: 1,
+                    maxLength: 64,
+                    description: 'Name of the service on pages and in mails. None: auth.mfa.issuer.',
+                  }),
+                ),
+                logo: Type.Optional(Type.String({ description: 'SVG or PNG file of at most 16 KiB. It is part of each page.' })),
+                accent: Type.String({
+                  default: '#1f5fbf',
+                  pattern: '^#[0-9A-Fa-f]{6}$',
+                  description: 'Colour of buttons and links. The text on it is black or white, whichever is easier to read.',
+                }),
+                supportUrl: Type.Optional(
+                  Type.String({
+                    pattern: '^(https?://[^\\s"<>]+|mailto:[^\\s"<>]+)$',
+                    description: 'Where users find help: a page, or mailto:.',
+                  }),
+                ),
+                css: Type.Optional(Type.String({ description: 'CSS file of at most 16 KiB that is added to the style of the pages.' })),
+              },
+              'Name and look of pages and mails.',
+            ),
+            languages: Type.Array(Type.String({ pattern: '^[a-z]{2,3}(-[A-Z]{2})?$' }), {
+              default: ['en', 'de'],
+              minItems: 1,
+              uniqueItems: true,
+              description: 'Languages of pages and mails. The first is used for readers of no listed language.',
+            }),
+            texts: Type.Record(Type.String({ pattern: '^[a-z]{2,3}(-[A-Z]{2})?$' }), Type.String(), {
+              propertyNames: { pattern: '^[a-z]{2,3}(-[A-Z]{2})?$' },
+              default: {},
+              description: 'YAML files of texts, by language. A file replaces single texts, or adds a language.',
+            }),
+          },
+          'Browsers: sessions by cookie, pages and console.',
         ),
         roles: Type.Record(
           Type.String({ pattern: ROLE_NAME }),

@@ -150,6 +150,11 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     client: 'Ask the user to open the link. Then send `POST /login` again.',
     operator: 'If the mail does not arrive, check `mail`. `portcullis users reset-factor` allows the login without a link.',
   },
+  origin_untrusted: {
+    when: 'A request by session cookie changes something, and neither `Sec-Fetch-Site` nor `Origin` shows that a page of this host sent it.',
+    client: 'Send the request from a page of the gateway, or use an access token. Programs that are no browser use tokens.',
+    operator: 'If the page is yours and of the same site, add its origin to `auth.browser.origins`.',
+  },
   registration_closed: {
     when: 'Somebody tries to register while `auth.registration` is `closed`.',
     client: 'Hide the form for registration.',

@@ -32,6 +32,7 @@ const catalogue = {
   password_change_required: [403, 'Forbidden', 'Change your password first: POST {auth}/password/change.'],
   mfa_required: [403, 'Forbidden', 'This needs a second factor: set it up with POST {auth}/mfa/totp, then log in with it.'],
   email_confirmation_required: [403, 'Forbidden', 'Open the link that was mailed to you, then log in again.'],
+  origin_untrusted: [403, 'Forbidden', 'The request came from another site. Open the page of this service, and try again there.'],
   registration_closed: [403, 'Forbidden', 'Registration is closed. Ask an administrator for an account.'],
 
   route_not_found: [404, 'Not Found', 'No route matches this request. Check its host and its path.'],

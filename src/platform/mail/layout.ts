@@ -1,9 +1,7 @@
 /** Makes the text and the HTML part of a mail from the same content. The HTML loads nothing: no images, no scripts. */
+import { escapeHtml } from '../lib/escape-html.ts'
 import { visibleText } from '../lib/visible-text.ts'
 import type { Block, Content } from './templates.ts'
-
-const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
-const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (c) => ENTITIES[c]!)
 
 function textOf(block: Block): string {
   // users choose some values, such as the name of a key: a value cannot add lines to the mail

@@ -182,6 +182,32 @@ export function createClientReader(
   }
 }
 
+/**
+ * The authorities by which a browser may know this server: `Host`, or what a trusted proxy says of it. A proxy may give the port apart.
+ * @param headers of the request
+ */
+export function publicAuthorities(headers: IncomingHttpHeaders, { viaTrustedProxy }: Client, kind: Forwarding): string[] {
+  const sent = viaTrustedProxy ? forwardedHost(headers, kind) : undefined
+  const host = sent ?? headers.host
+  if (host === undefined || host === '') return []
+  const port = viaTrustedProxy && kind === 'x-forwarded' ? lastOf(headers['x-forwarded-port']) : undefined
+  return port !== undefined && /^\d{1,5}$/.test(port) && !/:\d+$/.test(host) ? [host, `${host}:${port}`] : [host]
+}
+
+const forwardedHost = (headers: IncomingHttpHeaders, kind: Forwarding): string | undefined =>
+  kind === 'x-forwarded'
+    ? lastOf(headers['x-forwarded-host'])
+    : parseForwarded(String(headers.forwarded ?? ''))
+        ?.at(-1)
+        ?.get('host')
+
+/** The last item of a list: the nearest proxy added it. */
+const lastOf = (value: string | string[] | undefined): string | undefined =>
+  String(value ?? '')
+    .split(',')
+    .at(-1)!
+    .trim() || undefined
+
 interface ForwardingInfo {
   hops: string[]
   proto: string | undefined

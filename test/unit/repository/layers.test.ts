@@ -36,7 +36,7 @@ it.each<[string, RegExp, RegExp]>([
   [
     'fastify stays at the edge',
     /^(fastify$|@fastify\/)/,
-    /^src\/(app\/|platform\/http\/|identity\/access\/require-auth|proxy\/(pipeline|stages|cors|forward\/websocket)\.ts|.*\.routes\.ts)/,
+    /^src\/(app\/|platform\/http\/|identity\/access\/require-auth|identity\/pages\/page-kit|proxy\/(pipeline|stages|cors|forward\/websocket)\.ts|.*\.(routes|pages)\.ts)/,
   ],
   ['kysely stays in the database folder and the repos', /^kysely/, /^(src\/platform\/db\/|migrations\/|.*\.repo\.ts$)/],
   ['ioredis stays in one file', /^ioredis/, /^src\/platform\/redis\.ts$/],

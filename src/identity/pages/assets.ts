@@ -1,0 +1,63 @@
+/** The style and the script of the pages. Their addresses hold a hash of the content, so that browsers keep them for ever. */
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { extname } from 'node:path'
+import type { Config } from '../../platform/config/schema.ts'
+
+export interface Asset {
+  /** Below `{prefix}/ui/`. */
+  path: string
+  type: string
+  content: Buffer
+}
+
+export interface Assets {
+  style: Asset
+  script: Asset
+  /** A data URL, so that no page needs a further request. Null without a logo. */
+  logo: string | null
+}
+
+const read = (name: string): string => readFileSync(new URL(`assets/${name}`, import.meta.url), 'utf8')
+
+const asset = (name: string, type: string, text: string): Asset => {
+  const content = Buffer.from(text)
+  const hash = createHash('sha256').update(content).digest('hex').slice(0, 12)
+  return { path: `assets/${name.replace('.', `.${hash}.`)}`, type, content }
+}
+
+const LOGO_TYPES: Record<string, string> = { '.svg': 'image/svg+xml', '.png': 'image/png' }
+
+/** @throws for a logo or a style sheet that cannot be read; `check` has reported it before */
+export function readAssets({ brand }: Config['auth']['browser']): Assets {
+  const { accent } = brand
+  const colours = `:root { --accent: ${accent}; --on-accent: ${textColourOn(accent)}; --accent-on-dark: ${lightened(accent)} }\n`
+  const own = brand.css === undefined ? '' : readFileSync(brand.css, 'utf8')
+  const { logo } = brand
+  return {
+    style: asset('pages.css', 'text/css; charset=utf-8', read('pages.css') + colours + own),
+    script: asset('pages.js', 'text/javascript; charset=utf-8', read('pages.js')),
+    logo: logo === undefined ? null : `data:${LOGO_TYPES[extname(logo).toLowerCase()]};base64,${readFileSync(logo).toString('base64')}`,
+  }
+}
+
+const channelsOf = (colour: string): number[] => [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16))
+
+/** WCAG 2.2, relative luminance. */
+function luminanceOf(channels: readonly number[]): number {
+  const [r, g, b] = channels.map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4)) as [
+    number,
+    number,
+    number,
+  ]
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b
+}
+
+const textColourOn = (colour: string): string => (luminanceOf(channelsOf(colour)) > 0.179 ? '#000000' : '#ffffff')
+
+/** The colour, mixed with white until it is readable on a dark page. */
+function lightened(colour: string): string {
+  let channels = channelsOf(colour)
+  while (luminanceOf(channels) < 0.35) channels = channels.map((c) => Math.ceil(c + (255 - c) / 8))
+  return `#${channels.map((c) => c.toString(16).padStart(2, '0')).join('')}`
+}

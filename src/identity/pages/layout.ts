@@ -1,0 +1,77 @@
+/** The frame of every page: head, brand, content, language and help. */
+import type { Config } from '../../platform/config/schema.ts'
+import type { Language } from '../../platform/texts/texts.ts'
+import type { Assets } from './assets.ts'
+import { type Html, html } from './html.ts'
+
+/** The content of a page. */
+export interface View {
+  title: string
+  body: Html
+  /** Default: 200. */
+  status?: number
+  /** For tables and lists. */
+  isWide?: boolean
+  /** The page for a logged-in user has links to the account and to the logout. */
+  isLoggedIn?: boolean
+}
+
+export interface LayoutDeps {
+  /** The path of the pages, such as `/auth/ui`. */
+  base: string
+  serviceName: string
+  supportUrl: Config['auth']['browser']['brand']['supportUrl']
+  assets: Assets
+  languages: readonly Language[]
+}
+
+export type Layout = (view: View, language: Language) => string
+
+/** An icon of its own keeps browsers from asking for /favicon.ico. */
+const icon = (accent: string) =>
+  `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="${accent}"/><path d="M4 4v8M8 4v8M12 4v8M3 6h10M3 10h10" stroke="#fff" stroke-width="1.4"/></svg>`)}`
+
+export function createLayout({ base, serviceName, supportUrl, assets, languages }: LayoutDeps, accent: string): Layout {
+  const iconUrl = icon(accent)
+  return ({ title, body, isWide = false, isLoggedIn = false }, language) => {
+    const { text } = language
+    return html`<!doctype html>
+<html lang="${language.code}">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>${title} · ${serviceName}</title>
+<link rel="icon" href="${iconUrl}">
+<link rel="stylesheet" href="${base}/${assets.style.path}">
+<script type="module" src="${base}/${assets.script.path}"></script>
+</head>
+<body>
+<a class="skip" href="#content">${text('page.skip')}</a>
+<header class="top">
+<span class="brand">${assets.logo !== null && html`<img src="${assets.logo}" alt="">`}${serviceName}</span>
+${isLoggedIn && html`<a href="${base}/account">${text('page.account')}</a> <a href="${base}/logout">${text('page.log-out')}</a>`}
+</header>
+<main id="content"${isWide && html` class="wide"`}>
+<h1>${title}</h1>
+${body}
+</main>
+<footer class="foot">
+${languages.length > 1 && languagesOf(base, languages, language)}
+${supportUrl !== undefined && html`<a href="${supportUrl}">${text('page.support')}</a>`}
+</footer>
+</body>
+</html>
+`.markup
+  }
+}
+
+const languagesOf = (base: string, languages: readonly Language[], current: Language): Html =>
+  html`<nav aria-label="${current.text('page.language')}">${languages.map(({ code }) =>
+    code === current.code
+      ? html`<span aria-current="true" lang="${code}">${nameOf(code)}</span> `
+      : html`<a href="${base}/language/${code}" lang="${code}" hreflang="${code}">${nameOf(code)}</a> `,
+  )}</nav>`
+
+/** The name of a language in itself, such as `Deutsch`. */
+const nameOf = (code: string): string => new Intl.DisplayNames([code], { type: 'language' }).of(code) ?? code

@@ -1,0 +1,52 @@
+/** The texts of pages and mails in all languages of the configuration, and the choice of a language for a reader. */
+import Negotiator from 'negotiator'
+import { de } from './de.ts'
+import { en, type TextKey } from './en.ts'
+
+/** A language, with its texts. */
+export interface Language {
+  /** BCP 47, such as `de`. */
+  code: string
+  /** The text, with each `{name}` replaced by its value. */
+  text(key: TextKey, values?: Record<string, string | number>): string
+  /** The text of a key that was made of a code, or null when there is none. */
+  find(key: string): string | null
+}
+
+export interface Texts {
+  /** In the order of the configuration. The first is the default. */
+  languages: readonly Language[]
+  /** @returns the default for an unknown code, and for null */
+  of(code: string | null | undefined): Language
+  /** RFC 9110 §12.5.4. @returns the default when no listed language is accepted */
+  negotiate(acceptLanguage: string | undefined): Language
+}
+
+const BUILT_IN: Record<string, Record<TextKey, string>> = { en, de }
+
+/**
+ * @param codes the languages of the configuration
+ * @param overrides texts by language, which replace built-in texts. Keys without a text are English
+ */
+export function createTexts(codes: readonly string[], overrides: Readonly<Record<string, Partial<Record<TextKey, string>>>> = {}): Texts {
+  const languages = codes.map((code) => createLanguage(code, { ...(BUILT_IN[code] ?? en), ...overrides[code] }))
+  const [first] = languages as [Language]
+  const of = (code: string | null | undefined): Language => languages.find((language) => language.code === code) ?? first
+  return {
+    languages,
+    of,
+    negotiate: (acceptLanguage) =>
+      of(acceptLanguage && new Negotiator({ headers: { 'accept-language': acceptLanguage } }).language([...codes])),
+  }
+}
+
+function createLanguage(code: string, texts: Record<TextKey, string>): Language {
+  return {
+    code,
+    text(key, values) {
+      const text = texts[key]
+      return values ? text.replace(/\{([a-zA-Z]+)\}/g, (whole, name: string) => String(values[name] ?? whole)) : text
+    },
+    find: (key) => (Object.hasOwn(texts, key) ? texts[key as TextKey] : null),
+  }
+}
