@@ -34,12 +34,7 @@ beforeAll(async () => {
       JWKS_URI: `${gateway.url}/.well-known/jwks.json`,
     },
   })
-  await until(() =>
-    fetch(`${serviceUrl}/me`).then(
-      () => true,
-      () => false,
-    ),
-  )
+  await until(() => fetch(`${serviceUrl}/me`).then(Boolean, () => false), 'the service')
 })
 
 afterAll(async () => {
