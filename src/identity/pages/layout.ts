@@ -14,6 +14,13 @@ export interface View {
   isWide?: boolean
   /** The page for a logged-in user has links to the account and to the logout. */
   isLoggedIn?: boolean
+  /** A page of several that belong together: the links to all of them. They stand beside the content, or above it. */
+  navigation?: Navigation
+}
+
+export interface Navigation {
+  label: string
+  links: readonly { to: string; text: string; isCurrent: boolean }[]
 }
 
 export interface LayoutDeps {
@@ -33,7 +40,7 @@ const icon = (accent: string) =>
 
 export function createLayout({ base, serviceName, supportUrl, assets, languages }: LayoutDeps, accent: string): Layout {
   const iconUrl = icon(accent)
-  return ({ title, body, isWide = false, isLoggedIn = false }, language) => {
+  return ({ title, body, isWide = false, isLoggedIn = false, navigation }, language) => {
     const { text } = language
     return html`<!doctype html>
 <html lang="${language.code}">
@@ -52,10 +59,16 @@ export function createLayout({ base, serviceName, supportUrl, assets, languages 
 <span class="brand">${assets.logo !== null && html`<img src="${assets.logo}" alt="">`}${serviceName}</span>
 ${isLoggedIn && html`<a href="${base}/account">${text('page.account')}</a> <a href="${base}/logout">${text('page.log-out')}</a>`}
 </header>
-<main id="content"${isWide && html` class="wide"`}>
+${
+  navigation &&
+  html`<div class="columns">
+${navigationOf(navigation)}`
+}
+<main id="content"${(isWide || navigation) && html` class="wide"`}>
 <h1>${title}</h1>
 ${body}
 </main>
+${navigation && html`</div>`}
 <footer class="foot">
 ${languages.length > 1 && languagesOf(base, languages, language)}
 ${supportUrl !== undefined && html`<a href="${supportUrl}">${text('page.support')}</a>`}
@@ -65,6 +78,11 @@ ${supportUrl !== undefined && html`<a href="${supportUrl}">${text('page.support'
 `.markup
   }
 }
+
+const navigationOf = ({ label, links }: Navigation): Html =>
+  html`<nav class="side" aria-label="${label}"><ul>${links.map(
+    ({ to, text, isCurrent }) => html`<li><a href="${to}"${isCurrent && html` aria-current="page"`}>${text}</a></li>`,
+  )}</ul></nav>`
 
 const languagesOf = (base: string, languages: readonly Language[], current: Language): Html =>
   html`<nav aria-label="${current.text('page.language')}">${languages.map(({ code }) =>
