@@ -14,6 +14,13 @@ export interface View {
   isWide?: boolean
   /** The page for a logged-in user has links to the account and to the logout. */
   isLoggedIn?: boolean
+  /** A page of several that belong together: the links to all of them. They stand beside the content, or above it. */
+  navigation?: Navigation
+}
+
+export interface Navigation {
+  label: string
+  links: readonly { to: string; text: string; isCurrent: boolean }[]
 }
 
 export interface LayoutDeps {
@@ -28,12 +35,12 @@ export interface LayoutDeps {
 export type Layout = (view: View, language: Language) => string
 
 /** An icon of its own keeps browsers from asking for /favicon.ico. */
-const icon = (accent: string) =>
+export const iconOf = (accent: string) =>
   `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="${accent}"/><path d="M4 4v8M8 4v8M12 4v8M3 6h10M3 10h10" stroke="#fff" stroke-width="1.4"/></svg>`)}`
 
 export function createLayout({ base, serviceName, supportUrl, assets, languages }: LayoutDeps, accent: string): Layout {
-  const iconUrl = icon(accent)
-  return ({ title, body, isWide = false, isLoggedIn = false }, language) => {
+  const iconUrl = iconOf(accent)
+  return ({ title, body, isWide = false, isLoggedIn = false, navigation }, language) => {
     const { text } = language
     return html`<!doctype html>
 <html lang="${language.code}">
@@ -52,10 +59,16 @@ export function createLayout({ base, serviceName, supportUrl, assets, languages 
 <span class="brand">${assets.logo !== null && html`<img src="${assets.logo}" alt="">`}${serviceName}</span>
 ${isLoggedIn && html`<a href="${base}/account">${text('page.account')}</a> <a href="${base}/logout">${text('page.log-out')}</a>`}
 </header>
-<main id="content"${isWide && html` class="wide"`}>
+${
+  navigation &&
+  html`<div class="columns">
+${navigationOf(navigation)}`
+}
+<main id="content"${(isWide || navigation) && html` class="wide"`}>
 <h1>${title}</h1>
 ${body}
 </main>
+${navigation && html`</div>`}
 <footer class="foot">
 ${languages.length > 1 && languagesOf(base, languages, language)}
 ${supportUrl !== undefined && html`<a href="${supportUrl}">${text('page.support')}</a>`}
@@ -65,6 +78,11 @@ ${supportUrl !== undefined && html`<a href="${supportUrl}">${text('page.support'
 `.markup
   }
 }
+
+const navigationOf = ({ label, links }: Navigation): Html =>
+  html`<nav class="side" aria-label="${label}"><ul>${links.map(
+    ({ to, text, isCurrent }) => html`<li><a href="${to}"${isCurrent && html` aria-current="page"`}>${text}</a></li>`,
+  )}</ul></nav>`
 
 const languagesOf = (base: string, languages: readonly Language[], current: Language): Html =>
   html`<nav aria-label="${current.text('page.language')}">${languages.map(({ code }) =>

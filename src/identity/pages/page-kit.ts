@@ -61,6 +61,9 @@ export interface PageKit {
   send(request: FastifyRequest, reply: FastifyReply, view: View): void
 }
 
+/** Registers some pages. */
+export type Pages = (app: FastifyInstance, kit: PageKit) => void
+
 export interface PageKitDeps {
   layout: Layout
   texts: Texts
@@ -162,6 +165,8 @@ export function formNotice({ form, language }: Page): Html | null {
 
 export interface FieldOptions {
   name: string
+  /** Default: the name. For pages with several forms. */
+  id?: string
   label: TextKey
   type?: 'text' | 'email' | 'password' | 'url' | 'number'
   /** For browsers and password managers (HTML, autofill). */
@@ -172,22 +177,30 @@ export interface FieldOptions {
   value?: string
   inputmode?: 'numeric' | 'email' | 'text'
   maxLength?: number
+  /** Why the field was refused: a whole sentence. Default: from the errors of the form. */
+  error?: string | undefined
 }
 
 /** A labelled field, with its hint and its error. */
 export function field(page: Page, options: FieldOptions): Html {
-  const { name, label, type = 'text', autocomplete, hint, isOptional = false, inputmode, maxLength } = options
-  const error = page.form.errors.find((e) => e.field === name || e.field.startsWith(`${name}.`))
+  const { name, id = name, label, type = 'text', autocomplete, hint, isOptional = false, inputmode, maxLength } = options
+  const error = options.error ?? refusalAt(page, name, label)
   const value = type === 'password' ? undefined : (page.form.typed[name] ?? options.value)
-  const described = [hint !== undefined && `${name}-hint`, error && `${name}-error`].filter(Boolean).join(' ')
-  return html`<label for="${name}">${page.text(label)}</label>
-${hint !== undefined && html`<p class="hint" id="${name}-hint">${hint}</p>`}
-<input id="${name}" name="${name}" type="${type}" autocomplete="${autocomplete}"${value !== undefined && html` value="${value}"`}${
+  const described = [hint !== undefined && `${id}-hint`, error !== null && `${id}-error`].filter(Boolean).join(' ')
+  return html`<label for="${id}">${page.text(label)}</label>
+${hint !== undefined && html`<p class="hint" id="${id}-hint">${hint}</p>`}
+<input id="${id}" name="${name}" type="${type}" autocomplete="${autocomplete}"${value !== undefined && html` value="${value}"`}${
     inputmode && html` inputmode="${inputmode}"`
   }${maxLength !== undefined && html` maxlength="${maxLength}"`}${!isOptional && html` required`}${
     described !== '' && html` aria-describedby="${described}"`
-  }${error && html` aria-invalid="true"`} autocapitalize="none" spellcheck="false">
-${error && html`<p class="error" id="${name}-error">${page.text(label)} ${refusalOf(error, page.language)}.</p>`}`
+  }${error !== null && html` aria-invalid="true"`} autocapitalize="none" spellcheck="false">
+${error !== null && html`<p class="error" id="${id}-error">${error}</p>`}`
+}
+
+/** The sentence about the field, whose subject is its label. */
+function refusalAt({ form, text, language }: Page, name: string, label: TextKey): string | null {
+  const error = form.errors.find((e) => e.field === name || e.field.startsWith(`${name}.`))
+  return error ? `${text(label)} ${refusalOf(error, language)}.` : null
 }
 
 /** A box that shows what was typed into password fields. Hidden without JavaScript. @param ids of the fields */
