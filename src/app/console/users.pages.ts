@@ -52,7 +52,7 @@ ${pager(page, cursor === undefined ? null : link(path, shown), nextCursor === nu
   },
 })
 
-interface List extends Partial<Record<FilterName, string>> {
+interface List extends Record<FilterName, string | undefined> {
   search: string | undefined
   role: string | undefined
   order: UserOrder
