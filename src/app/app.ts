@@ -13,6 +13,7 @@ import { type CheckResult, createAdminServer } from './admin-server.ts'
 import { createConsoleListener } from './console-listener.ts'
 import { DB_LAG_SECONDS, showGauges } from './gauges.ts'
 import { createLimits } from './limits.ts'
+import { createLoginServices } from './login-services.ts'
 import { createObserver, newestErrors } from './observe.ts'
 import { mountOwnEndpoints, ownMethodsOf } from './own-endpoints.ts'
 import { createProxy } from './proxy.ts'
@@ -65,12 +66,13 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   const { pipeline, cors } = proxy
   const listener = createServer({ config, clock, logger, pipeline, cors, observer, metrics, compilers: options.compilers })
   const server = listener.app
+  const loginServices = createLoginServices({ platform, identity, access, limits })
   const lastErrors = async () => (team ? newestErrors(await team.siblings.lastErrors()) : observer.lastErrors())
   const accountApi = createAccountApi({
     platform,
     identity,
     access,
-    limits,
+    loginServices,
     lastErrors,
   })
   await mountOwnEndpoints(server, { config, identity, accountApi, limits: access.ownLimits, isStopping: () => isStopping })
