@@ -1,6 +1,5 @@
 /** Builds the services of the account API and registers their endpoints. */
 import { createPrincipalReader } from '../identity/access/authenticate.ts'
-import { createCrossSite } from '../identity/access/cross-site.ts'
 import { createAccountDeletion } from '../identity/accounts/account-deletion.service.ts'
 import { authRoutes } from '../identity/accounts/auth.routes.ts'
 import { createBackgroundQueue } from '../identity/accounts/background-queue.ts'
@@ -46,10 +45,10 @@ import { createTokenRevocation } from '../identity/oauth/token-revocation.servic
 import { createMfaTokens } from '../identity/tokens/mfa-tokens.ts'
 import type { FastifyTypeProviderTypebox } from '../platform/http/type-provider.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
-import { createTexts } from '../platform/texts/texts.ts'
 import type { Access } from './access.ts'
 import type { Identity } from './identity.ts'
 import type { Limits } from './limits.ts'
+import type { PageFrame } from './page-frame.ts'
 import type { Platform } from './platform.ts'
 import { createUi } from './ui.ts'
 
@@ -58,6 +57,8 @@ export interface AccountApiDeps {
   identity: Identity
   access: Access
   limits: Pick<Limits, 'limiter'>
+  /** Null without pages. */
+  frame: PageFrame | null
   /** The errors of all processes, newest first. */
   lastErrors: () => Promise<ErrorRecord[]>
 }
@@ -69,7 +70,7 @@ export interface AccountApi {
   settled(): Promise<unknown>
 }
 
-export function createAccountApi({ platform, identity, access, limits: { limiter }, lastErrors }: AccountApiDeps): AccountApi {
+export function createAccountApi({ platform, identity, access, limits: { limiter }, frame, lastErrors }: AccountApiDeps): AccountApi {
   const { config, logger, clock, metrics, db, secrets, outbox, isMailable } = platform
   const { keyring, revocations, accounts, passwords, policy, devices } = identity
   const { accessTokens, refreshTokens, sessionOpener, grantsOf, keyAuthentication, limitInvalidTokens, ownLimits, requireAuth } = access
@@ -133,9 +134,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
     limitInvalidTokens,
   })
 
-  const texts = createTexts(config.auth.browser.languages)
-  const crossSite = createCrossSite(config)
-  const ui = config.auth.browser.enabled ? createUi({ config, texts, crossSite, requireAuth, pages: [] }) : null
+  const ui = frame && createUi({ frame, requireAuth, pages: [] })
 
   return {
     async register(auth) {

@@ -73,12 +73,13 @@ export async function mountOwnEndpoints(
     await own.register(
       async (auth) => {
         // the poll of revocations notices a hanging database first: answer 503 at once, not after a time-out of each request
-        auth.addHook('onRequest', async () => {
+        auth.addHook('onRequest', async (request) => {
+          if (isAsset(request)) return
           if (revocations.isLoaded() && revocations.lagSeconds() > DB_LAG_SECONDS)
             throw unavailable(revocations.lastError() ?? 'the database does not answer')
         })
         auth.addHook('onRequest', async (request) => {
-          if (countsAsAnonymous(request)) await limits.anonymous(contextOf(request.raw))
+          if (!isAsset(request) && countsAsAnonymous(request)) await limits.anonymous(contextOf(request.raw))
         })
         if (config.docs.enabled) await registerDocs(auth, config)
         await accountApi.register(auth)
@@ -108,6 +109,9 @@ function readBodies(own: FastifyInstance): void {
     if (request.body === undefined && request.routeOptions.schema?.body) request.body = {}
   })
 }
+
+/** The page of a refusal needs its style, also when the database is away or a limit is reached. */
+const isAsset = ({ routeOptions }: FastifyRequest): boolean => (routeOptions.config as { isAsset?: true }).isAsset === true
 
 /**
  * Pages always count by address, and endpoints that need an access token when there is none. An endpoint that takes another credential has

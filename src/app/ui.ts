@@ -1,22 +1,16 @@
 /** Mounts the pages for browsers below `{prefix}/ui`, with their style, their script and the choice of a language. */
 import type { FastifyInstance } from 'fastify'
-import type { CrossSite } from '../identity/access/cross-site.ts'
 import type { RequireAuth } from '../identity/access/require-auth.ts'
-import { readAssets } from '../identity/pages/assets.ts'
 import { languageCookie } from '../identity/pages/language.ts'
-import { createLayout } from '../identity/pages/layout.ts'
 import { createPageKit, type PageKit, readFields } from '../identity/pages/page-kit.ts'
-import type { Config } from '../platform/config/schema.ts'
 import { problem } from '../platform/lib/errors.ts'
-import type { Texts } from '../platform/texts/texts.ts'
+import type { PageFrame } from './page-frame.ts'
 
 /** Registers some pages. */
 export type Pages = (app: FastifyInstance, kit: PageKit) => void
 
 export interface UiDeps {
-  config: Config
-  texts: Texts
-  crossSite: CrossSite
+  frame: PageFrame
   requireAuth: RequireAuth
   pages: readonly Pages[]
 }
@@ -26,13 +20,8 @@ export interface Ui {
   register(auth: FastifyInstance): Promise<void>
 }
 
-export function createUi({ config, texts, crossSite, requireAuth, pages }: UiDeps): Ui {
-  const { prefix, browser, mfa } = config.auth
-  const base = `${prefix}/ui`
-  const assets = readAssets(browser)
-  const serviceName = browser.brand.name ?? mfa.issuer ?? new URL(config.server.publicUrl).hostname
-  const { supportUrl, accent } = browser.brand
-  const layout = createLayout({ base, serviceName, supportUrl, assets, languages: texts.languages }, accent)
+export function createUi({ frame, requireAuth, pages }: UiDeps): Ui {
+  const { base, texts, assets, layout, crossSite } = frame
   const kit = createPageKit({ layout, texts, crossSite, requireAuth })
 
   return {
@@ -42,7 +31,7 @@ export function createUi({ config, texts, crossSite, requireAuth, pages }: UiDep
         async (ui) => {
           readForms(ui)
           for (const { path, type, content } of [assets.style, assets.script])
-            ui.get(`/${path}`, hidden('ui.assets'), (_request, reply) =>
+            ui.get(`/${path}`, hidden('ui.assets', { isAsset: true }), (_request, reply) =>
               reply.header('cache-control', 'public, max-age=31536000, immutable').type(type).send(content),
             )
           ui.get<{ Params: { code: string } }>('/language/:code', hidden('ui.language'), (request, reply) => {
@@ -58,7 +47,7 @@ export function createUi({ config, texts, crossSite, requireAuth, pages }: UiDep
 }
 
 /** @param name the label in logs and metrics */
-const hidden = (name: string) => ({ config: { name } as object, schema: { hide: true } })
+const hidden = (name: string, more: { isAsset?: true } = {}) => ({ config: { name, ...more } as object, schema: { hide: true } })
 
 /** The page that the reader came from, if it is one of ours. */
 function backTo(referer: string | undefined, base: string): string {
