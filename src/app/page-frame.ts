@@ -17,19 +17,21 @@ export interface PageFrame {
 }
 
 export function createPageFrame(config: Config): PageFrame {
-  const { prefix, browser, mfa } = config.auth
+  const { prefix, browser } = config.auth
   const base = `${prefix}/ui`
   const texts = createTexts(browser.languages)
   const assets = readAssets(browser)
-  const serviceName = browser.brand.name ?? mfa.issuer ?? new URL(config.server.publicUrl).hostname
   const { supportUrl, accent } = browser.brand
   const crossSite = createCrossSite(config)
   return {
     base,
     texts,
     assets,
-    layout: createLayout({ base, serviceName, supportUrl, assets, languages: texts.languages }, accent),
+    layout: createLayout({ base, serviceName: serviceNameOf(config), supportUrl, assets, languages: texts.languages }, accent),
     crossSite,
     returnTo: createReturnTo(crossSite, prefix),
   }
 }
+
+export const serviceNameOf = ({ auth: { browser, mfa }, server }: Config): string =>
+  browser.brand.name ?? mfa.issuer ?? new URL(server.publicUrl).hostname
