@@ -67,7 +67,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   const observer = createObserver({ config: config.log, clock, logger, metrics })
   const { pipeline, cors } = proxy
   const { browser } = config.auth
-  const frame = browser.enabled ? createPageFrame(config) : null
+  const frame = browser.enabled ? createPageFrame(config, access.crossSite) : null
   const hasFactor = (userId: string) => hasConfirmedFactor(platform.db, userId)
   const answerNavigation = frame && createAnswerNavigation({ frame, clock, origins: browser.origins, hasFactor })
   const listener = createServer({

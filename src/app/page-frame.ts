@@ -1,5 +1,5 @@
 /** What the pages and the answers to navigations share: look, languages, origin and the way back. */
-import { type CrossSite, createCrossSite } from '../identity/access/cross-site.ts'
+import type { CrossSite } from '../identity/access/cross-site.ts'
 import { type Assets, readAssets } from '../identity/pages/assets.ts'
 import { createLayout, type Layout } from '../identity/pages/layout.ts'
 import { createReturnTo, type ReturnTo } from '../identity/pages/return-to.ts'
@@ -16,13 +16,12 @@ export interface PageFrame {
   returnTo: ReturnTo
 }
 
-export function createPageFrame(config: Config): PageFrame {
+export function createPageFrame(config: Config, crossSite: CrossSite): PageFrame {
   const { prefix, browser } = config.auth
   const base = `${prefix}/ui`
   const texts = createTexts(browser.languages)
   const assets = readAssets(browser)
   const { supportUrl, accent } = browser.brand
-  const crossSite = createCrossSite(config)
   return {
     base,
     texts,

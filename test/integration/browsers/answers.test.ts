@@ -94,7 +94,7 @@ describe('a program gets the problem document, byte for byte as without pages', 
     ['a bearer in a navigation', { ...TOP, authorization: 'Bearer x' }],
     ['an API key in a navigation', { ...TOP, 'x-api-key': 'pk_x' }],
   ])('%s', async (_name, headers) => {
-    for (const path of ['/orders', '/nothing', '/auth/me', '/auth/nothing', '/down']) {
+    for (const path of ['/orders', '/nothing', '/auth/me', '/auth/nothing']) {
       const [here, there] = [await open(gateway, path, { headers }), await open(plain, path, { headers })]
       expect(here.status).toBe(there.status)
       expect(normal(here.body)).toBe(normal(there.body))

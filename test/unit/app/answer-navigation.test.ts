@@ -3,6 +3,7 @@ import { Socket } from 'node:net'
 import { describe, expect, it } from 'vitest'
 import { createAnswerNavigation, inWords, type NavigationAnswer } from '../../../src/app/answer-navigation.ts'
 import { createPageFrame } from '../../../src/app/page-frame.ts'
+import { createCrossSite } from '../../../src/identity/access/cross-site.ts'
 import { type ErrorCode, problem } from '../../../src/platform/lib/errors.ts'
 import { createClientReader, parseNetworks } from '../../../src/platform/request/client-address.ts'
 import type { Exchange } from '../../../src/proxy/routing/exchange.ts'
@@ -10,9 +11,8 @@ import { configWith } from '../../support/config.ts'
 
 const nobody = parseNetworks([])!
 const clientOf = createClientReader(nobody, nobody)
-const frame = createPageFrame(
-  configWith({ auth: { browser: { enabled: true, brand: { name: 'Example', supportUrl: 'https://example.com/help' } } } }),
-)
+const config = configWith({ auth: { browser: { enabled: true, brand: { name: 'Example', supportUrl: 'https://example.com/help' } } } })
+const frame = createPageFrame(config, createCrossSite(config))
 let now = Date.parse('2026-11-27T12:00:00Z')
 const answerNavigation = createAnswerNavigation({
   frame,
