@@ -42,9 +42,9 @@ export interface AnswerNavigationDeps {
 }
 
 /** What a user must do first. */
-type Demand = 'login' | 'again' | 'factor' | 'password'
+type Step = 'login' | 'again' | 'factor' | 'password'
 
-const DEMANDS: Partial<Record<ErrorCode, Demand>> = {
+const STEPS: Partial<Record<ErrorCode, Step>> = {
   token_missing: 'login',
   token_invalid: 'login',
   token_expired: 'login',
@@ -57,8 +57,8 @@ const DEMANDS: Partial<Record<ErrorCode, Demand>> = {
 /** The answer depends on the kind of request, on cookies and on the language. */
 const VARY = 'Accept, Accept-Language, Cookie, Sec-Fetch-Dest, Sec-Fetch-Mode'
 
-const DEMAND_COOKIE = 'portcullis-demand'
-const DEMAND_SECONDS = 60
+const STEP_COOKIE = 'portcullis-step'
+const STEP_SECONDS = 60
 
 /** An attribute of a cookie cannot hold every path. */
 const COOKIE_PATH = /^\/[A-Za-z0-9\-._~%/]*$/
@@ -70,10 +70,10 @@ export function createAnswerNavigation({ frame, clock, origins, hasFactor }: Ans
     `frame-ancestors ${["'self'", ...origins].join(' ')}`,
   )
 
-  async function pageFor(demand: Demand, userId: string | undefined): Promise<string> {
-    if (demand === 'password') return `${base}/account/password`
+  async function pageFor(step: Step, userId: string | undefined): Promise<string> {
+    if (step === 'password') return `${base}/account/password`
     // a login with the factor helps only a user who has a factor
-    if (demand === 'factor' && userId !== undefined && !(await hasFactor(userId))) return `${base}/account/factors`
+    if (step === 'factor' && userId !== undefined && !(await hasFactor(userId))) return `${base}/account/factors`
     return `${base}/login`
   }
 
@@ -101,18 +101,18 @@ export function createAnswerNavigation({ frame, clock, origins, hasFactor }: Ans
     }
   }
 
-  async function answerDemand(
-    demand: Demand,
+  async function answerStep(
+    step: Step,
     known: Problem,
     request: IncomingMessage,
     exchange: Exchange,
     kind: RequestKind,
   ): Promise<NavigationAnswer> {
-    const to = returnTo.to(await pageFor(demand, exchange.principal?.id), goal(request, exchange, kind))
+    const to = returnTo.to(await pageFor(step, exchange.principal?.id), goal(request, exchange, kind))
     const isRepeated = kind === 'navigation' && wasSeen(request, known.code, clock.now())
     if (kind === 'navigation' && !isRepeated) {
       const isPrefetch = /prefetch/.test(String(request.headers['sec-purpose'] ?? ''))
-      const cookie = demandCookie(request, known.code, clock.now(), crossSite.isSecure(exchange.client))
+      const cookie = stepCookie(request, known.code, clock.now(), crossSite.isSecure(exchange.client))
       return {
         status: 303,
         headers: { location: to, vary: VARY, 'referrer-policy': 'same-origin', ...(!isPrefetch && { 'set-cookie': cookie }) },
@@ -121,28 +121,28 @@ export function createAnswerNavigation({ frame, clock, origins, hasFactor }: Ans
       }
     }
     const language = languageOf(request.headers, texts)
-    return show(demandView(demand, to, kind, isRepeated, exchange, language), known, kind, language)
+    return show(stepView(step, to, kind, isRepeated, exchange, language), known, kind, language)
   }
 
   return (known, request, exchange) => {
     const kind = kindOf(request, exchange.isUpgrade)
     if (kind === 'program') return null
-    const demand = DEMANDS[known.code]
-    if (demand) return answerDemand(demand, known, request, exchange, kind)
+    const step = STEPS[known.code]
+    if (step) return answerStep(step, known, request, exchange, kind)
     const language = languageOf(request.headers, texts)
     return show(errorView(known, kind, exchange, language), known, kind, language)
   }
 }
 
-function demandView(demand: Demand, to: string, kind: RequestKind, isRepeated: boolean, exchange: Exchange, language: Language): View {
+function stepView(step: Step, to: string, kind: RequestKind, isRepeated: boolean, exchange: Exchange, language: Language): View {
   const { text } = language
   return {
-    title: text(`demand.${demand}.title`),
+    title: text(`step.${step}.title`),
     isLoggedIn: isLoggedIn(exchange),
-    body: html`<p>${text(`demand.${demand}`)}</p>
-${kind === 'form' && html`<p>${text('demand.form')}</p>`}
-${isRepeated && html`<p>${text('demand.repeated')}</p>`}
-<p><a class="button" href="${to}" target="_top">${text(`demand.${demand}.link`)}</a></p>
+    body: html`<p>${text(`step.${step}`)}</p>
+${kind === 'form' && html`<p>${text('step.form')}</p>`}
+${isRepeated && html`<p>${text('step.repeated')}</p>`}
+<p><a class="button" href="${to}" target="_top">${text(`step.${step}.link`)}</a></p>
 ${requestId(exchange, language)}`,
   }
 }
@@ -180,21 +180,21 @@ export function inWords(seconds: number, language: string): string {
 }
 
 /** The same request, refused for the same reason. */
-const demandHash = ({ url }: IncomingMessage, code: ErrorCode): string =>
+const stepHash = ({ url }: IncomingMessage, code: ErrorCode): string =>
   createHash('sha256').update(`${code} ${url}`).digest('base64url').slice(0, 16)
 
 /** Holds when the user was sent to a page, and for what. It is no secret, and a false cookie leads to a page in place of a redirect. */
-function demandCookie(request: IncomingMessage, code: ErrorCode, now: number, isSecure: boolean): string {
+function stepCookie(request: IncomingMessage, code: ErrorCode, now: number, isSecure: boolean): string {
   const path = request.url!.split('?')[0]!
-  const value = `${Math.floor(now / 1000)}.${demandHash(request, code)}`
-  return `${DEMAND_COOKIE}=${value}; Path=${COOKIE_PATH.test(path) ? path : '/'}; Max-Age=${DEMAND_SECONDS}; HttpOnly; SameSite=Lax${isSecure ? '; Secure' : ''}`
+  const value = `${Math.floor(now / 1000)}.${stepHash(request, code)}`
+  return `${STEP_COOKIE}=${value}; Path=${COOKIE_PATH.test(path) ? path : '/'}; Max-Age=${STEP_SECONDS}; HttpOnly; SameSite=Lax${isSecure ? '; Secure' : ''}`
 }
 
 function wasSeen(request: IncomingMessage, code: ErrorCode, now: number): boolean {
-  const hash = demandHash(request, code)
+  const hash = stepHash(request, code)
   return (request.headers.cookie ?? '').split(';').some((pair) => {
     const [name = '', value = ''] = pair.split('=')
     const [at, seen] = value.split('.')
-    return name.trim() === DEMAND_COOKIE && seen?.trim() === hash && Math.abs(now / 1000 - Number(at)) <= DEMAND_SECONDS
+    return name.trim() === STEP_COOKIE && seen?.trim() === hash && Math.abs(now / 1000 - Number(at)) <= STEP_SECONDS
   })
 }

@@ -93,10 +93,10 @@ describe('the same request, refused for the same reason within a minute, shows a
   })
 
   it.each([
-    'portcullis-demand=',
-    'portcullis-demand',
-    'portcullis-demand=x.y',
-    'portcullis-demand=.',
+    'portcullis-step=',
+    'portcullis-step',
+    'portcullis-step=x.y',
+    'portcullis-step=.',
     '=;;=',
   ])('not for a malformed cookie: %s', async (cookie) => {
     expect((await ask('token_missing', { headers: { ...NAVIGATION, cookie } })).status).toBe(303)
@@ -104,7 +104,7 @@ describe('the same request, refused for the same reason within a minute, shows a
 
   it('the cookie lives a minute, at its path', async () => {
     expect((await ask('token_missing')).headers['set-cookie']).toMatch(
-      /^portcullis-demand=\d+\.[\w-]{16}; Path=\/orders; Max-Age=60; HttpOnly; SameSite=Lax$/,
+      /^portcullis-step=\d+\.[\w-]{16}; Path=\/orders; Max-Age=60; HttpOnly; SameSite=Lax$/,
     )
     expect((await ask('token_missing', { url: '/a;b' })).headers['set-cookie']).toContain('; Path=/; ')
   })
