@@ -8,6 +8,7 @@ import { createLayout } from '../identity/pages/layout.ts'
 import { createPageKit, type PageKit, readFields } from '../identity/pages/page-kit.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { problem } from '../platform/lib/errors.ts'
+import { contextOf } from '../platform/request/request-context.ts'
 import type { Texts } from '../platform/texts/texts.ts'
 
 /** Registers some pages. */
@@ -33,7 +34,7 @@ export function createUi({ config, texts, crossSite, requireAuth, pages }: UiDep
   const serviceName = browser.brand.name ?? mfa.issuer ?? new URL(config.server.publicUrl).hostname
   const { supportUrl, accent } = browser.brand
   const layout = createLayout({ base, serviceName, supportUrl, assets, languages: texts.languages }, accent)
-  const kit = createPageKit({ layout, texts, crossSite, requireAuth })
+  const kit = createPageKit({ base, layout, texts, crossSite, requireAuth })
 
   return {
     kit,
@@ -41,6 +42,11 @@ export function createUi({ config, texts, crossSite, requireAuth, pages }: UiDep
       void (await auth.register(
         async (ui) => {
           readForms(ui)
+          // over plain http a browser ignores these two, and reports each as an error of the page
+          ui.addHook('onSend', async ({ raw }, reply) => {
+            if (crossSite.isSecure(contextOf(raw).client)) return
+            for (const name of ['cross-origin-opener-policy', 'origin-agent-cluster']) reply.removeHeader(name)
+          })
           for (const { path, type, content } of [assets.style, assets.script])
             ui.get(`/${path}`, hidden('ui.assets'), (_request, reply) =>
               reply.header('cache-control', 'public, max-age=31536000, immutable').type(type).send(content),

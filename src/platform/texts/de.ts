@@ -14,6 +14,14 @@ export const de: Record<TextKey, string> = {
   'page.try-again': 'Bitte versuchen Sie es gleich noch einmal.',
   'page.request-id': 'Kennung der Anfrage: {id}',
   'page.saved': 'Gespeichert.',
+  'page.check-fields': 'Es wurde nichts geändert. Bitte prüfen Sie die markierten Felder.',
+  'page.look-into-mail': 'Sehen Sie in Ihr Postfach',
+  'page.no-mail': 'Keine Mail? Sehen Sie im Ordner für unerwünschte Mails nach, oder versuchen Sie es in einigen Minuten noch einmal.',
+  'page.to-login': 'Zur Anmeldung',
+  'page.password-hint': 'Mindestens {minLength} Zeichen. Einige ungewöhnliche Wörter sind leicht zu merken und schwer zu erraten.',
+  'page.link-hint': 'Kopieren Sie den ganzen Link aus der Mail und fügen Sie ihn hier ein.',
+  'page.link-asked': 'Der Link wurde am {when} für {email} angefordert.',
+  'page.link-asked-from': 'Der Link wurde am {when} mit {device} für {email} angefordert.',
 
   // fields
   'field.login': 'E-Mail-Adresse oder Benutzername',
@@ -23,6 +31,8 @@ export const de: Record<TextKey, string> = {
   'field.new-password': 'Neues Passwort',
   'field.current-password': 'Aktuelles Passwort',
   'field.code': 'Code',
+  'field.link': 'Link aus der Mail',
+  'field.account': 'Konto',
 
   // refusals of a field, by code: the field is the subject
   'refusal.required': 'fehlt',
@@ -38,7 +48,11 @@ export const de: Record<TextKey, string> = {
   'error.origin_untrusted':
     'Das Formular kam von einer anderen Website. Es wurde nichts geändert. Prüfen Sie Ihre Eingaben und senden Sie sie von hier.',
   'error.rate_limited': 'Zu viele Versuche. Bitte warten Sie einen Moment.',
+  'error.rate_limited-for': 'Zu viele Versuche. Bitte warten Sie noch {wait}.',
   'error.unavailable': 'Der Dienst ist zurzeit nicht erreichbar. Bitte versuchen Sie es gleich noch einmal.',
+  'error.validation_failed': 'Im Formular stimmt etwas nicht. Bitte prüfen Sie es.',
+  'error.link_invalid': 'Der Link ist ungültig, wurde schon benutzt oder ist abgelaufen. Bitte fordern Sie einen neuen Link an.',
+  'error.overloaded': 'Der Dienst ist ausgelastet. Bitte versuchen Sie es gleich noch einmal.',
 
   // login
   'login.title': 'Anmelden',
@@ -52,6 +66,30 @@ export const de: Record<TextKey, string> = {
   // register
 
   // verify, forgot, reset, confirm
+  'verify.title': 'E-Mail-Adresse bestätigen',
+  'verify.lead': 'Sie haben den Link aus der Mail geöffnet. Bestätigen Sie, dass die Adresse Ihnen gehört.',
+  'verify.password-hint':
+    'Das Passwort, das Sie für dieses Konto gewählt haben. Wenn Sie es vergessen haben: Legen Sie das Konto noch einmal an, oder fordern Sie ein neues Passwort an.',
+  'verify.submit': 'Adresse bestätigen',
+  'verify.sent': 'Falls die Adresse auf ihre Bestätigung wartet, ist ein Link unterwegs. Öffnen Sie den Link, um fortzufahren.',
+  'verify.no-mail': 'Keine Mail?',
+  'verify.again': 'Link noch einmal senden',
+  'verify.done': 'Vielen Dank. Ihre Adresse ist bestätigt.',
+  'forgot.title': 'Passwort vergessen',
+  'forgot.lead': 'Geben Sie die E-Mail-Adresse Ihres Kontos ein. Wir senden Ihnen einen Link, mit dem Sie ein neues Passwort setzen.',
+  'forgot.submit': 'Link senden',
+  'forgot.sent': 'Falls es ein Konto mit dieser Adresse gibt, ist ein Link unterwegs. Er ist 30 Minuten gültig.',
+  'forgot.again': 'Andere Adresse versuchen',
+  'reset.title': 'Neues Passwort setzen',
+  'reset.lead': 'Sie haben den Link aus der Mail geöffnet. Danach muss sich jedes Gerät neu anmelden, und API-Schlüssel enden.',
+  'reset.keep-api-keys': 'Meine API-Schlüssel behalten',
+  'reset.submit': 'Passwort setzen',
+  'reset.done': 'Das neue Passwort ist gesetzt. Bitte melden Sie sich damit an.',
+  'confirm.title': 'Anmeldung bestätigen',
+  'confirm.lead':
+    'Ein Administrator hat Ihren zweiten Faktor entfernt, und jemand hat sich mit Ihrem Passwort angemeldet. Bestätigen Sie nur, wenn Sie es waren.',
+  'confirm.submit': 'Ja, das war ich',
+  'confirm-login.done': 'Vielen Dank. Bitte melden Sie sich noch einmal an.',
 
   // logout
 

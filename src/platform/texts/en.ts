@@ -15,6 +15,14 @@ export const en = {
   'page.try-again': 'Please try again in a moment.',
   'page.request-id': 'Request id: {id}',
   'page.saved': 'Saved.',
+  'page.check-fields': 'Nothing was changed. Please check the marked fields.',
+  'page.look-into-mail': 'Look into your mail',
+  'page.no-mail': 'No mail? Look into the folder for unwanted mail, or try again in a few minutes.',
+  'page.to-login': 'To the login',
+  'page.password-hint': 'At least {minLength} characters. A few unusual words are easy to remember and hard to guess.',
+  'page.link-hint': 'Copy the whole link from the mail, and paste it here.',
+  'page.link-asked': 'The link was asked for on {when}, for {email}.',
+  'page.link-asked-from': 'The link was asked for from {device} on {when}, for {email}.',
 
   // fields
   'field.login': 'E-mail address or username',
@@ -24,6 +32,8 @@ export const en = {
   'field.new-password': 'New password',
   'field.current-password': 'Current password',
   'field.code': 'Code',
+  'field.link': 'Link from the mail',
+  'field.account': 'Account',
 
   // refusals of a field, by code: the field is the subject
   'refusal.required': 'is required',
@@ -38,7 +48,11 @@ export const en = {
   'error.invalid_credentials': 'The login or the password is wrong.',
   'error.origin_untrusted': 'The form was sent from another site. Nothing was changed. Check what you typed, and send it from here.',
   'error.rate_limited': 'Too many attempts. Please wait a moment.',
+  'error.rate_limited-for': 'Too many attempts. Please try again in {wait}.',
   'error.unavailable': 'The service is not available at the moment. Please try again in a moment.',
+  'error.validation_failed': 'Something in the form is not right. Please check it.',
+  'error.link_invalid': 'The link is not valid, was used before, or has expired. Please ask for a new link.',
+  'error.overloaded': 'The service is busy. Please try again in a moment.',
 
   // login
   'login.title': 'Log in',
@@ -52,6 +66,29 @@ export const en = {
   // register
 
   // verify, forgot, reset, confirm
+  'verify.title': 'Confirm your e-mail address',
+  'verify.lead': 'You have opened the link that was mailed to you. Confirm that the address is yours.',
+  'verify.password-hint':
+    'The password that you chose for this account. If you have forgotten it, register again, or ask for a new password.',
+  'verify.submit': 'Confirm the address',
+  'verify.sent': 'If the address waits for its confirmation, a link is on its way. Open the link to continue.',
+  'verify.no-mail': 'No mail?',
+  'verify.again': 'Send the link again',
+  'verify.done': 'Thank you. Your address is confirmed.',
+  'forgot.title': 'Forgotten password',
+  'forgot.lead': 'Enter the e-mail address of your account. We mail you a link that sets a new password.',
+  'forgot.submit': 'Send the link',
+  'forgot.sent': 'If there is an account with this address, a link is on its way. It is valid for 30 minutes.',
+  'forgot.again': 'Try another address',
+  'reset.title': 'Set a new password',
+  'reset.lead': 'You have opened the link that was mailed to you. Every device will have to log in again, and API keys end.',
+  'reset.keep-api-keys': 'Keep my API keys',
+  'reset.submit': 'Set the password',
+  'reset.done': 'The new password is set. Please log in with it.',
+  'confirm.title': 'Confirm your login',
+  'confirm.lead': 'An administrator removed your second factor, and your password was used to log in. Confirm only if it was you.',
+  'confirm.submit': 'Yes, it was me',
+  'confirm-login.done': 'Thank you. Please log in again.',
 
   // logout
 
