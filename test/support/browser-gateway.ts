@@ -7,7 +7,8 @@ import { afterAll, beforeAll } from 'vitest'
 import { launchChromium } from './browser.ts'
 import { createAuthority } from './certificates.ts'
 import { type Gateway, type GatewayOptions, startGateway } from './gateway.ts'
-import { mailsTo, type PostedMail } from './mails.ts'
+import { mailsTo } from './mails.ts'
+import { until } from './processes.ts'
 
 /** The name of the gateway over TLS. The browser looks it up as 127.0.0.1, as every name of this domain. */
 const SECURE_HOST = 'gateway.test'
@@ -92,7 +93,10 @@ export async function startBrowserGateway({ isSecure = false, ...options }: Brow
     origin,
     visit: (visitOptions) => startVisit(chromium, origin, visitOptions),
     async mailedLink(address, template) {
-      const newest = await until(async () => (await mailsTo(gateway, address)).filter((mail) => mail.template === template).at(-1))
+      const newest = await until(
+        async () => (await mailsTo(gateway, address)).filter((mail) => mail.template === template).at(-1),
+        `a mail to ${address}`,
+      )
       const { pathname, search, hash } = new URL(newest.data.url)
       return origin + pathname + search + hash
     },

@@ -63,6 +63,9 @@ export interface PageKit {
   send(request: FastifyRequest, reply: FastifyReply, view: View): void
 }
 
+/** Registers some pages. */
+export type Pages = (app: FastifyInstance, kit: PageKit) => void
+
 export interface PageKitDeps {
   /** The path of the pages, such as `/auth/ui`. */
   base: string
