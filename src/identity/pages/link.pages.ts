@@ -164,7 +164,8 @@ ${link.fields(page, found)}
         const token = tokenIn(requireFields(fields, { link: 2048 }).link)
         await details(token, context)
         cookies.set(page, path, token, KEPT_SECONDS)
-        return { to: `${base}/${path}?step=2` }
+        // a fragment of its own: without JavaScript the browser would keep the token in the address bar
+        return { to: `${base}/${path}?step=2#content` }
       }
       const token = cookies.read(page, path)
       if (token === null) throw problem('link_invalid', { cause: 'the cookie with the token of the link has expired' })
