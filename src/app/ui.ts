@@ -5,6 +5,7 @@ import type { Assets } from '../identity/pages/assets.ts'
 import { languageCookie } from '../identity/pages/language.ts'
 import { createPageKit, type PageKit, type Pages, readFields } from '../identity/pages/page-kit.ts'
 import { problem } from '../platform/lib/errors.ts'
+import { contextOf } from '../platform/request/request-context.ts'
 import type { Texts } from '../platform/texts/texts.ts'
 import type { PageFrame } from './page-frame.ts'
 
@@ -21,7 +22,7 @@ export interface Ui {
 
 export function createUi({ frame, requireAuth, pages }: UiDeps): Ui {
   const { base, texts, assets, layout, crossSite } = frame
-  const kit = createPageKit({ layout, texts, crossSite, requireAuth })
+  const kit = createPageKit({ base, layout, texts, crossSite, requireAuth })
 
   return {
     kit,
@@ -50,6 +51,11 @@ export interface PageBasics {
 /** What all pages need beside themselves: bodies of forms, style, script, and the choice of a language. */
 export function mountPageBasics(app: FastifyInstance, { base, home, assets, texts, name }: PageBasics): void {
   readForms(app)
+  // over plain http a browser ignores these two, and reports each as an error of the page
+  app.addHook('onSend', async ({ raw }, reply) => {
+    if (contextOf(raw).client.isSecure) return
+    for (const name of ['cross-origin-opener-policy', 'origin-agent-cluster']) reply.removeHeader(name)
+  })
   for (const { path, type, content } of [assets.style, assets.script])
     app.get(`/${path}`, hidden(`${name}.assets`, { isAsset: true }), (_request, reply) =>
       reply.header('cache-control', 'public, max-age=31536000, immutable').type(type).send(content),
