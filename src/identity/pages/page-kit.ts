@@ -104,6 +104,7 @@ export function createPageKit({ layout, texts, crossSite, requireAuth }: PageKit
 
   async function open(request: FastifyRequest, reply: FastifyReply, who: PageDefinition['for']): Promise<Page> {
     const context = contextOf(request.raw)
+    context.via = 'page'
     const language = languageOf(request.headers, texts)
     const principal = who === 'user' ? await requireAuth(request, { allowIncomplete: true }) : await requireAuth.optional(request)
     const query = readQuery(request.url)
