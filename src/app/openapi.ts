@@ -137,7 +137,8 @@ export const openApi = (config: Config): FastifyDynamicSwaggerOptions => ({
   transformObject(document) {
     if (!('openapiObject' in document)) return document.swaggerObject
     const { paths = {}, components = {}, ...rest } = document.openapiObject as unknown as { paths?: Json; components?: Json }
-    for (const methods of Object.values(paths)) for (const operation of Object.values(methods as Json)) complete(operation as Operation, config.auth.browser.enabled)
+    for (const methods of Object.values(paths))
+      for (const operation of Object.values(methods as Json)) complete(operation as Operation, config.auth.browser.enabled)
     const schemas: Record<string, unknown> = {}
     const shared = shareSchemas(paths, schemas)
     return { ...rest, components: { ...components, schemas }, paths: shared } as unknown as typeof document.openapiObject
