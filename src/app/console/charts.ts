@@ -46,20 +46,18 @@ export interface ChartTexts {
 }
 
 const HEIGHT = 100
-/** The drawing leaves room above the highest value. */
-const HEADROOM = 1.06
 
 export function drawChart({ id, title, kind, series, format, atLeast = 0, isCount = false }: Chart, texts: ChartTexts): Html {
   const known = series.some(({ values }) => values.some((value) => value !== null))
-  if (!known)
-    return html`<figure class="chart"><figcaption id="${id}">${title}</figcaption><p class="hint">${texts.none}</p></figure>`
+  if (!known) return html`<figure class="chart"><figcaption id="${id}">${title}</figcaption><p class="hint">${texts.none}</p></figure>`
   const columns = series[0]!.values.length
   if (kind === 'states')
     return html`<figure class="chart"><figcaption id="${id}">${title}</figcaption>
 ${series.map(
-  (one) => html`<div class="strip"><span>${one.name}</span>${drawing(id, texts, columns, 10, statesOf(one))}<strong class="${isGood(one) ? 'good' : 'bad'}">${
-    isGood(one) ? texts.good : texts.bad
-  }</strong></div>`,
+  (one) =>
+    html`<div class="strip"><span>${one.name}</span>${drawing(id, texts, columns, 10, statesOf(one))}<strong class="${isGood(one) ? 'good' : 'bad'}">${
+      isGood(one) ? texts.good : texts.bad
+    }</strong></div>`,
 )}
 ${timesOf(texts)}
 </figure>`
@@ -90,7 +88,7 @@ const timesOf = ({ start, middle, end }: ChartTexts): Html =>
   html`<div class="times" aria-hidden="true"><span>${start}</span><span>${middle}</span><span>${end}</span></div>`
 
 /** One decimal: the drawing has a hundred units. */
-const y = (value: number, top: number): number => Math.round((HEIGHT - (value / (top * HEADROOM)) * HEIGHT) * 10) / 10
+const y = (value: number, top: number): number => Math.round((HEIGHT - (value / top) * HEIGHT) * 10) / 10
 
 /** A line through the middles of the columns. A lone value is a short stroke. */
 function lineOf({ tone, values }: Series, top: number): string {

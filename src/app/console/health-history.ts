@@ -2,6 +2,7 @@
  * The health of the last hour, in samples that are taken at an interval. It lies in memory and does not grow. Each process is compared with
  * its own last reading: a worker that was replaced begins at zero and never makes a rate negative.
  */
+import type { Job } from '../../platform/jobs/schedule.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { BREAKERS, type HealthReading, STATUS_CLASSES, type StatusClass, type UpstreamHealth } from './health-reading.ts'
 
@@ -37,6 +38,8 @@ export interface HealthHistory {
   /** Takes a sample. The first call only learns where the counters stand. */
   sample(): Promise<void>
   report(): HealthReport
+  /** Takes the samples. */
+  job: Job
 }
 
 export interface HealthHistoryDeps {
@@ -48,7 +51,7 @@ export interface HealthHistoryDeps {
   kept?: number
 }
 
-export const EVERY_SECONDS = 15
+const EVERY_SECONDS = 15
 /** One hour. */
 const KEPT = 240
 /** The reading of a process that has not answered for so many samples is forgotten. */
@@ -74,24 +77,23 @@ export function createHealthHistory({ clock, read, everySeconds = EVERY_SECONDS,
     return { before: before?.reading ?? null, reading, seconds: Math.max(0.001, (now - (before?.at ?? lastAt!)) / 1000) }
   }
 
+  async function sample(): Promise<void> {
+    const readings = await read()
+    const now = clock.steady()
+    for (const [id, process] of known) if (!readings.has(id) && ++process.missed > FORGOTTEN_AFTER) known.delete(id)
+    if (lastAt === null) for (const [id, reading] of readings) known.set(id, { reading, at: now, missed: 0 })
+    else {
+      const changes = [...readings].map(([id, reading]) => changesOf(id, reading, now))
+      samples = [...samples, sampleOf(clock.now(), changes)].slice(-kept)
+    }
+    lastAt = now
+    upstreams = worstOf([...readings.values()])
+  }
+
   return {
-    async sample() {
-      const readings = await read()
-      const now = clock.steady()
-      for (const [id, process] of known) if (!readings.has(id) && ++process.missed > FORGOTTEN_AFTER) known.delete(id)
-      if (lastAt === null) for (const [id, reading] of readings) known.set(id, { reading, at: now, missed: 0 })
-      else
-        samples = [
-          ...samples,
-          sampleOf(
-            clock.now(),
-            [...readings].map(([id, reading]) => changesOf(id, reading, now)),
-          ),
-        ].slice(-kept)
-      lastAt = now
-      upstreams = worstOf([...readings.values()])
-    },
+    sample,
     report: () => ({ everySeconds, samples, upstreams }),
+    job: { name: 'health sample', everySeconds, firstAfterSeconds: 0, run: sample },
   }
 }
 

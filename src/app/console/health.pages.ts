@@ -74,10 +74,17 @@ function chartsOf(columns: readonly HealthSample[][], { code, text }: Language, 
   const format = (value: number) => number(value)
   const perSecond = (value: number) => text('health.per-second', { value: number(value) })
   const seconds = (value: number) => secondsOf(value, code)
-  const state = <T>(of: (state: NonNullable<HealthSample['state']>) => T) => (sample: HealthSample) => (sample.state ? of(sample.state) : null)
+  const state =
+    <T>(of: (state: NonNullable<HealthSample['state']>) => T) =>
+    (sample: HealthSample) =>
+      sample.state ? of(sample.state) : null
   const counts = (name: string, tone: Tone, of: (sample: HealthSample) => number) => ({ name, tone, values: sums(columns, of) })
   const codes = newestCodes(columns)
-  const isUp = (of: (state: NonNullable<HealthSample['state']>) => boolean) => lowest(columns, state((s) => Number(of(s))))
+  const isUp = (of: (state: NonNullable<HealthSample['state']>) => boolean) =>
+    lowest(
+      columns,
+      state((s) => Number(of(s))),
+    )
   return [
     {
       id: 'requests',
@@ -156,9 +163,30 @@ function chartsOf(columns: readonly HealthSample[][], { code, text }: Language, 
       format,
       atLeast: 2,
       series: [
-        { name: text('health.busy'), tone: 'plain', values: averages(columns, state((s) => s.pool.busy)) },
-        { name: text('health.idle'), tone: 'soft', values: averages(columns, state((s) => s.pool.idle)) },
-        { name: text('health.waiting'), tone: 'bad', values: highest(columns, state((s) => s.pool.waiting)) },
+        {
+          name: text('health.busy'),
+          tone: 'plain',
+          values: averages(
+            columns,
+            state((s) => s.pool.busy),
+          ),
+        },
+        {
+          name: text('health.idle'),
+          tone: 'soft',
+          values: averages(
+            columns,
+            state((s) => s.pool.idle),
+          ),
+        },
+        {
+          name: text('health.waiting'),
+          tone: 'bad',
+          values: highest(
+            columns,
+            state((s) => s.pool.waiting),
+          ),
+        },
       ],
     },
     {
@@ -167,7 +195,16 @@ function chartsOf(columns: readonly HealthSample[][], { code, text }: Language, 
       kind: 'lines',
       format: seconds,
       atLeast: LATE_SECONDS,
-      series: [{ name: text('health.lag'), tone: 'plain', values: highest(columns, state((s) => s.revocationLagSeconds)) }],
+      series: [
+        {
+          name: text('health.lag'),
+          tone: 'plain',
+          values: highest(
+            columns,
+            state((s) => s.revocationLagSeconds),
+          ),
+        },
+      ],
     },
     {
       id: 'workers',
@@ -185,7 +222,8 @@ const ERROR_TONES = ['bad', 'warn', 'plain', 'good'] as const
 /** The most frequent codes of the hour: as many as there are colours. */
 function newestCodes(columns: readonly HealthSample[][]): { shown: string[]; hasOthers: boolean } {
   const totals = new Map<string, number>()
-  for (const { errors } of columns.flat()) for (const [name, count] of Object.entries(errors)) totals.set(name, (totals.get(name) ?? 0) + count)
+  for (const { errors } of columns.flat())
+    for (const [name, count] of Object.entries(errors)) totals.set(name, (totals.get(name) ?? 0) + count)
   const names = [...totals].sort(([a, m], [b, n]) => n - m || a.localeCompare(b)).map(([name]) => name)
   return { shown: names.slice(0, ERROR_TONES.length), hasOthers: names.length > ERROR_TONES.length }
 }
