@@ -41,6 +41,7 @@ export interface ConsoleListenerDeps {
 }
 
 const BASE = '/console'
+const STYLES = ['console.css', 'charts.css']
 
 /** The console is in the process that has the admin listener. */
 export const hasConsoleListener = ({ auth: { browser } }: Config): boolean => browser.enabled && browser.console === 'admin'
@@ -59,7 +60,10 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
   const readClient = createClientReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy)
   const receive = createReceive({ table: compileRoutes({ ...config, routes: [] }), readClient, maxHeaders, maxTargetBytes })
   const requireAuth = createRequireAuth(access.authenticate, () => {})
-  const assets = readAssets(browser, readFileSync(new URL('console/assets/console.css', import.meta.url), 'utf8'))
+  const assets = readAssets(
+    browser,
+    STYLES.map((name) => readFileSync(new URL(`console/assets/${name}`, import.meta.url), 'utf8')).join(''),
+  )
   const parts: ConsoleParts = { base: BASE, config, db, clock, secrets, ...identity, lastErrors, health }
   const sections = sectionsOf(parts)
   const layout = createFrame({
@@ -70,7 +74,7 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
     languages: texts.languages,
     sections,
   })
-  const kit = createPageKit({ layout, texts, crossSite, requireAuth })
+  const kit = createPageKit({ base: BASE, layout, texts, crossSite, requireAuth })
   const loginFor = (target: string) => `${BASE}/login?${new URLSearchParams({ return_to: target })}`
 
   async function register(app: FastifyInstance): Promise<void> {
