@@ -12,7 +12,9 @@ import { createAccess } from './access.ts'
 import { createAccountApi } from './account-api.ts'
 import { type CheckResult, createAdminServer } from './admin-server.ts'
 import { createAnswerNavigation } from './answer-navigation.ts'
-import { createConsoleListener } from './console-listener.ts'
+import { createHealthHistory } from './console/health-history.ts'
+import { readHealth } from './console/health-reading.ts'
+import { createConsoleListener, hasConsoleListener } from './console-listener.ts'
 import { DB_LAG_SECONDS, showGauges } from './gauges.ts'
 import { createLimits } from './limits.ts'
 import { createObserver, newestErrors } from './observe.ts'
@@ -91,7 +93,14 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     frame,
     lastErrors,
   })
-  await mountOwnEndpoints(server, { config, identity, accountApi, limits: access.ownLimits, isStopping: () => isStopping })
+  await mountOwnEndpoints(server, {
+    config,
+    identity,
+    accountApi,
+    limits: access.ownLimits,
+    hasCookie: access.browser?.authentication.hasCookie ?? (() => false),
+    isStopping: () => isStopping,
+  })
   await proxy.mount(server)
   server.setNotFoundHandler(() => {
     throw problem('route_not_found')
@@ -107,12 +116,16 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   ]
   const { registry } = metrics
   const readMetrics = () => registry.metrics()
-  const mountConsole = createConsoleListener({ platform, identity, access, observer, lastErrors, metrics: readMetrics })
+  const history = createHealthHistory({ clock, read: async () => new Map([[0, await readHealth(metrics)]]) })
+  const health = async () => history.report()
+  const mountConsole = createConsoleListener({ platform, identity, access, observer, lastErrors, health })
   const admin = team ? null : createAdminServer({ metrics: readMetrics, contentType: registry.contentType, checks, mountConsole })
   if (!team) metrics.workers.collectFrom(() => 1)
   const redirect = config.server.tls?.redirectPort === undefined ? null : createRedirectServer(config)
   const stopGauges = showGauges(platform, identity, limits)
   const ownJobs = [keyringJob(services)]
+  // the process with the admin listener has the history
+  if (!team && hasConsoleListener(config)) ownJobs.push(history.job)
   let stopJobs = async () => {}
 
   return {
