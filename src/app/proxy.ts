@@ -64,7 +64,7 @@ export function createProxy({ platform, identity, limits, authenticate, resolve,
       ),
     )
   const readClient = createClientReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy, warnUntrusted)
-  const cors = createCors(config.cors)
+  const cors = createCors(config)
   const pipeline = createPipeline({
     receive: createReceive({ table, readClient, maxHeaders, maxTargetBytes }),
     isHandshake: createIsHandshake(table),

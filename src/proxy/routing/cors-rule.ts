@@ -15,14 +15,26 @@ export interface CorsRule {
 
 const EXPOSED = ['x-request-id', 'retry-after', 'ratelimit', 'ratelimit-policy']
 
-export const compileCors = (top: Config['cors'], route: RouteConfig['cors']): CorsRule => ({
-  isOwn: (route.mode ?? modeOf(top)) === 'own',
+type Settings = Pick<Config, 'cors' | 'auth'>
+
+export const compileCors = (config: Settings, route: RouteConfig['cors']): CorsRule => compileRule(config.cors, route, modeOf(config))
+
+const compileRule = (top: Config['cors'], route: RouteConfig['cors'], mode: CorsMode): CorsRule => ({
+  isOwn: (route.mode ?? mode) === 'own',
   exposed: [...EXPOSED, ...(route.exposeHeaders ?? top.exposeHeaders)].join(', '),
   headers: (route.allowHeaders ?? top.allowHeaders)?.join(', ') ?? null,
   methods: (route.methods ?? top.methods)?.join(', ') ?? null,
 })
 
-export const modeOf = ({ mode, origins }: Config['cors']): 'own' | 'upstream' => mode ?? (origins.length ? 'own' : 'upstream')
+type CorsMode = 'own' | 'upstream'
+
+export const modeOf = (config: Settings): CorsMode => {
+  const { mode, origins } = config.cors
+  return mode ?? (origins.length > 0 || sessionOriginsOf(config).length > 0 ? 'own' : 'upstream')
+}
+
+/** The origins whose pages use the session cookie: they are let in with credentials. */
+export const sessionOriginsOf = ({ auth: { browser } }: Settings): readonly string[] => (browser.enabled ? browser.origins : [])
 
 /** The response fields of CORS that the gateway alone sets. Access-Control-Expose-Headers is united with the upstream's. */
 export const CORS_FIELDS: ReadonlySet<string> = new Set([

@@ -45,6 +45,10 @@ export interface Route {
   /** Bits of FORMS that are allowed in the path below the prefix. */
   allowedForms: number
   websocket: boolean
+  /** Scripts of service workers may be loaded. */
+  serviceWorker: boolean
+  /** How the session cookie counts on this route. */
+  cookieRule: { isStrict: boolean; isPublic: boolean }
   /** Null: responses pass as they came. `withCredentials`: compressed also for requests with cookies or credentials. */
   compress: { withCredentials: boolean } | null
   forwardAuthorization: boolean
@@ -157,7 +161,7 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     return { origin: new URL(url).origin, weight, tls }
   })
   const hostHeader = valueUnder(route.headers.request.set, 'host')
-  const cors = compileCors(config.cors, route.cors)
+  const cors = compileCors(config, route.cors)
   const requestHeaders = compileEdits(route.headers.request, foldName, 'host')
   const responseHeaders = compileResponseEdits(route.headers.response, config.headers.via.response)
   const rewritePrefix = route.rewrite ? trimmed(route.rewrite.prefix) : null
@@ -185,6 +189,8 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     maxBodyBytes: route.body.maxBytes,
     allowedForms: route.allow.reduce((bits, form) => bits | FORMS[form], 0),
     websocket: route.websocket,
+    serviceWorker: route.serviceWorker,
+    cookieRule: { isStrict: route.browser.safeMethods === 'strict', isPublic: route.access === 'public' },
     compress: compileCompress(route.compress),
     forwardAuthorization: route.headers.forwardAuthorization,
     assertion: route.headers.assertion,

@@ -147,7 +147,7 @@ async function decide(config: Config, { method, url, caller, address, isWebSocke
     now,
     requireHttps: createRequireHttps(config),
     answerRoot: createRootPage(config),
-    cors: createCors(config.cors),
+    cors: createCors(config),
     authenticate() {
       if (caller.refusal !== null) throw new Problem(caller.refusal)
       return caller.principal
