@@ -16,6 +16,7 @@ import { createPipeline, type Pipeline } from '../proxy/pipeline.ts'
 import { createRouteLimits } from '../proxy/rate-limit.ts'
 import { createIsHandshake, createReceive, PROXIED_METHODS } from '../proxy/routing/receive.ts'
 import { compileRoutes } from '../proxy/routing/route-table.ts'
+import { createAssertServiceWorker } from '../proxy/routing/service-worker.ts'
 import type { Resolve } from '../proxy/upstream/dns.ts'
 import { createUpstreams } from '../proxy/upstream/upstreams.ts'
 import type { Identity } from './identity.ts'
@@ -69,6 +70,7 @@ export function createProxy({ platform, identity, limits, authenticate, resolve,
     receive: createReceive({ table, readClient, maxHeaders, maxTargetBytes }),
     isHandshake: createIsHandshake(table),
     now: () => clock.now(),
+    assertServiceWorker: createAssertServiceWorker(config),
     requireHttps: createRequireHttps(config),
     answerRoot: createRootPage(config),
     cors,

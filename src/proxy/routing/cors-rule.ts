@@ -1,6 +1,5 @@
 /** Who decides about requests of other origins (CORS), compiled once at start. */
 import type { Config, RouteConfig } from '../../platform/config/schema.ts'
-import type { HeaderEdits } from './header-edits.ts'
 
 export interface CorsRule {
   /** True: the gateway decides. False: the upstream decides, and the gateway only makes its own errors readable. */
@@ -46,10 +45,3 @@ export const CORS_FIELDS: ReadonlySet<string> = new Set([
   'access-control-allow-local-network',
   'access-control-max-age',
 ])
-
-/** Where the gateway decides, an upstream must not let in further origins. */
-export function withoutCors({ dropped, set }: HeaderEdits): HeaderEdits {
-  const left: string[] = []
-  for (let i = 0; i < set.length; i += 2) if (!CORS_FIELDS.has(set[i]!)) left.push(set[i]!, set[i + 1]!)
-  return { dropped: new Set([...dropped, ...CORS_FIELDS]), set: left }
-}

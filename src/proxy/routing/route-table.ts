@@ -3,8 +3,8 @@
 import { type Access, compileAccess } from '../../identity/access/access-policy.ts'
 import type { Config, RouteConfig } from '../../platform/config/schema.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
-import { type CorsRule, compileCors, withoutCors } from './cors-rule.ts'
-import { compileEdits, compileResponseEdits, type HeaderEdits } from './header-edits.ts'
+import { CORS_FIELDS, type CorsRule, compileCors } from './cors-rule.ts'
+import { compileEdits, compileResponseEdits, type HeaderEdits, withoutFields } from './header-edits.ts'
 import { foldName } from './reserved-headers.ts'
 
 /** Forms of a path that are refused unless the route allows them by name. */
@@ -203,11 +203,17 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     upstreamHosts: new Set([...servers.map(({ origin }) => new URL(origin).host), ...(hostHeader ? [hostHeader.toLowerCase()] : [])]),
     requestHeaders,
     passedReserved: route.headers.passReserved.length ? new Set(route.headers.passReserved.map((name) => name.toLowerCase())) : null,
-    responseHeaders: cors.isOwn ? withoutCors(responseHeaders) : responseHeaders,
+    responseHeaders: withoutFields(responseHeaders, [
+      ...(cors.isOwn ? CORS_FIELDS : []),
+      ...(config.auth.browser.enabled ? [WIDER_SCOPE] : []),
+    ]),
     cors,
     networks: compileNetworks(route.networks),
   }
 }
+
+/** The scope of a service worker is its own folder at most: a wider scope would cover the pages of the gateway. */
+const WIDER_SCOPE = 'service-worker-allowed'
 
 export const usesStickyCookies = ({ routes }: Config): boolean =>
   routes.some(({ balance, sticky }) => balance === 'sticky' && sticky.by === 'cookie')

@@ -3,7 +3,8 @@
  * requests as the user, which the origin rule cannot tell from the user's own.
  */
 import type { IncomingMessage } from 'node:http'
-import { problem } from '../../platform/lib/errors.ts'
+import type { Config } from '../../platform/config/schema.ts'
+import { type Problem, problem } from '../../platform/lib/errors.ts'
 import type { Routed } from './exchange.ts'
 
 /** Service Workers §5.3: only the fetch of the script of a service worker has this field, and no page can set it. */
@@ -15,14 +16,18 @@ export const asksForServiceWorker = ({ headers }: IncomingMessage): boolean => h
  */
 export const covers = (folder: string, prefix: string): boolean => `${prefix}/`.toLowerCase().startsWith(folder.toLowerCase())
 
-/** A stage: refuses the script of a service worker where the route does not allow it, or where it would control our own pages. */
-export const createAssertServiceWorker =
-  (prefix: string) =>
-  ({ route, target }: Routed, request: IncomingMessage): void => {
-    if (!asksForServiceWorker(request)) return
-    if (!route.serviceWorker) throw refused(`route ${route.name} allows none`)
-    if (covers(target.path.slice(0, target.path.lastIndexOf('/') + 1), prefix)) throw refused(`its scope would cover ${prefix}`)
-  }
+export type AssertServiceWorker = (exchange: Routed, request: IncomingMessage) => void
 
-export const refused = (cause: string) =>
+/** A stage: refuses the script of a service worker where the route does not allow it, or where it would control our own pages. */
+export function createAssertServiceWorker({ auth }: Pick<Config, 'auth'>): AssertServiceWorker {
+  if (!auth.browser.enabled) return () => {}
+  return ({ route, target }, request) => {
+    if (!asksForServiceWorker(request)) return
+    if (!route.serviceWorker) throw serviceWorkerRefused(`route ${route.name} allows none`)
+    const folder = target.path.slice(0, target.path.lastIndexOf('/') + 1)
+    if (covers(folder, auth.prefix)) throw serviceWorkerRefused(`its scope would cover ${auth.prefix}`)
+  }
+}
+
+export const serviceWorkerRefused = (cause: string): Problem =>
   problem('forbidden', { detail: 'A service worker may not be installed from this address.', cause })
