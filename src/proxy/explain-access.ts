@@ -308,6 +308,7 @@ export function createCallers(config: Config): (facts: CallerFacts) => Caller {
       email: null,
       roles: new Set(roles),
       scopes: new Set(scopes),
+      cookieId: null,
       signingKid: null,
       epoch: 0,
       expiresAt: Number.POSITIVE_INFINITY,
