@@ -10,7 +10,9 @@ import type { Resolve } from '../proxy/upstream/dns.ts'
 import { createAccess } from './access.ts'
 import { createAccountApi } from './account-api.ts'
 import { type CheckResult, createAdminServer } from './admin-server.ts'
-import { createConsoleListener } from './console-listener.ts'
+import { createHealthHistory } from './console/health-history.ts'
+import { readHealth } from './console/health-reading.ts'
+import { createConsoleListener, hasConsoleListener } from './console-listener.ts'
 import { DB_LAG_SECONDS, showGauges } from './gauges.ts'
 import { createLimits } from './limits.ts'
 import { createObserver, newestErrors } from './observe.ts'
@@ -89,12 +91,16 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   ]
   const { registry } = metrics
   const readMetrics = () => registry.metrics()
-  const mountConsole = createConsoleListener({ platform, identity, access, observer, lastErrors, metrics: readMetrics })
+  const history = createHealthHistory({ clock, read: async () => new Map([[0, await readHealth(metrics)]]) })
+  const health = async () => history.report()
+  const mountConsole = createConsoleListener({ platform, identity, access, observer, lastErrors, health })
   const admin = team ? null : createAdminServer({ metrics: readMetrics, contentType: registry.contentType, checks, mountConsole })
   if (!team) metrics.workers.collectFrom(() => 1)
   const redirect = config.server.tls?.redirectPort === undefined ? null : createRedirectServer(config)
   const stopGauges = showGauges(platform, identity, limits)
   const ownJobs = [keyringJob(services)]
+  // the process with the admin listener has the history
+  if (!team && hasConsoleListener(config)) ownJobs.push(history.job)
   let stopJobs = async () => {}
 
   return {
