@@ -88,7 +88,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     .check('upgrade', assertUpgrade) //                                             400 426
     .check('limitClient', (exchange, call) => limits.client(exchange, hasCredential(credentialsOf(exchange, call)))) // 429
     .answer('passPreflight', passPreflight) //                                      502 503 504
-    .learn('authenticate', identify) //                                             401 429 503
+    .learn('authenticate', identify) //                                             401 403 429 503
     .check('authorize', ({ route, principal }) => authorize(route.access, principal, now)) // 401 403
     .check('limitPrincipal', (exchange) => limits.principal(exchange)) //           429
     .answer('forward', leave) //                                                    408 413 429 502 503 504
