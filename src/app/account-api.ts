@@ -113,7 +113,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   })
   const reauthenticate = createReauthentication({ accounts, outbox, passwordCheck, factor, codeAttempts, sessionOpener })
   const enrolment = createEnrolment({ db, config, accounts, outbox, stepUp, factor, codeAttempts, sessionOpener })
-  const sessions = createSessions({ db, accounts })
+  const sessions = createSessions({ db, accounts, config })
   const backgroundQueue = createBackgroundQueue(logger)
   const postProof = createPostProof({ links, outbox })
   const pending = createPendingRegistrations({ db, accounts, limits, links, outbox, backgroundQueue })

@@ -75,7 +75,14 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     limits,
     lastErrors,
   })
-  await mountOwnEndpoints(server, { config, identity, accountApi, limits: access.ownLimits, isStopping: () => isStopping })
+  await mountOwnEndpoints(server, {
+    config,
+    identity,
+    accountApi,
+    limits: access.ownLimits,
+    hasCookie: access.browser?.authentication.hasCookie ?? (() => false),
+    isStopping: () => isStopping,
+  })
   await proxy.mount(server)
   server.setNotFoundHandler(() => {
     throw problem('route_not_found')

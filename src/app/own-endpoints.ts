@@ -1,4 +1,5 @@
 /** Mounts our own endpoints, with helmet's headers, JSON bodies only and `Cache-Control: no-store`. */
+import type { IncomingMessage } from 'node:http'
 import helmet from '@fastify/helmet'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
@@ -9,6 +10,7 @@ import type { Config } from '../platform/config/schema.ts'
 import { boundBody } from '../platform/http/slow-body.ts'
 import { problem, unavailable } from '../platform/lib/errors.ts'
 import { limitHeaders } from '../platform/limits/limiter.ts'
+import type { Client } from '../platform/request/client-address.ts'
 import { contextOf } from '../platform/request/request-context.ts'
 import type { OwnLimits } from '../proxy/rate-limit.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
@@ -47,12 +49,14 @@ export interface OwnEndpointsDeps {
   identity: Pick<Identity, 'keyring' | 'revocations'>
   accountApi: AccountApi
   limits: Pick<OwnLimits, 'anonymous'>
+  /** Whether the request has a session cookie, valid or not. */
+  hasCookie(request: IncomingMessage, client: Client): boolean
   isStopping(): boolean
 }
 
 export async function mountOwnEndpoints(
   server: FastifyInstance,
-  { config, identity, accountApi, limits, isStopping }: OwnEndpointsDeps,
+  { config, identity, accountApi, limits, hasCookie, isStopping }: OwnEndpointsDeps,
 ): Promise<void> {
   const { keyring, revocations } = identity
   await server.register(async (own) => {
@@ -80,7 +84,10 @@ export async function mountOwnEndpoints(
             throw unavailable(revocations.lastError() ?? 'the database does not answer')
         })
         auth.addHook('onRequest', async (request) => {
-          if (countsAsAnonymous(request)) await limits.anonymous(contextOf(request.raw))
+          const context = contextOf(request.raw)
+          // where the cookie is judged, require-auth.ts counts the request afterwards
+          const countsLater = judgesCookie(request) && hasCookie(request.raw, context.client)
+          if (countsAsAnonymous(request) && !countsLater) await limits.anonymous(context)
         })
         if (config.docs.enabled) await registerDocs(auth, config)
         await accountApi.register(auth)
@@ -120,6 +127,12 @@ function countsAsAnonymous({ routeOptions, headers }: FastifyRequest): boolean {
   if (!security) return true
   const needsToken = security.length > 0 && security.every((scheme) => 'bearer' in scheme)
   return needsToken && !hasCredential(headers)
+}
+
+/** Endpoints that need an access token, and pages that know their user. */
+function judgesCookie({ routeOptions }: FastifyRequest): boolean {
+  const { security = [] } = (routeOptions.schema ?? {}) as { security?: readonly object[] }
+  return security.some((scheme) => 'bearer' in scheme) || (routeOptions.config as { knowsUser?: boolean }).knowsUser === true
 }
 
 async function registerDocs(auth: FastifyInstance, config: Config): Promise<void> {
