@@ -14,6 +14,7 @@ import type { Client } from '../platform/request/client-address.ts'
 import { contextOf } from '../platform/request/request-context.ts'
 import type { OwnLimits } from '../proxy/rate-limit.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
+import { asksForServiceWorker, serviceWorkerRefused } from '../proxy/routing/service-worker.ts'
 import type { AccountApi } from './account-api.ts'
 import { DB_LAG_SECONDS } from './gauges.ts'
 import type { Identity } from './identity.ts'
@@ -69,6 +70,7 @@ export async function mountOwnEndpoints(
     readBodies(own)
     own.addHook('preParsing', boundBody(config.server.headersTimeoutMs))
     own.addHook('onRequest', async (request, reply) => {
+      if (config.auth.browser.enabled && asksForServiceWorker(request.raw)) throw serviceWorkerRefused('an endpoint of the gateway')
       contextOf(request.raw).label = (request.routeOptions.config as { name?: string }).name ?? 'auth.docs'
       reply.header('cache-control', 'no-store')
     })
