@@ -34,12 +34,15 @@ import { createIntrospection } from '../identity/oauth/introspection.service.ts'
 import { oauthRoutes } from '../identity/oauth/oauth.routes.ts'
 import { createTokenGrant } from '../identity/oauth/token-grant.service.ts'
 import { createTokenRevocation } from '../identity/oauth/token-revocation.service.ts'
+import { forgotPages } from '../identity/pages/forgot.pages.ts'
+import { linkPages } from '../identity/pages/link.pages.ts'
+import { createPageCookies } from '../identity/pages/page-cookies.ts'
 import type { FastifyTypeProviderTypebox } from '../platform/http/type-provider.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
-import { createTexts } from '../platform/texts/texts.ts'
 import type { Access } from './access.ts'
 import type { Identity } from './identity.ts'
 import type { LoginServices } from './login-services.ts'
+import type { PageFrame } from './page-frame.ts'
 import type { Platform } from './platform.ts'
 import { createUi } from './ui.ts'
 
@@ -48,6 +51,8 @@ export interface AccountApiDeps {
   identity: Identity
   access: Access
   loginServices: LoginServices
+  /** Null without pages. */
+  frame: PageFrame | null
   /** The errors of all processes, newest first. */
   lastErrors: () => Promise<ErrorRecord[]>
 }
@@ -59,7 +64,7 @@ export interface AccountApi {
   settled(): Promise<unknown>
 }
 
-export function createAccountApi({ platform, identity, access, loginServices, lastErrors }: AccountApiDeps): AccountApi {
+export function createAccountApi({ platform, identity, access, loginServices, frame, lastErrors }: AccountApiDeps): AccountApi {
   const { config, logger, clock, metrics, db, outbox, isMailable } = platform
   const { revocations, accounts, passwords, policy, devices } = identity
   const {
@@ -79,7 +84,7 @@ export function createAccountApi({ platform, identity, access, loginServices, la
   const { login, loginMfa, reauthenticate, logout } = loginServices
   const stepUp = createStepUp({ db, clock, accounts, outbox, passwordCheck, factor, codeAttempts })
   const enrolment = createEnrolment({ db, config, accounts, outbox, stepUp, factor, codeAttempts, sessionOpener })
-  const sessions = createSessions({ db, accounts })
+  const sessions = createSessions({ db, accounts, config })
   const backgroundQueue = createBackgroundQueue(logger)
   const postProof = createPostProof({ links, outbox })
   const pending = createPendingRegistrations({ db, accounts, limits, links, outbox, backgroundQueue })
@@ -115,8 +120,12 @@ export function createAccountApi({ platform, identity, access, loginServices, la
   })
 
   const sessionAnswers = createSessionAnswers(browser && { cookies: browser.cookies, crossSite })
-  const texts = createTexts(config.auth.browser.languages)
-  const ui = config.auth.browser.enabled ? createUi({ config, texts, crossSite, requireAuth, pages: [] }) : null
+  const pageCookies = createPageCookies(crossSite)
+  const pages = [
+    forgotPages(recovery),
+    linkPages({ verification, recovery, loginConfirmation, cookies: pageCookies, minLength: config.auth.password.minLength }),
+  ]
+  const ui = frame && createUi({ frame, requireAuth, pages })
 
   return {
     async register(auth) {
