@@ -163,6 +163,18 @@ export const de: Record<TextKey, string> = {
   'console.stale':
     'Ihre letzte Anmeldung liegt für eine Änderung zu lange zurück. Ihre Eingaben sind noch da: Melden Sie sich in einem anderen Tab neu an, und senden Sie das Formular dann noch einmal.',
   'console.stale-login': 'Neu anmelden',
+  'console.login': 'An der Konsole anmelden',
+  'console.login-lead': 'Für Administratoren dieses Dienstes.',
+  'console.logged-out': 'Sie sind abgemeldet.',
+  'console.logout': 'Von der Konsole abmelden?',
+  'console.factor-expired': 'Die Anmeldung wurde nicht rechtzeitig beendet. Bitte beginnen Sie von vorn.',
+  'console.code-hint': 'Aus Ihrer Authenticator-App, oder einer Ihrer Ersatzcodes.',
+  'console.cookies-blocked':
+    'Ihr Browser hat das Cookie der Konsole nicht zurückgesendet. Erlauben Sie Cookies für diese Adresse, und melden Sie sich neu an.',
+  'console.again': 'Sind Sie es noch?',
+  'console.again-lead':
+    'Eine Änderung braucht eine frische Anmeldung. Geben Sie Ihr Passwort noch einmal ein, dann geht es an derselben Stelle weiter.',
+  'console.again-other': 'Abmelden und als anderer Administrator anmelden',
   'console.utc': 'Alle Zeiten sind UTC.',
   'console.cancel': 'Abbrechen',
   'console.save': 'Speichern',
