@@ -58,10 +58,10 @@ import { createReturnTo } from '../identity/pages/return-to.ts'
 import { createMfaTokens } from '../identity/tokens/mfa-tokens.ts'
 import type { FastifyTypeProviderTypebox } from '../platform/http/type-provider.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
-import { createTexts } from '../platform/texts/texts.ts'
 import type { Access } from './access.ts'
 import type { Identity } from './identity.ts'
 import type { Limits } from './limits.ts'
+import type { PageFrame } from './page-frame.ts'
 import type { Platform } from './platform.ts'
 import { createUi } from './ui.ts'
 
@@ -70,6 +70,8 @@ export interface AccountApiDeps {
   identity: Identity
   access: Access
   limits: Pick<Limits, 'limiter'>
+  /** Null without pages. */
+  frame: PageFrame | null
   /** The errors of all processes, newest first. */
   lastErrors: () => Promise<ErrorRecord[]>
 }
@@ -81,7 +83,7 @@ export interface AccountApi {
   settled(): Promise<unknown>
 }
 
-export function createAccountApi({ platform, identity, access, limits: { limiter }, lastErrors }: AccountApiDeps): AccountApi {
+export function createAccountApi({ platform, identity, access, limits: { limiter }, frame, lastErrors }: AccountApiDeps): AccountApi {
   const { config, logger, clock, metrics, db, secrets, outbox, isMailable } = platform
   const { keyring, revocations, accounts, passwords, policy, devices } = identity
   const {
@@ -120,7 +122,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   })
   const reauthenticate = createReauthentication({ accounts, outbox, passwordCheck, factor, codeAttempts, sessionOpener })
   const enrolment = createEnrolment({ db, config, accounts, outbox, stepUp, factor, codeAttempts, sessionOpener })
-  const sessions = createSessions({ db, accounts })
+  const sessions = createSessions({ db, accounts, config })
   const backgroundQueue = createBackgroundQueue(logger)
   const postProof = createPostProof({ links, outbox })
   const pending = createPendingRegistrations({ db, accounts, limits, links, outbox, backgroundQueue })
@@ -157,8 +159,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   })
 
   const sessionAnswers = createSessionAnswers(browser && { cookies: browser.cookies, crossSite })
-  const texts = createTexts(config.auth.browser.languages)
-  const ui = browser && createUi({ config, texts, crossSite, requireAuth, pages: pagesWith(browser.cookies) })
+  const ui = frame && browser && createUi({ frame, requireAuth, pages: pagesWith(browser.cookies) })
 
   function pagesWith(sessionCookies: SessionCookies): Pages[] {
     const { auth } = config
