@@ -9,7 +9,7 @@ vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
 
 const upstream = useUpstream()
 const options = () => ({
-  routes: [{ name: 'api', match: { path: '/api' }, upstream: [upstream.url], access: 'authenticated' }],
+  routes: [{ name: 'api', match: { path: '/api' }, upstream: [upstream.url], access: 'public' }],
 })
 const plain = useBrowserGateway(options)
 const secure = useBrowserGateway(() => ({ ...options(), isSecure: true }))
