@@ -74,7 +74,7 @@ export const en = {
   'login.cookies-blocked':
     'You were logged in, but your browser did not send the cookie back. Allow cookies for this site, and log in again.',
   'login.needs-https': 'This page was opened over plain http. Your password would not be safe. Open the page with https.',
-  'again.title': 'Please confirm that it is you',
+  'again.title': 'Confirm that it is you',
   'again.lead': 'The next step is protected. Enter your password again.',
   'again.wrong-password': 'The password is wrong.',
   'again.other': 'Log in as another user',
