@@ -14,6 +14,7 @@ import type { Client } from '../platform/request/client-address.ts'
 import { contextOf } from '../platform/request/request-context.ts'
 import type { OwnLimits } from '../proxy/rate-limit.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
+import { asksForServiceWorker, serviceWorkerRefused } from '../proxy/routing/service-worker.ts'
 import type { AccountApi } from './account-api.ts'
 import { DB_LAG_SECONDS } from './gauges.ts'
 import type { Identity } from './identity.ts'
@@ -69,6 +70,7 @@ export async function mountOwnEndpoints(
     readBodies(own)
     own.addHook('preParsing', boundBody(config.server.headersTimeoutMs))
     own.addHook('onRequest', async (request, reply) => {
+      if (config.auth.browser.enabled && asksForServiceWorker(request.raw)) throw serviceWorkerRefused('an endpoint of the gateway')
       contextOf(request.raw).label = (request.routeOptions.config as { name?: string }).name ?? 'auth.docs'
       reply.header('cache-control', 'no-store')
     })
@@ -77,11 +79,13 @@ export async function mountOwnEndpoints(
     await own.register(
       async (auth) => {
         // the poll of revocations notices a hanging database first: answer 503 at once, not after a time-out of each request
-        auth.addHook('onRequest', async () => {
+        auth.addHook('onRequest', async (request) => {
+          if (isAsset(request)) return
           if (revocations.isLoaded() && revocations.lagSeconds() > DB_LAG_SECONDS)
             throw unavailable(revocations.lastError() ?? 'the database does not answer')
         })
         auth.addHook('onRequest', async (request) => {
+          if (isAsset(request)) return
           const context = contextOf(request.raw)
           // where the cookie is judged, require-auth.ts counts the request afterwards
           const countsLater = judgesCookie(request) && hasCookie(request.raw, context.client)
@@ -115,6 +119,9 @@ function readBodies(own: FastifyInstance): void {
     if (request.body === undefined && request.routeOptions.schema?.body) request.body = {}
   })
 }
+
+/** The page of a refusal needs its style, also when the database is away or a limit is reached. */
+const isAsset = ({ routeOptions }: FastifyRequest): boolean => (routeOptions.config as { isAsset?: true }).isAsset === true
 
 /**
  * Pages always count by address, and endpoints that need an access token when there is none. An endpoint that takes another credential has

@@ -15,6 +15,7 @@ export const en = {
   'page.try-again': 'Please try again in a moment.',
   'page.request-id': 'Request id: {id}',
   'page.saved': 'Saved.',
+  'page.moving-on': 'You are being taken on',
   'page.check-fields': 'Nothing was changed. Please check the marked fields.',
   'page.look-into-mail': 'Look into your mail',
   'page.no-mail': 'No mail? Look into the folder for unwanted mail, or try again in a few minutes.',
@@ -32,6 +33,7 @@ export const en = {
   'field.new-password': 'New password',
   'field.current-password': 'Current password',
   'field.code': 'Code',
+  'field.backup-code': 'Backup code',
   'field.link': 'Link from the mail',
   'field.account': 'Account',
 
@@ -53,6 +55,12 @@ export const en = {
   'error.validation_failed': 'Something in the form is not right. Please check it.',
   'error.link_invalid': 'The link is not valid, was used before, or has expired. Please ask for a new link.',
   'error.overloaded': 'The service is busy. Please try again in a moment.',
+  'error.invalid_code': 'The code is wrong, or was used before. Please enter the current code.',
+  'error.mfa_token_invalid': 'The login was not finished in time. Please log in again.',
+  'error.email_confirmation_required': 'We have mailed you a link. Open it, then log in again.',
+  'error.registration_closed': 'Registration is closed. Please ask an administrator for an account.',
+  'error.username_taken': 'The username is taken. Please choose another username.',
+  'error.email_taken': 'The e-mail address is taken. Please log in, or use another address.',
 
   // login
   'login.title': 'Log in',
@@ -60,10 +68,33 @@ export const en = {
   'login.submit': 'Log in',
   'login.forgot': 'Forgotten your password?',
   'login.register': 'Create an account',
+  'login.again': 'Log in again',
+  'login.unproven': 'A new account works when its address is confirmed: open the link that was mailed to you.',
+  'login.cookies-title': 'Your browser blocks cookies',
+  'login.cookies-blocked':
+    'You were logged in, but your browser did not send the cookie back. Allow cookies for this site, and log in again.',
+  'login.needs-https': 'This page was opened over plain http. Your password would not be safe. Open the page with https.',
+  'again.title': 'Please confirm that it is you',
+  'again.lead': 'The next step is protected. Enter your password again.',
+  'again.wrong-password': 'The password is wrong.',
+  'again.other': 'Log in as another user',
 
   // factor
+  'factor.title': 'Second step',
+  'factor.lead': 'Enter the code that your authenticator app shows now.',
+  'factor.hint': 'From your authenticator app, or a backup code.',
+  'factor.backup-lead': 'Enter one of the backup codes that you kept. Each code works once.',
+  'factor.backup': 'Use a backup code',
+  'factor.app': 'Use the authenticator app',
+  'factor.restart': 'Start again',
+  'factor.expired': 'The login was not finished in time. Please log in again.',
 
   // register
+  'register.title': 'Create an account',
+  'register.username-hint': 'Letters, digits, dots, hyphens and underscores.',
+  'register.submit': 'Create the account',
+  'register.login': 'You have an account? Log in',
+  'register.closed': 'Registration is closed. Please ask an administrator for an account.',
 
   // verify, forgot, reset, confirm
   'verify.title': 'Confirm your e-mail address',
@@ -91,6 +122,9 @@ export const en = {
   'confirm-login.done': 'Thank you. Please log in again.',
 
   // logout
+  'logout.title': 'Log out',
+  'logout.lead': 'You will have to log in again on this device.',
+  'logout.done': 'You are logged out.',
 
   // account
 
@@ -103,6 +137,38 @@ export const en = {
   // account: delete
 
   // refusals and errors as pages
+  'step.login.title': 'Please log in',
+  'step.login': 'This page is for logged-in users.',
+  'step.login.link': 'Log in',
+  'step.again.title': 'Please log in again',
+  'step.again': 'For your safety, this page asks for your password again.',
+  'step.again.link': 'Log in again',
+  'step.factor.title': 'A second factor is needed',
+  'step.factor': 'This page is for logins with a code of an authenticator app.',
+  'step.factor.link': 'Continue with a second factor',
+  'step.password.title': 'Please change your password',
+  'step.password': 'Choose a new password before you go on.',
+  'step.password.link': 'Change the password',
+  'step.form': 'The form was not saved. Send it again afterwards.',
+  'step.repeated': 'You were sent there a moment ago, and the page asks again. If you have just done it, your browser may block cookies.',
+  'problem.403.title': 'You may not open this page',
+  'problem.403': 'Your account has no access to this page. Ask the operator of this service for access.',
+  'problem.404.title': 'This page does not exist',
+  'problem.404': 'Check the address. Perhaps the page has moved.',
+  'problem.429.title': 'Too many requests',
+  'problem.429': 'You or your network sent too many requests in a short time.',
+  'problem.500.title': 'An error occurred',
+  'problem.500': 'The error is on our side. Report the request id if it happens again.',
+  'problem.502.title': 'This service does not answer',
+  'problem.502': 'The service behind this page cannot be reached at the moment.',
+  'problem.503.title': 'This service is not available',
+  'problem.503': 'A part of this service is not available at the moment.',
+  'problem.504.title': 'This service is too slow',
+  'problem.504': 'The service behind this page did not answer in time.',
+  'problem.other.title': 'This did not work',
+  'problem.other': 'The request cannot be answered in this form. Check the address.',
+  'problem.retry': 'Please try again {when}.',
+  'problem.again': 'Try again',
 
   // mails
 
