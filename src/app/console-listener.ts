@@ -9,7 +9,7 @@ import { html } from '../identity/pages/html.ts'
 import { languageOf } from '../identity/pages/language.ts'
 import { iconOf } from '../identity/pages/layout.ts'
 import { createPageCookies } from '../identity/pages/page-cookies.ts'
-import { createPageKit } from '../identity/pages/page-kit.ts'
+import { createPageKit, messageOf } from '../identity/pages/page-kit.ts'
 import { createReturnTo } from '../identity/pages/return-to.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { Problem, problem } from '../platform/lib/errors.ts'
@@ -106,14 +106,18 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
           { reason: 'internal', request_id: requestId, err: { type: error.name, message: error.message, stack: error.stack } },
           'unexpected error',
         )
-      const { text } = languageOf(request.headers, texts)
+      const language = languageOf(request.headers, texts)
+      const { text } = language
       if (known.headers) reply.headers(known.headers)
       kit.send(request, reply, {
         title: text('console.error'),
         status: known.status,
-        body: html`<p>${text('page.try-again')}</p><p class="hint">${text('page.request-id', { id: requestId })}</p>`,
+        body: html`<p>${known.status < 500 ? messageOf(known, language) : text('page.try-again')}</p><p class="hint">${text('page.request-id', { id: requestId })}</p>`,
       })
       return reply
+    })
+    app.setNotFoundHandler(() => {
+      throw problem('not_found')
     })
     await app.register(async (scope) => {
       mountPageBasics(scope, { base: BASE, home: BASE, assets, texts, name: 'console' })
