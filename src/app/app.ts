@@ -17,6 +17,7 @@ import { readHealth } from './console/health-reading.ts'
 import { createConsoleListener, hasConsoleListener } from './console-listener.ts'
 import { DB_LAG_SECONDS, showGauges } from './gauges.ts'
 import { createLimits } from './limits.ts'
+import { createLoginServices } from './login-services.ts'
 import { createObserver, newestErrors } from './observe.ts'
 import { mountOwnEndpoints, ownMethodsOf } from './own-endpoints.ts'
 import { createPageFrame } from './page-frame.ts'
@@ -84,12 +85,13 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     compilers: options.compilers,
   })
   const server = listener.app
+  const loginServices = createLoginServices({ platform, identity, access, limits })
   const lastErrors = async () => (team ? newestErrors(await team.siblings.lastErrors()) : observer.lastErrors())
   const accountApi = createAccountApi({
     platform,
     identity,
     access,
-    limits,
+    loginServices,
     frame,
     lastErrors,
   })
@@ -119,7 +121,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   const readMetrics = () => registry.metrics()
   const history = createHealthHistory({ clock, read: async () => new Map([[0, await readHealth(metrics)]]) })
   const health = async () => history.report()
-  const mountConsole = createConsoleListener({ platform, identity, access, observer, lastErrors, health })
+  const mountConsole = createConsoleListener({ platform, identity, access, loginServices, observer, lastErrors, health })
   const admin = team ? null : createAdminServer({ metrics: readMetrics, contentType: registry.contentType, checks, mountConsole })
   if (!team) metrics.workers.collectFrom(() => 1)
   const redirect = config.server.tls?.redirectPort === undefined ? null : createRedirectServer(config)
