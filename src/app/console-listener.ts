@@ -26,8 +26,9 @@ import type { ConsoleParts } from './console/section.ts'
 import { sectionsOf } from './console/sections.ts'
 import type { Identity } from './identity.ts'
 import type { Observer } from './observe.ts'
+import { serviceNameOf } from './page-frame.ts'
 import type { Platform } from './platform.ts'
-import { mountPageBasics, serviceNameOf } from './ui.ts'
+import { mountPageBasics } from './ui.ts'
 
 export interface ConsoleListenerDeps {
   platform: Platform

@@ -104,6 +104,39 @@ export const de: Record<TextKey, string> = {
   // account: delete
 
   // refusals and errors as pages
+  'step.login.title': 'Bitte melden Sie sich an',
+  'step.login': 'Diese Seite ist nur für angemeldete Benutzer.',
+  'step.login.link': 'Anmelden',
+  'step.again.title': 'Bitte melden Sie sich noch einmal an',
+  'step.again': 'Zu Ihrer Sicherheit fragt diese Seite noch einmal nach Ihrem Passwort.',
+  'step.again.link': 'Noch einmal anmelden',
+  'step.factor.title': 'Ein zweiter Faktor ist nötig',
+  'step.factor': 'Diese Seite verlangt eine Anmeldung mit einem Code aus einer Authenticator-App.',
+  'step.factor.link': 'Weiter mit dem zweiten Faktor',
+  'step.password.title': 'Bitte ändern Sie Ihr Passwort',
+  'step.password': 'Wählen Sie ein neues Passwort, bevor Sie fortfahren.',
+  'step.password.link': 'Passwort ändern',
+  'step.form': 'Das Formular wurde nicht gespeichert. Senden Sie es danach noch einmal.',
+  'step.repeated':
+    'Sie wurden gerade erst dorthin geleitet, und die Seite fragt wieder. Falls Sie es eben erledigt haben, blockiert Ihr Browser vielleicht Cookies.',
+  'problem.403.title': 'Diese Seite dürfen Sie nicht öffnen',
+  'problem.403': 'Ihr Konto hat keinen Zugang zu dieser Seite. Bitten Sie den Betreiber dieses Dienstes um Zugang.',
+  'problem.404.title': 'Diese Seite gibt es nicht',
+  'problem.404': 'Prüfen Sie die Adresse. Vielleicht ist die Seite umgezogen.',
+  'problem.429.title': 'Zu viele Anfragen',
+  'problem.429': 'Sie oder Ihr Netz haben in kurzer Zeit zu viele Anfragen gesendet.',
+  'problem.500.title': 'Ein Fehler ist aufgetreten',
+  'problem.500': 'Der Fehler liegt bei uns. Melden Sie die Kennung der Anfrage, falls er sich wiederholt.',
+  'problem.502.title': 'Dieser Dienst antwortet nicht',
+  'problem.502': 'Der Dienst hinter dieser Seite ist zurzeit nicht erreichbar.',
+  'problem.503.title': 'Dieser Dienst ist nicht verfügbar',
+  'problem.503': 'Ein Teil dieses Dienstes ist zurzeit nicht verfügbar.',
+  'problem.504.title': 'Dieser Dienst ist zu langsam',
+  'problem.504': 'Der Dienst hinter dieser Seite hat nicht rechtzeitig geantwortet.',
+  'problem.other.title': 'Das hat nicht funktioniert',
+  'problem.other': 'Die Anfrage kann in dieser Form nicht beantwortet werden. Prüfen Sie die Adresse.',
+  'problem.retry': 'Bitte versuchen Sie es {when} noch einmal.',
+  'problem.again': 'Noch einmal versuchen',
 
   // mails
 

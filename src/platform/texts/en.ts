@@ -103,6 +103,38 @@ export const en = {
   // account: delete
 
   // refusals and errors as pages
+  'step.login.title': 'Please log in',
+  'step.login': 'This page is for logged-in users.',
+  'step.login.link': 'Log in',
+  'step.again.title': 'Please log in again',
+  'step.again': 'For your safety, this page asks for your password again.',
+  'step.again.link': 'Log in again',
+  'step.factor.title': 'A second factor is needed',
+  'step.factor': 'This page is for logins with a code of an authenticator app.',
+  'step.factor.link': 'Continue with a second factor',
+  'step.password.title': 'Please change your password',
+  'step.password': 'Choose a new password before you go on.',
+  'step.password.link': 'Change the password',
+  'step.form': 'The form was not saved. Send it again afterwards.',
+  'step.repeated': 'You were sent there a moment ago, and the page asks again. If you have just done it, your browser may block cookies.',
+  'problem.403.title': 'You may not open this page',
+  'problem.403': 'Your account has no access to this page. Ask the operator of this service for access.',
+  'problem.404.title': 'This page does not exist',
+  'problem.404': 'Check the address. Perhaps the page has moved.',
+  'problem.429.title': 'Too many requests',
+  'problem.429': 'You or your network sent too many requests in a short time.',
+  'problem.500.title': 'An error occurred',
+  'problem.500': 'The error is on our side. Report the request id if it happens again.',
+  'problem.502.title': 'This service does not answer',
+  'problem.502': 'The service behind this page cannot be reached at the moment.',
+  'problem.503.title': 'This service is not available',
+  'problem.503': 'A part of this service is not available at the moment.',
+  'problem.504.title': 'This service is too slow',
+  'problem.504': 'The service behind this page did not answer in time.',
+  'problem.other.title': 'This did not work',
+  'problem.other': 'The request cannot be answered in this form. Check the address.',
+  'problem.retry': 'Please try again {when}.',
+  'problem.again': 'Try again',
 
   // mails
 
