@@ -169,13 +169,14 @@ function filters(page: Page, path: string, errors: readonly FieldError[]): Html 
   const options = { autocomplete: 'off', isOptional: true } as const
   const isBadCursor = errors.some((error) => error.field === 'cursor')
   return html`${isBadCursor && html`<p class="notice bad" role="alert">${text('audit.bad-cursor')}</p>`}
-<form class="filters" method="get" action="${path}" role="search">
+<form class="filters level" method="get" action="${path}" role="search">
 <div>${field(typed, { name: 'event', label: 'console.event', ...options })}</div>
 <div>${field(typed, { name: 'outcome', label: 'console.outcome', ...options })}</div>
 <div>${field(typed, { name: 'user', label: 'console.user', ...options })}</div>
 <div>${field(typed, { name: 'actor', label: 'console.actor', ...options })}</div>
-<div>${field(typed, { name: 'since', label: 'audit.since', hint: text('audit.time-form'), ...options })}</div>
-<div>${field(typed, { name: 'until', label: 'audit.until', hint: text('audit.time-form'), ...options })}</div>
+<div>${field(typed, { name: 'since', label: 'audit.since', ...options })}</div>
+<div>${field(typed, { name: 'until', label: 'audit.until', ...options })}</div>
+<p class="hint actions">${text('audit.time-form')}</p>
 <div class="actions"><button class="small">${text('console.filter')}</button> <a class="button quiet small" href="${path}">${text('console.filter-clear')}</a></div>
 </form>`
 }
@@ -203,7 +204,7 @@ async function eventsTable({ text }: Page, { base, db }: ConsoleParts, events: r
     ],
     events.map((event) => [
       html`<time datetime="${event.at}">${instant(event.at)}</time>`,
-      html`<code>${event.event}</code>`,
+      html`<code class="whole">${event.event}</code>`,
       badge(event.outcome, event.outcome === 'success' ? 'good' : 'plain'),
       html`${person(event.user_id)}${event.user_id !== null && html`<br><a class="soft" href="${link(`${base}/audit`, { user: event.user_id })}">${text('audit.of-user')}</a>`}`,
       event.actor === null ? '' : (person(actorId(event)) ?? event.actor),

@@ -16,6 +16,7 @@ export interface Setting {
 interface Schema {
   default?: unknown
   properties?: Record<string, Schema>
+  items?: Schema
 }
 
 export const configurationSection = ({ base, config }: ConsoleParts): ConsoleSection => ({
@@ -45,34 +46,46 @@ ${sectionsOf(isWhole ? settings : settings.filter(({ isDefault }) => !isDefault)
 const tab = (path: string, text: string, isCurrent: boolean): Html =>
   html`<a href="${path}"${isCurrent && html` aria-current="page"`}>${text}</a>`
 
-/** In the order of the schema. A list is one setting, except for the routes, of which each is one. */
-export function settingsOf(value: unknown, schema: Schema | undefined, path = ''): Setting[] {
+/**
+ * In the order of the schema. A list is one setting, except for the routes: their settings are shown apart.
+ * @param schema undefined inside a value that has no schema of its own
+ */
+export function settingsOf(value: unknown, schema: Schema | undefined, path = '', byDefault = schema?.default): Setting[] {
   const json = JSON.stringify(value)
   if (json === undefined) return []
-  if (path === 'routes' && Array.isArray(value) && value.length > 0)
-    return value.flatMap((route, i) => settingsOf(JSON.parse(JSON.stringify(route)), undefined, `routes[${i}]`))
-  const isSection =
-    typeof value === 'object' && value !== null && !Array.isArray(value) && (path === '' || schema?.properties !== undefined)
-  if (isSection)
-    return Object.entries(value).flatMap(([name, held]) =>
-      settingsOf(held, schema?.properties?.[name], path === '' ? name : `${path}.${name}`),
-    )
-  return [{ path, value: json, isDefault: schema !== undefined && json === JSON.stringify(schema.default) }]
+  if (path === 'routes' && Array.isArray(value))
+    return value.flatMap((route, i) => settingsOf(JSON.parse(JSON.stringify(route)), schema?.items, `routes[${i}]`))
+  if (schema?.properties && typeof value === 'object' && value !== null && !Array.isArray(value))
+    return Object.entries(value).flatMap(([name, held]) => {
+      const inner = schema.properties?.[name]
+      const outer = (byDefault as Record<string, unknown> | undefined)?.[name]
+      return settingsOf(held, inner, path === '' ? name : `${path}.${name}`, inner?.default ?? outer)
+    })
+  return [{ path, value: json, isDefault: json === JSON.stringify(byDefault) }]
 }
 
 function sectionsOf(settings: readonly Setting[]): [name: string, rows: Setting[]][] {
   const sections = new Map<string, Setting[]>()
   for (const setting of settings) {
-    const name = /^\w+/.exec(setting.path)?.[0] ?? ''
+    const name = /^\w+(?:\[\d+\])?/.exec(setting.path)?.[0] ?? ''
     sections.set(name, [...(sections.get(name) ?? []), setting])
   }
   return [...sections]
 }
 
 const sectionOf = ({ text }: Page, name: string, rows: readonly Setting[]): Html =>
-  html`<section><h2 id="${name}">${name}</h2>
-<table class="settings" aria-labelledby="${name}"><thead class="hidden"><tr><th scope="col">${text('configuration.setting')}</th><th scope="col">${text('configuration.value')}</th></tr></thead>
+  html`<section><h2 id="${idOf(name)}">${name}</h2>
+<table class="settings" aria-labelledby="${idOf(name)}"><thead class="hidden"><tr><th scope="col">${text('configuration.setting')}</th><th scope="col">${text('configuration.value')}</th></tr></thead>
 <tbody>${rows.map(
     ({ path, value, isDefault }) =>
-      html`<tr><th scope="row"><code>${path}</code></th><td><code>${value}</code>${isDefault && html` <span class="soft">${text('configuration.default')}</span>`}</td></tr>`,
+      html`<tr><th scope="row"><code>${path}</code></th><td>${shown(value)}${isDefault && html` <span class="soft">${text('configuration.default')}</span>`}</td></tr>`,
   )}</tbody></table></section>`
+
+const idOf = (name: string): string => `of-${name.replace(/\W+/g, '-')}`
+
+const LINE = 60
+
+const shown = (value: string): Html =>
+  value.length > LINE && /^[[{]/.test(value)
+    ? html`<pre class="code">${JSON.stringify(JSON.parse(value), null, 2)}</pre>`
+    : html`<code>${value}</code>`

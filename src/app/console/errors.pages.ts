@@ -57,7 +57,7 @@ const errorsTable = ({ text }: Page, records: readonly ErrorRecord[]): Html =>
     [text('console.at'), text('errors.code'), text('errors.route'), text('errors.cause'), text('errors.request')],
     records.map(({ timestamp, code, status, route, method, cause, request_id }) => [
       html`<time datetime="${timestamp}">${instant(timestamp)}</time>`,
-      html`${badge(String(status), status >= 500 ? 'bad' : 'plain')} <code>${code}</code>`,
+      html`${badge(String(status), status >= 500 ? 'bad' : 'plain')} <code class="whole">${code}</code>`,
       html`${method} <code>${route}</code>`,
       html`<span class="cause">${cause}</span>`,
       html`<code class="soft">${request_id}</code>`,

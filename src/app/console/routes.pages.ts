@@ -27,10 +27,9 @@ ${
     ? html`<p class="none">${text('routes.none')}</p>`
     : table(
         text('console.routes'),
-        ['#', text('routes.name'), text('routes.match'), text('routes.access'), text('routes.limits'), text('routes.upstreams')],
+        [text('routes.name'), text('routes.match'), text('routes.access'), text('routes.limits'), text('routes.upstreams')],
         rows.map((row, i) => [
-          String(i + 1),
-          html`<a href="${link(`${base}/why`, questionAbout(row))}">${row.name}</a>`,
+          html`<span class="soft">${i + 1}.</span> <a href="${link(`${base}/why`, questionAbout(row))}">${row.name}</a>`,
           matchOf(row),
           row.access === 'public' ? badge(text('routes.public')) : row.access,
           row.limits === '-'

@@ -3,7 +3,6 @@ import { type Html, html } from '../../identity/pages/html.ts'
 import { type Fields, field, messageOf, type Page } from '../../identity/pages/page-kit.ts'
 import type { User } from '../../identity/users/users.repo.ts'
 import { type FieldCode, type FieldError, Problem } from '../../platform/lib/errors.ts'
-import type { TextKey } from '../../platform/texts/en.ts'
 import {
   ANONYMOUS,
   type Caller,
@@ -101,7 +100,7 @@ function form(page: Page, path: string, errors: readonly FieldError[]): Html {
   const typed: Page = { ...page, form: { typed: query, errors, problem: null } }
   const optional = { autocomplete: 'off', isOptional: true } as const
   return html`<p class="lead">${text('why.what')}</p>
-<form class="filters" method="get" action="${path}">
+<form class="filters level" method="get" action="${path}">
 ${select(
   'method',
   text('why.method'),
@@ -157,10 +156,12 @@ const KINDS: Record<StageResult, 'good' | 'bad' | 'plain'> = {
 
 function stageOf({ text, language }: Page, { stage, result, reason, values }: StageFinding): Html {
   const name = language.find(`why.stage.${stage}`) ?? stage
+  // the sentence for clients says nothing that the requirement of the route does not say better
+  const detail = values.code === 'forbidden' && values.access ? '' : values.detail
   const why =
     reason === 'refused'
-      ? `${values.access ? `${text('why.needs', { access: values.access })} ` : ''}${values.detail}`
-      : text(`why.reason.${reason}` as TextKey, values)
+      ? `${values.access ? `${text('why.needs', { access: values.access })} ` : ''}${detail}`
+      : text(`why.reason.${reason}`, values)
   return html`<li class="${result}"><span class="sign" aria-hidden="true">${SIGNS[result]}</span><div><strong>${name}</strong> ${badge(
     text(`why.result.${result}`),
     KINDS[result],
