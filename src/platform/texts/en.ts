@@ -15,6 +15,7 @@ export const en = {
   'page.try-again': 'Please try again in a moment.',
   'page.request-id': 'Request id: {id}',
   'page.saved': 'Saved.',
+  'page.moving-on': 'You are being taken on',
   'page.check-fields': 'Nothing was changed. Please check the marked fields.',
   'page.look-into-mail': 'Look into your mail',
   'page.no-mail': 'No mail? Look into the folder for unwanted mail, or try again in a few minutes.',
@@ -32,6 +33,7 @@ export const en = {
   'field.new-password': 'New password',
   'field.current-password': 'Current password',
   'field.code': 'Code',
+  'field.backup-code': 'Backup code',
   'field.link': 'Link from the mail',
   'field.account': 'Account',
 
@@ -53,6 +55,12 @@ export const en = {
   'error.validation_failed': 'Something in the form is not right. Please check it.',
   'error.link_invalid': 'The link is not valid, was used before, or has expired. Please ask for a new link.',
   'error.overloaded': 'The service is busy. Please try again in a moment.',
+  'error.invalid_code': 'The code is wrong, or was used before. Please enter the current code.',
+  'error.mfa_token_invalid': 'The login was not finished in time. Please log in again.',
+  'error.email_confirmation_required': 'We have mailed you a link. Open it, then log in again.',
+  'error.registration_closed': 'Registration is closed. Please ask an administrator for an account.',
+  'error.username_taken': 'The username is taken. Please choose another username.',
+  'error.email_taken': 'The e-mail address is taken. Please log in, or use another address.',
 
   // login
   'login.title': 'Log in',
@@ -60,10 +68,33 @@ export const en = {
   'login.submit': 'Log in',
   'login.forgot': 'Forgotten your password?',
   'login.register': 'Create an account',
+  'login.again': 'Log in again',
+  'login.unproven': 'A new account works when its address is confirmed: open the link that was mailed to you.',
+  'login.cookies-title': 'Your browser blocks cookies',
+  'login.cookies-blocked':
+    'You were logged in, but your browser did not send the cookie back. Allow cookies for this site, and log in again.',
+  'login.needs-https': 'This page was opened over plain http. Your password would not be safe. Open the page with https.',
+  'again.title': 'Confirm that it is you',
+  'again.lead': 'The next step is protected. Enter your password again.',
+  'again.wrong-password': 'The password is wrong.',
+  'again.other': 'Log in as another user',
 
   // factor
+  'factor.title': 'Second step',
+  'factor.lead': 'Enter the code that your authenticator app shows now.',
+  'factor.hint': 'From your authenticator app, or a backup code.',
+  'factor.backup-lead': 'Enter one of the backup codes that you kept. Each code works once.',
+  'factor.backup': 'Use a backup code',
+  'factor.app': 'Use the authenticator app',
+  'factor.restart': 'Start again',
+  'factor.expired': 'The login was not finished in time. Please log in again.',
 
   // register
+  'register.title': 'Create an account',
+  'register.username-hint': 'Letters, digits, dots, hyphens and underscores.',
+  'register.submit': 'Create the account',
+  'register.login': 'You have an account? Log in',
+  'register.closed': 'Registration is closed. Please ask an administrator for an account.',
 
   // verify, forgot, reset, confirm
   'verify.title': 'Confirm your e-mail address',
@@ -91,6 +122,9 @@ export const en = {
   'confirm-login.done': 'Thank you. Please log in again.',
 
   // logout
+  'logout.title': 'Log out',
+  'logout.lead': 'You will have to log in again on this device.',
+  'logout.done': 'You are logged out.',
 
   // account
 
@@ -137,6 +171,69 @@ export const en = {
   'problem.again': 'Try again',
 
   // mails
+  'mail.footer': 'This mail was sent by {service} and needs no answer.',
+  'mail.support': 'Help: {url}',
+  'mail.open-address': 'Or open this address:',
+  'mail.when': '{date} UTC',
+  'mail.device': '{browser} on {system}',
+  'mail.device.app': 'An app',
+  'mail.fact.when': 'When',
+  'mail.fact.device': 'Device',
+  'mail.fact.address': 'Address',
+  'mail.fact.account': 'Account',
+  'mail.fact.name': 'Name',
+  'mail.not-you': 'If this was not you, set a new password at once: it ends every session of your account.',
+  'mail.log-in': 'Log in',
+  'mail.new-password': 'Set a new password',
+  'mail.link-life': 'The link works once, for {life}.',
+  'mail.verify_email.subject': 'Confirm your e-mail address',
+  'mail.verify_email.one': 'This address was given to {service} for this account:',
+  'mail.verify_email.several':
+    'This address was given to {service} for several accounts. Only one of them can have it. Confirm the account that you made:',
+  'mail.verify_email.button': 'Confirm the address',
+  'mail.verify_email.life': 'The page asks for the password of the account. The link works once, for {life}.',
+  'mail.verify_email.not-you': 'If you did not make this account, do nothing: the address then stays unconfirmed.',
+  'mail.reset_password.subject': 'Set a new password',
+  'mail.reset_password.text': 'A new password was requested for your account at {service}. Choose it here:',
+  'mail.reset_password.button': 'Set a new password',
+  'mail.reset_password.not-you': 'If you did not ask for this, do nothing: your password stays as it is.',
+  'mail.confirm_login.subject': 'Confirm your login',
+  'mail.confirm_login.text':
+    'Your password was used to log in to {service}. An administrator has removed your second factor, so this login needs your confirmation:',
+  'mail.confirm_login.button': 'Confirm the login',
+  'mail.confirm_login.not-you':
+    'If it was not you, do not open the link. Set a new password at once, and contact the operators of the service.',
+  'mail.already_registered.subject': 'You have an account already',
+  'mail.already_registered.text':
+    'Someone asked for an account at {service} with this address. You have an account already, so nothing was changed.',
+  'mail.already_registered.advice':
+    'If it was you: log in, or ask for a new password if you have forgotten yours. If not, there is nothing to do.',
+  'mail.email_changed.subject': 'Your e-mail address was changed',
+  'mail.email_changed.text': 'Your account at {service} has a new e-mail address. This one no longer belongs to it.',
+  'mail.email_changed.not-you':
+    'If this was not you, contact the operators of the service at once: the owner of the new address can set a new password.',
+  'mail.password_changed.subject': 'Your password was changed',
+  'mail.password_changed.text': 'The password of your account at {service} was changed.',
+  'mail.factor_enabled.subject': 'A second factor was set up',
+  'mail.factor_enabled.text': 'Logging in to {service} now asks for a code of your authenticator app.',
+  'mail.factor_disabled.subject': 'The second factor was removed',
+  'mail.factor_disabled.text': 'Logging in to {service} no longer asks for a code: the password is enough.',
+  'mail.backup_code_used.subject': 'A backup code was used',
+  'mail.backup_code_used.none': 'A backup code was used at {service}; none is left. Make new ones when you run short.',
+  'mail.backup_code_used.one': 'A backup code was used at {service}; one is left. Make new ones when you run short.',
+  'mail.backup_code_used.several': 'A backup code was used at {service}; {left} are left. Make new ones when you run short.',
+  'mail.wrong_codes.subject': 'Wrong codes were entered for your account',
+  'mail.wrong_codes.text':
+    '{count} wrong codes in a row were entered for the second factor of your account at {service}. A person who enters codes knows your password, or uses a device that is logged in.',
+  'mail.new_device.subject': 'A new device logged in',
+  'mail.new_device.text': 'Your account at {service} was logged in to from a device that we do not know.',
+  'mail.refresh_reused.subject': 'A session was ended for your safety',
+  'mail.refresh_reused.text':
+    'A key that keeps a device logged in to {service} was used twice: someone may have copied it. That session was ended.',
+  'mail.api_key_created.subject': 'An API key was made',
+  'mail.api_key_created.text': 'An API key was made for your account at {service}. Anyone who has the key can act in your name.',
+  'mail.api_key_created.not-you':
+    'If this was not you, set a new password at once, and revoke the key: it stays valid after a password change.',
 
   // console
   'console.name': 'Console',
@@ -158,6 +255,16 @@ export const en = {
   'console.stale':
     'Your last login is too long ago for a change. What you typed is still here: log in again in another tab, then send the form again.',
   'console.stale-login': 'Log in again',
+  'console.login': 'Log in to the console',
+  'console.login-lead': 'For administrators of this service.',
+  'console.logged-out': 'You are logged out.',
+  'console.logout': 'Log out of the console?',
+  'console.factor-expired': 'The login was not finished in time. Please begin again.',
+  'console.code-hint': 'From your authenticator app, or one of your backup codes.',
+  'console.cookies-blocked': 'Your browser did not send the cookie of the console back. Allow cookies for this address, and log in again.',
+  'console.again': 'Is it still you?',
+  'console.again-lead': 'A change needs a recent login. Enter your password again, and you go on where you were.',
+  'console.again-other': 'Log out, and log in as another administrator',
   'console.utc': 'All times are UTC.',
   'console.cancel': 'Cancel',
   'console.save': 'Save',
