@@ -632,7 +632,7 @@ export const de: Record<TextKey, string> = {
   'why.reason.permitted': 'Die Route verlangt: {access}. Der Aufrufer erfüllt es.',
   'why.reason.forwarded': 'Die Anfrage geht an {upstreams}.',
   'why.reason.unused': 'Hier ist nichts zu entscheiden.',
-  'why.reason.unreached': 'Eine frühere Stufe hat geantwortet.',
+  'why.reason.unreached': 'Eine Stufe davor hat geantwortet.',
   'chart.period': 'Aus der letzten Stunde. Die Tabelle darunter hat die Werte.',
   'chart.start': 'vor 60 min',
   'chart.middle': '30 min',

@@ -23,11 +23,12 @@ it('every setting has its path, its value, and whether it is the default', () =>
   expect(shown.get('auth.password.argon2.memoryKiB')?.isDefault ?? true).toBe(true)
 })
 
-it('each route is a list of settings', () => {
+it('each route has settings of its own, and knows its defaults', () => {
   const shown = settings({ routes: [route('/a'), route('/b', { access: { roles: ['admin'] } })] })
-  const routes = [...shown.values()].filter(({ path }) => path.startsWith('routes['))
-  expect(routes.map(({ path }) => path.slice(0, 9))).toEqual(['routes[0]', 'routes[1]'])
-  expect(routes[1]!.value).toContain('"admin"')
+  expect(shown.get('routes[0].match.path')).toMatchObject({ value: '"/a"', isDefault: false })
+  expect(shown.get('routes[0].websocket')).toMatchObject({ value: 'false', isDefault: true })
+  expect(shown.get('routes[1].access')).toMatchObject({ value: '{"roles":["admin"]}', isDefault: false })
+  expect(shown.get('limits.credentials.login.limit')).toMatchObject({ isDefault: true })
 })
 
 it('no secret and no password of an address is shown', () => {
