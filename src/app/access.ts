@@ -79,7 +79,8 @@ export function createAccess(platform: Platform, { keyring, revocations, account
       metrics,
       clock,
     })
-    return { cookies, authentication, requireAuth: createRequireAuth(authenticate, ownLimits.caller, authentication) }
+    const ownCookies = { ...authentication, countAnonymous: ownLimits.anonymous }
+    return { cookies, authentication, requireAuth: createRequireAuth(authenticate, ownLimits.caller, ownCookies) }
   }
 
   const browser = auth.browser.enabled ? cookieAccess('browser') : null

@@ -51,10 +51,10 @@ import { createPageCookies } from '../identity/pages/page-cookies.ts'
 import { createMfaTokens } from '../identity/tokens/mfa-tokens.ts'
 import type { FastifyTypeProviderTypebox } from '../platform/http/type-provider.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
-import { createTexts } from '../platform/texts/texts.ts'
 import type { Access } from './access.ts'
 import type { Identity } from './identity.ts'
 import type { Limits } from './limits.ts'
+import type { PageFrame } from './page-frame.ts'
 import type { Platform } from './platform.ts'
 import { createUi } from './ui.ts'
 
@@ -63,6 +63,8 @@ export interface AccountApiDeps {
   identity: Identity
   access: Access
   limits: Pick<Limits, 'limiter'>
+  /** Null without pages. */
+  frame: PageFrame | null
   /** The errors of all processes, newest first. */
   lastErrors: () => Promise<ErrorRecord[]>
 }
@@ -74,7 +76,7 @@ export interface AccountApi {
   settled(): Promise<unknown>
 }
 
-export function createAccountApi({ platform, identity, access, limits: { limiter }, lastErrors }: AccountApiDeps): AccountApi {
+export function createAccountApi({ platform, identity, access, limits: { limiter }, frame, lastErrors }: AccountApiDeps): AccountApi {
   const { config, logger, clock, metrics, db, secrets, outbox, isMailable } = platform
   const { keyring, revocations, accounts, passwords, policy, devices } = identity
   const {
@@ -113,7 +115,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   })
   const reauthenticate = createReauthentication({ accounts, outbox, passwordCheck, factor, codeAttempts, sessionOpener })
   const enrolment = createEnrolment({ db, config, accounts, outbox, stepUp, factor, codeAttempts, sessionOpener })
-  const sessions = createSessions({ db, accounts })
+  const sessions = createSessions({ db, accounts, config })
   const backgroundQueue = createBackgroundQueue(logger)
   const postProof = createPostProof({ links, outbox })
   const pending = createPendingRegistrations({ db, accounts, limits, links, outbox, backgroundQueue })
@@ -150,13 +152,12 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   })
 
   const sessionAnswers = createSessionAnswers(browser && { cookies: browser.cookies, crossSite })
-  const texts = createTexts(config.auth.browser.languages)
   const pageCookies = createPageCookies(crossSite)
   const pages = [
     forgotPages(recovery),
     linkPages({ verification, recovery, loginConfirmation, cookies: pageCookies, minLength: config.auth.password.minLength }),
   ]
-  const ui = config.auth.browser.enabled ? createUi({ config, texts, crossSite, requireAuth, pages }) : null
+  const ui = frame && createUi({ frame, requireAuth, pages })
 
   return {
     async register(auth) {
