@@ -25,11 +25,22 @@ interface Picture {
   ready?: (page: Page) => Promise<unknown>
 }
 
-const shopIsOpen = (page: Page) => page.locator('#all-orders, #orders').getByText('drawbridge').first().waitFor()
+/** An order and a message, so that the feed and the chat are not empty. */
+async function shop(page: Page): Promise<void> {
+  await page.locator('body[data-state=user]').waitFor()
+  await page.locator('#chat').getByText('hello').waitFor()
+  await page.fill('#text', 'Is the moat deep?')
+  await page.click('#say button')
+  await page.locator('#chat').getByText('echo').waitFor()
+  await page.getByRole('button', { name: 'Order moat' }).click()
+  await page.locator('#feed').getByText('moat').first().waitFor()
+  await page.locator('#orders').getByText('moat').first().waitFor()
+  await page.mouse.move(0, 0)
+}
 
 const PICTURES: Picture[] = [
-  { name: 'shop', path: '/shop/', as: 'user', height: 820, ready: shopIsOpen },
-  { name: 'shop-dark', path: '/shop/', as: 'user', isDark: true, height: 820, ready: shopIsOpen },
+  { name: 'shop', path: '/shop/', as: 'user', height: 1010, ready: shop },
+  { name: 'shop-dark', path: '/shop/', as: 'user', isDark: true, height: 1010, ready: shop },
   { name: 'login', path: '/auth/ui/login?return_to=/shop/', height: 560 },
   { name: 'account', path: '/auth/ui/account', as: 'user', height: 640 },
   { name: 'console-users', path: '/console/users', as: 'admin', height: 560 },
@@ -68,7 +79,7 @@ try {
   const chromium = await launchChromium()
   try {
     const open = async (isDark: boolean): Promise<BrowserContext> =>
-      chromium.newContext({ colorScheme: isDark ? 'dark' : 'light', locale: 'en-GB' })
+      chromium.newContext({ colorScheme: isDark ? 'dark' : 'light', locale: 'en-GB', deviceScaleFactor: 0.8 })
     for (const { name, path, as, isDark = false, height, ready } of PICTURES) {
       const context = await open(isDark)
       const page = await context.newPage()
