@@ -62,6 +62,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     identity,
     limits,
     authenticate: access.authenticate,
+    cookies: access.browser?.authentication ?? null,
     resolve: options.resolve,
     ownMethods: (path) => ownMethodsOf(server, path),
     logOnce: (reason, log) => (team ? void team.siblings.isFirstNotice(reason).then((isFirst) => isFirst && log()) : log()),
