@@ -137,6 +137,8 @@ export function createPageKit({ base, layout, texts, crossSite, requireAuth }: P
   async function showAgain(page: Page, typed: Fields, error: Problem, show: PageDefinition['show']): Promise<void> {
     page.context.error = error
     const outcome = await show({ ...page, form: { typed, errors: fieldErrorsOf(error), problem: error } })
+    // there is no form to show again, and a redirect would hide the refusal
+    if ('to' in outcome && error.code === 'origin_untrusted') throw error
     if (error.headers) page.reply.headers(withoutChallenge(error.headers))
     answer(page, 'to' in outcome ? outcome : { status: error.status, ...outcome })
   }
