@@ -217,7 +217,7 @@ const UNITS = [
 ] as const
 
 /** Rounded up, in the largest unit of which there are two: `90 seconds`, `2 minutes`. */
-export function durationText(seconds: number, { code }: Language): string {
+function durationText(seconds: number, { code }: Language): string {
   const [unit, size] = UNITS.find(([, size]) => seconds >= size * 2) ?? (['second', 1] as const)
   return new Intl.NumberFormat(code, { style: 'unit', unit, unitDisplay: 'long' }).format(Math.ceil(seconds / size))
 }
