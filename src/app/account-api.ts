@@ -105,10 +105,21 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   const verification = createEmailVerification({ db, accounts, passwords, limits, links, outbox, pending, postProof })
   const refresh = createRefresh({ refreshTokens, sessionOpener, limits, metrics })
   const logout = createLogout({ accounts, refreshTokens })
-  const profile = createProfile({ db, accounts, auth: config.auth, tokens: config.tokens, limits, postProof, isMailable, outbox, stepUp })
+  const profile = createProfile({
+    db,
+    accounts,
+    auth: config.auth,
+    tokens: config.tokens,
+    limits,
+    links,
+    postProof,
+    isMailable,
+    outbox,
+    stepUp,
+  })
   const changePassword = createPasswordChange({ accounts, outbox, passwords, policy, stepUp, sessionOpener })
   const recovery = createRecovery({ db, accounts, outbox, links, devices, passwords, policy, limits, backgroundQueue })
-  const apiKeys = createApiKeys({ db, clock, accounts, outbox, grantsOf, config })
+  const apiKeys = createApiKeys({ db, accounts, stepUp, outbox, grantsOf, config })
   const deleteAccount = createAccountDeletion({ accounts, stepUp, eraseAccount: identity.eraseAccount })
   const assertions = createClientAssertions({ db, clock, config })
   const authenticateClient = createClientAuthentication({ db, accounts, limits, assertions, countCaller: ownLimits.caller })
