@@ -43,6 +43,7 @@ import { createIntrospection } from '../identity/oauth/introspection.service.ts'
 import { oauthRoutes } from '../identity/oauth/oauth.routes.ts'
 import { createTokenGrant } from '../identity/oauth/token-grant.service.ts'
 import { createTokenRevocation } from '../identity/oauth/token-revocation.service.ts'
+import { accountPages } from '../identity/pages/account/account.pages.ts'
 import { createMfaTokens } from '../identity/tokens/mfa-tokens.ts'
 import type { FastifyTypeProviderTypebox } from '../platform/http/type-provider.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
@@ -51,7 +52,7 @@ import type { Access } from './access.ts'
 import type { Identity } from './identity.ts'
 import type { Limits } from './limits.ts'
 import type { Platform } from './platform.ts'
-import { createUi } from './ui.ts'
+import { createUi, serviceNameOf } from './ui.ts'
 
 export interface AccountApiDeps {
   platform: Platform
@@ -146,7 +147,24 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
 
   const texts = createTexts(config.auth.browser.languages)
   const crossSite = createCrossSite(config)
-  const ui = config.auth.browser.enabled ? createUi({ config, texts, crossSite, requireAuth, pages: [] }) : null
+  const account = accountPages({
+    auth: config.auth,
+    clock,
+    secrets,
+    crossSite,
+    serviceName: serviceNameOf(config),
+    profile,
+    verification,
+    changePassword,
+    enrolment,
+    sessions,
+    logout,
+    apiKeys,
+    grantsOf,
+    deleteAccount,
+    sessionAnswers,
+  })
+  const ui = config.auth.browser.enabled ? createUi({ config, texts, crossSite, requireAuth, pages: [account] }) : null
 
   return {
     async register(auth) {

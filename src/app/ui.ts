@@ -26,11 +26,15 @@ export interface Ui {
   register(auth: FastifyInstance): Promise<void>
 }
 
+/** The name that readers know. */
+export const serviceNameOf = ({ auth: { browser, mfa }, server }: Config): string =>
+  browser.brand.name ?? mfa.issuer ?? new URL(server.publicUrl).hostname
+
 export function createUi({ config, texts, crossSite, requireAuth, pages }: UiDeps): Ui {
-  const { prefix, browser, mfa } = config.auth
+  const { prefix, browser } = config.auth
   const base = `${prefix}/ui`
   const assets = readAssets(browser)
-  const serviceName = browser.brand.name ?? mfa.issuer ?? new URL(config.server.publicUrl).hostname
+  const serviceName = serviceNameOf(config)
   const { supportUrl, accent } = browser.brand
   const layout = createLayout({ base, serviceName, supportUrl, assets, languages: texts.languages }, accent)
   const kit = createPageKit({ layout, texts, crossSite, requireAuth })

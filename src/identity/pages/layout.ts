@@ -57,7 +57,8 @@ export function createLayout({ base, serviceName, supportUrl, assets, languages 
 <a class="skip" href="#content">${text('page.skip')}</a>
 <header class="top">
 <span class="brand">${assets.logo !== null && html`<img src="${assets.logo}" alt="">`}${serviceName}</span>
-${isLoggedIn && html`<a href="${base}/account">${text('page.account')}</a> <a href="${base}/logout">${text('page.log-out')}</a>`}
+${isLoggedIn && !navigation && html`<a href="${base}/account">${text('page.account')}</a>`}
+${isLoggedIn && html`<a href="${base}/logout">${text('page.log-out')}</a>`}
 </header>
 ${
   navigation &&
