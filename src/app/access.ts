@@ -1,8 +1,12 @@
 /** Builds the parts that issue tokens and that authenticate requests by token or API key. */
 import { type Authenticate, createAuthenticate } from '../identity/access/authenticate.ts'
+import { type CookieAuthentication, createCookieAuthentication } from '../identity/access/authenticate-cookie.ts'
+import { type CrossSite, createCrossSite } from '../identity/access/cross-site.ts'
 import { createInvalidTokenLimit, type InvalidTokenLimit } from '../identity/access/invalid-token-limit.ts'
 import { createRequireAuth, type RequireAuth } from '../identity/access/require-auth.ts'
+import { createSessionCookies, type SessionCookies } from '../identity/access/session-cookie.ts'
 import { type ApiKeyAuthentication, createApiKeyAuthentication } from '../identity/api-keys/authenticate-key.ts'
+import { type CookiePurpose, createCookieValues } from '../identity/sessions/cookie-values.ts'
 import { createSessionOpener, type SessionOpener } from '../identity/sessions/open-session.ts'
 import { createRefreshTokens, type RefreshTokens } from '../identity/sessions/refresh-tokens.ts'
 import { type AccessTokens, createAccessTokens } from '../identity/tokens/access-tokens.ts'
@@ -11,6 +15,14 @@ import { createOwnLimits, type OwnLimits } from '../proxy/rate-limit.ts'
 import type { Identity } from './identity.ts'
 import type { Limits } from './limits.ts'
 import type { Platform } from './platform.ts'
+
+/** The session cookie of one purpose. */
+export interface CookieAccess {
+  cookies: SessionCookies
+  authentication: CookieAuthentication
+  /** For endpoints where the cookie counts. */
+  requireAuth: RequireAuth
+}
 
 export interface Access {
   accessTokens: AccessTokens
@@ -21,6 +33,12 @@ export interface Access {
   keyAuthentication: ApiKeyAuthentication
   authenticate: Authenticate
   ownLimits: OwnLimits
+  crossSite: CrossSite
+  /** The cookie of browsers. Null: `auth.browser` is not enabled. */
+  browser: CookieAccess | null
+  /** Makes what a further listener needs for cookies of its own. */
+  cookieAccess(purpose: CookiePurpose): CookieAccess
+  /** Takes the cookie of browsers too, where `auth.browser` is enabled. */
   requireAuth: RequireAuth
 }
 
@@ -43,15 +61,40 @@ export function createAccess(platform: Platform, { keyring, revocations, account
     clock,
   })
   const ownLimits = createOwnLimits(config.limits, admission)
+  const crossSite = createCrossSite(config)
+  const values = createCookieValues(secrets)
+
+  function cookieAccess(purpose: CookiePurpose): CookieAccess {
+    const cookies = createSessionCookies(config, crossSite, purpose)
+    const authentication = createCookieAuthentication({
+      db,
+      cookies,
+      values,
+      purpose,
+      crossSite,
+      revocations,
+      limitInvalidTokens,
+      grantsOf,
+      config,
+      metrics,
+      clock,
+    })
+    return { cookies, authentication, requireAuth: createRequireAuth(authenticate, ownLimits.caller, authentication) }
+  }
+
+  const browser = auth.browser.enabled ? cookieAccess('browser') : null
   return {
     accessTokens,
     refreshTokens,
-    sessionOpener: createSessionOpener({ accessTokens, refreshTokens, grantsOf, config }),
+    sessionOpener: createSessionOpener({ accessTokens, refreshTokens, values, grantsOf, config }),
     grantsOf,
     limitInvalidTokens,
     keyAuthentication,
     authenticate,
     ownLimits,
-    requireAuth: createRequireAuth(authenticate, ownLimits.caller),
+    crossSite,
+    browser,
+    cookieAccess,
+    requireAuth: browser?.requireAuth ?? createRequireAuth(authenticate, ownLimits.caller),
   }
 }

@@ -1,6 +1,5 @@
 /** Builds the services of the account API and registers their endpoints. */
 import { createPrincipalReader } from '../identity/access/authenticate.ts'
-import { createCrossSite } from '../identity/access/cross-site.ts'
 import { createAccountDeletion } from '../identity/accounts/account-deletion.service.ts'
 import { authRoutes } from '../identity/accounts/auth.routes.ts'
 import { createBackgroundQueue } from '../identity/accounts/background-queue.ts'
@@ -14,6 +13,8 @@ import { createLoginConfirmation } from '../identity/accounts/login-confirmation
 import { createLoginMfa } from '../identity/accounts/login-mfa.service.ts'
 import { createLogout } from '../identity/accounts/logout.service.ts'
 import { meRoutes } from '../identity/accounts/me.routes.ts'
+import { ownSessionRoutes } from '../identity/accounts/own-session.routes.ts'
+import { createOwnSession } from '../identity/accounts/own-session.service.ts'
 import { pageRoutes } from '../identity/accounts/pages.routes.ts'
 import { createPasswordChange } from '../identity/accounts/password-change.service.ts'
 import { createPendingRegistrations } from '../identity/accounts/pending-registration.service.ts'
@@ -24,6 +25,7 @@ import { recoveryRoutes } from '../identity/accounts/recovery.routes.ts'
 import { createRecovery } from '../identity/accounts/recovery.service.ts'
 import { createRefresh } from '../identity/accounts/refresh.service.ts'
 import { createRegister } from '../identity/accounts/register.service.ts'
+import { createSessionAnswers } from '../identity/accounts/session-answers.ts'
 import { sessionRoutes } from '../identity/accounts/sessions.routes.ts'
 import { createSessions } from '../identity/accounts/sessions.service.ts'
 import { adminRoutes } from '../identity/admin/admin.routes.ts'
@@ -73,7 +75,18 @@ export interface AccountApi {
 export function createAccountApi({ platform, identity, access, limits: { limiter }, lastErrors }: AccountApiDeps): AccountApi {
   const { config, logger, clock, metrics, db, secrets, outbox, isMailable } = platform
   const { keyring, revocations, accounts, passwords, policy, devices } = identity
-  const { accessTokens, refreshTokens, sessionOpener, grantsOf, keyAuthentication, limitInvalidTokens, ownLimits, requireAuth } = access
+  const {
+    accessTokens,
+    refreshTokens,
+    sessionOpener,
+    grantsOf,
+    keyAuthentication,
+    limitInvalidTokens,
+    ownLimits,
+    requireAuth,
+    crossSite,
+    browser,
+  } = access
 
   const limits = createCredentialLimits({ limiter, clock, secrets }, config.limits.credentials)
   const passwordCheck = createPasswordCheck({ db, accounts, passwords, limits })
@@ -97,7 +110,7 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
     outbox,
   })
   const reauthenticate = createReauthentication({ accounts, outbox, passwordCheck, factor, codeAttempts, sessionOpener })
-  const enrolment = createEnrolment({ db, config, accounts, outbox, stepUp, factor, codeAttempts })
+  const enrolment = createEnrolment({ db, config, accounts, outbox, stepUp, factor, codeAttempts, sessionOpener })
   const sessions = createSessions({ db, accounts })
   const backgroundQueue = createBackgroundQueue(logger)
   const postProof = createPostProof({ links, outbox })
@@ -145,8 +158,8 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
     limitInvalidTokens,
   })
 
+  const sessionAnswers = createSessionAnswers(browser && { cookies: browser.cookies, crossSite })
   const texts = createTexts(config.auth.browser.languages)
-  const crossSite = createCrossSite(config)
   const account = accountPages({
     auth: config.auth,
     clock,
@@ -169,10 +182,24 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   return {
     async register(auth) {
       await auth.register(
-        authRoutes({ register, login, loginMfa, reauthenticate, refresh, logout, requireAuth, usernames: config.auth.username }),
+        authRoutes({
+          register,
+          login,
+          loginMfa,
+          reauthenticate,
+          refresh,
+          logout,
+          sessionAnswers,
+          requireAuth,
+          usernames: config.auth.username,
+        }),
       )
-      await auth.register(meRoutes({ profile, changePassword, deleteAccount, requireAuth, usernames: config.auth.username }))
-      await auth.register(mfaRoutes({ enrolment, requireAuth }))
+      await auth.register(
+        meRoutes({ profile, changePassword, deleteAccount, sessionAnswers, requireAuth, usernames: config.auth.username }),
+      )
+      await auth.register(mfaRoutes({ enrolment, sendCookie: sessionAnswers.send, requireAuth }))
+      if (browser)
+        await auth.register(ownSessionRoutes({ ownSession: createOwnSession({ db }), logout, sessionAnswers, crossSite, requireAuth }))
       await auth.register(sessionRoutes({ sessions, requireAuth }))
       await auth.register(emailRoutes({ verification, requireAuth }))
       await auth.register(pageRoutes(config))

@@ -1,4 +1,4 @@
-/** The admin listener: livez, readyz, metrics. Bound to loopback unless configured otherwise, and never on the public port. */
+/** The admin listener: livez, readyz, metrics, and the console. Bound to loopback unless configured otherwise, and never on the public port. */
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
@@ -18,14 +18,17 @@ export interface AdminDeps {
   metrics(): Promise<string>
   contentType: string
   checks(): CheckResult[] | Promise<CheckResult[]>
+  /** Registers the console. Null: there is none. */
+  mountConsole: ((admin: FastifyInstance) => Promise<void>) | null
 }
 
-export function createAdminServer({ metrics, contentType, checks }: AdminDeps): FastifyInstance {
+export function createAdminServer({ metrics, contentType, checks, mountConsole }: AdminDeps): FastifyInstance {
   const app = Fastify({
     logger: false,
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     requestTimeout: 10_000,
+    bodyLimit: 16_384,
     rewriteUrl: (req) => originForm(req as IncomingMessage),
   })
   Object.assign(app.server, { httpAllowHalfOpen: true }) // missing in @types/node
@@ -40,5 +43,6 @@ export function createAdminServer({ metrics, contentType, checks }: AdminDeps): 
     return request.query.verbose === undefined ? { status } : { status, checks: results }
   })
   app.get('/metrics', async (_request, reply) => reply.type(contentType).send(await metrics()))
+  if (mountConsole) void app.register(mountConsole)
   return app
 }

@@ -2,7 +2,7 @@
 import type http from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
-import { type Job, schedule } from '../platform/jobs/schedule.ts'
+import { schedule } from '../platform/jobs/schedule.ts'
 import { problem } from '../platform/lib/errors.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import { createRedirectServer } from '../proxy/https-only.ts'
@@ -10,13 +10,14 @@ import type { Resolve } from '../proxy/upstream/dns.ts'
 import { createAccess } from './access.ts'
 import { createAccountApi } from './account-api.ts'
 import { type CheckResult, createAdminServer } from './admin-server.ts'
+import { createConsoleListener } from './console-listener.ts'
 import { DB_LAG_SECONDS, showGauges } from './gauges.ts'
 import { createLimits } from './limits.ts'
 import { createObserver, newestErrors } from './observe.ts'
 import { mountOwnEndpoints, ownMethodsOf } from './own-endpoints.ts'
 import { createProxy } from './proxy.ts'
 import { createServer, type SchemaCompilers } from './server.ts'
-import { openServices, type Services, type ServicesOptions } from './services.ts'
+import { keyringJob, openServices, type Services, type ServicesOptions } from './services.ts'
 
 export interface GatewayOptions extends ServicesOptions {
   /** Resolves the names of upstreams. Default: the system's resolver. */
@@ -64,12 +65,13 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   const { pipeline, cors } = proxy
   const listener = createServer({ config, clock, logger, pipeline, cors, observer, metrics, compilers: options.compilers })
   const server = listener.app
+  const lastErrors = async () => (team ? newestErrors(await team.siblings.lastErrors()) : observer.lastErrors())
   const accountApi = createAccountApi({
     platform,
     identity,
     access,
     limits,
-    lastErrors: async () => (team ? newestErrors(await team.siblings.lastErrors()) : observer.lastErrors()),
+    lastErrors,
   })
   await mountOwnEndpoints(server, { config, identity, accountApi, limits: access.ownLimits, isStopping: () => isStopping })
   await proxy.mount(server)
@@ -86,11 +88,13 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     { name: 'redis', ok: limits.isRedisUp(), required: false },
   ]
   const { registry } = metrics
-  const admin = team ? null : createAdminServer({ metrics: () => registry.metrics(), contentType: registry.contentType, checks })
+  const readMetrics = () => registry.metrics()
+  const mountConsole = createConsoleListener({ platform, identity, access, observer, lastErrors, metrics: readMetrics })
+  const admin = team ? null : createAdminServer({ metrics: readMetrics, contentType: registry.contentType, checks, mountConsole })
   if (!team) metrics.workers.collectFrom(() => 1)
   const redirect = config.server.tls?.redirectPort === undefined ? null : createRedirectServer(config)
   const stopGauges = showGauges(platform, identity, limits)
-  const ownJobs: Job[] = [{ name: 'signing keys', everySeconds: config.tokens.keyPollSeconds, run: () => keyring.reload() }]
+  const ownJobs = [keyringJob(services)]
   let stopJobs = async () => {}
 
   return {

@@ -8,6 +8,8 @@ import { openPlatform, type Platform, type PlatformOptions } from './platform.ts
 export interface ServicesOptions extends PlatformOptions, Pick<IdentityOptions, 'hasher'> {
   /** Set in a worker: this process is one of several, and the supervisor runs the jobs. */
   team?: Team
+  /** Set in the supervisor: sends revocations to the workers. */
+  workers?: Broadcast
 }
 
 export interface Team {
@@ -27,9 +29,16 @@ export interface Services {
   close(): Promise<void>
 }
 
+/** For every process that signs or judges tokens. */
+export const keyringJob = ({ identity, platform }: Pick<Services, 'identity' | 'platform'>): Job => ({
+  name: 'signing keys',
+  everySeconds: platform.config.tokens.keyPollSeconds,
+  run: () => identity.keyring.reload(),
+})
+
 export async function openServices(options: ServicesOptions): Promise<Services> {
   const platform = await openPlatform(options)
-  const identity = await createIdentity(platform, { siblings: options.team?.siblings, hasher: options.hasher })
+  const identity = await createIdentity(platform, { siblings: options.team?.siblings ?? options.workers, hasher: options.hasher })
   return {
     platform,
     identity,

@@ -10,11 +10,16 @@ import { fileURLToPath } from 'node:url'
 import type { Config } from '../platform/config/schema.ts'
 import { schedule } from '../platform/jobs/schedule.ts'
 import { createIpcChannel, type IpcChannel } from '../platform/lib/ipc-channel.ts'
+import type { Broadcast } from '../platform/redis.ts'
 import { collectLines } from '../platform/telemetry/logger.ts'
+import { createAccess } from './access.ts'
 import { createAdminServer } from './admin-server.ts'
+import { createConsoleListener, hasConsoleListener } from './console-listener.ts'
+import { createLimits } from './limits.ts'
 import { graceMs, listenAdmin, type Running, type ServeOptions } from './listen.ts'
 import { createMerger } from './merged-metrics.ts'
-import { openServices } from './services.ts'
+import { createObserver, newestErrors } from './observe.ts'
+import { keyringJob, openServices } from './services.ts'
 import { ASK_MS, type Assignment, type SupervisorAnswers, type WorkerAnswers } from './worker-protocol.ts'
 
 interface Member {
@@ -32,10 +37,18 @@ const LONGEST_WAIT_MS = 30_000
 export async function supervise(options: ServeOptions, workers: number): Promise<Running> {
   const { config, logger, output } = options
   const assignment: Assignment = { config: shareOf(config, workers), secrets: options.secrets, workers }
-  // the supervisor limits no requests and publishes no revocations: only workers use Redis
-  const services = await openServices({ ...options, config: { ...assignment.config, redis: { url: 'memory' } } })
-  const { metrics, clock } = services.platform
   const members = new Set<Member>()
+  const heard: ((message: string) => void)[] = []
+  const toWorkers: Broadcast = {
+    publish: async (message) => void (await askAll(({ channel }) => channel.ask('revoke', message, ASK_MS))),
+    subscribe: async (handler) => void heard.push(handler),
+  }
+  const hasConsole = hasConsoleListener(config)
+  // without a console the supervisor limits no requests and publishes no revocations: only workers use Redis
+  const redis = hasConsole ? config.redis : { url: 'memory' }
+  const services = await openServices({ ...options, config: { ...assignment.config, redis }, workers: toWorkers })
+  const { platform, identity } = services
+  const { metrics, clock } = platform
   const merged = createMerger(metrics)
   const waits = new Set<NodeJS.Timeout>()
   const notices = new Set<string>()
@@ -61,9 +74,10 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     const worker = cluster.fork()
     const answers: SupervisorAnswers = {
       async revoke(message) {
+        for (const hear of heard) hear(message)
         await askAll((other) => (other === member ? Promise.resolve() : other.channel.ask('revoke', message, ASK_MS)))
       },
-      lastErrors: async () => (await askAll(({ channel }) => channel.ask('lastErrors', null, ASK_MS))).flat(),
+      lastErrors: errorsOfAll,
       isFirstNotice(reason) {
         const isFirst = !notices.has(reason)
         notices.add(reason)
@@ -107,14 +121,25 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     waits.add(timer)
   }
 
+  const observer = createObserver({ config: config.log, clock, logger, metrics })
+  const errorsOfAll = async () => [
+    ...(await askAll(({ channel }) => channel.ask('lastErrors', null, ASK_MS))).flat(),
+    ...observer.lastErrors(),
+  ]
+
+  async function metricsOfAll(): Promise<string> {
+    await askAll(async (member) => {
+      const metrics = await member.channel.ask('metrics', null, ASK_MS)
+      if (members.has(member)) merged.hear(member.worker.id, metrics)
+    })
+    return merged.text()
+  }
+
+  const limits = createLimits(platform, config.server.replicas * workers)
+  const access = createAccess(platform, identity, limits)
+  const lastErrors = async () => newestErrors(await errorsOfAll())
   const admin = createAdminServer({
-    async metrics() {
-      await askAll(async (member) => {
-        const metrics = await member.channel.ask('metrics', null, ASK_MS)
-        if (members.has(member)) merged.hear(member.worker.id, metrics)
-      })
-      return merged.text()
-    },
+    metrics: metricsOfAll,
     contentType: metrics.registry.contentType,
     // as ready as the readiest worker: only ready workers are given connections
     checks: async () => {
@@ -122,6 +147,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       const readiest = answers.sort((a, b) => countOk(b) - countOk(a))[0] ?? []
       return [{ name: `workers (${answers.length} of ${workers})`, ok: answers.length > 0, required: true }, ...readiest]
     },
+    mountConsole: createConsoleListener({ platform, identity, access, observer, lastErrors, metrics: metricsOfAll }),
   })
   let stopJobs = async () => {}
 
@@ -141,8 +167,9 @@ export async function supervise(options: ServeOptions, workers: number): Promise
 
   try {
     const adminPort = await listenAdmin(admin, config)
-    await services.identity.prepare({ ...options.secrets, mustChangePassword: options.adminMustChangePassword })
-    stopJobs = schedule(services.jobs, logger)
+    await identity.prepare({ ...options.secrets, mustChangePassword: options.adminMustChangePassword })
+    if (hasConsole) await identity.revocations.start()
+    stopJobs = schedule(hasConsole ? [...services.jobs, keyringJob(services)] : services.jobs, logger)
     const [port = 0] = await Promise.all(Array.from({ length: workers }, launch))
     return { port, adminPort, stop }
   } catch (error) {

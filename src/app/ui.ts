@@ -2,16 +2,13 @@
 import type { FastifyInstance } from 'fastify'
 import type { CrossSite } from '../identity/access/cross-site.ts'
 import type { RequireAuth } from '../identity/access/require-auth.ts'
-import { readAssets } from '../identity/pages/assets.ts'
+import { type Assets, readAssets } from '../identity/pages/assets.ts'
 import { languageCookie } from '../identity/pages/language.ts'
 import { createLayout } from '../identity/pages/layout.ts'
-import { createPageKit, type PageKit, readFields } from '../identity/pages/page-kit.ts'
+import { createPageKit, type PageKit, type Pages, readFields } from '../identity/pages/page-kit.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { problem } from '../platform/lib/errors.ts'
 import type { Texts } from '../platform/texts/texts.ts'
-
-/** Registers some pages. */
-export type Pages = (app: FastifyInstance, kit: PageKit) => void
 
 export interface UiDeps {
   config: Config
@@ -25,10 +22,6 @@ export interface Ui {
   kit: PageKit
   register(auth: FastifyInstance): Promise<void>
 }
-
-/** The name that readers know. */
-export const serviceNameOf = ({ auth: { browser, mfa }, server }: Config): string =>
-  browser.brand.name ?? mfa.issuer ?? new URL(server.publicUrl).hostname
 
 export function createUi({ config, texts, crossSite, requireAuth, pages }: UiDeps): Ui {
   const { prefix, browser } = config.auth
@@ -44,16 +37,7 @@ export function createUi({ config, texts, crossSite, requireAuth, pages }: UiDep
     register: async (auth) =>
       void (await auth.register(
         async (ui) => {
-          readForms(ui)
-          for (const { path, type, content } of [assets.style, assets.script])
-            ui.get(`/${path}`, hidden('ui.assets'), (_request, reply) =>
-              reply.header('cache-control', 'public, max-age=31536000, immutable').type(type).send(content),
-            )
-          ui.get<{ Params: { code: string } }>('/language/:code', hidden('ui.language'), (request, reply) => {
-            const language = texts.languages.find(({ code }) => code === request.params.code)
-            if (!language) throw problem('not_found')
-            return reply.header('set-cookie', languageCookie(language.code)).redirect(backTo(request.headers.referer, base), 303)
-          })
+          mountPageBasics(ui, { base, home: `${base}/login`, assets, texts, name: 'ui' })
           for (const define of pages) define(ui, kit)
         },
         { prefix: '/ui' },
@@ -61,13 +45,42 @@ export function createUi({ config, texts, crossSite, requireAuth, pages }: UiDep
   }
 }
 
+/** The name that readers know. */
+export const serviceNameOf = ({ auth: { browser, mfa }, server }: Config): string =>
+  browser.brand.name ?? mfa.issuer ?? new URL(server.publicUrl).hostname
+
+export interface PageBasics {
+  /** The path of the pages. */
+  base: string
+  /** The page after a choice of language, when no page of ours is known. */
+  home: string
+  assets: Assets
+  texts: Texts
+  /** Begins the labels in logs and metrics. */
+  name: string
+}
+
+/** What all pages need beside themselves: bodies of forms, style, script, and the choice of a language. */
+export function mountPageBasics(app: FastifyInstance, { base, home, assets, texts, name }: PageBasics): void {
+  readForms(app)
+  for (const { path, type, content } of [assets.style, assets.script])
+    app.get(`/${path}`, hidden(`${name}.assets`), (_request, reply) =>
+      reply.header('cache-control', 'public, max-age=31536000, immutable').type(type).send(content),
+    )
+  app.get<{ Params: { code: string } }>('/language/:code', hidden(`${name}.language`), (request, reply) => {
+    const language = texts.languages.find(({ code }) => code === request.params.code)
+    if (!language) throw problem('not_found')
+    return reply.header('set-cookie', languageCookie(language.code)).redirect(backTo(request.headers.referer, base) ?? home, 303)
+  })
+}
+
 /** @param name the label in logs and metrics */
 const hidden = (name: string) => ({ config: { name } as object, schema: { hide: true } })
 
 /** The page that the reader came from, if it is one of ours. */
-function backTo(referer: string | undefined, base: string): string {
+function backTo(referer: string | undefined, base: string): string | null {
   const url = referer === undefined ? null : URL.parse(referer)
-  return url?.pathname.startsWith(`${base}/`) ? url.pathname + url.search : `${base}/login`
+  return url?.pathname.startsWith(`${base}/`) ? url.pathname + url.search : null
 }
 
 /** Forms only: a page takes no JSON. */

@@ -164,7 +164,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   }
 }
 
-function assertCanonical(exchange: Exchange): Received {
+export function assertCanonical(exchange: Exchange): Received {
   if (exchange.refusal) throw exchange.refusal
   return exchange as Received
 }
@@ -176,12 +176,12 @@ function credentialsOf({ isUpgrade, isPreflight }: Routed, { request: { raw } }:
 }
 const NO_HEADERS: IncomingHttpHeaders = {}
 
-function assertNetwork({ route: { networks }, client }: Routed): void {
+export function assertNetwork({ route: { networks }, client }: Routed): void {
   if (networks && !networks.allows(client.address)) throw problem('forbidden', { cause: "the client's network is not allowed" })
 }
 
 /** Checks a WebSocket handshake on a route that allows it. Other offers of a protocol were ignored before (see IsHandshake). */
-function assertUpgrade({ isUpgrade, route }: Routed, { request: { raw } }: Call): void {
+export function assertUpgrade({ isUpgrade, route }: Routed, { request: { raw } }: Call): void {
   if (!isUpgrade) return
   const { headers, method } = raw
   if (!route.websocket) throw problem('internal', { cause: 'an upgrade on a route without WebSocket' })

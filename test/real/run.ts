@@ -12,10 +12,11 @@ import { type Comparison, compare } from './compare.ts'
 import { writeExchanges } from './exchanges.ts'
 import { measureIdleCloses } from './idle-closes.ts'
 import { CLIENTS, type ClientKind, type Command, UPSTREAMS, type UpstreamKind } from './kinds.ts'
+import { tryKit } from './kit.ts'
 import { parseOutput } from './lines.ts'
 import { compareVerifiers } from './verifiers.ts'
 
-const HELP = `node test/real/run.ts [--upstream NAME] [--client NAME] [--part matrix|idle-closes|verifiers]
+const HELP = `node test/real/run.ts [--upstream NAME] [--client NAME] [--part matrix|idle-closes|verifiers|kit]
 
   upstreams   ${UPSTREAMS.map(({ name }) => name).join(', ')}
   clients     ${CLIENTS.map(({ name }) => name).join(', ')}
@@ -160,7 +161,8 @@ function readArgs() {
     const { values } = parseArgs({ options: { upstream: { type: 'string' }, client: { type: 'string' }, part: { type: 'string' } } })
     const upstreams = UPSTREAMS.filter(({ name }) => name === (values.upstream ?? name))
     const clients = CLIENTS.filter(({ name }) => name === (values.client ?? name))
-    const isRight = upstreams.length > 0 && clients.length > 0 && ['matrix', 'idle-closes', 'verifiers', undefined].includes(values.part)
+    const isRight =
+      upstreams.length > 0 && clients.length > 0 && ['matrix', 'idle-closes', 'verifiers', 'kit', undefined].includes(values.part)
     return isRight ? { upstreams, clients, part: values.part } : null
   } catch {
     return null
@@ -174,11 +176,13 @@ async function main(): Promise<number> {
     return 2
   }
   if (words.part === 'verifiers') return (await compareVerifiers(log)) ? 0 : 1
+  if (words.part === 'kit') return (await tryKit(log)) ? 0 : 1
   const tools = prepareTools()
   let isKept = true
   if (words.part !== 'idle-closes') isKept = await compareAll(words.upstreams, words.clients, tools)
   if (words.part !== 'matrix') isKept = (await measureIdleCloses(tools, log)) && isKept
   if (words.part === undefined) isKept = (await compareVerifiers(log)) && isKept
+  if (words.part === undefined) isKept = (await tryKit(log)) && isKept
   return isKept ? 0 : 1
 }
 

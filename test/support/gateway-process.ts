@@ -47,6 +47,7 @@ export interface GatewayProcessOptions {
   auth?: object
   credentialLimits?: object
   tokens?: object
+  headers?: object
   /** Default: embedded, with limits in memory. */
   stores?: { databaseUrl: string; redisUrl: string }
   /** The CPU to which it is bound. */
@@ -62,6 +63,7 @@ export async function startGatewayProcess({
   auth = {},
   credentialLimits = {},
   tokens = {},
+  headers = {},
   stores,
   cpu,
 }: GatewayProcessOptions): Promise<GatewayProcess> {
@@ -73,6 +75,7 @@ export async function startGatewayProcess({
     database: { dataDir: join(dir, 'data'), ...(stores && { url: stores.databaseUrl }) },
     ...(stores && { redis: { url: stores.redisUrl } }),
     tokens,
+    headers,
     auth: { ...auth, password: { argon2: { memoryKiB: 1024, passes: 1 } } },
     limits: { default: [], exempt: ['127.0.0.0/8'], credentials: credentialLimits },
     routes,

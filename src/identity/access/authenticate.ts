@@ -134,6 +134,7 @@ export function createPrincipalReader(config: Config): (claims: AccessTokenClaim
       kind: isMachine ? 'client' : 'user',
       id,
       sessionId: sid,
+      cookieId: null,
       email,
       roles: new Set(roles),
       scopes: new Set(claims.scope.split(' ').filter(Boolean)),

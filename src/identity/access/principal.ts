@@ -6,14 +6,16 @@ export interface Principal {
   id: string
   /** The id whose revocation ends the credential: of a session, of an API key, or of one token of a machine client. */
   sessionId: string
+  /** The id of the cookie's value. Null for every other credential. */
+  cookieId: string | null
   email: string | null
   roles: ReadonlySet<string>
   scopes: ReadonlySet<string>
-  /** The key that signed the token. Null for an API key. */
+  /** The key that signed the token. Null for an API key and for a session cookie. */
   signingKid: string | null
   /** `users.token_epoch` at issue. The credential is revoked when the revocation map holds a higher epoch. */
   epoch: number
-  /** Seconds since the epoch, as in the token. */
+  /** Seconds since the epoch, as in the token. An API key or a session cookie is judged again then. */
   expiresAt: number
   mustChangePassword: boolean
   /** The user authenticated with a second factor. */

@@ -5,6 +5,7 @@ import { problem } from '../../platform/lib/errors.ts'
 import { contextOf, type RequestContext } from '../../platform/request/request-context.ts'
 import { requireFactor, requireRole } from './access-policy.ts'
 import type { Authenticate } from './authenticate.ts'
+import type { CookieAuthentication } from './authenticate-cookie.ts'
 import type { Principal } from './principal.ts'
 
 /** The context of a request, with its caller. */
@@ -46,10 +47,22 @@ export function requireSession({ kind }: Principal): void {
     })
 }
 
-export function createRequireAuth(authenticate: Authenticate, countCaller: CountCaller): RequireAuth {
+const NEITHER = { isStrict: false, isPublic: false }
+
+/** @param cookies null: no endpoint takes a session cookie */
+export function createRequireAuth(
+  authenticate: Authenticate,
+  countCaller: CountCaller,
+  cookies: Pick<CookieAuthentication, 'authenticate'> | null = null,
+): RequireAuth {
   async function optional(request: FastifyRequest): Promise<Principal | null> {
     const context = identifiedContextOf(request)
-    context.principal = await authenticate(request.headers, context.client)
+    const { client } = context
+    const explicit = await authenticate(request.headers, client)
+    context.principal =
+      explicit || !cookies || holdsCredential(request.body)
+        ? explicit
+        : await cookies.authenticate(request.raw, { client, isUpgrade: false }, NEITHER)
     return context.principal
   }
 
@@ -69,3 +82,9 @@ export function createRequireAuth(authenticate: Authenticate, countCaller: Count
 
   return Object.assign(requireAuth, { optional })
 }
+
+/** The fields of a body that name the caller. They were sent on purpose, and a browser adds a cookie by itself. */
+const CREDENTIALS = ['refresh_token', 'mfa_token', 'token']
+
+const holdsCredential = (body: unknown): boolean =>
+  typeof body === 'object' && body !== null && CREDENTIALS.some((name) => Object.hasOwn(body, name))

@@ -8,13 +8,15 @@ import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provid
 import { problem } from '../../platform/lib/errors.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import { principalOf, type RequireAuth, requireSession } from '../access/require-auth.ts'
-import { Code, Password, Pending, Tokens, usernameField } from '../users/schemas.ts'
+import { Code, Password, Pending, Renewed, Tokens, usernameField } from '../users/schemas.ts'
+import { UserSchema } from '../users/user-view.ts'
 import type { createLogin } from './login.service.ts'
 import type { createLoginMfa } from './login-mfa.service.ts'
 import type { createLogout, SessionProof } from './logout.service.ts'
 import type { createReauthentication } from './reauthentication.service.ts'
 import type { createRefresh } from './refresh.service.ts'
 import type { createRegister } from './register.service.ts'
+import type { SessionAnswers } from './session-answers.ts'
 
 export interface AuthRoutesDeps {
   register: ReturnType<typeof createRegister>
@@ -23,18 +25,22 @@ export interface AuthRoutesDeps {
   reauthenticate: ReturnType<typeof createReauthentication>
   refresh: ReturnType<typeof createRefresh>
   logout: ReturnType<typeof createLogout>
+  sessionAnswers: SessionAnswers
   requireAuth: RequireAuth
   usernames: Config['auth']['username']
 }
 
 const DeviceToken = Type.String({ maxLength: 512 })
-const LoggedIn = Type.Intersect([Tokens, Type.Object({ device_token: Type.String() })])
+const ByTokens = Type.Intersect([Tokens, Type.Object({ device_token: Type.String() })])
+const ByCookie = Type.Object({ user: UserSchema, device_token: Type.String() })
+// the first schema that fits is taken: a cookie's answer is a part of the answer with tokens
+const LoggedIn = Type.Union([ByTokens, ByCookie])
 const MfaRequired = Type.Object({ mfa_required: Type.Literal(true), mfa_token: Type.String(), methods: Type.Array(Type.String()) })
 const RefreshToken = Type.String({ minLength: 1, maxLength: 4096 })
 const OptionalRefreshToken = strictBody({ refresh_token: Type.Optional(RefreshToken) })
 
 export const authRoutes =
-  ({ register, login, loginMfa, reauthenticate, refresh, logout, requireAuth, usernames }: AuthRoutesDeps) =>
+  ({ register, login, loginMfa, reauthenticate, refresh, logout, sessionAnswers, requireAuth, usernames }: AuthRoutesDeps) =>
   async (app: FastifyTypeProviderTypebox) => {
     app.post(
       '/register',
@@ -45,13 +51,20 @@ export const authRoutes =
           description:
             'Creates an account and logs in. With `emailVerification: required` it mails a link and answers 202. Needs no credential.',
           security: NO_CREDENTIAL,
-          body: strictBody({ ...usernameField(usernames), email: Type.String({ maxLength: 254 }), password: Password }),
+          body: strictBody({
+            ...usernameField(usernames),
+            email: Type.String({ maxLength: 254 }),
+            password: Password,
+            ...sessionAnswers.fields,
+          }),
           response: answers({ 201: LoggedIn, 202: Pending }, [403, 409, 422, 429, 503]),
         },
       },
       async (request, reply) => {
+        sessionAnswers.checkChoice(request, request.body)
         const registered = await register(request.body, contextOf(request.raw))
-        return 'status' in registered ? reply.code(202).send(registered) : reply.code(201).send(registered)
+        if ('status' in registered) return reply.code(202).send(registered)
+        return reply.code(201).send(sessionAnswers.send(request, reply, registered))
       },
     )
 
@@ -68,11 +81,15 @@ export const authRoutes =
             login: Type.String({ minLength: 1, maxLength: 254 }),
             password: Password,
             device_token: Type.Optional(DeviceToken),
+            ...sessionAnswers.fields,
           }),
-          response: answers({ 200: Type.Union([LoggedIn, MfaRequired]) }, [401, 403, 422, 429, 503]),
+          response: answers({ 200: Type.Union([ByTokens, ByCookie, MfaRequired]) }, [401, 403, 422, 429, 503]),
         },
       },
-      (request) => login(request.body, contextOf(request.raw)),
+      async (request, reply) => {
+        sessionAnswers.checkChoice(request, request.body)
+        return sessionAnswers.send(request, reply, await login(request.body, contextOf(request.raw)))
+      },
     )
 
     app.post(
@@ -87,11 +104,15 @@ export const authRoutes =
             mfa_token: Type.String({ minLength: 1, maxLength: 4096 }),
             code: Code,
             device_token: Type.Optional(DeviceToken),
+            ...sessionAnswers.fields,
           }),
           response: answers({ 200: LoggedIn }, [401, 422, 429, 503]),
         },
       },
-      (request) => loginMfa(request.body, contextOf(request.raw)),
+      async (request, reply) => {
+        sessionAnswers.checkChoice(request, request.body)
+        return sessionAnswers.send(request, reply, await loginMfa(request.body, contextOf(request.raw)))
+      },
     )
 
     app.post(
@@ -103,12 +124,15 @@ export const authRoutes =
           description:
             "Proves again who the user is, for an action that asks for a recent login. Needs a user's access token and the password.",
           security: BEARER,
-          body: strictBody({ password: Password, code: Type.Optional(Code) }),
-          response: answers({ 200: Tokens }, [401, 422, 429, 503]),
+          body: strictBody({ password: Password, code: Type.Optional(Code), ...sessionAnswers.fields }),
+          response: answers({ 200: Renewed }, [401, 422, 429, 503]),
         },
         onRequest: async (request) => void (await requireAuth(request, { allowIncomplete: true })),
       },
-      (request) => reauthenticate(principalOf(request), request.body, contextOf(request.raw)),
+      async (request, reply) => {
+        sessionAnswers.checkChoice(request, request.body)
+        return sessionAnswers.send(request, reply, await reauthenticate(principalOf(request), request.body, contextOf(request.raw)))
+      },
     )
 
     app.post(
@@ -143,14 +167,16 @@ export const authRoutes =
           },
         },
         async (request, reply) => {
-          await logout(await proofOf(request), scope, contextOf(request.raw))
+          const proof = await proofOf(request)
+          await logout(proof, scope, contextOf(request.raw))
+          if ('isByCookie' in proof && proof.isByCookie) sessionAnswers.clear(request, reply)
           return reply.code(204).send(null)
         },
       )
     }
 
     /** @returns the session of a valid access token, else the refresh token of the body */
-    async function proofOf(request: FastifyRequest): Promise<SessionProof> {
+    async function proofOf(request: FastifyRequest): Promise<SessionProof & { isByCookie?: boolean }> {
       const refreshToken = (request.body as { refresh_token?: string }).refresh_token
       const principal = await requireAuth.optional(request).catch((error) => {
         if (refreshToken) return null
@@ -158,7 +184,7 @@ export const authRoutes =
       })
       if (principal) {
         requireSession(principal)
-        return { sessionId: principal.sessionId, userId: principal.id }
+        return { sessionId: principal.sessionId, userId: principal.id, isByCookie: principal.cookieId !== null }
       }
       if (refreshToken) return { refreshToken }
       throw problem('token_missing', { detail: 'Send an access token or a refresh_token.' })

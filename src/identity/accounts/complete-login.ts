@@ -2,7 +2,8 @@
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import { databaseNow } from '../../platform/db/database.ts'
 import type { AccountTransaction } from '../sessions/account-transaction.ts'
-import type { Opened, SessionOpener, TokenPair } from '../sessions/open-session.ts'
+import type { CookieWish } from '../sessions/cookie-values.ts'
+import type { Given, Opened, SessionOpener } from '../sessions/open-session.ts'
 import type { UserView } from '../users/user-view.ts'
 import { type User, updateUser } from '../users/users.repo.ts'
 import type { Device } from './devices.repo.ts'
@@ -12,6 +13,8 @@ export interface Entry {
   /** RFC 8176: how the user has authenticated. */
   amr: string[]
   device: { token: string | undefined; device: Device | null }
+  /** Null: the client gets tokens. */
+  wish: CookieWish | null
 }
 
 export type Entered = Opened & { deviceToken: string }
@@ -22,13 +25,13 @@ export interface LoginCompletion {
   /** Opens the session of a login, and writes its audit row. @param user locked by this transaction */
   enter(tx: AccountTransaction, user: User, entry: Entry & { detail?: string }, context: AuditContext): Promise<Entered>
   /** Makes the answer. Nothing in it can fail, so it may follow the commit. */
-  answer(entered: Entered): TokenPair & { user: UserView; device_token: string }
+  answer(entered: Entered): Given & { user: UserView; device_token: string }
 }
 
 export function createLoginCompletion({ sessionOpener, devices }: { sessionOpener: SessionOpener; devices: Devices }): LoginCompletion {
-  const open: LoginCompletion['open'] = async (tx, user, { amr, device }, context) => {
+  const open: LoginCompletion['open'] = async (tx, user, { amr, device, wish }, context) => {
     const { deviceId, deviceToken } = await devices.remember(tx.trx, user, device, context)
-    return { ...(await sessionOpener.open(tx, user, { amr, deviceId }, context)), deviceToken }
+    return { ...(await sessionOpener.open(tx, user, { amr, deviceId, wish }, context)), deviceToken }
   }
 
   return {

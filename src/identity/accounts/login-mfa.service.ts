@@ -6,8 +6,9 @@ import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { InvalidTokenLimit } from '../access/invalid-token-limit.ts'
 import { notifyOfBackupCode } from '../factors/backup-code-notice.ts'
 import { type CodeAttempts, wrongCode } from '../factors/code-attempts.ts'
-import type { SecondFactor } from '../factors/second-factor.ts'
+import { type SecondFactor, WITH_FACTOR } from '../factors/second-factor.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
+import { type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
 import type { MfaTokens } from '../tokens/mfa-tokens.ts'
 import { markUsed } from '../tokens/used-tokens.repo.ts'
 import { findUserById, lockUser } from '../users/users.repo.ts'
@@ -26,14 +27,11 @@ export interface LoginMfaDeps {
   outbox: Outbox
 }
 
-export interface LoginMfaInput {
+export interface LoginMfaInput extends SessionChoice {
   mfa_token: string
   code: string
   device_token?: string
 }
-
-/** RFC 8176: a password and a code are several factors. */
-export const WITH_FACTOR = ['pwd', 'otp', 'mfa']
 
 export function createLoginMfa(deps: LoginMfaDeps) {
   const { db, accounts, mfaTokens, limitInvalidTokens, factor, codeAttempts, devices, loginCompletion, outbox } = deps
@@ -58,7 +56,7 @@ export function createLoginMfa(deps: LoginMfaDeps) {
         const shown = await factor.use(trx, user.id, input.code, now)
         if (!shown) throw wrongCode()
         await notifyOfBackupCode(trx, outbox, { user: locked, shown, now, context })
-        const entry = { amr: WITH_FACTOR, device, detail: shown.type }
+        const entry = { amr: WITH_FACTOR, device, wish: wishOf(input), detail: shown.type }
         return { shown, entered: await loginCompletion.enter(tx, locked, entry, context) }
       }),
     )

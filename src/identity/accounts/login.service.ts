@@ -7,6 +7,7 @@ import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { Lane, Passwords } from '../credentials/passwords.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
+import { type CookieWish, type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
 import type { MfaTokens } from '../tokens/mfa-tokens.ts'
 import { canonicalLogin } from '../users/canonical-login.ts'
 import { findUserByLogin, lockUser, replaceHash, type User } from '../users/users.repo.ts'
@@ -26,7 +27,7 @@ export interface LoginDeps {
   mfaTokens: MfaTokens
 }
 
-export interface LoginInput {
+export interface LoginInput extends SessionChoice {
   login: string
   password: string
   device_token?: string
@@ -46,7 +47,7 @@ export function createLogin({ db, accounts, passwords, limits, devices, loginCom
     const known = await devices.recognise(user ?? NOBODY, presented, context.ip)
     const device = { token: input.device_token, device: presented }
     return limits.login(context.client, user ?? { unknown: name }, known, () =>
-      enter(user, input.password, known ? 'known' : 'stranger', device, context),
+      enter(user, input.password, known ? 'known' : 'stranger', { device, wish: wishOf(input) }, context),
     )
   }
 
@@ -54,7 +55,7 @@ export function createLogin({ db, accounts, passwords, limits, devices, loginCom
     user: User | null,
     password: string,
     lane: Lane,
-    device: { token: string | undefined; device: Device | null },
+    entry: { device: { token: string | undefined; device: Device | null }; wish: CookieWish | null },
     context: AuditContext,
   ) {
     // the same hash is computed for a user who does not exist
@@ -73,7 +74,7 @@ export function createLogin({ db, accounts, passwords, limits, devices, loginCom
       if (!isSame) return 'changed'
       if (rehashed) await replaceHash(trx, user.id, user.password_hash, rehashed)
       if (locked.must_confirm_login) return 'unconfirmed'
-      if (!locked.mfa_enabled) return loginCompletion.enter(tx, locked, { amr: ['pwd'], device }, context)
+      if (!locked.mfa_enabled) return loginCompletion.enter(tx, locked, { amr: ['pwd'], ...entry }, context)
       await tx.record({ outcome: 'mfa_required', userId: user.id })
       return null
     })

@@ -6,22 +6,24 @@ import { answers, BEARER, NEEDS_STEP_UP, strictBody } from '../../platform/http/
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import { principalOf, type RequireAuth } from '../access/require-auth.ts'
-import { Code, Password, Tokens, usernameField } from '../users/schemas.ts'
+import { Code, Password, Renewed, usernameField } from '../users/schemas.ts'
 import { OwnUserSchema } from '../users/user-view.ts'
 import type { createAccountDeletion } from './account-deletion.service.ts'
 import type { createPasswordChange } from './password-change.service.ts'
 import type { createProfile } from './profile.service.ts'
+import type { SessionAnswers } from './session-answers.ts'
 
 export interface MeRoutesDeps {
   profile: ReturnType<typeof createProfile>
   changePassword: ReturnType<typeof createPasswordChange>
   deleteAccount: ReturnType<typeof createAccountDeletion>
+  sessionAnswers: SessionAnswers
   requireAuth: RequireAuth
   usernames: Config['auth']['username']
 }
 
 export const meRoutes =
-  ({ profile, changePassword, deleteAccount, requireAuth, usernames }: MeRoutesDeps) =>
+  ({ profile, changePassword, deleteAccount, sessionAnswers, requireAuth, usernames }: MeRoutesDeps) =>
   async (app: FastifyTypeProviderTypebox) => {
     app.get(
       '/me',
@@ -89,11 +91,14 @@ export const meRoutes =
           summary: 'Change your password; every other session ends',
           description: `Sets a new password, and gives the tokens of a new session. Needs the current password. ${NEEDS_STEP_UP}`,
           security: BEARER,
-          body: strictBody({ current_password: Password, new_password: Password, code: Type.Optional(Code) }),
-          response: answers({ 200: Tokens }, [401, 409, 422, 429, 503]),
+          body: strictBody({ current_password: Password, new_password: Password, code: Type.Optional(Code), ...sessionAnswers.fields }),
+          response: answers({ 200: Renewed }, [401, 409, 422, 429, 503]),
         },
         onRequest: async (request) => void (await requireAuth(request, { allowIncomplete: true })),
       },
-      (request) => changePassword(principalOf(request), request.body, contextOf(request.raw)),
+      async (request, reply) => {
+        sessionAnswers.checkChoice(request, request.body)
+        return sessionAnswers.send(request, reply, await changePassword(principalOf(request), request.body, contextOf(request.raw)))
+      },
     )
   }

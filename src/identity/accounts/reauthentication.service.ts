@@ -1,4 +1,7 @@
-/** A signed-in user authenticates again (RFC 9470). The session ends, and a new session replaces it. */
+/**
+ * A signed-in user authenticates again (RFC 9470). The session of a caller by token ends, and a new session replaces it. A session by cookie
+ * stays, with a new cookie.
+ */
 
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import { databaseNow } from '../../platform/db/database.ts'
@@ -10,12 +13,12 @@ import { moveApiKeys } from '../api-keys/api-keys.repo.ts'
 import type { PasswordCheck } from '../credentials/password-check.ts'
 import { notifyOfBackupCode } from '../factors/backup-code-notice.ts'
 import { type CodeAttempts, wrongCode } from '../factors/code-attempts.ts'
-import type { SecondFactor } from '../factors/second-factor.ts'
-import type { Accounts } from '../sessions/account-transaction.ts'
-import { authenticationOf } from '../sessions/lock-caller.ts'
-import type { SessionOpener } from '../sessions/open-session.ts'
+import { type SecondFactor, WITH_FACTOR } from '../factors/second-factor.ts'
+import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
+import { type CookieWish, type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
+import { authenticationOf, cookieOf } from '../sessions/lock-caller.ts'
+import type { Opened, SessionOpener } from '../sessions/open-session.ts'
 import { findUserById, type User } from '../users/users.repo.ts'
-import { WITH_FACTOR } from './login-mfa.service.ts'
 
 export interface ReauthenticationDeps {
   accounts: Accounts
@@ -26,35 +29,65 @@ export interface ReauthenticationDeps {
   sessionOpener: SessionOpener
 }
 
+export interface ReauthenticationInput extends SessionChoice {
+  password: string
+  code?: string
+}
+
 export function createReauthentication({ accounts, outbox, passwordCheck, factor, codeAttempts, sessionOpener }: ReauthenticationDeps) {
-  async function reauthenticate(principal: Principal, input: { password: string; code?: string }, context: RequestContext) {
+  async function reauthenticate(principal: Principal, input: ReauthenticationInput, context: RequestContext) {
     const checked = await passwordCheck(principal, input.password, context)
     if (checked.mfa_enabled && input.code === undefined)
       throw invalidField('code', 'required', 'is needed, because a second factor is set up')
     const attempt = { user: checked, known: { kind: 'session' as const, id: principal.sessionId }, event: 'reauthenticate', context }
     const { opened } = checked.mfa_enabled
-      ? await codeAttempts.count(attempt, () => replaceSession(principal, checked, input.code!, context))
-      : await replaceSession(principal, checked, null, context)
+      ? await codeAttempts.count(attempt, () => raise(principal, checked, input, context))
+      : await raise(principal, checked, { session: input.session, remember: input.remember }, context)
     return sessionOpener.answer(opened)
   }
 
-  const replaceSession = (principal: Principal, checked: User, code: string | null, context: AuditContext) =>
+  const raise = (
+    principal: Principal,
+    checked: User,
+    { code, ...choice }: Omit<ReauthenticationInput, 'password'>,
+    context: AuditContext,
+  ) =>
     accounts.transaction('reauthenticate', context, async (tx) => {
       const { trx } = tx
       const user = await tx.lockCaller(principal, checked.password_hash)
       const now = await databaseNow(trx)
-      const shown = code === null ? null : await factor.use(trx, user.id, code, now)
+      const shown = code === undefined ? null : await factor.use(trx, user.id, code, now)
       // a factor may have been set up while the password was checked
       if (user.mfa_enabled && !shown) throw wrongCode()
       await notifyOfBackupCode(trx, outbox, { user, shown, now, context })
-      const { deviceId } = await authenticationOf(trx, principal)
-      await tx.revoke.session(user.id, principal.sessionId, 'reauthenticate')
-      const current = (await findUserById(trx, user.id))!
-      const opened = await sessionOpener.open(tx, current, { amr: shown ? WITH_FACTOR : ['pwd'], deviceId }, context)
-      await moveApiKeys(trx, user.id, principal.sessionId, opened.session.id)
+      const amr = shown ? WITH_FACTOR : ['pwd']
+      const held = await cookieOf(trx, principal)
+      const opened = held
+        ? await sessionOpener.raise(tx, user, held.session, {
+            ...held.cookie,
+            is_persistent: choice.remember ?? held.cookie.is_persistent,
+            amr,
+            auth_time: now,
+          })
+        : await replaceSession(tx, principal, { amr, wish: wishOf(choice) }, context)
       await tx.record({ userId: user.id, sessionId: opened.session.id })
       return { shown: shown!, opened }
     })
+
+  async function replaceSession(
+    tx: AccountTransaction,
+    principal: Principal,
+    how: { amr: string[]; wish: CookieWish | null },
+    context: AuditContext,
+  ): Promise<Opened> {
+    const { trx } = tx
+    const { deviceId } = await authenticationOf(trx, principal)
+    await tx.revoke.session(principal.id, principal.sessionId, 'reauthenticate')
+    const current = (await findUserById(trx, principal.id))!
+    const opened = await sessionOpener.open(tx, current, { ...how, deviceId }, context)
+    await moveApiKeys(trx, principal.id, principal.sessionId, opened.session.id)
+    return opened
+  }
 
   return accounts.counted('reauthenticate', reauthenticate)
 }

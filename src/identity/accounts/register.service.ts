@@ -13,7 +13,8 @@ import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { PasswordPolicy } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
-import type { TokenPair } from '../sessions/open-session.ts'
+import { type CookieWish, type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
+import type { Given } from '../sessions/open-session.ts'
 import {
   assertNotReserved,
   canonicalEmail,
@@ -32,7 +33,7 @@ import type { PendingAccount, PendingRegistrations } from './pending-registratio
 import { isPendingName } from './pending-registrations.repo.ts'
 import type { PostProof } from './post-proof.ts'
 
-export interface RegisterInput {
+export interface RegisterInput extends SessionChoice {
   username?: string | undefined
   email: string
   password: string
@@ -52,7 +53,7 @@ export interface RegisterDeps {
 }
 
 /** `pending` where addresses are proven first, whether or not the address has an account. */
-export type Registered = (TokenPair & { user: UserView; device_token: string }) | { status: 'pending' }
+export type Registered = (Given & { user: UserView; device_token: string }) | { status: 'pending' }
 
 export function createRegister({
   db,
@@ -73,10 +74,11 @@ export function createRegister({
     passwords.assertRoom()
     // a client pays nothing for what is wrong before a look-up
     const account = await readAccount(input, policy.local, config.auth)
-    return limits.register(context.client, () => enter(account, input.password, context))
+    return limits.register(context.client, () => enter(account, input, context))
   }
 
-  async function enter(account: ReadAccount, password: string, context: AuditContext): Promise<Registered> {
+  async function enter(account: ReadAccount, input: RegisterInput, context: AuditContext): Promise<Registered> {
+    const { password } = input
     await assertMailable(isMailable, account.email)
     const fault = await policy(password, [account.username, account.email])
     if (fault) throw invalidField('password', fault.code, fault.detail)
@@ -85,7 +87,7 @@ export function createRegister({
     await assertNotHeld(db, { id: null, username: account.username })
     if (account.username !== null && (await isPendingName(db, account.username, account.email_canonical))) throw problem('username_taken')
     const password_hash = await passwords.hash(password)
-    return provesFirst ? hold({ ...account, password_hash }, context) : admit({ ...account, password_hash }, context)
+    return provesFirst ? hold({ ...account, password_hash }, context) : admit({ ...account, password_hash }, wishOf(input), context)
   }
 
   async function hold(account: PendingAccount, context: AuditContext): Promise<Registered> {
@@ -95,7 +97,7 @@ export function createRegister({
     return { status: 'pending' }
   }
 
-  async function admit(account: PendingAccount, context: AuditContext): Promise<Registered> {
+  async function admit(account: PendingAccount, wish: CookieWish | null, context: AuditContext): Promise<Registered> {
     const mayMail = await limits.mail(account.email, 'verify_email', 'stranger')
     const registered = accounts.transaction('register', context, async (tx) => {
       const { trx } = tx
@@ -107,7 +109,8 @@ export function createRegister({
         password_must_change: false,
       })
       await assertNotHeld(trx, user)
-      const entered = await loginCompletion.open(tx, user, { amr: ['pwd'], device: { token: undefined, device: null } }, context)
+      const entry = { amr: ['pwd'], device: { token: undefined, device: null }, wish }
+      const entered = await loginCompletion.open(tx, user, entry, context)
       if (mayMail) await postProof(trx, user, user.email, entered.session.id, context)
       await tx.record({ userId: user.id, sessionId: entered.session.id })
       return entered

@@ -156,6 +156,7 @@ export function createApiKeyAuthentication({
       kind: 'apiKey',
       id: key.user_id,
       sessionId: key.id,
+      cookieId: null,
       email: owner.email,
       roles: new Set(roles),
       scopes: new Set(scopes),

@@ -10,6 +10,9 @@ import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { Principal } from '../access/principal.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
+import { cookieOf } from '../sessions/lock-caller.ts'
+import type { SessionOpener } from '../sessions/open-session.ts'
+import { updateCookieAmr } from '../sessions/session-cookies.repo.ts'
 import { updateAmr } from '../sessions/sessions.repo.ts'
 import { findUserById, type User, updateUser } from '../users/users.repo.ts'
 import { BACKUP_CODES, backupCodeMac, newBackupCode } from './backup-codes.ts'
@@ -25,7 +28,7 @@ import {
   type TotpFactor,
   useStep,
 } from './factors.repo.ts'
-import type { SecondFactor, Shown } from './second-factor.ts'
+import { type SecondFactor, type Shown, WITH_FACTOR } from './second-factor.ts'
 import type { Proof, StepUp } from './step-up.ts'
 import { enrolmentOf, newSeed, stepOf } from './totp.ts'
 
@@ -37,13 +40,14 @@ export interface EnrolmentDeps {
   stepUp: StepUp
   factor: SecondFactor
   codeAttempts: CodeAttempts
+  sessionOpener: SessionOpener
 }
 
 /** After this time, the enrolment must begin again. */
 const CONFIRM_WITHIN_MS = 15 * 60_000
 
 export function createEnrolment(deps: EnrolmentDeps) {
-  const { db, config, accounts, outbox, stepUp, factor, codeAttempts } = deps
+  const { db, config, accounts, outbox, stepUp, factor, codeAttempts, sessionOpener } = deps
   const issuer = config.auth.mfa.issuer ?? new URL(config.server.publicUrl).hostname
 
   async function enrol(principal: Principal, password: string, context: RequestContext) {
@@ -61,7 +65,7 @@ export function createEnrolment(deps: EnrolmentDeps) {
 
   /**
    * Finishes what `enrol` began under the step-up rule: only its answer showed the seed. The confirmation counts as use of the factor in its
-   * own session. Every other session ends.
+   * own session. Every other session ends. A session by cookie gets a new cookie.
    */
   async function confirm(principal: Principal, code: string, context: AuditContext) {
     const attempt = {
@@ -70,8 +74,9 @@ export function createEnrolment(deps: EnrolmentDeps) {
       event: 'mfa_confirm',
       context,
     }
-    const { codes } = await codeAttempts.count(attempt, () =>
-      accounts.transaction('mfa_confirm', context, async ({ trx, lockCaller, record, revoke }) => {
+    const { codes, given } = await codeAttempts.count(attempt, () =>
+      accounts.transaction('mfa_confirm', context, async (tx) => {
+        const { trx, lockCaller, record, revoke } = tx
         const user = await lockCaller(principal)
         if (user.mfa_enabled) throw problem('mfa_already_enabled')
         const waiting = await findWaitingFactor(trx, user.id)
@@ -84,14 +89,18 @@ export function createEnrolment(deps: EnrolmentDeps) {
         if (step === null || !(await useStep(trx, waiting.id, step))) throw wrongCode()
         await confirmFactor(trx, waiting.id, now)
         await updateUser(trx, user.id, { mfa_enabled: true })
-        await updateAmr(trx, principal.sessionId, ['pwd', 'otp', 'mfa'])
+        await updateAmr(trx, principal.sessionId, WITH_FACTOR)
         await revoke.otherSessions(user.id, principal.sessionId, 'factor_enabled')
+        const held = await cookieOf(trx, principal)
+        // an access token shows the factor after its refresh; a worker must read the user of a cookie again
+        if (held) await revoke.outdateTokens(user.id)
+        const raised = held && (await sessionOpener.raise(tx, user, held.session, { ...held.cookie, amr: WITH_FACTOR }))
         await notify(trx, user, 'factor_enabled', now, context)
         await record({ userId: user.id, sessionId: principal.sessionId })
-        return { shown: { type: 'totp' } as Shown, codes: await newCodes(trx, user.id, seed) }
+        return { shown: { type: 'totp' } as Shown, codes: await newCodes(trx, user.id, seed), given: raised?.given ?? {} }
       }),
     )
-    return { backup_codes: codes }
+    return { backup_codes: codes, ...given }
   }
 
   async function disable(principal: Principal, proof: Proof, context: RequestContext): Promise<void> {
@@ -101,6 +110,7 @@ export function createEnrolment(deps: EnrolmentDeps) {
       await deleteFactors(trx, user.id)
       await updateUser(trx, user.id, { mfa_enabled: false })
       await updateAmr(trx, principal.sessionId, ['pwd'])
+      await updateCookieAmr(trx, principal.sessionId, ['pwd'])
       await revoke.otherSessions(user.id, principal.sessionId, 'factor_disabled')
       // issued access tokens say that a factor was shown
       await revoke.outdateTokens(user.id)

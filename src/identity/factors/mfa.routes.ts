@@ -1,6 +1,6 @@
 /** The endpoints for the caller's own second factor. */
 
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { answers, BEARER, NEEDS_STEP_UP, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
@@ -10,11 +10,18 @@ import { principalOf, type RequireAuth } from '../access/require-auth.ts'
 import { Code, Password } from '../users/schemas.ts'
 import type { createEnrolment } from './enrolment.service.ts'
 
+export interface MfaRoutesDeps {
+  enrolment: ReturnType<typeof createEnrolment>
+  /** Moves the cookie of an answer into the headers. */
+  sendCookie: <A extends object>(request: FastifyRequest, reply: FastifyReply, answer: A) => Omit<A, 'cookie'>
+  requireAuth: RequireAuth
+}
+
 const ProofBody = strictBody({ password: Type.Optional(Password), code: Type.Optional(Code) })
 const BackupCodes = Type.Object({ backup_codes: Type.Array(Type.String()) })
 
 export const mfaRoutes =
-  ({ enrolment, requireAuth }: { enrolment: ReturnType<typeof createEnrolment>; requireAuth: RequireAuth }) =>
+  ({ enrolment, sendCookie, requireAuth }: MfaRoutesDeps) =>
   async (app: FastifyTypeProviderTypebox) => {
     // a caller who still owes a second factor may use these endpoints, to set it up
     const admit = async (request: FastifyRequest) => {
@@ -70,7 +77,8 @@ export const mfaRoutes =
         },
         onRequest: async (request) => void (await admit(request)),
       },
-      (request) => enrolment.confirm(principalOf(request), request.body.code, contextOf(request.raw)),
+      async (request, reply) =>
+        sendCookie(request, reply, await enrolment.confirm(principalOf(request), request.body.code, contextOf(request.raw))),
     )
 
     app.delete(

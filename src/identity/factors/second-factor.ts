@@ -19,6 +19,9 @@ export interface SecondFactor {
   open(factor: Owned & { secret_sealed: string }): Buffer
 }
 
+/** RFC 8176: a password and a code are several factors. */
+export const WITH_FACTOR = ['pwd', 'otp', 'mfa']
+
 type Owned = Pick<TotpFactor, 'id' | 'user_id'>
 
 const locationOf = ({ id, user_id }: Owned) => ({ table: 'totp_factors', row: id, column: 'secret_sealed', owner: user_id })

@@ -28,14 +28,14 @@ const asset = (name: string, type: string, text: string): Asset => {
 
 const LOGO_TYPES: Record<string, string> = { '.svg': 'image/svg+xml', '.png': 'image/png' }
 
-/** @throws for a logo or a style sheet that cannot be read; `check` has reported it before */
-export function readAssets({ brand }: Config['auth']['browser']): Assets {
+/** @param moreStyle CSS of pages that look otherwise. @throws for a logo or a style sheet that cannot be read; `check` has reported it before */
+export function readAssets({ brand }: Config['auth']['browser'], moreStyle = ''): Assets {
   const { accent } = brand
   const colours = `:root { --accent: ${accent}; --on-accent: ${textColourOn(accent)}; --accent-on-dark: ${lightened(accent)} }\n`
   const own = brand.css === undefined ? '' : readFileSync(brand.css, 'utf8')
   const { logo } = brand
   return {
-    style: asset('pages.css', 'text/css; charset=utf-8', read('pages.css') + colours + own),
+    style: asset('pages.css', 'text/css; charset=utf-8', read('pages.css') + moreStyle + colours + own),
     script: asset('pages.js', 'text/javascript; charset=utf-8', read('pages.js')),
     logo: logo === undefined ? null : `data:${LOGO_TYPES[extname(logo).toLowerCase()]};base64,${readFileSync(logo).toString('base64')}`,
   }

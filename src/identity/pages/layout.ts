@@ -35,11 +35,11 @@ export interface LayoutDeps {
 export type Layout = (view: View, language: Language) => string
 
 /** An icon of its own keeps browsers from asking for /favicon.ico. */
-const icon = (accent: string) =>
+export const iconOf = (accent: string) =>
   `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="${accent}"/><path d="M4 4v8M8 4v8M12 4v8M3 6h10M3 10h10" stroke="#fff" stroke-width="1.4"/></svg>`)}`
 
 export function createLayout({ base, serviceName, supportUrl, assets, languages }: LayoutDeps, accent: string): Layout {
-  const iconUrl = icon(accent)
+  const iconUrl = iconOf(accent)
   return ({ title, body, isWide = false, isLoggedIn = false, navigation }, language) => {
     const { text } = language
     return html`<!doctype html>

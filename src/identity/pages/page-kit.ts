@@ -61,6 +61,9 @@ export interface PageKit {
   send(request: FastifyRequest, reply: FastifyReply, view: View): void
 }
 
+/** Registers some pages. */
+export type Pages = (app: FastifyInstance, kit: PageKit) => void
+
 export interface PageKitDeps {
   layout: Layout
   texts: Texts

@@ -3,6 +3,7 @@
 import type { Transaction } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { lockUser, type User } from '../users/users.repo.ts'
+import { findSessionCookie, type SessionCookie } from './session-cookies.repo.ts'
 import { type Authentication, lockSession, type Session } from './sessions.repo.ts'
 
 /** The part of a `Principal` that names the rows that must still be valid. */
@@ -39,4 +40,14 @@ export function assertStillValid(caller: Caller, user: User | undefined, session
 export async function authenticationOf(trx: Transaction, caller: Caller): Promise<Authentication> {
   const { amr, device_id, auth_time } = (await lockSession(trx, caller.sessionId))!
   return { amr, deviceId: device_id, ...(amr.includes('otp') ? { authTime: auth_time } : {}) }
+}
+
+/** The session of a caller by cookie, with the value that the caller sent. @returns null for a caller by token */
+export async function cookieOf(
+  trx: Transaction,
+  { sessionId, cookieId }: Pick<Caller, 'sessionId'> & { cookieId: string | null },
+): Promise<{ session: Session; cookie: SessionCookie } | null> {
+  if (cookieId === null) return null
+  const session = (await lockSession(trx, sessionId))!
+  return { session, cookie: (await findSessionCookie(trx, cookieId))! }
 }

@@ -20,6 +20,9 @@ export const insertSession = (trx: Transaction, session: Omit<Session, 'revoked_
     .returningAll()
     .executeTakeFirstOrThrow()
 
+export const findSession = (db: Db, id: string): Promise<Session | undefined> =>
+  db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst()
+
 /** Lock order: the user, then the session. */
 export const lockSession = (trx: Transaction, id: string): Promise<Session | undefined> =>
   trx.selectFrom('sessions').selectAll().where('id', '=', id).forUpdate().executeTakeFirst()
@@ -30,6 +33,10 @@ export const touchSession = (trx: Transaction, id: string, at: Date) =>
 /** Sets the authentication methods of the session (RFC 8176). */
 export const updateAmr = (trx: Transaction, id: string, amr: string[]) =>
   trx.updateTable('sessions').set({ amr }).where('id', '=', id).execute()
+
+/** Sets how and when the user of the session has authenticated. */
+export const updateLevel = (trx: Transaction, id: string, amr: string[], authTime: Date) =>
+  trx.updateTable('sessions').set({ amr, auth_time: authTime }).where('id', '=', id).execute()
 
 export const revokeSession = (trx: Transaction, id: string, at: Date, reason: string) =>
   trx.updateTable('sessions').set({ revoked_at: at, revoke_reason: reason }).where('id', '=', id).where('revoked_at', 'is', null).execute()

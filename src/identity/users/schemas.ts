@@ -27,6 +27,9 @@ export const Tokens = Type.Object(
   { title: 'Tokens' },
 )
 
+/** After a step-up: tokens, or a cookie in the headers. The first schema that fits is taken. */
+export const Renewed = Type.Union([Tokens, Type.Object({ user: UserSchema })])
+
 /** The request continues by mail. The answer does not reveal whether a mail was sent. */
 export const Accepted = Type.Object({ status: Type.Literal('accepted') })
 

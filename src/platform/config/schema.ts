@@ -659,6 +659,18 @@ export const ConfigSchema = Type.Object(
                 'Where administrators find the console. admin: on the admin listener, below /console. public: below {prefix}/console, only on a host that no route serves.',
               default: 'admin',
             }),
+            consoleHosts: Type.Array(
+              Type.String({
+                pattern: '^([a-z0-9]([a-z0-9._-]*[a-z0-9])?|\\[[0-9a-f:.]+\\])$',
+                description: 'In lower case, without a port.',
+              }),
+              {
+                default: [],
+                uniqueItems: true,
+                description:
+                  'Further host names of the console, without ports. Known are localhost, admin.host and the host of server.publicUrl. Other names are refused (DNS rebinding).',
+              },
+            ),
             brand: section(
               {
                 name: Type.Optional(

@@ -62,6 +62,23 @@ export interface RefreshTokenTable {
   retry_key_id: string | null
 }
 
+/** One value of a session cookie. */
+export interface SessionCookieTable {
+  id: string
+  session_id: string
+  /** The console has cookies of its own. */
+  purpose: 'browser' | 'console'
+  token_hash: Buffer
+  /** What the holder of this value has shown. A later value of the same session may have shown more. */
+  amr: string[]
+  auth_time: Date
+  /** The browser keeps the cookie when it is closed. */
+  is_persistent: boolean
+  created_at: Date
+  /** When another value replaced this value. */
+  superseded_at: Date | null
+}
+
 export interface SigningKeyTable {
   kid: string
   algorithm: string
@@ -256,6 +273,7 @@ export interface Database {
   users: UserTable
   sessions: SessionTable
   refresh_tokens: RefreshTokenTable
+  session_cookies: SessionCookieTable
   signing_keys: SigningKeyTable
   secret_canary: { only_row: Generated<boolean>; sealed: string }
   revocations: {

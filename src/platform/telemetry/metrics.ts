@@ -151,6 +151,7 @@ export function createMetrics(version: string) {
     outboxWaiting: gauge('outbox_waiting', 'Mails that wait to be sent.', [], 'max'),
     auditUnsealed: gauge('audit_unsealed_rows', 'Audit rows that are not in a sealed batch yet.', [], 'max'),
     auditLastSealed: gauge('audit_last_sealed_timestamp_seconds', 'When the audit log was last sealed.', [], 'max'),
+    cookieCache: fast('browser_sessions_cache_total', 'Look-ups in the cache of session cookies.', ['result']),
     apiKeyCache: fast('api_key_cache_total', 'Look-ups in the cache of API keys.', ['result']),
     limitDecisions: fast('limit_decisions_total', 'Decisions of rate limits.', ['policy', 'decision', 'tier']),
     tokenCache: fast('token_cache_total', 'Look-ups in the token cache.', ['result']),

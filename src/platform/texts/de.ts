@@ -229,6 +229,28 @@ export const de: Record<TextKey, string> = {
   // mails
 
   // console
+  'console.name': 'Konsole',
+  'console.navigation': 'Bereiche der Konsole',
+  'console.users': 'Benutzer',
+  'console.next': 'Nächste Seite',
+  'console.error': 'Das hat nicht geklappt',
+  'console.refused': 'Die Konsole ist hier nicht erreichbar',
+  'console.refused-host':
+    'Die Konsole antwortet nicht unter diesem Hostnamen. Ein Betreiber kann ihn in auth.browser.consoleHosts aufnehmen.',
+  'console.refused-transport':
+    'Die Konsole antwortet nur über https oder einem Browser auf dem Rechner des Gateways. Öffnen Sie sie über https oder durch einen Tunnel wie ssh -L.',
+  'console.forbidden': 'Dieses Konto ist kein Administrator',
+  'console.forbidden-why': '{name} hat nicht die Rolle admin. Melden Sie sich ab, und melden Sie sich als Administrator an.',
+  'console.must-change': 'Ändern Sie zuerst Ihr Passwort',
+  'console.must-change-why':
+    'Das Passwort dieses Kontos muss geändert werden, bevor es verwalten darf. Melden Sie sich danach hier neu an.',
+  'console.owes-factor': 'Richten Sie zuerst einen zweiten Faktor ein',
+  'console.owes-factor-why':
+    'Eine Rolle dieses Kontos braucht einen zweiten Faktor. Richten Sie ihn ein, und melden Sie sich danach hier neu an.',
+  'console.to-account': 'Zu Ihrem Konto',
+  'console.stale':
+    'Ihre letzte Anmeldung liegt für eine Änderung zu lange zurück. Ihre Eingaben sind noch da: Melden Sie sich in einem anderen Tab neu an, und senden Sie das Formular dann noch einmal.',
+  'console.stale-login': 'Neu anmelden',
 
   // console: health, routes, errors, configuration
 }

@@ -225,6 +225,25 @@ export const en = {
   // mails
 
   // console
+  'console.name': 'Console',
+  'console.navigation': 'Sections of the console',
+  'console.users': 'Users',
+  'console.next': 'Next page',
+  'console.error': 'This did not work',
+  'console.refused': 'The console is not here',
+  'console.refused-host': 'The console does not answer under this host name. An operator can add the name to auth.browser.consoleHosts.',
+  'console.refused-transport':
+    'The console answers only over https, or in a browser on the machine of the gateway. Open it over https, or through a tunnel such as ssh -L.',
+  'console.forbidden': 'This account is no administrator',
+  'console.forbidden-why': '{name} does not have the role admin. Log out, and log in as an administrator.',
+  'console.must-change': 'Change your password first',
+  'console.must-change-why': 'The password of this account must be changed before it can administer. Then log in here again.',
+  'console.owes-factor': 'Set up a second factor first',
+  'console.owes-factor-why': 'A role of this account needs a second factor. Set it up, then log in here again.',
+  'console.to-account': 'To your account',
+  'console.stale':
+    'Your last login is too long ago for a change. What you typed is still here: log in again in another tab, then send the form again.',
+  'console.stale-login': 'Log in again',
 
   // console: health, routes, errors, configuration
 } as const

@@ -40,6 +40,8 @@ export interface Secrets {
   knows(mac: string): boolean
   /** Derives 32 bytes from `data`. @param keyId the key of the first derivation; default: the current key */
   derive(purpose: string, data: Uint8Array, keyId?: string): Buffer
+  /** The same under each of our keys, the current key first. */
+  deriveAll(purpose: string, data: Uint8Array): Buffer[]
 }
 
 interface KeySet {
@@ -94,6 +96,7 @@ export function createSecrets(current: Buffer, previous: Buffer | null = null): 
     },
     knows: (mac) => keys.has(mac.split('.')[0]!),
     derive: (purpose, data, keyId = now.id) => hmac(find(keyId), `derive|${purpose}`, data),
+    deriveAll: (purpose, data) => [...keys.values()].reverse().map((key) => hmac(key, `derive|${purpose}`, data)),
   }
   return secrets
 }

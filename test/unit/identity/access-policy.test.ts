@@ -21,6 +21,7 @@ const principal = (roles: string[] = [], scopes: string[] = [], part: Partial<Pr
   owesFactor: false,
   authenticatedAt: 0,
   signingKid: null,
+  cookieId: null,
   identityHeaders: [],
   ...part,
 })

@@ -1,11 +1,11 @@
 /** Deletes the account, after the reader has seen what that means. */
 import { invalidField } from '../../../platform/lib/errors.ts'
 import type { createAccountDeletion } from '../../accounts/account-deletion.service.ts'
-import type { SessionAnswers } from '../../accounts/session-answers.ts'
 import type { createProfile } from '../../accounts/profile.service.ts'
+import type { SessionAnswers } from '../../accounts/session-answers.ts'
 import { html } from '../html.ts'
 import type { PageDefinition } from '../page-kit.ts'
-import { type AccountFrame, type AccountPage, act, proofOf, requireComplete } from './account-frame.ts'
+import { type AccountFrame, act, proofOf, requireComplete } from './account-frame.ts'
 
 export interface DeleteDeps {
   frame: AccountFrame

@@ -1,7 +1,7 @@
 /** The second factor: an authenticator app, and backup codes. Users whose role requires a factor are led here, and back. */
 
-import type { SessionAnswers } from '../../accounts/session-answers.ts'
 import type { createProfile } from '../../accounts/profile.service.ts'
+import type { SessionAnswers } from '../../accounts/session-answers.ts'
 import type { createEnrolment } from '../../factors/enrolment.service.ts'
 import { qrOf, secretOf } from '../../factors/totp.ts'
 import { type Html, html, type Part } from '../html.ts'

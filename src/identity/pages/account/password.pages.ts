@@ -2,10 +2,10 @@
 
 import type { Config } from '../../../platform/config/schema.ts'
 import { problem } from '../../../platform/lib/errors.ts'
-import type { SessionAnswers } from '../../accounts/session-answers.ts'
 import { requireSession } from '../../access/require-auth.ts'
 import type { createPasswordChange } from '../../accounts/password-change.service.ts'
 import type { createProfile } from '../../accounts/profile.service.ts'
+import type { SessionAnswers } from '../../accounts/session-answers.ts'
 import { html } from '../html.ts'
 import { type Page, type PageDefinition, showPassword } from '../page-kit.ts'
 import type { ReturnTo } from '../return-to.ts'

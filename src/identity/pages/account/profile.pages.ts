@@ -63,10 +63,7 @@ export function profilePage({ frame, profile, verification, auth }: ProfileDeps)
       return frame.view(
         page,
         '/profile',
-        html`${
-          auth.username !== 'off' &&
-          frame.form(page, '/profile', { action: 'username', submit: 'account.save' }, username)
-        }
+        html`${auth.username !== 'off' && frame.form(page, '/profile', { action: 'username', submit: 'account.save' }, username)}
 <section aria-labelledby="of-email"><h2 id="of-email">${text('field.email')}</h2>
 <p class="fact"><span>${user.email}</span> ${state}</p>
 ${

@@ -1,10 +1,11 @@
 /** Where the user is logged in. */
-import type { SessionAnswers } from '../../accounts/session-answers.ts'
+
 import type { createLogout } from '../../accounts/logout.service.ts'
+import type { SessionAnswers } from '../../accounts/session-answers.ts'
 import type { Sessions, SessionView } from '../../accounts/sessions.service.ts'
 import { type Html, html } from '../html.ts'
 import type { Page, PageDefinition } from '../page-kit.ts'
-import { type AccountFrame, type AccountPage, act, badge, requireComplete, timeOf } from './account-frame.ts'
+import { type AccountFrame, act, badge, requireComplete, timeOf } from './account-frame.ts'
 
 export interface SessionsDeps {
   frame: AccountFrame

@@ -1,0 +1,108 @@
+/** Builds the console on the admin listener. It has its own login and its own cookie, and answers in the process that has the listener. */
+import { readFileSync } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
+import type { FastifyInstance } from 'fastify'
+import { createCrossSite } from '../identity/access/cross-site.ts'
+import { createRequireAuth } from '../identity/access/require-auth.ts'
+import { readAssets } from '../identity/pages/assets.ts'
+import { html } from '../identity/pages/html.ts'
+import { languageOf } from '../identity/pages/language.ts'
+import { iconOf } from '../identity/pages/layout.ts'
+import { createPageKit } from '../identity/pages/page-kit.ts'
+import type { Config } from '../platform/config/schema.ts'
+import { Problem, problem } from '../platform/lib/errors.ts'
+import { createClientReader, parseNetworks } from '../platform/request/client-address.ts'
+import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
+import { createTexts } from '../platform/texts/texts.ts'
+import { exchangeOf } from '../proxy/routing/exchange.ts'
+import { createReceive } from '../proxy/routing/receive.ts'
+import { compileRoutes } from '../proxy/routing/route-table.ts'
+import type { Access } from './access.ts'
+import { mountConsole } from './console/console.ts'
+import { createFrame } from './console/frame.ts'
+import { createJudgeHost } from './console/hosts.ts'
+import type { ConsoleParts } from './console/section.ts'
+import { sectionsOf } from './console/sections.ts'
+import type { Identity } from './identity.ts'
+import type { Observer } from './observe.ts'
+import type { Platform } from './platform.ts'
+import { mountPageBasics, serviceNameOf } from './ui.ts'
+
+export interface ConsoleListenerDeps {
+  platform: Platform
+  identity: Identity
+  access: Access
+  observer: Observer
+  /** The errors of all processes, newest first. */
+  lastErrors(): Promise<ErrorRecord[]>
+  /** The metrics of all processes, in the text format of Prometheus. */
+  metrics(): Promise<string>
+}
+
+const BASE = '/console'
+
+/** The console is in the process that has the admin listener. */
+export const hasConsoleListener = ({ auth: { browser } }: Config): boolean => browser.enabled && browser.console === 'admin'
+
+/** @returns registers the console on the admin listener; null when the configuration has none there */
+export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: FastifyInstance) => Promise<void>) | null {
+  const { platform, identity, access, observer, lastErrors, metrics } = deps
+  const { config, clock, db, logger } = platform
+  const { browser } = config.auth
+  if (!hasConsoleListener(config)) return null
+  const { trustedProxies, forwardedBy, maxHeaders, maxTargetBytes } = config.server
+
+  const texts = createTexts(browser.languages)
+  // the admin listener has its own scheme, which publicUrl says nothing about, and no other origin may use the console
+  const crossSite = createCrossSite({ server: { publicUrl: 'http://localhost', forwardedBy }, auth: { browser: { origins: [] } } })
+  const readClient = createClientReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy)
+  const receive = createReceive({ table: compileRoutes({ ...config, routes: [] }), readClient, maxHeaders, maxTargetBytes })
+  const requireAuth = createRequireAuth(access.authenticate, () => {})
+  const assets = readAssets(browser, readFileSync(new URL('console/assets/console.css', import.meta.url), 'utf8'))
+  const parts: ConsoleParts = { base: BASE, config, db, clock, ...identity, lastErrors, metrics }
+  const sections = sectionsOf(parts)
+  const layout = createFrame({
+    base: BASE,
+    serviceName: serviceNameOf(config),
+    assets,
+    iconUrl: iconOf(browser.brand.accent),
+    languages: texts.languages,
+    sections,
+  })
+  const kit = createPageKit({ layout, texts, crossSite, requireAuth })
+  const loginFor = (target: string) => `${BASE}/login?${new URLSearchParams({ return_to: target })}`
+
+  async function register(app: FastifyInstance): Promise<void> {
+    app.addHook('onRequest', async (request, reply) => {
+      const exchange = receive(request.raw as IncomingMessage)
+      exchange.label = (request.routeOptions.config as { name?: string }).name ?? 'console'
+      observer.begin(exchange, request.raw as IncomingMessage, reply.raw)
+      reply.header('x-request-id', exchange.requestId)
+      if (exchange.refusal) throw exchange.refusal
+    })
+    app.setErrorHandler((error: Error, request, reply) => {
+      const { requestId } = exchangeOf(request.raw)
+      const known = error instanceof Problem ? error : problem('internal', { cause: error })
+      exchangeOf(request.raw).error = known
+      if (known.code === 'internal')
+        logger.error(
+          { reason: 'internal', request_id: requestId, err: { type: error.name, message: error.message, stack: error.stack } },
+          'unexpected error',
+        )
+      const { text } = languageOf(request.headers, texts)
+      if (known.headers) reply.headers(known.headers)
+      kit.send(request, reply, {
+        title: text('console.error'),
+        status: known.status,
+        body: html`<p>${text('page.try-again')}</p><p class="hint">${text('page.request-id', { id: requestId })}</p>`,
+      })
+      return reply
+    })
+    await app.register(async (scope) => {
+      mountPageBasics(scope, { base: BASE, home: BASE, assets, texts, name: 'console' })
+      mountConsole(scope, { parts, kit, texts, sections, judgeHost: createJudgeHost(config, crossSite), loginFor })
+    })
+  }
+
+  return async (admin) => void (await admin.register(register, { prefix: BASE }))
+}

@@ -1,0 +1,74 @@
+/** The frame of the console: service, navigation, the administrator, content. */
+import type { Assets } from '../../identity/pages/assets.ts'
+import { type Html, html } from '../../identity/pages/html.ts'
+import type { Layout, View } from '../../identity/pages/layout.ts'
+import type { Language } from '../../platform/texts/texts.ts'
+import type { ConsoleSection } from './section.ts'
+
+/** A page for an admitted administrator. Other pages, such as the login, have no navigation. */
+export interface FramedView extends View {
+  frame?: { section: string; admin: string }
+}
+
+export interface FrameDeps {
+  base: string
+  serviceName: string
+  assets: Assets
+  iconUrl: string
+  languages: readonly Language[]
+  sections: readonly Pick<ConsoleSection, 'path' | 'text'>[]
+}
+
+export function createFrame({ base, serviceName, assets, iconUrl, languages, sections }: FrameDeps): Layout {
+  const navigation = ({ text }: Language, current: string): Html =>
+    html`<nav class="sections" aria-label="${text('console.navigation')}"><ul>${sections.map(
+      (section) =>
+        html`<li><a href="${base}${section.path}"${section.path === current && html` aria-current="page"`}>${text(section.text)}</a></li>`,
+    )}</ul></nav>`
+
+  const account = ({ text }: Language, admin: string): Html =>
+    html`<form class="who" method="post" action="${base}/logout"><span>${admin}</span><button class="quiet small">${text('page.log-out')}</button></form>`
+
+  const choice = (current: Language): Html =>
+    html`<nav aria-label="${current.text('page.language')}">${languages.map(({ code }) =>
+      code === current.code
+        ? html`<span aria-current="true" lang="${code}">${nameOf(code)}</span> `
+        : html`<a href="${base}/language/${code}" lang="${code}" hreflang="${code}">${nameOf(code)}</a> `,
+    )}</nav>`
+
+  return (view, language) => {
+    const { title, body, isWide = false, frame } = view as FramedView
+    const { text } = language
+    return html`<!doctype html>
+<html lang="${language.code}">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>${title} · ${text('console.name')} · ${serviceName}</title>
+<link rel="icon" href="${iconUrl}">
+<link rel="stylesheet" href="${base}/${assets.style.path}">
+<script type="module" src="${base}/${assets.script.path}"></script>
+</head>
+<body class="console">
+<a class="skip" href="#content">${text('page.skip')}</a>
+<header class="top">
+<a class="brand" href="${base}">${assets.logo !== null && html`<img src="${assets.logo}" alt="">`}${serviceName} <span class="tag">${text('console.name')}</span></a>
+${frame && account(language, frame.admin)}
+</header>
+<div class="${frame ? 'shell' : 'plain'}">
+${frame && navigation(language, frame.section)}
+<main id="content"${(frame !== undefined || isWide) && html` class="wide"`}>
+<h1>${title}</h1>
+${body}
+</main>
+</div>
+<footer class="foot">${languages.length > 1 && choice(language)}</footer>
+</body>
+</html>
+`.markup
+  }
+}
+
+/** The name of a language in itself, such as `Deutsch`. */
+const nameOf = (code: string): string => new Intl.DisplayNames([code], { type: 'language' }).of(code) ?? code

@@ -1,0 +1,5 @@
+/** The parts of the console, in the order of the navigation. */
+import type { ConsoleParts, ConsoleSection } from './section.ts'
+import { usersSection } from './users.pages.ts'
+
+export const sectionsOf = (parts: ConsoleParts): ConsoleSection[] => [usersSection(parts)]

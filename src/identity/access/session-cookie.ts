@@ -1,0 +1,119 @@
+/**
+ * The session cookie in the headers: its name, how it is read, set and cleared (RFC 6265bis). A browser sends a cookie to all ports of a
+ * host, so the console has names of its own.
+ */
+import type { IncomingMessage } from 'node:http'
+import type { Config } from '../../platform/config/schema.ts'
+import type { Client } from '../../platform/request/client-address.ts'
+import type { CookiePurpose, NewCookie } from '../sessions/cookie-values.ts'
+import type { CrossSite } from './cross-site.ts'
+
+export interface SessionCookies {
+  /** The one name that is read and set under the scheme of this request. Null: plain http to another host than this machine. */
+  nameFor(request: IncomingMessage, client: Client): string | null
+  /** The different values of the cookie, in the order in which they were sent. At most four. */
+  read(request: IncomingMessage, client: Client): string[]
+  /** For `Set-Cookie`. Only where `nameFor` has a name. */
+  toSet(request: IncomingMessage, client: Client, cookie: NewCookie): string
+  /** For `Set-Cookie`, each in a header of its own. */
+  toClear(request: IncomingMessage, client: Client): string[]
+}
+
+interface Names {
+  /** The prefix binds the cookie to one host, over https. */
+  host: string
+  domain: string
+  /** Over plain http, on this machine. */
+  local: string
+}
+
+const NAMES: Record<CookiePurpose, Names> = {
+  browser: { host: '__Host-portcullis', domain: '__Secure-portcullis', local: 'portcullis-dev' },
+  console: { host: '__Host-portcullis-console', domain: '__Host-portcullis-console', local: 'portcullis-console-dev' },
+}
+
+/** No upstream may see a cookie of these names, or set it. */
+export const SESSION_COOKIE_NAMES: ReadonlySet<string> = new Set(Object.values(NAMES).flatMap((names) => Object.values(names)))
+
+/** Another path or another domain may add a cookie of the name. */
+const MAX_TRIED = 4
+
+/** Names this machine only. */
+const LOOPBACK = /^(?:http:\/\/)?(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?$/i
+
+export function createSessionCookies({ auth }: Pick<Config, 'auth'>, crossSite: CrossSite, purpose: CookiePurpose): SessionCookies {
+  const domain = purpose === 'browser' ? auth.browser.cookieDomain : undefined
+  const { local, ...names } = NAMES[purpose]
+  const secureName = domain === undefined ? names.host : names.domain
+
+  function nameFor(request: IncomingMessage, client: Client): string | null {
+    if (crossSite.isSecure(client)) return secureName
+    // the Host decides: a proxy on this machine is a peer on loopback for everybody
+    const host = client.viaTrustedProxy ? crossSite.ownOrigin(request, client) : request.headers.host
+    return host && LOOPBACK.test(host) ? local : null
+  }
+
+  const attributes = (client: Client, of: string | undefined) =>
+    `; Path=/${of === undefined ? '' : `; Domain=${of}`}${crossSite.isSecure(client) ? '; Secure' : ''}; HttpOnly; SameSite=Lax`
+
+  const domainOver = (client: Client) => (crossSite.isSecure(client) ? domain : undefined)
+
+  return {
+    nameFor,
+    read(request, client) {
+      const header = request.headers.cookie
+      if (header === undefined) return []
+      const name = nameFor(request, client)
+      return name === null ? [] : valuesOf(header, name)
+    },
+    toSet(request, client, { value, maxAgeSeconds }) {
+      const life = maxAgeSeconds === null ? '' : `; Max-Age=${maxAgeSeconds}`
+      return `${nameFor(request, client)}=${value}${attributes(client, domainOver(client))}${life}`
+    },
+    toClear(request, client) {
+      const name = nameFor(request, client)
+      if (name === null) return []
+      const domains = domain !== undefined && crossSite.isSecure(client) ? [undefined, domain] : [undefined]
+      return domains.map((of) => `${name}=${attributes(client, of)}; Max-Age=0`)
+    },
+  }
+}
+
+const isBlank = (code: number) => code === 0x20 || code === 0x09
+
+/** Removes SP and HTAB. `trim()` would remove more, and a name would then match that a browser takes for another name. */
+function trimBlanks(text: string): string {
+  let from = 0
+  let to = text.length
+  while (from < to && isBlank(text.charCodeAt(from))) from++
+  while (to > from && isBlank(text.charCodeAt(to - 1))) to--
+  return text.slice(from, to)
+}
+
+/** The name of a cookie pair. Empty for a part without `=`. @param pair without blanks around it */
+const nameOf = (pair: string): string => pair.slice(0, Math.max(0, pair.indexOf('=')))
+
+/** The different values of the cookies with exactly this name. */
+function valuesOf(header: string, name: string): string[] {
+  if (!header.includes(name)) return []
+  const values: string[] = []
+  for (const part of header.split(';')) {
+    const pair = trimBlanks(part)
+    if (nameOf(pair) !== name) continue
+    const value = pair.slice(name.length + 1)
+    if (values.length < MAX_TRIED && !values.includes(value)) values.push(value)
+  }
+  return values
+}
+
+/** The header without our cookies; the others stay as they were sent. @returns null when no cookie is left */
+export function withoutSessionCookies(header: string): string | null {
+  if (!header.includes('portcullis')) return header
+  const parts = header.split(';')
+  const kept = parts.filter((part) => !SESSION_COOKIE_NAMES.has(nameOf(trimBlanks(part))))
+  if (kept.length === parts.length) return header
+  const left = kept.join(';')
+  // the blank belonged to the cookie that was removed before it
+  const rest = kept[0] === parts[0] ? left : left.replace(/^[ \t]+/, '')
+  return trimBlanks(rest) === '' ? null : rest
+}
