@@ -46,6 +46,9 @@ import { oauthRoutes } from '../identity/oauth/oauth.routes.ts'
 import { createTokenGrant } from '../identity/oauth/token-grant.service.ts'
 import { createTokenRevocation } from '../identity/oauth/token-revocation.service.ts'
 import { accountPages } from '../identity/pages/account/account.pages.ts'
+import { forgotPages } from '../identity/pages/forgot.pages.ts'
+import { linkPages } from '../identity/pages/link.pages.ts'
+import { createPageCookies } from '../identity/pages/page-cookies.ts'
 import { createMfaTokens } from '../identity/tokens/mfa-tokens.ts'
 import type { FastifyTypeProviderTypebox } from '../platform/http/type-provider.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
@@ -160,24 +163,29 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
 
   const sessionAnswers = createSessionAnswers(browser && { cookies: browser.cookies, crossSite })
   const texts = createTexts(config.auth.browser.languages)
-  const account = accountPages({
-    auth: config.auth,
-    clock,
-    secrets,
-    crossSite,
-    serviceName: serviceNameOf(config),
-    profile,
-    verification,
-    changePassword,
-    enrolment,
-    sessions,
-    logout,
-    apiKeys,
-    grantsOf,
-    deleteAccount,
-    sessionAnswers,
-  })
-  const ui = config.auth.browser.enabled ? createUi({ config, texts, crossSite, requireAuth, pages: [account] }) : null
+  const pageCookies = createPageCookies(crossSite)
+  const pages = [
+    forgotPages(recovery),
+    linkPages({ verification, recovery, loginConfirmation, cookies: pageCookies, minLength: config.auth.password.minLength }),
+    accountPages({
+      auth: config.auth,
+      clock,
+      secrets,
+      crossSite,
+      serviceName: serviceNameOf(config),
+      profile,
+      verification,
+      changePassword,
+      enrolment,
+      sessions,
+      logout,
+      apiKeys,
+      grantsOf,
+      deleteAccount,
+      sessionAnswers,
+    }),
+  ]
+  const ui = config.auth.browser.enabled ? createUi({ config, texts, crossSite, requireAuth, pages }) : null
 
   return {
     async register(auth) {

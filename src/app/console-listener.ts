@@ -69,7 +69,7 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
     languages: texts.languages,
     sections,
   })
-  const kit = createPageKit({ layout, texts, crossSite, requireAuth })
+  const kit = createPageKit({ base: BASE, layout, texts, crossSite, requireAuth })
   const loginFor = (target: string) => `${BASE}/login?${new URLSearchParams({ return_to: target })}`
 
   async function register(app: FastifyInstance): Promise<void> {

@@ -8,6 +8,7 @@ import { createLayout } from '../identity/pages/layout.ts'
 import { createPageKit, type PageKit, type Pages, readFields } from '../identity/pages/page-kit.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { problem } from '../platform/lib/errors.ts'
+import { contextOf } from '../platform/request/request-context.ts'
 import type { Texts } from '../platform/texts/texts.ts'
 
 export interface UiDeps {
@@ -30,7 +31,7 @@ export function createUi({ config, texts, crossSite, requireAuth, pages }: UiDep
   const serviceName = serviceNameOf(config)
   const { supportUrl, accent } = browser.brand
   const layout = createLayout({ base, serviceName, supportUrl, assets, languages: texts.languages }, accent)
-  const kit = createPageKit({ layout, texts, crossSite, requireAuth })
+  const kit = createPageKit({ base, layout, texts, crossSite, requireAuth })
 
   return {
     kit,
@@ -63,6 +64,11 @@ export interface PageBasics {
 /** What all pages need beside themselves: bodies of forms, style, script, and the choice of a language. */
 export function mountPageBasics(app: FastifyInstance, { base, home, assets, texts, name }: PageBasics): void {
   readForms(app)
+  // over plain http a browser ignores these two, and reports each as an error of the page
+  app.addHook('onSend', async ({ raw }, reply) => {
+    if (contextOf(raw).client.isSecure) return
+    for (const name of ['cross-origin-opener-policy', 'origin-agent-cluster']) reply.removeHeader(name)
+  })
   for (const { path, type, content } of [assets.style, assets.script])
     app.get(`/${path}`, hidden(`${name}.assets`), (_request, reply) =>
       reply.header('cache-control', 'public, max-age=31536000, immutable').type(type).send(content),

@@ -2,7 +2,7 @@
 import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { type BrowserContext, chromium, type Page } from 'playwright-core'
+import { type BrowserContext, type Browser as Chromium, chromium, type Page } from 'playwright-core'
 
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome']
 
@@ -26,9 +26,7 @@ export interface Browser {
 }
 
 /** @param hosts names that the browser looks up as 127.0.0.1 */
-export async function startBrowser(hosts: string[] = []): Promise<Browser> {
-  const executablePath = findBrowser()
-  const profile = mkdtempSync(join(tmpdir(), 'portcullis-browser-'))
+function launchOptions(hosts: readonly string[]) {
   const rules = [
     ...hosts.map((host) => `MAP ${host} 127.0.0.1`),
     'MAP * ~NOTFOUND',
@@ -36,8 +34,8 @@ export async function startBrowser(hosts: string[] = []): Promise<Browser> {
     'EXCLUDE localhost',
     'EXCLUDE *.localhost',
   ]
-  const context = await chromium.launchPersistentContext(profile, {
-    executablePath,
+  return {
+    executablePath: findBrowser(),
     headless: true,
     chromiumSandbox: process.getuid?.() !== 0,
     args: [
@@ -50,7 +48,18 @@ export async function startBrowser(hosts: string[] = []): Promise<Browser> {
       '--disable-sync',
       `--host-resolver-rules=${rules.join(',')}`,
     ],
-  })
+    // users have this cache, and it must not show private pages after a logout
+    ignoreDefaultArgs: ['--disable-back-forward-cache'],
+  }
+}
+
+/** A Chromium for contexts of many kinds, each with a fresh profile. @param hosts names that the browser looks up as 127.0.0.1 */
+export const launchChromium = (hosts: readonly string[] = []): Promise<Chromium> => chromium.launch(launchOptions(hosts))
+
+/** @param hosts names that the browser looks up as 127.0.0.1 */
+export async function startBrowser(hosts: string[] = []): Promise<Browser> {
+  const profile = mkdtempSync(join(tmpdir(), 'portcullis-browser-'))
+  const context = await chromium.launchPersistentContext(profile, launchOptions(hosts))
   return {
     context,
     async close() {

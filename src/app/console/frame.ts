@@ -63,7 +63,7 @@ ${frame && navigation(language, frame.section)}
 ${body}
 </main>
 </div>
-<footer class="foot">${languages.length > 1 && choice(language)}</footer>
+<footer class="foot">${languages.length > 1 && choice(language)}${frame && html`<span>${text('console.utc')}</span>`}</footer>
 </body>
 </html>
 `.markup

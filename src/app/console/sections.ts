@@ -1,5 +1,6 @@
 /** The parts of the console, in the order of the navigation. */
+import { clientsSection } from './clients.pages.ts'
 import type { ConsoleParts, ConsoleSection } from './section.ts'
 import { usersSection } from './users.pages.ts'
 
-export const sectionsOf = (parts: ConsoleParts): ConsoleSection[] => [usersSection(parts)]
+export const sectionsOf = (parts: ConsoleParts): ConsoleSection[] => [usersSection(parts), clientsSection(parts)]

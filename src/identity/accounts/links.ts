@@ -23,6 +23,16 @@ export const LINK_PATHS: Record<LinkPurpose, string> = {
   confirm_login: '/login/confirm',
 }
 
+/** The same with `auth.browser.enabled`. */
+const BROWSER_PATHS: Record<LinkPurpose, string> = {
+  verify_email: '/ui/verify',
+  reset_password: '/ui/reset',
+  confirm_login: '/ui/confirm-login',
+}
+
+export const linkPathsOf = ({ browser }: Pick<Config['auth'], 'browser'>): Record<LinkPurpose, string> =>
+  browser.enabled ? BROWSER_PATHS : LINK_PATHS
+
 /** The lifetime of a link that proves an address. */
 export const PROOF_TTL_SECONDS = 86_400
 
@@ -98,10 +108,11 @@ function isLiving(link: LinkRow, owner: User, now: Date): boolean {
 
 export function createLinks({ server, auth }: Pick<Config, 'server' | 'auth'>): Links {
   const base = server.publicUrl + auth.prefix
+  const paths = linkPathsOf(auth)
 
   function mint(purpose: LinkPurpose) {
     const token = randomBytes(32).toString('base64url')
-    return { tokenHash: linkHash(token)!, url: `${base}${LINK_PATHS[purpose]}#token=${token}` }
+    return { tokenHash: linkHash(token)!, url: `${base}${paths[purpose]}#token=${token}` }
   }
 
   return {

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto'
 import type { Config } from '../../platform/config/schema.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import type { LinkPurpose } from '../credentials/credential-limits.ts'
-import { LINK_PATHS } from './links.ts'
+import { LINK_PATHS, linkPathsOf } from './links.ts'
 
 interface Page {
   title: string
@@ -187,8 +187,10 @@ export const pageRoutes =
       const path = LINK_PATHS[purpose as LinkPurpose]
       const text = html(page)
       const name = `auth${path.replaceAll('/', '.')}.page`
+      // a link that was mailed before the pages for browsers were switched on: the browser keeps its fragment
+      const present = auth.browser.enabled ? auth.prefix + linkPathsOf(auth)[purpose as LinkPurpose] : null
       app.get(path, { config: { name }, schema: { hide: true }, helmet: POLICY }, async (_request, reply) =>
-        reply.type('text/html; charset=utf-8').send(text),
+        present === null ? reply.type('text/html; charset=utf-8').send(text) : reply.redirect(present, 303),
       )
     }
   }

@@ -6,7 +6,7 @@ import { isId } from '../../platform/lib/ids.ts'
 import { type ApiKey, findApiKeysOf } from '../api-keys/api-keys.repo.ts'
 import { findUsableSessions, type Session } from '../sessions/sessions.repo.ts'
 import { canonicalLogin } from '../users/canonical-login.ts'
-import { findUserById, findUserByLogin, findUserPage, type User, type UserFilter } from '../users/users.repo.ts'
+import { cursorOf, findUserById, findUserByLogin, findUserPage, type User, type UserFilter, type UserOrder } from '../users/users.repo.ts'
 
 export interface UserPage {
   users: User[]
@@ -31,10 +31,10 @@ export function createUserQueries(db: Db, find: FindUser) {
   return {
     find,
 
-    async list(filter: UserFilter, limit: number, cursor?: string): Promise<UserPage> {
-      const users = await findUserPage(db, filter, limit + 1, cursor)
+    async list(filter: UserFilter, limit: number, cursor?: string, order: UserOrder = 'newest'): Promise<UserPage> {
+      const users = await findUserPage(db, filter, limit + 1, order, cursor)
       const page = users.slice(0, limit)
-      return { users: page, nextCursor: users.length > limit ? page.at(-1)!.id : null }
+      return { users: page, nextCursor: users.length > limit ? cursorOf(page.at(-1)!, order) : null }
     },
 
     /** Sessions that can still be refreshed, the most recently used first. */

@@ -23,6 +23,8 @@ export interface Page {
   client: Client
   language: Language
   text: Language['text']
+  /** The path of the pages, such as `/auth/ui`. */
+  base: string
   /** The logged-in user. Null on pages for everyone, when nobody is logged in. */
   principal: Principal | null
   /** The parameters of the query. Of a repeated parameter, the first. */
@@ -65,13 +67,16 @@ export interface PageKit {
 export type Pages = (app: FastifyInstance, kit: PageKit) => void
 
 export interface PageKitDeps {
+  /** The path of the pages, such as `/auth/ui`. */
+  base: string
   layout: Layout
   texts: Texts
   crossSite: CrossSite
   requireAuth: RequireAuth
 }
 
-const NO_FORM: FormState = { typed: {}, errors: [], problem: null }
+const NO_FIELDS: Fields = {}
+const NO_FORM: FormState = { typed: NO_FIELDS, errors: [], problem: null }
 
 /** The path of a page never leads elsewhere, and a page is never framed. */
 const POLICY =
@@ -88,7 +93,7 @@ export const PAGE_HEADERS = {
   vary: 'Cookie, Accept-Language',
 }
 
-export function createPageKit({ layout, texts, crossSite, requireAuth }: PageKitDeps): PageKit {
+export function createPageKit({ base, layout, texts, crossSite, requireAuth }: PageKitDeps): PageKit {
   function render(reply: FastifyReply, view: View, language: Language): void {
     reply
       .code(view.status ?? 200)
@@ -103,11 +108,36 @@ export function createPageKit({ layout, texts, crossSite, requireAuth }: PageKit
   }
 
   async function open(request: FastifyRequest, reply: FastifyReply, who: PageDefinition['for']): Promise<Page> {
+    const page = anonymous(request, reply)
+    if (who === 'user') return { ...page, principal: await requireAuth(request, { allowIncomplete: true }) }
+    return { ...page, principal: await requireAuth.optional(request).catch(nobody) }
+  }
+
+  function anonymous(request: FastifyRequest, reply: FastifyReply): Page {
     const context = contextOf(request.raw)
     const language = languageOf(request.headers, texts)
-    const principal = who === 'user' ? await requireAuth(request, { allowIncomplete: true }) : await requireAuth.optional(request)
+    const { text } = language
     const query = readQuery(request.url)
-    return { request, reply, context, client: context.client, language, text: language.text, principal, query, form: NO_FORM }
+    return { request, reply, context, client: context.client, language, text, base, principal: null, query, form: NO_FORM }
+  }
+
+  /** @throws origin_untrusted, for a page of logged-in users. Pages for everyone show the form again, as for nobody */
+  async function openForm(request: FastifyRequest, reply: FastifyReply, who: PageDefinition['for']) {
+    const page = anonymous(request, reply)
+    try {
+      crossSite.requireTrustedOrigin(request.raw, page.client)
+    } catch (error) {
+      if (!(error instanceof Problem) || who === 'user') throw error
+      return { page, refusal: error }
+    }
+    return { page: await open(request, reply, who), refusal: null }
+  }
+
+  async function showAgain(page: Page, typed: Fields, error: Problem, show: PageDefinition['show']): Promise<void> {
+    page.context.error = error
+    const outcome = await show({ ...page, form: { typed, errors: fieldErrorsOf(error), problem: error } })
+    if (error.headers) page.reply.headers(withoutChallenge(error.headers))
+    answer(page, 'to' in outcome ? outcome : { status: error.status, ...outcome })
   }
 
   return {
@@ -120,24 +150,38 @@ export function createPageKit({ layout, texts, crossSite, requireAuth }: PageKit
       })
       if (!submit) return
       app.post(path, options, async (request, reply) => {
-        const page = await open(request, reply, who)
-        const typed = request.body as Fields
-        try {
-          crossSite.requireTrustedOrigin(request.raw, page.client)
-          answer(page, await submit(page, typed))
-        } catch (error) {
-          if (!(error instanceof Problem)) throw error
-          page.context.error = error
-          const form = { typed, errors: error.errors ?? [], problem: error }
-          const outcome = await show({ ...page, form })
-          if (error.headers) reply.headers(withoutChallenge(error.headers))
-          answer(page, 'to' in outcome ? outcome : { status: error.status, ...outcome })
-        }
+        const { page, refusal } = await openForm(request, reply, who)
+        const typed = (request.body ?? NO_FIELDS) as Fields
+        if (refusal) await showAgain(page, typed, refusal, show)
+        else
+          try {
+            answer(page, await submit(page, typed))
+          } catch (error) {
+            if (!(error instanceof Problem)) throw error
+            await showAgain(page, typed, error, show)
+          }
         return reply
       })
     },
     send: (request, reply, view) => render(reply, view, languageOf(request.headers, texts)),
   }
+}
+
+/** The cookie of an ended session is no obstacle on a page for everyone. Without the database nobody can be read. */
+function nobody(error: unknown): null {
+  if (error instanceof Problem && (error.status === 401 || error.status === 403)) return null
+  throw error
+}
+
+/** The fields of refusals that name their field by their code alone. */
+const FIELDS_BY_CODE: Partial<Record<ErrorCode, FieldError>> = {
+  username_taken: { field: 'username', code: 'taken', detail: 'is taken' },
+  email_taken: { field: 'email', code: 'taken', detail: 'is taken' },
+}
+
+function fieldErrorsOf({ code, errors }: Problem): readonly FieldError[] {
+  const named = FIELDS_BY_CODE[code]
+  return errors ?? (named ? [named] : [])
 }
 
 /** A browser would ask for a password in a window of its own. */
@@ -152,16 +196,60 @@ function readQuery(target: string): Fields {
 }
 
 /** The sentence of an error in the reader's language; without a text for its code, the sentence of the API. */
-export const messageOf = ({ code, detail }: { code: ErrorCode; detail: string }, language: Language): string =>
-  language.find(`error.${code}`) ?? detail
+export function messageOf(
+  { code, detail, headers }: Pick<Problem, 'code' | 'detail'> & { headers?: Problem['headers'] },
+  language: Language,
+): string {
+  const waitSeconds = Number(headers?.['retry-after'])
+  if (code === 'rate_limited' && waitSeconds > 0)
+    return language.text('error.rate_limited-for', { wait: durationText(waitSeconds, language) })
+  return language.find(`error.${code}`) ?? detail
+}
+
+const UNITS = [
+  ['day', 86_400],
+  ['hour', 3600],
+  ['minute', 60],
+  ['second', 1],
+] as const
+
+/** Rounded up, in the largest unit of which there are two: `90 seconds`, `2 minutes`. */
+export function durationText(seconds: number, { code }: Language): string {
+  const [unit, size] = UNITS.find(([, size]) => seconds >= size * 2) ?? (['second', 1] as const)
+  return new Intl.NumberFormat(code, { style: 'unit', unit, unitDisplay: 'long' }).format(Math.ceil(seconds / size))
+}
 
 const refusalOf = ({ code, detail }: FieldError, language: Language): string => language.find(`refusal.${code}`) ?? detail
 
 /** Above a form: why it was refused. The errors of fields stand at the fields. */
-export function formNotice({ form, language }: Page): Html | null {
-  if (form.problem === null || form.errors.length > 0) return null
-  return html`<p class="notice bad" role="alert">${messageOf(form.problem, language)}</p>`
+export function formNotice({ form, language, text }: Page): Html | null {
+  if (form.problem === null) return null
+  const message = form.errors.length > 0 ? text('page.check-fields') : messageOf(form.problem, language)
+  return html`<p class="notice bad" role="alert">${message}</p>`
 }
+
+/** Above a form: what was done before. */
+export const notice = (message: string): Html => html`<p class="notice" role="status">${message}</p>`
+
+/**
+ * Reads the fields that a form must have. @param maxLengths by name, in UTF-16 code units
+ * @throws validation_failed with every field that is missing or too long
+ */
+export function requireFields<Name extends string>(fields: Fields, maxLengths: Record<Name, number>): Record<Name, string> {
+  const read = {} as Record<Name, string>
+  const errors: FieldError[] = []
+  for (const name of Object.keys(maxLengths) as Name[]) {
+    const value = fields[name]
+    if (value === undefined) errors.push({ field: name, code: 'required', detail: 'is required' })
+    else if (value.length > maxLengths[name]) errors.push({ field: name, code: 'too_long', detail: 'is too long' })
+    else read[name] = value
+  }
+  if (errors.length > 0) throw problem('validation_failed', { errors })
+  return read
+}
+
+/** The longest values of common fields, as the JSON API has them. */
+export const LENGTHS = { login: 254, email: 254, username: 64, password: 4096, code: 32, token: 512 } as const
 
 export interface FieldOptions {
   name: string

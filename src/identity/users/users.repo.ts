@@ -115,18 +115,34 @@ export interface UserFilter {
   /** Users who were granted this role itself. Inherited roles do not count. */
   role?: string | undefined
   isDisabled?: boolean | undefined
+  isVerified?: boolean | undefined
+  hasFactor?: boolean | undefined
 }
+
+export const USER_ORDERS = ['newest', 'oldest', 'email'] as const
+export type UserOrder = (typeof USER_ORDERS)[number]
+
+/** The columns are unique, so that a page continues behind the last user of the page before. Our own ids ascend with the time of creation. */
+const ORDERS = {
+  newest: { column: 'id', direction: 'desc', behind: '<' },
+  oldest: { column: 'id', direction: 'asc', behind: '>' },
+  email: { column: 'email_canonical', direction: 'asc', behind: '>' },
+} as const
+
+/** The value by which a page of this order continues behind the user. */
+export const cursorOf = (user: User, order: UserOrder): string => user[ORDERS[order].column]
 
 /** Users that are read in their order before an index is asked: a filter that matches many users is answered by a few of them. */
 const WALK = 2000
 
-/** In the order of ids, newest first: our own ids ascend with the time of creation. @param before the last id of the previous page */
-export async function findUserPage(db: Db, filter: UserFilter, limit: number, before?: string): Promise<User[]> {
+/** @param cursor of the last user of the previous page, see `cursorOf` */
+export async function findUserPage(db: Db, filter: UserFilter, limit: number, order: UserOrder, cursor?: string): Promise<User[]> {
+  const { column, direction, behind } = ORDERS[order]
   const next = db
     .selectFrom('users')
     .selectAll()
-    .$if(before !== undefined, (q) => q.where('id', '<', before!))
-    .orderBy('id', 'desc')
+    .$if(cursor !== undefined, (q) => q.where(column, behind, cursor!))
+    .orderBy(column, direction)
   const { search } = filter
   if (search === undefined) return next.where(matches(filter)).limit(limit).execute()
   // the planner cannot estimate a search well, and would read the rows of half of all users for a common part
@@ -134,7 +150,7 @@ export async function findUserPage(db: Db, filter: UserFilter, limit: number, be
     .selectFrom(next.limit(WALK).as('users'))
     .selectAll()
     .where(matches(filter))
-    .orderBy('id', 'desc')
+    .orderBy(column, direction)
     .limit(limit)
     .execute()
   if (walked.length === limit) return walked
@@ -147,11 +163,13 @@ export async function findUserPage(db: Db, filter: UserFilter, limit: number, be
 type Users = ExpressionBuilder<Database, 'users'>
 
 const matches =
-  ({ search, role, isDisabled }: UserFilter) =>
+  ({ search, role, isDisabled, isVerified, hasFactor }: UserFilter) =>
   (e: Users) =>
     e.and([
       ...(role === undefined ? [] : [holdsOneOf([role])]),
       ...(isDisabled === undefined ? [] : [e('disabled_at', isDisabled ? 'is not' : 'is', null)]),
+      ...(isVerified === undefined ? [] : [e('email_verified_at', isVerified ? 'is not' : 'is', null)]),
+      ...(hasFactor === undefined ? [] : [e('mfa_enabled', '=', hasFactor)]),
       ...(search === undefined ? [] : [e.or([...formsOf(search).flatMap((form) => containsPart(e, form)), ...isIdOf(e, search)])]),
     ])
 

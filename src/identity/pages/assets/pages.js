@@ -5,6 +5,15 @@ addEventListener('pageshow', (event) => {
   if (event.persisted) location.reload()
 })
 
+// the token of a mailed link stands in the fragment: out of the address bar with it, and on to the next step
+const tokenForm = document.querySelector('form[data-takes-token]')
+if (tokenForm && new URLSearchParams(location.hash.slice(1)).has('token')) {
+  tokenForm.elements.link.value = location.hash
+  history.replaceState(null, '', location.pathname)
+  tokenForm.action = location.pathname
+  tokenForm.requestSubmit()
+}
+
 for (const box of document.querySelectorAll('[data-shows]')) {
   box.closest('[hidden]')?.removeAttribute('hidden')
   box.addEventListener('change', () => {
@@ -34,6 +43,8 @@ for (const form of document.forms)
   form.addEventListener('submit', (event) => {
     if (form.dataset.sent) event.preventDefault()
     form.dataset.sent = 'yes'
+    // the user may have stopped the browser
+    setTimeout(() => delete form.dataset.sent, 5000)
   })
 
 document.querySelector('[aria-invalid=true], [data-focus]')?.focus()
