@@ -1,6 +1,6 @@
 /** What the account pages share: the links to each other, the notice after a change, and the fields that show who acts. */
 import type { Clock } from '../../../platform/lib/clock.ts'
-import { type ErrorCode, problem } from '../../../platform/lib/errors.ts'
+import { type ErrorCode, invalidField, problem } from '../../../platform/lib/errors.ts'
 import type { TextKey } from '../../../platform/texts/en.ts'
 import type { Language } from '../../../platform/texts/texts.ts'
 import { requireFactor } from '../../access/access-policy.ts'
@@ -10,7 +10,7 @@ import { hasStepUp } from '../../credentials/require-step-up.ts'
 import type { UserView } from '../../users/user-view.ts'
 import { type Html, html, type Part } from '../html.ts'
 import type { View } from '../layout.ts'
-import { type FieldOptions, type Fields, field, formNotice, messageOf, type Outcome, type Page } from '../page-kit.ts'
+import { type FieldOptions, type Fields, field, formNotice, LENGTHS, messageOf, notice, type Outcome, type Page } from '../page-kit.ts'
 
 export const SECTIONS = ['', '/profile', '/password', '/factors', '/sessions', '/api-keys', '/delete'] as const
 export type Section = (typeof SECTIONS)[number]
@@ -72,11 +72,11 @@ export function createAccountFrame({ base, clock }: { base: string; clock: Clock
     to,
     view(page, section, body, { notices = {}, title = TITLES[section] } = {}) {
       const { done } = page.query
-      const notice = page.form.problem === null && done !== undefined && Object.hasOwn(notices, done) ? notices[done]! : null
+      const said = page.form.problem === null && done !== undefined && Object.hasOwn(notices, done) ? notices[done]! : null
       return {
         title: page.text(title),
         navigation: navigationOf(page, section),
-        body: html`${notice !== null && html`<p class="notice" role="status">${page.text(notice)}</p>`}${body}`,
+        body: html`${said !== null && notice(page.text(said))}${body}`,
       }
     },
     form(page, section, { action, submit, button, label, returnTo = null }, content) {
@@ -116,8 +116,6 @@ const isOf = ({ form }: Page, action: string): boolean => form.typed.action === 
 const FIELD_OF: Partial<Record<ErrorCode, string>> = {
   invalid_credentials: 'current_password',
   invalid_code: 'code',
-  username_taken: 'username',
-  email_taken: 'email',
 }
 /** In an account, only the password can be wrong. */
 const TEXT_OF: Partial<Record<ErrorCode, TextKey>> = { invalid_credentials: 'account.wrong-password' }
@@ -136,12 +134,13 @@ function sentenceOf({ text, language }: Page, problem: { code: ErrorCode; detail
   return key ? text(key) : messageOf(problem, language)
 }
 
-/** Above a form: why it was refused, unless a field says it. */
+/** Above a form: why it was refused. */
 function noticeOf(page: Page, action: string): Html | null {
-  const { problem, typed } = page.form
+  const { problem, errors } = page.form
   if (!isOf(page, action) || problem === null) return null
   const name = FIELD_OF[problem.code]
-  return name !== undefined && (Object.hasOwn(typed, name) || name === 'current_password') ? null : formNotice(page)
+  const ofField = name === undefined ? [] : [{ field: name, code: 'format' as const, detail: problem.detail }]
+  return formNotice({ ...page, form: { ...page.form, errors: [...errors, ...ofField] } })
 }
 
 /** For pages that a user may open only once a demanded password or factor is set. @throws password_change_required, mfa_required */
@@ -160,11 +159,12 @@ export function requireUser(page: Page): AccountPage {
   return page as AccountPage
 }
 
-/** What a form says about who acts. The service checks everything that is sent. */
-export const proofOf = ({ current_password, code }: Fields): { current_password?: string; code?: string } => ({
-  ...(current_password === undefined ? {} : { current_password }),
-  ...(code === undefined ? {} : { code }),
-})
+/** What a form says about who acts. The service checks everything that is sent. @throws validation_failed */
+export function proofOf({ current_password, code }: Fields): { current_password?: string; code?: string } {
+  if ((current_password?.length ?? 0) > LENGTHS.password) throw invalidField('current_password', 'too_long', 'is too long')
+  if ((code?.length ?? 0) > LENGTHS.code) throw invalidField('code', 'too_long', 'is too long')
+  return { ...(current_password === undefined ? {} : { current_password }), ...(code === undefined ? {} : { code }) }
+}
 
 /** The handlers of a page with several forms, by the name of each form. @throws validation_failed for another name */
 export function act(handlers: Readonly<Record<string, (page: AccountPage, fields: Fields) => Promise<Outcome>>>) {

@@ -5,7 +5,7 @@ import type { SessionAnswers } from '../../accounts/session-answers.ts'
 import type { createEnrolment } from '../../factors/enrolment.service.ts'
 import { qrOf, secretOf } from '../../factors/totp.ts'
 import { type Html, html, type Part } from '../html.ts'
-import type { PageDefinition } from '../page-kit.ts'
+import { LENGTHS, type PageDefinition, requireFields } from '../page-kit.ts'
 import type { ReturnTo } from '../return-to.ts'
 import { type AccountFrame, type AccountPage, act, badge, codeEntry, proofOf, requireUser } from './account-frame.ts'
 import { FEW_CODES } from './overview.pages.ts'
@@ -25,7 +25,8 @@ export function factorsPage({ frame, profile, enrolment, sessionAnswers, shownOn
   const targetOf = (page: AccountPage) => returnTo.of(page, page.query.return_to)
 
   const submit = act({
-    async begin(page, { current_password = '' }) {
+    async begin(page, fields) {
+      const { current_password } = requireFields(fields, { current_password: LENGTHS.password })
       const { otpauth_uri } = await enrolment.enrol(page.principal, current_password, page.context)
       shownOnce.keep(page, 'enrolment', otpauth_uri)
       return { to: returnTo.to(frame.to('/factors'), targetOf(page)) }
@@ -34,7 +35,8 @@ export function factorsPage({ frame, profile, enrolment, sessionAnswers, shownOn
       shownOnce.drop(page, 'enrolment')
       return { to: returnTo.to(frame.to('/factors'), targetOf(page)) }
     },
-    async confirm(page, { code = '' }) {
+    async confirm(page, fields) {
+      const { code } = requireFields(fields, { code: LENGTHS.code })
       const answer = await enrolment.confirm(page.principal, code, page.context)
       const { backup_codes } = sessionAnswers.send(page.request, page.reply, answer)
       shownOnce.drop(page, 'enrolment')

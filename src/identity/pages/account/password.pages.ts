@@ -7,7 +7,7 @@ import type { createPasswordChange } from '../../accounts/password-change.servic
 import type { createProfile } from '../../accounts/profile.service.ts'
 import type { SessionAnswers } from '../../accounts/session-answers.ts'
 import { html } from '../html.ts'
-import { type Page, type PageDefinition, showPassword } from '../page-kit.ts'
+import { LENGTHS, type Page, type PageDefinition, requireFields, showPassword } from '../page-kit.ts'
 import type { ReturnTo } from '../return-to.ts'
 import { type AccountFrame, type AccountPage, act, entry, proofOf } from './account-frame.ts'
 
@@ -25,9 +25,12 @@ const ACTION = 'password'
 export function passwordPage({ frame, profile, changePassword, sessionAnswers, returnTo, minLength }: PasswordDeps): PageDefinition {
   const submit = act({
     async [ACTION](page, fields) {
-      const { new_password = '' } = fields
+      const { current_password, new_password } = requireFields(fields, {
+        current_password: LENGTHS.password,
+        new_password: LENGTHS.password,
+      })
       const target = returnTo.of(page, page.query.return_to)
-      const answer = await changePassword(page.principal, { current_password: '', ...proofOf(fields), new_password }, page.context)
+      const answer = await changePassword(page.principal, { ...proofOf(fields), current_password, new_password }, page.context)
       sessionAnswers.send(page.request, page.reply, answer)
       return { to: target ?? frame.to('/password', 'changed') }
     },

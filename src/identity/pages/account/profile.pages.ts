@@ -3,7 +3,7 @@ import type { Config } from '../../../platform/config/schema.ts'
 import type { createEmailVerification } from '../../accounts/email-verification.service.ts'
 import type { createProfile } from '../../accounts/profile.service.ts'
 import { html } from '../html.ts'
-import type { PageDefinition } from '../page-kit.ts'
+import { LENGTHS, type PageDefinition, requireFields } from '../page-kit.ts'
 import { type AccountFrame, act, badge, entry, proofOf, requireComplete } from './account-frame.ts'
 
 export interface ProfileDeps {
@@ -16,12 +16,16 @@ export interface ProfileDeps {
 export function profilePage({ frame, profile, verification, auth }: ProfileDeps): PageDefinition {
   const submit = act({
     async username(page, fields) {
-      await profile.change(page.principal, { ...proofOf(fields), username: fields.username ?? '' }, page.context)
+      await profile.change(page.principal, { ...proofOf(fields), ...requireFields(fields, { username: LENGTHS.username }) }, page.context)
       return { to: frame.to('/profile', 'username') }
     },
     async email(page, fields) {
       const before = await profile.get(page.principal.id)
-      const { email } = await profile.change(page.principal, { ...proofOf(fields), email: fields.email ?? '' }, page.context)
+      const { email } = await profile.change(
+        page.principal,
+        { ...proofOf(fields), ...requireFields(fields, { email: LENGTHS.email }) },
+        page.context,
+      )
       const isWaiting = auth.emailVerification === 'required' && email === before.email
       return { to: frame.to('/profile', isWaiting ? 'email-asked' : 'email') }
     },

@@ -35,7 +35,7 @@ export interface ShownOnceDeps {
 }
 
 export function createShownOnce({ path, secrets, crossSite, clock }: ShownOnceDeps): ShownOnce {
-  const nameOf = (kind: SecretKind) => `portcullis-${kind}`
+  const nameOf = ({ client }: AccountPage, kind: SecretKind) => `${crossSite.isSecure(client) ? '__Secure-' : ''}portcullis-${kind}`
   const placeOf = ({ principal }: AccountPage, kind: SecretKind) => ({
     table: 'pages',
     column: kind,
@@ -45,7 +45,7 @@ export function createShownOnce({ path, secrets, crossSite, clock }: ShownOnceDe
 
   function setCookie(page: AccountPage, kind: SecretKind, value: string, maxAgeSeconds: number): void {
     const secure = crossSite.isSecure(page.client) ? '; Secure' : ''
-    const cookie = `${nameOf(kind)}=${value}; Path=${path}; Max-Age=${maxAgeSeconds}; HttpOnly; SameSite=Strict${secure}`
+    const cookie = `${nameOf(page, kind)}=${value}; Path=${path}; Max-Age=${maxAgeSeconds}; HttpOnly; SameSite=Strict${secure}`
     page.reply.header('set-cookie', cookie)
   }
 
@@ -60,7 +60,7 @@ export function createShownOnce({ path, secrets, crossSite, clock }: ShownOnceDe
   }
 
   function read(page: AccountPage, kind: SecretKind): string | null {
-    for (const value of valuesOf(page.request.headers.cookie ?? '', nameOf(kind)).slice(0, MAX_TRIED)) {
+    for (const value of valuesOf(page.request.headers.cookie ?? '', nameOf(page, kind)).slice(0, MAX_TRIED)) {
       const secret = open(page, kind, value)
       if (secret !== null) return secret
     }
