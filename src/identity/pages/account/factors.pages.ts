@@ -87,7 +87,7 @@ ${frame.form(page, '/factors', { action: 'begin', submit: 'account.factors.begin
 <li><p>${text('account.factors.scan')}</p>
 <p><img class="qr" src="${qrOf(uri)}" alt="${text('account.factors.qr')}" width="220" height="220"></p>
 <details><summary>${text('account.factors.by-hand')}</summary>
-<p>${text('account.factors.secret')} <code class="code" data-copies>${grouped(secretOf(uri))}</code></p>
+<p>${text('account.factors.secret')} <code class="code" id="secret">${grouped(secretOf(uri))}</code></p>
 <p class="hint">${text('account.factors.secret-hint')}</p></details>
 <p class="hint"><a href="${uri}">${text('account.factors.open-app')}</a></p></li>
 <li><p>${text('account.factors.type-code')}</p>

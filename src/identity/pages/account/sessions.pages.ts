@@ -1,5 +1,6 @@
 /** Where the user is logged in. */
 
+import { requireId } from '../../../platform/http/endpoint.ts'
 import type { createLogout } from '../../accounts/logout.service.ts'
 import type { SessionAnswers } from '../../accounts/session-answers.ts'
 import type { Sessions, SessionView } from '../../accounts/sessions.service.ts'
@@ -19,7 +20,7 @@ export interface SessionsDeps {
 export function sessionsPage({ frame, base, sessions, logout, sessionAnswers }: SessionsDeps): PageDefinition {
   const submit = act({
     async end({ principal, context }, { id = '' }) {
-      await sessions.end(principal.id, id, context)
+      await sessions.end(principal.id, requireId(id), context)
       return { to: frame.to('/sessions', 'ended') }
     },
     async others({ principal, context }) {
