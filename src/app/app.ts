@@ -2,6 +2,7 @@
 import type http from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
+import { hasConfirmedFactor } from '../identity/factors/factors.repo.ts'
 import { schedule } from '../platform/jobs/schedule.ts'
 import { problem } from '../platform/lib/errors.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
@@ -10,11 +11,16 @@ import type { Resolve } from '../proxy/upstream/dns.ts'
 import { createAccess } from './access.ts'
 import { createAccountApi } from './account-api.ts'
 import { type CheckResult, createAdminServer } from './admin-server.ts'
-import { createConsoleListener } from './console-listener.ts'
+import { createAnswerNavigation } from './answer-navigation.ts'
+import { createHealthHistory } from './console/health-history.ts'
+import { readHealth } from './console/health-reading.ts'
+import { createConsoleListener, hasConsoleListener } from './console-listener.ts'
 import { DB_LAG_SECONDS, showGauges } from './gauges.ts'
 import { createLimits } from './limits.ts'
+import { createLoginServices } from './login-services.ts'
 import { createObserver, newestErrors } from './observe.ts'
 import { mountOwnEndpoints, ownMethodsOf } from './own-endpoints.ts'
+import { createPageFrame } from './page-frame.ts'
 import { createProxy } from './proxy.ts'
 import { createServer, type SchemaCompilers } from './server.ts'
 import { keyringJob, openServices, type Services, type ServicesOptions } from './services.ts'
@@ -63,17 +69,40 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   })
   const observer = createObserver({ config: config.log, clock, logger, metrics })
   const { pipeline, cors } = proxy
-  const listener = createServer({ config, clock, logger, pipeline, cors, observer, metrics, compilers: options.compilers })
+  const { browser } = config.auth
+  const frame = browser.enabled ? createPageFrame(config, access.crossSite) : null
+  const hasFactor = (userId: string) => hasConfirmedFactor(platform.db, userId)
+  const answerNavigation = frame && createAnswerNavigation({ frame, clock, origins: browser.origins, hasFactor })
+  const listener = createServer({
+    config,
+    clock,
+    logger,
+    pipeline,
+    cors,
+    observer,
+    metrics,
+    answerNavigation,
+    compilers: options.compilers,
+  })
   const server = listener.app
+  const loginServices = createLoginServices({ platform, identity, access, limits })
   const lastErrors = async () => (team ? newestErrors(await team.siblings.lastErrors()) : observer.lastErrors())
   const accountApi = createAccountApi({
     platform,
     identity,
     access,
-    limits,
+    loginServices,
+    frame,
     lastErrors,
   })
-  await mountOwnEndpoints(server, { config, identity, accountApi, limits: access.ownLimits, isStopping: () => isStopping })
+  await mountOwnEndpoints(server, {
+    config,
+    identity,
+    accountApi,
+    limits: access.ownLimits,
+    hasCookie: access.browser?.authentication.hasCookie ?? (() => false),
+    isStopping: () => isStopping,
+  })
   await proxy.mount(server)
   server.setNotFoundHandler(() => {
     throw problem('route_not_found')
@@ -89,12 +118,16 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   ]
   const { registry } = metrics
   const readMetrics = () => registry.metrics()
-  const mountConsole = createConsoleListener({ platform, identity, access, observer, lastErrors, metrics: readMetrics })
+  const history = createHealthHistory({ clock, read: async () => new Map([[0, await readHealth(metrics)]]) })
+  const health = async () => history.report()
+  const mountConsole = createConsoleListener({ platform, identity, access, observer, lastErrors, health })
   const admin = team ? null : createAdminServer({ metrics: readMetrics, contentType: registry.contentType, checks, mountConsole })
   if (!team) metrics.workers.collectFrom(() => 1)
   const redirect = config.server.tls?.redirectPort === undefined ? null : createRedirectServer(config)
   const stopGauges = showGauges(platform, identity, limits)
   const ownJobs = [keyringJob(services)]
+  // the process with the admin listener has the history
+  if (!team && hasConsoleListener(config)) ownJobs.push(history.job)
   let stopJobs = async () => {}
 
   return {

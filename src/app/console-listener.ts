@@ -20,13 +20,15 @@ import { compileRoutes } from '../proxy/routing/route-table.ts'
 import type { Access } from './access.ts'
 import { mountConsole } from './console/console.ts'
 import { createFrame } from './console/frame.ts'
+import type { HealthReport } from './console/health-history.ts'
 import { createJudgeHost } from './console/hosts.ts'
 import type { ConsoleParts } from './console/section.ts'
 import { sectionsOf } from './console/sections.ts'
 import type { Identity } from './identity.ts'
 import type { Observer } from './observe.ts'
+import { serviceNameOf } from './page-frame.ts'
 import type { Platform } from './platform.ts'
-import { mountPageBasics, serviceNameOf } from './ui.ts'
+import { mountPageBasics } from './ui.ts'
 
 export interface ConsoleListenerDeps {
   platform: Platform
@@ -35,19 +37,20 @@ export interface ConsoleListenerDeps {
   observer: Observer
   /** The errors of all processes, newest first. */
   lastErrors(): Promise<ErrorRecord[]>
-  /** The metrics of all processes, in the text format of Prometheus. */
-  metrics(): Promise<string>
+  /** The health of all processes in the last hour. */
+  health(): Promise<HealthReport>
 }
 
 const BASE = '/console'
+const STYLES = ['console.css', 'charts.css']
 
 /** The console is in the process that has the admin listener. */
 export const hasConsoleListener = ({ auth: { browser } }: Config): boolean => browser.enabled && browser.console === 'admin'
 
 /** @returns registers the console on the admin listener; null when the configuration has none there */
 export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: FastifyInstance) => Promise<void>) | null {
-  const { platform, identity, access, observer, lastErrors, metrics } = deps
-  const { config, clock, db, logger } = platform
+  const { platform, identity, access, observer, lastErrors, health } = deps
+  const { config, clock, db, logger, secrets } = platform
   const { browser } = config.auth
   if (!hasConsoleListener(config)) return null
   const { trustedProxies, forwardedBy, maxHeaders, maxTargetBytes } = config.server
@@ -58,8 +61,11 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
   const readClient = createClientReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy)
   const receive = createReceive({ table: compileRoutes({ ...config, routes: [] }), readClient, maxHeaders, maxTargetBytes })
   const requireAuth = createRequireAuth(access.authenticate, () => {})
-  const assets = readAssets(browser, readFileSync(new URL('console/assets/console.css', import.meta.url), 'utf8'))
-  const parts: ConsoleParts = { base: BASE, config, db, clock, ...identity, lastErrors, metrics }
+  const assets = readAssets(
+    browser,
+    STYLES.map((name) => readFileSync(new URL(`console/assets/${name}`, import.meta.url), 'utf8')).join(''),
+  )
+  const parts: ConsoleParts = { base: BASE, config, db, clock, secrets, ...identity, lastErrors, health }
   const sections = sectionsOf(parts)
   const layout = createFrame({
     base: BASE,

@@ -10,6 +10,7 @@ import { linger } from '../platform/request/drain.ts'
 import type { Logger } from '../platform/telemetry/logger.ts'
 import type { Cors } from '../proxy/cors.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
+import type { AnswerNavigation, NavigationAnswer } from './answer-navigation.ts'
 
 const FASTIFY_CODES: Record<string, ErrorCode> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'content_type_unsupported',
@@ -28,10 +29,12 @@ export interface ErrorHandlerDeps {
   cors: Pick<Cors, 'addToError'>
   /** `auth.prefix` */
   authPrefix: string
+  /** Null without pages: every caller gets a problem document. */
+  answerNavigation: AnswerNavigation | null
 }
 
-export function createErrorHandler({ clock, logger, cors, authPrefix }: ErrorHandlerDeps) {
-  return (error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply) => {
+export function createErrorHandler({ clock, logger, cors, authPrefix, answerNavigation }: ErrorHandlerDeps) {
+  return (error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
     const exchange = exchangeOf(request.raw)
     const known = toProblem(error, request)
     if (known.code === 'internal')
@@ -44,27 +47,45 @@ export function createErrorHandler({ clock, logger, cors, authPrefix }: ErrorHan
     // the rest of a refused body must not be read as a request (RFC 9112 §9.6, RFC 9110 §10.1.1)
     const isUnread = !request.raw.complete
     if (isUnread) linger(request.raw.socket)
+    setFields(reply, exchange.fields).headers({
+      // bytes after a refused upgrade must not be read as a request either
+      ...(isUnread || exchange.isUpgrade ? { connection: 'close' } : {}),
+      ...limitHeaders(exchange.decisions),
+      ...known.headers,
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+      'x-request-id': exchange.requestId,
+    })
+    const answer = answerNavigation?.(known, request.raw, exchange) ?? null
+    if (answer === null) return sendProblem(known, request, reply)
+    if (!(answer instanceof Promise)) return sendPage(answer, reply)
+    answer.then(
+      (page) => sendPage(page, reply),
+      () => sendProblem(known, request, reply),
+    )
+    return reply
+  }
+
+  function sendProblem(known: Problem, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+    const { requestId } = exchangeOf(request.raw)
     const { status, type, body } = isOAuth(request)
       ? { type: 'application/json', ...oauthError(known, authPrefix) }
       : {
           status: known.status,
           type: 'application/problem+json',
-          body: problemBody(known, exchange.requestId, clock.now(), authPrefix),
+          body: problemBody(known, requestId, clock.now(), authPrefix),
         }
-    return setFields(reply, exchange.fields)
-      .code(status)
-      .headers({
-        // bytes after a refused upgrade must not be read as a request either
-        ...(isUnread || exchange.isUpgrade ? { connection: 'close' } : {}),
-        ...limitHeaders(exchange.decisions),
-        ...known.headers,
-        'cache-control': 'no-store',
-        'x-content-type-options': 'nosniff',
-        'x-request-id': exchange.requestId,
-      })
-      .type(type)
-      .send(JSON.stringify(body))
+    return reply.code(status).type(type).send(JSON.stringify(body))
   }
+}
+
+function sendPage({ status, headers, without, body }: NavigationAnswer, reply: FastifyReply): FastifyReply {
+  const vary = [reply.getHeader('vary'), headers.vary].filter(Boolean).join(', ')
+  for (const name of without) reply.removeHeader(name)
+  return reply
+    .code(status)
+    .headers({ ...headers, vary })
+    .send(body)
 }
 
 /** Endpoints with `errors: 'oauth'` in their `config` answer failures in the form of RFC 6749. */

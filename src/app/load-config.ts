@@ -1,8 +1,9 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { Ajv, type ErrorObject } from 'ajv'
 import { Value } from 'typebox/value'
+import { absentBrandFiles, refusedBrandFiles } from '../identity/pages/brand-files.ts'
 import { nearest } from '../platform/config/nearest.ts'
-import { type Config, ConfigSchema, DEFAULT_POLICIES, type Secrets } from '../platform/config/schema.ts'
+import { BROWSER_POLICIES, type Config, ConfigSchema, DEFAULT_POLICIES, type Secrets } from '../platform/config/schema.ts'
 import {
   type ConfigProblem,
   type ConfigSource,
@@ -65,6 +66,7 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
     ...source.problems,
     ...variables.problems,
     ...invalid.map((p) => p.problem),
+    ...brandProblems(config).map(place),
     ...problems.map(place).filter(({ path }) => !trimmed.some((key) => dotted(key.slice(0, -1)) === path)),
     ...secrets.problems,
     ...missing,
@@ -90,32 +92,43 @@ function readSource(file: string | undefined): ConfigSource {
 const UNREADABLE = 'name a YAML file that this user can read: --config FILE; config/portcullis.yaml is an example'
 
 /** A start fails without these files. */
-function absentFiles({ server, routes }: Config): { path: Path; message: string; hint: string }[] {
+function absentFiles({ server, auth, routes }: Config): { path: Path; message: string; hint: string }[] {
   const upstreams = routes.flatMap((route, i) =>
     route.upstream.map((upstream, j) => ({
       tls: typeof upstream === 'string' ? undefined : upstream.tls,
       path: ['routes', i, 'upstream', j],
     })),
   )
-  return [{ tls: server.tls, path: ['server'] }, ...upstreams].flatMap(({ tls, path }) =>
+  const brand = absentBrandFiles(auth.browser.brand).map(({ name, file }) => absent([...BRAND, name], file))
+  const tls = [{ tls: server.tls, path: ['server'] }, ...upstreams].flatMap(({ tls, path }) =>
     (['ca', 'cert', 'key'] as const).flatMap((name) => {
       const file = (tls as Partial<Record<typeof name, string>> | undefined)?.[name]
       if (file === undefined || existsSync(file)) return []
-      return [
-        { path: [...path, 'tls', name], message: `there is no ${file} on this machine`, hint: 'the gateway does not start without it' },
-      ]
+      return [absent([...path, 'tls', name], file)]
     }),
   )
+  return [...tls, ...brand]
 }
 
+const absent = (path: Path, file: string) => ({
+  path,
+  message: `there is no ${file} on this machine`,
+  hint: 'the gateway does not start without it',
+})
+
+const BRAND = ['auth', 'browser', 'brand']
+
+const brandProblems = ({ auth }: Config): { path: Path; message: string; hint: string }[] =>
+  refusedBrandFiles(auth.browser.brand).map(({ name, ...refusal }) => ({ path: [...BRAND, name], ...refusal }))
+
 function withDerived(value: Config): Config {
-  const { server, tokens, limits } = value
+  const { server, tokens, auth, limits } = value
   const publicUrl = (server.publicUrl ?? `${server.tls ? 'https' : 'http'}://localhost:${server.port}`).replace(/\/$/, '')
   return {
     ...value,
     server: { ...server, publicUrl },
     tokens: { ...tokens, issuer: tokens.issuer ?? publicUrl },
-    limits: { ...limits, policies: { ...DEFAULT_POLICIES, ...limits.policies } },
+    limits: { ...limits, policies: { ...(auth.browser.enabled ? BROWSER_POLICIES : DEFAULT_POLICIES), ...limits.policies } },
   }
 }
 

@@ -21,6 +21,7 @@ const TAGS: Record<string, { name: string; description: string }> = {
   token: { name: 'OAuth', description: 'For machine clients. Bodies are forms, and errors have the form of RFC 6749.' },
   introspect: { name: 'OAuth', description: '' },
   revoke: { name: 'OAuth', description: '' },
+  session: { name: 'Sessions', description: '' },
   sessions: { name: 'Sessions', description: 'Where a user is logged in.' },
   'api-keys': { name: 'API keys', description: 'Keys for programs that act for a user.' },
   mfa: { name: 'Second factor', description: 'Codes of an authenticator app, and backup codes.' },
@@ -83,7 +84,12 @@ const PROBLEM: Json = {
 const isOptional = ({ content }: NonNullable<Operation['requestBody']>): boolean =>
   Object.values(content).every(({ schema }) => !schema.required && !schema.minProperties)
 
-function complete(operation: Operation): void {
+/** A session cookie counts wherever an access token does. */
+const orCookie = (security: readonly unknown[]): unknown[] =>
+  security.flatMap((way) => (JSON.stringify(way) === JSON.stringify({ bearer: [] }) ? [way, { cookie: [] }] : [way]))
+
+function complete(operation: Operation, takesCookies: boolean): void {
+  if (operation.security && takesCookies) operation.security = orCookie(operation.security)
   const isOAuth = operation.tags.includes(OAUTH)
   if (operation.requestBody && !isOAuth && isOptional(operation.requestBody)) operation.requestBody.required = false
   const error = isOAuth ? operation.responses['400']!.content : { 'application/problem+json': { schema: PROBLEM } }
@@ -93,6 +99,14 @@ function complete(operation: Operation): void {
     if (Number(status) >= 400) response.content = error
   }
 }
+
+const COOKIE = ({ auth }: Config) =>
+  ({
+    type: 'apiKey',
+    in: 'cookie',
+    name: auth.browser.cookieDomain === undefined ? '__Host-portcullis' : '__Secure-portcullis',
+    description: 'The session of a browser. A request that another site began is refused, or the cookie counts as not sent.',
+  }) as const
 
 export const openApi = (config: Config): FastifyDynamicSwaggerOptions => ({
   openapi: {
@@ -110,6 +124,7 @@ export const openApi = (config: Config): FastifyDynamicSwaggerOptions => ({
       securitySchemes: {
         bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'The access token of a login.' },
         client: { type: 'http', scheme: 'basic', description: 'The id and the secret of a machine client.' },
+        ...(config.auth.browser.enabled ? { cookie: COOKIE(config) } : {}),
       },
     },
   },
@@ -122,7 +137,8 @@ export const openApi = (config: Config): FastifyDynamicSwaggerOptions => ({
   transformObject(document) {
     if (!('openapiObject' in document)) return document.swaggerObject
     const { paths = {}, components = {}, ...rest } = document.openapiObject as unknown as { paths?: Json; components?: Json }
-    for (const methods of Object.values(paths)) for (const operation of Object.values(methods as Json)) complete(operation as Operation)
+    for (const methods of Object.values(paths))
+      for (const operation of Object.values(methods as Json)) complete(operation as Operation, config.auth.browser.enabled)
     const schemas: Record<string, unknown> = {}
     const shared = shareSchemas(paths, schemas)
     return { ...rest, components: { ...components, schemas }, paths: shared } as unknown as typeof document.openapiObject

@@ -1,4 +1,5 @@
 /** Mounts our own endpoints, with helmet's headers, JSON bodies only and `Cache-Control: no-store`. */
+import type { IncomingMessage } from 'node:http'
 import helmet from '@fastify/helmet'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
@@ -9,9 +10,11 @@ import type { Config } from '../platform/config/schema.ts'
 import { boundBody } from '../platform/http/slow-body.ts'
 import { problem, unavailable } from '../platform/lib/errors.ts'
 import { limitHeaders } from '../platform/limits/limiter.ts'
+import type { Client } from '../platform/request/client-address.ts'
 import { contextOf } from '../platform/request/request-context.ts'
 import type { OwnLimits } from '../proxy/rate-limit.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
+import { asksForServiceWorker, serviceWorkerRefused } from '../proxy/routing/service-worker.ts'
 import type { AccountApi } from './account-api.ts'
 import { DB_LAG_SECONDS } from './gauges.ts'
 import type { Identity } from './identity.ts'
@@ -46,12 +49,14 @@ export interface OwnEndpointsDeps {
   identity: Pick<Identity, 'keyring' | 'revocations'>
   accountApi: AccountApi
   limits: Pick<OwnLimits, 'anonymous'>
+  /** Whether the request has a session cookie, valid or not. */
+  hasCookie(request: IncomingMessage, client: Client): boolean
   isStopping(): boolean
 }
 
 export async function mountOwnEndpoints(
   server: FastifyInstance,
-  { config, identity, accountApi, limits, isStopping }: OwnEndpointsDeps,
+  { config, identity, accountApi, limits, hasCookie, isStopping }: OwnEndpointsDeps,
 ): Promise<void> {
   const { keyring, revocations } = identity
   await server.register(async (own) => {
@@ -65,6 +70,7 @@ export async function mountOwnEndpoints(
     readBodies(own)
     own.addHook('preParsing', boundBody(config.server.headersTimeoutMs))
     own.addHook('onRequest', async (request, reply) => {
+      if (config.auth.browser.enabled && asksForServiceWorker(request.raw)) throw serviceWorkerRefused('an endpoint of the gateway')
       contextOf(request.raw).label = (request.routeOptions.config as { name?: string }).name ?? 'auth.docs'
       reply.header('cache-control', 'no-store')
     })
@@ -73,12 +79,17 @@ export async function mountOwnEndpoints(
     await own.register(
       async (auth) => {
         // the poll of revocations notices a hanging database first: answer 503 at once, not after a time-out of each request
-        auth.addHook('onRequest', async () => {
+        auth.addHook('onRequest', async (request) => {
+          if (isAsset(request)) return
           if (revocations.isLoaded() && revocations.lagSeconds() > DB_LAG_SECONDS)
             throw unavailable(revocations.lastError() ?? 'the database does not answer')
         })
         auth.addHook('onRequest', async (request) => {
-          if (countsAsAnonymous(request)) await limits.anonymous(contextOf(request.raw))
+          if (isAsset(request)) return
+          const context = contextOf(request.raw)
+          // where the cookie is judged, require-auth.ts counts the request afterwards
+          const countsLater = judgesCookie(request) && hasCookie(request.raw, context.client)
+          if (countsAsAnonymous(request) && !countsLater) await limits.anonymous(context)
         })
         if (config.docs.enabled) await registerDocs(auth, config)
         await accountApi.register(auth)
@@ -109,6 +120,9 @@ function readBodies(own: FastifyInstance): void {
   })
 }
 
+/** The page of a refusal needs its style, also when the database is away or a limit is reached. */
+const isAsset = ({ routeOptions }: FastifyRequest): boolean => (routeOptions.config as { isAsset?: true }).isAsset === true
+
 /**
  * Pages always count by address, and endpoints that need an access token when there is none. An endpoint that takes another credential has
  * a limit of its own (credential-limits.ts).
@@ -118,6 +132,12 @@ function countsAsAnonymous({ routeOptions, headers }: FastifyRequest): boolean {
   if (!security) return true
   const needsToken = security.length > 0 && security.every((scheme) => 'bearer' in scheme)
   return needsToken && !hasCredential(headers)
+}
+
+/** Endpoints that need an access token, and pages that know their user. */
+function judgesCookie({ routeOptions }: FastifyRequest): boolean {
+  const { security = [] } = (routeOptions.schema ?? {}) as { security?: readonly object[] }
+  return security.some((scheme) => 'bearer' in scheme) || (routeOptions.config as { knowsUser?: boolean }).knowsUser === true
 }
 
 async function registerDocs(auth: FastifyInstance, config: Config): Promise<void> {

@@ -16,6 +16,7 @@ import { createPipeline, type Pipeline } from '../proxy/pipeline.ts'
 import { createRouteLimits } from '../proxy/rate-limit.ts'
 import { createIsHandshake, createReceive, PROXIED_METHODS } from '../proxy/routing/receive.ts'
 import { compileRoutes } from '../proxy/routing/route-table.ts'
+import { createAssertServiceWorker } from '../proxy/routing/service-worker.ts'
 import type { Resolve } from '../proxy/upstream/dns.ts'
 import { createUpstreams } from '../proxy/upstream/upstreams.ts'
 import type { Identity } from './identity.ts'
@@ -64,11 +65,12 @@ export function createProxy({ platform, identity, limits, authenticate, resolve,
       ),
     )
   const readClient = createClientReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy, warnUntrusted)
-  const cors = createCors(config.cors)
+  const cors = createCors(config)
   const pipeline = createPipeline({
     receive: createReceive({ table, readClient, maxHeaders, maxTargetBytes }),
     isHandshake: createIsHandshake(table),
     now: () => clock.now(),
+    assertServiceWorker: createAssertServiceWorker(config),
     requireHttps: createRequireHttps(config),
     answerRoot: createRootPage(config),
     cors,

@@ -16,6 +16,7 @@ import type { Pipeline } from '../proxy/pipeline.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
 import { PROXIED_METHODS } from '../proxy/routing/receive.ts'
 import { WHOLE_SERVER } from '../proxy/routing/request-target.ts'
+import type { AnswerNavigation } from './answer-navigation.ts'
 import { type Certificate, readCertificate, watchCertificate } from './certificate.ts'
 import { type Connections, takeConnections } from './connections.ts'
 import { createErrorHandler } from './error-handler.ts'
@@ -35,6 +36,7 @@ export interface ServerDeps {
   cors: Cors
   observer: Observer
   metrics: Metrics
+  answerNavigation: AnswerNavigation | null
   compilers?: SchemaCompilers | undefined
 }
 
@@ -44,10 +46,11 @@ export interface PublicServer {
   close(timeoutMs: number): Promise<void>
 }
 
-export function createServer({ config, clock, logger, pipeline, cors, observer, metrics, compilers }: ServerDeps): PublicServer {
+export function createServer(deps: ServerDeps): PublicServer {
+  const { config, clock, logger, pipeline, cors, observer, metrics, answerNavigation, compilers } = deps
   const { tls } = config.server
   const certificate = tls ? readCertificate(tls) : null
-  const handleError = createErrorHandler({ clock, logger, cors, authPrefix: config.auth.prefix })
+  const handleError = createErrorHandler({ clock, logger, cors, authPrefix: config.auth.prefix, answerNavigation })
   const app = Fastify({
     ...listenerOptions(config.server, certificate),
     genReqId: (req) => exchangeOf(req as IncomingMessage).requestId,

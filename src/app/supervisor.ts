@@ -14,6 +14,7 @@ import type { Broadcast } from '../platform/redis.ts'
 import { collectLines } from '../platform/telemetry/logger.ts'
 import { createAccess } from './access.ts'
 import { createAdminServer } from './admin-server.ts'
+import { createHealthHistory } from './console/health-history.ts'
 import { createConsoleListener, hasConsoleListener } from './console-listener.ts'
 import { createLimits } from './limits.ts'
 import { graceMs, listenAdmin, type Running, type ServeOptions } from './listen.ts'
@@ -127,6 +128,14 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     ...observer.lastErrors(),
   ]
 
+  const history = createHealthHistory({
+    clock,
+    async read() {
+      const readings = await askAll(async ({ worker, channel }) => [worker.id, await channel.ask('health', null, ASK_MS)] as const)
+      return new Map(readings.flatMap(([id, reading]) => (reading ? [[id, reading]] : [])))
+    },
+  })
+
   async function metricsOfAll(): Promise<string> {
     await askAll(async (member) => {
       const metrics = await member.channel.ask('metrics', null, ASK_MS)
@@ -147,7 +156,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       const readiest = answers.sort((a, b) => countOk(b) - countOk(a))[0] ?? []
       return [{ name: `workers (${answers.length} of ${workers})`, ok: answers.length > 0, required: true }, ...readiest]
     },
-    mountConsole: createConsoleListener({ platform, identity, access, observer, lastErrors, metrics: metricsOfAll }),
+    mountConsole: createConsoleListener({ platform, identity, access, observer, lastErrors, health: async () => history.report() }),
   })
   let stopJobs = async () => {}
 
@@ -169,7 +178,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     const adminPort = await listenAdmin(admin, config)
     await identity.prepare({ ...options.secrets, mustChangePassword: options.adminMustChangePassword })
     if (hasConsole) await identity.revocations.start()
-    stopJobs = schedule(hasConsole ? [...services.jobs, keyringJob(services)] : services.jobs, logger)
+    stopJobs = schedule(hasConsole ? [...services.jobs, keyringJob(services), history.job] : services.jobs, logger)
     const [port = 0] = await Promise.all(Array.from({ length: workers }, launch))
     return { port, adminPort, stop }
   } catch (error) {

@@ -1,20 +1,16 @@
 /** Mounts the pages for browsers below `{prefix}/ui`, with their style, their script and the choice of a language. */
 import type { FastifyInstance } from 'fastify'
-import type { CrossSite } from '../identity/access/cross-site.ts'
 import type { RequireAuth } from '../identity/access/require-auth.ts'
-import { type Assets, readAssets } from '../identity/pages/assets.ts'
+import type { Assets } from '../identity/pages/assets.ts'
 import { languageCookie } from '../identity/pages/language.ts'
-import { createLayout } from '../identity/pages/layout.ts'
 import { createPageKit, type PageKit, type Pages, readFields } from '../identity/pages/page-kit.ts'
-import type { Config } from '../platform/config/schema.ts'
 import { problem } from '../platform/lib/errors.ts'
 import { contextOf } from '../platform/request/request-context.ts'
 import type { Texts } from '../platform/texts/texts.ts'
+import type { PageFrame } from './page-frame.ts'
 
 export interface UiDeps {
-  config: Config
-  texts: Texts
-  crossSite: CrossSite
+  frame: PageFrame
   requireAuth: RequireAuth
   pages: readonly Pages[]
 }
@@ -24,13 +20,8 @@ export interface Ui {
   register(auth: FastifyInstance): Promise<void>
 }
 
-export function createUi({ config, texts, crossSite, requireAuth, pages }: UiDeps): Ui {
-  const { prefix, browser } = config.auth
-  const base = `${prefix}/ui`
-  const assets = readAssets(browser)
-  const serviceName = serviceNameOf(config)
-  const { supportUrl, accent } = browser.brand
-  const layout = createLayout({ base, serviceName, supportUrl, assets, languages: texts.languages }, accent)
+export function createUi({ frame, requireAuth, pages }: UiDeps): Ui {
+  const { base, texts, assets, layout, crossSite } = frame
   const kit = createPageKit({ base, layout, texts, crossSite, requireAuth })
 
   return {
@@ -45,10 +36,6 @@ export function createUi({ config, texts, crossSite, requireAuth, pages }: UiDep
       )),
   }
 }
-
-/** The name that readers know. */
-export const serviceNameOf = ({ auth: { browser, mfa }, server }: Config): string =>
-  browser.brand.name ?? mfa.issuer ?? new URL(server.publicUrl).hostname
 
 export interface PageBasics {
   /** The path of the pages. */
@@ -70,7 +57,7 @@ export function mountPageBasics(app: FastifyInstance, { base, home, assets, text
     for (const name of ['cross-origin-opener-policy', 'origin-agent-cluster']) reply.removeHeader(name)
   })
   for (const { path, type, content } of [assets.style, assets.script])
-    app.get(`/${path}`, hidden(`${name}.assets`), (_request, reply) =>
+    app.get(`/${path}`, hidden(`${name}.assets`, { isAsset: true }), (_request, reply) =>
       reply.header('cache-control', 'public, max-age=31536000, immutable').type(type).send(content),
     )
   app.get<{ Params: { code: string } }>('/language/:code', hidden(`${name}.language`), (request, reply) => {
@@ -81,7 +68,7 @@ export function mountPageBasics(app: FastifyInstance, { base, home, assets, text
 }
 
 /** @param name the label in logs and metrics */
-const hidden = (name: string) => ({ config: { name } as object, schema: { hide: true } })
+const hidden = (name: string, more: { isAsset?: true } = {}) => ({ config: { name, ...more } as object, schema: { hide: true } })
 
 /** The page that the reader came from, if it is one of ours. */
 function backTo(referer: string | undefined, base: string): string | null {

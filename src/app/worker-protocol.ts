@@ -3,6 +3,7 @@ import type { Config, Secrets } from '../platform/config/schema.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import type { MetricValues } from '../platform/telemetry/metrics.ts'
 import type { CheckResult } from './admin-server.ts'
+import type { HealthReading } from './console/health-reading.ts'
 
 /** The supervisor reads it once: a replacement worker must get the same configuration. */
 export interface Assignment {
@@ -16,6 +17,8 @@ export type WorkerAnswers = {
   /** Resolves once it listens. @returns the port */
   start(assignment: Assignment): Promise<number>
   metrics(nothing: null): Promise<MetricValues[]>
+  /** Null before it has started. */
+  health(nothing: null): Promise<HealthReading | null>
   checks(nothing: null): CheckResult[]
   lastErrors(nothing: null): ErrorRecord[]
   /** A message of the revocation channel. */

@@ -4,6 +4,7 @@ import closeWithGrace from 'close-with-grace'
 import { createIpcChannel } from '../platform/lib/ipc-channel.ts'
 import { createLogger, flushLogger } from '../platform/telemetry/logger.ts'
 import { type App, buildApp } from './app.ts'
+import { readHealth } from './console/health-reading.ts'
 import { graceMs, listen, logUncaught } from './listen.ts'
 import { ASK_MS, type Assignment, type SupervisorAnswers, type WorkerAnswers } from './worker-protocol.ts'
 
@@ -33,6 +34,7 @@ const answers: WorkerAnswers = {
     return listen(running, config)
   },
   metrics: async () => app?.platform.metrics.registry.getMetricsAsJSON() ?? [],
+  health: async () => (app ? readHealth(app.platform.metrics) : null),
   checks: () => app?.checks() ?? [{ name: 'listening', ok: false, required: true }],
   lastErrors: () => app?.lastErrors() ?? [],
   revoke(message) {

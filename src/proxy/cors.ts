@@ -1,10 +1,10 @@
 /**
  * Cross-origin requests (Fetch standard §3.2), for the gateway's own endpoints and for routes. Each route says who decides about them: the
- * gateway, by `cors.origins`, or the upstream.
+ * gateway, by `cors.origins` and `auth.browser.origins`, or the upstream.
  */
 import type { IncomingMessage } from 'node:http'
 import type { Config } from '../platform/config/schema.ts'
-import { type CorsRule, compileCors } from './routing/cors-rule.ts'
+import { type CorsRule, compileCors, sessionOriginsOf } from './routing/cors-rule.ts'
 import type { Exchange, Received, Routed } from './routing/exchange.ts'
 import { findRoute } from './routing/match-route.ts'
 import { isProxied } from './routing/receive.ts'
@@ -30,20 +30,26 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 /** RFC 6454 §6.2, and what browsers send for extensions and apps. Anything else is not repeated in a response. */
 const ORIGIN = /^(?:null|[a-z][a-z0-9+.-]*:\/\/[^\s"'<>,;\\/?#]+)$/i
 
-export function createCors(config: Config['cors']): Cors {
-  const { origins, credentials, maxAgeSeconds } = config
+export function createCors(config: Pick<Config, 'cors' | 'auth'>): Cors {
+  const { origins, credentials, maxAgeSeconds } = config.cors
   const isAny = origins.includes('*')
   const allowed = new Set(origins.map((origin) => origin.toLowerCase()))
+  const withSession = new Set(sessionOriginsOf(config).map((origin) => new URL(origin).origin))
+  const hasOrigins = origins.length > 0 || withSession.size > 0
+  const dependsOnOrigin = withSession.size > 0 || (!isAny && origins.length > 0)
   /** For paths without a route. */
   const byDefault = compileCors(config, {})
   const ownEndpoints: CorsRule = { ...byDefault, isOwn: true }
 
   /** @returns true where the page may read the response */
   function allow(fields: string[], origin: string | undefined): boolean {
-    if (!isAny && origins.length && !fields.includes('vary')) fields.push('vary', 'Origin')
-    if (origin === undefined || !(isAny || allowed.has(origin.toLowerCase()))) return false
-    fields.push('access-control-allow-origin', isAny ? '*' : origin)
-    if (credentials) fields.push('access-control-allow-credentials', 'true')
+    if (dependsOnOrigin && !fields.includes('vary')) fields.push('vary', 'Origin')
+    if (origin === undefined) return false
+    const usesSession = withSession.has(origin)
+    if (!(usesSession || isAny || allowed.has(origin.toLowerCase()))) return false
+    // browsers send no credentials where the answer names any origin
+    fields.push('access-control-allow-origin', isAny && !usesSession ? '*' : origin)
+    if (credentials || usesSession) fields.push('access-control-allow-credentials', 'true')
     return true
   }
 
@@ -75,7 +81,7 @@ export function createCors(config: Config['cors']): Cors {
         exchange.isPreflight = route !== undefined && !exchange.isUpgrade && !hasBody(request)
         return false
       }
-      if (origins.length === 0) return false
+      if (!hasOrigins) return false
       if (isPreflight(request)) return answerPreflight(exchange, request, ownEndpoints, [])
       expose(fields, request.headers.origin, ownEndpoints)
       return false
@@ -92,7 +98,7 @@ export function createCors(config: Config['cors']): Cors {
         fields.push('vary', 'Origin', 'access-control-allow-origin', origin, 'access-control-expose-headers', rule.exposed)
     },
     // the origin is unknown: these responses tell nothing but the reason of the refusal
-    rawFields: origins.length ? ['access-control-allow-origin', '*'] : [],
+    rawFields: hasOrigins ? ['access-control-allow-origin', '*'] : [],
   }
 }
 

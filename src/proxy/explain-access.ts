@@ -181,6 +181,7 @@ export function createExplainAccess({ config, now }: ExplainAccessDeps): Explain
           return finding('passed', 'networks-allowed', { address })
         },
       ],
+      ['serviceWorker', () => unused],
       [
         'upgrade',
         () => {

@@ -19,6 +19,7 @@ import { type Authenticated, type Exchange, exchangeOf, type Received, type Rout
 import { matchRoute } from './routing/match-route.ts'
 import type { IsHandshake, Receive } from './routing/receive.ts'
 import { WHOLE_SERVER } from './routing/request-target.ts'
+import type { AssertServiceWorker } from './routing/service-worker.ts'
 import { ANSWERED, type Answered, type Call, stagesFrom } from './stages.ts'
 
 export interface PipelineDeps {
@@ -26,6 +27,7 @@ export interface PipelineDeps {
   isHandshake: IsHandshake
   /** Milliseconds since the epoch. */
   now: () => number
+  assertServiceWorker: AssertServiceWorker
   requireHttps: RequireHttps
   answerRoot: AnswerRoot
   cors: Cors
@@ -57,7 +59,20 @@ export interface Pipeline {
 }
 
 export function createPipeline(deps: PipelineDeps): Pipeline {
-  const { now, answerRoot, requireHttps, cors, authenticate, limits, forward, bridge, streams, ownMethods, isStopping } = deps
+  const {
+    now,
+    answerRoot,
+    assertServiceWorker,
+    requireHttps,
+    cors,
+    authenticate,
+    limits,
+    forward,
+    bridge,
+    streams,
+    ownMethods,
+    isStopping,
+  } = deps
 
   const entrance = stagesFrom<Exchange>()
     .learn('canonical', assertCanonical) //                                         400 405 414 417 431
@@ -69,10 +84,11 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     .answer('rootPage', rootPage) //                                                200
     .learn('route', (exchange, { request }) => toRoute(exchange, request.raw)) //   404 405 400
     .check('network', assertNetwork) //                                             403
+    .check('serviceWorker', (exchange, { request }) => assertServiceWorker(exchange, request.raw)) // 403
     .check('upgrade', assertUpgrade) //                                             400 426
     .check('limitClient', (exchange, call) => limits.client(exchange, hasCredential(credentialsOf(exchange, call)))) // 429
     .answer('passPreflight', passPreflight) //                                      502 503 504
-    .learn('authenticate', identify) //                                             401 429 503
+    .learn('authenticate', identify) //                                             401 403 429 503
     .check('authorize', ({ route, principal }) => authorize(route.access, principal, now)) // 401 403
     .check('limitPrincipal', (exchange) => limits.principal(exchange)) //           429
     .answer('forward', leave) //                                                    408 413 429 502 503 504

@@ -215,7 +215,7 @@ it('the run has logged what happened: the searched places are not empty', () => 
     'unavailable',
   ]
   for (const code of [...codes, 'json_invalid', 'request_malformed', 'headers_too_large']) expect(outcomes).toContain(code)
-  expect(texts.get('/metrics')).toContain('portcullis_logins_total{outcome="success"}')
+  expect(texts.get('/metrics')).toContain('portcullis_logins_total{outcome="success",via="api"}')
   expect(texts.get('/auth/admin/errors')).toContain('ECONNREFUSED')
   expect(secrets.size).toBeGreaterThan(50)
   for (const [name, value] of secrets) expect(value.length, name).toBeGreaterThanOrEqual(8)

@@ -5,7 +5,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { CrossSite } from '../../identity/access/cross-site.ts'
 import type { Config } from '../../platform/config/schema.ts'
-import { type Client, publicAuthorities } from '../../platform/request/client-address.ts'
+import { type Client, publicAuthority } from '../../platform/request/client-address.ts'
 import { readHost } from '../../proxy/routing/request-target.ts'
 
 /** `host`: the name is not listed. `transport`: plain http from another machine. Null: the console answers. */
@@ -18,8 +18,8 @@ const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/
 export function createJudgeHost({ admin, server, auth }: Config, { isSecure }: Pick<CrossSite, 'isSecure'>): JudgeHost {
   const listed = new Set([admin.host, new URL(server.publicUrl).hostname, ...auth.browser.consoleHosts].map((host) => host.toLowerCase()))
   return (request, client) => {
-    const [authority] = publicAuthorities(request.headers, client, server.forwardedBy)
-    const host = readHost(authority)
+    const authority = publicAuthority(request.headers, client, server.forwardedBy, isSecure(client))
+    const host = authority === null ? null : readHost(authority)
     if (host === null) return 'host'
     if (LOOPBACK.test(host)) return null
     if (!listed.has(host)) return 'host'

@@ -7,6 +7,8 @@ import type { Db } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import type { ErrorRecord } from '../../platform/telemetry/error-record.ts'
 import type { TextKey } from '../../platform/texts/en.ts'
+import type { Secrets } from '../../platform/vault/secrets.ts'
+import type { HealthReport } from './health-history.ts'
 
 /** One entry of the navigation, with its pages. Only administrators see them. A page with `submit` needs a recent login. */
 export interface ConsoleSection {
@@ -28,6 +30,7 @@ export interface ConsoleParts {
   clients: Clients
   /** The errors of all processes, newest first. */
   lastErrors(): Promise<ErrorRecord[]>
-  /** The metrics of all processes, in the text format of Prometheus. */
-  metrics(): Promise<string>
+  /** The health of all processes in the last hour. */
+  health(): Promise<HealthReport>
+  secrets: Secrets
 }

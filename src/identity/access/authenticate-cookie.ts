@@ -14,6 +14,7 @@ import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import { type CookiePurpose, type CookieValues, cookieHash, looksLikeCookieValue } from '../sessions/cookie-values.ts'
 import type { Revocations } from '../sessions/revocations.ts'
 import { type FoundCookie, findCookieByHash, findCookieById, touchCookieSession } from '../sessions/session-cookies.repo.ts'
+import { idleTtlSeconds } from '../sessions/session-life.ts'
 import { createMetadataClaims } from '../tokens/metadata-claims.ts'
 import type { Grants } from '../users/roles.ts'
 import type { CrossSite } from './cross-site.ts'
@@ -81,7 +82,7 @@ const MAX_REFUSED = 10_000
 const REFUSED_MS = 10_000
 const RELOAD_RETRY_MS = 1000
 /** Requests that were on their way when a step-up changed the cookie. */
-export const SUPERSEDED_MS = 10_000
+const SUPERSEDED_MS = 10_000
 const USE_SECONDS = 60
 
 export function createCookieAuthentication({
@@ -104,7 +105,7 @@ export function createCookieAuthentication({
   const loading = new Map<string, Promise<Known | null>>()
   const { tokens, auth } = config
   const lifeMs = tokens.accessTtlSeconds * 1000
-  const idleMs = Math.min(tokens.refreshTtlSeconds, auth.sessions.idleTtlSeconds ?? Number.POSITIVE_INFINITY) * 1000
+  const idleMs = idleTtlSeconds(config) * 1000
   // another worker judges by the time that is written
   const useSeconds = Math.min(USE_SECONDS, idleMs / 4000)
   const identityHeaders = createIdentityHeaders(config)

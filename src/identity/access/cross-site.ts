@@ -5,7 +5,7 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Config } from '../../platform/config/schema.ts'
 import { problem } from '../../platform/lib/errors.ts'
-import { type Client, publicAuthorities } from '../../platform/request/client-address.ts'
+import { type Client, publicAuthority } from '../../platform/request/client-address.ts'
 
 export interface CrossSite {
   /**
@@ -32,44 +32,51 @@ const SAFE = new Set(['GET', 'HEAD', 'OPTIONS'])
 
 export function createCrossSite({ server, auth }: Settings): CrossSite {
   const listed: ReadonlySet<string> = new Set(auth.browser.origins.map((origin) => new URL(origin).origin))
-  const isPublicSecure = server.publicUrl.startsWith('https:')
+  const publicUrl = new URL(server.publicUrl)
+  const isPublicSecure = publicUrl.protocol === 'https:'
   const isSecure = (client: Client) => isPublicSecure || client.isSecure
 
-  const ownOrigins = (request: IncomingMessage, client: Client): string[] =>
-    publicAuthorities(request.headers, client, server.forwardedBy).flatMap((host) => {
-      const url = URL.parse(`${isSecure(client) ? 'https' : 'http'}://${host}`)
-      return url && url.pathname === '/' && url.search === '' && url.username === '' ? [url.origin] : []
-    })
-
-  /** A page of our own host, or of a listed origin. The value `null` matches nothing. */
-  function isTrusted(origin: string | undefined, request: IncomingMessage, client: Client): boolean {
-    if (origin === undefined) return false
-    return listed.has(origin) || ownOrigins(request, client).includes(origin)
+  /** Scheme, host and port of the request itself. */
+  function ownUrl({ headers }: IncomingMessage, client: Client): URL | null {
+    const scheme = isSecure(client) ? 'https' : 'http'
+    const authority = publicAuthority(headers, client, server.forwardedBy, isSecure(client))
+    const url = authority === null ? null : URL.parse(`${scheme}://${authority}`)
+    // a host holds no path and no user
+    return url?.pathname === '/' && url.search === '' && url.hash === '' && url.username === '' ? url : null
   }
 
+  function isOwn(origin: string, request: IncomingMessage, client: Client): boolean {
+    const own = ownUrl(request, client)
+    if (own === null) return false
+    // a proxy may hide the port that browsers use; publicUrl names it
+    return origin === own.origin || (client.viaTrustedProxy && own.hostname === publicUrl.hostname && origin === publicUrl.origin)
+  }
+
+  /** A page of our own host or of a listed origin sent the request. The value `null` matches nothing. */
   function isTrustedWrite(request: IncomingMessage, client: Client): boolean {
     const { 'sec-fetch-site': site, origin } = request.headers
-    return site === 'same-origin' || site === 'none' || isTrusted(origin, request, client)
+    if (site === 'same-origin' || site === 'none') return true
+    return origin !== undefined && (listed.has(origin) || isOwn(origin, request, client))
   }
 
-  function isTrustedRead(request: IncomingMessage, client: Client, isStrict: boolean): boolean {
-    const { headers } = request
+  /** A Referer of our own host shows nothing: a redirect of another site keeps the Referer of the page that began. */
+  function isTrustedRead({ headers }: IncomingMessage): boolean {
     const site = headers['sec-fetch-site']
-    if (site === 'same-origin' || site === 'none' || (site === undefined && !isStrict)) return true
-    if (!isStrict && isTopLevelNavigation(headers)) return true
-    return isTrusted(headers.origin ?? originOf(headers.referer), request, client)
+    if (site === 'same-origin' || site === 'none' || site === undefined || isTopLevelNavigation(headers)) return true
+    const origin = headers.origin ?? originOf(headers.referer)
+    return origin !== undefined && listed.has(origin)
   }
 
   return {
     admitsCookie(request, client, isUpgrade, isStrict) {
-      if (SAFE.has(request.method!) && !isUpgrade) return isTrustedRead(request, client, isStrict)
+      if (SAFE.has(request.method!) && !isUpgrade) return isStrict ? isTrustedWrite(request, client) : isTrustedRead(request)
       if (!isTrustedWrite(request, client)) throw untrusted(request)
       return true
     },
     requireTrustedOrigin(request, client) {
       if (!isTrustedWrite(request, client)) throw untrusted(request)
     },
-    ownOrigin: (request, client) => ownOrigins(request, client)[0] ?? null,
+    ownOrigin: (request, client) => ownUrl(request, client)?.origin ?? null,
     isSecure,
   }
 }

@@ -49,20 +49,26 @@ export function requireSession({ kind }: Principal): void {
 
 const NEITHER = { isStrict: false, isPublic: false }
 
+/** The session cookie at our own endpoints. */
+export interface OwnCookies extends Pick<CookieAuthentication, 'authenticate' | 'hasCookie'> {
+  /** Counts a request by its address, whose cookie is no session. @throws rate_limited */
+  countAnonymous(context: RequestContext): Promise<void> | void
+}
+
 /** @param cookies null: no endpoint takes a session cookie */
-export function createRequireAuth(
-  authenticate: Authenticate,
-  countCaller: CountCaller,
-  cookies: Pick<CookieAuthentication, 'authenticate'> | null = null,
-): RequireAuth {
+export function createRequireAuth(authenticate: Authenticate, countCaller: CountCaller, cookies: OwnCookies | null = null): RequireAuth {
+  async function byCookie(request: FastifyRequest, context: RequestContext): Promise<Principal | null> {
+    const { client } = context
+    if (!cookies || holdsCredential(request.body)) return null
+    const principal = await cookies.authenticate(request.raw, { client, isUpgrade: false }, NEITHER)
+    // a request without a cookie was counted before: an unknown cookie must not escape the limit
+    if (!principal && cookies.hasCookie(request.raw, client)) await cookies.countAnonymous(context)
+    return principal
+  }
+
   async function optional(request: FastifyRequest): Promise<Principal | null> {
     const context = identifiedContextOf(request)
-    const { client } = context
-    const explicit = await authenticate(request.headers, client)
-    context.principal =
-      explicit || !cookies || holdsCredential(request.body)
-        ? explicit
-        : await cookies.authenticate(request.raw, { client, isUpgrade: false }, NEITHER)
+    context.principal = (await authenticate(request.headers, context.client)) ?? (await byCookie(request, context))
     return context.principal
   }
 

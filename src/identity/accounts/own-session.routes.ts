@@ -1,7 +1,7 @@
 /** The session of the caller: what a page asks when it is loaded, and its end. */
 
 import { Type } from 'typebox'
-import { answers, BEARER, OPTIONAL_BEARER } from '../../platform/http/endpoint.ts'
+import { answers, BEARER } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import type { CrossSite } from '../access/cross-site.ts'
@@ -47,8 +47,9 @@ export const ownSessionRoutes =
         config: { name: 'auth.session' },
         schema: {
           summary: 'Log out',
-          description: 'Ends the session of this request, and clears the cookie. Needs no session: a session that has ended is no error.',
-          security: OPTIONAL_BEARER,
+          description:
+            'Ends the session of this request, and clears the cookie. Needs a session cookie or an access token; a session that has ended is no error.',
+          security: BEARER,
           response: answers({ 204: Type.Null() }, [401, 403]),
         },
       },

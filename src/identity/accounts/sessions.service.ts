@@ -1,10 +1,12 @@
 /** Users list and end their own sessions. */
 import type { AuditContext } from '../../platform/audit/audit.ts'
+import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { deviceName } from '../../platform/request/device-name.ts'
 import type { Principal } from '../access/principal.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
+import { idleTtlSeconds } from '../sessions/session-life.ts'
 import { findUsableSessions, type Session } from '../sessions/sessions.repo.ts'
 import { lockUser } from '../users/users.repo.ts'
 
@@ -30,9 +32,9 @@ export const viewOfSession = (session: Session): SessionView => ({
   mfa: session.amr.includes('otp'),
 })
 
-export function createSessions({ db, accounts }: { db: Db; accounts: Accounts }) {
+export function createSessions({ db, accounts, config }: { db: Db; accounts: Accounts; config: Config }) {
   async function list(userId: string): Promise<SessionView[]> {
-    return (await findUsableSessions(db, userId, await databaseNow(db))).map(viewOfSession)
+    return (await findUsableSessions(db, userId, await databaseNow(db), idleTtlSeconds(config))).map(viewOfSession)
   }
 
   /** @throws not_found, also when the session is another user's, or has ended */

@@ -46,7 +46,7 @@ export function createAdministration(deps: AdministrationDeps) {
   const assertFits = createAssertRolesFit(grantsOf)
   const assertKnownRole = createAssertKnownRole(knownRoles(config.auth.roles))
   return {
-    ...createUserQueries(db, find),
+    ...createUserQueries(db, find, config),
     create: createUserCreation({ db, accounts, audited, passwords, policy, auth: config.auth, assertKnownRole, assertFits, lockForAction }),
     ...createRoleActions({ update: changeUser.update, keepAdmin, assertKnownRole, assertFits }),
     ...createUserActions({ changeUser, outbox, keepAdmin, eraseAccount }),

@@ -1,9 +1,11 @@
 /** Operators find users, and list their sessions and API keys. */
 
+import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import { type ApiKey, findApiKeysOf } from '../api-keys/api-keys.repo.ts'
+import { idleTtlSeconds } from '../sessions/session-life.ts'
 import { findUsableSessions, type Session } from '../sessions/sessions.repo.ts'
 import { canonicalLogin } from '../users/canonical-login.ts'
 import { cursorOf, findUserById, findUserByLogin, findUserPage, type User, type UserFilter, type UserOrder } from '../users/users.repo.ts'
@@ -27,7 +29,7 @@ export const createFindUser =
     return user
   }
 
-export function createUserQueries(db: Db, find: FindUser) {
+export function createUserQueries(db: Db, find: FindUser, config: Config) {
   return {
     find,
 
@@ -37,10 +39,10 @@ export function createUserQueries(db: Db, find: FindUser) {
       return { users: page, nextCursor: users.length > limit ? cursorOf(page.at(-1)!, order) : null }
     },
 
-    /** Sessions that can still be refreshed, the most recently used first. */
+    /** Sessions that can still be used, the most recently used first. */
     async sessionsOf(ref: string): Promise<Session[]> {
       const { id } = await find(ref)
-      return findUsableSessions(db, id, await databaseNow(db))
+      return findUsableSessions(db, id, await databaseNow(db), idleTtlSeconds(config))
     },
 
     async apiKeysOf(ref: string): Promise<ApiKey[]> {

@@ -16,6 +16,8 @@ export interface View {
   isLoggedIn?: boolean
   /** A page of several that belong together: the links to all of them. They stand beside the content, or above it. */
   navigation?: Navigation
+  /** The page may stand in a frame: its links lead to the whole window. */
+  isFramed?: boolean
 }
 
 export interface Navigation {
@@ -40,7 +42,7 @@ export const iconOf = (accent: string) =>
 
 export function createLayout({ base, serviceName, supportUrl, assets, languages }: LayoutDeps, accent: string): Layout {
   const iconUrl = iconOf(accent)
-  return ({ title, body, isWide = false, isLoggedIn = false, navigation }, language) => {
+  return ({ title, body, isWide = false, isLoggedIn = false, navigation, isFramed = false }, language) => {
     const { text } = language
     return html`<!doctype html>
 <html lang="${language.code}">
@@ -48,6 +50,7 @@ export function createLayout({ base, serviceName, supportUrl, assets, languages 
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
+${isFramed && html`<base target="_top">`}
 <title>${title} · ${serviceName}</title>
 <link rel="icon" href="${iconUrl}">
 <link rel="stylesheet" href="${base}/${assets.style.path}">

@@ -115,6 +115,7 @@ export function createPageKit({ base, layout, texts, crossSite, requireAuth }: P
 
   function anonymous(request: FastifyRequest, reply: FastifyReply): Page {
     const context = contextOf(request.raw)
+    context.via = 'page'
     const language = languageOf(request.headers, texts)
     const { text } = language
     const query = readQuery(request.url)
@@ -142,7 +143,7 @@ export function createPageKit({ base, layout, texts, crossSite, requireAuth }: P
 
   return {
     define(app, { path, name, for: who, show, submit }) {
-      const options = { config: { name } as object, schema: { hide: true } }
+      const options = { config: { name, knowsUser: true } as object, schema: { hide: true } }
       app.get(path, options, async (request, reply) => {
         const page = await open(request, reply, who)
         answer(page, await show(page))

@@ -98,8 +98,8 @@ export function createAccounts({ db, audit, revocations, metrics, tokens }: Acco
     return answer
   }
 
-  function count(event: string, outcome: string): void {
-    if (event === 'login') metrics.logins.inc({ outcome })
+  function count(event: string, outcome: string, via: 'api' | 'page' = 'api'): void {
+    if (event === 'login') metrics.logins.inc({ outcome, via })
     else if (event === 'register') metrics.registrations.inc({ outcome })
     else metrics.accountEvents.inc({ event, outcome })
   }
@@ -107,7 +107,10 @@ export function createAccounts({ db, audit, revocations, metrics, tokens }: Acco
   return {
     transaction,
     record: (event, row, context) => transaction(event, context, (tx) => tx.record(row)),
-    counted: (event, work, outcomeOf) => countOutcome((outcome) => count(event, outcome), work, outcomeOf),
+    counted: (event, work, outcomeOf) => countOutcome((outcome, args) => count(event, outcome, viaOf(args)), work, outcomeOf),
     count,
   }
 }
+
+/** The last argument of a service is the context of its request, where it has one. */
+const viaOf = (args: readonly unknown[]): 'api' | 'page' => (args.at(-1) as { via?: 'page' } | undefined)?.via ?? 'api'

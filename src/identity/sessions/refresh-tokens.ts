@@ -26,6 +26,7 @@ import {
   markRotated,
   type RefreshToken,
 } from './refresh-tokens.repo.ts'
+import { idleTtlSeconds } from './session-life.ts'
 import { lockSession, type Session, touchSession } from './sessions.repo.ts'
 
 /** In the order of the checks: unknown → revoked → superseded | reused → expired → rotated. */
@@ -87,7 +88,7 @@ const hashOf = (token: string) => createHash('sha256').update(token).digest()
 export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, auth, metrics, logger }: RefreshTokensDeps): RefreshTokens {
   const { refresh } = auth
   // a session is idle while its token is not exchanged
-  const ttlSeconds = Math.min(tokens.refreshTtlSeconds, auth.sessions.idleTtlSeconds ?? Number.POSITIVE_INFINITY)
+  const ttlSeconds = idleTtlSeconds({ tokens, auth })
 
   /** Refreshes share the lock of the user, unless a reuse would write to the user. */
   const lockOwner = ({ trx, revoke }: AccountTransaction, id: string): Promise<User | undefined> =>

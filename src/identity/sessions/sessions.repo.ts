@@ -61,8 +61,11 @@ export const findLivingSessions = (db: Db | Transaction, userId: string, now: Da
     .orderBy('id', 'desc')
     .execute()
 
-/** The living sessions that can still be refreshed. Users see these as their sessions. */
-export const findUsableSessions = (db: Db, userId: string, now: Date): Promise<Session[]> =>
+/**
+ * The living sessions that can still be refreshed, or used by cookie. Users see these as their sessions.
+ * @param idleSeconds a session by cookie that was not used for this time has ended
+ */
+export const findUsableSessions = (db: Db, userId: string, now: Date, idleSeconds: number): Promise<Session[]> =>
   db
     .selectFrom('sessions')
     .selectAll()
@@ -70,14 +73,20 @@ export const findUsableSessions = (db: Db, userId: string, now: Date): Promise<S
     .where('revoked_at', 'is', null)
     .where('expires_at', '>', now)
     .where((e) =>
-      e.exists(
-        e
-          .selectFrom('refresh_tokens')
-          .select('refresh_tokens.id')
-          .whereRef('session_id', '=', 'sessions.id')
-          .where('rotated_at', 'is', null)
-          .where('refresh_tokens.expires_at', '>', now),
-      ),
+      e.or([
+        e.exists(
+          e
+            .selectFrom('refresh_tokens')
+            .select('refresh_tokens.id')
+            .whereRef('session_id', '=', 'sessions.id')
+            .where('rotated_at', 'is', null)
+            .where('refresh_tokens.expires_at', '>', now),
+        ),
+        e.and([
+          e('last_used_at', '>', new Date(now.getTime() - idleSeconds * 1000)),
+          e.exists(e.selectFrom('session_cookies').select('session_cookies.id').whereRef('session_id', '=', 'sessions.id')),
+        ]),
+      ]),
     )
     .orderBy('last_used_at', 'desc')
     .orderBy('id', 'desc')

@@ -42,10 +42,16 @@ const LimitKey = oneOf(['client', 'principal', 'apiKey', 'anonymous'], {
 
 const Policy = Type.Object({ ...Limit.properties, key: LimitKey }, { additionalProperties: false })
 
-/** They exist unless the operator defines policies of the same names, so that the default of `limits.default` is valid. */
+/** They exist unless the operator defines policies of the same names (load-config.ts), so that the default of `limits.default` is valid. */
 export const DEFAULT_POLICIES = {
   perUser: { limit: 600, windowSeconds: 60, key: 'principal' },
   perIp: { limit: 60, windowSeconds: 60, key: 'anonymous' },
+} as const
+
+/** The same, where browsers are callers: a page loads many files. */
+export const BROWSER_POLICIES = {
+  perUser: { ...DEFAULT_POLICIES.perUser, limit: 3000 },
+  perIp: { ...DEFAULT_POLICIES.perIp, limit: 600 },
 } as const
 
 const Requirement = {
@@ -796,8 +802,9 @@ export const ConfigSchema = Type.Object(
         ),
         policies: Type.Record(Type.String({ pattern: POLICY_NAME }), Policy, {
           propertyNames: { pattern: POLICY_NAME },
-          default: DEFAULT_POLICIES,
-          description: 'Named policies. Your policies replace the defaults; perIp and perUser stay unless you define them.',
+          default: {},
+          description:
+            'Named policies. Unless you define them, there are perIp (anonymous, 60 a minute) and perUser (principal, 600 a minute). With auth.browser.enabled their limits are 600 and 3000.',
         }),
         default: Type.Array(Type.String(), {
           default: ['perIp', 'perUser'],

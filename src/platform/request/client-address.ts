@@ -183,15 +183,22 @@ export function createClientReader(
 }
 
 /**
- * The authorities by which a browser may know this server: `Host`, or what a trusted proxy says of it. A proxy may give the port apart.
- * @param headers of the request
+ * The authority by which a browser knows this server: `Host`, or the host that a trusted proxy sends. A proxy may send the port apart.
+ * @param isSecure the browser uses https
+ * @returns null when the request names no host
  */
-export function publicAuthorities(headers: IncomingHttpHeaders, { viaTrustedProxy }: Client, kind: Forwarding): string[] {
-  const sent = viaTrustedProxy ? forwardedHost(headers, kind) : undefined
-  const host = sent ?? headers.host
-  if (host === undefined || host === '') return []
+export function publicAuthority(
+  headers: IncomingHttpHeaders,
+  { viaTrustedProxy }: Client,
+  kind: Forwarding,
+  isSecure: boolean,
+): string | null {
+  const host = (viaTrustedProxy ? forwardedHost(headers, kind) : undefined) ?? headers.host
+  if (host === undefined || host === '') return null
   const port = viaTrustedProxy && kind === 'x-forwarded' ? lastOf(headers['x-forwarded-port']) : undefined
-  return port !== undefined && /^\d{1,5}$/.test(port) && !/:\d+$/.test(host) ? [host, `${host}:${port}`] : [host]
+  // the default port of the other scheme is the port of a connection between two proxies
+  const isPublic = port !== undefined && /^\d{1,5}$/.test(port) && port !== (isSecure ? '80' : '443')
+  return isPublic && !/:\d+$/.test(host) ? `${host}:${port}` : host
 }
 
 const forwardedHost = (headers: IncomingHttpHeaders, kind: Forwarding): string | undefined =>

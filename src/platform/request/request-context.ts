@@ -20,6 +20,8 @@ export interface RequestContext {
   label: string
   /** Fields of every response, whatever its kind: lower-case name, value, name, value … */
   fields: string[]
+  /** A page of ours sent the request, and not a program. */
+  via?: 'page'
   /** The reason of a failure; null while there is none. */
   error: Problem | null
 }

@@ -89,7 +89,7 @@ export function createMetrics(version: string) {
   const buildInfo = gauge('build_info', 'Always 1.', ['version', 'node'], 'first')
   buildInfo.set({ version, node: process.version }, 1)
   const refreshes = counter('refreshes_total', 'Refresh attempts.', ['outcome'])
-  const logins = counter('logins_total', 'Login attempts.', ['outcome'])
+  const logins = counter('logins_total', 'Login attempts, over the API or a page.', ['outcome', 'via'])
   // the series exist from the start: `increase()` does not see the step from no series to 1
   for (const outcome of [
     'rotated',
@@ -104,7 +104,7 @@ export function createMetrics(version: string) {
   ])
     refreshes.inc({ outcome }, 0)
   for (const outcome of ['success', 'mfa_required', 'invalid_credentials', 'rate_limited', 'overloaded', 'unavailable'])
-    logins.inc({ outcome }, 0)
+    for (const via of ['api', 'page']) logins.inc({ outcome, via }, 0)
 
   return {
     registry,

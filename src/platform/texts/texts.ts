@@ -24,6 +24,9 @@ export interface Texts {
 
 const BUILT_IN: Record<string, Record<TextKey, string>> = { en, de }
 
+/** The languages whose texts are on board. */
+export const BUILT_IN_LANGUAGES: readonly string[] = Object.keys(BUILT_IN)
+
 /**
  * @param codes the languages of the configuration
  * @param overrides texts by language, which replace built-in texts. Keys without a text are English

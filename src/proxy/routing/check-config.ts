@@ -6,17 +6,12 @@ import { nearest } from '../../platform/config/nearest.ts'
 import { type Config, DEFAULT_TARGET_BYTES, type RouteConfig } from '../../platform/config/schema.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
-import { CORS_FIELDS, modeOf } from './cors-rule.ts'
+import { checkBrowser } from './check-browser.ts'
+import { CORS_FIELDS, modeOf, sessionOriginsOf } from './cors-rule.ts'
+import type { Finding } from './finding.ts'
 import { readHost } from './request-target.ts'
 import { CONNECTION_FIELDS, foldName, isReservedHeader } from './reserved-headers.ts'
 import { compileRoutes, OWN_EXACT, type Route, type RouteTable, rewritePath } from './route-table.ts'
-
-interface Finding {
-  path: (string | number)[]
-  message: string
-  /** What would be right. */
-  hint?: string
-}
 
 /** @param isComplete false: keys of routes were left out, so the routes are not compared with each other */
 export function checkConfig(config: Config, { isComplete = true } = {}): { problems: Finding[]; warnings: Finding[] } {
@@ -30,6 +25,7 @@ export function checkConfig(config: Config, { isComplete = true } = {}): { probl
   checkTransport(config, problems, warnings)
   checkHeaderEdits(config, problems, warnings)
   checkCors(config, warnings)
+  if (URL.canParse(config.server.publicUrl)) checkBrowser(config, problems, warnings)
   checkMail(config, problems, warnings)
   if (!config.routes.length)
     warnings.push({
@@ -209,13 +205,15 @@ function checkTransport({ server, tokens, routes }: Config, problems: Finding[],
 }
 
 /** Settings of CORS that have no effect. */
-function checkCors({ cors, routes }: Config, warnings: Finding[]): void {
+function checkCors(config: Config, warnings: Finding[]): void {
+  const { cors, routes } = config
+  const hasOrigins = cors.origins.length > 0 || sessionOriginsOf(config).length > 0
   const hasNobody = (path: Finding['path']) => warnings.push({ path, message: 'lets no page of another origin in: cors.origins is empty' })
-  if (cors.mode === 'own' && !cors.origins.length) hasNobody(['cors', 'mode'])
+  if (cors.mode === 'own' && !hasOrigins) hasNobody(['cors', 'mode'])
   routes.forEach((route, i) => {
     const path = ['routes', i, 'cors']
-    if (route.cors.mode === 'own' && !cors.origins.length) hasNobody([...path, 'mode'])
-    const mode = route.cors.mode ?? modeOf(cors)
+    if (route.cors.mode === 'own' && !hasOrigins) hasNobody([...path, 'mode'])
+    const mode = route.cors.mode ?? modeOf(config)
     if (mode === 'upstream')
       for (const key of ['allowHeaders', 'methods'] as const)
         if (route.cors[key]) warnings.push({ path: [...path, key], message: 'has no effect: the upstream handles CORS of this route' })

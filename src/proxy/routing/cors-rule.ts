@@ -1,6 +1,5 @@
 /** Who decides about requests of other origins (CORS), compiled once at start. */
 import type { Config, RouteConfig } from '../../platform/config/schema.ts'
-import type { HeaderEdits } from './header-edits.ts'
 
 export interface CorsRule {
   /** True: the gateway decides. False: the upstream decides, and the gateway only makes its own errors readable. */
@@ -15,14 +14,26 @@ export interface CorsRule {
 
 const EXPOSED = ['x-request-id', 'retry-after', 'ratelimit', 'ratelimit-policy']
 
-export const compileCors = (top: Config['cors'], route: RouteConfig['cors']): CorsRule => ({
-  isOwn: (route.mode ?? modeOf(top)) === 'own',
+type Settings = Pick<Config, 'cors' | 'auth'>
+
+export const compileCors = (config: Settings, route: RouteConfig['cors']): CorsRule => compileRule(config.cors, route, modeOf(config))
+
+const compileRule = (top: Config['cors'], route: RouteConfig['cors'], mode: CorsMode): CorsRule => ({
+  isOwn: (route.mode ?? mode) === 'own',
   exposed: [...EXPOSED, ...(route.exposeHeaders ?? top.exposeHeaders)].join(', '),
   headers: (route.allowHeaders ?? top.allowHeaders)?.join(', ') ?? null,
   methods: (route.methods ?? top.methods)?.join(', ') ?? null,
 })
 
-export const modeOf = ({ mode, origins }: Config['cors']): 'own' | 'upstream' => mode ?? (origins.length ? 'own' : 'upstream')
+type CorsMode = 'own' | 'upstream'
+
+export const modeOf = (config: Settings): CorsMode => {
+  const { mode, origins } = config.cors
+  return mode ?? (origins.length > 0 || sessionOriginsOf(config).length > 0 ? 'own' : 'upstream')
+}
+
+/** The origins whose pages use the session cookie: they are let in with credentials. */
+export const sessionOriginsOf = ({ auth: { browser } }: Settings): readonly string[] => (browser.enabled ? browser.origins : [])
 
 /** The response fields of CORS that the gateway alone sets. Access-Control-Expose-Headers is united with the upstream's. */
 export const CORS_FIELDS: ReadonlySet<string> = new Set([
@@ -34,10 +45,3 @@ export const CORS_FIELDS: ReadonlySet<string> = new Set([
   'access-control-allow-local-network',
   'access-control-max-age',
 ])
-
-/** Where the gateway decides, an upstream must not let in further origins. */
-export function withoutCors({ dropped, set }: HeaderEdits): HeaderEdits {
-  const left: string[] = []
-  for (let i = 0; i < set.length; i += 2) if (!CORS_FIELDS.has(set[i]!)) left.push(set[i]!, set[i + 1]!)
-  return { dropped: new Set([...dropped, ...CORS_FIELDS]), set: left }
-}

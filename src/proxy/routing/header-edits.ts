@@ -23,6 +23,14 @@ export function compileEdits(
   return { dropped: new Set(dropped), set: fields.flat() }
 }
 
+/** The same edits, where neither the upstream nor the operator may send these fields. @param fields in lower case */
+export function withoutFields({ dropped, set }: HeaderEdits, fields: Iterable<string>): HeaderEdits {
+  const refused = new Set(fields)
+  const left: string[] = []
+  for (let i = 0; i < set.length; i += 2) if (!refused.has(set[i]!)) left.push(set[i]!, set[i + 1]!)
+  return { dropped: new Set([...dropped, ...refused]), set: left }
+}
+
 export function compileResponseEdits(edits: RouteConfig['headers']['response'], namesUs: boolean): HeaderEdits {
   const { dropped, set } = compileEdits(edits, (name) => name)
   // RFC 9110 §7.6.3; it stands after the upstream's own Via

@@ -3,8 +3,8 @@
 import { type Access, compileAccess } from '../../identity/access/access-policy.ts'
 import type { Config, RouteConfig } from '../../platform/config/schema.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
-import { type CorsRule, compileCors, withoutCors } from './cors-rule.ts'
-import { compileEdits, compileResponseEdits, type HeaderEdits } from './header-edits.ts'
+import { CORS_FIELDS, type CorsRule, compileCors } from './cors-rule.ts'
+import { compileEdits, compileResponseEdits, type HeaderEdits, withoutFields } from './header-edits.ts'
 import { foldName } from './reserved-headers.ts'
 
 /** Forms of a path that are refused unless the route allows them by name. */
@@ -45,6 +45,10 @@ export interface Route {
   /** Bits of FORMS that are allowed in the path below the prefix. */
   allowedForms: number
   websocket: boolean
+  /** Scripts of service workers may be loaded. */
+  serviceWorker: boolean
+  /** How the session cookie counts on this route. */
+  cookieRule: { isStrict: boolean; isPublic: boolean }
   /** Null: responses pass as they came. `withCredentials`: compressed also for requests with cookies or credentials. */
   compress: { withCredentials: boolean } | null
   forwardAuthorization: boolean
@@ -157,7 +161,7 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     return { origin: new URL(url).origin, weight, tls }
   })
   const hostHeader = valueUnder(route.headers.request.set, 'host')
-  const cors = compileCors(config.cors, route.cors)
+  const cors = compileCors(config, route.cors)
   const requestHeaders = compileEdits(route.headers.request, foldName, 'host')
   const responseHeaders = compileResponseEdits(route.headers.response, config.headers.via.response)
   const rewritePrefix = route.rewrite ? trimmed(route.rewrite.prefix) : null
@@ -185,6 +189,8 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     maxBodyBytes: route.body.maxBytes,
     allowedForms: route.allow.reduce((bits, form) => bits | FORMS[form], 0),
     websocket: route.websocket,
+    serviceWorker: route.serviceWorker,
+    cookieRule: { isStrict: route.browser.safeMethods === 'strict', isPublic: route.access === 'public' },
     compress: compileCompress(route.compress),
     forwardAuthorization: route.headers.forwardAuthorization,
     assertion: route.headers.assertion,
@@ -197,11 +203,17 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     upstreamHosts: new Set([...servers.map(({ origin }) => new URL(origin).host), ...(hostHeader ? [hostHeader.toLowerCase()] : [])]),
     requestHeaders,
     passedReserved: route.headers.passReserved.length ? new Set(route.headers.passReserved.map((name) => name.toLowerCase())) : null,
-    responseHeaders: cors.isOwn ? withoutCors(responseHeaders) : responseHeaders,
+    responseHeaders: withoutFields(responseHeaders, [
+      ...(cors.isOwn ? CORS_FIELDS : []),
+      ...(config.auth.browser.enabled ? [WIDER_SCOPE] : []),
+    ]),
     cors,
     networks: compileNetworks(route.networks),
   }
 }
+
+/** The scope of a service worker is its own folder at most: a wider scope would cover the pages of the gateway. */
+const WIDER_SCOPE = 'service-worker-allowed'
 
 export const usesStickyCookies = ({ routes }: Config): boolean =>
   routes.some(({ balance, sticky }) => balance === 'sticky' && sticky.by === 'cookie')

@@ -99,7 +99,9 @@ describe('an error that a handler throws', () => {
       exchanges.push(exchange)
       attachContext(raw, exchange)
     })
-    app.setErrorHandler(createErrorHandler({ clock: systemClock, logger, cors: { addToError: () => {} }, authPrefix: '/auth' }))
+    app.setErrorHandler(
+      createErrorHandler({ clock: systemClock, logger, cors: { addToError: () => {} }, authPrefix: '/auth', answerNavigation: null }),
+    )
     app.get('/file', async () => readFileSync('/nowhere/at/all'))
     app.get('/socket', async () => {
       const socket = connect(1, '127.0.0.1')

@@ -16,7 +16,7 @@ const SERIES: Record<string, string[]> = {
   upstream_duration_seconds: ['upstream'],
   http_requests_in_flight: [],
   errors_total: ['code', 'route'],
-  logins_total: ['outcome'],
+  logins_total: ['outcome', 'via'],
   refreshes_total: ['outcome'],
   limit_decisions_total: ['policy', 'decision', 'tier'],
   token_cache_total: ['result'],

@@ -12,6 +12,7 @@ import { createRequireHttps } from '../../../src/proxy/https-only.ts'
 import { createPipeline, type PipelineDeps } from '../../../src/proxy/pipeline.ts'
 import { createIsHandshake, createReceive } from '../../../src/proxy/routing/receive.ts'
 import { compileRoutes } from '../../../src/proxy/routing/route-table.ts'
+import { createAssertServiceWorker } from '../../../src/proxy/routing/service-worker.ts'
 import { configWith, route } from '../../support/config.ts'
 
 const NOW_SECONDS = 1_800_000_000
@@ -145,9 +146,10 @@ async function decide(config: Config, { method, url, caller, address, isWebSocke
     receive: createReceive({ table, readClient: createClientReader(none, none), maxHeaders: 200, maxTargetBytes: 8192 }),
     isHandshake: createIsHandshake(table),
     now,
+    assertServiceWorker: createAssertServiceWorker(config),
     requireHttps: createRequireHttps(config),
     answerRoot: createRootPage(config),
-    cors: createCors(config.cors),
+    cors: createCors(config),
     authenticate() {
       if (caller.refusal !== null) throw new Problem(caller.refusal)
       return caller.principal
