@@ -365,8 +365,8 @@ describe('devices', () => {
     const other = await loggedInReader(gateway, user)
     const { html } = await other.get('/account/sessions')
     expect(html.match(/class="row"/g)).toHaveLength(3) // the registration opened a session, too
-    expect(html.match(/This device/g)).toHaveLength(1)
-    expect(html.indexOf('This device')).toBeLessThan(html.indexOf('name="id"'))
+    expect(html.match(/>This device</g)).toHaveLength(1)
+    expect(html.indexOf('>This device<')).toBeLessThan(html.indexOf('name="id"'))
     const [session] = await rows<{ session_id: string }>(
       gateway,
       'SELECT session_id FROM session_cookies JOIN sessions ON sessions.id = session_id WHERE user_id = $1 ORDER BY session_cookies.created_at LIMIT 1',
