@@ -120,7 +120,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   const readMetrics = () => registry.metrics()
   const history = createHealthHistory({ clock, read: async () => new Map([[0, await readHealth(metrics)]]) })
   const health = async () => history.report()
-  const mountConsole = createConsoleListener({ platform, identity, access, observer, lastErrors, health })
+  const mountConsole = createConsoleListener({ platform, identity, access, loginServices, observer, lastErrors, health })
   const admin = team ? null : createAdminServer({ metrics: readMetrics, contentType: registry.contentType, checks, mountConsole })
   if (!team) metrics.workers.collectFrom(() => 1)
   const redirect = config.server.tls?.redirectPort === undefined ? null : createRedirectServer(config)

@@ -224,7 +224,8 @@ describe('password', () => {
     expect(page.html).toContain('action="/auth/ui/account/password?return_to=%2Fshop%2Fbasket%3Fa%3D1"')
     const form = { action: 'password', current_password: user.password, new_password: NEXT }
     const { status, to } = await fresh.post('/account/password?return_to=/shop/basket%3Fa=1', form)
-    expect([status, to]).toEqual([303, '/shop/basket?a=1'])
+    expect([status, to]).toEqual([303, '/auth/ui/account/password?done=changed&return_to=%2Fshop%2Fbasket%3Fa%3D1'])
+    expect((await fresh.get(to!)).headers.get('refresh')).toBe('0;url=/shop/basket?a=1')
     expect((await fresh.get('/account')).status).toBe(200)
     expect((await reader.get('/account')).status).not.toBe(200)
   })

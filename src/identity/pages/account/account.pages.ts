@@ -5,7 +5,6 @@ import type { Clock } from '../../../platform/lib/clock.ts'
 import type { Secrets } from '../../../platform/vault/secrets.ts'
 import type { CrossSite } from '../../access/cross-site.ts'
 import type { PageKit } from '../page-kit.ts'
-import { createReturnTo } from '../return-to.ts'
 import { createAccountFrame } from './account-frame.ts'
 import { type ApiKeysDeps, apiKeysPage } from './api-keys.pages.ts'
 import { type DeleteDeps, deletePages } from './delete.pages.ts'
@@ -18,7 +17,7 @@ import { createShownOnce } from './shown-once.ts'
 
 type Services = Pick<OverviewDeps, 'enrolment'> &
   Pick<ProfileDeps, 'profile' | 'verification'> &
-  Pick<PasswordDeps, 'changePassword' | 'sessionAnswers'> &
+  Pick<PasswordDeps, 'changePassword' | 'sessionAnswers' | 'leadOn' | 'returnTo'> &
   Pick<FactorsDeps, 'enrolment' | 'serviceName'> &
   Pick<SessionsDeps, 'sessions' | 'logout'> &
   Pick<ApiKeysDeps, 'apiKeys' | 'grantsOf'> &
@@ -35,9 +34,8 @@ export const accountPages = (deps: AccountPagesDeps) => (app: FastifyInstance, k
   const { auth, clock, secrets, crossSite } = deps
   const base = `${auth.prefix}/ui`
   const frame = createAccountFrame({ base, clock })
-  const returnTo = createReturnTo(crossSite, auth.prefix)
   const shownOnce = createShownOnce({ path: `${base}/account`, secrets, crossSite, clock })
-  const all = { ...deps, base, frame, returnTo, shownOnce, minLength: auth.password.minLength }
+  const all = { ...deps, base, frame, shownOnce, minLength: auth.password.minLength }
   const pages = [
     overviewPage(all),
     profilePage(all),

@@ -8,6 +8,7 @@ import type { createProfile } from '../../accounts/profile.service.ts'
 import type { SessionAnswers } from '../../accounts/session-answers.ts'
 import { html } from '../html.ts'
 import { LENGTHS, type Page, type PageDefinition, requireFields, showPassword } from '../page-kit.ts'
+import type { PageSessions } from '../page-sessions.ts'
 import type { ReturnTo } from '../return-to.ts'
 import { type AccountFrame, type AccountPage, act, entry, proofOf } from './account-frame.ts'
 
@@ -16,13 +17,22 @@ export interface PasswordDeps {
   profile: Pick<ReturnType<typeof createProfile>, 'get'>
   changePassword: ReturnType<typeof createPasswordChange>
   sessionAnswers: SessionAnswers
+  leadOn: PageSessions['leadOn']
   returnTo: ReturnTo
   minLength: Config['auth']['password']['minLength']
 }
 
 const ACTION = 'password'
 
-export function passwordPage({ frame, profile, changePassword, sessionAnswers, returnTo, minLength }: PasswordDeps): PageDefinition {
+export function passwordPage({
+  frame,
+  profile,
+  changePassword,
+  sessionAnswers,
+  leadOn,
+  returnTo,
+  minLength,
+}: PasswordDeps): PageDefinition {
   const submit = act({
     async [ACTION](page, fields) {
       const { current_password, new_password } = requireFields(fields, {
@@ -32,7 +42,7 @@ export function passwordPage({ frame, profile, changePassword, sessionAnswers, r
       const target = returnTo.of(page, page.query.return_to)
       const answer = await changePassword(page.principal, { ...proofOf(fields), current_password, new_password }, page.context)
       sessionAnswers.send(page.request, page.reply, answer)
-      return { to: target ?? frame.to('/password', 'changed') }
+      return { to: returnTo.to(frame.to('/password', 'changed'), target) }
     },
   })
 
@@ -45,6 +55,7 @@ export function passwordPage({ frame, profile, changePassword, sessionAnswers, r
       const { text } = page
       const user = await profile.get(page.principal.id)
       const target = returnTo.of(page, page.query.return_to)
+      if (target !== null && page.query.done === 'changed' && page.form.problem === null) return leadOn(page, target)
       return frame.view(
         page,
         '/password',

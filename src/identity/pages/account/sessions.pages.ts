@@ -46,7 +46,7 @@ export function sessionsPage({ frame, base, sessions, logout, sessionAnswers }: 
 </div>
 ${
   isCurrent
-    ? html`<a class="button quiet small" href="${base}/logout">${text('page.log-out')}</a>`
+    ? html`<form method="post" action="${base}/logout"><button class="quiet small">${text('page.log-out')}</button></form>`
     : frame.form(page, '/sessions', { action: 'end', submit: 'account.sessions.end', button: 'quiet small', label }, [
         html`<input type="hidden" name="id" value="${session.id}">`,
       ])
