@@ -15,7 +15,6 @@ import type { Config } from '../platform/config/schema.ts'
 import { Problem, problem } from '../platform/lib/errors.ts'
 import { createClientReader, parseNetworks } from '../platform/request/client-address.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
-import { createTexts } from '../platform/texts/texts.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
 import { createReceive } from '../proxy/routing/receive.ts'
 import { compileRoutes } from '../proxy/routing/route-table.ts'
@@ -55,12 +54,11 @@ export const hasConsoleListener = ({ auth: { browser } }: Config): boolean => br
 /** @returns registers the console on the admin listener; null when the configuration has none there */
 export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: FastifyInstance) => Promise<void>) | null {
   const { platform, identity, access, loginServices, observer, lastErrors, health } = deps
-  const { config, clock, db, logger, secrets } = platform
+  const { config, clock, db, texts, logger, secrets } = platform
   const { browser } = config.auth
   if (!hasConsoleListener(config)) return null
   const { trustedProxies, forwardedBy, maxHeaders, maxTargetBytes } = config.server
 
-  const texts = createTexts(browser.languages)
   // the admin listener has its own scheme, which publicUrl says nothing about, and no other origin may use the console
   const crossSite = createCrossSite({ server: { publicUrl: 'http://localhost', forwardedBy }, auth: { browser: { origins: [] } } })
   const readClient = createClientReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy)

@@ -117,7 +117,7 @@ export function createProfile({ db, accounts, auth, tokens, limits, links, postP
   async function askForProof(trx: Transaction, user: User, email: string, { sessionId }: Principal, context: AuditContext): Promise<void> {
     const owner = await findUserByLogin(trx, canonicalEmail(email))
     if (!owner || owner.id === user.id) return postProof(trx, user, email, sessionId, context)
-    await outbox.post(trx, { template: 'already_registered', data: {}, to: owner.email, userId: owner.id })
+    await outbox.post(trx, { template: 'already_registered', data: {}, to: owner.email, language: owner.language, userId: owner.id })
     // nobody gets this link. The address waits all the same, so that the account shows nothing about the address of another user
     await links.issue(trx, { user, purpose: 'verify_email', ttlSeconds: PROOF_TTL_SECONDS, email, sessionId, device: null })
   }

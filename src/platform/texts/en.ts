@@ -322,6 +322,69 @@ export const en = {
   'problem.again': 'Try again',
 
   // mails
+  'mail.footer': 'This mail was sent by {service} and needs no answer.',
+  'mail.support': 'Help: {url}',
+  'mail.open-address': 'Or open this address:',
+  'mail.when': '{date} UTC',
+  'mail.device': '{browser} on {system}',
+  'mail.device.app': 'An app',
+  'mail.fact.when': 'When',
+  'mail.fact.device': 'Device',
+  'mail.fact.address': 'Address',
+  'mail.fact.account': 'Account',
+  'mail.fact.name': 'Name',
+  'mail.not-you': 'If this was not you, set a new password at once: it ends every session of your account.',
+  'mail.log-in': 'Log in',
+  'mail.new-password': 'Set a new password',
+  'mail.link-life': 'The link works once, for {life}.',
+  'mail.verify_email.subject': 'Confirm your e-mail address',
+  'mail.verify_email.one': 'This address was given to {service} for this account:',
+  'mail.verify_email.several':
+    'This address was given to {service} for several accounts. Only one of them can have it. Confirm the account that you made:',
+  'mail.verify_email.button': 'Confirm the address',
+  'mail.verify_email.life': 'The page asks for the password of the account. The link works once, for {life}.',
+  'mail.verify_email.not-you': 'If you did not make this account, do nothing: the address then stays unconfirmed.',
+  'mail.reset_password.subject': 'Set a new password',
+  'mail.reset_password.text': 'A new password was requested for your account at {service}. Choose it here:',
+  'mail.reset_password.button': 'Set a new password',
+  'mail.reset_password.not-you': 'If you did not ask for this, do nothing: your password stays as it is.',
+  'mail.confirm_login.subject': 'Confirm your login',
+  'mail.confirm_login.text':
+    'Your password was used to log in to {service}. An administrator has removed your second factor, so this login needs your confirmation:',
+  'mail.confirm_login.button': 'Confirm the login',
+  'mail.confirm_login.not-you':
+    'If it was not you, do not open the link. Set a new password at once, and contact the operators of the service.',
+  'mail.already_registered.subject': 'You have an account already',
+  'mail.already_registered.text':
+    'Someone asked for an account at {service} with this address. You have an account already, so nothing was changed.',
+  'mail.already_registered.advice':
+    'If it was you: log in, or ask for a new password if you have forgotten yours. If not, there is nothing to do.',
+  'mail.email_changed.subject': 'Your e-mail address was changed',
+  'mail.email_changed.text': 'Your account at {service} has a new e-mail address. This one no longer belongs to it.',
+  'mail.email_changed.not-you':
+    'If this was not you, contact the operators of the service at once: the owner of the new address can set a new password.',
+  'mail.password_changed.subject': 'Your password was changed',
+  'mail.password_changed.text': 'The password of your account at {service} was changed.',
+  'mail.factor_enabled.subject': 'A second factor was set up',
+  'mail.factor_enabled.text': 'Logging in to {service} now asks for a code of your authenticator app.',
+  'mail.factor_disabled.subject': 'The second factor was removed',
+  'mail.factor_disabled.text': 'Logging in to {service} no longer asks for a code: the password is enough.',
+  'mail.backup_code_used.subject': 'A backup code was used',
+  'mail.backup_code_used.none': 'A backup code was used at {service}; none is left. Make new ones when you run short.',
+  'mail.backup_code_used.one': 'A backup code was used at {service}; one is left. Make new ones when you run short.',
+  'mail.backup_code_used.several': 'A backup code was used at {service}; {left} are left. Make new ones when you run short.',
+  'mail.wrong_codes.subject': 'Wrong codes were entered for your account',
+  'mail.wrong_codes.text':
+    '{count} wrong codes in a row were entered for the second factor of your account at {service}. A person who enters codes knows your password, or uses a device that is logged in.',
+  'mail.new_device.subject': 'A new device logged in',
+  'mail.new_device.text': 'Your account at {service} was logged in to from a device that we do not know.',
+  'mail.refresh_reused.subject': 'A session was ended for your safety',
+  'mail.refresh_reused.text':
+    'A key that keeps a device logged in to {service} was used twice: someone may have copied it. That session was ended.',
+  'mail.api_key_created.subject': 'An API key was made',
+  'mail.api_key_created.text': 'An API key was made for your account at {service}. Anyone who has the key can act in your name.',
+  'mail.api_key_created.not-you':
+    'If this was not you, set a new password at once, and revoke the key: it stays valid after a password change.',
 
   // console
   'console.name': 'Console',
