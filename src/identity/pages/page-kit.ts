@@ -263,7 +263,7 @@ export interface FieldOptions {
   /** Default: the name. For pages with several forms. */
   id?: string
   label: TextKey
-  type?: 'text' | 'email' | 'password' | 'url' | 'number'
+  type?: 'text' | 'email' | 'password' | 'url' | 'number' | 'date'
   /** For browsers and password managers (HTML, autofill). */
   autocomplete: string
   hint?: string
