@@ -217,7 +217,7 @@ const UNITS = [
 ] as const
 
 /** Rounded up, in the largest unit of which there are two: `90 seconds`, `2 minutes`. */
-export function durationText(seconds: number, { code }: Language): string {
+function durationText(seconds: number, { code }: Language): string {
   const [unit, size] = UNITS.find(([, size]) => seconds >= size * 2) ?? (['second', 1] as const)
   return new Intl.NumberFormat(code, { style: 'unit', unit, unitDisplay: 'long' }).format(Math.ceil(seconds / size))
 }
@@ -263,7 +263,7 @@ export interface FieldOptions {
   /** Default: the name. For pages with several forms. */
   id?: string
   label: TextKey
-  type?: 'text' | 'email' | 'password' | 'url' | 'number'
+  type?: 'text' | 'email' | 'password' | 'url' | 'number' | 'date'
   /** For browsers and password managers (HTML, autofill). */
   autocomplete: string
   hint?: string
