@@ -36,8 +36,8 @@ export interface Access {
   crossSite: CrossSite
   /** The cookie of browsers. Null: `auth.browser` is not enabled. */
   browser: CookieAccess | null
-  /** Makes what a further listener needs for cookies of its own. */
-  cookieAccess(purpose: CookiePurpose): CookieAccess
+  /** Makes what a further listener needs for cookies of its own. @param rule the origin rule of that listener */
+  cookieAccess(purpose: CookiePurpose, rule: CrossSite): CookieAccess
   /** Takes the cookie of browsers too, where `auth.browser` is enabled. */
   requireAuth: RequireAuth
 }
@@ -64,14 +64,14 @@ export function createAccess(platform: Platform, { keyring, revocations, account
   const crossSite = createCrossSite(config)
   const values = createCookieValues(secrets)
 
-  function cookieAccess(purpose: CookiePurpose): CookieAccess {
-    const cookies = createSessionCookies(config, crossSite, purpose)
+  function cookieAccess(purpose: CookiePurpose, rule: CrossSite): CookieAccess {
+    const cookies = createSessionCookies(config, rule, purpose)
     const authentication = createCookieAuthentication({
       db,
       cookies,
       values,
       purpose,
-      crossSite,
+      crossSite: rule,
       revocations,
       limitInvalidTokens,
       grantsOf,
@@ -83,7 +83,7 @@ export function createAccess(platform: Platform, { keyring, revocations, account
     return { cookies, authentication, requireAuth: createRequireAuth(authenticate, ownLimits.caller, ownCookies) }
   }
 
-  const browser = auth.browser.enabled ? cookieAccess('browser') : null
+  const browser = auth.browser.enabled ? cookieAccess('browser', crossSite) : null
   return {
     accessTokens,
     refreshTokens,

@@ -3,15 +3,9 @@ import { createPrincipalReader } from '../identity/access/authenticate.ts'
 import { createAccountDeletion } from '../identity/accounts/account-deletion.service.ts'
 import { authRoutes } from '../identity/accounts/auth.routes.ts'
 import { createBackgroundQueue } from '../identity/accounts/background-queue.ts'
-import { createLoginCompletion } from '../identity/accounts/complete-login.ts'
 import { emailRoutes } from '../identity/accounts/email.routes.ts'
 import { createEmailVerification } from '../identity/accounts/email-verification.service.ts'
-import { createLinks } from '../identity/accounts/links.ts'
-import { createLogin } from '../identity/accounts/login.service.ts'
 import { loginConfirmationRoutes } from '../identity/accounts/login-confirmation.routes.ts'
-import { createLoginConfirmation } from '../identity/accounts/login-confirmation.service.ts'
-import { createLoginMfa } from '../identity/accounts/login-mfa.service.ts'
-import { createLogout } from '../identity/accounts/logout.service.ts'
 import { meRoutes } from '../identity/accounts/me.routes.ts'
 import { ownSessionRoutes } from '../identity/accounts/own-session.routes.ts'
 import { createOwnSession } from '../identity/accounts/own-session.service.ts'
@@ -20,7 +14,6 @@ import { createPasswordChange } from '../identity/accounts/password-change.servi
 import { createPendingRegistrations } from '../identity/accounts/pending-registration.service.ts'
 import { createPostProof } from '../identity/accounts/post-proof.ts'
 import { createProfile } from '../identity/accounts/profile.service.ts'
-import { createReauthentication } from '../identity/accounts/reauthentication.service.ts'
 import { recoveryRoutes } from '../identity/accounts/recovery.routes.ts'
 import { createRecovery } from '../identity/accounts/recovery.service.ts'
 import { createRefresh } from '../identity/accounts/refresh.service.ts'
@@ -31,12 +24,8 @@ import { createSessions } from '../identity/accounts/sessions.service.ts'
 import { adminRoutes } from '../identity/admin/admin.routes.ts'
 import { apiKeyRoutes } from '../identity/api-keys/api-keys.routes.ts'
 import { createApiKeys } from '../identity/api-keys/api-keys.service.ts'
-import { createCredentialLimits } from '../identity/credentials/credential-limits.ts'
-import { createPasswordCheck } from '../identity/credentials/password-check.ts'
-import { createCodeAttempts } from '../identity/factors/code-attempts.ts'
 import { createEnrolment } from '../identity/factors/enrolment.service.ts'
 import { mfaRoutes } from '../identity/factors/mfa.routes.ts'
-import { createSecondFactor } from '../identity/factors/second-factor.ts'
 import { createStepUp } from '../identity/factors/step-up.ts'
 import { createClientAssertions } from '../identity/oauth/client-assertion.ts'
 import { createClientAuthentication } from '../identity/oauth/client-authentication.ts'
@@ -48,12 +37,11 @@ import { createTokenRevocation } from '../identity/oauth/token-revocation.servic
 import { forgotPages } from '../identity/pages/forgot.pages.ts'
 import { linkPages } from '../identity/pages/link.pages.ts'
 import { createPageCookies } from '../identity/pages/page-cookies.ts'
-import { createMfaTokens } from '../identity/tokens/mfa-tokens.ts'
 import type { FastifyTypeProviderTypebox } from '../platform/http/type-provider.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import type { Access } from './access.ts'
 import type { Identity } from './identity.ts'
-import type { Limits } from './limits.ts'
+import type { LoginServices } from './login-services.ts'
 import type { PageFrame } from './page-frame.ts'
 import type { Platform } from './platform.ts'
 import { createUi } from './ui.ts'
@@ -62,7 +50,7 @@ export interface AccountApiDeps {
   platform: Platform
   identity: Identity
   access: Access
-  limits: Pick<Limits, 'limiter'>
+  loginServices: LoginServices
   /** Null without pages. */
   frame: PageFrame | null
   /** The errors of all processes, newest first. */
@@ -76,9 +64,9 @@ export interface AccountApi {
   settled(): Promise<unknown>
 }
 
-export function createAccountApi({ platform, identity, access, limits: { limiter }, frame, lastErrors }: AccountApiDeps): AccountApi {
-  const { config, logger, clock, metrics, db, secrets, outbox, isMailable } = platform
-  const { keyring, revocations, accounts, passwords, policy, devices } = identity
+export function createAccountApi({ platform, identity, access, loginServices, frame, lastErrors }: AccountApiDeps): AccountApi {
+  const { config, logger, clock, metrics, db, outbox, isMailable } = platform
+  const { revocations, accounts, passwords, policy, devices } = identity
   const {
     accessTokens,
     refreshTokens,
@@ -92,28 +80,9 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
     browser,
   } = access
 
-  const limits = createCredentialLimits({ limiter, clock, secrets }, config.limits.credentials)
-  const passwordCheck = createPasswordCheck({ db, accounts, passwords, limits })
-  const loginCompletion = createLoginCompletion({ sessionOpener, devices })
-  const mfaTokens = createMfaTokens({ keyring, issuer: config.tokens.issuer, clock })
-  const factor = createSecondFactor({ secrets })
-  const codeAttempts = createCodeAttempts({ accounts, limits, outbox, metrics })
+  const { limits, passwordCheck, loginCompletion, factor, codeAttempts, links, loginConfirmation } = loginServices
+  const { login, loginMfa, reauthenticate, logout } = loginServices
   const stepUp = createStepUp({ db, clock, accounts, outbox, passwordCheck, factor, codeAttempts })
-  const links = createLinks(config)
-  const loginConfirmation = createLoginConfirmation({ db, accounts, limits, links, outbox })
-  const login = createLogin({ db, accounts, passwords, limits, devices, loginCompletion, loginConfirmation, mfaTokens })
-  const loginMfa = createLoginMfa({
-    db,
-    accounts,
-    mfaTokens,
-    limitInvalidTokens,
-    factor,
-    codeAttempts,
-    devices,
-    loginCompletion,
-    outbox,
-  })
-  const reauthenticate = createReauthentication({ accounts, outbox, passwordCheck, factor, codeAttempts, sessionOpener })
   const enrolment = createEnrolment({ db, config, accounts, outbox, stepUp, factor, codeAttempts, sessionOpener })
   const sessions = createSessions({ db, accounts, config })
   const backgroundQueue = createBackgroundQueue(logger)
@@ -122,7 +91,6 @@ export function createAccountApi({ platform, identity, access, limits: { limiter
   const register = createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, postProof, isMailable, pending })
   const verification = createEmailVerification({ db, accounts, passwords, limits, links, outbox, pending, postProof })
   const refresh = createRefresh({ refreshTokens, sessionOpener, limits, metrics })
-  const logout = createLogout({ accounts, refreshTokens })
   const profile = createProfile({ db, accounts, auth: config.auth, tokens: config.tokens, limits, postProof, isMailable, outbox, stepUp })
   const changePassword = createPasswordChange({ accounts, outbox, passwords, policy, stepUp, sessionOpener })
   const recovery = createRecovery({ db, accounts, outbox, links, devices, passwords, policy, limits, backgroundQueue })

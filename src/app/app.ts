@@ -17,6 +17,7 @@ import { readHealth } from './console/health-reading.ts'
 import { createConsoleListener, hasConsoleListener } from './console-listener.ts'
 import { DB_LAG_SECONDS, showGauges } from './gauges.ts'
 import { createLimits } from './limits.ts'
+import { createLoginServices } from './login-services.ts'
 import { createObserver, newestErrors } from './observe.ts'
 import { mountOwnEndpoints, ownMethodsOf } from './own-endpoints.ts'
 import { createPageFrame } from './page-frame.ts'
@@ -84,12 +85,13 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     compilers: options.compilers,
   })
   const server = listener.app
+  const loginServices = createLoginServices({ platform, identity, access, limits })
   const lastErrors = async () => (team ? newestErrors(await team.siblings.lastErrors()) : observer.lastErrors())
   const accountApi = createAccountApi({
     platform,
     identity,
     access,
-    limits,
+    loginServices,
     frame,
     lastErrors,
   })

@@ -1,0 +1,76 @@
+/** Builds the services by which users log in, authenticate again and log out. The account API and the console share them. */
+import { createLoginCompletion, type LoginCompletion } from '../identity/accounts/complete-login.ts'
+import { createLinks, type Links } from '../identity/accounts/links.ts'
+import { createLogin } from '../identity/accounts/login.service.ts'
+import { createLoginConfirmation, type LoginConfirmation } from '../identity/accounts/login-confirmation.service.ts'
+import { createLoginMfa } from '../identity/accounts/login-mfa.service.ts'
+import { createLogout } from '../identity/accounts/logout.service.ts'
+import { createReauthentication } from '../identity/accounts/reauthentication.service.ts'
+import { type CredentialLimits, createCredentialLimits } from '../identity/credentials/credential-limits.ts'
+import { createPasswordCheck, type PasswordCheck } from '../identity/credentials/password-check.ts'
+import { type CodeAttempts, createCodeAttempts } from '../identity/factors/code-attempts.ts'
+import { createSecondFactor, type SecondFactor } from '../identity/factors/second-factor.ts'
+import { createMfaTokens } from '../identity/tokens/mfa-tokens.ts'
+import type { Access } from './access.ts'
+import type { Identity } from './identity.ts'
+import type { Limits } from './limits.ts'
+import type { Platform } from './platform.ts'
+
+export interface LoginServices {
+  limits: CredentialLimits
+  passwordCheck: PasswordCheck
+  loginCompletion: LoginCompletion
+  factor: SecondFactor
+  codeAttempts: CodeAttempts
+  links: Links
+  loginConfirmation: LoginConfirmation
+  login: ReturnType<typeof createLogin>
+  loginMfa: ReturnType<typeof createLoginMfa>
+  reauthenticate: ReturnType<typeof createReauthentication>
+  logout: ReturnType<typeof createLogout>
+}
+
+export interface LoginServicesDeps {
+  platform: Platform
+  identity: Identity
+  access: Pick<Access, 'sessionOpener' | 'refreshTokens' | 'limitInvalidTokens'>
+  limits: Pick<Limits, 'limiter'>
+}
+
+export function createLoginServices({ platform, identity, access, limits: { limiter } }: LoginServicesDeps): LoginServices {
+  const { config, clock, metrics, db, secrets, outbox } = platform
+  const { keyring, accounts, passwords, devices } = identity
+  const { sessionOpener, refreshTokens, limitInvalidTokens } = access
+
+  const limits = createCredentialLimits({ limiter, clock, secrets }, config.limits.credentials)
+  const passwordCheck = createPasswordCheck({ db, accounts, passwords, limits })
+  const loginCompletion = createLoginCompletion({ sessionOpener, devices })
+  const mfaTokens = createMfaTokens({ keyring, issuer: config.tokens.issuer, clock })
+  const factor = createSecondFactor({ secrets })
+  const codeAttempts = createCodeAttempts({ accounts, limits, outbox, metrics })
+  const links = createLinks(config)
+  const loginConfirmation = createLoginConfirmation({ db, accounts, limits, links, outbox })
+  return {
+    limits,
+    passwordCheck,
+    loginCompletion,
+    factor,
+    codeAttempts,
+    links,
+    loginConfirmation,
+    login: createLogin({ db, accounts, passwords, limits, devices, loginCompletion, loginConfirmation, mfaTokens }),
+    loginMfa: createLoginMfa({
+      db,
+      accounts,
+      mfaTokens,
+      limitInvalidTokens,
+      factor,
+      codeAttempts,
+      devices,
+      loginCompletion,
+      outbox,
+    }),
+    reauthenticate: createReauthentication({ accounts, outbox, passwordCheck, factor, codeAttempts, sessionOpener }),
+    logout: createLogout({ accounts, refreshTokens }),
+  }
+}
