@@ -1,5 +1,6 @@
 /** Builds the services of the account API and registers their endpoints. */
 import { createPrincipalReader } from '../identity/access/authenticate.ts'
+import type { SessionCookies } from '../identity/access/session-cookie.ts'
 import { createAccountDeletion } from '../identity/accounts/account-deletion.service.ts'
 import { authRoutes } from '../identity/accounts/auth.routes.ts'
 import { createBackgroundQueue } from '../identity/accounts/background-queue.ts'
@@ -36,7 +37,13 @@ import { createTokenGrant } from '../identity/oauth/token-grant.service.ts'
 import { createTokenRevocation } from '../identity/oauth/token-revocation.service.ts'
 import { forgotPages } from '../identity/pages/forgot.pages.ts'
 import { linkPages } from '../identity/pages/link.pages.ts'
+import { loginPages } from '../identity/pages/login.pages.ts'
+import { logoutPages } from '../identity/pages/logout.pages.ts'
 import { createPageCookies } from '../identity/pages/page-cookies.ts'
+import type { Pages } from '../identity/pages/page-kit.ts'
+import { createPageSessions } from '../identity/pages/page-sessions.ts'
+import { registerPages } from '../identity/pages/register.pages.ts'
+import { createReturnTo } from '../identity/pages/return-to.ts'
 import type { FastifyTypeProviderTypebox } from '../platform/http/type-provider.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import type { Access } from './access.ts'
@@ -120,12 +127,21 @@ export function createAccountApi({ platform, identity, access, loginServices, fr
   })
 
   const sessionAnswers = createSessionAnswers(browser && { cookies: browser.cookies, crossSite })
-  const pageCookies = createPageCookies(crossSite)
-  const pages = [
-    forgotPages(recovery),
-    linkPages({ verification, recovery, loginConfirmation, cookies: pageCookies, minLength: config.auth.password.minLength }),
-  ]
-  const ui = frame && createUi({ frame, requireAuth, pages })
+  const ui = frame && browser && createUi({ frame, requireAuth, pages: pagesWith(browser.cookies) })
+
+  function pagesWith(sessionCookies: SessionCookies): Pages[] {
+    const { auth } = config
+    const cookies = createPageCookies(crossSite)
+    const pageSessions = createPageSessions(sessionCookies, cookies, crossSite)
+    const returnTo = createReturnTo(crossSite, auth.prefix)
+    return [
+      loginPages({ login, loginMfa, reauthenticate, profile, sessions: pageSessions, cookies, returnTo, auth }),
+      registerPages({ register, sessions: pageSessions, returnTo, auth }),
+      forgotPages(recovery),
+      linkPages({ verification, recovery, loginConfirmation, cookies, minLength: auth.password.minLength }),
+      logoutPages({ logout, sessions: pageSessions, returnTo }),
+    ]
+  }
 
   return {
     async register(auth) {

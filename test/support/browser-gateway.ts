@@ -144,8 +144,11 @@ async function startVisit(chromium: Chromium, origin: string, options: VisitOpti
 function listen(page: Page, origin: string, complaints: string[]): void {
   page.on('console', (message) => {
     if (!['error', 'warning'].includes(message.type())) return
-    const isOwnStatus = message.text().startsWith('Failed to load resource') && message.location().url === page.url()
-    if (!isOwnStatus) complaints.push(`console: ${message.text()}`)
+    const { url } = message.location()
+    const isOwnStatus = message.text().startsWith('Failed to load resource') && url === page.url()
+    // pages of an upstream need no icon
+    const isIconOfUpstream = url === `${origin}/favicon.ico` && !page.url().includes('/auth/ui')
+    if (!isOwnStatus && !isIconOfUpstream) complaints.push(`console: ${message.text()}`)
   })
   page.on('pageerror', (error) => complaints.push(`uncaught: ${error.message}`))
   page.on('requestfailed', (request) => complaints.push(`failed: ${request.url()} ${request.failure()?.errorText}`))

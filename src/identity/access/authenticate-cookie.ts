@@ -222,8 +222,7 @@ export function createCookieAuthentication({
       scopes: new Set(scopes),
       epoch: found.token_epoch,
       signingKid: null,
-      // an open stream is judged again before its session counts as unused
-      expiresAt: Math.floor((clock.now() + Math.min(lifeMs, idleMs / 2, restMs)) / 1000),
+      expiresAt: Math.floor((clock.now() + Math.min(lifeMs, restMs)) / 1000),
       mustChangePassword: found.password_must_change,
       hasFactor,
       owesFactor: !hasFactor && auth.mfa.requiredForRoles.some((role) => roles.includes(role)),

@@ -60,7 +60,7 @@ ${isFramed && html`<base target="_top">`}
 <a class="skip" href="#content">${text('page.skip')}</a>
 <header class="top">
 <span class="brand">${assets.logo !== null && html`<img src="${assets.logo}" alt="">`}${serviceName}</span>
-${isLoggedIn && html`<a href="${base}/account">${text('page.account')}</a> <a href="${base}/logout">${text('page.log-out')}</a>`}
+${isLoggedIn && html`<a href="${base}/account">${text('page.account')}</a> <form method="post" action="${base}/logout"><button class="quiet small">${text('page.log-out')}</button></form>`}
 </header>
 ${
   navigation &&

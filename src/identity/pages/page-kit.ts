@@ -222,10 +222,14 @@ export function durationText(seconds: number, { code }: Language): string {
 
 const refusalOf = ({ code, detail }: FieldError, language: Language): string => language.find(`refusal.${code}`) ?? detail
 
-/** Above a form: why it was refused. The errors of fields stand at the fields. */
-export function formNotice({ form, language, text }: Page): Html | null {
+/**
+ * Above a form: why it was refused. The errors of fields stand at the fields.
+ * @param texts of this page, for codes that mean something special here
+ */
+export function formNotice({ form, language, text }: Page, texts: Partial<Record<ErrorCode, TextKey>> = {}): Html | null {
   if (form.problem === null) return null
-  const message = form.errors.length > 0 ? text('page.check-fields') : messageOf(form.problem, language)
+  const special = texts[form.problem.code]
+  const message = special ? text(special) : form.errors.length > 0 ? text('page.check-fields') : messageOf(form.problem, language)
   return html`<p class="notice bad" role="alert">${message}</p>`
 }
 
@@ -266,13 +270,15 @@ export interface FieldOptions {
   value?: string
   inputmode?: 'numeric' | 'email' | 'text'
   maxLength?: number
+  /** The reader begins here. At most one field of a page. */
+  isFocused?: boolean
   /** Why the field was refused: a whole sentence. Default: from the errors of the form. */
   error?: string | undefined
 }
 
 /** A labelled field, with its hint and its error. */
 export function field(page: Page, options: FieldOptions): Html {
-  const { name, id = name, label, type = 'text', autocomplete, hint, isOptional = false, inputmode, maxLength } = options
+  const { name, id = name, label, type = 'text', autocomplete, hint, isOptional = false, inputmode, maxLength, isFocused = false } = options
   const error = options.error ?? refusalAt(page, name, label)
   const value = type === 'password' ? undefined : (page.form.typed[name] ?? options.value)
   const described = [hint !== undefined && `${id}-hint`, error !== null && `${id}-error`].filter(Boolean).join(' ')
@@ -282,7 +288,7 @@ ${hint !== undefined && html`<p class="hint" id="${id}-hint">${hint}</p>`}
     inputmode && html` inputmode="${inputmode}"`
   }${maxLength !== undefined && html` maxlength="${maxLength}"`}${!isOptional && html` required`}${
     described !== '' && html` aria-describedby="${described}"`
-  }${error !== null && html` aria-invalid="true"`} autocapitalize="none" spellcheck="false">
+  }${error !== null && html` aria-invalid="true"`}${isFocused && html` autofocus`} autocapitalize="none" spellcheck="false">
 ${error !== null && html`<p class="error" id="${id}-error">${error}</p>`}`
 }
 

@@ -14,6 +14,7 @@ export const de: Record<TextKey, string> = {
   'page.try-again': 'Bitte versuchen Sie es gleich noch einmal.',
   'page.request-id': 'Kennung der Anfrage: {id}',
   'page.saved': 'Gespeichert.',
+  'page.moving-on': 'Es geht weiter',
   'page.check-fields': 'Es wurde nichts geändert. Bitte prüfen Sie die markierten Felder.',
   'page.look-into-mail': 'Sehen Sie in Ihr Postfach',
   'page.no-mail': 'Keine Mail? Sehen Sie im Ordner für unerwünschte Mails nach, oder versuchen Sie es in einigen Minuten noch einmal.',
@@ -31,6 +32,7 @@ export const de: Record<TextKey, string> = {
   'field.new-password': 'Neues Passwort',
   'field.current-password': 'Aktuelles Passwort',
   'field.code': 'Code',
+  'field.backup-code': 'Ersatzcode',
   'field.link': 'Link aus der Mail',
   'field.account': 'Konto',
 
@@ -53,6 +55,12 @@ export const de: Record<TextKey, string> = {
   'error.validation_failed': 'Im Formular stimmt etwas nicht. Bitte prüfen Sie es.',
   'error.link_invalid': 'Der Link ist ungültig, wurde schon benutzt oder ist abgelaufen. Bitte fordern Sie einen neuen Link an.',
   'error.overloaded': 'Der Dienst ist ausgelastet. Bitte versuchen Sie es gleich noch einmal.',
+  'error.invalid_code': 'Der Code ist falsch oder wurde schon benutzt. Bitte geben Sie den aktuellen Code ein.',
+  'error.mfa_token_invalid': 'Die Anmeldung wurde nicht rechtzeitig abgeschlossen. Bitte melden Sie sich noch einmal an.',
+  'error.email_confirmation_required': 'Wir haben Ihnen einen Link gesendet. Öffnen Sie ihn, und melden Sie sich dann noch einmal an.',
+  'error.registration_closed': 'Die Registrierung ist geschlossen. Bitte wenden Sie sich an einen Administrator.',
+  'error.username_taken': 'Der Benutzername ist vergeben. Bitte wählen Sie einen anderen.',
+  'error.email_taken': 'Die E-Mail-Adresse ist vergeben. Bitte melden Sie sich an, oder verwenden Sie eine andere Adresse.',
 
   // login
   'login.title': 'Anmelden',
@@ -60,10 +68,33 @@ export const de: Record<TextKey, string> = {
   'login.submit': 'Anmelden',
   'login.forgot': 'Passwort vergessen?',
   'login.register': 'Konto anlegen',
+  'login.again': 'Noch einmal anmelden',
+  'login.unproven': 'Ein neues Konto funktioniert, sobald seine Adresse bestätigt ist: Öffnen Sie den Link, den wir Ihnen gesendet haben.',
+  'login.cookies-title': 'Ihr Browser blockiert Cookies',
+  'login.cookies-blocked':
+    'Sie waren angemeldet, aber Ihr Browser hat das Cookie nicht zurückgesendet. Erlauben Sie Cookies für diese Website und melden Sie sich noch einmal an.',
+  'login.needs-https': 'Diese Seite wurde über einfaches http geöffnet. Ihr Passwort wäre nicht sicher. Öffnen Sie die Seite mit https.',
+  'again.title': 'Bitte bestätigen Sie, dass Sie es sind',
+  'again.lead': 'Der nächste Schritt ist geschützt. Geben Sie Ihr Passwort noch einmal ein.',
+  'again.wrong-password': 'Das Passwort ist falsch.',
+  'again.other': 'Mit einem anderen Konto anmelden',
 
   // factor
+  'factor.title': 'Zweiter Schritt',
+  'factor.lead': 'Geben Sie den Code ein, den Ihre Authenticator-App gerade anzeigt.',
+  'factor.hint': 'Aus Ihrer Authenticator-App, oder ein Ersatzcode.',
+  'factor.backup-lead': 'Geben Sie einen der Ersatzcodes ein, die Sie aufbewahrt haben. Jeder Code gilt einmal.',
+  'factor.backup': 'Ersatzcode verwenden',
+  'factor.app': 'Authenticator-App verwenden',
+  'factor.restart': 'Von vorn beginnen',
+  'factor.expired': 'Die Anmeldung wurde nicht rechtzeitig abgeschlossen. Bitte melden Sie sich noch einmal an.',
 
   // register
+  'register.title': 'Konto anlegen',
+  'register.username-hint': 'Buchstaben, Ziffern, Punkte, Bindestriche und Unterstriche.',
+  'register.submit': 'Konto anlegen',
+  'register.login': 'Sie haben schon ein Konto? Anmelden',
+  'register.closed': 'Die Registrierung ist geschlossen. Bitte wenden Sie sich an einen Administrator.',
 
   // verify, forgot, reset, confirm
   'verify.title': 'E-Mail-Adresse bestätigen',
@@ -92,6 +123,9 @@ export const de: Record<TextKey, string> = {
   'confirm-login.done': 'Vielen Dank. Bitte melden Sie sich noch einmal an.',
 
   // logout
+  'logout.title': 'Abmelden',
+  'logout.lead': 'Auf diesem Gerät müssen Sie sich danach neu anmelden.',
+  'logout.done': 'Sie sind abgemeldet.',
 
   // account
 

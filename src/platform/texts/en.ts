@@ -15,6 +15,7 @@ export const en = {
   'page.try-again': 'Please try again in a moment.',
   'page.request-id': 'Request id: {id}',
   'page.saved': 'Saved.',
+  'page.moving-on': 'You are being taken on',
   'page.check-fields': 'Nothing was changed. Please check the marked fields.',
   'page.look-into-mail': 'Look into your mail',
   'page.no-mail': 'No mail? Look into the folder for unwanted mail, or try again in a few minutes.',
@@ -32,6 +33,7 @@ export const en = {
   'field.new-password': 'New password',
   'field.current-password': 'Current password',
   'field.code': 'Code',
+  'field.backup-code': 'Backup code',
   'field.link': 'Link from the mail',
   'field.account': 'Account',
 
@@ -53,6 +55,12 @@ export const en = {
   'error.validation_failed': 'Something in the form is not right. Please check it.',
   'error.link_invalid': 'The link is not valid, was used before, or has expired. Please ask for a new link.',
   'error.overloaded': 'The service is busy. Please try again in a moment.',
+  'error.invalid_code': 'The code is wrong, or was used before. Please enter the current code.',
+  'error.mfa_token_invalid': 'The login was not finished in time. Please log in again.',
+  'error.email_confirmation_required': 'We have mailed you a link. Open it, then log in again.',
+  'error.registration_closed': 'Registration is closed. Please ask an administrator for an account.',
+  'error.username_taken': 'The username is taken. Please choose another username.',
+  'error.email_taken': 'The e-mail address is taken. Please log in, or use another address.',
 
   // login
   'login.title': 'Log in',
@@ -60,10 +68,33 @@ export const en = {
   'login.submit': 'Log in',
   'login.forgot': 'Forgotten your password?',
   'login.register': 'Create an account',
+  'login.again': 'Log in again',
+  'login.unproven': 'A new account works when its address is confirmed: open the link that was mailed to you.',
+  'login.cookies-title': 'Your browser blocks cookies',
+  'login.cookies-blocked':
+    'You were logged in, but your browser did not send the cookie back. Allow cookies for this site, and log in again.',
+  'login.needs-https': 'This page was opened over plain http. Your password would not be safe. Open the page with https.',
+  'again.title': 'Please confirm that it is you',
+  'again.lead': 'The next step is protected. Enter your password again.',
+  'again.wrong-password': 'The password is wrong.',
+  'again.other': 'Log in as another user',
 
   // factor
+  'factor.title': 'Second step',
+  'factor.lead': 'Enter the code that your authenticator app shows now.',
+  'factor.hint': 'From your authenticator app, or a backup code.',
+  'factor.backup-lead': 'Enter one of the backup codes that you kept. Each code works once.',
+  'factor.backup': 'Use a backup code',
+  'factor.app': 'Use the authenticator app',
+  'factor.restart': 'Start again',
+  'factor.expired': 'The login was not finished in time. Please log in again.',
 
   // register
+  'register.title': 'Create an account',
+  'register.username-hint': 'Letters, digits, dots, hyphens and underscores.',
+  'register.submit': 'Create the account',
+  'register.login': 'You have an account? Log in',
+  'register.closed': 'Registration is closed. Please ask an administrator for an account.',
 
   // verify, forgot, reset, confirm
   'verify.title': 'Confirm your e-mail address',
@@ -91,6 +122,9 @@ export const en = {
   'confirm-login.done': 'Thank you. Please log in again.',
 
   // logout
+  'logout.title': 'Log out',
+  'logout.lead': 'You will have to log in again on this device.',
+  'logout.done': 'You are logged out.',
 
   // account
 

@@ -189,7 +189,7 @@ describe('other refusals of a navigation are a small page', () => {
   })
 
   it('with the links of a logged-in user, and the help of the operator', async () => {
-    expect((await ask('forbidden', { user: 'a' })).body).toContain('href="/auth/ui/logout"')
+    expect((await ask('forbidden', { user: 'a' })).body).toContain('action="/auth/ui/logout"')
     expect((await ask('forbidden')).body).not.toContain('/logout')
     expect((await ask('forbidden')).body).toContain('href="https://example.com/help"')
   })

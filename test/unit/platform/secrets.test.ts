@@ -110,6 +110,12 @@ describe('derived bytes', () => {
     expect(createSecrets(Buffer.from(key)).derive('token', data)).toEqual(secrets.derive('token', data))
   })
 
+  it('can be asked for under each key, the current key first', () => {
+    const derived = createSecrets(other, key).deriveAll('token', data)
+    expect(derived).toEqual([createSecrets(other).derive('token', data), secrets.derive('token', data)])
+    expect(secrets.deriveAll('token', data)).toEqual([secrets.derive('token', data)])
+  })
+
   it('differ with purpose, data and key', () => {
     const all = [
       secrets.derive('token', data),

@@ -1,0 +1,201 @@
+/**
+ * The login: password, then a code where a second factor is set up. A logged-in user proves again who they are. After a login the page
+ * looks whether the browser sends the cookie back.
+ */
+import type { FastifyInstance } from 'fastify'
+import type { Config } from '../../platform/config/schema.ts'
+import type { TextKey } from '../../platform/texts/en.ts'
+import type { createLogin } from '../accounts/login.service.ts'
+import type { createLoginMfa } from '../accounts/login-mfa.service.ts'
+import type { createProfile } from '../accounts/profile.service.ts'
+import type { createReauthentication } from '../accounts/reauthentication.service.ts'
+import { type Html, html } from './html.ts'
+import type { View } from './layout.ts'
+import type { PageCookies } from './page-cookies.ts'
+import {
+  type Fields,
+  field,
+  formNotice,
+  LENGTHS,
+  notice,
+  type Outcome,
+  type Page,
+  type PageKit,
+  requireFields,
+  showPassword,
+} from './page-kit.ts'
+import type { PageSessions } from './page-sessions.ts'
+import type { ReturnTo } from './return-to.ts'
+
+export interface LoginPagesDeps {
+  login: ReturnType<typeof createLogin>
+  loginMfa: ReturnType<typeof createLoginMfa>
+  reauthenticate: ReturnType<typeof createReauthentication>
+  profile: Pick<ReturnType<typeof createProfile>, 'get'>
+  sessions: PageSessions
+  cookies: PageCookies
+  returnTo: ReturnTo
+  auth: Pick<Config['auth'], 'username' | 'registration' | 'emailVerification'>
+}
+
+/** What was done before, by the value of the parameter `done`. */
+const DONE: Readonly<Record<string, TextKey>> = {
+  verify: 'verify.done',
+  reset: 'reset.done',
+  'confirm-login': 'confirm-login.done',
+  logout: 'logout.done',
+  expired: 'factor.expired',
+}
+
+/** Longer than the step itself, so that the page can say that the step has expired. */
+const STEP_SECONDS = 3600
+/** Between the token and the wish to stay logged in. */
+const MARK = '~'
+
+export const loginPages =
+  ({ login, loginMfa, reauthenticate, profile, sessions, cookies, returnTo, auth }: LoginPagesDeps) =>
+  (app: FastifyInstance, kit: PageKit): void => {
+    const targetOf = (page: Page) => returnTo.of(page, page.query.return_to)
+    const within = (page: Page, path: string) => returnTo.to(page.base + path, targetOf(page))
+
+    kit.define(app, {
+      path: '/login',
+      name: 'ui.login',
+      for: 'everyone',
+      async show(page) {
+        if (!sessions.areReachable(page)) return needsHttps(page)
+        const { principal } = page
+        if (page.query.check !== undefined && !page.form.problem) return principal ? arrived(page) : cookiesBlocked(page)
+        if (principal?.kind === 'user' && page.form.typed.login === undefined) return again(page, principal.id)
+        sessions.clearStale(page)
+        return loginForm(page)
+      },
+      async submit(page, fields) {
+        if (!sessions.areReachable(page)) return { to: within(page, '/login') }
+        const isKnown = page.principal?.kind === 'user'
+        return isKnown && fields.login === undefined ? submitAgain(page, fields) : submitLogin(page, fields)
+      },
+    })
+
+    function loginForm(page: Page): View {
+      const { text, query, form } = page
+      const done = query.done === undefined || !Object.hasOwn(DONE, query.done) ? undefined : DONE[query.done]
+      const isWrong = form.problem?.code === 'invalid_credentials'
+      return {
+        title: text('login.title'),
+        isLoggedIn: false,
+        body: html`${form.problem === null && done !== undefined && notice(text(done))}
+${formNotice(page)}
+${isWrong && auth.emailVerification === 'required' && html`<p class="hint">${text('login.unproven')} <a href="${page.base}/verify">${text('verify.again')}</a></p>`}
+<form method="post">
+${field(page, { name: 'login', label: auth.username === 'off' ? 'field.email' : 'field.login', autocomplete: 'username', inputmode: auth.username === 'off' ? 'email' : 'text', maxLength: LENGTHS.login, isFocused: !isWrong })}
+${field(page, { name: 'password', label: 'field.password', type: 'password', autocomplete: 'current-password', isFocused: isWrong })}
+${showPassword(page, 'password')}
+<label class="check"><input type="checkbox" name="remember" value="yes"${form.typed.remember !== undefined && html` checked`}> ${text('login.remember')}</label>
+<button>${text('login.submit')}</button>
+</form>
+<p class="links"><a href="${page.base}/forgot">${text('login.forgot')}</a>${
+          auth.registration === 'open' && html` <a href="${within(page, '/register')}">${text('login.register')}</a>`
+        }</p>`,
+      }
+    }
+
+    async function submitLogin(page: Page, fields: Fields): Promise<Outcome> {
+      const typed = requireFields(fields, { login: LENGTHS.login, password: LENGTHS.password })
+      const remember = fields.remember !== undefined
+      const entered = await login({ ...typed, session: 'cookie', remember, ...sessions.deviceToken(page) }, page.context)
+      if ('mfa_required' in entered) {
+        cookies.set(page, 'mfa', entered.mfa_token + (remember ? MARK : ''), STEP_SECONDS)
+        return { to: within(page, '/factor') }
+      }
+      sessions.send(page, entered)
+      return { to: within(page, '/login?check=1') }
+    }
+
+    /** The cookie works. */
+    function arrived(page: Page): Outcome {
+      const target = targetOf(page)
+      if (page.principal!.mustChangePassword) return { to: returnTo.to(`${page.base}/account/password`, target) }
+      return sessions.leadOn(page, target ?? `${page.base}/account`)
+    }
+
+    function cookiesBlocked(page: Page): View {
+      sessions.clearStale(page)
+      return onlyText(
+        page,
+        'login.cookies-title',
+        html`<p>${page.text('login.cookies-blocked')}</p>
+<p><a class="button" href="${within(page, '/login')}">${page.text('login.again')}</a></p>`,
+      )
+    }
+
+    const needsHttps = (page: Page): View =>
+      onlyText(page, 'login.title', html`<p class="notice bad">${page.text('login.needs-https')}</p>`)
+
+    const onlyText = (page: Page, title: TextKey, body: Html): View => ({ title: page.text(title), isLoggedIn: false, body })
+
+    /** A logged-in user proves again who they are. */
+    async function again(page: Page, userId: string): Promise<View> {
+      const { text, base } = page
+      const { username, email, mfa_enabled } = await profile.get(userId)
+      return {
+        title: text('again.title'),
+        body: html`${formNotice(page, { invalid_credentials: 'again.wrong-password' })}
+<p>${text('again.lead')}</p>
+<form method="post">
+<label for="username">${text('field.account')}</label>
+<input id="username" name="username" autocomplete="username" value="${username ?? email}" readonly>
+${field(page, { name: 'password', label: 'field.password', type: 'password', autocomplete: 'current-password', isFocused: true })}
+${showPassword(page, 'password')}
+${mfa_enabled && field(page, { name: 'code', label: 'field.code', autocomplete: 'one-time-code', hint: text('factor.hint'), maxLength: LENGTHS.code })}
+<button>${text('page.continue')}</button>
+</form>
+<p class="links"><a href="${targetOf(page) ?? `${base}/account`}">${text('page.back')}</a> <a href="${base}/logout">${text('again.other')}</a></p>`,
+      }
+    }
+
+    async function submitAgain(page: Page, fields: Fields): Promise<Outcome> {
+      const { password } = requireFields(fields, { password: LENGTHS.password })
+      const { code } = fields.code === undefined ? {} : requireFields(fields, { code: LENGTHS.code })
+      const input = { password, ...(code !== undefined && { code }), session: 'cookie' as const }
+      sessions.send(page, await reauthenticate(page.principal!, input, page.context))
+      return sessions.leadOn(page, targetOf(page) ?? `${page.base}/account`)
+    }
+
+    kit.define(app, {
+      path: '/factor',
+      name: 'ui.factor',
+      for: 'everyone',
+      show(page) {
+        const { text, query, form } = page
+        if (form.problem?.code === 'mfa_token_invalid' || cookies.read(page, 'mfa') === null)
+          return { to: within(page, '/login?done=expired') }
+        const isBackup = query.backup !== undefined
+        return {
+          title: text('factor.title'),
+          isLoggedIn: false,
+          body: html`${formNotice(page)}
+<p>${text(isBackup ? 'factor.backup-lead' : 'factor.lead')}</p>
+<form method="post">
+${field(page, { name: 'code', label: isBackup ? 'field.backup-code' : 'field.code', autocomplete: isBackup ? 'off' : 'one-time-code', inputmode: isBackup ? 'text' : 'numeric', maxLength: LENGTHS.code, isFocused: true })}
+<button>${text('login.submit')}</button>
+</form>
+<p class="links">${
+            isBackup
+              ? html`<a href="${within(page, '/factor')}">${text('factor.app')}</a>`
+              : html`<a href="${within(page, '/factor?backup=1')}">${text('factor.backup')}</a>`
+          } <a href="${within(page, '/login')}">${text('factor.restart')}</a></p>`,
+        }
+      },
+      async submit(page, fields) {
+        const kept = cookies.read(page, 'mfa')
+        if (kept === null) return { to: within(page, '/login?done=expired') }
+        const { code } = requireFields(fields, { code: LENGTHS.code })
+        const [mfa_token = '', mark] = kept.split(MARK)
+        const input = { mfa_token, code, session: 'cookie' as const, remember: mark !== undefined, ...sessions.deviceToken(page) }
+        sessions.send(page, await loginMfa(input, page.context))
+        cookies.clear(page, 'mfa')
+        return { to: within(page, '/login?check=1') }
+      },
+    })
+  }
