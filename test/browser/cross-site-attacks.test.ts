@@ -27,9 +27,13 @@ const sockets = new WebSocketServer({ host: '127.0.0.1', port: 0 })
 const gateway = useBrowserGateway(() => ({
   isSecure: true,
   routes: [
-    route('/api', { upstream: [upstream.url] }),
-    route('/effects', { upstream: [upstream.url], browser: { safeMethods: 'strict' } }),
-    route('/socket', { upstream: [`http://127.0.0.1:${(sockets.address() as AddressInfo).port}`], websocket: true }),
+    route('/api', { upstream: [upstream.url], access: 'authenticated' }),
+    route('/effects', { upstream: [upstream.url], access: 'authenticated', browser: { safeMethods: 'strict' } }),
+    route('/socket', {
+      upstream: [`http://127.0.0.1:${(sockets.address() as AddressInfo).port}`],
+      access: 'authenticated',
+      websocket: true,
+    }),
   ],
 }))
 
