@@ -2,7 +2,7 @@
 import type http from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
-import { hasConfirmedFactor } from '../identity/factors/factors.repo.ts'
+import { findUserById } from '../identity/users/users.repo.ts'
 import { schedule } from '../platform/jobs/schedule.ts'
 import { problem } from '../platform/lib/errors.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
@@ -62,6 +62,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     identity,
     limits,
     authenticate: access.authenticate,
+    cookies: access.browser?.authentication ?? null,
     resolve: options.resolve,
     ownMethods: (path) => ownMethodsOf(server, path),
     logOnce: (reason, log) => (team ? void team.siblings.isFirstNotice(reason).then((isFirst) => isFirst && log()) : log()),
@@ -70,8 +71,8 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   const observer = createObserver({ config: config.log, clock, logger, metrics })
   const { pipeline, cors } = proxy
   const { browser } = config.auth
-  const frame = browser.enabled ? createPageFrame(config, access.crossSite) : null
-  const hasFactor = (userId: string) => hasConfirmedFactor(platform.db, userId)
+  const frame = browser.enabled ? createPageFrame(config, platform.texts, access.crossSite) : null
+  const hasFactor = async (userId: string) => (await findUserById(platform.db, userId))?.mfa_enabled === true
   const answerNavigation = frame && createAnswerNavigation({ frame, clock, origins: browser.origins, hasFactor })
   const listener = createServer({
     config,
@@ -99,6 +100,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     config,
     identity,
     accountApi,
+    texts: frame?.texts ?? null,
     limits: access.ownLimits,
     hasCookie: access.browser?.authentication.hasCookie ?? (() => false),
     isStopping: () => isStopping,
@@ -120,7 +122,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   const readMetrics = () => registry.metrics()
   const history = createHealthHistory({ clock, read: async () => new Map([[0, await readHealth(metrics)]]) })
   const health = async () => history.report()
-  const mountConsole = createConsoleListener({ platform, identity, access, observer, lastErrors, health })
+  const mountConsole = createConsoleListener({ platform, identity, access, loginServices, observer, lastErrors, health })
   const admin = team ? null : createAdminServer({ metrics: readMetrics, contentType: registry.contentType, checks, mountConsole })
   if (!team) metrics.workers.collectFrom(() => 1)
   const redirect = config.server.tls?.redirectPort === undefined ? null : createRedirectServer(config)

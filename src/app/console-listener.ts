@@ -8,12 +8,13 @@ import { readAssets } from '../identity/pages/assets.ts'
 import { html } from '../identity/pages/html.ts'
 import { languageOf } from '../identity/pages/language.ts'
 import { iconOf } from '../identity/pages/layout.ts'
+import { createPageCookies } from '../identity/pages/page-cookies.ts'
 import { createPageKit } from '../identity/pages/page-kit.ts'
+import { createReturnTo } from '../identity/pages/return-to.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { Problem, problem } from '../platform/lib/errors.ts'
 import { createClientReader, parseNetworks } from '../platform/request/client-address.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
-import { createTexts } from '../platform/texts/texts.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
 import { createReceive } from '../proxy/routing/receive.ts'
 import { compileRoutes } from '../proxy/routing/route-table.ts'
@@ -22,9 +23,11 @@ import { mountConsole } from './console/console.ts'
 import { createFrame } from './console/frame.ts'
 import type { HealthReport } from './console/health-history.ts'
 import { createJudgeHost } from './console/hosts.ts'
+import { defineLogin } from './console/login.pages.ts'
 import type { ConsoleParts } from './console/section.ts'
 import { sectionsOf } from './console/sections.ts'
 import type { Identity } from './identity.ts'
+import type { LoginServices } from './login-services.ts'
 import type { Observer } from './observe.ts'
 import { serviceNameOf } from './page-frame.ts'
 import type { Platform } from './platform.ts'
@@ -34,6 +37,7 @@ export interface ConsoleListenerDeps {
   platform: Platform
   identity: Identity
   access: Access
+  loginServices: LoginServices
   observer: Observer
   /** The errors of all processes, newest first. */
   lastErrors(): Promise<ErrorRecord[]>
@@ -49,18 +53,23 @@ export const hasConsoleListener = ({ auth: { browser } }: Config): boolean => br
 
 /** @returns registers the console on the admin listener; null when the configuration has none there */
 export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: FastifyInstance) => Promise<void>) | null {
-  const { platform, identity, access, observer, lastErrors, health } = deps
-  const { config, clock, db, logger, secrets } = platform
+  const { platform, identity, access, loginServices, observer, lastErrors, health } = deps
+  const { config, clock, db, texts, logger, secrets } = platform
   const { browser } = config.auth
   if (!hasConsoleListener(config)) return null
   const { trustedProxies, forwardedBy, maxHeaders, maxTargetBytes } = config.server
 
-  const texts = createTexts(browser.languages)
   // the admin listener has its own scheme, which publicUrl says nothing about, and no other origin may use the console
   const crossSite = createCrossSite({ server: { publicUrl: 'http://localhost', forwardedBy }, auth: { browser: { origins: [] } } })
   const readClient = createClientReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy)
   const receive = createReceive({ table: compileRoutes({ ...config, routes: [] }), readClient, maxHeaders, maxTargetBytes })
-  const requireAuth = createRequireAuth(access.authenticate, () => {})
+  const { cookies, authentication } = access.cookieAccess('console', crossSite)
+  // the cookie of the console is the only credential here, and no limit of the public listener counts
+  const requireAuth = createRequireAuth(
+    () => null,
+    () => {},
+    { ...authentication, countAnonymous: () => {} },
+  )
   const assets = readAssets(
     browser,
     STYLES.map((name) => readFileSync(new URL(`console/assets/${name}`, import.meta.url), 'utf8')).join(''),
@@ -107,6 +116,13 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
     await app.register(async (scope) => {
       mountPageBasics(scope, { base: BASE, home: BASE, assets, texts, name: 'console' })
       mountConsole(scope, { parts, kit, texts, sections, judgeHost: createJudgeHost(config, crossSite), loginFor })
+      defineLogin(scope, kit, {
+        ...loginServices,
+        db,
+        cookies,
+        pageCookies: createPageCookies(crossSite),
+        returnTo: createReturnTo(crossSite, config.auth.prefix),
+      })
     })
   }
 

@@ -21,7 +21,7 @@ const TAGS: Record<string, { name: string; description: string }> = {
   token: { name: 'OAuth', description: 'For machine clients. Bodies are forms, and errors have the form of RFC 6749.' },
   introspect: { name: 'OAuth', description: '' },
   revoke: { name: 'OAuth', description: '' },
-  session: { name: 'Sessions', description: '' },
+  'own-session': { name: 'Sessions', description: '' },
   sessions: { name: 'Sessions', description: 'Where a user is logged in.' },
   'api-keys': { name: 'API keys', description: 'Keys for programs that act for a user.' },
   mfa: { name: 'Second factor', description: 'Codes of an authenticator app, and backup codes.' },

@@ -6,12 +6,14 @@ import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { hasCredential } from '../identity/access/request-credentials.ts'
 import { wellKnownRoutes } from '../identity/oauth/well-known.routes.ts'
+import { askedLanguage } from '../identity/pages/language.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { boundBody } from '../platform/http/slow-body.ts'
 import { problem, unavailable } from '../platform/lib/errors.ts'
 import { limitHeaders } from '../platform/limits/limiter.ts'
 import type { Client } from '../platform/request/client-address.ts'
 import { contextOf } from '../platform/request/request-context.ts'
+import type { Texts } from '../platform/texts/texts.ts'
 import type { OwnLimits } from '../proxy/rate-limit.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
 import { asksForServiceWorker, serviceWorkerRefused } from '../proxy/routing/service-worker.ts'
@@ -48,6 +50,8 @@ export interface OwnEndpointsDeps {
   config: Config
   identity: Pick<Identity, 'keyring' | 'revocations'>
   accountApi: AccountApi
+  /** Null without pages. */
+  texts: Texts | null
   limits: Pick<OwnLimits, 'anonymous'>
   /** Whether the request has a session cookie, valid or not. */
   hasCookie(request: IncomingMessage, client: Client): boolean
@@ -56,7 +60,7 @@ export interface OwnEndpointsDeps {
 
 export async function mountOwnEndpoints(
   server: FastifyInstance,
-  { config, identity, accountApi, limits, hasCookie, isStopping }: OwnEndpointsDeps,
+  { config, identity, accountApi, texts, limits, hasCookie, isStopping }: OwnEndpointsDeps,
 ): Promise<void> {
   const { keyring, revocations } = identity
   await server.register(async (own) => {
@@ -71,6 +75,7 @@ export async function mountOwnEndpoints(
     own.addHook('preParsing', boundBody(config.server.headersTimeoutMs))
     own.addHook('onRequest', async (request, reply) => {
       if (config.auth.browser.enabled && asksForServiceWorker(request.raw)) throw serviceWorkerRefused('an endpoint of the gateway')
+      if (texts) contextOf(request.raw).language = askedLanguage(request.headers, texts)?.code ?? null
       contextOf(request.raw).label = (request.routeOptions.config as { name?: string }).name ?? 'auth.docs'
       reply.header('cache-control', 'no-store')
     })

@@ -4,7 +4,7 @@ import { type Assets, readAssets } from '../identity/pages/assets.ts'
 import { createLayout, type Layout } from '../identity/pages/layout.ts'
 import { createReturnTo, type ReturnTo } from '../identity/pages/return-to.ts'
 import type { Config } from '../platform/config/schema.ts'
-import { createTexts, type Texts } from '../platform/texts/texts.ts'
+import type { Texts } from '../platform/texts/texts.ts'
 
 export interface PageFrame {
   /** The path of the pages, such as `/auth/ui`. */
@@ -16,10 +16,9 @@ export interface PageFrame {
   returnTo: ReturnTo
 }
 
-export function createPageFrame(config: Config, crossSite: CrossSite): PageFrame {
+export function createPageFrame(config: Config, texts: Texts, crossSite: CrossSite): PageFrame {
   const { prefix, browser } = config.auth
   const base = `${prefix}/ui`
-  const texts = createTexts(browser.languages)
   const assets = readAssets(browser)
   const { supportUrl, accent } = browser.brand
   return {

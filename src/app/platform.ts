@@ -15,6 +15,7 @@ import { openTransport } from '../platform/mail/transport.ts'
 import { openRedis, type RedisConnections } from '../platform/redis.ts'
 import type { Logger } from '../platform/telemetry/logger.ts'
 import { createMetrics, type Metrics } from '../platform/telemetry/metrics.ts'
+import { createTexts, type Texts } from '../platform/texts/texts.ts'
 import { createSecrets, type Secrets } from '../platform/vault/secrets.ts'
 
 export interface PlatformOptions {
@@ -36,6 +37,8 @@ export interface Platform {
   /** Null without Redis: this process counts the limits. */
   redis: RedisConnections | null
   secrets: Secrets
+  /** Of pages and mails. */
+  texts: Texts
   audit: Audit
   sealer: Sealer
   removeOldAudit: AuditRetention
@@ -66,7 +69,8 @@ export async function openPlatform({
   const audit = createAudit({ secrets })
   const { sealSeconds, retentionDays } = config.auth.audit
   const sealer = createSealer({ db, secrets, audit, sealSeconds, metrics, logger })
-  const mails = transport ?? openTransport(config, logger)
+  const texts = createTexts(config.auth.browser.languages)
+  const mails = transport ?? openTransport(config, texts, logger)
   const sender = createSender({ db, secrets, transport: mails, metrics, logger })
 
   return {
@@ -78,6 +82,7 @@ export async function openPlatform({
     db,
     redis,
     secrets,
+    texts,
     audit,
     sealer,
     removeOldAudit: createAuditRetention({ secrets, audit, retentionDays }),

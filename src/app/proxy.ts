@@ -2,6 +2,7 @@
 import httpProxy from '@fastify/http-proxy'
 import type { FastifyInstance, HTTPMethods } from 'fastify'
 import type { Authenticate } from '../identity/access/authenticate.ts'
+import type { CookieAuthentication } from '../identity/access/authenticate-cookie.ts'
 import { createAssertions } from '../identity/tokens/assertions.ts'
 import { problem } from '../platform/lib/errors.ts'
 import { createClientReader, parseNetworks } from '../platform/request/client-address.ts'
@@ -29,6 +30,8 @@ export interface ProxyDeps {
   identity: Pick<Identity, 'keyring' | 'revocations'>
   limits: Pick<Limits, 'admission'>
   authenticate: Authenticate
+  /** Null: browsers have no session cookie. */
+  cookies: CookieAuthentication | null
   /** Looks up the names of upstreams; undefined: the system's resolver. */
   resolve: Resolve | undefined
   /** Methods of the gateway's own endpoint at a path; empty when there is none. */
@@ -49,13 +52,23 @@ export interface Proxy {
   close(): Promise<void>
 }
 
-export function createProxy({ platform, identity, limits, authenticate, resolve, ownMethods, logOnce, isStopping }: ProxyDeps): Proxy {
+export function createProxy({
+  platform,
+  identity,
+  limits,
+  authenticate,
+  cookies,
+  resolve,
+  ownMethods,
+  logOnce,
+  isStopping,
+}: ProxyDeps): Proxy {
   const { config, clock, logger, metrics, secrets } = platform
   const { keyring, revocations } = identity
   const { trustedProxies, forwardedBy, maxHeaders, maxTargetBytes } = config.server
   const table = compileRoutes(config)
   const upstreams = createUpstreams({ routes: table.routes, clock, logger, metrics, secrets, resolve })
-  const streams = createStreams({ revocations, clock, metrics, maxOfOne: config.limits.streams, rules: config.streams })
+  const streams = createStreams({ revocations, cookies, clock, metrics, maxOfOne: config.limits.streams, rules: config.streams })
   const headers = createHeaderRules(config, createAssertions({ keyring, issuer: config.tokens.issuer, clock }))
   const warnUntrusted = (network: string | null, header: string) =>
     logOnce('proxy_untrusted', () =>
@@ -75,6 +88,7 @@ export function createProxy({ platform, identity, limits, authenticate, resolve,
     answerRoot: createRootPage(config),
     cors,
     authenticate,
+    cookies,
     limits: createRouteLimits(config.limits, table.routes, limits.admission),
     forward: createForward({ upstreams, headers, compressionOf: createCompression({ routes: table.routes, metrics }) }),
     bridge: createWebSocketBridge({ upstreams, headers, streams }),

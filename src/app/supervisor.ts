@@ -18,6 +18,7 @@ import { createHealthHistory } from './console/health-history.ts'
 import { createConsoleListener, hasConsoleListener } from './console-listener.ts'
 import { createLimits } from './limits.ts'
 import { graceMs, listenAdmin, type Running, type ServeOptions } from './listen.ts'
+import { createLoginServices } from './login-services.ts'
 import { createMerger } from './merged-metrics.ts'
 import { createObserver, newestErrors } from './observe.ts'
 import { keyringJob, openServices } from './services.ts'
@@ -146,6 +147,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
 
   const limits = createLimits(platform, config.server.replicas * workers)
   const access = createAccess(platform, identity, limits)
+  const loginServices = createLoginServices({ platform, identity, access, limits })
   const lastErrors = async () => newestErrors(await errorsOfAll())
   const admin = createAdminServer({
     metrics: metricsOfAll,
@@ -156,7 +158,15 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       const readiest = answers.sort((a, b) => countOk(b) - countOk(a))[0] ?? []
       return [{ name: `workers (${answers.length} of ${workers})`, ok: answers.length > 0, required: true }, ...readiest]
     },
-    mountConsole: createConsoleListener({ platform, identity, access, observer, lastErrors, health: async () => history.report() }),
+    mountConsole: createConsoleListener({
+      platform,
+      identity,
+      access,
+      loginServices,
+      observer,
+      lastErrors,
+      health: async () => history.report(),
+    }),
   })
   let stopJobs = async () => {}
 

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { readShopPage } from './shop-page.ts'
 
 interface Order {
   id: number
@@ -26,6 +27,7 @@ export async function startDemoApi(): Promise<DemoApi> {
   const orders: Order[] = [{ id: 1, owner: 'somebody', item: 'moat (per metre)', status: 'shipped' }]
   const feeds = new Set<ServerResponse>()
   const streams = new Set<Duplex>()
+  const page = readShopPage()
   const notify = (order: Order) => {
     for (const feed of feeds)
       feed.write(`event: order\ndata: ${JSON.stringify({ id: order.id, item: order.item, status: order.status })}\n\n`)
@@ -35,6 +37,9 @@ export async function startDemoApi(): Promise<DemoApi> {
     const { pathname } = new URL(req.url ?? '/', 'http://demo')
     const user = req.headers['x-auth-user'] as string | undefined
     const call = `${req.method} ${pathname}`
+    const file = page.get(pathname)
+    if (file) return void res.writeHead(200, file.headers).end(req.method === 'HEAD' ? undefined : file.content)
+    if (pathname === '/shop') return void res.writeHead(308, { location: '/shop/' }).end()
     if (call === 'GET /shop/catalog') return json(res, 200, CATALOG)
     if (call === 'GET /shop/orders')
       return json(
@@ -84,12 +89,14 @@ export async function startDemoApi(): Promise<DemoApi> {
   server.on('upgrade', (req, stream: Duplex) => {
     const accept = createHash('sha1').update(`${req.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
     stream.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`)
-    stream.write(frame(`hello ${req.headers['x-auth-user']}`))
+    const user = String(req.headers['x-auth-user'])
+    stream.write(frame(`hello ${user}`))
     streams.add(stream)
     stream.on('data', (data: Buffer) => {
       const text = unmask(data)
-      if (text === null) stream.end()
-      else stream.write(frame(`echo: ${text}`))
+      if (text === null) return stream.end(CLOSE)
+      stream.write(frame(`echo: ${text}`))
+      for (const other of streams) if (other !== stream) other.write(frame(`${user.slice(-4)}: ${text}`))
     })
     stream.on('close', () => streams.delete(stream)).on('error', () => stream.destroy())
   })
@@ -121,11 +128,22 @@ async function readItem(req: IncomingMessage): Promise<string> {
 }
 
 /** The part of RFC 6455 for short text messages in a single frame and a single read. */
-const frame = (text: string): Buffer => Buffer.concat([Buffer.from([0x81, Buffer.byteLength(text)]), Buffer.from(text)])
+function frame(text: string): Buffer {
+  const length = Buffer.byteLength(text)
+  const head = length < 126 ? [0x81, length] : [0x81, 126, length >> 8, length & 0xff]
+  return Buffer.concat([Buffer.from(head), Buffer.from(text)])
+}
 
+const CLOSE = Buffer.from([0x88, 0])
+const MAX_BYTES = 1000
+
+/** @returns null for everything else, such as the end */
 function unmask(data: Buffer): string | null {
-  const length = data[1]! & 0x7f
-  if ((data[0]! & 0x0f) !== 1 || length > 100 || data.length < 6 + length) return null
-  const mask = data.subarray(2, 6)
-  return Buffer.from(data.subarray(6, 6 + length).map((b, i) => b ^ mask[i % 4]!)).toString()
+  if (data.length < 6 || (data[0]! & 0x0f) !== 1) return null
+  const short = data[1]! & 0x7f
+  const [length, start] = short === 126 ? [data.readUInt16BE(2), 4] : [short, 2]
+  const end = start + 4 + length
+  if (short === 127 || length > MAX_BYTES || data.length < end) return null
+  const mask = data.subarray(start, start + 4)
+  return Buffer.from(data.subarray(start + 4, end).map((b, i) => b ^ mask[i % 4]!)).toString()
 }

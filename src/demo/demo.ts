@@ -54,15 +54,17 @@ function introduction(base: string, admin: string, password: string, dataDir: st
   const post = (path: string, body: object) => `curl -s ${base}${path} -H 'content-type: application/json' -d '${JSON.stringify(body)}'`
   const token = `sed 's/.*"access_token":"\\([^"]*\\)".*/\\1/'`
   return `
-  Portcullis runs in front of a small shop API.
+  Portcullis runs in front of a small shop. Open its page, and register there:
 
+    shop       ${base}/shop/
+    account    ${base}/auth/ui/account
     gateway    ${base}
     admin      ${admin}   (/readyz?verbose, /metrics)
     API docs   ${base}/auth/docs
     an admin   ${ADMIN_EMAIL}   password ${password}
     mails      ${join(dataDir, 'outbox')}   (files: there is no mail server)
 
-  Paste these into another terminal:
+  Programs use the same API. Paste these into another terminal:
 
     # anyone may see the catalog; orders are for users
     curl -s ${base}/shop/catalog

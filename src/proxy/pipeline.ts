@@ -4,10 +4,12 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { authorize } from '../identity/access/access-policy.ts'
 import type { Authenticate } from '../identity/access/authenticate.ts'
+import type { CookieAuthentication } from '../identity/access/authenticate-cookie.ts'
+import type { Principal } from '../identity/access/principal.ts'
 import { asBearerHeader, hasCredential } from '../identity/access/request-credentials.ts'
 import { setFields } from '../platform/http/fields.ts'
 import { ALLOWED } from '../platform/http/refuse.ts'
-import { problem } from '../platform/lib/errors.ts'
+import { Problem, problem } from '../platform/lib/errors.ts'
 import { pushLimitFields } from '../platform/limits/limiter.ts'
 import type { Cors } from './cors.ts'
 import type { Forward } from './forward/forward.ts'
@@ -32,6 +34,8 @@ export interface PipelineDeps {
   answerRoot: AnswerRoot
   cors: Cors
   authenticate: Authenticate
+  /** Null: browsers have no session cookie. */
+  cookies: Pick<CookieAuthentication, 'authenticate'> | null
   limits: RouteLimits
   forward: Forward
   bridge: BridgeWebSocket
@@ -66,6 +70,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     requireHttps,
     cors,
     authenticate,
+    cookies,
     limits,
     forward,
     bridge,
@@ -86,7 +91,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     .check('network', assertNetwork) //                                             403
     .check('serviceWorker', (exchange, { request }) => assertServiceWorker(exchange, request.raw)) // 403
     .check('upgrade', assertUpgrade) //                                             400 426
-    .check('limitClient', (exchange, call) => limits.client(exchange, hasCredential(credentialsOf(exchange, call)))) // 429
+    .check('limitClient', limitClient) //                                           429
     .answer('passPreflight', passPreflight) //                                      502 503 504
     .learn('authenticate', identify) //                                             401 403 429 503
     .check('authorize', ({ route, principal }) => authorize(route.access, principal, now)) // 401 403
@@ -132,11 +137,49 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     return exchange as Routed
   }
 
+  /** A request with a cookie counts as anonymous only after the cookie was judged, and is no session: any text could be a cookie. */
+  function limitClient(exchange: Routed, call: Call): Promise<void> | void {
+    const isJudgedLater = cookies !== null && call.request.raw.headers.cookie !== undefined && !exchange.isPreflight
+    return limits.client(exchange, isJudgedLater || hasCredential(credentialsOf(exchange, call)))
+  }
+
   function identify(exchange: Routed, call: Call): Authenticated | Promise<Authenticated> {
     const principal = authenticate(credentialsOf(exchange, call), exchange.client)
     if (principal instanceof Promise) return principal.then((proven) => Object.assign(exchange, { principal: proven }))
+    if (principal === null && cookies !== null && call.request.raw.headers.cookie !== undefined)
+      return identifyByCookie(exchange, call.request.raw, cookies)
     exchange.principal = principal
     return exchange as Authenticated
+  }
+
+  function identifyByCookie(
+    exchange: Routed,
+    request: IncomingMessage,
+    known: NonNullable<PipelineDeps['cookies']>,
+  ): Authenticated | Promise<Authenticated> {
+    let principal: Principal | null | Promise<Principal | null>
+    try {
+      principal = known.authenticate(request, exchange, exchange.route.cookieRule)
+    } catch (error) {
+      return refuseCookie(exchange, error)
+    }
+    if (!(principal instanceof Promise)) return settle(exchange, principal)
+    return principal.then(
+      (proven) => settle(exchange, proven),
+      (error) => refuseCookie(exchange, error),
+    )
+  }
+
+  function settle(exchange: Routed, principal: Principal | null): Authenticated | Promise<Authenticated> {
+    exchange.principal = principal
+    const counted = principal === null ? limits.anonymous(exchange) : undefined
+    return counted instanceof Promise ? counted.then(() => exchange as Authenticated) : (exchange as Authenticated)
+  }
+
+  /** A request that another site sent counts too. While the database is away, nobody is known to be anonymous. */
+  async function refuseCookie(exchange: Routed, error: unknown): Promise<never> {
+    if (error instanceof Problem && error.code === 'origin_untrusted') await limits.anonymous(exchange)
+    throw error
   }
 
   function leave(exchange: Authenticated, { request, reply, fail }: Call): Answered {

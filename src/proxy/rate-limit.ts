@@ -9,8 +9,13 @@ import type { Authenticated, Exchange, Routed } from './routing/exchange.ts'
 import type { Route } from './routing/route-table.ts'
 
 export interface RouteLimits {
-  /** Counts by address, before the principal is known. @throws rate_limited */
+  /**
+   * Counts by address, before the principal is known. @throws rate_limited
+   * @param hasCredential false: there will be no principal, so that the request counts as anonymous at once
+   */
   client(exchange: Routed, hasCredential: boolean): Promise<void> | void
+  /** Counts as anonymous what `client` took for a request with a credential. @throws rate_limited */
+  anonymous(exchange: Routed): Promise<void> | void
   /** Counts by address under `limits.default`: for an answer of the gateway that belongs to no route. @throws rate_limited */
   address(exchange: Exchange): Promise<void> | void
   /** Counts by principal, once it is known. @throws rate_limited */
@@ -19,8 +24,9 @@ export interface RouteLimits {
 
 interface RoutePolicies {
   client: Admit[]
-  /** For requests without a credential: there will be no principal, so they count by address. */
   anonymous: Admit[]
+  /** For requests without a credential, which have no principal: both of them. */
+  withoutCredential: Admit[]
   principal: Admit[]
   apiKey: Admit[]
 }
@@ -36,7 +42,8 @@ const createCompile =
         .map((policy) => admission.bind(policy, onRedisDown))
     return {
       client: keyed('client'),
-      anonymous: keyed('client', 'anonymous'),
+      anonymous: keyed('anonymous'),
+      withoutCredential: keyed('client', 'anonymous'),
       principal: keyed('principal'),
       apiKey: keyed('apiKey'),
     }
@@ -51,11 +58,14 @@ export interface OwnLimits {
 }
 
 export function createOwnLimits(config: Config['limits'], admission: Admission): OwnLimits {
-  const { client, anonymous, principal, apiKey } = createCompile(config, admission)({ limits: config.default, onRedisDown: 'local' })
+  const { client, withoutCredential, principal, apiKey } = createCompile(
+    config,
+    admission,
+  )({ limits: config.default, onRedisDown: 'local' })
   // the context of each request is an exchange: `receive` makes it
   const count = (decisions: (Decision | Promise<Decision>)[], context: RequestContext) => admit(decisions, context as Exchange)
   return {
-    anonymous: (context) => (context.client.isExempt ? undefined : count(ask(anonymous, context.client.limitKey), context)),
+    anonymous: (context) => (context.client.isExempt ? undefined : count(ask(withoutCredential, context.client.limitKey), context)),
     caller({ kind, id, sessionId }, context) {
       const decisions = context.client.isExempt ? [] : ask(client, context.client.limitKey)
       decisions.push(...ask(principal, id))
@@ -73,12 +83,16 @@ export function createRouteLimits(config: Config['limits'], routes: readonly Rou
   return {
     client(exchange, hasCredential) {
       if (exchange.client.isExempt) return
-      const { client, anonymous } = policies.get(exchange.route)!
-      return admit(ask(hasCredential ? client : anonymous, exchange.client.limitKey), exchange)
+      const { client, withoutCredential } = policies.get(exchange.route)!
+      return admit(ask(hasCredential ? client : withoutCredential, exchange.client.limitKey), exchange)
+    },
+    anonymous(exchange) {
+      if (exchange.client.isExempt) return
+      return admit(ask(policies.get(exchange.route)!.anonymous, exchange.client.limitKey), exchange)
     },
     address(exchange) {
       if (exchange.client.isExempt) return
-      return admit(ask(withoutRoute.anonymous, exchange.client.limitKey), exchange)
+      return admit(ask(withoutRoute.withoutCredential, exchange.client.limitKey), exchange)
     },
     principal(exchange) {
       const { principal, route } = exchange

@@ -100,7 +100,7 @@ describe('a mail', () => {
       () => gateway.messages.find(({ to, template }) => to === user.email && template === 'api_key_created'),
       'the mail',
     )
-    const { text, html } = createComposer(gateway.app.platform.config)(posted)
+    const { text, html } = createComposer(gateway.app.platform.config, gateway.app.platform.texts)(posted)
     for (const part of [text, html]) {
       expect(isVisible(part)).toBe(true)
       expect(part).toContain('a\\u{202e}b\\u{2066}c\\u{200b}d\\u{2028}e')

@@ -22,7 +22,7 @@ beforeAll(async () => {
       docs: { enabled: true },
       // an access token outlives the time of the step-up rule
       tokens: { accessTtlSeconds: 3600 },
-      auth: { apiKeys: { maxPerUser: 1000 } },
+      auth: { apiKeys: { maxPerUser: 1000 }, browser: { enabled: true } },
     },
   })
 })
@@ -179,6 +179,7 @@ const NONE: Record<string, string> = {
   'POST /auth/email/verify/request': LINK,
   'POST /auth/logout': ENDS,
   'POST /auth/logout-all': ENDS,
+  'DELETE /auth/session': ENDS,
   'DELETE /auth/sessions': ENDS,
   'DELETE /auth/sessions/{id}': ENDS,
   'DELETE /auth/api-keys/{id}': ENDS,
@@ -186,6 +187,7 @@ const NONE: Record<string, string> = {
   'POST /auth/token': MACHINE,
   'POST /auth/introspect': MACHINE,
   'GET /auth/me': READS,
+  'GET /auth/session': READS,
   'GET /auth/mfa': READS,
   'GET /auth/sessions': READS,
   'GET /auth/api-keys': READS,

@@ -9,6 +9,7 @@ import { createLinks } from '../../src/identity/accounts/links.ts'
 import type { LinkPurpose } from '../../src/identity/credentials/credential-limits.ts'
 import { inTransaction } from '../../src/platform/db/database.ts'
 import { makeApiKey } from '../../src/platform/request/api-key-format.ts'
+import { byCookie, cookieLogin } from '../support/browser-session.ts'
 import { call, newUserWithRoles, raw, statusOf, type TestUser } from '../support/client.ts'
 import { basic, tokenOf as machineTokenOf, newClient, post, type TestClient } from '../support/clients.ts'
 import { ownEndpoints } from '../support/endpoints.ts'
@@ -27,7 +28,7 @@ beforeAll(async () => {
   upstream = await startUpstream()
   const to = (name: string, part: object) => ({ name, match: { path: `/${name}` }, upstream: [upstream.url], ...part })
   gateway = await startGateway({
-    config: { auth: { apiKeys: { maxPerUser: 1000 } } },
+    config: { auth: { apiKeys: { maxPerUser: 1000 }, browser: { enabled: true } } },
     routes: [
       to('public', { access: 'public' }),
       to('users', { access: 'authenticated' }),
@@ -80,6 +81,8 @@ const KINDS: Record<string, Make> = {
   'security event': signed('secevent+jwt'),
   'random string': () => randomBytes(32).toString('base64url'),
   'random refresh token': () => `rt_${randomBytes(32).toString('base64url')}`,
+  'session cookie': (user) => cookieLogin(gateway, user),
+  'random session cookie': () => `ps_${randomBytes(41).toString('base64url')}`,
   'device token': () => `dt_${randomBytes(32).toString('base64url')}`,
   'mailed token': async ({ email }) => tokenOf((await mailsTo(gateway, email)).findLast(({ data }) => data.url)!),
   'reset link': linkFor('reset_password'),
@@ -255,6 +258,17 @@ const VERIFIERS: Record<string, Verifier> = {
     present: (token, owner) =>
       newKey(gateway, owner).then(({ id }) => ask(`/auth/admin/users/${owner.id}/api-keys/${id}`, { method: 'DELETE', token })),
   },
+  'the cookie of a browser': {
+    endpoint: null,
+    takes: ['session cookie'],
+    async present(value) {
+      const { status, body } = await byCookie(gateway, '/auth/me', value)
+      return { status, code: body.code }
+    },
+    refusal: () => ({ status: 401, code: 'token_missing' }),
+  },
+  'GET /auth/session': bearer('GET /auth/session', '/auth/session'),
+  'DELETE /auth/session': bearer('DELETE /auth/session', '/auth/session', { method: 'DELETE' }),
   'GET /auth/sessions': bearer('GET /auth/sessions', '/auth/sessions'),
   'DELETE /auth/sessions': bearer('DELETE /auth/sessions', '/auth/sessions', { method: 'DELETE' }),
   'DELETE /auth/sessions/:id': {
@@ -364,7 +378,9 @@ const WITHOUT = [
 
 it('the verifiers below, and what takes no credential, are all the endpoints that there are', () => {
   const known = [...WITHOUT, ...Object.values(VERIFIERS).flatMap((v) => v.endpoint ?? [])]
-  expect([...new Set(known)].sort()).toEqual(ownEndpoints(gateway).sort())
+  // a page takes the cookie alone
+  const all = ownEndpoints(gateway).filter((endpoint) => !endpoint.includes(' /auth/ui/'))
+  expect([...new Set(known)].sort()).toEqual(all.sort())
 })
 
 describe.each(Object.keys(VERIFIERS))('%s', (place) => {
@@ -381,7 +397,7 @@ describe.each(Object.keys(VERIFIERS))('%s', (place) => {
     const owner = await newUserWithRoles(gateway, ['admin'])
     const { status } = await present(await KINDS[kind]!(owner), owner)
     expect([200, 201, 202, 204]).toContain(status)
-    expect(upstream.take()).toHaveLength(VERIFIERS[place]!.endpoint ? 0 : 1)
+    expect(upstream.take()).toHaveLength(VERIFIERS[place]!.endpoint || takes.includes('session cookie') ? 0 : 1)
   })
 })
 

@@ -14,20 +14,35 @@ export interface Console {
   get(path: string): Promise<Shown>
   /** Sends a form, as the page at this path does. */
   post(path: string, fields?: Record<string, string>, headers?: Record<string, string>): Promise<Shown>
+  /** The cookies, as a browser keeps them. */
+  cookies: Map<string, string>
 }
 
-/** @param headers of each request */
-export function consoleWith(adminUrl: string, headers: Record<string, string>): Console {
-  const send = async (path: string, init: RequestInit = {}, more: Record<string, string> = {}): Promise<Shown> => {
-    const answer = await fetch(adminUrl + path, { ...init, headers: { ...headers, ...more }, redirect: 'manual' })
+/** A browser without a session. Cookies are kept. */
+export function openConsole({ adminUrl }: Pick<Gateway, 'adminUrl'>): Console {
+  const cookies = new Map<string, string>()
+  async function send(path: string, init: RequestInit, headers: Record<string, string>): Promise<Shown> {
+    const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join('; ')
+    const answer = await fetch(adminUrl + path, { ...init, headers: { ...(cookie && { cookie }), ...headers }, redirect: 'manual' })
+    for (const header of answer.headers.getSetCookie()) {
+      const [name = '', value = ''] = header.slice(0, header.indexOf(';')).split('=')
+      if (/; Max-Age=0/.test(header)) cookies.delete(name)
+      else cookies.set(name, value)
+    }
     return { status: answer.status, to: answer.headers.get('location'), headers: answer.headers, text: await answer.text() }
   }
   return {
-    get: (path) => send(path),
-    post: (path, fields = {}, more = {}) =>
-      send(path, { method: 'POST', body: new URLSearchParams(fields) }, { origin: adminUrl, ...more }),
+    cookies,
+    get: (path) => send(path, {}, {}),
+    post: (path, fields = {}, headers = {}) =>
+      send(path, { method: 'POST', body: new URLSearchParams(fields) }, { origin: adminUrl, ...headers }),
   }
 }
 
-export const consoleOf = async (gateway: Pick<Gateway, 'adminUrl'>, { token }: TestUser): Promise<Console> =>
-  consoleWith(gateway.adminUrl, { authorization: `Bearer ${token}` })
+/** A browser in which this user has logged in. */
+export async function consoleOf(gateway: Pick<Gateway, 'adminUrl'>, user: Pick<TestUser, 'username' | 'password'>): Promise<Console> {
+  const site = openConsole(gateway)
+  const { status, to, text } = await site.post('/console/login', { login: user.username, password: user.password })
+  if (status !== 303 || !to?.includes('check=1')) throw new Error(`the login answered ${status}, ${to}: ${text}`)
+  return site
+}

@@ -2,6 +2,7 @@
 import type { Config } from '../../src/platform/config/schema.ts'
 import { createComposer, type Message, type Transport } from '../../src/platform/mail/message.ts'
 import { payloadLocation } from '../../src/platform/mail/outbox.ts'
+import { createTexts } from '../../src/platform/texts/texts.ts'
 import type { Gateway } from './gateway.ts'
 import { rows } from './rows.ts'
 
@@ -12,7 +13,7 @@ export interface PostedMail {
 
 /** Replaces the mail server: checks that each message can be composed, and keeps it. */
 export function createRecorder(config: Config): Transport & { messages: Message[] } {
-  const compose = createComposer(config)
+  const compose = createComposer(config, createTexts(config.auth.browser.languages))
   const messages: Message[] = []
   return {
     messages,

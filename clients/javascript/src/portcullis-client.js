@@ -154,9 +154,7 @@ export function createClient({
 
   async function logout() {
     if (isCookie) {
-      await call('DELETE', '/session').catch((error) => {
-        if (error.status !== 401) throw error
-      })
+      await call('DELETE', '/session')
       return change()
     }
     await alone(async () => {
@@ -168,12 +166,19 @@ export function createClient({
   }
 
   async function session() {
-    if (!isCookie && !(await accessToken())) return null
-    const response = await authorizedFetch(`${prefix}/${isCookie ? 'session' : 'me'}`)
-    if (response.status === 401) return null
-    const body = await read(response)
-    if (!state.isIn) await adopt({ ...state, version: state.version + 1, isIn: true })
-    return isCookie ? body : { user: body }
+    if (!isCookie) {
+      if (!(await accessToken())) return null
+      const response = await authorizedFetch(`${prefix}/me`)
+      return response.status === 401 ? null : { user: await read(response) }
+    }
+    const { version } = state
+    const found = await call('GET', '/session').catch((error) => {
+      if (error.status !== 401) throw error
+    })
+    const isIn = Boolean(found)
+    // an answer to a request from before a login says nothing about the login
+    if (version === state.version && isIn !== state.isIn) await adopt({ version: version + 1, isIn })
+    return found ?? null
   }
 
   /** @type {Client['fetch']} */
@@ -186,16 +191,11 @@ export function createClient({
     for (let waits = 0, hasRefreshed = false; ; ) {
       const headers = new Headers(init.headers ?? request?.headers)
       const access = headers.has('authorization') ? undefined : await accessToken()
-      const { version } = state
       if (access) headers.set('authorization', `Bearer ${access}`)
       const response = await send(request ?? url.href, { ...init, headers, ...(isCookie && { credentials: 'include' }) })
       if (response.status === 401 && (access || isCookie) && (await isTokenRefused(response))) {
-        if (!access) {
-          // an answer to a request from before a login says nothing about the login
-          if (version === state.version) await adopt({ version: version + 1, isIn: false })
-          return response
-        }
-        if (hasRefreshed) return response
+        if (isCookie && state.isIn) await session().catch(() => {})
+        if (!access || hasRefreshed) return response
         hasRefreshed = true
         if (access === state.tokens?.access) await refresh(access)
         if (!state.tokens || !isRepeatable) return response

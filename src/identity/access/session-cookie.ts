@@ -110,7 +110,8 @@ function valuesOf(header: string, name: string): string[] {
 export function withoutSessionCookies(header: string): string | null {
   if (!header.includes('portcullis')) return header
   const parts = header.split(';')
-  const kept = parts.filter((part) => !SESSION_COOKIE_NAMES.has(nameOf(trimBlanks(part))))
+  // upstreams trim more than we do when we read a cookie
+  const kept = parts.filter((part) => !SESSION_COOKIE_NAMES.has(nameOf(part).trim()))
   if (kept.length === parts.length) return header
   const left = kept.join(';')
   // the blank belonged to the cookie that was removed before it

@@ -78,7 +78,7 @@ export function createEmailVerification({ db, accounts, passwords, limits, links
     const account = { unknown: `registration ${candidates[0]!.email_canonical}` }
     const chosen = await matching(account, candidates, assertPassword(password, 'registration'), context, null)
     const completed = accounts.transaction(EVENT, context, async ({ trx, record }) => {
-      const user = await pending.complete(trx, token, chosen)
+      const user = await pending.complete(trx, token, chosen, context)
       if (!user) throw problem('link_invalid', { cause: 'the registration ended meanwhile' })
       await record({ userId: user.id, detail: 'registration' })
       return user

@@ -43,7 +43,8 @@ export function createLoginConfirmation({ db, accounts, limits, links, outbox }:
       const device = listedDeviceName(context.userAgent)
       const link = await links.issue(trx, { user, purpose: PURPOSE, ttlSeconds: TTL_SECONDS, sessionId: null, device })
       const data = { ...link, at: (await databaseNow(trx)).toISOString(), device }
-      await outbox.post(trx, { template: PURPOSE, data, to: user.email, userId: user.id, ttlSeconds: TTL_SECONDS })
+      const language = context.language ?? user.language
+      await outbox.post(trx, { template: PURPOSE, data, to: user.email, language, userId: user.id, ttlSeconds: TTL_SECONDS })
     })
     return problem(outcome)
   }

@@ -30,7 +30,7 @@ export const ownSessionRoutes =
     app.get(
       '/session',
       {
-        config: { name: 'auth.session' },
+        config: { name: 'auth.own-session' },
         schema: {
           summary: 'Who is logged in',
           description: 'Shows the user and the session of this request. Needs a session cookie or an access token.',
@@ -44,7 +44,7 @@ export const ownSessionRoutes =
     app.delete(
       '/session',
       {
-        config: { name: 'auth.session' },
+        config: { name: 'auth.own-session' },
         schema: {
           summary: 'Log out',
           description:

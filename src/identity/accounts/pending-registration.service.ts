@@ -102,7 +102,7 @@ export function createPendingRegistrations({ db, accounts, limits, links, outbox
         registrations.push({ ...registration, url: await addLink(trx, registration.id, now) })
         await prolongPending(trx, registration.id, endOf(now))
       }
-      await postLinks(trx, registrations)
+      await postLinks(trx, registrations, context)
     })
   }
 
@@ -110,6 +110,7 @@ export function createPendingRegistrations({ db, accounts, limits, links, outbox
   async function postLinks(
     trx: Transaction,
     registrations: (Pick<PendingRegistration, 'username' | 'email' | 'created_at' | 'device'> & { url: string })[],
+    { language }: AuditContext,
   ): Promise<void> {
     const [first, ...more] = registrations.map(({ username, created_at, device, url }) => ({
       username,
@@ -121,6 +122,7 @@ export function createPendingRegistrations({ db, accounts, limits, links, outbox
       template: 'verify_email',
       data: { minutes: PROOF_TTL_SECONDS / 60, ...first!, more },
       to: registrations[0]!.email,
+      language,
       userId: null,
       ttlSeconds: PROOF_TTL_SECONDS,
     })
@@ -150,8 +152,10 @@ export function createPendingRegistrations({ db, accounts, limits, links, outbox
         }
         await insertPending(trx, registration)
         const url = await addLink(trx, registration.id, now)
-        if (mayMail && owner) await outbox.post(trx, { template: 'already_registered', data: {}, to: owner.email, userId: owner.id })
-        else if (mayMail) await postLinks(trx, [{ ...registration, url }])
+        if (mayMail && owner) {
+          const language = owner.language ?? context.language
+          await outbox.post(trx, { template: 'already_registered', data: {}, to: owner.email, language, userId: owner.id })
+        } else if (mayMail) await postLinks(trx, [{ ...registration, url }], context)
         const detail = owner ? 'pending: the address has an account' : 'pending'
         // without the owner's id: the caller may be somebody else
         await record({ detail })
@@ -176,7 +180,12 @@ export function createPendingRegistrations({ db, accounts, limits, links, outbox
      * Makes a user of a registration, whose password was checked. Every registration of the address is deleted, with its links.
      * @returns undefined when link or registration ended meanwhile. @throws a broken constraint when name or address were taken meanwhile
      */
-    async complete(trx: Transaction, token: string, chosen: TruePendingRegistration): Promise<User | undefined> {
+    async complete(
+      trx: Transaction,
+      token: string,
+      chosen: TruePendingRegistration,
+      { language = null }: AuditContext,
+    ): Promise<User | undefined> {
       await lockPendingAddress(trx, chosen.email_canonical)
       const linked = await findPendingByLink(trx, linkHash(token)!)
       const waiting = await findPendingOf(trx, chosen.email_canonical)
@@ -193,6 +202,7 @@ export function createPendingRegistrations({ db, accounts, limits, links, outbox
         password_hash,
         roles: FIRST_ROLES,
         password_must_change: false,
+        language,
       })
       return updateUser(trx, user.id, { email_verified_at: await databaseNow(trx) })
     },

@@ -17,5 +17,12 @@ export const createPostProof =
     const { url, minutes } = await links.issue(trx, { user, purpose, ttlSeconds: PROOF_TTL_SECONDS, email: to, sessionId, device })
     const at = (await databaseNow(trx)).toISOString()
     const data = { url, minutes, username: user.username, at, device, more: [] }
-    await outbox.post(trx, { template: 'verify_email', data, to, userId: user.id, ttlSeconds: PROOF_TTL_SECONDS })
+    await outbox.post(trx, {
+      template: 'verify_email',
+      data,
+      to,
+      language: context.language ?? user.language,
+      userId: user.id,
+      ttlSeconds: PROOF_TTL_SECONDS,
+    })
   }

@@ -115,7 +115,7 @@ export function createProfile({ db, accounts, auth, tokens, limits, postProof, i
   async function askForProof(trx: Transaction, user: User, email: string, { sessionId }: Principal, context: AuditContext): Promise<void> {
     const owner = await findUserByLogin(trx, canonicalEmail(email))
     if (!owner || owner.id === user.id) await postProof(trx, user, email, sessionId, context)
-    else await outbox.post(trx, { template: 'already_registered', data: {}, to: owner.email, userId: owner.id })
+    else await outbox.post(trx, { template: 'already_registered', data: {}, to: owner.email, language: owner.language, userId: owner.id })
   }
 
   return { get, change: accounts.counted('profile_change', changeWithinLimits) }

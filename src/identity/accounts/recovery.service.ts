@@ -65,7 +65,7 @@ export function createRecovery({ db, accounts, outbox, links, devices, passwords
       await record({ outcome: result, userId: user?.id ?? null })
       return result
 
-      async function postLink({ id, email: to }: User) {
+      async function postLink({ id, email: to, language: known }: User) {
         const data = await links.issue(trx, {
           user: { id, email: to },
           purpose: PURPOSE,
@@ -73,7 +73,8 @@ export function createRecovery({ db, accounts, outbox, links, devices, passwords
           sessionId: null,
           device: listedDeviceName(context.userAgent),
         })
-        await outbox.post(trx, { template: PURPOSE, data, to, userId: id, ttlSeconds: LINK_TTL_SECONDS })
+        const language = context.language ?? known
+        await outbox.post(trx, { template: PURPOSE, data, to, language, userId: id, ttlSeconds: LINK_TTL_SECONDS })
       }
     })
     accounts.count('password_forgot', outcome)

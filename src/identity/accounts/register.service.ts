@@ -107,6 +107,7 @@ export function createRegister({
         is_email_vouched: false,
         roles: FIRST_ROLES,
         password_must_change: false,
+        language: context.language ?? null,
       })
       await assertNotHeld(trx, user)
       const entry = { amr: ['pwd'], device: { token: undefined, device: null }, wish }

@@ -1,5 +1,5 @@
 import type { Selectable } from 'kysely'
-import type { Db, Transaction } from '../../platform/db/database.ts'
+import type { Transaction } from '../../platform/db/database.ts'
 import type { BackupCodeTable, TotpFactorTable } from '../../platform/db/tables.ts'
 
 export type TotpFactor = Selectable<TotpFactorTable>
@@ -7,14 +7,6 @@ export type BackupCode = Selectable<BackupCodeTable>
 
 export const findConfirmedFactor = (trx: Transaction, userId: string): Promise<TotpFactor | undefined> =>
   trx.selectFrom('totp_factors').selectAll().where('user_id', '=', userId).where('confirmed_at', 'is not', null).executeTakeFirst()
-
-export const hasConfirmedFactor = async (db: Db, userId: string): Promise<boolean> =>
-  (await db
-    .selectFrom('totp_factors')
-    .select('id')
-    .where('user_id', '=', userId)
-    .where('confirmed_at', 'is not', null)
-    .executeTakeFirst()) !== undefined
 
 export const findWaitingFactor = (trx: Transaction, userId: string): Promise<TotpFactor | undefined> =>
   trx.selectFrom('totp_factors').selectAll().where('user_id', '=', userId).where('confirmed_at', 'is', null).executeTakeFirst()

@@ -5,9 +5,12 @@ import type { Language, Texts } from '../../platform/texts/texts.ts'
 const NAME = 'portcullis-lang'
 const CHOICE = new RegExp(`(?:^|;)[ \\t]*${NAME}=([A-Za-z-]{2,6})[ \\t]*(?:;|$)`)
 
-export function languageOf({ cookie, 'accept-language': accepted }: IncomingHttpHeaders, texts: Texts): Language {
+export const languageOf = (headers: IncomingHttpHeaders, texts: Texts): Language => askedLanguage(headers, texts) ?? texts.of(null)
+
+/** @returns null when the reader chose none and asks for none of ours */
+export function askedLanguage({ cookie, 'accept-language': accepted }: IncomingHttpHeaders, texts: Texts): Language | null {
   const chosen = cookie === undefined ? null : CHOICE.exec(cookie)
-  return chosen && texts.languages.some(({ code }) => code === chosen[1]) ? texts.of(chosen[1]) : texts.negotiate(accepted)
+  return (chosen && texts.languages.find(({ code }) => code === chosen[1])) || texts.asked(accepted)
 }
 
 const YEAR_SECONDS = 31_536_000

@@ -56,10 +56,10 @@ ${isFramed && html`<base target="_top">`}
 <link rel="stylesheet" href="${base}/${assets.style.path}">
 <script type="module" src="${base}/${assets.script.path}"></script>
 </head>
-<body>
+<body${!isWide && !navigation && html` class="single"`}>
 <a class="skip" href="#content">${text('page.skip')}</a>
 <header class="top">
-<span class="brand">${assets.logo !== null && html`<img src="${assets.logo}" alt="">`}${serviceName}</span>
+<span class="brand"><img src="${assets.logo ?? iconUrl}" alt="">${serviceName}</span>
 ${isLoggedIn && html`<a href="${base}/account">${text('page.account')}</a> <form method="post" action="${base}/logout"><button class="quiet small">${text('page.log-out')}</button></form>`}
 </header>
 ${

@@ -123,7 +123,7 @@ ${link.help?.(page)}
     const { text } = page
     return {
       title: text(link.title),
-      body: html`${formNotice(page)}
+      body: html`${formNotice(page, { invalid_credentials: 'again.wrong-password' })}
 <p>${text(link.lead)}</p>
 <p class="hint">${askedText(page, found)}</p>
 <form method="post">

@@ -14,7 +14,7 @@ import { ifListed } from '../../platform/request/device-name.ts'
 import type { Secrets } from '../../platform/vault/secrets.ts'
 import { canonicalEmail } from './canonical-login.ts'
 import { hasProvenAddress } from './proven-address.ts'
-import { findUserById } from './users.repo.ts'
+import { findUserById, type User } from './users.repo.ts'
 
 export interface MailGateDeps {
   outbox: Outbox
@@ -26,9 +26,8 @@ export interface MailGateDeps {
 const PROVEN_FACTOR = 6
 
 export function createMailGate({ outbox, secrets, limit: { limit, windowSeconds } }: MailGateDeps): Outbox {
-  async function isProven(trx: Transaction, { userId, to, isProven }: Mail): Promise<boolean> {
+  function isProven({ to, isProven }: Mail, user: User | undefined): boolean {
     if (isProven !== undefined) return isProven
-    const user = userId === null ? undefined : await findUserById(trx, userId)
     return user !== undefined && user.email_canonical === canonicalEmail(to) && hasProvenAddress(user)
   }
 
@@ -42,10 +41,12 @@ export function createMailGate({ outbox, secrets, limit: { limit, windowSeconds 
     async post(trx, mail) {
       const kind = mail.isByOther ? 'alert' : MAIL_CLASSES[mail.template]
       if (kind === 'link') return outbox.post(trx, mail)
-      if (await isProven(trx, mail)) {
-        if (await isWithin(trx, mail.to, `notice ${mail.template}`, limit * PROVEN_FACTOR)) await outbox.post(trx, mail)
+      const user = mail.userId === null ? undefined : await findUserById(trx, mail.userId)
+      const notice = { ...mail, language: mail.language ?? user?.language }
+      if (isProven(mail, user)) {
+        if (await isWithin(trx, mail.to, `notice ${mail.template}`, limit * PROVEN_FACTOR)) await outbox.post(trx, notice)
       } else if (kind === 'alert' && (await isWithin(trx, mail.to, 'alert', limit))) {
-        await outbox.post(trx, { ...mail, data: withoutText(mail.data) } as Mail)
+        await outbox.post(trx, { ...notice, data: withoutText(mail.data) } as Mail)
       }
     },
   }

@@ -49,7 +49,7 @@ export const lockUser = (trx: Transaction, id: string): Promise<User | undefined
 export type NewUser = Pick<
   User,
   'id' | 'username' | 'email' | 'email_canonical' | 'is_email_vouched' | 'password_hash' | 'roles' | 'password_must_change'
->
+> & { language?: string | null }
 
 export const insertUser = (trx: Transaction, user: NewUser): Promise<User> =>
   trx
@@ -74,6 +74,7 @@ export type UserChange = Partial<
     | 'mfa_enabled'
     | 'must_confirm_login'
     | 'metadata'
+    | 'language'
   >
 >
 

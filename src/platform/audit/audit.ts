@@ -11,6 +11,8 @@ export interface AuditContext {
   ip: string | null
   userAgent: string | null
   requestId: string | null
+  /** The language that the sender prefers, if it is one of the configuration. For mails; the audit log does not hold it. */
+  language?: string | null
 }
 
 /** For a command on this machine, or for the gateway itself. */

@@ -23,6 +23,7 @@ import * as namesAndDevices from '../../../migrations/0014-names-and-devices.ts'
 import * as usernamesAndMetadata from '../../../migrations/0015-usernames-and-metadata.ts'
 import * as largeTables from '../../../migrations/0016-large-tables.ts'
 import * as browserSessions from '../../../migrations/0017-browser-sessions.ts'
+import * as userLanguage from '../../../migrations/0018-user-language.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import type { Db, OpenDatabase } from './database.ts'
 import type { MigrationEvent } from './migration-events.ts'
@@ -53,6 +54,7 @@ const STEPS: Record<string, Step> = {
   '0015-usernames-and-metadata': usernamesAndMetadata,
   '0016-large-tables': largeTables,
   '0017-browser-sessions': browserSessions,
+  '0018-user-language': userLanguage,
 }
 
 export interface MigrateOptions {

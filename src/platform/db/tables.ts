@@ -33,6 +33,8 @@ export interface UserTable {
   /** An administrator removed the second factor: the next login needs a mailed link as well. */
   must_confirm_login: Generated<boolean>
   metadata: Generated<Metadata>
+  /** Of mails. Null: unknown. */
+  language: Generated<string | null>
 }
 
 export interface SessionTable {

@@ -1,11 +1,14 @@
 /** A mail to be sent, and the MIME message made from it. */
 import type { Config } from '../config/schema.ts'
+import type { Texts } from '../texts/texts.ts'
 import { layOut } from './layout.ts'
 import { contentOf, type Filled } from './templates.ts'
 
 export type Message = Filled & {
   id: string
   to: string
+  /** Of the recipient. Without a language: the first of the configuration. */
+  language?: string | null
   writtenAt: Date
 }
 
@@ -53,14 +56,21 @@ function readAddress(text: string): Address {
 }
 
 /** @returns makes the MIME message of a mail; Message-ID and date are the same at every attempt */
-export function createComposer({ server, mail }: Pick<Config, 'server' | 'mail'>): (message: Message) => MimeMessage {
+export function createComposer(
+  { server, mail, auth }: Pick<Config, 'server' | 'mail' | 'auth'>,
+  texts: Texts,
+): (message: Message) => MimeMessage {
+  const { enabled, brand } = auth.browser
   const { hostname } = new URL(server.publicUrl)
   const from = readAddress(mail.from ?? `no-reply@${hostname}`)
-  const service = from.name || hostname
+  const service = brand.name ?? (from.name || hostname)
+  const ui = `${server.publicUrl}${auth.prefix}/ui`
+  const pages = enabled ? { login: `${ui}/login`, forgot: `${ui}/forgot` } : null
   const domain = from.address.slice(from.address.lastIndexOf('@') + 1)
   return (message) => {
     const { id, to, writtenAt } = message
-    const content = contentOf(message, service)
+    const language = texts.of(message.language)
+    const content = contentOf(message, { service, language, pages })
     return {
       messageId: `<${id}@${domain}>`,
       date: writtenAt,
@@ -68,7 +78,7 @@ export function createComposer({ server, mail }: Pick<Config, 'server' | 'mail'>
       // an object, because nodemailer would parse a string and might read two recipients
       to: { name: '', address: to },
       subject: content.subject,
-      ...layOut(content, service),
+      ...layOut(content, { service, language, accent: brand.accent, supportUrl: brand.supportUrl }),
       // RFC 3834 §5: prevents automatic answers such as vacation notices
       headers: { 'Auto-Submitted': 'auto-generated', 'X-Auto-Response-Suppress': 'All' },
       disableFileAccess: true,

@@ -11,6 +11,8 @@ import type { Templates } from './templates.ts'
 export type Mail = { [T in keyof Templates]: { template: T; data: Templates[T] } }[keyof Templates] & {
   to: string
   userId: string | null
+  /** Of the recipient. Default: the language of the user. */
+  language?: string | null | undefined
   /** Whether `to` is proven. Default: as the address of the user is. Given for an address that the user has just given up. */
   isProven?: boolean
   /** The notice reports the action of another person, such as an administrator: it goes out as an alert. */
@@ -28,6 +30,8 @@ export interface Outbox {
 /** The sealed part: it holds personal data, and possibly a link that gives access to the account. */
 export interface Payload {
   to: string
+  /** Missing in mails of older versions. */
+  language?: string | null
   data: Record<string, unknown>
 }
 
@@ -42,9 +46,9 @@ const TTL_SECONDS = 3 * 86_400
 
 export function createOutbox({ secrets }: { secrets: Secrets }): Outbox {
   return {
-    async post(trx, { template, data, to, userId, key, ttlSeconds = TTL_SECONDS }) {
+    async post(trx, { template, data, to, language = null, userId, key, ttlSeconds = TTL_SECONDS }) {
       const id = uuidv7()
-      const payload: Payload = { to, data: { ...data } }
+      const payload: Payload = { to, language, data: { ...data } }
       const expires_at = new Date((await databaseNow(trx)).getTime() + ttlSeconds * 1000)
       const payload_sealed = secrets.seal(payloadLocation(id, userId), Buffer.from(JSON.stringify(payload)))
       await insertMail(trx, {

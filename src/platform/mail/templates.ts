@@ -1,4 +1,7 @@
-/** The texts of all mails, and the data that each of them needs. */
+/** The content of all mails, and the data that each of them needs. The texts are in src/platform/texts. */
+import { UNKNOWN_APP } from '../request/device-name.ts'
+import type { TextKey } from '../texts/en.ts'
+import type { Language } from '../texts/texts.ts'
 
 /** Where and when an action on an account happened. */
 export interface NoticeContext {
@@ -83,125 +86,154 @@ export interface Content {
 
 export type Block = string | { label: string; url: string } | { facts: [name: string, value: string][] }
 
-type Template<T extends keyof Templates> = (data: Templates[T], service: string) => Content
-
-const life = (minutes: number): string => {
-  const [count, unit] = minutes >= 120 ? [Math.floor(minutes / 60), 'hour'] : [minutes, 'minute']
-  return `${count} ${unit}${count === 1 ? '' : 's'}`
+/** What all mails need beside their data. */
+export interface MailContext {
+  /** The name of the service. */
+  service: string
+  language: Language
+  /** Pages that a mail leads to. Null without pages. */
+  pages: { login: string; forgot: string } | null
 }
 
-const WHEN = new Intl.DateTimeFormat('en-GB', { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' })
+type Template<T extends keyof Templates> = (data: Templates[T], context: MailContext) => Content
 
-const factsOf = ({ at, ip, device }: NoticeContext, more: [string, string][] = []): Block => ({
-  facts: [
-    ...more,
-    ['When', `${WHEN.format(new Date(at))} UTC`],
-    ...(device === null ? [] : [['Device', device] as [string, string]]),
-    ...(ip === null ? [] : [['Address', ip] as [string, string]]),
-  ],
-})
+const life = (minutes: number, { code }: Language): string => {
+  const [count, unit] = minutes >= 120 ? [Math.floor(minutes / 60), 'hour'] : [minutes, 'minute']
+  return new Intl.NumberFormat(code, { style: 'unit', unit, unitDisplay: 'long' }).format(count)
+}
+
+/** English dates in their international order: day, month, year. */
+const dateLocale = (code: string): string => (code === 'en' ? 'en-GB' : code)
+
+function when(at: string, { code, text }: Language): string {
+  const format = new Intl.DateTimeFormat(dateLocale(code), { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' })
+  return text('mail.when', { date: format.format(new Date(at)) })
+}
+
+/** @param name as device-name.ts writes it: `Firefox on Linux` */
+function deviceIn(name: string, { text }: Language): string {
+  const [browser = '', system, ...more] = name.split(' on ')
+  const app = browser === UNKNOWN_APP ? text('mail.device.app') : browser
+  if (system === undefined) return app
+  return more.length > 0 ? name : text('mail.device', { browser: app, system })
+}
+
+type Fact = [name: string, value: string]
+
+function factsOf({ at, ip, device }: NoticeContext, language: Language, more: Fact[] = []): Block {
+  const { text } = language
+  const facts: Fact[] = [...more, [text('mail.fact.when'), when(at, language)]]
+  if (device !== null) facts.push([text('mail.fact.device'), deviceIn(device, language)])
+  if (ip !== null) facts.push([text('mail.fact.address'), ip])
+  return { facts }
+}
 
 /** A username in a mail to an address that is not proven. No mail program makes a link of it. */
 const withoutDots = (username: string): string => username.replaceAll('.', '·')
 
-const askedBlocks = ({ url, username, at, device }: Asked & { url: string }): Block[] => [
-  {
-    facts: [
-      ...(username === null ? [] : [['Account', withoutDots(username)] as [string, string]]),
-      ['When', `${WHEN.format(new Date(at))} UTC`],
-      ...(device === null ? [] : [['Device', device] as [string, string]]),
-    ],
-  },
-  { label: 'Confirm the address', url },
-]
+const askedBlocks = ({ url, username, at, device }: Asked & { url: string }, language: Language): Block[] => {
+  const { text } = language
+  const account: Fact[] = username === null ? [] : [[text('mail.fact.account'), withoutDots(username)]]
+  return [factsOf({ at, ip: null, device }, language, account), { label: text('mail.verify_email.button'), url }]
+}
 
-const NOT_YOU = 'If this was not you, set a new password at once: it ends every session of your account.'
+/** The link to the page for a new password, for a reader who did not do what the mail reports. */
+const newPassword = ({ language, pages }: MailContext): Block[] =>
+  pages === null ? [] : [{ label: language.text('mail.new-password'), url: pages.forgot }]
+
+interface NoticeTexts<T extends keyof Templates> {
+  subject: TextKey
+  text: TextKey | ((data: Templates[T]) => TextKey)
+  values?: (data: Templates[T]) => Record<string, string | number>
+  more?: (data: Templates[T], language: Language) => Fact[]
+  /** Default: to set a new password. */
+  advice?: TextKey
+  /** False where a new password does not help. */
+  linksToPassword?: boolean
+}
 
 /** Reports an action on the account: what, when and where, and what to do if the user did not do it. */
 const notice =
-  <T extends keyof Templates>(subject: string, sentence: (service: string, data: Templates[T]) => string, advice = NOT_YOU): Template<T> =>
-  (data, service) => ({ subject, blocks: [sentence(service, data), factsOf(data as NoticeContext), advice] })
+  <T extends keyof Templates>(texts: NoticeTexts<T>): Template<T> =>
+  (data, context) => {
+    const { service, language } = context
+    const { subject, text, values, more, advice = 'mail.not-you', linksToPassword = true } = texts
+    const sentence = typeof text === 'function' ? text(data) : text
+    return {
+      subject: language.text(subject),
+      blocks: [
+        language.text(sentence, { ...values?.(data), service }),
+        factsOf(data as NoticeContext, language, more?.(data, language)),
+        language.text(advice),
+        ...(linksToPassword ? newPassword(context) : []),
+      ],
+    }
+  }
 
 const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
-  verify_email: ({ minutes, more, ...first }, service) => ({
-    subject: 'Confirm your e-mail address',
+  verify_email: ({ minutes, more, ...first }, { service, language }) => ({
+    subject: language.text('mail.verify_email.subject'),
     blocks: [
-      more.length
-        ? `This address was given to ${service} for several accounts. Only one of them can have it. Confirm the account that you made:`
-        : `This address was given to ${service} for this account:`,
-      ...[first, ...more].flatMap(askedBlocks),
-      `The page asks for the password of the account. The link works once, for ${life(minutes)}.`,
-      'If you did not make this account, do nothing: the address then stays unconfirmed.',
+      language.text(more.length ? 'mail.verify_email.several' : 'mail.verify_email.one', { service }),
+      ...[first, ...more].flatMap((asked) => askedBlocks(asked, language)),
+      language.text('mail.verify_email.life', { life: life(minutes, language) }),
+      language.text('mail.verify_email.not-you'),
     ],
   }),
-  reset_password: ({ url, minutes }, service) => ({
-    subject: 'Set a new password',
+  reset_password: ({ url, minutes }, { service, language }) => ({
+    subject: language.text('mail.reset_password.subject'),
     blocks: [
-      `A new password was requested for your account at ${service}. Choose it here:`,
-      { label: 'Set a new password', url },
-      `The link works once, for ${life(minutes)}.`,
-      'If you did not ask for this, do nothing: your password stays as it is.',
+      language.text('mail.reset_password.text', { service }),
+      { label: language.text('mail.reset_password.button'), url },
+      language.text('mail.link-life', { life: life(minutes, language) }),
+      language.text('mail.reset_password.not-you'),
     ],
   }),
-  confirm_login: ({ url, minutes, at, device }, service) => ({
-    subject: 'Confirm your login',
+  confirm_login: ({ url, minutes, at, device }, { service, language }) => ({
+    subject: language.text('mail.confirm_login.subject'),
     blocks: [
-      `Your password was used to log in to ${service}. An administrator has removed your second factor, so this login needs your confirmation:`,
-      factsOf({ at, device, ip: null }),
-      { label: 'Confirm the login', url },
-      `The link works once, for ${life(minutes)}.`,
-      'If it was not you, do not open the link. Set a new password at once, and contact the operators of the service.',
+      language.text('mail.confirm_login.text', { service }),
+      factsOf({ at, device, ip: null }, language),
+      { label: language.text('mail.confirm_login.button'), url },
+      language.text('mail.link-life', { life: life(minutes, language) }),
+      language.text('mail.confirm_login.not-you'),
     ],
   }),
-  already_registered: (_data, service) => ({
-    subject: 'You have an account already',
+  already_registered: (_data, { service, language, pages }) => ({
+    subject: language.text('mail.already_registered.subject'),
     blocks: [
-      `Someone asked for an account at ${service} with this address. You have an account already, so nothing was changed.`,
-      'If it was you: log in, or ask for a new password if you have forgotten yours. If not, there is nothing to do.',
+      language.text('mail.already_registered.text', { service }),
+      language.text('mail.already_registered.advice'),
+      ...(pages === null ? [] : [{ label: language.text('mail.log-in'), url: pages.login }]),
     ],
   }),
-  email_changed: notice(
-    'Your e-mail address was changed',
-    (service) => `Your account at ${service} has a new e-mail address. This one no longer belongs to it.`,
-    'If this was not you, contact the operators of the service at once: the owner of the new address can set a new password.',
-  ),
-  password_changed: notice('Your password was changed', (service) => `The password of your account at ${service} was changed.`),
-  factor_enabled: notice(
-    'A second factor was set up',
-    (service) => `Logging in to ${service} now asks for a code of your authenticator app.`,
-  ),
-  factor_disabled: notice(
-    'The second factor was removed',
-    (service) => `Logging in to ${service} no longer asks for a code: the password is enough.`,
-  ),
-  backup_code_used: notice<'backup_code_used'>(
-    'A backup code was used',
-    (service, { left }) =>
-      `A backup code was used at ${service}; ${left === 0 ? 'none is' : left === 1 ? 'one is' : `${left} are`} left. Make new ones when you run short.`,
-  ),
-  wrong_codes: ({ count, ...context }, service) => ({
-    subject: 'Wrong codes were entered for your account',
-    blocks: [
-      `${count} wrong codes in a row were entered for the second factor of your account at ${service}. A person who enters codes knows your password, or uses a device that is logged in.`,
-      factsOf(context),
-      NOT_YOU,
-    ],
+  email_changed: notice({
+    subject: 'mail.email_changed.subject',
+    text: 'mail.email_changed.text',
+    advice: 'mail.email_changed.not-you',
+    linksToPassword: false,
   }),
-  new_device: notice(
-    'A new device logged in',
-    (service) => `Your account at ${service} was logged in to from a device that we do not know.`,
-  ),
-  refresh_reused: notice(
-    'A session was ended for your safety',
-    (service) => `A key that keeps a device logged in to ${service} was used twice: someone may have copied it. That session was ended.`,
-  ),
-  api_key_created: ({ name, ...context }, service) => ({
-    subject: 'An API key was made',
-    blocks: [
-      `An API key was made for your account at ${service}. Anyone who has the key can act in your name.`,
-      factsOf(context, [['Name', name]]),
-      'If this was not you, set a new password at once, and revoke the key: it stays valid after a password change.',
-    ],
+  password_changed: notice({ subject: 'mail.password_changed.subject', text: 'mail.password_changed.text' }),
+  factor_enabled: notice({ subject: 'mail.factor_enabled.subject', text: 'mail.factor_enabled.text' }),
+  factor_disabled: notice({ subject: 'mail.factor_disabled.subject', text: 'mail.factor_disabled.text' }),
+  backup_code_used: notice<'backup_code_used'>({
+    subject: 'mail.backup_code_used.subject',
+    text: ({ left }) =>
+      left === 0 ? 'mail.backup_code_used.none' : left === 1 ? 'mail.backup_code_used.one' : 'mail.backup_code_used.several',
+    values: ({ left }) => ({ left }),
+  }),
+  wrong_codes: notice<'wrong_codes'>({
+    subject: 'mail.wrong_codes.subject',
+    text: 'mail.wrong_codes.text',
+    values: ({ count }) => ({ count }),
+  }),
+  new_device: notice({ subject: 'mail.new_device.subject', text: 'mail.new_device.text' }),
+  refresh_reused: notice({ subject: 'mail.refresh_reused.subject', text: 'mail.refresh_reused.text' }),
+  api_key_created: notice<'api_key_created'>({
+    subject: 'mail.api_key_created.subject',
+    text: 'mail.api_key_created.text',
+    more: ({ name }, { text }) => [[text('mail.fact.name'), name]],
+    advice: 'mail.api_key_created.not-you',
   }),
 }
 
@@ -209,7 +241,7 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
 export type Filled<T extends keyof Templates = keyof Templates> = { [K in T]: { template: K; data: Templates[K] } }[T]
 
 /** @throws for an unknown template: a newer version may have written the mail */
-export function contentOf<T extends keyof Templates>({ template, data }: Filled<T>, service: string): Content {
+export function contentOf<T extends keyof Templates>({ template, data }: Filled<T>, context: MailContext): Content {
   if (!Object.hasOwn(TEMPLATES, template)) throw new Error(`there is no template ${template}`)
-  return TEMPLATES[template](data, service)
+  return TEMPLATES[template](data, context)
 }

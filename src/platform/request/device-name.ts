@@ -14,7 +14,7 @@ export function deviceName(userAgent: string | null): string | null {
 const BROWSERS = new Set(Object.values(bowser.BROWSER_MAP))
 const SYSTEMS = new Set(Object.values(bowser.OS_MAP))
 
-const UNKNOWN = 'An app'
+export const UNKNOWN_APP = 'An app'
 
 /**
  * The same from a fixed list, for readers who may not have sent the header: no text of the client passes. For an unknown browser, the
@@ -23,15 +23,15 @@ const UNKNOWN = 'An app'
 export function listedDeviceName(userAgent: string | null): string | null {
   if (!userAgent) return null
   const { browser, os } = bowser.parse(userAgent.slice(0, MAX_LENGTH))
-  const browserName = browser.name !== undefined && BROWSERS.has(browser.name) ? browser.name : UNKNOWN
+  const browserName = browser.name !== undefined && BROWSERS.has(browser.name) ? browser.name : UNKNOWN_APP
   const systemName = os.name !== undefined && SYSTEMS.has(os.name) ? os.name : null
-  if (systemName === null) return browserName === UNKNOWN ? null : browserName
+  if (systemName === null) return browserName === UNKNOWN_APP ? null : browserName
   return `${browserName} on ${systemName}`
 }
 
 /** @returns the name of a device if all of it is in the fixed list, else null */
 export function ifListed(name: string | null): string | null {
   const [browser = '', system] = name?.split(' on ') ?? []
-  const isListed = (browser === UNKNOWN || BROWSERS.has(browser)) && (system === undefined || SYSTEMS.has(system))
+  const isListed = (browser === UNKNOWN_APP || BROWSERS.has(browser)) && (system === undefined || SYSTEMS.has(system))
   return isListed ? name : null
 }

@@ -14,6 +14,8 @@ export interface RequestContext {
   /** The client's address. */
   ip: string
   userAgent: string | null
+  /** The language that the client asks for, if it is one of the configuration. Set for own endpoints with pages. */
+  language?: string | null
   /** `systemClock.steady()` when we saw the first byte of the request's head. */
   startedAt: number
   /** The label in logs and metrics: the name of a route, the name of an own endpoint, or `none`. */

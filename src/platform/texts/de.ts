@@ -173,6 +173,70 @@ export const de: Record<TextKey, string> = {
   'problem.again': 'Noch einmal versuchen',
 
   // mails
+  'mail.footer': 'Diese E-Mail wurde von {service} gesendet. Eine Antwort ist nicht nötig.',
+  'mail.support': 'Hilfe: {url}',
+  'mail.open-address': 'Oder öffnen Sie diese Adresse:',
+  'mail.when': '{date} UTC',
+  'mail.device': '{browser} unter {system}',
+  'mail.device.app': 'Eine App',
+  'mail.fact.when': 'Zeitpunkt',
+  'mail.fact.device': 'Gerät',
+  'mail.fact.address': 'IP-Adresse',
+  'mail.fact.account': 'Konto',
+  'mail.fact.name': 'Bezeichnung',
+  'mail.not-you': 'Wenn Sie das nicht waren, setzen Sie sofort ein neues Passwort: Das beendet alle Sitzungen Ihres Kontos.',
+  'mail.log-in': 'Anmelden',
+  'mail.new-password': 'Neues Passwort setzen',
+  'mail.link-life': 'Der Link gilt einmal, und zwar für {life}.',
+  'mail.verify_email.subject': 'Bestätigen Sie Ihre E-Mail-Adresse',
+  'mail.verify_email.one': 'Diese Adresse wurde bei {service} für dieses Konto angegeben:',
+  'mail.verify_email.several':
+    'Diese Adresse wurde bei {service} für mehrere Konten angegeben. Nur eines davon kann sie haben. Bestätigen Sie das Konto, das Sie angelegt haben:',
+  'mail.verify_email.button': 'Adresse bestätigen',
+  'mail.verify_email.life': 'Die Seite fragt nach dem Passwort des Kontos. Der Link gilt einmal, und zwar für {life}.',
+  'mail.verify_email.not-you': 'Wenn Sie dieses Konto nicht angelegt haben, müssen Sie nichts tun: Die Adresse bleibt dann unbestätigt.',
+  'mail.reset_password.subject': 'Neues Passwort setzen',
+  'mail.reset_password.text': 'Für Ihr Konto bei {service} wurde ein neues Passwort angefordert. Wählen Sie es hier:',
+  'mail.reset_password.button': 'Neues Passwort setzen',
+  'mail.reset_password.not-you': 'Wenn Sie das nicht angefordert haben, müssen Sie nichts tun: Ihr Passwort bleibt, wie es ist.',
+  'mail.confirm_login.subject': 'Bestätigen Sie Ihre Anmeldung',
+  'mail.confirm_login.text':
+    'Ihr Passwort wurde benutzt, um sich bei {service} anzumelden. Ein Administrator hat Ihren zweiten Faktor entfernt, deshalb müssen Sie diese Anmeldung bestätigen:',
+  'mail.confirm_login.button': 'Anmeldung bestätigen',
+  'mail.confirm_login.not-you':
+    'Wenn Sie das nicht waren, öffnen Sie den Link nicht. Setzen Sie sofort ein neues Passwort, und wenden Sie sich an die Betreiber des Dienstes.',
+  'mail.already_registered.subject': 'Sie haben schon ein Konto',
+  'mail.already_registered.text':
+    'Jemand wollte mit dieser Adresse ein Konto bei {service} anlegen. Sie haben schon ein Konto, deshalb wurde nichts geändert.',
+  'mail.already_registered.advice':
+    'Wenn Sie das waren: Melden Sie sich an, oder fordern Sie ein neues Passwort an, falls Sie Ihres vergessen haben. Wenn nicht, müssen Sie nichts tun.',
+  'mail.email_changed.subject': 'Ihre E-Mail-Adresse wurde geändert',
+  'mail.email_changed.text': 'Ihr Konto bei {service} hat eine neue E-Mail-Adresse. Diese Adresse gehört nicht mehr dazu.',
+  'mail.email_changed.not-you':
+    'Wenn Sie das nicht waren, wenden Sie sich sofort an die Betreiber des Dienstes: Wem die neue Adresse gehört, der kann ein neues Passwort setzen.',
+  'mail.password_changed.subject': 'Ihr Passwort wurde geändert',
+  'mail.password_changed.text': 'Das Passwort Ihres Kontos bei {service} wurde geändert.',
+  'mail.factor_enabled.subject': 'Ein zweiter Faktor wurde eingerichtet',
+  'mail.factor_enabled.text': 'Bei der Anmeldung bei {service} wird jetzt nach einem Code aus Ihrer Authenticator-App gefragt.',
+  'mail.factor_disabled.subject': 'Der zweite Faktor wurde entfernt',
+  'mail.factor_disabled.text': 'Bei der Anmeldung bei {service} wird nicht mehr nach einem Code gefragt: Das Passwort genügt.',
+  'mail.backup_code_used.subject': 'Ein Ersatzcode wurde benutzt',
+  'mail.backup_code_used.none': 'Bei {service} wurde ein Ersatzcode benutzt. Es ist keiner mehr übrig. Erzeugen Sie rechtzeitig neue.',
+  'mail.backup_code_used.one': 'Bei {service} wurde ein Ersatzcode benutzt. Es ist noch einer übrig. Erzeugen Sie rechtzeitig neue.',
+  'mail.backup_code_used.several': 'Bei {service} wurde ein Ersatzcode benutzt. Es sind noch {left} übrig. Erzeugen Sie rechtzeitig neue.',
+  'mail.wrong_codes.subject': 'Für Ihr Konto wurden falsche Codes eingegeben',
+  'mail.wrong_codes.text':
+    'Für den zweiten Faktor Ihres Kontos bei {service} wurden {count} falsche Codes nacheinander eingegeben. Wer Codes eingibt, kennt Ihr Passwort oder benutzt ein angemeldetes Gerät.',
+  'mail.new_device.subject': 'Ein neues Gerät hat sich angemeldet',
+  'mail.new_device.text': 'Bei Ihrem Konto bei {service} hat sich jemand von einem Gerät angemeldet, das wir nicht kennen.',
+  'mail.refresh_reused.subject': 'Eine Sitzung wurde zu Ihrer Sicherheit beendet',
+  'mail.refresh_reused.text':
+    'Ein Schlüssel, der ein Gerät bei {service} angemeldet hält, wurde zweimal benutzt: Vielleicht hat ihn jemand kopiert. Diese Sitzung wurde beendet.',
+  'mail.api_key_created.subject': 'Ein API-Schlüssel wurde erzeugt',
+  'mail.api_key_created.text':
+    'Für Ihr Konto bei {service} wurde ein API-Schlüssel erzeugt. Wer den Schlüssel hat, kann in Ihrem Namen handeln.',
+  'mail.api_key_created.not-you':
+    'Wenn Sie das nicht waren, setzen Sie sofort ein neues Passwort, und widerrufen Sie den Schlüssel: Er gilt auch nach einer Änderung des Passworts.',
 
   // console
   'console.name': 'Konsole',
@@ -197,6 +261,18 @@ export const de: Record<TextKey, string> = {
   'console.stale':
     'Ihre letzte Anmeldung liegt für eine Änderung zu lange zurück. Ihre Eingaben sind noch da: Melden Sie sich in einem anderen Tab neu an, und senden Sie das Formular dann noch einmal.',
   'console.stale-login': 'Neu anmelden',
+  'console.login': 'An der Konsole anmelden',
+  'console.login-lead': 'Für Administratoren dieses Dienstes.',
+  'console.logged-out': 'Sie sind abgemeldet.',
+  'console.logout': 'Von der Konsole abmelden?',
+  'console.factor-expired': 'Die Anmeldung wurde nicht rechtzeitig beendet. Bitte beginnen Sie von vorn.',
+  'console.code-hint': 'Aus Ihrer Authenticator-App, oder einer Ihrer Ersatzcodes.',
+  'console.cookies-blocked':
+    'Ihr Browser hat das Cookie der Konsole nicht zurückgesendet. Erlauben Sie Cookies für diese Adresse, und melden Sie sich neu an.',
+  'console.again': 'Sind Sie es noch?',
+  'console.again-lead':
+    'Eine Änderung braucht eine frische Anmeldung. Geben Sie Ihr Passwort noch einmal ein, dann geht es an derselben Stelle weiter.',
+  'console.again-other': 'Abmelden und als anderer Administrator anmelden',
   'console.utc': 'Alle Zeiten sind UTC.',
   'console.cancel': 'Abbrechen',
   'console.save': 'Speichern',

@@ -20,6 +20,8 @@ export interface Texts {
   of(code: string | null | undefined): Language
   /** RFC 9110 §12.5.4. @returns the default when no listed language is accepted */
   negotiate(acceptLanguage: string | undefined): Language
+  /** The same, but null when the client asks for no listed language. */
+  asked(acceptLanguage: string | undefined): Language | null
 }
 
 const BUILT_IN: Record<string, Record<TextKey, string>> = { en, de }
@@ -35,12 +37,13 @@ export function createTexts(codes: readonly string[], overrides: Readonly<Record
   const languages = codes.map((code) => createLanguage(code, { ...(BUILT_IN[code] ?? en), ...overrides[code] }))
   const [first] = languages as [Language]
   const of = (code: string | null | undefined): Language => languages.find((language) => language.code === code) ?? first
-  return {
-    languages,
-    of,
-    negotiate: (acceptLanguage) =>
-      of(acceptLanguage && new Negotiator({ headers: { 'accept-language': acceptLanguage } }).language([...codes])),
+  function asked(acceptLanguage: string | undefined): Language | null {
+    // `*` alone, as of many programs, asks for nothing
+    if (!acceptLanguage || acceptLanguage.trim() === '*') return null
+    const code = new Negotiator({ headers: { 'accept-language': acceptLanguage } }).language([...codes])
+    return languages.find((language) => language.code === code) ?? null
   }
+  return { languages, of, asked, negotiate: (acceptLanguage) => asked(acceptLanguage) ?? first }
 }
 
 function createLanguage(code: string, texts: Record<TextKey, string>): Language {

@@ -6,6 +6,7 @@ import { randomFillSync } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { identityHeaderNames } from '../../identity/access/identity-headers.ts'
 import { withoutOwnSubprotocols } from '../../identity/access/request-credentials.ts'
+import { withoutSessionCookies } from '../../identity/access/session-cookie.ts'
 import type { Assertions } from '../../identity/tokens/assertions.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { memoize } from '../../platform/lib/memoize.ts'
@@ -36,16 +37,11 @@ const MAX_REMEMBERED = 1000
 /** What happens to a field of the client. */
 type FieldRule = 'dropped' | 'reserved' | 'passed' | 'unless it holds a key' | 'without our subprotocols' | 'without our cookies'
 
-/** The value without what belongs to the gateway. Null: nothing is left. */
-function ownPartLeftOut(rule: FieldRule, value: string): string | null {
-  if (rule === 'without our subprotocols') return withoutOwnSubprotocols(value) || null
-  return rule === 'without our cookies' ? withoutStickyCookies(value) : value
-}
-
 export function createHeaderRules(config: Config, assertions: Assertions): HeaderRules {
   const { via } = config.headers
   const believesXForwarded = config.server.forwardedBy === 'x-forwarded'
-  const hidesCookies = usesStickyCookies(config)
+  const hasSticky = usesStickyCookies(config)
+  const hasSessions = config.auth.browser.enabled
   const ours = new Set(identityHeaderNames(config).map((name) => foldName(name.toLowerCase())))
 
   /** By lower-case name; memoized, because clients send few different names. */
@@ -56,9 +52,17 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
     if (isFraming || ours.has(folded)) return 'dropped'
     if (isReservedHeader(name)) return 'reserved'
     if (folded === 'sec-websocket-protocol') return 'without our subprotocols'
-    if (hidesCookies && folded === 'cookie') return 'without our cookies'
+    if ((hasSticky || hasSessions) && folded === 'cookie') return 'without our cookies'
     return folded === 'x-api-key' ? 'unless it holds a key' : 'passed'
   }, MAX_REMEMBERED)
+
+  /** The value without what belongs to the gateway. Null: nothing is left. */
+  function ownPartLeftOut(rule: FieldRule, value: string): string | null {
+    if (rule === 'without our subprotocols') return withoutOwnSubprotocols(value) || null
+    if (rule !== 'without our cookies') return value
+    const left = hasSessions ? withoutSessionCookies(value) : value
+    return left !== null && hasSticky ? withoutStickyCookies(left) : left
+  }
 
   function build(req: IncomingMessage, exchange: Authenticated, authority: string, assertion: string | null): string[] {
     const { rawHeaders, headers } = req

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Writable } from 'node:stream'
 import { endsByClose, resetConnection } from '../../platform/http/cut.ts'
 import { problem } from '../../platform/lib/errors.ts'
+import { exchangeOf } from '../routing/exchange.ts'
 import type { Route } from '../routing/route-table.ts'
 import { writeStickyCookie } from '../upstream/sticky-sessions.ts'
 import { declaredLength } from './body.ts'
@@ -10,6 +11,7 @@ import type { RouteCompression } from './compression.ts'
 import type { Coder } from './compression-coder.ts'
 import { type ResponseHead, readResponse, removeField } from './headers.ts'
 import { rewriteLocations } from './location.ts'
+import { guardSession } from './session-answers.ts'
 import type { StreamEnd } from './streams.ts'
 
 /** Fields of the gateway that replace the upstream's: lower-case name, value, name, value …; read when the response begins. */
@@ -90,6 +92,7 @@ export function beginResponse(
   if (coding !== '' && coding.trimEnd() !== 'chunked')
     throw problem('upstream_invalid', { cause: `the transfer coding ${coding}, which the request did not ask for` })
   rewriteLocations(fields, route, request)
+  if (route.hasSessionCookies) guardSession(fields, exchangeOf(request).principal)
   if (route.hasStickyCookies) writeStickyCookie(fields, request)
   relay.length = length
   // RFC 9110 §8.6

@@ -1,17 +1,20 @@
 /**
  * Open WebSockets and event streams. A request is authenticated once, but a stream stays open: it is ended when its token expires or its
- * session is revoked. An answer that somebody waits for may go on for some time after its token has expired. The number of streams of each
+ * session is revoked. An answer that somebody waits for may go on for some time after its token has expired. A stream by session cookie has
+ * no token that expires: its session is read again, and it goes on while the session may use the route. The number of streams of each
  * principal is bounded.
  */
-
+import { authorize } from '../../identity/access/access-policy.ts'
+import type { CookieAuthentication } from '../../identity/access/authenticate-cookie.ts'
 import type { Principal } from '../../identity/access/principal.ts'
 import type { Revocations } from '../../identity/sessions/revocations.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
-import { problem } from '../../platform/lib/errors.ts'
+import { Problem, problem } from '../../platform/lib/errors.ts'
 import { addressKey } from '../../platform/request/client-address.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Authenticated } from '../routing/exchange.ts'
+import type { Route } from '../routing/route-table.ts'
 
 export type StreamKind = 'websocket' | 'sse'
 /** Why a stream ended; the label of `streams_closed_total`. */
@@ -32,6 +35,8 @@ export interface Streams {
 
 export interface StreamsDeps {
   revocations: Revocations
+  /** Null: browsers have no session cookie. */
+  cookies: Pick<CookieAuthentication, 'reload'> | null
   clock: Clock
   metrics: Metrics
   /** Of one user, or of one address without a token. */
@@ -41,6 +46,12 @@ export interface StreamsDeps {
 
 interface Open {
   principal: Principal | null
+  route: Route
+  /** When the session is read again, by `clock.now()` in milliseconds. */
+  reloadAt: number
+  /** After a read that failed, by `clock.now()` in milliseconds. */
+  retryAt: number
+  readFailed: boolean
   isAnswer: boolean
   end(reason: StreamEnd): void
 }
@@ -48,8 +59,11 @@ interface Open {
 const SWEEP_MS = 1000
 /** Revocations come in bursts: one pass over all streams serves many of them. */
 const REVOKED_SWEEP_MS = 50
+/** Sessions that are read at a time. Many streams may have begun together, after a restart of the gateway. */
+const MAX_READS = 5
+const RETRY_MS = 1000
 
-export function createStreams({ revocations, clock, metrics, maxOfOne, rules }: StreamsDeps): Streams {
+export function createStreams({ revocations, cookies, clock, metrics, maxOfOne, rules }: StreamsDeps): Streams {
   const overrunMs = rules.onExpiry === 'finish' ? rules.maxOverrunSeconds * 1000 : 0
   const streams = new Set<Open>()
   const counts = new Map<string, number>()
@@ -58,12 +72,75 @@ export function createStreams({ revocations, clock, metrics, maxOfOne, rules }: 
     revocations.isRevoked(sessionId, id, epoch) || (signingKid !== null && revocations.isKeyRevoked(signingKid))
 
   function sweep(): void {
-    for (const { principal, isAnswer, end } of streams) {
+    for (const stream of streams) {
+      const { principal, isAnswer, end } = stream
       if (!principal) continue
-      if (isRevoked(principal)) end('revoked')
+      if (principal.cookieId !== null) judgeSession(stream, principal)
+      else if (isRevoked(principal)) end('revoked')
       else if (principal.expiresAt * 1000 + (isAnswer ? overrunMs : 0) <= clock.now()) end('expired')
     }
+    readNext()
   }
+
+  /** A raised epoch says only that the user has changed. What was read last holds until its time is over, also without the database. */
+  function judgeSession(stream: Open, principal: Principal): void {
+    const now = clock.now()
+    if (revocations.isEnded(principal.sessionId)) stream.end('revoked')
+    else if (now < stream.reloadAt && !revocations.isOutdated(principal.id, principal.epoch)) return
+    else if (stream.readFailed && now >= principal.expiresAt * 1000 + (stream.isAnswer ? overrunMs : 0)) stream.end('expired')
+    else if (now >= stream.retryAt) waiting.set(principal.cookieId!, principal)
+  }
+
+  /** By the id of the cookie's value: streams of one value share one read. */
+  const waiting = new Map<string, Principal>()
+  const reading = new Set<string>()
+
+  function readNext(): void {
+    for (const [cookieId, principal] of waiting) {
+      if (reading.size >= MAX_READS) return
+      waiting.delete(cookieId)
+      if (!reading.has(cookieId)) void readAgain(cookieId, principal).finally(readNext)
+    }
+  }
+
+  async function readAgain(cookieId: string, principal: Principal): Promise<void> {
+    reading.add(cookieId)
+    const known = await cookies!.reload(principal).catch(() => undefined)
+    reading.delete(cookieId)
+    for (const stream of streams) if (stream.principal?.cookieId === cookieId) renew(stream, known)
+  }
+
+  /** @param known null: the session has ended. Undefined: it could not be read */
+  function renew(stream: Open, known: Principal | null | undefined): void {
+    if (known === null) stream.end('revoked')
+    // a read that began before a change is done again, and the time of the stream does not grow
+    else if (known === undefined || revocations.isOutdated(known.id, known.epoch)) {
+      stream.readFailed = true
+      stream.retryAt = clock.now() + RETRY_MS
+    } else if (mayUse(stream.route, known)) {
+      stream.principal = known
+      stream.reloadAt = reloadTimeOf(known)
+      stream.readFailed = false
+    } else stream.end('revoked')
+  }
+
+  /** By the rule of the route, as for a new request: a role may be lost, or the login may be too long ago. */
+  function mayUse({ access }: Route, principal: Principal): boolean {
+    try {
+      authorize(access, principal, () => clock.now())
+      return true
+    } catch (error) {
+      if (error instanceof Problem) return false
+      throw error
+    }
+  }
+
+  /** After half of its time: the other half is left for an outage of the database. */
+  function reloadTimeOf({ expiresAt }: Principal): number {
+    const now = clock.now()
+    return now + (expiresAt * 1000 - now) / 2
+  }
+
   let soon: NodeJS.Timeout | undefined
   revocations.onChange(() => {
     if (streams.size)
@@ -75,7 +152,7 @@ export function createStreams({ revocations, clock, metrics, maxOfOne, rules }: 
   const timer = setInterval(sweep, SWEEP_MS).unref()
 
   return {
-    open(kind, isAnswer, { principal, client }, end) {
+    open(kind, isAnswer, { principal, client, route }, end) {
       const holder = principal?.id ?? addressKey(client.address)
       const held = counts.get(holder) ?? 0
       if (held >= maxOfOne) throw problem('streams_exceeded', { cause: `${held} streams`, headers: { 'retry-after': '5' } })
@@ -84,6 +161,10 @@ export function createStreams({ revocations, clock, metrics, maxOfOne, rules }: 
       let isEnding = false
       const stream: Open = {
         principal,
+        route,
+        reloadAt: principal === null ? 0 : reloadTimeOf(principal),
+        retryAt: 0,
+        readFailed: false,
         isAnswer,
         end(reason) {
           if (isEnding) return

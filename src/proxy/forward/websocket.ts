@@ -9,7 +9,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { OWN_SUBPROTOCOL, offersOwnSubprotocol } from '../../identity/access/request-credentials.ts'
 import { systemClock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
-import type { Authenticated } from '../routing/exchange.ts'
+import { type Authenticated, exchangeOf } from '../routing/exchange.ts'
 import { NO_EDITS } from '../routing/header-edits.ts'
 import { type Route, rewritePath } from '../routing/route-table.ts'
 import type { Outcome } from '../upstream/circuit-breaker.ts'
@@ -19,6 +19,7 @@ import { MAX_RESPONSE_HEADER_BYTES, type UpstreamSlot, type Upstreams } from '..
 import { type HeaderRules, readResponse } from './headers.ts'
 import { rewriteLocations } from './location.ts'
 import type { OwnFields } from './response-relay.ts'
+import { guardSession } from './session-answers.ts'
 import type { StreamEnd, Streams } from './streams.ts'
 import { joinSockets } from './websocket-tunnel.ts'
 
@@ -168,6 +169,7 @@ function accept(
   if (!response.headers['sec-websocket-protocol'] && offersOwnSubprotocol(reply.request.raw.headers))
     own.push('sec-websocket-protocol', OWN_SUBPROTOCOL)
   const { fields } = readResponse(response.rawHeaders, own, NO_EDITS)
+  if (exchange.route.hasSessionCookies) guardSession(fields, exchange.principal)
   if (exchange.route.hasStickyCookies) writeStickyCookie(fields, reply.request.raw)
   const lines = fields.flatMap((name, i) => (i % 2 === 0 ? [`${name}: ${fields[i + 1]}`] : []))
   clientSocket.write(`${['HTTP/1.1 101 Switching Protocols', ...lines].join('\r\n')}\r\n\r\n`, 'latin1')
@@ -186,6 +188,7 @@ function passRefusal(
   if (!own.includes('connection')) own.push('connection', 'close')
   const { fields } = readResponse(response.rawHeaders, own, route.responseHeaders)
   rewriteLocations(fields, route, reply.request.raw)
+  if (route.hasSessionCookies) guardSession(fields, exchangeOf(reply.request.raw).principal)
   if (route.hasStickyCookies) writeStickyCookie(fields, reply.request.raw)
   return new Promise((resolve) => {
     const late = route.timeouts.totalMs > 0 ? setTimeout(() => clientSocket.destroy(), route.timeouts.totalMs) : undefined

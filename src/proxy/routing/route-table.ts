@@ -34,6 +34,8 @@ export interface Route {
   stickyBy: 'cookie' | 'address'
   /** Some route of the configuration has sticky cookies: they are hidden from all upstreams. */
   hasStickyCookies: boolean
+  /** Browsers have a session cookie: it is hidden from all upstreams, and its answers are of one user. */
+  hasSessionCookies: boolean
   /** Active checks of each server; null: only its ordinary requests show its health. */
   health: { path: string; intervalMs: number; timeoutMs: number; expect: ReadonlySet<number>; failures: number; successes: number } | null
   /** Replaces `path` upstream; null: the path is sent unchanged. */
@@ -181,6 +183,7 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     balance: route.balance,
     stickyBy: route.sticky.by,
     hasStickyCookies: usesStickyCookies(config),
+    hasSessionCookies: config.auth.browser.enabled,
     health: route.health ? { ...route.health, expect: new Set([route.health.expect].flat()) } : null,
     rewritePrefix,
     limits: route.limits ?? config.limits.default,

@@ -6,7 +6,9 @@ import { useGateway } from '../../support/fixtures.ts'
 
 const packageJson = JSON.parse(readFileSync('package.json', 'utf8'))
 const PUBLIC_URL = 'https://api.example.com'
-const gateway = useGateway({ config: { server: { publicUrl: PUBLIC_URL }, docs: { enabled: true } } })
+const gateway = useGateway({
+  config: { server: { publicUrl: PUBLIC_URL }, docs: { enabled: true }, auth: { browser: { enabled: true } } },
+})
 
 interface Operation {
   tags: string[]
@@ -91,6 +93,15 @@ it('every operation says which credentials it takes; the operations for everybod
     'POST /auth/password/reset',
     'POST /auth/login/confirm/details',
     'POST /auth/login/confirm',
+  ])
+})
+
+it('a session cookie counts wherever an access token does, and nowhere else', () => {
+  expect(document.components.securitySchemes.cookie).toMatchObject({ type: 'apiKey', in: 'cookie', name: '__Host-portcullis' })
+  const taking = (scheme: string) => operations.filter(([, { security }]) => security.some((way) => way[scheme])).map(([place]) => place)
+  expect(taking('cookie')).toEqual(taking('bearer'))
+  expect(taking('cookie').filter((place) => /(token|introspect|revoke|refresh)$/.test(place))).toEqual([
+    'POST /auth/admin/keys/{kid}/revoke',
   ])
 })
 

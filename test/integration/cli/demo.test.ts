@@ -59,11 +59,18 @@ async function paste(lines: string[], variables: Record<string, string> = {}): P
 
 describe('the introduction', () => {
   it('names the addresses and the admin, and what it names is there', async () => {
+    expect(introduction).toContain(`shop       http://localhost:${port}/shop/\n`)
+    expect(introduction).toContain(`account    http://localhost:${port}/auth/ui/account\n`)
     expect(introduction).toContain(`gateway    http://localhost:${port}\n`)
     expect(introduction).toContain(`admin      http://localhost:${adminPort} `)
     expect(passwordIn(introduction)).toMatch(/^\S{16,}$/)
     expect((await call(url(), '/auth/docs')).status).toBe(200)
+    expect((await call(url(), '/shop/')).status).toBe(200)
     expect((await call({ url: `http://127.0.0.1:${adminPort}` }, '/readyz?verbose')).body.status).toBe('ready')
+  })
+
+  it('names the page of the shop first', () => {
+    expect(/http:\S+/.exec(introduction)?.[0]).toBe(`http://localhost:${port}/shop/`)
   })
 
   it('names the folder that holds everything', () => {
@@ -150,6 +157,30 @@ describe('the demo', () => {
 
 it('the first start says that it creates the database', () => {
   expect(introduction).toContain(`creating the embedded database in ${join(dir, 'data')}, which takes a few seconds`)
+})
+
+describe('the page of the shop', () => {
+  it('is for everybody, runs no scripts but its own, and is never framed', async () => {
+    const { status, headers, body } = await call(url(), '/shop/')
+    expect([status, headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8'])
+    const policy = headers.get('content-security-policy')!
+    expect(policy).toContain("default-src 'none'; script-src 'self'")
+    expect(policy).toContain("frame-ancestors 'none'")
+    expect(policy).not.toContain('unsafe')
+    expect(body).toContain('<h1>Everything for your castle</h1>')
+    expect((await call(url(), '/shop')).headers.get('location')).toBe('/shop/')
+  })
+
+  it('uses the client library as it is packed', async () => {
+    const { status, headers, body } = await call(url(), '/shop/assets/portcullis-client.js')
+    expect([status, headers.get('content-type')]).toEqual([200, 'text/javascript; charset=utf-8'])
+    expect(body).toBe(readFileSync('clients/javascript/src/portcullis-client.js', 'utf8'))
+  })
+
+  it('has no file of another folder', async () => {
+    for (const path of ['/shop/assets/', '/shop/assets/index.html', '/shop/package.json'])
+      expect((await call(url(), path)).status).toBe(404)
+  })
 })
 
 describe('the warnings of the demo', () => {

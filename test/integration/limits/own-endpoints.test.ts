@@ -1,6 +1,7 @@
 /** The gateway's own endpoints are limited as routes without limits are: users and machines by principal, everybody else by address. */
 import { describe, expect, it } from 'vitest'
 import { from, newAddress, newUserFrom } from '../../support/addresses.ts'
+import { byCookie, cookieLogin } from '../../support/browser-session.ts'
 import { call, newUserWithRoles } from '../../support/client.ts'
 import { askForToken, newClient } from '../../support/clients.ts'
 import { ownEndpoints } from '../../support/endpoints.ts'
@@ -96,6 +97,27 @@ describe('every own endpoint', () => {
     for (const endpoint of UNLIMITED)
       for (const { status, headers } of await inTurn(6, () => send(endpoint, address)))
         expect([status, headers.get('ratelimit')]).toEqual([200, null])
+  })
+})
+
+describe('with sessions by cookie', () => {
+  const withCookies = useGateway(() => ({ config: { server, limits, auth: { browser: { enabled: true } } }, routes: routes() }))
+  const ask = (path: string, cookie: string, address: string) => byCookie(withCookies, path, cookie, { headers: from(address) })
+
+  it('an unknown cookie counts by address, at endpoints and pages', async () => {
+    for (const path of ['/auth/me', '/auth/session', '/auth/ui/login']) {
+      const address = newAddress()
+      const statuses = (await inTurn(4, () => ask(path, `ps_${'A'.repeat(55)}`, address))).map(({ status }) => status)
+      expect([path, statuses[3]]).toEqual([path, 429])
+      expect(statuses.slice(0, 3)).not.toContain(429)
+    }
+  })
+
+  it('a session counts by its user, over all addresses', async () => {
+    const user = await newUserFrom(withCookies)
+    const cookie = await cookieLogin(withCookies, user)
+    const answers = await inTurn(4, () => ask('/auth/me', cookie, newAddress()))
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 429])
   })
 })
 

@@ -46,7 +46,10 @@ const deferred = (gateway: Gateway, attempts = 1) =>
     return row.attempts >= attempts && row.last_error && row
   }, 'a try that failed')
 /** A sender beside the gateway's own, as another process has one. */
-const anotherSender = (gateway: Gateway, transport = openTransport(gateway.app.platform.config, gateway.app.platform.logger)): Sender => {
+const anotherSender = (
+  gateway: Gateway,
+  transport = openTransport(gateway.app.platform.config, gateway.app.platform.texts, gateway.app.platform.logger),
+): Sender => {
   const { db, secrets, metrics, logger } = gateway.app.platform
   return createSender({ db, secrets, metrics, logger, transport })
 }
@@ -245,8 +248,8 @@ describe('several senders', () => {
       transport: { deliver: async () => expect.fail('it is somebody else’s'), close() {} },
       config: { mail: { url } },
     })
-    const { config, logger, db } = gateway.app.platform
-    const smtp = openTransport(config, logger)
+    const { config, texts, logger, db } = gateway.app.platform
+    const smtp = openTransport(config, texts, logger)
     let wasSent = () => {}
     const sent = new Promise<void>((resolve) => {
       wasSent = resolve

@@ -6,13 +6,14 @@ import { createPageFrame } from '../../../src/app/page-frame.ts'
 import { createCrossSite } from '../../../src/identity/access/cross-site.ts'
 import { type ErrorCode, problem } from '../../../src/platform/lib/errors.ts'
 import { createClientReader, parseNetworks } from '../../../src/platform/request/client-address.ts'
+import { createTexts } from '../../../src/platform/texts/texts.ts'
 import type { Exchange } from '../../../src/proxy/routing/exchange.ts'
 import { configWith } from '../../support/config.ts'
 
 const nobody = parseNetworks([])!
 const clientOf = createClientReader(nobody, nobody)
 const config = configWith({ auth: { browser: { enabled: true, brand: { name: 'Example', supportUrl: 'https://example.com/help' } } } })
-const frame = createPageFrame(config, createCrossSite(config))
+const frame = createPageFrame(config, createTexts(['en', 'de']), createCrossSite(config))
 let now = Date.parse('2026-11-27T12:00:00Z')
 const answerNavigation = createAnswerNavigation({
   frame,

@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { layOut } from '../../../src/platform/mail/layout.ts'
+import { layOut, type MailLook } from '../../../src/platform/mail/layout.ts'
 import { createComposer, type Message } from '../../../src/platform/mail/message.ts'
 import { waitSeconds } from '../../../src/platform/mail/sender.ts'
 import { smtpOptions } from '../../../src/platform/mail/smtp.ts'
-import { contentOf, type Templates } from '../../../src/platform/mail/templates.ts'
+import { contentOf, type MailContext, type Templates } from '../../../src/platform/mail/templates.ts'
+import { createTexts } from '../../../src/platform/texts/texts.ts'
 import { configWith } from '../../support/config.ts'
 
 const HOSTILE = `<script>alert("1")</script>&'\r\nBcc: eve@example.com\u2028x`
@@ -25,8 +26,11 @@ const DATA: Templates = {
   api_key_created: { ...context, name: HOSTILE },
 }
 const NAMES = Object.keys(DATA) as (keyof Templates)[]
+const texts = createTexts(['en', 'de'])
+const CONTEXT: MailContext = { service: 'Example', language: texts.of('en'), pages: null }
+const LOOK: MailLook = { service: 'Example', language: texts.of('en'), accent: '#1f5fbf', supportUrl: undefined }
 const made = <T extends keyof Templates>(template: T, data: Templates[T] = DATA[template]) =>
-  layOut(contentOf<T>({ template, data }, 'Example'), 'Example')
+  layOut(contentOf<T>({ template, data }, CONTEXT), LOOK)
 
 /** What a person reads of it. */
 const readable = (html: string) =>
@@ -108,14 +112,100 @@ This mail was sent by Example and needs no answer.
   })
 
   it('of a template that this version does not know is not made', () => {
-    expect(() => contentOf({ template: 'toString' as 'new_device', data: context }, 'Example')).toThrow('there is no template toString')
+    expect(() => contentOf({ template: 'toString' as 'new_device', data: context }, CONTEXT)).toThrow('there is no template toString')
+  })
+})
+
+describe('a mail in German', () => {
+  const german = texts.of('de')
+  const pages = { login: 'https://api.example.com/auth/ui/login', forgot: 'https://api.example.com/auth/ui/forgot' }
+  const inGerman = <T extends keyof Templates>(template: T, data: Templates[T] = DATA[template], more: Partial<MailLook> = {}) =>
+    layOut(contentOf<T>({ template, data }, { service: 'Beispiel', language: german, pages }), {
+      service: 'Beispiel',
+      language: german,
+      accent: '#1f5fbf',
+      supportUrl: undefined,
+      ...more,
+    })
+
+  it('has German words, dates and devices, and names its language', () => {
+    const data = { at: '2026-11-21T13:40:56.735Z', ip: '192.0.2.7', device: 'Firefox on Linux', name: 'CI' }
+    const { text, html } = inGerman('api_key_created', data)
+    expect(text).toBe(`Ein API-Schlüssel wurde erzeugt
+
+Für Ihr Konto bei Beispiel wurde ein API-Schlüssel erzeugt. Wer den Schlüssel hat, kann in Ihrem Namen handeln.
+
+  Bezeichnung: CI
+  Zeitpunkt: 21. November 2026 um 13:40 UTC
+  Gerät: Firefox unter Linux
+  IP-Adresse: 192.0.2.7
+
+Wenn Sie das nicht waren, setzen Sie sofort ein neues Passwort, und widerrufen Sie den Schlüssel: Er gilt auch nach einer Änderung des Passworts.
+
+https://api.example.com/auth/ui/forgot
+
+-- 
+Diese E-Mail wurde von Beispiel gesendet. Eine Antwort ist nicht nötig.
+`)
+    expect(html).toContain('<html lang="de">')
+  })
+
+  it.each([
+    [1440, '24 Stunden'],
+    [120, '2 Stunden'],
+    [119, '119 Minuten'],
+    [1, '1 Minute'],
+  ])('says how long a link of %i minutes lives: %s', (minutes, life) => {
+    expect(inGerman('reset_password', { url, minutes }).text).toContain(`Der Link gilt einmal, und zwar für ${life}.`)
+  })
+
+  it.each([
+    ['An app on Android', 'Gerät: Eine App unter Android'],
+    ['An app', 'Gerät: Eine App'],
+    ['Chrome', 'Gerät: Chrome'],
+    ['x on y on z', 'Gerät: x on y on z'],
+    ['{system} on {browser}', 'Gerät: {system} unter {browser}'],
+  ])('%s is shown as %s', (device, line) => {
+    expect(inGerman('new_device', { at: context.at, ip: null, device }).text).toContain(line)
+  })
+
+  it.each(NAMES)('%s says the same in both parts, and nothing of the English mail', (name) => {
+    const { text, html } = inGerman(name)
+    const inHtml = new Set(words(readable(html)))
+    expect(words(text).filter((word) => !inHtml.has(word))).toEqual([])
+    expect(text).not.toMatch(/\b(the|your|was|account|page)\b/i)
+  })
+
+  it('leads to the pages of the service where it has some', () => {
+    expect(inGerman('already_registered').text).toContain(pages.login)
+    expect(inGerman('password_changed').text).toContain(pages.forgot)
+    expect(inGerman('email_changed').text).not.toContain('https://')
+  })
+})
+
+describe('the brand of a mail', () => {
+  const withLook = (look: Partial<MailLook>) =>
+    layOut(contentOf({ template: 'password_changed', data: context }, CONTEXT), { ...LOOK, ...look })
+
+  it('names the help of the operator in both parts', () => {
+    const { text, html } = withLook({ supportUrl: 'https://example.com/help?a=1&b=2' })
+    expect(text).toContain('Help: https://example.com/help?a=1&b=2\n')
+    expect(html).toContain('Help: <a href="https://example.com/help?a=1&amp;b=2">https://example.com/help?a=1&amp;b=2</a>')
+    expect(withLook({ supportUrl: 'mailto:help@example.com' }).text).toContain('Help: help@example.com\n')
+  })
+
+  it('colours its buttons, with text that can be read', () => {
+    const button = (accent: string) =>
+      layOut(contentOf({ template: 'reset_password', data: { url, minutes: 30 } }, CONTEXT), { ...LOOK, accent }).html
+    expect(button('#1f5fbf')).toContain('background: #1f5fbf; color: #ffffff')
+    expect(button('#ffcc00')).toContain('background: #ffcc00; color: #000000')
   })
 })
 
 describe('the message of a mail', () => {
   const message = (to: string): Message => ({ id: 'id-1', to, template: 'new_device', data: context, writtenAt: new Date(context.at) })
   const compose = (mail: object, to = 'ann@example.com') =>
-    createComposer(configWith({ server: { publicUrl: 'https://api.example.com:8443' }, mail }))(message(to))
+    createComposer(configWith({ server: { publicUrl: 'https://api.example.com:8443' }, mail }), texts)(message(to))
 
   it('has the same Message-ID and date however often it is made', () => {
     const [first, second] = [compose({}), compose({})]

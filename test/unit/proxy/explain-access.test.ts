@@ -154,7 +154,8 @@ async function decide(config: Config, { method, url, caller, address, isWebSocke
       if (caller.refusal !== null) throw new Problem(caller.refusal)
       return caller.principal
     },
-    limits: { client() {}, address() {}, principal() {} },
+    cookies: null,
+    limits: { client() {}, anonymous() {}, address() {}, principal() {} },
     forward: () => {
       forwarded = true
     },
