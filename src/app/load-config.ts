@@ -15,6 +15,7 @@ import {
   readYaml,
 } from '../platform/config/source.ts'
 import { fileErrorText } from '../platform/lib/errors.ts'
+import { readTextFiles } from '../platform/texts/text-files.ts'
 import { checkConfig } from '../proxy/routing/check-config.ts'
 
 /** All problems of a configuration together. Exit code 2. */
@@ -68,6 +69,7 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
     ...invalid.map((p) => p.problem),
     ...brandProblems(config).map(place),
     ...problems.map(place).filter(({ path }) => !trimmed.some((key) => dotted(key.slice(0, -1)) === path)),
+    ...readTextFiles(config.auth.browser.texts, { skipAbsent: true }).problems,
     ...secrets.problems,
     ...missing,
   ]
@@ -107,7 +109,10 @@ function absentFiles({ server, auth, routes }: Config): { path: Path; message: s
       return [absent([...path, 'tls', name], file)]
     }),
   )
-  return [...tls, ...brand]
+  const texts = Object.entries(auth.browser.texts)
+    .filter(([, file]) => !existsSync(file))
+    .map(([code, file]) => absent([...TEXTS, code], file))
+  return [...tls, ...brand, ...texts]
 }
 
 const absent = (path: Path, file: string) => ({
@@ -117,6 +122,7 @@ const absent = (path: Path, file: string) => ({
 })
 
 const BRAND = ['auth', 'browser', 'brand']
+const TEXTS = ['auth', 'browser', 'texts']
 
 const brandProblems = ({ auth }: Config): { path: Path; message: string; hint: string }[] =>
   refusedBrandFiles(auth.browser.brand).map(({ name, ...refusal }) => ({ path: [...BRAND, name], ...refusal }))

@@ -4,6 +4,7 @@ import { type Audit, createAudit } from '../platform/audit/audit.ts'
 import { type AuditRetention, createAuditRetention } from '../platform/audit/retention.ts'
 import { createSealer, type Sealer } from '../platform/audit/sealer.ts'
 import type { Config, Secrets as SecretValues } from '../platform/config/schema.ts'
+import { formatProblem } from '../platform/config/source.ts'
 import { type Db, type OpenDatabase, openDatabase } from '../platform/db/database.ts'
 import type { Job } from '../platform/jobs/schedule.ts'
 import { type Clock, systemClock } from '../platform/lib/clock.ts'
@@ -15,6 +16,7 @@ import { openTransport } from '../platform/mail/transport.ts'
 import { openRedis, type RedisConnections } from '../platform/redis.ts'
 import type { Logger } from '../platform/telemetry/logger.ts'
 import { createMetrics, type Metrics } from '../platform/telemetry/metrics.ts'
+import { readTextFiles } from '../platform/texts/text-files.ts'
 import { createTexts, type Texts } from '../platform/texts/texts.ts'
 import { createSecrets, type Secrets } from '../platform/vault/secrets.ts'
 
@@ -69,7 +71,7 @@ export async function openPlatform({
   const audit = createAudit({ secrets })
   const { sealSeconds, retentionDays } = config.auth.audit
   const sealer = createSealer({ db, secrets, audit, sealSeconds, metrics, logger })
-  const texts = createTexts(config.auth.browser.languages)
+  const texts = openTexts(config)
   const mails = transport ?? openTransport(config, texts, logger)
   const sender = createSender({ db, secrets, transport: mails, metrics, logger })
 
@@ -96,4 +98,11 @@ export async function openPlatform({
       await database.close()
     },
   }
+}
+
+/** @throws for a file of texts that cannot be used; `check` has reported it before */
+function openTexts({ auth: { browser } }: Config): Texts {
+  const { texts, problems } = readTextFiles(browser.texts)
+  if (problems.length) throw new Error(`auth.browser.texts: ${problems.map(formatProblem).join('\n')}`)
+  return createTexts(browser.languages, texts)
 }

@@ -14,12 +14,13 @@ import { migrateCommand } from './migrate.ts'
 import { routesCommand } from './routes.ts'
 import { serveCommand } from './serve.ts'
 import type { Terminal } from './terminal.ts'
+import { textsCommand } from './texts.ts'
 import { UsageError } from './usage.ts'
 import { usersCommand } from './users.ts'
 
 /** A running gateway runs only these. */
 const DATABASE_COMMANDS = [migrateCommand, keysCommand, usersCommand, clientsCommand, auditCommand, cleanupCommand]
-const COMMANDS = [serveCommand, demoCommand, checkCommand, routesCommand, ...DATABASE_COMMANDS, healthcheckCommand]
+const COMMANDS = [serveCommand, demoCommand, checkCommand, routesCommand, textsCommand, ...DATABASE_COMMANDS, healthcheckCommand]
 
 export function createProgram(terminal: Terminal): Command {
   const program = new Command('portcullis')

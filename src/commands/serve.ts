@@ -6,7 +6,6 @@ import { openCommandSocket } from './command-socket.ts'
 import { type ConfigArgs, fileOf, load, withConfigFile, withPort } from './configuration.ts'
 import { withExamples } from './help.ts'
 import { type LogFormat, openLogOutput } from './log-output.ts'
-import { routeRows } from './routes.ts'
 import { type Terminal, table } from './terminal.ts'
 import { readChoice } from './usage.ts'
 
@@ -69,7 +68,8 @@ async function introduction(config: Config, { port, adminPort }: Running): Promi
     ['database', describeDatabase(config.database)],
     ['limits', redis.url === 'memory' ? 'counted in this process' : 'counted in Redis'],
   ]
-  const rows = (await routeRows(config)).map(({ host, path, methods, access, upstream }) => ({ host, path, methods, access, upstream }))
+  const { describeRoutes } = await import('../proxy/describe-routes.ts')
+  const rows = describeRoutes(config).map(({ host, path, methods, access, upstream }) => ({ host, path, methods, access, upstream }))
   const text = `Portcullis ${VERSION}\n\n${places.map(([name, value]) => `${name!.padEnd(11)}${value}`).join('\n')}\n\n${rows.length ? table(rows) : 'There are no routes.'}`
   return `\n${text.replace(/^(?=.)/gm, '  ')}\n\n`
 }

@@ -1,7 +1,25 @@
 /** The parts of the console, in the order of the navigation. */
+import { auditSection } from './audit.pages.ts'
 import { clientsSection } from './clients.pages.ts'
+import { configurationSection } from './configuration.pages.ts'
+import { errorsSection } from './errors.pages.ts'
 import { healthSection } from './health.pages.ts'
+import { keysSection } from './keys.pages.ts'
+import { routesSection } from './routes.pages.ts'
 import type { ConsoleParts, ConsoleSection } from './section.ts'
 import { usersSection } from './users.pages.ts'
+import { whySection } from './why.pages.ts'
 
-export const sectionsOf = (parts: ConsoleParts): ConsoleSection[] => [usersSection(parts), clientsSection(parts), healthSection(parts)]
+const SECTIONS = [
+  usersSection,
+  clientsSection,
+  healthSection,
+  auditSection,
+  errorsSection,
+  routesSection,
+  whySection,
+  keysSection,
+  configurationSection,
+]
+
+export const sectionsOf = (parts: ConsoleParts): ConsoleSection[] => SECTIONS.map((section) => section(parts))

@@ -38,6 +38,10 @@ export const findOtherAdmin = (trx: Transaction, roles: readonly string[], than:
 export const findUserById = (db: Db | Transaction, id: string): Promise<User | undefined> =>
   db.selectFrom('users').selectAll().where('id', '=', id).executeTakeFirst()
 
+/** For lists that name users by their ids. Deleted users are missing. */
+export const findUserNames = (db: Db, ids: readonly string[]): Promise<Pick<User, 'id' | 'username' | 'email'>[]> =>
+  ids.length === 0 ? Promise.resolve([]) : db.selectFrom('users').select(['id', 'username', 'email']).where('id', 'in', ids).execute()
+
 /** The first lock of every transaction that touches sessions. Readers of the account share it. */
 export const lockUserForShare = (trx: Transaction, id: string): Promise<User | undefined> =>
   trx.selectFrom('users').selectAll().where('id', '=', id).forShare().executeTakeFirst()

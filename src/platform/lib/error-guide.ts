@@ -62,7 +62,8 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
   },
   token_missing: {
     when: 'The route needs a user or a machine client, and the request has no credential.',
-    client: 'Log in, then send the header `Authorization: Bearer <token>`.',
+    client:
+      'Log in, then send the header `Authorization: Bearer <token>`. A page with a session cookie logs in again: its session has ended.',
     operator: 'If everyone may use the route, set `access: public` in it.',
   },
   token_invalid: {

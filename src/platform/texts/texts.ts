@@ -26,15 +26,21 @@ export interface Texts {
 
 const BUILT_IN: Record<string, Record<TextKey, string>> = { en, de }
 
+/** The texts of a language, or of the nearest that is built in: `de-AT` is `de`, and every other language is English. */
+export function builtInTexts(code: string): { code: string; texts: Record<TextKey, string> } {
+  const known = [code, code.split('-')[0]!, 'en'].find((candidate) => Object.hasOwn(BUILT_IN, candidate))!
+  return { code: known, texts: BUILT_IN[known]! }
+}
+
 /** The languages whose texts are on board. */
 export const BUILT_IN_LANGUAGES: readonly string[] = Object.keys(BUILT_IN)
 
 /**
  * @param codes the languages of the configuration
- * @param overrides texts by language, which replace built-in texts. Keys without a text are English
+ * @param overrides texts by language, which replace built-in texts. Keys without a text keep the built-in text
  */
 export function createTexts(codes: readonly string[], overrides: Readonly<Record<string, Partial<Record<TextKey, string>>>> = {}): Texts {
-  const languages = codes.map((code) => createLanguage(code, { ...(BUILT_IN[code] ?? en), ...overrides[code] }))
+  const languages = codes.map((code) => createLanguage(code, { ...builtInTexts(code).texts, ...overrides[code] }))
   const [first] = languages as [Language]
   const of = (code: string | null | undefined): Language => languages.find((language) => language.code === code) ?? first
   function asked(acceptLanguage: string | undefined): Language | null {

@@ -54,7 +54,7 @@ async function runProcess(args: string[], env: NodeJS.ProcessEnv = {}, input = '
 }
 
 describe('the command line', () => {
-  const commands = ['serve', 'demo', 'check', 'routes', 'migrate', 'keys', 'users', 'clients', 'audit', 'cleanup', 'healthcheck']
+  const commands = ['serve', 'demo', 'check', 'routes', 'texts', 'migrate', 'keys', 'users', 'clients', 'audit', 'cleanup', 'healthcheck']
 
   it('names every command in --help', async () => {
     const { code, stdout } = await runProcess(['--help'])
@@ -204,6 +204,16 @@ describe('check', () => {
     writeFileSync(join(folder, 'portcullis.yaml'), 'log: { level: loud }\n')
     const { code, stderr } = await runProcess(['check'], {}, '', folder)
     expect([code, stderr.split(': ')[0]]).toEqual([2, 'portcullis.yaml:1:8'])
+  })
+})
+
+describe('texts', () => {
+  it('prints the texts of a language, and refuses what is no code of a language', async () => {
+    const { code, stdout } = await run(['texts', 'de'])
+    expect([code, stdout]).toEqual([0, expect.stringContaining('login.title: Anmelden')])
+    expect((await run(['texts'])).stdout).toContain('login.title: Log in')
+    const wrong = await run(['texts', 'german'])
+    expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining('LANGUAGE is a code such as de or de-AT, not german')])
   })
 })
 

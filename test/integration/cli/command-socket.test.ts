@@ -147,7 +147,14 @@ describe('the socket', () => {
     expect((mode & 0o777).toString(8)).toBe('600')
   })
 
-  it.each([['serve'], ['demo'], ['healthcheck'], ['check', 'portcullis.yaml'], ['routes']])('does not run %s', async (...argv) => {
+  it.each([
+    ['serve'],
+    ['demo'],
+    ['healthcheck'],
+    ['check', 'portcullis.yaml'],
+    ['routes'],
+    ['texts'],
+  ])('does not run %s', async (...argv) => {
     const { text } = (await request(headerOf(argv))) as { text: string }
     expect(text).toMatch(/no such command/)
     expect(lastJson(text)).toEqual({ exitCode: 2 })
