@@ -118,7 +118,17 @@ export function createProfile({ db, accounts, auth, tokens, limits, postProof, i
     else await outbox.post(trx, { template: 'already_registered', data: {}, to: owner.email, language: owner.language, userId: owner.id })
   }
 
-  return { get, change: accounts.counted('profile_change', changeWithinLimits) }
+  /** The language of the user's mails. A choice that changes nothing leaves no row in the audit log. */
+  async function chooseLanguage(userId: string, language: string, context: AuditContext): Promise<void> {
+    const known = await findUserById(db, userId)
+    if (known === undefined || known.language === language) return
+    await accounts.transaction('profile_change', context, async ({ trx, record }) => {
+      await updateUser(trx, userId, { language })
+      await record({ userId, detail: 'language' })
+    })
+  }
+
+  return { get, chooseLanguage, change: accounts.counted('profile_change', changeWithinLimits) }
 }
 
 function readChange({ username, email, current_password }: ProfileChange): { username?: string; email?: string } {
