@@ -35,6 +35,7 @@ import { createIntrospection } from '../identity/oauth/introspection.service.ts'
 import { oauthRoutes } from '../identity/oauth/oauth.routes.ts'
 import { createTokenGrant } from '../identity/oauth/token-grant.service.ts'
 import { createTokenRevocation } from '../identity/oauth/token-revocation.service.ts'
+import { accountPages } from '../identity/pages/account/account.pages.ts'
 import { forgotPages } from '../identity/pages/forgot.pages.ts'
 import { linkPages } from '../identity/pages/link.pages.ts'
 import { loginPages } from '../identity/pages/login.pages.ts'
@@ -49,7 +50,7 @@ import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import type { Access } from './access.ts'
 import type { Identity } from './identity.ts'
 import type { LoginServices } from './login-services.ts'
-import type { PageFrame } from './page-frame.ts'
+import { type PageFrame, serviceNameOf } from './page-frame.ts'
 import type { Platform } from './platform.ts'
 import { createUi } from './ui.ts'
 
@@ -72,7 +73,7 @@ export interface AccountApi {
 }
 
 export function createAccountApi({ platform, identity, access, loginServices, frame, lastErrors }: AccountApiDeps): AccountApi {
-  const { config, logger, clock, metrics, db, outbox, isMailable } = platform
+  const { config, logger, clock, metrics, db, secrets, outbox, isMailable } = platform
   const { revocations, accounts, passwords, policy, devices } = identity
   const {
     accessTokens,
@@ -98,10 +99,21 @@ export function createAccountApi({ platform, identity, access, loginServices, fr
   const register = createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, postProof, isMailable, pending })
   const verification = createEmailVerification({ db, accounts, passwords, limits, links, outbox, pending, postProof })
   const refresh = createRefresh({ refreshTokens, sessionOpener, limits, metrics })
-  const profile = createProfile({ db, accounts, auth: config.auth, tokens: config.tokens, limits, postProof, isMailable, outbox, stepUp })
+  const profile = createProfile({
+    db,
+    accounts,
+    auth: config.auth,
+    tokens: config.tokens,
+    limits,
+    links,
+    postProof,
+    isMailable,
+    outbox,
+    stepUp,
+  })
   const changePassword = createPasswordChange({ accounts, outbox, passwords, policy, stepUp, sessionOpener })
   const recovery = createRecovery({ db, accounts, outbox, links, devices, passwords, policy, limits, backgroundQueue })
-  const apiKeys = createApiKeys({ db, clock, accounts, outbox, grantsOf, config })
+  const apiKeys = createApiKeys({ db, accounts, stepUp, outbox, grantsOf, config })
   const deleteAccount = createAccountDeletion({ accounts, stepUp, eraseAccount: identity.eraseAccount })
   const assertions = createClientAssertions({ db, clock, config })
   const authenticateClient = createClientAuthentication({ db, accounts, limits, assertions, countCaller: ownLimits.caller })
@@ -140,6 +152,25 @@ export function createAccountApi({ platform, identity, access, loginServices, fr
       forgotPages(recovery),
       linkPages({ verification, recovery, loginConfirmation, cookies, minLength: auth.password.minLength }),
       logoutPages({ logout, sessions: pageSessions, returnTo }),
+      accountPages({
+        auth,
+        clock,
+        secrets,
+        crossSite,
+        serviceName: serviceNameOf(config),
+        profile,
+        verification,
+        changePassword,
+        enrolment,
+        sessions,
+        logout,
+        apiKeys,
+        grantsOf,
+        deleteAccount,
+        sessionAnswers,
+        leadOn: pageSessions.leadOn,
+        returnTo,
+      }),
     ]
   }
 

@@ -1,8 +1,11 @@
 /** The client library with sessions by cookie, and the single-page app of docs/browsers.md. The pages come through the gateway. */
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { WebSocketServer } from 'ws'
-import type { Client } from '../../clients/javascript/src/portcullis-client.d.ts'
+import type { Client, ClientOptions } from '../../clients/javascript/src/portcullis-client.d.ts'
 import { useBrowserGateway, type Visit } from '../support/browser-gateway.ts'
 import { call, newUser, type TestUser } from '../support/client.ts'
 import { useKeep, useUpstream } from '../support/fixtures.ts'
@@ -13,7 +16,7 @@ import { until } from '../support/processes.ts'
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
 
 // in the page
-declare const createClient: () => Client
+declare const createClient: (options?: ClientOptions) => Client
 declare const client: Client
 declare const events: string[]
 declare const document: { cookie: string }
@@ -38,28 +41,47 @@ files['/app/example'] = [
 <body><script type="module">${example}</script>`,
 ]
 
+/** The same pages from other origins of the same site. */
+const site = http.createServer((req, res) => {
+  const found = files[req.url!]
+  res.setHeader('content-type', found?.[0] ?? 'text/plain').end(found?.[1])
+})
+const listening = (async () => {
+  site.listen(0, '127.0.0.1')
+  await once(site, 'listening')
+  return (site.address() as AddressInfo).port
+})()
+
 const sockets = new WebSocketServer({ noServer: true })
 const upstream = useUpstream((req, res) => {
   const found = files[req.url!]
   if (found) res.setHeader('content-type', found[0]).end(found[1])
+  else if (req.url === '/feed') res.setHeader('content-type', 'text/event-stream').write('data: one\n\n')
   else if (req.url === '/orders') res.setHeader('content-type', 'application/json').end('[{ "id": 1 }, { "id": 2 }]')
   else return false
   return true
 })
+const port = await listening
 const gateway = useBrowserGateway(() => {
   upstream.server.on('upgrade', (req, socket, head) =>
     sockets.handleUpgrade(req, socket, head, (ws) => ws.on('message', (data) => ws.send(`echo ${data}`))),
   )
   const to = (path: string, part: object) => ({ name: path.slice(1), match: { path }, upstream: [upstream.url], ...part })
   return {
+    config: { server: { publicUrl: 'http://localhost' }, auth: { browser: { origins: [`http://localhost:${port}`] } } },
     routes: [
       to('/app', { access: 'public' }),
       to('/orders', { access: 'authenticated' }),
+      to('/feed', { access: 'authenticated' }),
       to('/chat', { access: 'authenticated', websocket: true }),
     ],
   }
 })
-afterAll(() => packed.close())
+afterAll(() => {
+  packed.close()
+  site.close()
+  site.closeAllConnections()
+})
 const keep = useKeep()
 
 let user: TestUser
@@ -69,15 +91,15 @@ beforeEach(async () => {
   visit = await keep(gateway.visit())
 })
 
-async function openTab() {
+async function openTab(origin = gateway.origin) {
   const page = await visit.context.newPage()
-  await page.goto(`${gateway.origin}/app/`)
-  await page.evaluate(() => {
-    const made = createClient()
+  await page.goto(`${origin}/app/`)
+  await page.evaluate((baseUrl) => {
+    const made = createClient({ baseUrl })
     const seen: string[] = []
     for (const type of ['loggedin', 'loggedout'] as const) made.addEventListener(type, () => seen.push(type))
     Object.assign(globalThis, { client: made, events: seen })
-  })
+  }, gateway.origin)
   const logIn = () => page.evaluate(async ([login, password]) => client.login({ login, password }), [user.username, user.password] as const)
   return {
     page,
@@ -138,6 +160,46 @@ describe('a session by cookie', () => {
       client.changePassword({ current_password, new_password }).then(() => client.reauthenticate({ password: new_password }))
     await tab.page.evaluate(change, [user.password, 'plain zebra changed'] as const)
     expect([await tab.name(), await tab.status()]).toEqual([user.username, 200])
+  })
+})
+
+describe('a page of another origin of the same site', () => {
+  it('uses the session when its origin is listed: requests, events, WebSocket, logout', async () => {
+    const tab = await openTab(`http://localhost:${port}`)
+    expect(await tab.name()).toBeNull()
+    await tab.logIn()
+    expect([await tab.name(), await tab.status()]).toEqual([user.username, 200])
+    const heard = (url: string) =>
+      new Promise((resolve) => {
+        new EventSource(url, { withCredentials: true }).onmessage = ({ data }) => resolve(data)
+      })
+    expect(await tab.page.evaluate(heard, `${gateway.origin}/feed`)).toBe('one')
+    const talk = async () => {
+      const socket = await client.webSocket('/chat')
+      return new Promise((resolve) => {
+        socket.onmessage = ({ data }) => resolve(data)
+        socket.onopen = () => socket.send('hello')
+      })
+    }
+    expect(await tab.page.evaluate(talk)).toBe('echo hello')
+    await tab.logOut()
+    expect([await tab.name(), await tab.status()]).toEqual([null, 401])
+  })
+
+  it('is refused when its origin is not listed, though the browser sends the cookie', async () => {
+    await visit.logIn(user)
+    // a site is a scheme and a domain: subdomains of localhost are of the same site
+    const tab = await openTab(`http://shop.localhost:${port}`)
+    await expect(tab.name()).rejects.toThrow('Failed to fetch')
+    await expect(tab.status()).rejects.toThrow('Failed to fetch')
+    const opens = async () => {
+      const socket = await client.webSocket('/chat')
+      return new Promise((resolve) => {
+        socket.onopen = () => resolve(true)
+        socket.onerror = () => resolve(false)
+      })
+    }
+    expect(await tab.page.evaluate(opens)).toBe(false)
   })
 })
 

@@ -9,7 +9,7 @@ vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
 
 const upstream = useUpstream()
 const options = () => ({
-  routes: [{ name: 'api', match: { path: '/api' }, upstream: [upstream.url], access: 'public' }],
+  routes: [{ name: 'api', match: { path: '/api' }, upstream: [upstream.url], access: 'authenticated' }],
 })
 const plain = useBrowserGateway(options)
 const secure = useBrowserGateway(() => ({ ...options(), isSecure: true }))
@@ -27,7 +27,8 @@ describe.each(WAYS)('%s', (_where, gatewayOf, visitOptions) => {
     const user = await newUser(gateway)
     const visit = await gateway.visit(visitOptions)
     const { page, context } = visit
-    await visit.open('/login?return_to=%2Fapi%2Forders%3Fa%3D1')
+    await visit.open(`${gateway.origin}/api/orders?a=1`)
+    await page.waitForURL((url) => url.pathname === '/auth/ui/login')
     await page.fill('[name=login]', user.username)
     await page.fill('[name=password]', 'wrong horse battery')
     await page.click('main form button')
@@ -38,6 +39,7 @@ describe.each(WAYS)('%s', (_where, gatewayOf, visitOptions) => {
     await page.fill('[name=password]', user.password)
     await page.click('main form button')
     await page.waitForURL(`${gateway.origin}/api/orders?a=1`)
+    expect((await page.reload())!.status()).toBe(200)
     const cookie = (await context.cookies()).find(({ name }) => name === (gateway === secure ? '__Host-portcullis' : 'portcullis-dev'))
     expect(cookie).toMatchObject({ httpOnly: true, secure: gateway === secure, sameSite: 'Lax', path: '/', expires: -1 })
 
@@ -46,6 +48,9 @@ describe.each(WAYS)('%s', (_where, gatewayOf, visitOptions) => {
     await page.waitForURL((url) => url.search === '?done=logout')
     expect(await visit.text()).toContain('You are logged out.')
     expect((await context.cookies()).filter(({ name }) => name === cookie!.name)).toEqual([])
+    // another page: the same demand twice in a minute shows a page in place of a redirect
+    await visit.open(`${gateway.origin}/api/carts`)
+    expect(new URL(page.url()).pathname).toBe('/auth/ui/login')
     expect(visit.complaints).toEqual([])
     await visit.close()
   })

@@ -86,7 +86,11 @@ const OWN: Record<string, Endpoint> = {
     ask: (token) => ask('POST', '/auth/mfa/backup-codes', token),
     withCode: (token, _, code) => ask('POST', '/auth/mfa/backup-codes', token, { code }),
   },
-  'POST /auth/api-keys': { ask: (token) => ask('POST', '/auth/api-keys', token, { name: 'x' }) },
+  'POST /auth/api-keys': {
+    ask: (token) => ask('POST', '/auth/api-keys', token, { name: 'x' }),
+    withPassword: (token, { password }) => ask('POST', '/auth/api-keys', token, { name: 'x', current_password: password }),
+    withCode: (token, _, code) => ask('POST', '/auth/api-keys', token, { name: 'x', code }),
+  },
 }
 
 /** The id of a new API key. It is written to the database, since a login of the moved clock's time is an old login there. */

@@ -68,7 +68,7 @@ export function useBrowserGateway(options: BrowserGatewayOptions | (() => Browse
   return made
 }
 
-export async function startBrowserGateway({ isSecure = false, ...options }: BrowserGatewayOptions = {}): Promise<BrowserGateway> {
+async function startBrowserGateway({ isSecure = false, ...options }: BrowserGatewayOptions = {}): Promise<BrowserGateway> {
   const authority = isSecure ? await createAuthority() : null
   const issued = await authority?.issue([SECURE_HOST])
   const { auth = {}, server = {}, ...rest } = (options.config ?? {}) as Json

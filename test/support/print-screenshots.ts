@@ -42,9 +42,9 @@ const PICTURES: Picture[] = [
   { name: 'shop', path: '/shop/', as: 'user', height: 1010, ready: shop },
   { name: 'shop-dark', path: '/shop/', as: 'user', isDark: true, height: 1010, ready: shop },
   { name: 'login', path: '/auth/ui/login?return_to=/shop/', height: 560 },
-  { name: 'account', path: '/auth/ui/account', as: 'user', height: 640 },
   { name: 'console-users', path: '/console/users', as: 'admin', height: 560 },
   { name: 'console-health', path: '/console/health', as: 'admin', height: 760 },
+  { name: 'account', path: '/auth/ui/account', as: 'user', height: 640 },
 ]
 
 async function logIn(page: Page, url: string, login: string, password: string): Promise<void> {

@@ -10,6 +10,10 @@ export const insertLink = (trx: Transaction, link: LinkRow) => trx.insertInto('l
 export const findLink = (db: Db | Transaction, hash: Buffer, purpose: LinkRow['purpose']): Promise<LinkRow | undefined> =>
   db.selectFrom('links').selectAll().where('token_hash', '=', hash).where('purpose', '=', purpose).executeTakeFirst()
 
+/** The newest link comes first. */
+export const findLinksOf = (db: Db | Transaction, userId: string, purpose: LinkRow['purpose']): Promise<LinkRow[]> =>
+  db.selectFrom('links').selectAll().where('user_id', '=', userId).where('purpose', '=', purpose).orderBy('id', 'desc').execute()
+
 /** Deletes the link. Only one of several concurrent callers gets the row, so a link works once. */
 export const takeLink = (trx: Transaction, id: string): Promise<LinkRow | undefined> =>
   trx.deleteFrom('links').where('id', '=', id).returningAll().executeTakeFirst()

@@ -14,7 +14,7 @@ import { problem } from '../../platform/lib/errors.ts'
 import type { LinkPurpose } from '../credentials/credential-limits.ts'
 import { canonicalEmail } from '../users/canonical-login.ts'
 import { findUserById, lockUser, type User } from '../users/users.repo.ts'
-import { deleteLinksOf, findLink, insertLink, type LinkRow, takeLink, trimLinks } from './links.repo.ts'
+import { deleteLinksOf, findLink, findLinksOf, insertLink, type LinkRow, takeLink, trimLinks } from './links.repo.ts'
 
 /** The paths of the linked pages, under `auth.prefix`. */
 export const LINK_PATHS: Record<LinkPurpose, string> = {
@@ -88,6 +88,8 @@ export interface Links {
   find(db: Db, token: string, purpose: LinkPurpose): Promise<LivingLink | undefined>
   /** Locks the user, and uses the link up. The user's other links for the purpose end too. @returns undefined as `find` does */
   redeem(trx: Transaction, token: string, purpose: LinkPurpose): Promise<LivingLink | undefined>
+  /** The new address that waits for the use of its link. Null when none waits. */
+  waitingAddress(db: Db, owner: User): Promise<string | null>
   /** Makes a token and its link. The caller stores the hash. */
   mint(purpose: LinkPurpose): { tokenHash: Buffer; url: string }
 }
@@ -140,6 +142,12 @@ export function createLinks({ server, auth }: Pick<Config, 'server' | 'auth'>): 
       const link = hash && (await findLink(db, hash, purpose))
       const owner = link && (await findUserById(db, link.user_id))
       return owner && isLiving(link, owner, await databaseNow(db)) ? { link, owner } : undefined
+    },
+    async waitingAddress(db, owner) {
+      const now = await databaseNow(db)
+      const links = await findLinksOf(db, owner.id, 'verify_email')
+      const isWaiting = (link: LinkRow) => canonicalEmail(link.email) !== owner.email_canonical && isLiving(link, owner, now)
+      return links.find(isWaiting)?.email ?? null
     },
     async redeem(trx, token, purpose) {
       const hash = linkHash(token)

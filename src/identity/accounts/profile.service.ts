@@ -17,6 +17,7 @@ import { hasProvenAddress } from '../users/proven-address.ts'
 import { type OwnUserView, ownViewOf } from '../users/user-view.ts'
 import { findUserById, findUserByLogin, type User, updateUser } from '../users/users.repo.ts'
 import { deleteLinksOf } from './links.repo.ts'
+import { type Links, PROOF_TTL_SECONDS } from './links.ts'
 import { assertMailable, type IsMailable } from './mailable.ts'
 import { isPendingName } from './pending-registrations.repo.ts'
 import type { PostProof } from './post-proof.ts'
@@ -35,13 +36,14 @@ export interface ProfileDeps {
   auth: Pick<Config['auth'], 'emailVerification' | 'reservedUsernames'>
   tokens: Pick<Config['tokens'], 'accessTtlSeconds'>
   limits: CredentialLimits
+  links: Links
   postProof: PostProof
   isMailable: IsMailable
   outbox: Outbox
   stepUp: StepUp
 }
 
-export function createProfile({ db, accounts, auth, tokens, limits, postProof, isMailable, outbox, stepUp }: ProfileDeps) {
+export function createProfile({ db, accounts, auth, tokens, limits, links, postProof, isMailable, outbox, stepUp }: ProfileDeps) {
   async function get(userId: string): Promise<OwnUserView> {
     const user = await findUserById(db, userId)
     if (!user) throw problem('token_revoked', { cause: 'the user was deleted' })
@@ -114,8 +116,10 @@ export function createProfile({ db, accounts, auth, tokens, limits, postProof, i
 
   async function askForProof(trx: Transaction, user: User, email: string, { sessionId }: Principal, context: AuditContext): Promise<void> {
     const owner = await findUserByLogin(trx, canonicalEmail(email))
-    if (!owner || owner.id === user.id) await postProof(trx, user, email, sessionId, context)
-    else await outbox.post(trx, { template: 'already_registered', data: {}, to: owner.email, language: owner.language, userId: owner.id })
+    if (!owner || owner.id === user.id) return postProof(trx, user, email, sessionId, context)
+    await outbox.post(trx, { template: 'already_registered', data: {}, to: owner.email, language: owner.language, userId: owner.id })
+    // nobody gets this link. The address waits all the same, so that the account shows nothing about the address of another user
+    await links.issue(trx, { user, purpose: 'verify_email', ttlSeconds: PROOF_TTL_SECONDS, email, sessionId, device: null })
   }
 
   /** The language of the user's mails. A choice that changes nothing leaves no row in the audit log. */
@@ -128,7 +132,31 @@ export function createProfile({ db, accounts, auth, tokens, limits, postProof, i
     })
   }
 
-  return { get, chooseLanguage, change: accounts.counted('profile_change', changeWithinLimits) }
+  /** The new address that counts once its link is opened. */
+  async function waitingAddress({ id }: Principal): Promise<string | null> {
+    const user = await findUserById(db, id)
+    return user ? links.waitingAddress(db, user) : null
+  }
+
+  /** Mails another link to the new address that waits. Older links stay valid. Does nothing when no address waits. */
+  async function remind(principal: Principal, context: RequestContext): Promise<void> {
+    await limits.recovery(context.client)
+    const email = await waitingAddress(principal)
+    const mayMail = email !== null && (await limits.mail(email, 'verify_email', 'stranger'))
+    await accounts.transaction('email_verify_request', context, async ({ trx, lockCaller, record }) => {
+      const user = await lockCaller(principal)
+      if (mayMail) await askForProof(trx, user, email, principal, context)
+      await record({ outcome: mayMail ? 'success' : 'rate_limited', userId: user.id, detail: 'new address' })
+    })
+  }
+
+  return {
+    get,
+    chooseLanguage,
+    waitingAddress,
+    change: accounts.counted('profile_change', changeWithinLimits),
+    remind: accounts.counted('email_verify_request', remind),
+  }
 }
 
 function readChange({ username, email, current_password }: ProfileChange): { username?: string; email?: string } {

@@ -1,10 +1,11 @@
 /** The endpoints for the caller's own API keys. */
 
 import { Type } from 'typebox'
-import { answers, BEARER, strictBody } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, NEEDS_STEP_UP, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import { principalOf, type RequireAuth } from '../access/require-auth.ts'
+import { Code, Password } from '../users/schemas.ts'
 import type { ApiKeys } from './api-keys.service.ts'
 
 const Instant = Type.Union([Type.String(), Type.Null()])
@@ -46,14 +47,15 @@ export const apiKeyRoutes =
         config: { name: 'auth.api-keys' },
         schema: {
           summary: 'Create an API key; only this answer shows the key',
-          description:
-            "Creates a key for a program that acts for you, with at most your own roles and scopes. Needs a user's access token, and a login within 5 minutes, with the second factor where you have one.",
+          description: `Creates a key for a program that acts for you, with at most your own roles and scopes. ${NEEDS_STEP_UP}`,
           security: BEARER,
           body: strictBody({
             name: Type.String({ pattern: '^[^\\p{Cc}\\p{Cs}]{1,64}$' }),
             roles: Type.Optional({ ...Names, description: 'Without roles and scopes, the key gets all roles and scopes that you have.' }),
             scopes: Type.Optional({ ...Names, description: 'Without scopes, the key gets the scopes of its roles.' }),
             expires_at: Type.Optional(Type.String({ maxLength: 64, description: 'RFC 3339. Without it, the key never expires.' })),
+            current_password: Type.Optional(Password),
+            code: Type.Optional(Code),
           }),
           response: answers({ 201: Type.Interface([ApiKeySchema], { key: Type.String() }) }, [401, 403, 409, 422, 429]),
         },

@@ -7,15 +7,15 @@ import type { AuditContext } from '../../platform/audit/audit.ts'
 import { BY_KEY } from '../../platform/audit/row.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow } from '../../platform/db/database.ts'
-import type { Clock } from '../../platform/lib/clock.ts'
 import { invalidField, problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import { isStorable } from '../../platform/lib/timestamps.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import { digestOf, hintOf, isApiKey, makeApiKey } from '../../platform/request/api-key-format.ts'
+import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { Principal } from '../access/principal.ts'
-import { requireStepUp } from '../credentials/require-step-up.ts'
+import type { StepUp } from '../factors/step-up.ts'
 import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
 import type { Grants } from '../users/roles.ts'
 import { lockUser } from '../users/users.repo.ts'
@@ -37,6 +37,9 @@ export interface ApiKeyInput {
   scopes?: string[]
   /** RFC 3339. */
   expires_at?: string
+  /** Where the login is not recent. */
+  current_password?: string
+  code?: string
 }
 
 export interface ApiKeyView {
@@ -52,8 +55,8 @@ export interface ApiKeyView {
 
 export interface ApiKeysDeps {
   db: Db
-  clock: Clock
   accounts: Accounts
+  stepUp: StepUp
   outbox: Outbox
   grantsOf: (roles: readonly string[]) => Grants
   config: Config
@@ -64,16 +67,14 @@ const DAY_MS = 86_400_000
 /** Each key is a row and a mail. Without a bound, making and revoking keys would fill the table, and the mailbox of an unproven address. */
 const MIN_PER_DAY = 50
 
-export function createApiKeys({ db, clock, accounts, outbox, grantsOf, config }: ApiKeysDeps) {
+export function createApiKeys({ db, accounts, stepUp, outbox, grantsOf, config }: ApiKeysDeps) {
   const { maxPerUser } = config.auth.apiKeys
   const maxPerDay = Math.max(maxPerUser, MIN_PER_DAY)
 
-  async function create(caller: Principal, input: ApiKeyInput, context: AuditContext): Promise<ApiKeyView & { key: string }> {
+  async function create(caller: Principal, input: ApiKeyInput, context: RequestContext): Promise<ApiKeyView & { key: string }> {
     const key = makeApiKey()
-    const made = await accounts.transaction('api_key_create', context, async ({ trx, lockCaller, record }) => {
-      const owner = await lockCaller(caller)
-      requireStepUp(caller, owner, clock.now())
-      const now = await databaseNow(trx)
+    const proven = await stepUp(caller, { password: input.current_password, code: input.code }, context)
+    const made = await proven.commit('api_key_create', async ({ trx, record }, { user: owner, now }) => {
       const expires_at = input.expires_at === undefined ? null : readExpiry(input.expires_at, now)
       const carried = narrow(input, grantsOf(owner.roles))
       if ((await countLivingApiKeys(trx, owner.id, now)) >= maxPerUser)

@@ -15,7 +15,11 @@ export const STEP_UP_SECONDS = 300
  * @throws reauthentication_required
  */
 export function requireStepUp(principal: Principal, user: Pick<User, 'mfa_enabled'>, now: number, maxAgeSeconds = STEP_UP_SECONDS): void {
+  if (!hasStepUp(principal, user, now, maxAgeSeconds)) throw reauthenticationRequired(maxAgeSeconds, principal)
+}
+
+/** Whether the rule holds without a further proof. @param now milliseconds */
+export function hasStepUp(principal: Principal, user: Pick<User, 'mfa_enabled'>, now: number, maxAgeSeconds = STEP_UP_SECONDS): boolean {
   const isRecent = now / 1000 - principal.authenticatedAt <= maxAgeSeconds
-  if (isRecent && (principal.hasFactor || !user.mfa_enabled)) return
-  throw reauthenticationRequired(maxAgeSeconds, principal)
+  return isRecent && (principal.hasFactor || !user.mfa_enabled)
 }

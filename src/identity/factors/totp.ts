@@ -44,6 +44,12 @@ export function enrolmentOf(seed: Buffer, issuer: string, account: string) {
   return { secret: secret.base32, otpauthUri, qrSvg: renderSVG(otpauthUri) }
 }
 
+/** @param otpauthUri as `enrolmentOf` made it. @returns a data URL */
+export const qrOf = (otpauthUri: string): string => `data:image/svg+xml;base64,${Buffer.from(renderSVG(otpauthUri)).toString('base64')}`
+
+/** @param otpauthUri as `enrolmentOf` made it. @returns base32 */
+export const secretOf = (otpauthUri: string): string => new URL(otpauthUri).searchParams.get('secret')!
+
 /** @returns the step of a code, or null when the code is not valid at `at`. Spaces and hyphens do not matter. The caller refuses a used step */
 export function stepOf(typed: string, seed: Buffer, at: Date): number | null {
   const code = typed.replace(SEPARATORS, '')

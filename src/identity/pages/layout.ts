@@ -60,7 +60,8 @@ ${isFramed && html`<base target="_top">`}
 <a class="skip" href="#content">${text('page.skip')}</a>
 <header class="top">
 <span class="brand"><img src="${assets.logo ?? iconUrl}" alt="">${serviceName}</span>
-${isLoggedIn && html`<a href="${base}/account">${text('page.account')}</a> <form method="post" action="${base}/logout"><button class="quiet small">${text('page.log-out')}</button></form>`}
+${isLoggedIn && !navigation && html`<a href="${base}/account">${text('page.account')}</a>`}
+${isLoggedIn && html`<form method="post" action="${base}/logout"><button class="quiet small">${text('page.log-out')}</button></form>`}
 </header>
 ${
   navigation &&

@@ -137,6 +137,8 @@ export function createPageKit({ base, layout, texts, crossSite, requireAuth }: P
   async function showAgain(page: Page, typed: Fields, error: Problem, show: PageDefinition['show']): Promise<void> {
     page.context.error = error
     const outcome = await show({ ...page, form: { typed, errors: fieldErrorsOf(error), problem: error } })
+    // there is no form to show again, and a redirect would hide the refusal
+    if ('to' in outcome && error.code === 'origin_untrusted') throw error
     if (error.headers) page.reply.headers(withoutChallenge(error.headers))
     answer(page, 'to' in outcome ? outcome : { status: error.status, ...outcome })
   }
@@ -215,7 +217,7 @@ const UNITS = [
 ] as const
 
 /** Rounded up, in the largest unit of which there are two: `90 seconds`, `2 minutes`. */
-export function durationText(seconds: number, { code }: Language): string {
+function durationText(seconds: number, { code }: Language): string {
   const [unit, size] = UNITS.find(([, size]) => seconds >= size * 2) ?? (['second', 1] as const)
   return new Intl.NumberFormat(code, { style: 'unit', unit, unitDisplay: 'long' }).format(Math.ceil(seconds / size))
 }
@@ -261,7 +263,7 @@ export interface FieldOptions {
   /** Default: the name. For pages with several forms. */
   id?: string
   label: TextKey
-  type?: 'text' | 'email' | 'password' | 'url' | 'number'
+  type?: 'text' | 'email' | 'password' | 'url' | 'number' | 'date'
   /** For browsers and password managers (HTML, autofill). */
   autocomplete: string
   hint?: string

@@ -88,7 +88,7 @@ export function createStreams({ revocations, cookies, clock, metrics, maxOfOne, 
     if (revocations.isEnded(principal.sessionId)) stream.end('revoked')
     else if (now < stream.reloadAt && !revocations.isOutdated(principal.id, principal.epoch)) return
     else if (stream.readFailed && now >= principal.expiresAt * 1000 + (stream.isAnswer ? overrunMs : 0)) stream.end('expired')
-    else if (now >= stream.retryAt) waiting.set(principal.cookieId!, principal)
+    else if (now >= stream.retryAt && !reading.has(principal.cookieId!)) waiting.set(principal.cookieId!, principal)
   }
 
   /** By the id of the cookie's value: streams of one value share one read. */
@@ -99,7 +99,7 @@ export function createStreams({ revocations, cookies, clock, metrics, maxOfOne, 
     for (const [cookieId, principal] of waiting) {
       if (reading.size >= MAX_READS) return
       waiting.delete(cookieId)
-      if (!reading.has(cookieId)) void readAgain(cookieId, principal).finally(readNext)
+      void readAgain(cookieId, principal).finally(readNext)
     }
   }
 

@@ -12,6 +12,7 @@ import { assertExample } from '../../support/command-example.ts'
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 const README_MAX_BYTES = 8192
+const IMAGE_MAX_BYTES = 60_000
 
 const pages = globSync(['*.md', 'docs/**/*.md', 'load/**/*.md', 'test/*.md'], { cwd: ROOT })
   .filter((path) => !path.includes('node_modules') && !path.includes('results/'))
@@ -141,6 +142,11 @@ describe.each(pages)('%s', (page) => {
       const { config } = loadConfig({ file, env: {}, needSecrets: false })
       expect(config.routes.length).toBeGreaterThan(0)
     }
+  })
+
+  it('its images are small', () => {
+    for (const link of linksOf(markdown).filter((path) => path.endsWith('.png')))
+      expect(statSync(join(ROOT, dirname(page), link)).size, link).toBeLessThanOrEqual(IMAGE_MAX_BYTES)
   })
 
   it('its pictures have content', () => {
