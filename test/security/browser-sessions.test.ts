@@ -9,6 +9,7 @@ import { codeOf, enrol } from '../support/totp.ts'
 
 const gateway = useGateway({
   config: {
+    server: { publicUrl: 'http://localhost' },
     auth: { browser: { ...BROWSER.auth.browser, origins: ['http://localhost:5173'] }, mfa: { requiredForRoles: ['admin'] } },
     docs: { enabled: true },
   },
