@@ -1,4 +1,5 @@
 /** Builds the services of the account API and registers their endpoints. */
+import type { FastifyInstance } from 'fastify'
 import { createPrincipalReader } from '../identity/access/authenticate.ts'
 import type { SessionCookies } from '../identity/access/session-cookie.ts'
 import { createAccountDeletion } from '../identity/accounts/account-deletion.service.ts'
@@ -61,6 +62,8 @@ export interface AccountApiDeps {
   loginServices: LoginServices
   /** Null without pages. */
   frame: PageFrame | null
+  /** Registers the console. Null: it is not on the public listener. */
+  mountConsole: ((auth: FastifyInstance) => Promise<void>) | null
   /** The errors of all processes, newest first. */
   lastErrors: () => Promise<ErrorRecord[]>
 }
@@ -72,7 +75,15 @@ export interface AccountApi {
   settled(): Promise<unknown>
 }
 
-export function createAccountApi({ platform, identity, access, loginServices, frame, lastErrors }: AccountApiDeps): AccountApi {
+export function createAccountApi({
+  platform,
+  identity,
+  access,
+  loginServices,
+  frame,
+  mountConsole,
+  lastErrors,
+}: AccountApiDeps): AccountApi {
   const { config, logger, clock, metrics, db, secrets, outbox, isMailable } = platform
   const { revocations, accounts, passwords, policy, devices } = identity
   const {
@@ -139,7 +150,7 @@ export function createAccountApi({ platform, identity, access, loginServices, fr
   })
 
   const sessionAnswers = createSessionAnswers(browser && { cookies: browser.cookies, crossSite })
-  const ui = frame && browser && createUi({ frame, requireAuth, pages: pagesWith(browser.cookies) })
+  const ui = frame && browser && createUi({ frame, requireAuth, saveLanguage: profile.chooseLanguage, pages: pagesWith(browser.cookies) })
 
   function pagesWith(sessionCookies: SessionCookies): Pages[] {
     const { auth } = config
@@ -205,6 +216,7 @@ export function createAccountApi({ platform, identity, access, loginServices, fr
       await auth.register(clientRoutes({ clients: identity.clients, requireAuth }))
       await auth.register(adminRoutes({ db, administration: identity.administration, config, lastErrors, requireAuth }))
       await ui?.register(auth)
+      await mountConsole?.(auth)
     },
     settled: backgroundQueue.settled,
   }

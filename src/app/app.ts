@@ -14,7 +14,8 @@ import { type CheckResult, createAdminServer } from './admin-server.ts'
 import { createAnswerNavigation } from './answer-navigation.ts'
 import { createHealthHistory } from './console/health-history.ts'
 import { readHealth } from './console/health-reading.ts'
-import { createConsoleListener, hasConsoleListener } from './console-listener.ts'
+import { createConsoleListener, hasConsole } from './console-listener.ts'
+import { createPublicConsole } from './console-public.ts'
 import { DB_LAG_SECONDS, showGauges } from './gauges.ts'
 import { createLimits } from './limits.ts'
 import { createLoginServices } from './login-services.ts'
@@ -88,12 +89,15 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   const server = listener.app
   const loginServices = createLoginServices({ platform, identity, access, limits })
   const lastErrors = async () => (team ? newestErrors(await team.siblings.lastErrors()) : observer.lastErrors())
+  const history = createHealthHistory({ clock, read: async () => new Map([[0, await readHealth(metrics)]]) })
+  const health = async () => (team ? team.siblings.health() : history.report())
   const accountApi = createAccountApi({
     platform,
     identity,
     access,
     loginServices,
     frame,
+    mountConsole: frame && createPublicConsole({ platform, identity, access, frame, lastErrors, health }),
     lastErrors,
   })
   await mountOwnEndpoints(server, {
@@ -120,8 +124,6 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   ]
   const { registry } = metrics
   const readMetrics = () => registry.metrics()
-  const history = createHealthHistory({ clock, read: async () => new Map([[0, await readHealth(metrics)]]) })
-  const health = async () => history.report()
   const mountConsole = createConsoleListener({ platform, identity, access, loginServices, observer, lastErrors, health })
   const admin = team ? null : createAdminServer({ metrics: readMetrics, contentType: registry.contentType, checks, mountConsole })
   if (!team) metrics.workers.collectFrom(() => 1)
@@ -129,7 +131,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   const stopGauges = showGauges(platform, identity, limits)
   const ownJobs = [keyringJob(services)]
   // the process with the admin listener has the history
-  if (!team && hasConsoleListener(config)) ownJobs.push(history.job)
+  if (!team && hasConsole(config)) ownJobs.push(history.job)
   let stopJobs = async () => {}
 
   return {

@@ -1,18 +1,15 @@
 /** Builds the console on the admin listener. It has its own login and its own cookie, and answers in the process that has the listener. */
-import { readFileSync } from 'node:fs'
 import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import { createCrossSite } from '../identity/access/cross-site.ts'
 import { createRequireAuth } from '../identity/access/require-auth.ts'
-import { readAssets } from '../identity/pages/assets.ts'
 import { html } from '../identity/pages/html.ts'
 import { languageOf } from '../identity/pages/language.ts'
-import { iconOf } from '../identity/pages/layout.ts'
 import { createPageCookies } from '../identity/pages/page-cookies.ts'
-import { createPageKit } from '../identity/pages/page-kit.ts'
+import { createPageKit, messageOf } from '../identity/pages/page-kit.ts'
 import { createReturnTo } from '../identity/pages/return-to.ts'
 import type { Config } from '../platform/config/schema.ts'
-import { Problem, problem } from '../platform/lib/errors.ts'
+import { Problem, problem, unavailable } from '../platform/lib/errors.ts'
 import { createClientReader, parseNetworks } from '../platform/request/client-address.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
@@ -20,16 +17,16 @@ import { createReceive } from '../proxy/routing/receive.ts'
 import { compileRoutes } from '../proxy/routing/route-table.ts'
 import type { Access } from './access.ts'
 import { mountConsole } from './console/console.ts'
-import { createFrame } from './console/frame.ts'
 import type { HealthReport } from './console/health-history.ts'
 import { createJudgeHost } from './console/hosts.ts'
 import { defineLogin } from './console/login.pages.ts'
 import type { ConsoleParts } from './console/section.ts'
 import { sectionsOf } from './console/sections.ts'
+import { createConsoleLook } from './console-look.ts'
+import { DB_LAG_SECONDS } from './gauges.ts'
 import type { Identity } from './identity.ts'
 import type { LoginServices } from './login-services.ts'
 import type { Observer } from './observe.ts'
-import { serviceNameOf } from './page-frame.ts'
 import type { Platform } from './platform.ts'
 import { mountPageBasics } from './ui.ts'
 
@@ -46,7 +43,9 @@ export interface ConsoleListenerDeps {
 }
 
 const BASE = '/console'
-const STYLES = ['console.css', 'charts.css']
+
+/** There is a console, on this listener or on the public listener. */
+export const hasConsole = ({ auth: { browser } }: Config): boolean => browser.enabled && browser.console !== 'off'
 
 /** The console is in the process that has the admin listener. */
 export const hasConsoleListener = ({ auth: { browser } }: Config): boolean => browser.enabled && browser.console === 'admin'
@@ -55,7 +54,7 @@ export const hasConsoleListener = ({ auth: { browser } }: Config): boolean => br
 export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: FastifyInstance) => Promise<void>) | null {
   const { platform, identity, access, loginServices, observer, lastErrors, health } = deps
   const { config, clock, db, texts, logger, secrets } = platform
-  const { browser } = config.auth
+  const { revocations } = identity
   if (!hasConsoleListener(config)) return null
   const { trustedProxies, forwardedBy, maxHeaders, maxTargetBytes } = config.server
 
@@ -70,20 +69,10 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
     () => {},
     { ...authentication, countAnonymous: () => {} },
   )
-  const assets = readAssets(
-    browser,
-    STYLES.map((name) => readFileSync(new URL(`console/assets/${name}`, import.meta.url), 'utf8')).join(''),
-  )
   const parts: ConsoleParts = { base: BASE, config, db, clock, secrets, ...identity, lastErrors, health }
   const sections = sectionsOf(parts)
-  const layout = createFrame({
-    base: BASE,
-    serviceName: serviceNameOf(config),
-    assets,
-    iconUrl: iconOf(browser.brand.accent),
-    languages: texts.languages,
-    sections,
-  })
+  const logoutPath = `${BASE}/logout`
+  const { assets, layout } = createConsoleLook({ config, texts, base: BASE, logoutPath, sections })
   const kit = createPageKit({ base: BASE, layout, texts, crossSite, requireAuth })
   const loginFor = (target: string) => `${BASE}/login?${new URLSearchParams({ return_to: target })}`
 
@@ -94,6 +83,10 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
       observer.begin(exchange, request.raw as IncomingMessage, reply.raw)
       reply.header('x-request-id', exchange.requestId)
       if (exchange.refusal) throw exchange.refusal
+      // the poll of revocations notices a hanging database first: answer at once, not after a time-out of each request
+      const { isAsset } = request.routeOptions.config as { isAsset?: true }
+      if (!isAsset && revocations.isLoaded() && revocations.lagSeconds() > DB_LAG_SECONDS)
+        throw unavailable(revocations.lastError() ?? 'the database does not answer')
     })
     app.setErrorHandler((error: Error, request, reply) => {
       const { requestId } = exchangeOf(request.raw)
@@ -104,18 +97,22 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
           { reason: 'internal', request_id: requestId, err: { type: error.name, message: error.message, stack: error.stack } },
           'unexpected error',
         )
-      const { text } = languageOf(request.headers, texts)
+      const language = languageOf(request.headers, texts)
+      const { text } = language
       if (known.headers) reply.headers(known.headers)
       kit.send(request, reply, {
         title: text('console.error'),
         status: known.status,
-        body: html`<p>${text('page.try-again')}</p><p class="hint">${text('page.request-id', { id: requestId })}</p>`,
+        body: html`<p>${known.status < 500 ? messageOf(known, language) : text('page.try-again')}</p><p class="hint">${text('page.request-id', { id: requestId })}</p>`,
       })
       return reply
     })
+    app.setNotFoundHandler(() => {
+      throw problem('not_found')
+    })
     await app.register(async (scope) => {
       mountPageBasics(scope, { base: BASE, home: BASE, assets, texts, name: 'console' })
-      mountConsole(scope, { parts, kit, texts, sections, judgeHost: createJudgeHost(config, crossSite), loginFor })
+      mountConsole(scope, { parts, kit, texts, sections, judgeHost: createJudgeHost(config, crossSite), loginFor, logoutPath })
       defineLogin(scope, kit, {
         ...loginServices,
         db,

@@ -2,6 +2,7 @@
 import type { Job } from '../platform/jobs/schedule.ts'
 import type { Broadcast } from '../platform/redis.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
+import type { HealthReport } from './console/health-history.ts'
 import { createIdentity, type Identity, type IdentityOptions } from './identity.ts'
 import { openPlatform, type Platform, type PlatformOptions } from './platform.ts'
 
@@ -16,6 +17,8 @@ export interface Team {
   workers: number
   siblings: Broadcast & {
     lastErrors(): Promise<ErrorRecord[]>
+    /** The health of all workers in the last hour. */
+    health(): Promise<HealthReport>
     /** False when another worker has logged this notice, or is about to. */
     isFirstNotice(reason: string): Promise<boolean>
   }

@@ -15,7 +15,7 @@ import { collectLines } from '../platform/telemetry/logger.ts'
 import { createAccess } from './access.ts'
 import { createAdminServer } from './admin-server.ts'
 import { createHealthHistory } from './console/health-history.ts'
-import { createConsoleListener, hasConsoleListener } from './console-listener.ts'
+import { createConsoleListener, hasConsole, hasConsoleListener } from './console-listener.ts'
 import { createLimits } from './limits.ts'
 import { graceMs, listenAdmin, type Running, type ServeOptions } from './listen.ts'
 import { createLoginServices } from './login-services.ts'
@@ -45,9 +45,9 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     publish: async (message) => void (await askAll(({ channel }) => channel.ask('revoke', message, ASK_MS))),
     subscribe: async (handler) => void heard.push(handler),
   }
-  const hasConsole = hasConsoleListener(config)
+  const hasListener = hasConsoleListener(config)
   // without a console the supervisor limits no requests and publishes no revocations: only workers use Redis
-  const redis = hasConsole ? config.redis : { url: 'memory' }
+  const redis = hasListener ? config.redis : { url: 'memory' }
   const services = await openServices({ ...options, config: { ...assignment.config, redis }, workers: toWorkers })
   const { platform, identity } = services
   const { metrics, clock } = platform
@@ -80,6 +80,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
         await askAll((other) => (other === member ? Promise.resolve() : other.channel.ask('revoke', message, ASK_MS)))
       },
       lastErrors: errorsOfAll,
+      health: () => history.report(),
       isFirstNotice(reason) {
         const isFirst = !notices.has(reason)
         notices.add(reason)
@@ -187,8 +188,11 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   try {
     const adminPort = await listenAdmin(admin, config)
     await identity.prepare({ ...options.secrets, mustChangePassword: options.adminMustChangePassword })
-    if (hasConsole) await identity.revocations.start()
-    stopJobs = schedule(hasConsole ? [...services.jobs, keyringJob(services), history.job] : services.jobs, logger)
+    if (hasListener) await identity.revocations.start()
+    stopJobs = schedule(
+      [...services.jobs, ...(hasListener ? [keyringJob(services)] : []), ...(hasConsole(config) ? [history.job] : [])],
+      logger,
+    )
     const [port = 0] = await Promise.all(Array.from({ length: workers }, launch))
     return { port, adminPort, stop }
   } catch (error) {

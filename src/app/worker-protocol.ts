@@ -3,6 +3,7 @@ import type { Config, Secrets } from '../platform/config/schema.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import type { MetricValues } from '../platform/telemetry/metrics.ts'
 import type { CheckResult } from './admin-server.ts'
+import type { HealthReport } from './console/health-history.ts'
 import type { HealthReading } from './console/health-reading.ts'
 
 /** The supervisor reads it once: a replacement worker must get the same configuration. */
@@ -32,6 +33,8 @@ export type SupervisorAnswers = {
   revoke(message: string): Promise<void>
   /** The errors of all workers. */
   lastErrors(nothing: null): Promise<ErrorRecord[]>
+  /** The health of all workers in the last hour. */
+  health(nothing: null): HealthReport
   /** True for the first worker that asks about this notice: the other workers do not log it again. */
   isFirstNotice(reason: string): boolean
 }

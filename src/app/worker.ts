@@ -19,6 +19,7 @@ const answers: WorkerAnswers = {
       publish: (message: string) => supervisor.ask('revoke', message, ASK_MS).catch(() => undefined),
       subscribe: async (handler: (message: string) => void) => void heard.push(handler),
       lastErrors: () => supervisor.ask('lastErrors', null, ASK_MS),
+      health: () => supervisor.ask('health', null, ASK_MS),
       // without an answer the worker logs: a notice twice is better than none
       isFirstNotice: (reason: string) => supervisor.ask('isFirstNotice', reason, ASK_MS).catch(() => true),
     }

@@ -18,7 +18,7 @@ export type RouteRow = {
   websocket: boolean
 }
 
-/** In the order in which they are matched. */
+/** By host, the longest path first. A host's own routes are matched before the routes of any host. */
 export function describeRoutes(config: Config): RouteRow[] {
   const rows = compileRoutes(config).routes.map((r) => ({
     name: r.name,
@@ -31,7 +31,5 @@ export function describeRoutes(config: Config): RouteRow[] {
     upstream: r.servers.map((s) => s.origin).join(','),
     websocket: r.websocket,
   }))
-  return rows.sort(
-    (a, b) => Number(a.host === '*') - Number(b.host === '*') || a.host.localeCompare(b.host) || b.path.length - a.path.length,
-  )
+  return rows.sort((a, b) => a.host.localeCompare(b.host) || b.path.length - a.path.length)
 }

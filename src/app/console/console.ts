@@ -19,14 +19,23 @@ export interface ConsoleDeps {
   judgeHost: JudgeHost
   /** @returns the page where an administrator logs in, or authenticates again, and which then leads to `target` */
   loginFor(target: string): string
+  logoutPath: string
 }
 
+const MAX_BODY_BYTES = 65_536
+
 /** Registers the console below its path. */
-export function mountConsole(app: FastifyInstance, { parts, kit, texts, sections, judgeHost, loginFor }: ConsoleDeps): void {
+export function mountConsole(app: FastifyInstance, { parts, kit, texts, sections, judgeHost, loginFor, logoutPath }: ConsoleDeps): void {
   const { base, db, clock, config } = parts
   const accountUrl = `${config.server.publicUrl.replace(/\/$/, '')}${config.auth.prefix}/ui/account`
-  const guard = createGuard({ kit, db, clock, maxAuthAgeSeconds: config.auth.admin.maxAuthAgeSeconds, loginFor, base, accountUrl })
+  const guard = createGuard({ kit, db, clock, maxAuthAgeSeconds: config.auth.admin.maxAuthAgeSeconds, loginFor, logoutPath, accountUrl })
 
+  // metadata may fill two fields
+  app.addHook('onRoute', (route) => {
+    route.bodyLimit = MAX_BODY_BYTES
+    // the limits of the public listener count the request once the cookie is judged
+    route.config = { ...route.config, knowsUser: true } as object
+  })
   app.addHook('onRequest', async (request, reply) => {
     const refused = judgeHost(request.raw, contextOf(request.raw).client)
     if (refused) return answerRefusal(request, reply, refused)

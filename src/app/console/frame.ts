@@ -12,6 +12,7 @@ export interface FramedView extends View {
 
 export interface FrameDeps {
   base: string
+  logoutPath: string
   serviceName: string
   assets: Assets
   iconUrl: string
@@ -19,7 +20,7 @@ export interface FrameDeps {
   sections: readonly Pick<ConsoleSection, 'path' | 'text'>[]
 }
 
-export function createFrame({ base, serviceName, assets, iconUrl, languages, sections }: FrameDeps): Layout {
+export function createFrame({ base, logoutPath, serviceName, assets, iconUrl, languages, sections }: FrameDeps): Layout {
   const navigation = ({ text }: Language, current: string): Html =>
     html`<nav class="sections" aria-label="${text('console.navigation')}"><ul>${sections.map(
       (section) =>
@@ -27,7 +28,7 @@ export function createFrame({ base, serviceName, assets, iconUrl, languages, sec
     )}</ul></nav>`
 
   const account = ({ text }: Language, admin: string): Html =>
-    html`<form class="who" method="post" action="${base}/logout"><span>${admin}</span><button class="quiet small">${text('page.log-out')}</button></form>`
+    html`<form class="who" method="post" action="${logoutPath}"><span>${admin}</span><button class="quiet small">${text('page.log-out')}</button></form>`
 
   const choice = (current: Language): Html =>
     html`<nav aria-label="${current.text('page.language')}">${languages.map(({ code }) =>

@@ -18,7 +18,7 @@ export interface GuardDeps {
   maxAuthAgeSeconds: number
   /** @returns the page where the administrator authenticates again, and which then leads to `target` */
   loginFor(target: string): string
-  base: string
+  logoutPath: string
   /** The page of the own account, where passwords and factors are changed. */
   accountUrl: string
 }
@@ -26,7 +26,7 @@ export interface GuardDeps {
 /** @returns a kit whose pages belong to a section, and open only for administrators */
 export type Guard = (section: string) => PageKit
 
-export function createGuard({ kit, db, clock, maxAuthAgeSeconds, loginFor, base, accountUrl }: GuardDeps): Guard {
+export function createGuard({ kit, db, clock, maxAuthAgeSeconds, loginFor, logoutPath, accountUrl }: GuardDeps): Guard {
   const isFresh = ({ principal }: Page) => clock.now() / 1000 - principal!.authenticatedAt <= maxAuthAgeSeconds
 
   /** @returns the administrator; or the page that is shown instead */
@@ -48,7 +48,7 @@ export function createGuard({ kit, db, clock, maxAuthAgeSeconds, loginFor, base,
 
   const refusal = ({ text }: Page, why: string, leadsTo?: string) => html`<p>${why}</p>
 ${leadsTo !== undefined && html`<p><a class="button" href="${accountUrl}/${leadsTo}">${text('console.to-account')}</a></p>`}
-<form method="post" action="${base}/logout"><button class="quiet">${text('page.log-out')}</button></form>`
+<form method="post" action="${logoutPath}"><button class="quiet">${text('page.log-out')}</button></form>`
 
   return (section) => {
     const framed = (outcome: Outcome, admin: User): { to: string } | FramedView =>

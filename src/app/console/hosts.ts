@@ -15,12 +15,16 @@ export type JudgeHost = (request: IncomingMessage, client: Client) => HostRefusa
 
 const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/
 
-export function createJudgeHost({ admin, server, auth }: Config, { isSecure }: Pick<CrossSite, 'isSecure'>): JudgeHost {
-  const listed = new Set([admin.host, new URL(server.publicUrl).hostname, ...auth.browser.consoleHosts].map((host) => host.toLowerCase()))
+export function createJudgeHost({ admin, server, auth, routes }: Config, { isSecure }: Pick<CrossSite, 'isSecure'>): JudgeHost {
+  const { console: place, consoleHosts } = auth.browser
+  const listed = new Set([admin.host, new URL(server.publicUrl).hostname, ...consoleHosts].map((host) => host.toLowerCase()))
+  // a page of an upstream on the same host could act as the administrator
+  const isServed = (host: string) =>
+    place === 'public' && routes.some(({ match }) => match.host === undefined || match.host.toLowerCase() === host)
+
   return (request, client) => {
-    const authority = publicAuthority(request.headers, client, server.forwardedBy, isSecure(client))
-    const host = authority === null ? null : readHost(authority)
-    if (host === null) return 'host'
+    const host = readHost(publicAuthority(request.headers, client, server.forwardedBy, isSecure(client)) ?? undefined)
+    if (host === null || isServed(host)) return 'host'
     if (LOOPBACK.test(host)) return null
     if (!listed.has(host)) return 'host'
     return isSecure(client) ? null : 'transport'

@@ -7,7 +7,8 @@ import type { UpstreamHealth } from './health-reading.ts'
 import type { ConsoleParts, ConsoleSection } from './section.ts'
 
 export const routesSection = ({ base, config, health }: ConsoleParts): ConsoleSection => {
-  const rows = describeRoutes(config)
+  // the sort is stable: routes of any host come last, because they are matched last
+  const rows = describeRoutes(config).sort((a, b) => Number(a.host === '*') - Number(b.host === '*'))
   return {
     path: '/routes',
     text: 'console.routes',

@@ -14,11 +14,11 @@ export async function userOf({ request }: Pick<Page, 'request'>, { administratio
   return administration.find(id)
 }
 
-/** What an operator should notice about an account. */
-export function stateBadges(user: User, text: Page['text']): Html[] {
+/** What an operator should notice about an account. @param options.withAddress false where the address has a badge of its own */
+export function stateBadges(user: User, text: Page['text'], { withAddress = true } = {}): Html[] {
   const badges: Html[] = []
   if (user.disabled_at) badges.push(badge(text('console.users-state-disabled'), 'bad'))
-  if (!user.email_verified_at) badges.push(badge(text('console.users-address-unverified')))
+  if (withAddress && !user.email_verified_at) badges.push(badge(text('console.users-address-unverified')))
   if (user.mfa_enabled) badges.push(badge(text('console.factor'), 'good'))
   if (user.password_must_change) badges.push(badge(text('console.user-must-change')))
   if (user.must_confirm_login) badges.push(badge(text('console.user-must-confirm')))

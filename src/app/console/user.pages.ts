@@ -39,7 +39,7 @@ export function defineUser(app: FastifyInstance, kit: PageKit, parts: ConsolePar
         findAuditPage(db, { userId: user.id, limit: MAX_EVENTS }),
       ])
       const path = pathOf(user)
-      const badges = stateBadges(user, text)
+      const badges = stateBadges(user, text, { withAddress: false })
       return {
         title: nameOf(user),
         body: html`${doneNotice(page, DONE)}
@@ -100,8 +100,8 @@ ${
   /** Each leads to a page that says what will happen. */
   const actions = ({ text }: Page, path: string, user: User): Html =>
     html`<p class="actions">${USER_ACTIONS.filter(({ isPossible }) => isPossible(user)).map(
-      ({ name, isDanger }) =>
-        html`<a class="button quiet small${isDanger && ' danger'}" href="${path}/${name}">${text(`console.user.${name}`)}</a> `,
+      ({ name }) =>
+        html`<a class="button quiet small${['disable', 'delete'].includes(name) && ' danger'}" href="${path}/${name}">${text(`console.user.${name}`)}</a> `,
     )}</p>`
 
   function rolesOf({ text }: Page, path: string, user: User): Html {

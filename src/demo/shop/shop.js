@@ -93,7 +93,7 @@ function follow(user) {
     void showOrders(user)
   })
   // the stream ends with the session: the library finds out, and says so
-  feed.addEventListener('error', () => void client.session())
+  feed.addEventListener('error', () => client.session().catch(() => {}))
 }
 
 async function chat() {

@@ -1,7 +1,7 @@
 /** Authenticates the callers of our own endpoints, in the same way as the callers of routes. */
 
 import type { FastifyRequest } from 'fastify'
-import { problem } from '../../platform/lib/errors.ts'
+import { Problem, problem } from '../../platform/lib/errors.ts'
 import { contextOf, type RequestContext } from '../../platform/request/request-context.ts'
 import { requireFactor, requireRole } from './access-policy.ts'
 import type { Authenticate } from './authenticate.ts'
@@ -60,7 +60,14 @@ export function createRequireAuth(authenticate: Authenticate, countCaller: Count
   async function byCookie(request: FastifyRequest, context: RequestContext): Promise<Principal | null> {
     const { client } = context
     if (!cookies || holdsCredential(request.body)) return null
-    const principal = await cookies.authenticate(request.raw, { client, isUpgrade: false }, NEITHER)
+    let principal: Principal | null
+    try {
+      principal = await cookies.authenticate(request.raw, { client, isUpgrade: false }, NEITHER)
+    } catch (error) {
+      // a request that another site sent counts too
+      if (error instanceof Problem && error.code === 'origin_untrusted') await cookies.countAnonymous(context)
+      throw error
+    }
     // a request without a cookie was counted before: an unknown cookie must not escape the limit
     if (!principal && cookies.hasCookie(request.raw, client)) await cookies.countAnonymous(context)
     return principal

@@ -19,6 +19,8 @@ export interface ReturnTo {
 /** The pages below `{prefix}/ui` that a reader may return to. Each of them only shows. */
 const PAGES = ['', '/profile', '/password', '/factors', '/sessions', '/api-keys', '/delete'].map((page) => `/ui/account${page}`)
 
+const CONSOLE = /^\/console(?:\/[a-z0-9-]+)*$/
+
 /** A longer target is dropped. Browsers and proxies take a Location of this length. */
 const MAX_LENGTH = 2048
 
@@ -32,6 +34,8 @@ const NEVER = /[\x00-\x1f\x7f\\]/
 export function createReturnTo(crossSite: Pick<CrossSite, 'ownOrigin'>, authPrefix: string): ReturnTo {
   const pages: ReadonlySet<string> = new Set(PAGES.map((page) => authPrefix + page))
   const prefix = authPrefix.toLowerCase()
+  // a GET of the console changes nothing
+  const isShown = (path: string) => pages.has(path) || CONSOLE.test(path.slice(authPrefix.length))
 
   function isOurs(path: string): boolean {
     const reading = lenientReading(path)
@@ -47,7 +51,7 @@ export function createReturnTo(crossSite: Pick<CrossSite, 'ownOrigin'>, authPref
       // `/.//host/` is a path here. Written out again, it would begin with a host
       if (url.pathname.startsWith('//')) return null
       // the fragment of a linked page is the token of a link
-      if (isOurs(url.pathname)) return pages.has(url.pathname) ? url.pathname + url.search : null
+      if (isOurs(url.pathname)) return isShown(url.pathname) ? url.pathname + url.search : null
       return url.pathname + url.search + url.hash
     },
     to: (path, target) => (target === null ? path : `${path}${path.includes('?') ? '&' : '?'}return_to=${encodeURIComponent(target)}`),

@@ -37,6 +37,8 @@ describe('a return_to of our origin', () => {
     [`${ORIGIN}/orders?x=1`, '/orders?x=1'],
     ['HTTPS://API.Example.com:8443/orders', '/orders'],
     ['/auth/ui/account', '/auth/ui/account'],
+    ['/auth/console', '/auth/console'],
+    ['/auth/console/users/new?x=1', '/auth/console/users/new?x=1'],
     ['/auth/ui/account/factors?return_to=%2Forders', '/auth/ui/account/factors?return_to=%2Forders'],
     ['/next?to=//evil.example', '/next?to=//evil.example'],
   ])('%s leads to %s', (value, expected) => {
@@ -124,6 +126,9 @@ describe('below the prefix, only some pages can be returned to', () => {
     '/auth/ui/logout',
     '/auth/ui/language/de',
     '/auth/ui/account/',
+    '/auth/console/',
+    '/auth/console/%2e%2e/logout',
+    '/auth/consoles',
     '/auth/ui/account/unknown',
     '/auth/ui/reset#token=x',
     '/auth/email/verify#token=x',
