@@ -150,7 +150,7 @@ export function createAccountApi({
   })
 
   const sessionAnswers = createSessionAnswers(browser && { cookies: browser.cookies, crossSite })
-  const ui = frame && browser && createUi({ frame, requireAuth, pages: pagesWith(browser.cookies) })
+  const ui = frame && browser && createUi({ frame, requireAuth, saveLanguage: profile.chooseLanguage, pages: pagesWith(browser.cookies) })
 
   function pagesWith(sessionCookies: SessionCookies): Pages[] {
     const { auth } = config

@@ -1,35 +1,47 @@
 /** Mounts the pages for browsers below `{prefix}/ui`, with their style, their script and the choice of a language. */
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { RequireAuth } from '../identity/access/require-auth.ts'
 import type { Assets } from '../identity/pages/assets.ts'
 import { languageCookie } from '../identity/pages/language.ts'
 import { createPageKit, type PageKit, type Pages, readFields } from '../identity/pages/page-kit.ts'
-import { problem } from '../platform/lib/errors.ts'
-import { contextOf } from '../platform/request/request-context.ts'
+import { Problem, problem } from '../platform/lib/errors.ts'
+import { contextOf, type RequestContext } from '../platform/request/request-context.ts'
 import type { Texts } from '../platform/texts/texts.ts'
 import type { PageFrame } from './page-frame.ts'
 
 export interface UiDeps {
   frame: PageFrame
   requireAuth: RequireAuth
+  saveLanguage: SaveLanguage
   pages: readonly Pages[]
 }
+
+/** Keeps the choice of a user, for mails. */
+export type SaveLanguage = (userId: string, code: string, context: RequestContext) => Promise<void>
 
 export interface Ui {
   kit: PageKit
   register(auth: FastifyInstance): Promise<void>
 }
 
-export function createUi({ frame, requireAuth, pages }: UiDeps): Ui {
-  const { base, texts, assets, layout, crossSite } = frame
+export function createUi({ frame, requireAuth, saveLanguage, pages }: UiDeps): Ui {
+  const { base, texts, assets, layout, crossSite, returnTo } = frame
   const kit = createPageKit({ base, layout, texts, crossSite, requireAuth })
+
+  async function chosen(request: FastifyRequest, code: string): Promise<void> {
+    const principal = await requireAuth.optional(request)
+    if (principal?.kind === 'user') await saveLanguage(principal.id, code, contextOf(request.raw))
+  }
+
+  /** The page of a refusal stands at the address of a route. */
+  const otherPage = (request: FastifyRequest) => returnTo.of({ request, client: contextOf(request.raw).client }, request.headers.referer)
 
   return {
     kit,
     register: async (auth) =>
       void (await auth.register(
         async (ui) => {
-          mountPageBasics(ui, { base, home: `${base}/login`, assets, texts, name: 'ui' })
+          mountPageBasics(ui, { base, home: `${base}/login`, assets, texts, name: 'ui', chosen, otherPage })
           for (const define of pages) define(ui, kit)
         },
         { prefix: '/ui' },
@@ -46,10 +58,14 @@ export interface PageBasics {
   texts: Texts
   /** Begins the labels in logs and metrics. */
   name: string
+  /** Called when a reader has chosen a language. */
+  chosen?(request: FastifyRequest, code: string): Promise<void>
+  /** The page that the reader came from, when it is not below `base`. */
+  otherPage?(request: FastifyRequest): string | null
 }
 
 /** What all pages need beside themselves: bodies of forms, style, script, and the choice of a language. */
-export function mountPageBasics(app: FastifyInstance, { base, home, assets, texts, name }: PageBasics): void {
+export function mountPageBasics(app: FastifyInstance, { base, home, assets, texts, name, chosen, otherPage }: PageBasics): void {
   readForms(app)
   // over plain http a browser ignores these two, and reports each as an error of the page
   app.addHook('onSend', async ({ raw }, reply) => {
@@ -60,10 +76,15 @@ export function mountPageBasics(app: FastifyInstance, { base, home, assets, text
     app.get(`/${path}`, hidden(`${name}.assets`, { isAsset: true }), (_request, reply) =>
       reply.header('cache-control', 'public, max-age=31536000, immutable').type(type).send(content),
     )
-  app.get<{ Params: { code: string } }>('/language/:code', hidden(`${name}.language`), (request, reply) => {
+  app.get<{ Params: { code: string } }>('/language/:code', hidden(`${name}.language`), async (request, reply) => {
     const language = texts.languages.find(({ code }) => code === request.params.code)
     if (!language) throw problem('not_found')
-    return reply.header('set-cookie', languageCookie(language.code)).redirect(backTo(request.headers.referer, base) ?? home, 303)
+    // the cookie alone is enough for pages: a login that has ended, or a database that is away, must not keep a reader from reading
+    await chosen?.(request, language.code).catch((error) => {
+      if (!(error instanceof Problem)) throw error
+    })
+    const to = backTo(request.headers.referer, base) ?? otherPage?.(request) ?? home
+    return reply.header('set-cookie', languageCookie(language.code)).redirect(to, 303)
   })
 }
 

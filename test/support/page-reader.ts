@@ -24,7 +24,7 @@ export interface PageReader {
 }
 
 /** What a browser sends with a navigation that a page of the same origin began. */
-export const NAVIGATION = {
+const NAVIGATION = {
   accept: 'text/html,application/xhtml+xml,*/*;q=0.8',
   'accept-language': 'en',
   'sec-fetch-site': 'same-origin',

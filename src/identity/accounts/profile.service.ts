@@ -122,6 +122,16 @@ export function createProfile({ db, accounts, auth, tokens, limits, links, postP
     await links.issue(trx, { user, purpose: 'verify_email', ttlSeconds: PROOF_TTL_SECONDS, email, sessionId, device: null })
   }
 
+  /** The language of the user's mails. A choice that changes nothing leaves no row in the audit log. */
+  async function chooseLanguage(userId: string, language: string, context: AuditContext): Promise<void> {
+    const known = await findUserById(db, userId)
+    if (known === undefined || known.language === language) return
+    await accounts.transaction('profile_change', context, async ({ trx, record }) => {
+      await updateUser(trx, userId, { language })
+      await record({ userId, detail: 'language' })
+    })
+  }
+
   /** The new address that counts once its link is opened. */
   async function waitingAddress({ id }: Principal): Promise<string | null> {
     const user = await findUserById(db, id)
@@ -142,6 +152,7 @@ export function createProfile({ db, accounts, auth, tokens, limits, links, postP
 
   return {
     get,
+    chooseLanguage,
     waitingAddress,
     change: accounts.counted('profile_change', changeWithinLimits),
     remind: accounts.counted('email_verify_request', remind),

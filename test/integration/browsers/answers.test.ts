@@ -1,12 +1,13 @@
 /** What a person with a browser gets when a request is refused, and what a program gets. */
 import { describe, expect, inject, it } from 'vitest'
-import { call } from '../../support/client.ts'
+import { call, newUser } from '../../support/client.ts'
 import { useGateway, useKeep, useUpstream } from '../../support/fixtures.ts'
 import { startGateway } from '../../support/gateway.ts'
 import { FRAME, OLD, open, TOP } from '../../support/navigation.ts'
 import { createDatabase } from '../../support/postgres.ts'
 import { until } from '../../support/processes.ts'
 import { startRelay } from '../../support/relay.ts'
+import { rows } from '../../support/rows.ts'
 
 const browser = { enabled: true, brand: { name: 'Example' } }
 const upstream = useUpstream()
@@ -172,5 +173,54 @@ describe('while Postgres is away', () => {
     expect((await open(alone, /href="([^"]+\.css)"/.exec(body)![1]!)).status).toBe(200)
     expect((await open(alone, '/orders')).status).toBe(303)
     relay.mend()
+  })
+})
+
+describe('a navigation of a logged-in user', () => {
+  const strict = useGateway(() => ({
+    config: { auth: { browser } },
+    routes: [
+      { name: 'fresh', match: { path: '/fresh' }, upstream: [upstream.url], access: { maxAuthAgeSeconds: 60 } },
+      { name: 'factor', match: { path: '/factor' }, upstream: [upstream.url], access: { mfa: true } },
+      { name: 'staff', match: { path: '/staff' }, upstream: [upstream.url], access: { roles: ['admin'] } },
+    ],
+  }))
+  /** Cookies of this host, as over plain http to loopback. */
+  const at = (cookie: string) => ({ ...TOP, host: `localhost:${strict.port}`, cookie })
+  async function loggedIn() {
+    const user = await newUser(strict)
+    const body = JSON.stringify({ login: user.username, password: user.password, session: 'cookie' })
+    const headers = { host: `localhost:${strict.port}`, origin: `http://localhost:${strict.port}`, 'content-type': 'application/json' }
+    const { headers: answered } = await open(strict, '/auth/login', { method: 'POST', headers, body })
+    return { user, headers: at(answered['set-cookie']![0]!.split(';')[0]!) }
+  }
+
+  it('leads to the page for what is missing', async () => {
+    const { user, headers } = await loggedIn()
+    expect((await open(strict, '/fresh', { headers })).status).toBe(200)
+    expect((await open(strict, '/factor', { headers })).headers.location).toBe('/auth/ui/account/factors?return_to=%2Ffactor')
+    await rows(strict, 'UPDATE users SET mfa_enabled = true WHERE id = $1', [user.id])
+    expect((await open(strict, '/factor', { headers })).headers.location).toBe('/auth/ui/login?return_to=%2Ffactor')
+    strict.clock.advance(61_000)
+    expect((await open(strict, '/fresh', { headers })).headers.location).toBe('/auth/ui/login?return_to=%2Ffresh')
+  })
+
+  it('without access gets a page with the links of the account', async () => {
+    const { headers } = await loggedIn()
+    const { status, body } = await open(strict, '/staff', { headers })
+    expect(status).toBe(403)
+    expect(body).toContain('<h1>You may not open this page</h1>')
+    expect(body).toContain('/auth/ui/account')
+  })
+
+  it('keeps the language that the user chooses, and leads back to the page', async () => {
+    const { user, headers } = await loggedIn()
+    const referer = `http://localhost:${strict.port}/staff?x=1`
+    const { status, headers: answered } = await open(strict, '/auth/ui/language/de', { headers: { ...headers, referer } })
+    expect([status, answered.location]).toEqual([303, '/staff?x=1'])
+    expect(answered['set-cookie']![0]).toContain('portcullis-lang=de')
+    expect(await rows(strict, 'SELECT language FROM users WHERE id = $1', [user.id])).toEqual([{ language: 'de' }])
+    const stranger = await open(strict, '/auth/ui/language/de', { headers: { ...at(''), referer: 'https://evil.example/x' } })
+    expect(stranger.headers.location).toBe('/auth/ui/login')
   })
 })
