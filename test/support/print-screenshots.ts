@@ -38,12 +38,25 @@ async function shop(page: Page): Promise<void> {
   await page.mouse.move(0, 0)
 }
 
+const SAMPLE_MS = 15_000
+const SAMPLES = 8
+
+/** Some minutes of requests, so that the charts have lines. */
+async function health(page: Page): Promise<void> {
+  for (let sample = 1; sample <= SAMPLES; sample++) {
+    for (let i = 0; i < 40 * sample; i++) await call(gateway, i % 9 ? '/shop/catalog' : '/shop/orders')
+    await call(gateway, '/auth/login', { body: { login: ANN.username, password: sample % 3 ? ANN.password : 'a wrong password' } })
+    await page.waitForTimeout(SAMPLE_MS)
+  }
+  await page.reload()
+}
+
 const PICTURES: Picture[] = [
   { name: 'shop', path: '/shop/', as: 'user', height: 1010, ready: shop },
   { name: 'shop-dark', path: '/shop/', as: 'user', isDark: true, height: 1010, ready: shop },
   { name: 'login', path: '/auth/ui/login?return_to=/shop/', height: 560 },
   { name: 'console-users', path: '/console/users', as: 'admin', height: 560 },
-  { name: 'console-health', path: '/console/health', as: 'admin', height: 760 },
+  { name: 'console-health', path: '/console/health', as: 'admin', height: 760, ready: health },
   { name: 'account', path: '/auth/ui/account', as: 'user', height: 640 },
 ]
 
@@ -56,6 +69,7 @@ async function logIn(page: Page, url: string, login: string, password: string): 
 
 const dir = mkdtempSync(join(tmpdir(), 'portcullis-screenshots-'))
 const [port, adminPort] = [await freePort(), await freePort()]
+const gateway = { url: `http://localhost:${port}` }
 const settings = [`database.dataDir=${join(dir, 'data')}`, `server.port=${port}`, `admin.port=${adminPort}`].flatMap((s) => ['--set', s])
 const demo = start(process.execPath, [resolve('src/cli.ts'), 'demo', ...settings], { env: { ...bare(), HOME: dir } })
 try {
@@ -65,7 +79,6 @@ try {
     60_000,
   )
   const admin = /an admin +(\S+) +password (\S+)/.exec(introduction)!.slice(1) as [string, string]
-  const gateway = { url: `http://localhost:${port}` }
   const origins = { user: gateway.url, admin: `http://localhost:${adminPort}` }
 
   const { access_token: token } = (await call(gateway, '/auth/register', { body: ANN })).body
