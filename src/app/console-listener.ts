@@ -112,7 +112,7 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
     })
     await app.register(async (scope) => {
       mountPageBasics(scope, { base: BASE, home: BASE, assets, texts, name: 'console' })
-      mountConsole(scope, { parts, kit, texts, sections, judgeHost: createJudgeHost(config, crossSite), loginFor, logoutPath })
+      mountConsole(scope, { parts, kit, texts, sections, judgeHost: createJudgeHost(config, crossSite, cookies), loginFor, logoutPath })
       defineLogin(scope, kit, {
         ...loginServices,
         db,

@@ -51,6 +51,7 @@ describe('the console on the admin listener', () => {
     '127.0.0.1.rebound.example',
     '192.0.2.7',
     'a@localhost',
+    'localhost.',
   ])('refuses the host name %s', async (host) => {
     const { status, headers } = await get(`${gateway.adminUrl}/console/users`, { host })
     expect(status).toBeGreaterThanOrEqual(400)
