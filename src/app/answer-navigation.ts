@@ -154,7 +154,8 @@ function errorView(known: Problem, kind: RequestKind, exchange: Exchange, langua
   const { text } = language
   const about = STATUSES.has(known.status) ? (`problem.${known.status}` as 'problem.404') : 'problem.other'
   // some refusals have a sentence that helps more than the sentence of their status
-  const sentence = (known.status === 403 ? language.find(`error.${known.code}`) : null) ?? text(about)
+  const isSpecial = known.status === 403 && known.code !== 'forbidden'
+  const sentence = (isSpecial ? language.find(`error.${known.code}`) : null) ?? text(about)
   const wait = Number(known.headers['retry-after'])
   const isTemporary = known.status === 429 || known.status >= 502
   return {

@@ -45,7 +45,7 @@ export function createPublicConsole(deps: PublicConsoleDeps): ((auth: FastifyIns
       kit,
       texts,
       sections,
-      judgeHost: createJudgeHost(config, crossSite),
+      judgeHost: createJudgeHost(config, crossSite, access.browser!.cookies),
       loginFor,
       logoutPath: `${frame.base}/logout`,
     })

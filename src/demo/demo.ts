@@ -58,10 +58,11 @@ function introduction(base: string, admin: string, password: string, dataDir: st
 
     shop       ${base}/shop/
     account    ${base}/auth/ui/account
+    console    ${admin}/console
+    an admin   ${ADMIN_EMAIL}   password ${password}
     gateway    ${base}
     admin      ${admin}   (/readyz?verbose, /metrics)
     API docs   ${base}/auth/docs
-    an admin   ${ADMIN_EMAIL}   password ${password}
     mails      ${join(dataDir, 'outbox')}   (files: there is no mail server)
 
   Programs use the same API. Paste these into another terminal:

@@ -70,6 +70,17 @@ describe.each<[string, VisitOptions]>([
   })
 })
 
+it('times are UTC as the foot says, wherever the reader is', async () => {
+  const visit = await visitConsole()
+  const devtools = await visit.page.context().newCDPSession(visit.page)
+  await devtools.send('Emulation.setTimezoneOverride', { timezoneId: 'America/New_York' })
+  await visit.show('/audit')
+  const time = visit.page.locator('.dense time').first()
+  const at = await time.getAttribute('datetime')
+  expect(await time.textContent()).toBe(at?.slice(0, 19).replace('T', ' '))
+  await visit.close()
+})
+
 it('without JavaScript a key is rotated, and a question is answered', async () => {
   const visit = await visitConsole({ hasJavaScript: false })
   await visit.show('/keys')

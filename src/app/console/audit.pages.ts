@@ -11,7 +11,7 @@ import { isId } from '../../platform/lib/ids.ts'
 import { isStorable } from '../../platform/lib/timestamps.ts'
 import { age, instant } from './age.ts'
 import { type AuditCheckState, createAuditCheck } from './audit-check.ts'
-import { badge, confirmation, facts, link, pager, table, when } from './elements.ts'
+import { badge, confirmation, facts, link, outcomeOf, pager, table, when } from './elements.ts'
 import { nameOf } from './guard.ts'
 import type { ConsoleParts, ConsoleSection } from './section.ts'
 
@@ -205,7 +205,7 @@ async function eventsTable({ text }: Page, { base, db }: ConsoleParts, events: r
     events.map((event) => [
       html`<time datetime="${event.at}">${instant(event.at)}</time>`,
       html`<code class="whole">${event.event}</code>`,
-      badge(event.outcome, event.outcome === 'success' ? 'good' : 'plain'),
+      outcomeOf(event.outcome),
       html`${person(event.user_id)}${event.user_id !== null && html`<br><a class="soft" href="${link(`${base}/audit`, { user: event.user_id })}">${text('audit.of-user')}</a>`}`,
       event.actor === null ? '' : (person(actorId(event)) ?? event.actor),
       event.detail,

@@ -33,6 +33,9 @@ export type BadgeKind = 'good' | 'bad' | 'plain'
 
 export const badge = (text: string, kind: BadgeKind = 'plain'): Html => html`<span class="badge ${kind}">${text}</span>`
 
+/** The outcome of an event: what was refused stands out. */
+export const outcomeOf = (outcome: string): Part => (outcome === 'success' ? outcome : badge(outcome, 'bad'))
+
 /** A table that scrolls sideways where the page is narrow. @param label names it for readers of the screen */
 export const table = (label: string, heads: readonly Part[], rows: readonly (readonly Part[])[]): Html =>
   html`<div class="scroll" role="region" aria-label="${label}" tabindex="0"><table class="dense">

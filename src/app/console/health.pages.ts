@@ -248,7 +248,7 @@ function secondsOf(value: number, code: string): string {
 }
 
 const timeOf = (at: number, { code }: Language): string =>
-  new Intl.DateTimeFormat(code, { timeStyle: 'medium', timeZone: 'UTC' }).format(at)
+  new Intl.DateTimeFormat(code, { timeStyle: 'medium', hourCycle: 'h23', timeZone: 'UTC' }).format(at)
 
 const CHART_TEXTS = {
   period: 'chart.period',

@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage } from 'node:http'
 import type { CrossSite } from '../../identity/access/cross-site.ts'
+import type { SessionCookies } from '../../identity/access/session-cookie.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Client, publicAuthority } from '../../platform/request/client-address.ts'
 import { readHost } from '../../proxy/routing/request-target.ts'
@@ -15,7 +16,11 @@ export type JudgeHost = (request: IncomingMessage, client: Client) => HostRefusa
 
 const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/
 
-export function createJudgeHost({ admin, server, auth, routes }: Config, { isSecure }: Pick<CrossSite, 'isSecure'>): JudgeHost {
+export function createJudgeHost(
+  { admin, server, auth, routes }: Config,
+  { isSecure }: Pick<CrossSite, 'isSecure'>,
+  { nameFor }: Pick<SessionCookies, 'nameFor'>,
+): JudgeHost {
   const { console: place, consoleHosts } = auth.browser
   const listed = new Set([admin.host, new URL(server.publicUrl).hostname, ...consoleHosts].map((host) => host.toLowerCase()))
   // a page of an upstream on the same host could act as the administrator
@@ -25,8 +30,8 @@ export function createJudgeHost({ admin, server, auth, routes }: Config, { isSec
   return (request, client) => {
     const host = readHost(publicAuthority(request.headers, client, server.forwardedBy, isSecure(client)) ?? undefined)
     if (host === null || isServed(host)) return 'host'
-    if (LOOPBACK.test(host)) return null
-    if (!listed.has(host)) return 'host'
-    return isSecure(client) ? null : 'transport'
+    if (!LOOPBACK.test(host) && !listed.has(host)) return 'host'
+    // without a name for its cookie, the console could keep no login
+    return nameFor(request, client) === null ? 'transport' : null
   }
 }

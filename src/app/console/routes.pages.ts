@@ -35,7 +35,7 @@ ${
           row.access === 'public' ? badge(text('routes.public')) : row.access,
           row.limits === '-'
             ? html`<span class="none">${text('console.none')}</span>`
-            : html`${row.limits}<br><span class="soft">${row.counts}</span>`,
+            : html`${row.limits.replaceAll(',', ', ')}<br><span class="soft">${row.counts}</span>`,
           row.upstream.split(',').map((origin, n) => upstreamOf(page, origin, upstreams[`${row.name}:${n}`])),
         ]),
       )

@@ -11,7 +11,8 @@ import { createRoles, knownRoles } from '../../identity/users/roles.ts'
 import type { User } from '../../identity/users/users.repo.ts'
 import { findAuditPage } from '../../platform/audit/pages.repo.ts'
 import { type FieldError, invalidField, problem } from '../../platform/lib/errors.ts'
-import { badge, doneNotice, facts, link, refusalOf, table, textArea, when } from './elements.ts'
+import { deviceIn } from '../../platform/texts/device-text.ts'
+import { badge, doneNotice, facts, link, outcomeOf, refusalOf, table, textArea, when } from './elements.ts'
 import { nameOf } from './guard.ts'
 import { mergePatchBetween } from './merge-patch.ts'
 import type { ConsoleParts } from './section.ts'
@@ -81,7 +82,7 @@ ${
         events.map(({ at, event, outcome, actor, ip }) => [
           when(at, language),
           html`<code>${event}</code>`,
-          outcome === 'success' ? outcome : badge(outcome, 'bad'),
+          outcomeOf(outcome),
           actor ?? '–',
           ip ?? '–',
         ]),
@@ -144,7 +145,7 @@ ${
             text('console.action'),
           ],
           sessions.map(({ id, device, ip, mfa, created_at, last_used_at }) => [
-            device ?? text('console.device-unknown'),
+            device === null ? text('console.device-unknown') : deviceIn(device, language),
             ip ?? '–',
             mfa ? text('console.yes') : text('console.no'),
             when(created_at, language),
@@ -167,7 +168,7 @@ ${
             text('console.action'),
           ],
           keys.map(({ id, name, hint, roles: of, scopes, created_at, expires_at, last_used_at }) => [
-            html`${name}<br><code class="soft">…${hint}</code>`,
+            html`${name}<br><span class="code soft">${hint}…</span>`,
             [...of, ...scopes].join(' '),
             when(created_at, language),
             expires_at === null ? text('console.never') : when(expires_at, language),

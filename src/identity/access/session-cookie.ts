@@ -67,8 +67,10 @@ export function createSessionCookies({ auth }: Pick<Config, 'auth'>, crossSite: 
       return name === null ? [] : valuesOf(header, name)
     },
     toSet(request, client, { value, maxAgeSeconds }) {
+      const name = nameFor(request, client)
+      if (name === null) throw new TypeError('the session cookie has no name here')
       const life = maxAgeSeconds === null ? '' : `; Max-Age=${maxAgeSeconds}`
-      return `${nameFor(request, client)}=${value}${attributes(client, domainOver(client))}${life}`
+      return `${name}=${value}${attributes(client, domainOver(client))}${life}`
     },
     toClear(request, client) {
       const name = nameFor(request, client)

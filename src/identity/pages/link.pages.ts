@@ -6,6 +6,7 @@
 import type { FastifyInstance } from 'fastify'
 import { type Problem, problem } from '../../platform/lib/errors.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
+import { deviceIn } from '../../platform/texts/device-text.ts'
 import type { TextKey } from '../../platform/texts/en.ts'
 import type { createEmailVerification } from '../accounts/email-verification.service.ts'
 import type { LinkDetails } from '../accounts/links.ts'
@@ -190,5 +191,7 @@ function askedText({ language }: Page, { requested_at, device, email }: LinkDeta
     new Date(requested_at),
   )
   const values = { when: `${when} UTC`, email }
-  return device === null ? language.text('page.link-asked', values) : language.text('page.link-asked-from', { ...values, device })
+  return device === null
+    ? language.text('page.link-asked', values)
+    : language.text('page.link-asked-from', { ...values, device: deviceIn(device, language) })
 }

@@ -188,6 +188,7 @@ ${field(page, { name: 'code', label: isBackup ? 'field.backup-code' : 'field.cod
         }
       },
       async submit(page, fields) {
+        if (!sessions.areReachable(page)) return { to: within(page, '/login') }
         const kept = cookies.read(page, 'mfa')
         if (kept === null) return { to: within(page, '/login?done=expired') }
         const { code } = requireFields(fields, { code: LENGTHS.code })

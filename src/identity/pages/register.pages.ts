@@ -48,6 +48,7 @@ ${showPassword(page, 'password')}
       },
       async submit(page, fields) {
         const { base, query, context } = page
+        if (!sessions.areReachable(page)) return { to: `${base}/register` }
         const { email, password } = requireFields(fields, { email: LENGTHS.email, password: LENGTHS.password })
         const name =
           auth.username === 'off'

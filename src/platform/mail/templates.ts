@@ -1,5 +1,5 @@
 /** The content of all mails, and the data that each of them needs. The texts are in src/platform/texts. */
-import { UNKNOWN_APP } from '../request/device-name.ts'
+import { deviceIn } from '../texts/device-text.ts'
 import type { TextKey } from '../texts/en.ts'
 import type { Language } from '../texts/texts.ts'
 
@@ -108,14 +108,6 @@ const dateLocale = (code: string): string => (code === 'en' ? 'en-GB' : code)
 function when(at: string, { code, text }: Language): string {
   const format = new Intl.DateTimeFormat(dateLocale(code), { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' })
   return text('mail.when', { date: format.format(new Date(at)) })
-}
-
-/** @param name as device-name.ts writes it: `Firefox on Linux` */
-function deviceIn(name: string, { text }: Language): string {
-  const [browser = '', system, ...more] = name.split(' on ')
-  const app = browser === UNKNOWN_APP ? text('mail.device.app') : browser
-  if (system === undefined) return app
-  return more.length > 0 ? name : text('mail.device', { browser: app, system })
 }
 
 type Fact = [name: string, value: string]

@@ -17,10 +17,10 @@ export const de: Record<TextKey, string> = {
   'page.moving-on': 'Es geht weiter',
   'page.check-fields': 'Es wurde nichts geändert. Bitte prüfen Sie die markierten Felder.',
   'page.look-into-mail': 'Sehen Sie in Ihr Postfach',
-  'page.no-mail': 'Keine Mail? Sehen Sie im Ordner für unerwünschte Mails nach, oder versuchen Sie es in einigen Minuten noch einmal.',
+  'page.no-mail': 'Keine E-Mail? Sehen Sie im Ordner für unerwünschte E-Mails nach, oder versuchen Sie es in einigen Minuten noch einmal.',
   'page.to-login': 'Zur Anmeldung',
   'page.password-hint': 'Mindestens {minLength} Zeichen. Einige ungewöhnliche Wörter sind leicht zu merken und schwer zu erraten.',
-  'page.link-hint': 'Kopieren Sie den ganzen Link aus der Mail und fügen Sie ihn hier ein.',
+  'page.link-hint': 'Kopieren Sie den ganzen Link aus der E-Mail und fügen Sie ihn hier ein.',
   'page.link-asked': 'Der Link wurde am {when} für {email} angefordert.',
   'page.link-asked-from': 'Der Link wurde am {when} mit {device} für {email} angefordert.',
 
@@ -33,7 +33,7 @@ export const de: Record<TextKey, string> = {
   'field.current-password': 'Aktuelles Passwort',
   'field.code': 'Code',
   'field.backup-code': 'Ersatzcode',
-  'field.link': 'Link aus der Mail',
+  'field.link': 'Link aus der E-Mail',
   'field.account': 'Konto',
 
   // refusals of a field, by code: the field is the subject
@@ -52,7 +52,7 @@ export const de: Record<TextKey, string> = {
   'refusal.same_as_current': 'muss sich vom aktuellen Passwort unterscheiden',
 
   // errors, by code; a code without a text is shown as the API shows it
-  'error.invalid_credentials': 'Die Anmeldung oder das Passwort ist falsch.',
+  'error.invalid_credentials': 'Der Anmeldename oder das Passwort ist falsch.',
   'error.origin_untrusted':
     'Das Formular kam von einer anderen Website. Es wurde nichts geändert. Prüfen Sie Ihre Eingaben und senden Sie sie von hier.',
   'error.rate_limited': 'Zu viele Versuche. Bitte warten Sie einen Moment.',
@@ -112,12 +112,12 @@ export const de: Record<TextKey, string> = {
 
   // verify, forgot, reset, confirm
   'verify.title': 'E-Mail-Adresse bestätigen',
-  'verify.lead': 'Sie haben den Link aus der Mail geöffnet. Bestätigen Sie, dass die Adresse Ihnen gehört.',
+  'verify.lead': 'Sie haben den Link aus der E-Mail geöffnet. Bestätigen Sie, dass die Adresse Ihnen gehört.',
   'verify.password-hint':
     'Das Passwort, das Sie für dieses Konto gewählt haben. Wenn Sie es vergessen haben: Legen Sie das Konto noch einmal an, oder fordern Sie ein neues Passwort an.',
   'verify.submit': 'Adresse bestätigen',
   'verify.sent': 'Falls die Adresse auf ihre Bestätigung wartet, ist ein Link unterwegs. Öffnen Sie den Link, um fortzufahren.',
-  'verify.no-mail': 'Keine Mail?',
+  'verify.no-mail': 'Keine E-Mail?',
   'verify.again': 'Link noch einmal senden',
   'verify.done': 'Vielen Dank. Ihre Adresse ist bestätigt.',
   'forgot.title': 'Passwort vergessen',
@@ -126,7 +126,7 @@ export const de: Record<TextKey, string> = {
   'forgot.sent': 'Falls es ein Konto mit dieser Adresse gibt, ist ein Link unterwegs. Er ist 30 Minuten gültig.',
   'forgot.again': 'Andere Adresse versuchen',
   'reset.title': 'Neues Passwort setzen',
-  'reset.lead': 'Sie haben den Link aus der Mail geöffnet. Danach muss sich jedes Gerät neu anmelden, und API-Schlüssel enden.',
+  'reset.lead': 'Sie haben den Link aus der E-Mail geöffnet. Danach muss sich jedes Gerät neu anmelden, und API-Schlüssel enden.',
   'reset.keep-api-keys': 'Meine API-Schlüssel behalten',
   'reset.submit': 'Passwort setzen',
   'reset.done': 'Das neue Passwort ist gesetzt. Bitte melden Sie sich damit an.',
@@ -207,7 +207,7 @@ export const de: Record<TextKey, string> = {
   'account.factors.now-off': 'Die zweistufige Anmeldung ist ausgeschaltet.',
   'account.codes.title': 'Ersatzcodes',
   'account.codes.intro':
-    'Wenn Sie Ihr Telefon verlieren, meldet Sie jeder dieser Codes einmal an Stelle der App an. Bewahren Sie sie sicher auf.',
+    'Wenn Sie Ihr Telefon verlieren, können Sie sich mit jedem dieser Codes einmal ohne die App anmelden. Bewahren Sie die Codes sicher auf.',
   'account.codes.once': 'Die Codes werden nur jetzt angezeigt.',
   'account.codes.file': 'ersatzcodes.txt',
   'account.codes.saved': 'Ich habe die Codes gesichert',
@@ -219,9 +219,9 @@ export const de: Record<TextKey, string> = {
   // account: sessions
   'account.sessions.title': 'Geräte',
   'account.sessions.intro':
-    'Sie sind auf diesen Geräten angemeldet. Melden Sie ein Gerät ab, das Sie nicht kennen, und ändern Sie Ihr Passwort.',
-  'account.sessions.one': '1 Gerät ist angemeldet',
-  'account.sessions.many': '{count} Geräte sind angemeldet',
+    'Sie sind auf diesen Geräten und in diesen Programmen angemeldet. Wenn Sie einen Eintrag nicht kennen, melden Sie ihn ab und ändern Sie Ihr Passwort.',
+  'account.sessions.one': '1 Anmeldung ist aktiv',
+  'account.sessions.many': '{count} Anmeldungen sind aktiv',
   'account.sessions.this': 'Dieses Gerät',
   'account.sessions.mfa': 'Zweistufig angemeldet',
   'account.sessions.unknown': 'Unbekanntes Gerät',
@@ -403,7 +403,7 @@ export const de: Record<TextKey, string> = {
   'console.refused-host':
     'Die Konsole antwortet nicht unter diesem Hostnamen. Ein Betreiber kann ihn in auth.browser.consoleHosts aufnehmen.',
   'console.refused-transport':
-    'Die Konsole antwortet nur über https oder einem Browser auf dem Rechner des Gateways. Öffnen Sie sie über https oder durch einen Tunnel wie ssh -L.',
+    'Die Konsole antwortet nur über https oder in einem Browser auf dem Rechner des Gateways. Öffnen Sie sie über https oder durch einen Tunnel wie ssh -L.',
   'console.forbidden': 'Dieses Konto ist kein Administrator',
   'console.forbidden-why': '{name} hat nicht die Rolle admin. Melden Sie sich ab, und melden Sie sich als Administrator an.',
   'console.must-change': 'Ändern Sie zuerst Ihr Passwort',
@@ -601,7 +601,7 @@ export const de: Record<TextKey, string> = {
   'console.routes': 'Routen',
   'console.why': 'Warum darf …?',
   'console.errors': 'Letzte Fehler',
-  'console.audit': 'Audit-Log',
+  'console.audit': 'Audit-Protokoll',
   'console.keys': 'Signaturschlüssel',
   'console.configuration': 'Konfiguration',
   'health.begins': 'Es gibt noch keine Messung. Die erste kommt nach {seconds} Sekunden.',
@@ -621,7 +621,7 @@ export const de: Record<TextKey, string> = {
   'health.logins': 'Anmeldungen',
   'health.login-success': 'Angemeldet',
   'health.login-step': 'Zweiter Faktor verlangt',
-  'health.login-wrong': 'Falsche Anmeldung oder falsches Passwort',
+  'health.login-wrong': 'Falscher Anmeldename oder falsches Passwort',
   'health.login-other': 'Anders abgelehnt',
   'health.limits': 'Ratenlimits',
   'health.allowed': 'Zugelassen',
@@ -629,7 +629,7 @@ export const de: Record<TextKey, string> = {
   'health.stores': 'Postgres und Redis',
   'health.postgres': 'Postgres',
   'health.redis': 'Redis',
-  'health.no-redis': 'nicht konfiguriert',
+  'health.no-redis': 'nicht benutzt',
   'health.breaker-open': 'Sicherung offen',
   'health.up': 'erreichbar',
   'health.down': 'nicht erreichbar',
@@ -665,7 +665,7 @@ export const de: Record<TextKey, string> = {
   'keys.replace-what': 'Der signierende Schlüssel wird entfernt. Jedes Zugriffstoken, das er signiert hat, wird sofort abgelehnt.',
   'keys.replace-done': 'Der Schlüssel wurde ersetzt. Seine Token werden abgelehnt.',
   'keys.refresh':
-    'Sitzungen gehen weiter: Clients erhalten durch ein Refresh neue Token, und Browser behalten ihre Cookies. Maschinen müssen ein neues Token anfordern.',
+    'Sitzungen gehen weiter: Clients erhalten durch ein Refresh neue Token, und Browser behalten ihre Cookies. Maschinen-Clients müssen ein neues Token anfordern.',
   'keys.revoke-title': 'Diesen Signaturschlüssel widerrufen?',
   'keys.revoke-current':
     'Dieser Schlüssel signiert jetzt. Jedes Zugriffstoken, das er signiert hat, wird sofort abgelehnt, und der nächste Schlüssel signiert.',
@@ -714,12 +714,12 @@ export const de: Record<TextKey, string> = {
   'audit.unknown': 'konnte nicht geprüft werden',
   'audit.verified-rows': '{rows} Zeilen in {batches} Blöcken',
   'audit.verify': 'Jetzt prüfen',
-  'audit.verify-title': 'Das Audit-Log prüfen?',
+  'audit.verify-title': 'Das Audit-Protokoll prüfen?',
   'audit.verify-what':
-    'Jede Zeile und jeder Block wird gelesen und geprüft. Nichts wird geändert. Ein Log mit Millionen Zeilen braucht Minuten; das Ergebnis steht danach auf der Seite des Audit-Logs.',
+    'Jede Zeile und jeder Block wird gelesen und geprüft. Nichts wird geändert. Ein Protokoll mit Millionen Zeilen braucht Minuten; das Ergebnis steht danach auf der Seite des Audit-Protokolls.',
   'audit.none': 'Kein Ereignis passt.',
-  'audit.since': 'Von, in UTC',
-  'audit.until': 'Vor, in UTC',
+  'audit.since': 'Von (UTC)',
+  'audit.until': 'Vor (UTC)',
   'audit.time-form': 'Eine Zeit ist ein Datum oder ein Datum mit Uhrzeit: 2026-11-01, 2026-11-01T12:00.',
   'audit.bad-cursor': 'Diese Adresse gehört zu keiner Seite. Bitte filtern Sie neu.',
   'audit.detail': 'Einzelheit',
@@ -729,12 +729,12 @@ export const de: Record<TextKey, string> = {
     'Die Frage wird nach derselben Routentabelle und denselben Zugriffsregeln beurteilt wie eine Anfrage. Es wird nichts gesendet und nichts gezählt.',
   'why.method': 'Methode',
   'why.url': 'Pfad oder URL',
-  'why.url-hint': 'Wie ein Client ihn sendet, zum Beispiel /api/orders oder https://shop.example.com/api.',
+  'why.url-hint': 'Zum Beispiel /orders oder https://example.com/orders.',
   'why.who': 'Aufrufer',
   'why.who-anonymous': 'Niemand angemeldet',
   'why.who-roles': 'Jemand mit diesen Rollen',
   'why.who-user': 'Dieser Benutzer',
-  'why.user': 'Benutzer (Adresse, Name)',
+  'why.user': 'Benutzer (Name, Id)',
   'why.factor-with': 'Bei der Anmeldung verwendet',
   'why.factor-without': 'Nicht verwendet',
   'why.minutes': 'Minuten seit Anmeldung',

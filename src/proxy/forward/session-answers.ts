@@ -43,7 +43,7 @@ function setsOurs(value: string): boolean {
 }
 
 /** What the pages of the gateway keep between two steps, and between two visits. */
-const PAGE_COOKIE = /^(?:__Secure-|__Host-)?portcullis-(?:mfa|device|verify|reset|confirm-login|step|lang)$/
+const PAGE_COOKIE = /^(?:__Secure-|__Host-)?portcullis-(?:mfa|device|verify|reset|confirm-login|api-key|backup-codes|enrolment|step|lang)$/
 
 /** RFC 9111 §5.2: a directive may hold a quoted list, such as `private="x-a, x-b"`. An open quote extends to the end. */
 const DIRECTIVE = /(?:[^,"]|"(?:[^"\\]|\\.)*(?:"|$))+/g

@@ -187,6 +187,9 @@ describe('the upstream', () => {
     '__Host-portcullis-console=x; Secure; Path=/',
     'portcullis-console-dev=x',
     'portcullis-mfa=x; Path=/auth/ui',
+    'portcullis-enrolment=x',
+    '__Secure-portcullis-backup-codes=x',
+    'portcullis-api-key=x',
     '__Secure-portcullis-device=x; Path=/auth/ui; Secure',
   ])('cannot set it: %j', async (cookie) => {
     answered = { 'set-cookie': ['a=1', cookie, 'b=2; Path=/said'] }

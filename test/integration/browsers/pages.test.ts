@@ -171,13 +171,15 @@ describe('a login', () => {
     expect(body).toMatch(/Too many attempts\. Please try again in \d+ (?:minutes|seconds)\./)
   })
 
-  it('over plain http of another host is not offered', async () => {
+  it.each([
+    ['/login', 'login=a&password=b'],
+    ['/register', 'username=overhttp&email=over-http%40example.com&password=correct-horse-battery'],
+  ])('over plain http of another host is not offered: %s', async (path, form) => {
     const head = (method: string) =>
-      `${method} /auth/ui/login HTTP/1.1\r\nHost: api.example.com\r\nSec-Fetch-Site: same-origin\r\nConnection: close\r\n`
+      `${method} /auth/ui${path} HTTP/1.1\r\nHost: api.example.com\r\nSec-Fetch-Site: same-origin\r\nConnection: close\r\n`
     const page = await raw(gateway.port, `${head('GET')}\r\n`)
     expect(page).toContain('with https')
     expect(page).not.toContain('type="password"')
-    const form = 'login=a&password=b'
     const type = 'Content-Type: application/x-www-form-urlencoded'
     const sent = await raw(gateway.port, `${head('POST')}${type}\r\nContent-Length: ${form.length}\r\n\r\n${form}`)
     expect([statusOf(sent), sent.toLowerCase().includes('set-cookie')]).toEqual([303, false])

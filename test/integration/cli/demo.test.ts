@@ -62,6 +62,7 @@ describe('the introduction', () => {
     expect(introduction).toContain(`shop       http://localhost:${port}/shop/\n`)
     expect(introduction).toContain(`account    http://localhost:${port}/auth/ui/account\n`)
     expect(introduction).toContain(`gateway    http://localhost:${port}\n`)
+    expect(introduction).toContain(`console    http://localhost:${adminPort}/console\n`)
     expect(introduction).toContain(`admin      http://localhost:${adminPort} `)
     expect(passwordIn(introduction)).toMatch(/^\S{16,}$/)
     expect((await call(url(), '/auth/docs')).status).toBe(200)

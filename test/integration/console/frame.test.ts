@@ -51,6 +51,7 @@ describe('the console on the admin listener', () => {
     '127.0.0.1.rebound.example',
     '192.0.2.7',
     'a@localhost',
+    'localhost.',
   ])('refuses the host name %s', async (host) => {
     const { status, headers } = await get(`${gateway.adminUrl}/console/users`, { host })
     expect(status).toBeGreaterThanOrEqual(400)
@@ -62,6 +63,15 @@ describe('the console on the admin listener', () => {
       const { status, text } = await get(`${gateway.adminUrl}/console/users`, { host })
       expect([status, text.includes('only over https')], host).toEqual([403, true])
     }
+  })
+
+  it.each([
+    ['application/json', '{}', 415],
+    ['application/x-www-form-urlencoded', `login=${'a'.repeat(70_000)}`, 413],
+  ])('refuses a body of %s that no form of its pages sends', async (type, body, status) => {
+    const headers = { 'content-type': type, 'sec-fetch-site': 'same-origin' }
+    const answer = await fetch(`${gateway.adminUrl}/console/login`, { method: 'POST', headers, body })
+    expect([answer.status, answer.headers.get('content-type')]).toEqual([status, 'text/html; charset=utf-8'])
   })
 
   it('logs a request with its name', async () => {

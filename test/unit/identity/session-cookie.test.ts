@@ -68,6 +68,7 @@ describe('the name', () => {
     expect(cookiesOf().nameFor(request({ host }), local)).toBeNull()
     expect(cookiesOf().read(request({ host, cookie: `portcullis-dev=${VALUE}` }), local)).toEqual([])
     expect(cookiesOf().toClear(request({ host }), local)).toEqual([])
+    expect(() => cookiesOf().toSet(request({ host }), local, { value: VALUE, maxAgeSeconds: null })).toThrow(TypeError)
   })
 
   it('follows the host that a trusted proxy names', () => {

@@ -62,7 +62,7 @@ ${card('/sessions', text('account.sessions.title'), [
   count(open.length, 'account.sessions.one', 'account.sessions.many'),
   user.last_login_at !== null && html`<p class="hint">${text('account.last-login')} ${timeOf(language, user.last_login_at)}</p>`,
 ])}
-${card('/api-keys', text('account.keys.title'), count(keys.length, 'account.keys.one', 'account.keys.many'))}
+${card('/api-keys', text('account.keys.title'), keys.length === 0 ? html`<p>${text('account.keys.none')}</p>` : count(keys.length, 'account.keys.one', 'account.keys.many'))}
 </ul>
 <p class="hint">${text('account.since')} ${timeOf(language, user.created_at)}</p>`,
       )

@@ -1,6 +1,7 @@
 /** Where the user is logged in. */
 
 import { requireId } from '../../../platform/http/endpoint.ts'
+import { deviceIn } from '../../../platform/texts/device-text.ts'
 import type { createLogout } from '../../accounts/logout.service.ts'
 import type { SessionAnswers } from '../../accounts/session-answers.ts'
 import type { Sessions, SessionView } from '../../accounts/sessions.service.ts'
@@ -37,7 +38,7 @@ export function sessionsPage({ frame, base, sessions, logout, sessionAnswers }: 
 
   function rowOf(page: Page, session: SessionView, isCurrent: boolean): Html {
     const { text, language } = page
-    const device = session.device ?? text('account.sessions.unknown')
+    const device = session.device === null ? text('account.sessions.unknown') : deviceIn(session.device, language)
     const label = `${text('account.sessions.end')}: ${[device, session.ip].filter(Boolean).join(', ')}`
     return html`<li class="row"><div>
 <p class="name">${device} ${isCurrent && badge(text('account.sessions.this'), 'good')} ${session.mfa && badge(text('account.sessions.mfa'))}</p>

@@ -21,8 +21,11 @@ for (const box of document.querySelectorAll('[data-shows]')) {
   })
 }
 
-for (const time of document.querySelectorAll('time[datetime]'))
-  time.textContent = new Date(time.dateTime).toLocaleString(document.documentElement.lang, { dateStyle: 'medium', timeStyle: 'short' })
+// times of the account in the time zone of the reader, and in the form of the reader's country; the console keeps UTC
+const { lang } = document.documentElement
+const locale = navigator.languages.find((known) => known.split('-')[0] === lang) ?? lang
+for (const time of document.querySelectorAll('body:not(.console) time[datetime]'))
+  time.textContent = new Date(time.dateTime).toLocaleString(locale, { dateStyle: 'medium', timeStyle: 'short' })
 
 // without a secure context there is no clipboard
 for (const button of document.querySelectorAll('[data-copy]')) {
