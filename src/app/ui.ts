@@ -44,6 +44,7 @@ export function createUi({ frame, requireAuth, saveLanguage, pages }: UiDeps): U
       void (await auth.register(
         async (ui) => {
           mountPageBasics(ui, { base, home: `${base}/login`, assets, texts, name: 'ui', chosen, otherPage })
+          ui.get('/', hidden('ui.start'), (_request, reply) => reply.redirect(`${base}/account`, 303))
           for (const define of pages) define(ui, kit)
         },
         { prefix: '/ui' },

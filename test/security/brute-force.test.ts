@@ -83,6 +83,7 @@ const GUESSES: Record<string, (i: number) => Promise<Answer>> = {
   'POST /auth/token': () => form('/auth/token', { grant_type: 'client_credentials', client_id: machine.id, client_secret: wrong }),
   'POST /auth/introspect': () => form('/auth/introspect', { token: user.token, client_id: machine.id, client_secret: wrong }),
   'POST /auth/revoke': () => form('/auth/revoke', { token: user.token, client_id: machine.id, client_secret: wrong }),
+  'POST /auth/api-keys': () => post('/auth/api-keys', { body: { name: 'a key', current_password: wrong }, token: user.token }),
   'POST /auth/mfa/backup-codes': () => post('/auth/mfa/backup-codes', { body: { code: '000000' }, token: other!.token }),
 }
 

@@ -70,6 +70,11 @@ describe('every page', () => {
     expect((await ask({ path: '/language/xx' })).status).toBe(404)
   })
 
+  it.each(['', '/'])('below %j leads to the account', async (path) => {
+    const { status, location } = await ask({ path })
+    expect([status, location]).toEqual([303, '/auth/ui/account'])
+  })
+
   it('takes forms only, and each field once', async () => {
     const post = (type: string, body: string) =>
       fetch(`${gateway.url}/auth/ui/login`, { method: 'POST', headers: { ...OWN, 'content-type': type }, body })
