@@ -9,7 +9,7 @@ import { createPageCookies } from '../identity/pages/page-cookies.ts'
 import { createPageKit, messageOf } from '../identity/pages/page-kit.ts'
 import { createReturnTo } from '../identity/pages/return-to.ts'
 import type { Config } from '../platform/config/schema.ts'
-import { Problem, problem, unavailable } from '../platform/lib/errors.ts'
+import { problem, unavailable } from '../platform/lib/errors.ts'
 import { createClientReader, parseNetworks } from '../platform/request/client-address.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
@@ -23,6 +23,7 @@ import { defineLogin } from './console/login.pages.ts'
 import type { ConsoleParts } from './console/section.ts'
 import { sectionsOf } from './console/sections.ts'
 import { createConsoleLook } from './console-look.ts'
+import { toProblem } from './error-handler.ts'
 import { DB_LAG_SECONDS } from './gauges.ts'
 import type { Identity } from './identity.ts'
 import type { LoginServices } from './login-services.ts'
@@ -90,7 +91,7 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
     })
     app.setErrorHandler((error: Error, request, reply) => {
       const { requestId } = exchangeOf(request.raw)
-      const known = error instanceof Problem ? error : problem('internal', { cause: error })
+      const known = toProblem(error, request)
       exchangeOf(request.raw).error = known
       if (known.code === 'internal')
         logger.error(

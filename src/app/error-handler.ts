@@ -92,7 +92,8 @@ function sendPage({ status, headers, without, body }: NavigationAnswer, reply: F
 const isOAuth = ({ routeOptions }: FastifyRequest): boolean =>
   (routeOptions?.config as { errors?: 'oauth' } | undefined)?.errors === 'oauth'
 
-function toProblem(error: FastifyError | Error, request: FastifyRequest): Problem {
+/** Whatever was thrown in a request, as an error of the catalogue. */
+export function toProblem(error: FastifyError | Error, request: FastifyRequest): Problem {
   if (error instanceof Problem) return error
   const { validation, code = '', statusCode } = error as FastifyError
   if (validation) return problem('validation_failed', { errors: schemaFieldErrors(validation, 'body') })

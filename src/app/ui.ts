@@ -29,6 +29,8 @@ export function createUi({ frame, requireAuth, saveLanguage, pages }: UiDeps): U
   const kit = createPageKit({ base, layout, texts, crossSite, requireAuth })
 
   async function chosen(request: FastifyRequest, code: string): Promise<void> {
+    // a link of another site may not change what is kept of the user
+    if (!crossSite.admitsCookie(request.raw, contextOf(request.raw).client, false, true)) return
     const principal = await requireAuth.optional(request)
     if (principal?.kind === 'user') await saveLanguage(principal.id, code, contextOf(request.raw))
   }

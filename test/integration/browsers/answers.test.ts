@@ -222,5 +222,7 @@ describe('a navigation of a logged-in user', () => {
     expect(await rows(strict, 'SELECT language FROM users WHERE id = $1', [user.id])).toEqual([{ language: 'de' }])
     const stranger = await open(strict, '/auth/ui/language/de', { headers: { ...at(''), referer: 'https://evil.example/x' } })
     expect(stranger.headers.location).toBe('/auth/ui/login')
+    await open(strict, '/auth/ui/language/en', { headers: { ...headers, 'sec-fetch-site': 'cross-site' } })
+    expect(await rows(strict, 'SELECT language FROM users WHERE id = $1', [user.id])).toEqual([{ language: 'de' }])
   })
 })

@@ -65,6 +65,15 @@ describe('the console on the admin listener', () => {
     }
   })
 
+  it.each([
+    ['application/json', '{}', 415],
+    ['application/x-www-form-urlencoded', `login=${'a'.repeat(70_000)}`, 413],
+  ])('refuses a body of %s that no form of its pages sends', async (type, body, status) => {
+    const headers = { 'content-type': type, 'sec-fetch-site': 'same-origin' }
+    const answer = await fetch(`${gateway.adminUrl}/console/login`, { method: 'POST', headers, body })
+    expect([answer.status, answer.headers.get('content-type')]).toEqual([status, 'text/html; charset=utf-8'])
+  })
+
   it('logs a request with its name', async () => {
     await get(`${gateway.adminUrl}/console/users`)
     expect(gateway.log()).toContainEqual(expect.objectContaining({ msg: 'request', route: 'console.users', outcome: 'token_missing' }))
