@@ -20,6 +20,8 @@ interface Picture {
   /** Default: nobody is logged in. */
   as?: 'user' | 'admin'
   isDark?: boolean
+  /** Default: 1000. */
+  width?: number
   height: number
   /** Waits for what scripts show. */
   ready?: (page: Page) => Promise<unknown>
@@ -38,25 +40,23 @@ async function shop(page: Page): Promise<void> {
   await page.mouse.move(0, 0)
 }
 
-const SAMPLE_MS = 15_000
-const SAMPLES = 8
-
-/** Some minutes of requests, so that the charts have lines. */
-async function health(page: Page): Promise<void> {
-  for (let sample = 1; sample <= SAMPLES; sample++) {
-    for (let i = 0; i < 40 * sample; i++) await call(gateway, i % 9 ? '/shop/catalog' : '/shop/orders')
-    await call(gateway, '/auth/login', { body: { login: ANN.username, password: sample % 3 ? ANN.password : 'a wrong password' } })
-    await page.waitForTimeout(SAMPLE_MS)
-  }
-  await page.reload()
-}
+/** A rate needs two samples. */
+const samples = (page: Page) =>
+  until(
+    async () => {
+      await page.reload()
+      return /\d\/s/.test(await page.innerText('main'))
+    },
+    'two samples of the health',
+    60_000,
+  )
 
 const PICTURES: Picture[] = [
   { name: 'shop', path: '/shop/', as: 'user', height: 1010, ready: shop },
   { name: 'shop-dark', path: '/shop/', as: 'user', isDark: true, height: 1010, ready: shop },
   { name: 'login', path: '/auth/ui/login?return_to=/shop/', height: 560 },
   { name: 'console-users', path: '/console/users', as: 'admin', height: 560 },
-  { name: 'console-health', path: '/console/health', as: 'admin', height: 760, ready: health },
+  { name: 'console-health', path: '/console/health', as: 'admin', width: 1120, height: 600, ready: samples },
   { name: 'account', path: '/auth/ui/account', as: 'user', height: 640 },
 ]
 
@@ -69,7 +69,6 @@ async function logIn(page: Page, url: string, login: string, password: string): 
 
 const dir = mkdtempSync(join(tmpdir(), 'portcullis-screenshots-'))
 const [port, adminPort] = [await freePort(), await freePort()]
-const gateway = { url: `http://localhost:${port}` }
 const settings = [`database.dataDir=${join(dir, 'data')}`, `server.port=${port}`, `admin.port=${adminPort}`].flatMap((s) => ['--set', s])
 const demo = start(process.execPath, [resolve('src/cli.ts'), 'demo', ...settings], { env: { ...bare(), HOME: dir } })
 try {
@@ -79,6 +78,7 @@ try {
     60_000,
   )
   const admin = /an admin +(\S+) +password (\S+)/.exec(introduction)!.slice(1) as [string, string]
+  const gateway = { url: `http://localhost:${port}` }
   const origins = { user: gateway.url, admin: `http://localhost:${adminPort}` }
 
   const { access_token: token } = (await call(gateway, '/auth/register', { body: ANN })).body
@@ -93,10 +93,10 @@ try {
   try {
     const open = async (isDark: boolean): Promise<BrowserContext> =>
       chromium.newContext({ colorScheme: isDark ? 'dark' : 'light', locale: 'en-GB', deviceScaleFactor: 0.8 })
-    for (const { name, path, as, isDark = false, height, ready } of PICTURES) {
+    for (const { name, path, as, isDark = false, width = 1000, height, ready } of PICTURES) {
       const context = await open(isDark)
       const page = await context.newPage()
-      await page.setViewportSize({ width: 1000, height })
+      await page.setViewportSize({ width, height })
       if (as === 'user') await logIn(page, `${origins.user}/auth/ui/login`, ANN.username, ANN.password)
       if (as === 'admin') await logIn(page, `${origins.admin}/console/login`, ...admin)
       const answer = await page.goto(origins[as ?? 'user'] + path)
