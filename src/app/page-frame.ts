@@ -20,12 +20,12 @@ export function createPageFrame(config: Config, texts: Texts, crossSite: CrossSi
   const { prefix, browser } = config.auth
   const base = `${prefix}/ui`
   const assets = readAssets(browser)
-  const { supportUrl, accent } = browser.brand
+  const { supportUrl, homeUrl, accent } = browser.brand
   return {
     base,
     texts,
     assets,
-    layout: createLayout({ base, serviceName: serviceNameOf(config), supportUrl, assets, languages: texts.languages }, accent),
+    layout: createLayout({ base, serviceName: serviceNameOf(config), supportUrl, homeUrl, assets, languages: texts.languages }, accent),
     crossSite,
     returnTo: createReturnTo(crossSite, prefix),
   }

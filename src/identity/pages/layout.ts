@@ -30,6 +30,7 @@ export interface LayoutDeps {
   base: string
   serviceName: string
   supportUrl: Config['auth']['browser']['brand']['supportUrl']
+  homeUrl: Config['auth']['browser']['brand']['homeUrl']
   assets: Assets
   languages: readonly Language[]
 }
@@ -40,10 +41,11 @@ export type Layout = (view: View, language: Language) => string
 export const iconOf = (accent: string) =>
   `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="${accent}"/><path d="M4 4v8M8 4v8M12 4v8M3 6h10M3 10h10" stroke="#fff" stroke-width="1.4"/></svg>`)}`
 
-export function createLayout({ base, serviceName, supportUrl, assets, languages }: LayoutDeps, accent: string): Layout {
+export function createLayout({ base, serviceName, supportUrl, homeUrl, assets, languages }: LayoutDeps, accent: string): Layout {
   const iconUrl = iconOf(accent)
   return ({ title, body, isWide = false, isLoggedIn = false, navigation, isFramed = false }, language) => {
     const { text } = language
+    const brand = html`<img src="${assets.logo ?? iconUrl}" alt="">${serviceName}`
     return html`<!doctype html>
 <html lang="${language.code}">
 <head>
@@ -59,7 +61,7 @@ ${isFramed && html`<base target="_top">`}
 <body${!isWide && !navigation && html` class="single"`}>
 <a class="skip" href="#content">${text('page.skip')}</a>
 <header class="top">
-<span class="brand"><img src="${assets.logo ?? iconUrl}" alt="">${serviceName}</span>
+${homeUrl === undefined ? html`<span class="brand">${brand}</span>` : html`<a class="brand" href="${homeUrl}">${brand}</a>`}
 ${isLoggedIn && !navigation && html`<a href="${base}/account">${text('page.account')}</a>`}
 ${isLoggedIn && html`<form method="post" action="${base}/logout"><button class="quiet small">${text('page.log-out')}</button></form>`}
 </header>

@@ -692,6 +692,12 @@ export const ConfigSchema = Type.Object(
                   pattern: '^#[0-9A-Fa-f]{6}$',
                   description: 'Colour of buttons and links. The text on it is black or white, whichever is easier to read.',
                 }),
+                homeUrl: Type.Optional(
+                  Type.String({
+                    pattern: '^(https?://[^\\s"<>]+|/[^\\s"<>]*)$',
+                    description: 'Where the name on each page leads: your application, such as /shop/ or https://app.example.com.',
+                  }),
+                ),
                 supportUrl: Type.Optional(
                   Type.String({
                     pattern: '^(https?://[^\\s"<>]+|mailto:[^\\s"<>]+)$',

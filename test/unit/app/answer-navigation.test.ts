@@ -12,7 +12,9 @@ import { configWith } from '../../support/config.ts'
 
 const nobody = parseNetworks([])!
 const clientOf = createClientReader(nobody, nobody)
-const config = configWith({ auth: { browser: { enabled: true, brand: { name: 'Example', supportUrl: 'https://example.com/help' } } } })
+const config = configWith({
+  auth: { browser: { enabled: true, brand: { name: 'Example', supportUrl: 'https://example.com/help', homeUrl: '/shop/' } } },
+})
 const frame = createPageFrame(config, createTexts(['en', 'de']), createCrossSite(config))
 let now = Date.parse('2026-11-27T12:00:00Z')
 const answerNavigation = createAnswerNavigation({
@@ -193,6 +195,7 @@ describe('other refusals of a navigation are a small page', () => {
     expect((await ask('forbidden', { user: 'a' })).body).toContain('action="/auth/ui/logout"')
     expect((await ask('forbidden')).body).not.toContain('/logout')
     expect((await ask('forbidden')).body).toContain('href="https://example.com/help"')
+    expect((await ask('forbidden')).body).toContain('<a class="brand" href="/shop/">')
   })
 })
 
