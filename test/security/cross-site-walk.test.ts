@@ -86,7 +86,7 @@ const WITHOUT_COOKIE = [
   'POST /auth/revoke',
 ]
 /** They answer everybody alike. */
-const OPEN = /^GET (\/health|\/\.well-known\/|\/auth\/(docs|openapi\.json|email\/verify$|password\/reset$|login\/confirm$|ui\/))/
+const OPEN = /^GET (\/health|\/\.well-known\/|\/auth\/(docs|openapi\.json|email\/verify$|password\/reset$|login\/confirm$|ui$|ui\/))/
 
 const admin = async () => {
   const user = await newUserWithRoles(gateway, ['admin'])
