@@ -4,10 +4,12 @@
  */
 import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
+import { pageCookieName } from '../identity/access/page-cookie-names.ts'
 import { type Html, html } from '../identity/pages/html.ts'
 import { languageOf } from '../identity/pages/language.ts'
 import type { View } from '../identity/pages/layout.ts'
 import { PAGE_HEADERS } from '../identity/pages/page-kit.ts'
+import { cookieValues } from '../platform/http/cookies.ts'
 import type { Clock } from '../platform/lib/clock.ts'
 import type { ErrorCode, Problem } from '../platform/lib/errors.ts'
 import type { TextKey } from '../platform/texts/en.ts'
@@ -57,7 +59,7 @@ const STEPS: Partial<Record<ErrorCode, Step>> = {
 /** The answer depends on the kind of request, on cookies and on the language. */
 const VARY = 'Accept, Accept-Language, Cookie, Sec-Fetch-Dest, Sec-Fetch-Mode'
 
-const STEP_COOKIE = 'portcullis-step'
+const STEP_COOKIE = pageCookieName('step', false)
 const STEP_SECONDS = 60
 
 /** An attribute of a cookie cannot hold every path. */
@@ -193,9 +195,8 @@ function stepCookie(request: IncomingMessage, code: ErrorCode, now: number, isSe
 
 function wasSeen(request: IncomingMessage, code: ErrorCode, now: number): boolean {
   const hash = stepHash(request, code)
-  return (request.headers.cookie ?? '').split(';').some((pair) => {
-    const [name = '', value = ''] = pair.split('=')
+  return cookieValues(request.headers.cookie, STEP_COOKIE).some((value) => {
     const [at, seen] = value.split('.')
-    return name.trim() === STEP_COOKIE && seen?.trim() === hash && Math.abs(now / 1000 - Number(at)) <= STEP_SECONDS
+    return seen === hash && Math.abs(now / 1000 - Number(at)) <= STEP_SECONDS
   })
 }

@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage } from 'node:http'
 import type { Config } from '../../platform/config/schema.ts'
+import { cookieNameOf, cookieValues, trimBlanks } from '../../platform/http/cookies.ts'
 import type { Client } from '../../platform/request/client-address.ts'
 import type { CookiePurpose, NewCookie } from '../sessions/cookie-values.ts'
 import type { CrossSite } from './cross-site.ts'
@@ -35,9 +36,6 @@ const NAMES: Record<CookiePurpose, Names> = {
 /** No upstream may see a cookie of these names, or set it. */
 export const SESSION_COOKIE_NAMES: ReadonlySet<string> = new Set(Object.values(NAMES).flatMap((names) => Object.values(names)))
 
-/** Another path or another domain may add a cookie of the name. */
-const MAX_TRIED = 4
-
 /** Names this machine only. */
 const LOOPBACK = /^(?:http:\/\/)?(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?$/i
 
@@ -61,10 +59,9 @@ export function createSessionCookies({ auth }: Pick<Config, 'auth'>, crossSite: 
   return {
     nameFor,
     read(request, client) {
-      const header = request.headers.cookie
-      if (header === undefined) return []
+      if (request.headers.cookie === undefined) return []
       const name = nameFor(request, client)
-      return name === null ? [] : valuesOf(header, name)
+      return name === null ? [] : cookieValues(request.headers.cookie, name)
     },
     toSet(request, client, { value, maxAgeSeconds }) {
       const name = nameFor(request, client)
@@ -81,39 +78,12 @@ export function createSessionCookies({ auth }: Pick<Config, 'auth'>, crossSite: 
   }
 }
 
-const isBlank = (code: number) => code === 0x20 || code === 0x09
-
-/** Removes SP and HTAB. `trim()` would remove more, and a name would then match that a browser takes for another name. */
-function trimBlanks(text: string): string {
-  let from = 0
-  let to = text.length
-  while (from < to && isBlank(text.charCodeAt(from))) from++
-  while (to > from && isBlank(text.charCodeAt(to - 1))) to--
-  return text.slice(from, to)
-}
-
-/** The name of a cookie pair. Empty for a part without `=`. @param pair without blanks around it */
-const nameOf = (pair: string): string => pair.slice(0, Math.max(0, pair.indexOf('=')))
-
-/** The different values of the cookies with exactly this name. */
-function valuesOf(header: string, name: string): string[] {
-  if (!header.includes(name)) return []
-  const values: string[] = []
-  for (const part of header.split(';')) {
-    const pair = trimBlanks(part)
-    if (nameOf(pair) !== name) continue
-    const value = pair.slice(name.length + 1)
-    if (values.length < MAX_TRIED && !values.includes(value)) values.push(value)
-  }
-  return values
-}
-
 /** The header without our cookies; the others stay as they were sent. @returns null when no cookie is left */
 export function withoutSessionCookies(header: string): string | null {
   if (!header.includes('portcullis')) return header
   const parts = header.split(';')
   // upstreams trim more than we do when we read a cookie
-  const kept = parts.filter((part) => !SESSION_COOKIE_NAMES.has(nameOf(part).trim()))
+  const kept = parts.filter((part) => !SESSION_COOKIE_NAMES.has(cookieNameOf(part).trim()))
   if (kept.length === parts.length) return header
   const left = kept.join(';')
   // the blank belonged to the cookie that was removed before it

@@ -8,13 +8,14 @@ import { type Problem, problem } from '../../platform/lib/errors.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import { deviceIn } from '../../platform/texts/device-text.ts'
 import type { TextKey } from '../../platform/texts/en.ts'
+import type { StepSecret } from '../access/page-cookie-names.ts'
 import type { createEmailVerification } from '../accounts/email-verification.service.ts'
 import type { LinkDetails } from '../accounts/links.ts'
 import type { LoginConfirmation } from '../accounts/login-confirmation.service.ts'
 import type { createRecovery } from '../accounts/recovery.service.ts'
 import { type Html, html } from './html.ts'
 import type { View } from './layout.ts'
-import type { PageCookieName, PageCookies } from './page-cookies.ts'
+import type { PageCookies } from './page-cookies.ts'
 import { type Fields, field, formNotice, LENGTHS, type Outcome, type Page, type PageKit, requireFields, showPassword } from './page-kit.ts'
 
 export interface LinkPagesDeps {
@@ -27,7 +28,7 @@ export interface LinkPagesDeps {
 }
 
 interface LinkPage {
-  path: PageCookieName & ('verify' | 'reset' | 'confirm-login')
+  path: StepSecret & ('verify' | 'reset' | 'confirm-login')
   title: TextKey
   lead: TextKey
   submit: TextKey

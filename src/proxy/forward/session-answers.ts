@@ -3,6 +3,7 @@
  * 9111 §3.5 protects answers to Authorization, and no answers to Cookie.
  */
 
+import { isPageCookieName } from '../../identity/access/page-cookie-names.ts'
 import type { Principal } from '../../identity/access/principal.ts'
 import { SESSION_COOKIE_NAMES } from '../../identity/access/session-cookie.ts'
 
@@ -39,11 +40,8 @@ function setsOurs(value: string): boolean {
   const named = pair.replace(/^[\s=]+/, '')
   const end = named.indexOf('=')
   const name = (end < 0 ? named : named.slice(0, end)).trim()
-  return SESSION_COOKIE_NAMES.has(name) || PAGE_COOKIE.test(name)
+  return SESSION_COOKIE_NAMES.has(name) || isPageCookieName(name)
 }
-
-/** What the pages of the gateway keep between two steps, and between two visits. */
-const PAGE_COOKIE = /^(?:__Secure-|__Host-)?portcullis-(?:mfa|device|verify|reset|confirm-login|api-key|backup-codes|enrolment|step|lang)$/
 
 /** RFC 9111 §5.2: a directive may hold a quoted list, such as `private="x-a, x-b"`. An open quote extends to the end. */
 const DIRECTIVE = /(?:[^,"]|"(?:[^"\\]|\\.)*(?:"|$))+/g

@@ -6,9 +6,9 @@
 import type { Clock } from '../../../platform/lib/clock.ts'
 import { type Secrets, UnreadableSecret } from '../../../platform/vault/secrets.ts'
 import type { CrossSite } from '../../access/cross-site.ts'
+import type { SecretKind } from '../../access/page-cookie-names.ts'
+import { createPageCookies } from '../page-cookies.ts'
 import type { AccountPage } from './account-frame.ts'
-
-export type SecretKind = 'api-key' | 'backup-codes' | 'enrolment'
 
 export interface ShownOnce {
   /** Keeps the secret for the next pages. */
@@ -23,9 +23,6 @@ export interface ShownOnce {
 /** An enrolment must be confirmed within this time. The others wait for a redirect only. */
 const TTL_SECONDS: Record<SecretKind, number> = { 'api-key': 60, 'backup-codes': 60, enrolment: 15 * 60 }
 
-/** Another path or domain may hold a cookie of the same name. */
-const MAX_TRIED = 4
-
 export interface ShownOnceDeps {
   /** The path of the account pages. */
   path: string
@@ -35,19 +32,13 @@ export interface ShownOnceDeps {
 }
 
 export function createShownOnce({ path, secrets, crossSite, clock }: ShownOnceDeps): ShownOnce {
-  const nameOf = ({ client }: AccountPage, kind: SecretKind) => `${crossSite.isSecure(client) ? '__Secure-' : ''}portcullis-${kind}`
+  const cookies = createPageCookies<SecretKind>(crossSite, path)
   const placeOf = ({ principal }: AccountPage, kind: SecretKind) => ({
     table: 'pages',
     column: kind,
     row: principal.sessionId,
     owner: principal.id,
   })
-
-  function setCookie(page: AccountPage, kind: SecretKind, value: string, maxAgeSeconds: number): void {
-    const secure = crossSite.isSecure(page.client) ? '; Secure' : ''
-    const cookie = `${nameOf(page, kind)}=${value}; Path=${path}; Max-Age=${maxAgeSeconds}; HttpOnly; SameSite=Strict${secure}`
-    page.reply.header('set-cookie', cookie)
-  }
 
   function open(page: AccountPage, kind: SecretKind, value: string): string | null {
     try {
@@ -60,32 +51,24 @@ export function createShownOnce({ path, secrets, crossSite, clock }: ShownOnceDe
   }
 
   function read(page: AccountPage, kind: SecretKind): string | null {
-    for (const value of valuesOf(page.request.headers.cookie ?? '', nameOf(page, kind)).slice(0, MAX_TRIED)) {
+    for (const value of cookies.readAll(page, kind)) {
       const secret = open(page, kind, value)
       if (secret !== null) return secret
     }
     return null
   }
 
-  const drop = (page: AccountPage, kind: SecretKind) => setCookie(page, kind, '', 0)
-
   return {
     keep(page, kind, secret) {
       const until = clock.now() + TTL_SECONDS[kind] * 1000
-      setCookie(page, kind, secrets.seal(placeOf(page, kind), Buffer.from(JSON.stringify({ secret, until }))), TTL_SECONDS[kind])
+      cookies.set(page, kind, secrets.seal(placeOf(page, kind), Buffer.from(JSON.stringify({ secret, until }))), TTL_SECONDS[kind])
     },
     read,
     take(page, kind) {
       const secret = read(page, kind)
-      if (secret !== null) drop(page, kind)
+      if (secret !== null) cookies.clear(page, kind)
       return secret
     },
-    drop,
+    drop: cookies.clear,
   }
 }
-
-const valuesOf = (header: string, name: string): string[] =>
-  header.split(';').flatMap((pair) => {
-    const text = pair.trim()
-    return text.startsWith(`${name}=`) ? [text.slice(name.length + 1)] : []
-  })

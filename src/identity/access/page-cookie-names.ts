@@ -1,0 +1,32 @@
+/** The cookies that the pages of the gateway keep in a browser, besides the session. No upstream may set them. */
+
+/** What a page keeps until a later step. */
+export type StepSecret = 'mfa' | 'device' | 'verify' | 'reset' | 'confirm-login'
+
+/** What the account pages show once. */
+export type SecretKind = 'api-key' | 'backup-codes' | 'enrolment'
+
+/** `lang`: the chosen language. `step`: the user was just led to a page. */
+type PageCookie = StepSecret | SecretKind | 'lang' | 'step'
+
+/** The compiler asks for each of them. */
+const NAMES: Record<PageCookie, true> = {
+  mfa: true,
+  device: true,
+  verify: true,
+  reset: true,
+  'confirm-login': true,
+  'api-key': true,
+  'backup-codes': true,
+  enrolment: true,
+  lang: true,
+  step: true,
+}
+
+/** @param isSecure the cookie is for https alone: its name says so */
+export const pageCookieName = (cookie: PageCookie, isSecure: boolean): string => `${isSecure ? '__Secure-' : ''}portcullis-${cookie}`
+
+const OURS = new Set(Object.keys(NAMES).map((cookie) => `portcullis-${cookie}`))
+
+/** Whether a name is of one of these cookies, also with a prefix of RFC 6265bis. */
+export const isPageCookieName = (name: string): boolean => OURS.has(name.replace(/^__(?:Secure|Host)-/, ''))
