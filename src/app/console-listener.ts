@@ -7,6 +7,7 @@ import { html } from '../identity/pages/html.ts'
 import { languageOf } from '../identity/pages/language.ts'
 import { createPageCookies } from '../identity/pages/page-cookies.ts'
 import { createPageKit, messageOf } from '../identity/pages/page-kit.ts'
+import { createPageSessions } from '../identity/pages/page-sessions.ts'
 import { createReturnTo } from '../identity/pages/return-to.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { problem, unavailable } from '../platform/lib/errors.ts'
@@ -63,6 +64,7 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
   const crossSite = createCrossSite({ server: { publicUrl: 'http://localhost', forwardedBy }, auth: { browser: { origins: [] } } })
   const readClient = createClientReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy)
   const receive = createReceive({ table: compileRoutes({ ...config, routes: [] }), readClient, maxHeaders, maxTargetBytes })
+  const pageCookies = createPageCookies(crossSite)
   const { cookies, authentication } = access.cookieAccess('console', crossSite)
   // the cookie of the console is the only credential here, and no limit of the public listener counts
   const requireAuth = createRequireAuth(
@@ -117,8 +119,8 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
       defineLogin(scope, kit, {
         ...loginServices,
         db,
-        cookies,
-        pageCookies: createPageCookies(crossSite),
+        sessions: createPageSessions(cookies, pageCookies, crossSite),
+        cookies: pageCookies,
         returnTo: createReturnTo(crossSite, config.auth.prefix),
       })
     })

@@ -3,7 +3,6 @@
  * authenticates again here before a change.
  */
 import type { FastifyInstance } from 'fastify'
-import type { SessionCookies } from '../../identity/access/session-cookie.ts'
 import type { createLogin } from '../../identity/accounts/login.service.ts'
 import type { createLoginMfa } from '../../identity/accounts/login-mfa.service.ts'
 import type { createLogout } from '../../identity/accounts/logout.service.ts'
@@ -22,8 +21,8 @@ import {
   requireFields,
   showPassword,
 } from '../../identity/pages/page-kit.ts'
+import type { PageSessions } from '../../identity/pages/page-sessions.ts'
 import type { ReturnTo } from '../../identity/pages/return-to.ts'
-import type { NewCookie } from '../../identity/sessions/cookie-values.ts'
 import { findUserById } from '../../identity/users/users.repo.ts'
 import type { Db } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
@@ -35,17 +34,17 @@ export interface ConsoleLoginDeps {
   loginMfa: ReturnType<typeof createLoginMfa>
   reauthenticate: ReturnType<typeof createReauthentication>
   logout: ReturnType<typeof createLogout>
-  cookies: SessionCookies
-  pageCookies: PageCookies
+  /** With the cookie of the console. */
+  sessions: PageSessions
+  cookies: PageCookies
   returnTo: ReturnTo
 }
 
 /** Longer than the step itself, so that the page can say that the step has expired. */
 const STEP_SECONDS = 3600
-const DEVICE_SECONDS = 31_536_000
 
 export function defineLogin(app: FastifyInstance, kit: PageKit, deps: ConsoleLoginDeps): void {
-  const { db, login, loginMfa, reauthenticate, logout, cookies, pageCookies, returnTo } = deps
+  const { db, login, loginMfa, reauthenticate, logout, sessions, cookies, returnTo } = deps
 
   /** A page of the console. The login leads nowhere else. */
   function targetOf(page: Page): string {
@@ -55,24 +54,9 @@ export function defineLogin(app: FastifyInstance, kit: PageKit, deps: ConsoleLog
   }
   const within = (page: Page, path: string) => returnTo.to(page.base + path, targetOf(page))
 
-  function setCookie({ request, reply, client }: Page, cookie: NewCookie): void {
-    reply.header('set-cookie', cookies.toSet(request.raw, client, cookie))
-  }
-
-  function clearCookie({ request, reply, client }: Page): void {
-    for (const header of cookies.toClear(request.raw, client)) reply.header('set-cookie', header)
-  }
-
-  function device(page: Page): { device_token?: string } {
-    const device_token = pageCookies.read(page, 'device')
-    return device_token === null ? {} : { device_token }
-  }
-
   /** @param answer of a service that was asked for a cookie */
   function enter(page: Page, answer: object): Outcome {
-    const { cookie, device_token } = answer as { cookie: NewCookie; device_token?: string }
-    setCookie(page, cookie)
-    if (device_token !== undefined) pageCookies.set(page, 'device', device_token, DEVICE_SECONDS)
+    sessions.send(page, answer)
     return { to: within(page, '/login?check=1') }
   }
 
@@ -89,10 +73,8 @@ export function defineLogin(app: FastifyInstance, kit: PageKit, deps: ConsoleLog
   })
 
   function loginForm(page: Page): View {
-    const { text, query, form, request, client } = page
-    // a request that another site began must not clear the cookie
-    const isOurs = ['same-origin', 'none', undefined].includes(request.headers['sec-fetch-site'] as string | undefined)
-    if (!form.problem && isOurs && cookies.read(request.raw, client).length > 0) clearCookie(page)
+    const { text, query, form } = page
+    sessions.clearStale(page)
     const done = { logout: 'console.logged-out', expired: 'console.factor-expired' } as const
     const key = query.done === 'logout' || query.done === 'expired' ? done[query.done] : undefined
     return {
@@ -110,9 +92,9 @@ ${showPassword(page, 'password')}
 
   async function submitLogin(page: Page, fields: Fields): Promise<Outcome> {
     const typed = requireFields(fields, { login: LENGTHS.login, password: LENGTHS.password })
-    const entered = await login({ ...typed, session: 'console', ...device(page) }, page.context)
+    const entered = await login({ ...typed, session: 'console', ...sessions.deviceToken(page) }, page.context)
     if (!('mfa_required' in entered)) return enter(page, entered)
-    pageCookies.set(page, 'mfa', entered.mfa_token, STEP_SECONDS)
+    cookies.set(page, 'mfa', entered.mfa_token, STEP_SECONDS)
     return { to: within(page, '/factor') }
   }
 
@@ -153,7 +135,7 @@ ${showPassword(page, 'password')}
     for: 'everyone',
     show(page) {
       const { text, form } = page
-      if (form.problem?.code === 'mfa_token_invalid' || pageCookies.read(page, 'mfa') === null)
+      if (form.problem?.code === 'mfa_token_invalid' || cookies.read(page, 'mfa') === null)
         return { to: within(page, '/login?done=expired') }
       return {
         title: text('console.factor'),
@@ -165,11 +147,11 @@ ${field(page, { name: 'code', label: 'field.code', autocomplete: 'one-time-code'
       }
     },
     async submit(page, fields) {
-      const mfa_token = pageCookies.read(page, 'mfa')
+      const mfa_token = cookies.read(page, 'mfa')
       if (mfa_token === null) return { to: within(page, '/login?done=expired') }
       const { code } = requireFields(fields, { code: LENGTHS.code })
-      const entered = await loginMfa({ mfa_token, code, session: 'console', ...device(page) }, page.context)
-      pageCookies.clear(page, 'mfa')
+      const entered = await loginMfa({ mfa_token, code, session: 'console', ...sessions.deviceToken(page) }, page.context)
+      cookies.clear(page, 'mfa')
       return enter(page, entered)
     },
   })
@@ -190,7 +172,7 @@ ${field(page, { name: 'code', label: 'field.code', autocomplete: 'one-time-code'
     async submit(page) {
       const { principal, context, reply, base } = page
       if (principal) await logout({ sessionId: principal.sessionId, userId: principal.id }, 'session', context)
-      clearCookie(page)
+      sessions.clear(page)
       // pages of the session must not come back from the cache
       reply.header('clear-site-data', '"cache"')
       return { to: `${base}/login?done=logout` }
