@@ -4,11 +4,10 @@
  * the reader presses the button, since mail scanners open every link.
  */
 import type { FastifyInstance } from 'fastify'
-import { type Problem, problem } from '../../platform/lib/errors.ts'
+import { Problem, problem } from '../../platform/lib/errors.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import { deviceIn } from '../../platform/texts/device-text.ts'
 import type { TextKey } from '../../platform/texts/en.ts'
-import type { StepSecret } from '../access/page-cookie-names.ts'
 import type { createEmailVerification } from '../accounts/email-verification.service.ts'
 import type { LinkDetails } from '../accounts/links.ts'
 import type { LoginConfirmation } from '../accounts/login-confirmation.service.ts'
@@ -28,7 +27,7 @@ export interface LinkPagesDeps {
 }
 
 interface LinkPage {
-  path: StepSecret & ('verify' | 'reset' | 'confirm-login')
+  path: 'verify' | 'reset' | 'confirm-login'
   title: TextKey
   lead: TextKey
   submit: TextKey
@@ -107,10 +106,10 @@ function definePage(app: FastifyInstance, kit: PageKit, link: LinkPage, cookies:
   const { path, details, use, other } = link
 
   /** The first step: the token. */
-  const first = (page: Page, refusal: Problem | null = null): View => ({
+  const first = (page: Page): View => ({
     title: page.text(page.query.sent === undefined ? link.title : 'page.look-into-mail'),
-    status: refusal?.status ?? page.form.problem?.status ?? 200,
-    body: html`${formNotice(refusal ? { ...page, form: { ...page.form, problem: refusal } } : page)}
+    status: page.form.problem?.status ?? 200,
+    body: html`${formNotice(page)}
 ${page.query.sent !== undefined && html`<p>${page.text('verify.sent')}</p>`}
 <form method="post" data-takes-token>
 ${field(page, { name: 'link', label: 'field.link', autocomplete: 'off', hint: page.text('page.link-hint') })}
@@ -154,8 +153,9 @@ ${link.fields(page, found)}
       try {
         return second(page, await details(token, page.context))
       } catch (error) {
-        if (page.form.problem === null && isRefused(error)) return first(page, error)
-        throw error
+        // the link was used elsewhere, or has expired, since the first step
+        if (!(error instanceof Problem) || error.code !== 'link_invalid') throw error
+        return first({ ...page, form: { ...page.form, problem: error } })
       }
     },
     async submit(page, fields) {
@@ -177,8 +177,6 @@ ${link.fields(page, found)}
     },
   })
 }
-
-const isRefused = (error: unknown): error is Problem => error instanceof Error && 'code' in error && error.code === 'link_invalid'
 
 /** @param pasted a link of a mail, or its token alone. @throws link_invalid */
 function tokenIn(pasted: string): string {

@@ -4,6 +4,8 @@ import { BROWSER, COOKIE, cookieFrom, cookieLogin } from '../../support/browser-
 import { newUser, raw, statusOf } from '../../support/client.ts'
 import { useGateway } from '../../support/fixtures.ts'
 import type { GatewayOptions } from '../../support/gateway.ts'
+import { mailsTo } from '../../support/mails.ts'
+import { until } from '../../support/processes.ts'
 import { rows } from '../../support/rows.ts'
 import { newFactorUser } from '../../support/totp.ts'
 
@@ -351,6 +353,25 @@ describe('a mailed link', () => {
       const late = await ask({ path: `${path}?step=2`, form: { new_password: 'quiet umbrella forty two', password: 'x' } })
       expect(late.status).toBe(400)
     }
+  })
+
+  it('that was used elsewhere between the two steps says so on its page', async () => {
+    const user = await newUser(gateway)
+    await ask({ path: '/forgot', form: { email: user.email } })
+    const mail = await until(
+      async () => (await mailsTo(gateway, user.email)).find((sent) => sent.template === 'reset_password'),
+      'the mail',
+    )
+    const token = new URLSearchParams(new URL(mail.data.url).hash.slice(1)).get('token')!
+    const first = await ask({ path: '/reset', form: { link: token } })
+    expect(first.location).toBe('/auth/ui/reset?step=2#content')
+    const cookie = first.headers.getSetCookie()[0]!.split(';')[0]!
+    const second = { path: '/reset?step=2', cookie, form: { new_password: 'quiet umbrella forty two' } }
+    expect((await ask(second)).status).toBe(303)
+    const again = await ask(second)
+    expect(again.status).toBe(400)
+    expect(again.body).toContain('The link is not valid')
+    expect(again.body).toContain('name="link"')
   })
 
   it('of a former page leads to the page for browsers', async () => {
