@@ -12,6 +12,7 @@ import { PAGE_HEADERS } from '../identity/pages/page-kit.ts'
 import { cookieValues } from '../platform/http/cookies.ts'
 import type { Clock } from '../platform/lib/clock.ts'
 import type { ErrorCode, Problem } from '../platform/lib/errors.ts'
+import { waitText } from '../platform/texts/durations.ts'
 import type { TextKey } from '../platform/texts/en.ts'
 import type { Language } from '../platform/texts/texts.ts'
 import type { Exchange } from '../proxy/routing/exchange.ts'
@@ -164,7 +165,7 @@ function errorView(known: Problem, kind: RequestKind, exchange: Exchange, langua
     title: text(`${about}.title` as TextKey),
     isLoggedIn: isLoggedIn(exchange),
     body: html`<p>${sentence}</p>
-${wait > 0 && html`<p>${text('problem.retry', { when: inWords(wait, language.code) })}</p>`}
+${wait > 0 && html`<p>${text('problem.retry', { when: waitText(wait, language) })}</p>`}
 ${isTemporary && kind !== 'form' && html`<p><a class="button" href="">${text('problem.again')}</a></p>`}
 ${requestId(exchange, language)}`,
   }
@@ -174,13 +175,6 @@ const isLoggedIn = ({ principal }: Exchange): boolean => principal?.kind === 'us
 
 const requestId = (exchange: Exchange, { text }: Language): Html =>
   html`<p class="hint">${text('page.request-id', { id: exchange.requestId })}</p>`
-
-/** `in 2 minutes`. Rounded up: an early try would be refused again. */
-export function inWords(seconds: number, language: string): string {
-  const [count, unit] =
-    seconds < 120 ? [seconds, 'second' as const] : seconds < 7200 ? [seconds / 60, 'minute' as const] : [seconds / 3600, 'hour' as const]
-  return new Intl.RelativeTimeFormat(language).format(Math.ceil(count), unit)
-}
 
 /** The same request, refused for the same reason. */
 const stepHash = ({ url }: IncomingMessage, code: ErrorCode): string =>

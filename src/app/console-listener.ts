@@ -24,7 +24,7 @@ import { defineLogin } from './console/login.pages.ts'
 import type { ConsoleParts } from './console/section.ts'
 import { sectionsOf } from './console/sections.ts'
 import { createConsoleLook } from './console-look.ts'
-import { toProblem } from './error-handler.ts'
+import { noteError, toProblem } from './error-handler.ts'
 import { DB_LAG_SECONDS } from './gauges.ts'
 import type { Identity } from './identity.ts'
 import type { LoginServices } from './login-services.ts'
@@ -77,7 +77,8 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
   const logoutPath = `${BASE}/logout`
   const { assets, layout } = createConsoleLook({ config, texts, base: BASE, logoutPath, sections })
   const kit = createPageKit({ base: BASE, layout, texts, crossSite, requireAuth })
-  const loginFor = (target: string) => `${BASE}/login?${new URLSearchParams({ return_to: target })}`
+  const returnTo = createReturnTo(crossSite, config.auth.prefix)
+  const loginFor = (target: string) => returnTo.to(`${BASE}/login`, target)
 
   async function register(app: FastifyInstance): Promise<void> {
     app.addHook('onRequest', async (request, reply) => {
@@ -92,21 +93,16 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
         throw unavailable(revocations.lastError() ?? 'the database does not answer')
     })
     app.setErrorHandler((error: Error, request, reply) => {
-      const { requestId } = exchangeOf(request.raw)
+      const exchange = exchangeOf(request.raw)
       const known = toProblem(error, request)
-      exchangeOf(request.raw).error = known
-      if (known.code === 'internal')
-        logger.error(
-          { reason: 'internal', request_id: requestId, err: { type: error.name, message: error.message, stack: error.stack } },
-          'unexpected error',
-        )
+      noteError(logger, exchange, error, known)
       const language = languageOf(request.headers, texts)
       const { text } = language
       if (known.headers) reply.headers(known.headers)
       kit.send(request, reply, {
         title: text('console.error'),
         status: known.status,
-        body: html`<p>${known.status < 500 ? messageOf(known, language) : text('page.try-again')}</p><p class="hint">${text('page.request-id', { id: requestId })}</p>`,
+        body: html`<p>${known.status < 500 ? messageOf(known, language) : text('page.try-again')}</p><p class="hint">${text('page.request-id', { id: exchange.requestId })}</p>`,
       })
       return reply
     })
@@ -121,7 +117,7 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
         db,
         sessions: createPageSessions(cookies, pageCookies, crossSite),
         cookies: pageCookies,
-        returnTo: createReturnTo(crossSite, config.auth.prefix),
+        returnTo,
       })
     })
   }

@@ -9,7 +9,7 @@ import { limitHeaders } from '../platform/limits/limiter.ts'
 import { linger } from '../platform/request/drain.ts'
 import type { Logger } from '../platform/telemetry/logger.ts'
 import type { Cors } from '../proxy/cors.ts'
-import { exchangeOf } from '../proxy/routing/exchange.ts'
+import { type Exchange, exchangeOf } from '../proxy/routing/exchange.ts'
 import type { AnswerNavigation, NavigationAnswer } from './answer-navigation.ts'
 
 const FASTIFY_CODES: Record<string, ErrorCode> = {
@@ -37,12 +37,7 @@ export function createErrorHandler({ clock, logger, cors, authPrefix, answerNavi
   return (error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
     const exchange = exchangeOf(request.raw)
     const known = toProblem(error, request)
-    if (known.code === 'internal')
-      logger.error(
-        { reason: 'internal', request_id: exchange.requestId, err: { type: error.name, message: error.message, stack: error.stack } },
-        'unexpected error',
-      )
-    exchange.error = known
+    noteError(logger, exchange, error, known)
     cors.addToError(exchange, request.raw)
     // the rest of a refused body must not be read as a request (RFC 9112 §9.6, RFC 9110 §10.1.1)
     const isUnread = !request.raw.complete
@@ -77,6 +72,14 @@ export function createErrorHandler({ clock, logger, cors, authPrefix, answerNavi
         }
     return reply.code(status).type(type).send(JSON.stringify(body))
   }
+}
+
+/** Keeps the error for the log line of the request. An unexpected error has a line of its own. */
+export function noteError(logger: Logger, exchange: Exchange, error: Error, known: Problem): void {
+  exchange.error = known
+  if (known.code !== 'internal') return
+  const err = { type: error.name, message: error.message, stack: error.stack }
+  logger.error({ reason: 'internal', request_id: exchange.requestId, err }, 'unexpected error')
 }
 
 function sendPage({ status, headers, without, body }: NavigationAnswer, reply: FastifyReply): FastifyReply {

@@ -9,9 +9,9 @@ import { type AuditFilter, type AuditView, findAuditPage } from '../../platform/
 import { type FieldCode, type FieldError, Problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import { isStorable } from '../../platform/lib/timestamps.ts'
-import { age, instant } from './age.ts'
+import { ageText } from '../../platform/texts/durations.ts'
 import { type AuditCheckState, createAuditCheck } from './audit-check.ts'
-import { badge, confirmation, facts, link, outcomeOf, pager, table, when } from './elements.ts'
+import { badge, confirmation, facts, instant, link, outcomeOf, pager, table, when } from './elements.ts'
 import { nameOf } from './guard.ts'
 import type { ConsoleParts, ConsoleSection } from './section.ts'
 
@@ -85,6 +85,9 @@ async function findPage(db: ConsoleParts['db'], filter: AuditFilter, { cursor }:
   }
 }
 
+/** In UTC, with or without Z. The field of a browser has no zone, and the table has a blank in place of the T. */
+const TIME = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d+)?)?)Z?)?$/
+
 /** @returns reads the filters of a query; `errors` has those that cannot be read */
 function filterReader({ administration }: ConsoleParts): (query: Fields) => Promise<{ filter: AuditFilter; errors: FieldError[] }> {
   async function userIdOf(login: string): Promise<string | null> {
@@ -112,10 +115,8 @@ function filterReader({ administration }: ConsoleParts): (query: Fields) => Prom
     const time = (name: string): Date | undefined => {
       const value = term(name, 32)
       if (value === undefined) return undefined
-      // the field of a browser has no zone; a link may have one
-      const at = new Date(
-        /^\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?$/.test(value) ? `${value}${value.includes('T') ? 'Z' : ''}` : Number.NaN,
-      )
+      const [, day, clock = '00:00'] = TIME.exec(value) ?? []
+      const at = new Date(day === undefined ? Number.NaN : `${day}T${clock}Z`)
       if (isStorable(at)) return at
       refuse(name, 'format')
       return undefined
@@ -152,7 +153,7 @@ ${facts([
   [
     text('audit.last-seal'),
     head
-      ? html`${age(head.sealed_at, clock.now(), language)} <span class="soft">${when(head.sealed_at, language)}</span>`
+      ? html`${ageText(head.sealed_at, clock.now(), language)} <span class="soft">${when(head.sealed_at, language)}</span>`
       : text('audit.no-seal'),
   ],
   [text('audit.head'), head && html`<code class="head">${headText(head)}</code>`],

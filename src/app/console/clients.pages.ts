@@ -4,10 +4,10 @@ import { actorOf } from '../../identity/admin/users.routes.ts'
 import type { ClientView, ClientWithSecret } from '../../identity/oauth/clients.service.ts'
 import { type Html, html } from '../../identity/pages/html.ts'
 import type { View } from '../../identity/pages/layout.ts'
-import { field, formNotice, type Page, type PageKit } from '../../identity/pages/page-kit.ts'
-import { invalidField, problem } from '../../platform/lib/errors.ts'
+import { field, formNotice, type Page, type PageKit, refusalOf } from '../../identity/pages/page-kit.ts'
+import { invalidField } from '../../platform/lib/errors.ts'
 import type { TextKey } from '../../platform/texts/en.ts'
-import { badge, confirmation, doneNotice, facts, link, refusalOf, table, textArea, when } from './elements.ts'
+import { badge, confirmation, doneNotice, facts, link, table, textArea, when } from './elements.ts'
 import type { ConsoleParts, ConsoleSection } from './section.ts'
 
 export const clientsSection = (parts: ConsoleParts): ConsoleSection => ({
@@ -29,12 +29,7 @@ const DONE: { readonly [done: string]: TextKey } = {
 }
 
 /** @throws not_found */
-async function clientOf({ request }: Page, { clients }: ConsoleParts): Promise<ClientView> {
-  const { id } = request.params as { id: string }
-  const client = (await clients.list()).find((known) => known.id === id)
-  if (!client) throw problem('not_found')
-  return client
-}
+const clientOf = ({ request }: Page, { clients }: ConsoleParts): Promise<ClientView> => clients.find((request.params as { id: string }).id)
 
 const state = ({ disabled }: ClientView, { text }: Page): Html =>
   disabled ? badge(text('console.users-state-disabled'), 'bad') : badge(text('console.users-state-active'), 'good')

@@ -3,10 +3,11 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { html } from '../../identity/pages/html.ts'
 import { languageOf } from '../../identity/pages/language.ts'
 import type { View } from '../../identity/pages/layout.ts'
-import { messageOf, PAGE_HEADERS, type PageKit } from '../../identity/pages/page-kit.ts'
+import { PAGE_HEADERS, type PageKit } from '../../identity/pages/page-kit.ts'
 import { Problem } from '../../platform/lib/errors.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import type { Texts } from '../../platform/texts/texts.ts'
+import { errorView } from './elements.ts'
 import { createGuard } from './guard.ts'
 import type { HostRefusal, JudgeHost } from './hosts.ts'
 import type { ConsoleParts, ConsoleSection } from './section.ts'
@@ -44,12 +45,7 @@ export function mountConsole(app: FastifyInstance, { parts, kit, texts, sections
     if (!(error instanceof Problem) || error.status >= 500) throw error
     contextOf(request.raw).error = error
     if (error.status === 401) return reply.headers(PAGE_HEADERS).redirect(loginFor(request.url), 303)
-    const { text, ...language } = languageOf(request.headers, texts)
-    kit.send(request, reply, {
-      title: text('console.error'),
-      status: error.status,
-      body: html`<p>${messageOf(error, { text, ...language })}</p>`,
-    })
+    kit.send(request, reply, errorView({ reply, language: languageOf(request.headers, texts) }, error))
     return reply
   })
   app.get('/', { config: { name: 'console' } as object, schema: { hide: true } }, (_request, reply) =>

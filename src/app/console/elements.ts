@@ -1,7 +1,8 @@
 /** Parts that many pages of the console share. */
 import { type Html, html, type Part } from '../../identity/pages/html.ts'
-import { formNotice, type Page } from '../../identity/pages/page-kit.ts'
-import type { FieldError } from '../../platform/lib/errors.ts'
+import type { View } from '../../identity/pages/layout.ts'
+import { formNotice, messageOf, notice, type Page, withoutChallenge } from '../../identity/pages/page-kit.ts'
+import type { Problem } from '../../platform/lib/errors.ts'
 import type { TextKey } from '../../platform/texts/en.ts'
 import type { Language } from '../../platform/texts/texts.ts'
 
@@ -22,6 +23,9 @@ export function when(at: Date | string | null, { code }: Pick<Language, 'code'>)
   })
   return html`<time datetime="${time.toISOString()}" title="${time.toISOString()}">${shown}</time>`
 }
+
+/** A time in UTC with its seconds, for lists of many events. */
+export const instant = (at: string): string => at.replace('T', ' ').replace(/(?:\.\d+)?Z$/, '')
 
 /** Names and values. Values that are null or false are left out. */
 export const facts = (rows: readonly (readonly [name: string, value: Part])[]): Html =>
@@ -52,7 +56,14 @@ export function link(path: string, parameters: { readonly [name: string]: string
 /** After a change: what was done. @param texts of the values that `done` of the query may have */
 export function doneNotice({ query, text }: Page, texts: { readonly [done: string]: TextKey }): Html | null {
   const key = query.done !== undefined && Object.hasOwn(texts, query.done) ? texts[query.done] : undefined
-  return key ? html`<p class="notice" role="status">${text(key)}</p>` : null
+  return key ? notice(text(key)) : null
+}
+
+/** In place of a page that cannot be shown. */
+export function errorView(page: Pick<Page, 'reply' | 'language'>, error: Problem): View {
+  page.reply.headers(withoutChallenge(error.headers))
+  const { language } = page
+  return { title: language.text('console.error'), status: error.status, body: html`<p>${messageOf(error, language)}</p>` }
 }
 
 export interface Confirmation {
@@ -68,9 +79,6 @@ export interface Confirmation {
 export const confirmation = (page: Page, { what, submit, isDanger, cancel }: Confirmation): Html =>
   html`${formNotice(page)}<div class="ask">${what}</div>
 <form method="post"><p class="actions"><button${isDanger && html` class="danger"`}>${submit}</button> <a class="button quiet" href="${cancel}">${page.text('console.cancel')}</a></p></form>`
-
-/** The refusal of a field, in the language of the reader. */
-export const refusalOf = ({ code, detail }: FieldError, { find }: Pick<Language, 'find'>): string => find(`refusal.${code}`) ?? detail
 
 export interface TextAreaOptions {
   name: string

@@ -2,8 +2,7 @@
 import { type Html, html } from '../../identity/pages/html.ts'
 import type { Page } from '../../identity/pages/page-kit.ts'
 import type { ErrorRecord } from '../../platform/telemetry/error-record.ts'
-import { instant } from './age.ts'
-import { badge, select, table } from './elements.ts'
+import { badge, instant, select, table } from './elements.ts'
 import type { ConsoleParts, ConsoleSection } from './section.ts'
 
 export const errorsSection = ({ base, lastErrors }: ConsoleParts): ConsoleSection => ({

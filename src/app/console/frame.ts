@@ -1,7 +1,7 @@
 /** The frame of the console: service, navigation, the administrator, content. */
 import type { Assets } from '../../identity/pages/assets.ts'
 import { type Html, html } from '../../identity/pages/html.ts'
-import type { Layout, View } from '../../identity/pages/layout.ts'
+import { headOf, type Layout, languagesOf, type View } from '../../identity/pages/layout.ts'
 import type { Language } from '../../platform/texts/texts.ts'
 import type { ConsoleSection } from './section.ts'
 
@@ -30,27 +30,10 @@ export function createFrame({ base, logoutPath, serviceName, assets, iconUrl, la
   const account = ({ text }: Language, admin: string): Html =>
     html`<form class="who" method="post" action="${logoutPath}"><span>${admin}</span><button class="quiet small">${text('page.log-out')}</button></form>`
 
-  const choice = (current: Language): Html =>
-    html`<nav aria-label="${current.text('page.language')}">${languages.map(({ code }) =>
-      code === current.code
-        ? html`<span aria-current="true" lang="${code}">${nameOf(code)}</span> `
-        : html`<a href="${base}/language/${code}" lang="${code}" hreflang="${code}">${nameOf(code)}</a> `,
-    )}</nav>`
-
   return (view, language) => {
     const { title, body, isWide = false, frame } = view as FramedView
     const { text } = language
-    return html`<!doctype html>
-<html lang="${language.code}">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<title>${title} · ${text('console.name')} · ${serviceName}</title>
-<link rel="icon" href="${iconUrl}">
-<link rel="stylesheet" href="${base}/${assets.style.path}">
-<script type="module" src="${base}/${assets.script.path}"></script>
-</head>
+    return html`${headOf({ base, assets, iconUrl, title: `${title} · ${text('console.name')} · ${serviceName}` }, language)}
 <body class="console">
 <a class="skip" href="#content">${text('page.skip')}</a>
 <header class="top">
@@ -64,12 +47,9 @@ ${frame && navigation(language, frame.section)}
 ${body}
 </main>
 </div>
-<footer class="foot">${languages.length > 1 && choice(language)}${frame && html`<span>${text('console.utc')}</span>`}</footer>
+<footer class="foot">${languages.length > 1 && languagesOf(base, languages, language)}${frame && html`<span>${text('console.utc')}</span>`}</footer>
 </body>
 </html>
 `.markup
   }
 }
-
-/** The name of a language in itself, such as `Deutsch`. */
-const nameOf = (code: string): string => new Intl.DisplayNames([code], { type: 'language' }).of(code) ?? code

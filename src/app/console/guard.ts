@@ -4,11 +4,12 @@
  */
 import { html } from '../../identity/pages/html.ts'
 import type { View } from '../../identity/pages/layout.ts'
-import { messageOf, type Outcome, type Page, type PageDefinition, type PageKit } from '../../identity/pages/page-kit.ts'
+import type { Outcome, Page, PageDefinition, PageKit } from '../../identity/pages/page-kit.ts'
 import { findUserById, type User } from '../../identity/users/users.repo.ts'
 import type { Db } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { Problem, problem } from '../../platform/lib/errors.ts'
+import { errorView } from './elements.ts'
 import type { FramedView } from './frame.ts'
 
 export interface GuardDeps {
@@ -69,10 +70,7 @@ ${leadsTo !== undefined && html`<p><a class="button" href="${accountUrl}/${leads
           } catch (error) {
             if (!(error instanceof Problem)) throw error
             page.context.error = error
-            return framed(
-              { title: page.text('console.error'), status: error.status, body: html`<p>${messageOf(error, page.language)}</p>` },
-              admin,
-            )
+            return framed(errorView(page, error), admin)
           }
         },
         ...(submit && {

@@ -7,6 +7,7 @@ import type { CrossSite } from '../../identity/access/cross-site.ts'
 import type { SessionCookies } from '../../identity/access/session-cookie.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Client, publicAuthority } from '../../platform/request/client-address.ts'
+import { consoleHostsOf } from '../../proxy/routing/console-hosts.ts'
 import { readHost } from '../../proxy/routing/request-target.ts'
 
 /** `host`: the name is not listed. `transport`: plain http from another machine. Null: the console answers. */
@@ -17,15 +18,15 @@ export type JudgeHost = (request: IncomingMessage, client: Client) => HostRefusa
 const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])$/
 
 export function createJudgeHost(
-  { admin, server, auth, routes }: Config,
+  config: Config,
   { isSecure }: Pick<CrossSite, 'isSecure'>,
   { nameFor }: Pick<SessionCookies, 'nameFor'>,
 ): JudgeHost {
-  const { console: place, consoleHosts } = auth.browser
-  const listed = new Set([admin.host, new URL(server.publicUrl).hostname, ...consoleHosts].map((host) => host.toLowerCase()))
+  const { server, auth, routes } = config
+  const listed = consoleHostsOf(config)
   // a page of an upstream on the same host could act as the administrator
   const isServed = (host: string) =>
-    place === 'public' && routes.some(({ match }) => match.host === undefined || match.host.toLowerCase() === host)
+    auth.browser.console === 'public' && routes.some(({ match }) => match.host === undefined || match.host.toLowerCase() === host)
 
   return (request, client) => {
     const host = readHost(publicAuthority(request.headers, client, server.forwardedBy, isSecure(client)) ?? undefined)

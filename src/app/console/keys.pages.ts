@@ -5,8 +5,8 @@ import { type Html, html } from '../../identity/pages/html.ts'
 import type { Page, PageKit } from '../../identity/pages/page-kit.ts'
 import type { KeyStatus } from '../../identity/tokens/keyring.ts'
 import { problem } from '../../platform/lib/errors.ts'
+import { ageText } from '../../platform/texts/durations.ts'
 import type { TextKey } from '../../platform/texts/en.ts'
-import { age } from './age.ts'
 import { badge, confirmation, doneNotice, link, table, when } from './elements.ts'
 import type { ConsoleParts, ConsoleSection } from './section.ts'
 
@@ -50,7 +50,7 @@ ${table(
     html`<code>${key.kid}</code>`,
     html`${badge(text(`keys.state-${key.state}`), key.state === 'current' ? 'good' : 'plain')}<br><span class="soft">${text(`keys.${key.state}-what`)}</span>`,
     key.algorithm,
-    html`${age(key.createdAt, now, language)}<br><span class="soft">${when(key.createdAt, language)}</span>`,
+    html`${ageText(key.createdAt, now, language)}<br><span class="soft">${when(key.createdAt, language)}</span>`,
     when(key.activatesAt, language),
     when(key.retiredAt, language),
     html`<a href="${base}/keys/${key.kid}/revoke">${text('keys.revoke')}<span class="hidden"> ${key.kid}</span></a>`,

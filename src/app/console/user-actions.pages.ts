@@ -10,6 +10,7 @@ import { createRoles, knownRoles } from '../../identity/users/roles.ts'
 import type { User } from '../../identity/users/users.repo.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
+import { deviceIn } from '../../platform/texts/device-text.ts'
 import type { TextKey } from '../../platform/texts/en.ts'
 import { confirmation, facts, link, when } from './elements.ts'
 import { nameOf } from './guard.ts'
@@ -165,7 +166,7 @@ export function defineUserActions(app: FastifyInstance, kit: PageKit, parts: Con
       if (!session) throw problem('not_found')
       const { device, ip, last_used_at } = viewOfSession(session)
       return html`<p>${text('console.user.end-session-what')}</p>${facts([
-        [text('console.device'), device ?? text('console.device-unknown')],
+        [text('console.device'), device === null ? text('console.device-unknown') : deviceIn(device, language)],
         [text('console.address'), ip],
         [text('console.last-used'), when(last_used_at, language)],
       ])}`

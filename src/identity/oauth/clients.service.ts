@@ -89,10 +89,16 @@ export function createClients({ db, accounts, lockForAction }: ClientsDeps) {
     return withSecret(client, secret)
   }
 
-  /** Changes a locked client in one transaction with its audit row, and ends its older tokens. @param ref an id, or a name */
-  async function change<T>(ref: string, event: string, work: Change<T>, by: Actor): Promise<T> {
+  /** @param ref an id, or a name. @throws not_found */
+  async function find(ref: string): Promise<OAuthClient> {
     const found = isId(ref) ? await findClientById(db, ref) : NAME.test(ref) ? await findClientByName(db, ref) : undefined
     if (!found) throw problem('not_found')
+    return found
+  }
+
+  /** Changes a locked client in one transaction with its audit row, and ends its older tokens. @param ref an id, or a name */
+  async function change<T>(ref: string, event: string, work: Change<T>, by: Actor): Promise<T> {
+    const found = await find(ref)
     return audited({ event, detail: found.id }, by, () => commit(found.id, event, work, by).catch(throwTaken))
   }
 
@@ -122,6 +128,9 @@ export function createClients({ db, accounts, lockForAction }: ClientsDeps) {
 
   return {
     create,
+
+    /** @param ref an id, or a name. @throws not_found */
+    find: async (ref: string): Promise<ClientView> => viewOf(await find(ref)),
 
     async list(): Promise<ClientView[]> {
       return (await listClients(db, MAX_LISTED)).map(viewOf)

@@ -46,18 +46,7 @@ export function createLayout({ base, serviceName, supportUrl, homeUrl, assets, l
   return ({ title, body, isWide = false, isLoggedIn = false, navigation, isFramed = false }, language) => {
     const { text } = language
     const brand = html`<img src="${assets.logo ?? iconUrl}" alt="">${serviceName}`
-    return html`<!doctype html>
-<html lang="${language.code}">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-${isFramed && html`<base target="_top">`}
-<title>${title} · ${serviceName}</title>
-<link rel="icon" href="${iconUrl}">
-<link rel="stylesheet" href="${base}/${assets.style.path}">
-<script type="module" src="${base}/${assets.script.path}"></script>
-</head>
+    return html`${headOf({ base, assets, iconUrl, title: `${title} · ${serviceName}`, isFramed }, language)}
 <body${!isWide && !navigation && html` class="single"`}>
 <a class="skip" href="#content">${text('page.skip')}</a>
 <header class="top">
@@ -85,12 +74,36 @@ ${supportUrl !== undefined && html`<a href="${supportUrl}">${text('page.support'
   }
 }
 
+export interface Head {
+  /** The path of the pages, such as `/auth/ui`. */
+  base: string
+  assets: Assets
+  iconUrl: string
+  title: string
+  isFramed?: boolean
+}
+
+/** The document up to its body. */
+export const headOf = ({ base, assets, iconUrl, title, isFramed = false }: Head, { code }: Language): Html => html`<!doctype html>
+<html lang="${code}">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+${isFramed && html`<base target="_top">`}
+<title>${title}</title>
+<link rel="icon" href="${iconUrl}">
+<link rel="stylesheet" href="${base}/${assets.style.path}">
+<script type="module" src="${base}/${assets.script.path}"></script>
+</head>`
+
 const navigationOf = ({ label, links }: Navigation): Html =>
   html`<nav class="side" aria-label="${label}"><ul>${links.map(
     ({ to, text, isCurrent }) => html`<li><a href="${to}"${isCurrent && html` aria-current="page"`}>${text}</a></li>`,
   )}</ul></nav>`
 
-const languagesOf = (base: string, languages: readonly Language[], current: Language): Html =>
+/** The choice of a language. */
+export const languagesOf = (base: string, languages: readonly Language[], current: Language): Html =>
   html`<nav aria-label="${current.text('page.language')}">${languages.map(({ code }) =>
     code === current.code
       ? html`<span aria-current="true" lang="${code}">${nameOf(code)}</span> `

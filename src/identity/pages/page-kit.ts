@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type ErrorCode, type FieldError, Problem, problem } from '../../platform/lib/errors.ts'
 import type { Client } from '../../platform/request/client-address.ts'
 import { contextOf, type RequestContext } from '../../platform/request/request-context.ts'
+import { durationText } from '../../platform/texts/durations.ts'
 import type { TextKey } from '../../platform/texts/en.ts'
 import type { Language, Texts } from '../../platform/texts/texts.ts'
 import type { CrossSite } from '../access/cross-site.ts'
@@ -188,7 +189,7 @@ function fieldErrorsOf({ code, errors }: Problem): readonly FieldError[] {
 }
 
 /** A browser would ask for a password in a window of its own. */
-const withoutChallenge = ({ 'www-authenticate': _, ...headers }: Record<string, string>) => headers
+export const withoutChallenge = ({ 'www-authenticate': _, ...headers }: Record<string, string>) => headers
 
 /** @param target a path with its query */
 function readQuery(target: string): Fields {
@@ -209,20 +210,9 @@ export function messageOf(
   return language.find(`error.${code}`) ?? detail
 }
 
-const UNITS = [
-  ['day', 86_400],
-  ['hour', 3600],
-  ['minute', 60],
-  ['second', 1],
-] as const
-
-/** Rounded up, in the largest unit of which there are two: `90 seconds`, `2 minutes`. */
-function durationText(seconds: number, { code }: Language): string {
-  const [unit, size] = UNITS.find(([, size]) => seconds >= size * 2) ?? (['second', 1] as const)
-  return new Intl.NumberFormat(code, { style: 'unit', unit, unitDisplay: 'long' }).format(Math.ceil(seconds / size))
-}
-
-const refusalOf = ({ code, detail }: FieldError, language: Language): string => language.find(`refusal.${code}`) ?? detail
+/** The refusal of a field, in the reader's language. */
+export const refusalOf = ({ code, detail }: FieldError, language: Pick<Language, 'find'>): string =>
+  language.find(`refusal.${code}`) ?? detail
 
 /**
  * Above a form: why it was refused. The errors of fields stand at the fields.

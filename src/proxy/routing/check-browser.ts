@@ -2,6 +2,7 @@
 import { isAddress, isPublicSuffix, isSameSite, isWithin } from '../../identity/access/site.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { BUILT_IN_LANGUAGES } from '../../platform/texts/texts.ts'
+import { consoleHostsOf } from './console-hosts.ts'
 import type { Finding } from './finding.ts'
 import { covers } from './service-worker.ts'
 
@@ -21,7 +22,7 @@ export function checkBrowser(config: Config, problems: Finding[], warnings: Find
   checkCookieDomain(config, publicUrl, problems, warnings)
   checkOrigins(config, publicUrl, problems)
   checkCors(config, problems, warnings)
-  checkConsole(config, publicUrl, problems)
+  checkConsole(config, problems)
   checkLanguages(config, problems, warnings)
   checkServiceWorkers(config, warnings)
 }
@@ -147,9 +148,10 @@ function checkCors({ auth, cors, routes }: Config, problems: Finding[], warnings
 }
 
 /** A page of an upstream may run scripts: on the console's host they could act as the administrator. */
-function checkConsole({ auth, admin, routes }: Config, publicUrl: URL, problems: Finding[]): void {
+function checkConsole(config: Config, problems: Finding[]): void {
+  const { auth, routes } = config
   if (auth.browser.console !== 'public') return
-  const hosts = new Set([publicUrl.hostname, admin.host, ...auth.browser.consoleHosts].map((host) => host.toLowerCase()))
+  const hosts = consoleHostsOf(config)
   const served = routes.find(({ match }) => match.host === undefined || hosts.has(match.host.toLowerCase()))
   if (served)
     problems.push({

@@ -79,6 +79,8 @@ describe('audit log', () => {
     ['actor', (user) => `user=${user.id}&actor=nobody`, []],
     ['time', (user) => `user=${user.id}&until=2020-01-01`, []],
     ['time and zone', (user) => `user=${user.id}&since=2020-01-01T12:00`, ['login', 'register']],
+    ['time as the API writes it', (user) => `user=${user.id}&since=2020-01-01T12:00:00.000Z`, ['login', 'register']],
+    ['time as the table shows it', (user) => `user=${user.id}&since=2020-01-01+12:00:00`, ['login', 'register']],
   ])('filters by %s', async (_, query, expected) => {
     const user = await newUser(gateway)
     await call(gateway, '/auth/login', { body: { login: user.username, password: 'not the password' } })
@@ -97,6 +99,7 @@ describe('audit log', () => {
   it.each([
     ['since=yesterday', 'does not have the right form'],
     ['until=2026-13-01', 'does not have the right form'],
+    ['until=2026-11-01T12:00%2B01:00', 'does not have the right form'],
     ['user=nobody-has-this-name', 'is not known'],
     [`event=${'x'.repeat(65)}`, 'is too long'],
     ['actor=%00', 'does not have the right form'],

@@ -1,7 +1,7 @@
 import { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
 import { describe, expect, it } from 'vitest'
-import { createAnswerNavigation, inWords, type NavigationAnswer } from '../../../src/app/answer-navigation.ts'
+import { createAnswerNavigation, type NavigationAnswer } from '../../../src/app/answer-navigation.ts'
 import { createPageFrame } from '../../../src/app/page-frame.ts'
 import { createCrossSite } from '../../../src/identity/access/cross-site.ts'
 import { type ErrorCode, problem } from '../../../src/platform/lib/errors.ts'
@@ -203,18 +203,4 @@ it('a program gets no page', async () => {
   expect(await ask('token_missing', { headers: { accept: '*/*' } })).toBeNull()
   expect(await ask('route_not_found', { headers: { accept: 'application/json' } })).toBeNull()
   expect(await ask('token_missing', { headers: { ...NAVIGATION, authorization: 'Bearer x' } })).toBeNull()
-})
-
-it('a time to wait is rounded up', () => {
-  expect([1, 119, 120, 121, 7199, 7200, 7201, 86_400].map((seconds) => inWords(seconds, 'en'))).toEqual([
-    'in 1 second',
-    'in 119 seconds',
-    'in 2 minutes',
-    'in 3 minutes',
-    'in 120 minutes',
-    'in 2 hours',
-    'in 3 hours',
-    'in 24 hours',
-  ])
-  expect(inWords(1, 'de')).toBe('in 1 Sekunde')
 })
