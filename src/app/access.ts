@@ -20,8 +20,6 @@ import type { Platform } from './platform.ts'
 export interface CookieAccess {
   cookies: SessionCookies
   authentication: CookieAuthentication
-  /** For endpoints where the cookie counts. */
-  requireAuth: RequireAuth
 }
 
 export interface Access {
@@ -79,8 +77,7 @@ export function createAccess(platform: Platform, { keyring, revocations, account
       metrics,
       clock,
     })
-    const ownCookies = { ...authentication, countAnonymous: ownLimits.anonymous }
-    return { cookies, authentication, requireAuth: createRequireAuth(authenticate, ownLimits.caller, ownCookies) }
+    return { cookies, authentication }
   }
 
   const browser = auth.browser.enabled ? cookieAccess('browser', crossSite) : null
@@ -96,6 +93,10 @@ export function createAccess(platform: Platform, { keyring, revocations, account
     crossSite,
     browser,
     cookieAccess,
-    requireAuth: browser?.requireAuth ?? createRequireAuth(authenticate, ownLimits.caller),
+    requireAuth: createRequireAuth(
+      authenticate,
+      ownLimits.caller,
+      browser && { ...browser.authentication, countAnonymous: ownLimits.anonymous },
+    ),
   }
 }

@@ -45,7 +45,6 @@ import { createPageCookies } from '../identity/pages/page-cookies.ts'
 import type { Pages } from '../identity/pages/page-kit.ts'
 import { createPageSessions } from '../identity/pages/page-sessions.ts'
 import { registerPages } from '../identity/pages/register.pages.ts'
-import { createReturnTo } from '../identity/pages/return-to.ts'
 import type { FastifyTypeProviderTypebox } from '../platform/http/type-provider.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import type { Access } from './access.ts'
@@ -150,13 +149,13 @@ export function createAccountApi({
   })
 
   const sessionAnswers = createSessionAnswers(browser && { cookies: browser.cookies, crossSite })
-  const ui = frame && browser && createUi({ frame, requireAuth, saveLanguage: profile.chooseLanguage, pages: pagesWith(browser.cookies) })
+  const mountUi =
+    frame && browser && createUi({ frame, requireAuth, saveLanguage: profile.chooseLanguage, pages: pagesWith(frame, browser.cookies) })
 
-  function pagesWith(sessionCookies: SessionCookies): Pages[] {
+  function pagesWith({ returnTo }: PageFrame, sessionCookies: SessionCookies): Pages[] {
     const { auth } = config
     const cookies = createPageCookies(crossSite)
     const pageSessions = createPageSessions(sessionCookies, cookies, crossSite)
-    const returnTo = createReturnTo(crossSite, auth.prefix)
     return [
       loginPages({ login, loginMfa, reauthenticate, profile, sessions: pageSessions, cookies, returnTo, auth }),
       registerPages({ register, sessions: pageSessions, returnTo, auth }),
@@ -215,7 +214,7 @@ export function createAccountApi({
       await auth.register(oauthRoutes({ grantToken, introspect, revokeToken }))
       await auth.register(clientRoutes({ clients: identity.clients, requireAuth }))
       await auth.register(adminRoutes({ db, administration: identity.administration, config, lastErrors, requireAuth }))
-      await ui?.register(auth)
+      await mountUi?.(auth)
       await mountConsole?.(auth)
     },
     settled: backgroundQueue.settled,

@@ -19,7 +19,7 @@ import { createPublicConsole } from './console-public.ts'
 import { DB_LAG_SECONDS, showGauges } from './gauges.ts'
 import { createLimits } from './limits.ts'
 import { createLoginServices } from './login-services.ts'
-import { createObserver, newestErrors } from './observe.ts'
+import { createObserver } from './observe.ts'
 import { mountOwnEndpoints, ownMethodsOf } from './own-endpoints.ts'
 import { createPageFrame } from './page-frame.ts'
 import { createProxy } from './proxy.ts'
@@ -88,7 +88,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   })
   const server = listener.app
   const loginServices = createLoginServices({ platform, identity, access, limits })
-  const lastErrors = async () => (team ? newestErrors(await team.siblings.lastErrors()) : observer.lastErrors())
+  const lastErrors = async () => (team ? team.siblings.lastErrors() : observer.lastErrors())
   const history = createHealthHistory({ clock, read: async () => new Map([[0, await readHealth(metrics)]]) })
   const health = async () => (team ? team.siblings.health() : history.report())
   const accountApi = createAccountApi({

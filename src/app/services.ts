@@ -16,6 +16,7 @@ export interface ServicesOptions extends PlatformOptions, Pick<IdentityOptions, 
 export interface Team {
   workers: number
   siblings: Broadcast & {
+    /** The errors of all processes, newest first. */
     lastErrors(): Promise<ErrorRecord[]>
     /** The health of all workers in the last hour. */
     health(): Promise<HealthReport>

@@ -79,7 +79,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
         for (const hear of heard) hear(message)
         await askAll((other) => (other === member ? Promise.resolve() : other.channel.ask('revoke', message, ASK_MS)))
       },
-      lastErrors: errorsOfAll,
+      lastErrors,
       health: () => history.report(),
       isFirstNotice(reason) {
         const isFirst = !notices.has(reason)
@@ -125,10 +125,8 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   }
 
   const observer = createObserver({ config: config.log, clock, logger, metrics })
-  const errorsOfAll = async () => [
-    ...(await askAll(({ channel }) => channel.ask('lastErrors', null, ASK_MS))).flat(),
-    ...observer.lastErrors(),
-  ]
+  const lastErrors = async () =>
+    newestErrors([...(await askAll(({ channel }) => channel.ask('lastErrors', null, ASK_MS))).flat(), ...observer.lastErrors()])
 
   const history = createHealthHistory({
     clock,
@@ -146,10 +144,14 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     return merged.text()
   }
 
-  const limits = createLimits(platform, config.server.replicas * workers)
-  const access = createAccess(platform, identity, limits)
-  const loginServices = createLoginServices({ platform, identity, access, limits })
-  const lastErrors = async () => newestErrors(await errorsOfAll())
+  function consoleOfAll() {
+    if (!hasListener) return null
+    const limits = createLimits(platform, config.server.replicas * workers)
+    const access = createAccess(platform, identity, limits)
+    const loginServices = createLoginServices({ platform, identity, access, limits })
+    return createConsoleListener({ platform, identity, access, loginServices, observer, lastErrors, health: async () => history.report() })
+  }
+
   const admin = createAdminServer({
     metrics: metricsOfAll,
     contentType: metrics.registry.contentType,
@@ -159,15 +161,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       const readiest = answers.sort((a, b) => countOk(b) - countOk(a))[0] ?? []
       return [{ name: `workers (${answers.length} of ${workers})`, ok: answers.length > 0, required: true }, ...readiest]
     },
-    mountConsole: createConsoleListener({
-      platform,
-      identity,
-      access,
-      loginServices,
-      observer,
-      lastErrors,
-      health: async () => history.report(),
-    }),
+    mountConsole: consoleOfAll(),
   })
   let stopJobs = async () => {}
 

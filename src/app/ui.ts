@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { RequireAuth } from '../identity/access/require-auth.ts'
 import type { Assets } from '../identity/pages/assets.ts'
 import { languageCookie } from '../identity/pages/language.ts'
-import { createPageKit, type PageKit, type Pages, readFields } from '../identity/pages/page-kit.ts'
+import { createPageKit, type Pages, readFields } from '../identity/pages/page-kit.ts'
 import { Problem, problem } from '../platform/lib/errors.ts'
 import { contextOf, type RequestContext } from '../platform/request/request-context.ts'
 import type { Texts } from '../platform/texts/texts.ts'
@@ -19,12 +19,8 @@ export interface UiDeps {
 /** Keeps the choice of a user, for mails. */
 export type SaveLanguage = (userId: string, code: string, context: RequestContext) => Promise<void>
 
-export interface Ui {
-  kit: PageKit
-  register(auth: FastifyInstance): Promise<void>
-}
-
-export function createUi({ frame, requireAuth, saveLanguage, pages }: UiDeps): Ui {
+/** @returns registers the pages */
+export function createUi({ frame, requireAuth, saveLanguage, pages }: UiDeps): (auth: FastifyInstance) => Promise<void> {
   const { base, texts, assets, layout, crossSite, returnTo } = frame
   const kit = createPageKit({ base, layout, texts, crossSite, requireAuth })
 
@@ -38,18 +34,13 @@ export function createUi({ frame, requireAuth, saveLanguage, pages }: UiDeps): U
   /** The page of a refusal stands at the address of a route. */
   const otherPage = (request: FastifyRequest) => returnTo.of({ request, client: contextOf(request.raw).client }, request.headers.referer)
 
-  return {
-    kit,
-    register: async (auth) =>
-      void (await auth.register(
-        async (ui) => {
-          mountPageBasics(ui, { base, home: `${base}/login`, assets, texts, name: 'ui', chosen, otherPage })
-          ui.get('/', hidden('ui.start'), (_request, reply) => reply.redirect(`${base}/account`, 303))
-          for (const define of pages) define(ui, kit)
-        },
-        { prefix: '/ui' },
-      )),
+  async function register(ui: FastifyInstance): Promise<void> {
+    mountPageBasics(ui, { base, home: `${base}/login`, assets, texts, name: 'ui', chosen, otherPage })
+    ui.get('/', hidden('ui.start'), (_request, reply) => reply.redirect(`${base}/account`, 303))
+    for (const define of pages) define(ui, kit)
   }
+
+  return async (auth) => void (await auth.register(register, { prefix: '/ui' }))
 }
 
 export interface PageBasics {

@@ -31,7 +31,7 @@ export type WorkerAnswers = {
 export type SupervisorAnswers = {
   /** Forwards the message to the other workers; resolves when they have received it. */
   revoke(message: string): Promise<void>
-  /** The errors of all workers. */
+  /** The errors of all processes, newest first. */
   lastErrors(nothing: null): Promise<ErrorRecord[]>
   /** The health of all workers in the last hour. */
   health(nothing: null): HealthReport

@@ -238,20 +238,20 @@ export function createCookieAuthentication({
     }
   }
 
-  /** Of a value that is not remembered. */
-  async function resolve(value: string): Promise<Principal | null> {
+  /** @returns `forged` for the form of our values with a wrong tag */
+  async function resolve(value: string): Promise<Principal | null | 'forged'> {
     const remembered = recall(value)
     if (remembered !== undefined) return remembered
-    if (!values.isGenuine(purpose, value)) return null
-    return lookUp(value)
+    if (values.isGenuine(purpose, value)) return lookUp(value)
+    return looksLikeCookieValue(value) ? 'forged' : null
   }
 
   /** Two sessions do not name one caller: another path or domain has added a cookie, perhaps of an attacker. */
   async function resolveAll(sent: readonly string[], client: Client): Promise<Principal | null> {
     revocations.assertLoaded()
-    const found = (await Promise.all(sent.map(resolve))).filter((principal) => principal !== null)
-    if (found.length === 0 && sent.some((value) => looksLikeCookieValue(value) && !known.has(value) && !values.isGenuine(purpose, value)))
-      await countRubbish(client)
+    const answers = await Promise.all(sent.map(resolve))
+    const found = answers.filter((answer) => answer !== null && answer !== 'forged')
+    if (found.length === 0 && answers.includes('forged')) await countRubbish(client)
     const [first, ...others] = found
     if (!first || others.some(({ sessionId }) => sessionId !== first.sessionId)) return null
     // several values of one session: the value that shows the latest authentication is the current value

@@ -169,7 +169,7 @@ export const authRoutes =
         async (request, reply) => {
           const proof = await proofOf(request)
           await logout(proof, scope, contextOf(request.raw))
-          if ('isByCookie' in proof && proof.isByCookie) sessionAnswers.clear(request, reply)
+          if (proof.isByCookie) sessionAnswers.clear(request, reply)
           return reply.code(204).send(null)
         },
       )

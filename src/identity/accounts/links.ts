@@ -144,8 +144,9 @@ export function createLinks({ server, auth }: Pick<Config, 'server' | 'auth'>): 
       return owner && isLiving(link, owner, await databaseNow(db)) ? { link, owner } : undefined
     },
     async waitingAddress(db, owner) {
-      const now = await databaseNow(db)
       const links = await findLinksOf(db, owner.id, 'verify_email')
+      if (links.length === 0) return null
+      const now = await databaseNow(db)
       const isWaiting = (link: LinkRow) => canonicalEmail(link.email) !== owner.email_canonical && isLiving(link, owner, now)
       return links.find(isWaiting)?.email ?? null
     },

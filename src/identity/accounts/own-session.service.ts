@@ -22,9 +22,11 @@ export type OwnSession = (principal: Principal) => Promise<SessionState>
 
 export function createOwnSession({ db }: { db: Db }): OwnSession {
   return async ({ id: userId, sessionId, cookieId }) => {
-    const user = await findUserById(db, userId)
-    const session = await findSession(db, sessionId)
-    const cookie = cookieId === null ? undefined : await findCookieById(db, cookieId)
+    const [user, session, cookie] = await Promise.all([
+      findUserById(db, userId),
+      findSession(db, sessionId),
+      cookieId === null ? undefined : findCookieById(db, cookieId),
+    ])
     if (!user || !session) throw problem('token_revoked', { cause: 'the session was deleted' })
     const { amr } = cookie ?? session
     return { user: viewOf(user), session: { id: sessionId, amr, expires_at: session.expires_at.toISOString() } }

@@ -16,8 +16,11 @@ export interface ReturnTo {
   to(path: string, target: string | null): string
 }
 
+/** The account pages, below `{prefix}/ui/account`. */
+export const ACCOUNT_SECTIONS = ['', '/profile', '/password', '/factors', '/sessions', '/api-keys', '/delete'] as const
+
 /** The pages below `{prefix}/ui` that a reader may return to. Each of them only shows. */
-const PAGES = ['', '/profile', '/password', '/factors', '/sessions', '/api-keys', '/delete'].map((page) => `/ui/account${page}`)
+const PAGES = ACCOUNT_SECTIONS.map((section) => `/ui/account${section}`)
 
 const CONSOLE = /^\/console(?:\/[a-z0-9-]+)*$/
 
@@ -54,9 +57,13 @@ export function createReturnTo(crossSite: Pick<CrossSite, 'ownOrigin'>, authPref
       if (isOurs(url.pathname)) return isShown(url.pathname) ? url.pathname + url.search : null
       return url.pathname + url.search + url.hash
     },
-    to: (path, target) => (target === null ? path : `${path}${path.includes('?') ? '&' : '?'}return_to=${encodeURIComponent(target)}`),
+    to: withReturnTo,
   }
 }
+
+/** The path of a page that goes on to the target. */
+export const withReturnTo = (path: string, target: string | null): string =>
+  target === null ? path : `${path}${path.includes('?') ? '&' : '?'}return_to=${encodeURIComponent(target)}`
 
 /** The path as the most lenient server reads it. */
 const lenientReading = (path: string): string =>

@@ -195,9 +195,9 @@ export function publicAuthority(
 ): string | null {
   const host = (viaTrustedProxy ? forwardedHost(headers, kind) : undefined) ?? headers.host
   if (host === undefined || host === '') return null
-  const port = viaTrustedProxy && kind === 'x-forwarded' ? lastOf(headers['x-forwarded-port']) : undefined
+  const port = viaTrustedProxy && kind === 'x-forwarded' ? portOfProxy(headers) : undefined
   // the default port of the other scheme is the port of a connection between two proxies
-  const isPublic = port !== undefined && /^\d{1,5}$/.test(port) && port !== (isSecure ? '80' : '443')
+  const isPublic = port !== undefined && port !== (isSecure ? '80' : '443')
   return isPublic && !/:\d+$/.test(host) ? `${host}:${port}` : host
 }
 
@@ -208,8 +208,14 @@ const forwardedHost = (headers: IncomingHttpHeaders, kind: Forwarding): string |
         ?.at(-1)
         ?.get('host')
 
+/** The port that a trusted proxy sends apart. */
+export function portOfProxy(headers: IncomingHttpHeaders): string | undefined {
+  const port = lastOf(headers['x-forwarded-port'])
+  return port !== undefined && /^\d{1,5}$/.test(port) ? port : undefined
+}
+
 /** The last item of a list: the nearest proxy added it. */
-const lastOf = (value: string | string[] | undefined): string | undefined =>
+export const lastOf = (value: string | string[] | undefined): string | undefined =>
   String(value ?? '')
     .split(',')
     .at(-1)!

@@ -18,9 +18,7 @@ export interface Texts {
   languages: readonly Language[]
   /** @returns the default for an unknown code, and for null */
   of(code: string | null | undefined): Language
-  /** RFC 9110 §12.5.4. @returns the default when no listed language is accepted */
-  negotiate(acceptLanguage: string | undefined): Language
-  /** The same, but null when the client asks for no listed language. */
+  /** RFC 9110 §12.5.4. @returns null when the client asks for no listed language */
   asked(acceptLanguage: string | undefined): Language | null
 }
 
@@ -49,7 +47,7 @@ export function createTexts(codes: readonly string[], overrides: Readonly<Record
     const code = new Negotiator({ headers: { 'accept-language': acceptLanguage } }).language([...codes])
     return languages.find((language) => language.code === code) ?? null
   }
-  return { languages, of, asked, negotiate: (acceptLanguage) => asked(acceptLanguage) ?? first }
+  return { languages, of, asked }
 }
 
 function createLanguage(code: string, texts: Record<TextKey, string>): Language {

@@ -1,6 +1,6 @@
 /** What we tell an upstream about where its request came from: the client's address, and the scheme, host, port and path that it used. */
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
-import type { Client } from '../../platform/request/client-address.ts'
+import { type Client, lastOf, portOfProxy } from '../../platform/request/client-address.ts'
 import { type Exchange, exchangeOf } from '../routing/exchange.ts'
 import type { Route } from '../routing/route-table.ts'
 
@@ -27,11 +27,6 @@ export function pushOrigin(
   if (prefix !== '') out.push('x-forwarded-prefix', prefix)
 }
 
-function portOfProxy(headers: IncomingHttpHeaders): string | undefined {
-  const port = lastOf(headers['x-forwarded-port'])
-  return port !== undefined && /^\d{1,5}$/.test(port) ? port : undefined
-}
-
 /** Of an authority, else of the scheme. */
 function portOf(authority: string, isSecure: boolean): string {
   const at = authority.lastIndexOf(':')
@@ -39,13 +34,6 @@ function portOf(authority: string, isSecure: boolean): string {
   if (at >= 0 && !authority.endsWith(']')) return authority.slice(at + 1)
   return isSecure ? '443' : '80'
 }
-
-/** The last item of a list: the nearest proxy added it. */
-const lastOf = (value: string | string[] | undefined): string | undefined =>
-  String(value ?? '')
-    .split(',')
-    .at(-1)!
-    .trim() || undefined
 
 /** The path prefix that trusted proxies before us removed, without a final slash; empty when they sent none. */
 export function prefixOfProxy(headers: IncomingHttpHeaders, { viaTrustedProxy }: Client): string {

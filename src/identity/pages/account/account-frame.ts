@@ -11,9 +11,9 @@ import type { UserView } from '../../users/user-view.ts'
 import { type Html, html, type Part } from '../html.ts'
 import type { View } from '../layout.ts'
 import { type FieldOptions, type Fields, field, formNotice, LENGTHS, messageOf, notice, type Outcome, type Page } from '../page-kit.ts'
+import { ACCOUNT_SECTIONS, withReturnTo } from '../return-to.ts'
 
-export const SECTIONS = ['', '/profile', '/password', '/factors', '/sessions', '/api-keys', '/delete'] as const
-export type Section = (typeof SECTIONS)[number]
+export type Section = (typeof ACCOUNT_SECTIONS)[number]
 
 const TITLES: Record<Section, TextKey> = {
   '': 'account.title',
@@ -64,7 +64,7 @@ export function createAccountFrame({ base, clock }: { base: string; clock: Clock
 
   function navigationOf({ text }: Page, current: Section) {
     const textOf = (section: Section) => text(section === '' ? 'account.overview' : TITLES[section])
-    const links = SECTIONS.map((section) => ({ to: to(section), text: textOf(section), isCurrent: section === current }))
+    const links = ACCOUNT_SECTIONS.map((section) => ({ to: to(section), text: textOf(section), isCurrent: section === current }))
     return { label: text('page.account'), links }
   }
 
@@ -80,8 +80,7 @@ export function createAccountFrame({ base, clock }: { base: string; clock: Clock
       }
     },
     form(page, section, { action, submit, button, label, returnTo = null }, content) {
-      const target = returnTo === null ? to(section) : `${to(section)}?return_to=${encodeURIComponent(returnTo)}`
-      return html`<form method="post" action="${target}">
+      return html`<form method="post" action="${withReturnTo(to(section), returnTo)}">
 <input type="hidden" name="action" value="${action}">
 ${noticeOf(page, action)}
 ${content}
@@ -152,10 +151,15 @@ export function requireComplete(page: Page): AccountPage {
 
 /** @throws token_missing, forbidden, password_change_required */
 export function requireUser(page: Page): AccountPage {
-  const { principal } = page
-  if (!principal) throw problem('token_missing')
-  requireSession(principal)
-  if (principal.mustChangePassword) throw problem('password_change_required')
+  const person = requirePerson(page)
+  if (person.principal.mustChangePassword) throw problem('password_change_required')
+  return person
+}
+
+/** The page of the password opens also for a user who must change it. @throws token_missing, forbidden */
+export function requirePerson(page: Page): AccountPage {
+  if (!page.principal) throw problem('token_missing')
+  requireSession(page.principal)
   return page as AccountPage
 }
 

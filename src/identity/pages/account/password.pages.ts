@@ -1,16 +1,14 @@
 /** A new password. Users who must change their password are led here, and back to where they were going. */
 
 import type { Config } from '../../../platform/config/schema.ts'
-import { problem } from '../../../platform/lib/errors.ts'
-import { requireSession } from '../../access/require-auth.ts'
 import type { createPasswordChange } from '../../accounts/password-change.service.ts'
 import type { createProfile } from '../../accounts/profile.service.ts'
 import type { SessionAnswers } from '../../accounts/session-answers.ts'
 import { html } from '../html.ts'
-import { LENGTHS, type Page, type PageDefinition, requireFields, showPassword } from '../page-kit.ts'
+import { LENGTHS, type PageDefinition, requireFields, showPassword } from '../page-kit.ts'
 import type { PageSessions } from '../page-sessions.ts'
 import type { ReturnTo } from '../return-to.ts'
-import { type AccountFrame, type AccountPage, act, entry, proofOf } from './account-frame.ts'
+import { type AccountFrame, act, entry, proofOf, requirePerson } from './account-frame.ts'
 
 export interface PasswordDeps {
   frame: AccountFrame
@@ -79,11 +77,4 @@ ${frame.form(page, '/password', { action: ACTION, submit: 'account.password.subm
     },
     submit: (page, fields) => submit(requirePerson(page), fields),
   }
-}
-
-/** Of all account pages, only this page opens for a user who must change the password. @throws token_missing, forbidden */
-function requirePerson(page: Page): AccountPage {
-  if (!page.principal) throw problem('token_missing')
-  requireSession(page.principal)
-  return page as AccountPage
 }
