@@ -446,6 +446,23 @@ export const ConfigSchema = Type.Object(
           'After SIGTERM, how long the gateway reports not ready and still serves. Balancers use this time to notice.',
         ),
         shutdownTimeoutMs: integer(0, 25_000, 'After SIGTERM, time to finish the requests in flight.'),
+        overload: section(
+          {
+            maxInFlight: integer(
+              0,
+              2000,
+              'Requests in flight in each worker. Further requests get 503, the least important first. Streams do not count. 0: no limit.',
+              1_000_000,
+            ),
+            maxLoopDelayMs: integer(
+              0,
+              200,
+              'Delay of the event loop above which requests get 503 until it is shorter again. 0: no limit.',
+              60_000,
+            ),
+          },
+          'When the gateway refuses requests because it is busy.',
+        ),
       },
       'The public listener.',
     ),
@@ -459,8 +476,16 @@ export const ConfigSchema = Type.Object(
           writeOnly: true, // it may hold a password: never shown
           default: 'embedded',
           pattern: '^embedded$|^postgres(ql)?://',
-          description: 'embedded, or postgres://…',
+          description:
+            'embedded, or postgres://…. Several hosts are possible: postgres://user@host1:5432,host2:5432/name. The gateway uses the host that accepts writes.',
         }),
+        readUrl: Type.Optional(
+          Type.String({
+            writeOnly: true,
+            pattern: '^postgres(ql)?://',
+            description: 'A read replica, for lists of the admin API and audit export only. None: database.url.',
+          }),
+        ),
         dataDir: Type.String({ default: './data', description: 'Folder of the embedded database.' }),
         poolSize: integer(1, 10, 'Connections to Postgres, divided among the workers. Each worker has at least two.', 1000),
       },
@@ -910,6 +935,15 @@ export const ConfigSchema = Type.Object(
         }),
       },
       'The log.',
+    ),
+    reload: section(
+      {
+        watch: Type.Boolean({
+          default: false,
+          description: 'Read the configuration again when its file changes..',
+        }),
+      },
+      'Changes of the configuration without a restart.',
     ),
     docs: section(
       { enabled: Type.Boolean({ default: true, description: 'Serve /openapi.json and /docs under auth.prefix.' }) },

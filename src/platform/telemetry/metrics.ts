@@ -160,9 +160,13 @@ export function createMetrics(version: string) {
     argon2Rejected: counter('argon2_rejected_total', 'Requests refused because the queue was full.'),
     dbQuerySeconds: histogram('db_query_duration_seconds', 'Duration of SQL statements.', ['operation']),
     dbPool: gauge('db_pool_connections', 'Connections to Postgres.', ['state']),
+    dbBreakerOpen: sampled('db_breaker_open', '1 while the database is not called, because it does not answer.', 'max'),
+    replicaLag: sampled('db_replica_lag_seconds', 'How far the read replica is behind; 0 without a read replica.', 'max'),
+    clockSkew: sampled('clock_skew_seconds', 'Clock of this machine minus clock of the database.', 'first'),
     dbUp: sampled('db_up', '1 while the database answers.', 'min'),
     redisUp: sampled('redis_up', '1 while Redis answers, or none is configured.', 'min'),
     redisBreakerOpen: sampled('redis_breaker_open', '1 while Redis is not called after a failure.', 'max'),
+    redisErrors: counter('redis_errors_total', 'Failed calls of Redis, by kind of failure.', ['kind']),
     revocationLag: sampled('revocation_lag_seconds', 'Time since revocations were last read from the database.', 'max'),
     revokedEntries: sampled('revoked_entries', 'Sessions and users in the revocation map.', 'max'),
     refreshTokenRows: gauge('refresh_tokens_rows', 'Rows after the last cleanup.', [], 'max'),
@@ -171,6 +175,8 @@ export function createMetrics(version: string) {
     cleanupDeleted: counter('cleanup_deleted_total', 'Rows that cleanup removed.', ['kind']),
     streamsOpen: gauge('streams_open', 'Open WebSocket and event streams.', ['kind']),
     streamsClosed: counter('streams_closed_total', 'Streams that ended, by reason.', ['reason']),
+    shed: counter('shed_total', 'Requests refused because this process is busy, by reason.', ['reason']),
+    logLinesDropped: counter('log_lines_dropped_total', 'Log lines that could not be written.'),
     connectionsRefused: counter('connections_refused_total', 'Client connections above maxConnections.'),
     tlsNotAfter: sampled(
       'tls_certificate_expiry_timestamp_seconds',
@@ -179,6 +185,7 @@ export function createMetrics(version: string) {
     ),
     signingKeyAge: gauge('signing_key_age_seconds', 'Age of signing keys.', ['kid', 'state'], 'max'),
     configInfo: gauge('config_info', 'Always 1; sha of the configuration in force.', ['sha'], 'first'),
+    configReloadTime: gauge('config_last_reload_timestamp_seconds', 'When a configuration was last put in force.', [], 'min'),
     configReloadSuccess: gauge('config_last_reload_success', '1 when the last load of the configuration succeeded.', [], 'min'),
   }
 }
