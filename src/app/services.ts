@@ -1,6 +1,6 @@
 /** Opens all services of a gateway except its listeners, for `buildApp` and for commands. */
 import type { Job } from '../platform/jobs/schedule.ts'
-import type { Broadcast } from '../platform/redis.ts'
+import type { Broadcast } from '../platform/redis/redis.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import type { HealthReport } from './console/health-history.ts'
 import { createIdentity, type Identity, type IdentityOptions } from './identity.ts'

@@ -7,7 +7,7 @@
 import { type Db, isDatabaseAway } from '../../platform/db/database.ts'
 import { type Clock, systemClock } from '../../platform/lib/clock.ts'
 import { unavailable } from '../../platform/lib/errors.ts'
-import type { Broadcast } from '../../platform/redis.ts'
+import type { Broadcast } from '../../platform/redis/redis.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
 import { findRevocationsSince, type Revocation } from './revocations.repo.ts'
 
