@@ -11,21 +11,20 @@ import { createPasswords, type Passwords } from '../identity/credentials/passwor
 import { resealFactors } from '../identity/factors/reseal-factors.ts'
 import { type Clients, createClients } from '../identity/oauth/clients.service.ts'
 import { type Accounts, createAccounts } from '../identity/sessions/account-transaction.ts'
-import { createRevocations, type Revocations } from '../identity/sessions/revocations.ts'
+import { createRevocations, type Revocations, type Siblings } from '../identity/sessions/revocations.ts'
 import { createKeyring, type Keyring } from '../identity/tokens/keyring.ts'
 import { createLastAdmin } from '../identity/users/last-admin.ts'
 import type { Secrets as SecretValues } from '../platform/config/schema.ts'
 import { migrateUp } from '../platform/db/migrate.ts'
 import { type MigrationEvent, textOfEvent } from '../platform/db/migration-events.ts'
 import type { Job } from '../platform/jobs/schedule.ts'
-import type { Broadcast } from '../platform/redis/redis.ts'
 import type { Logger } from '../platform/telemetry/logger.ts'
 import { type CleanupResult, createCleanup, createRetryErasure } from './cleanup.ts'
 import type { Platform } from './platform.ts'
 
 export interface IdentityOptions {
-  /** Sends revocations to the other processes of this gateway, in addition to Redis. */
-  siblings?: Broadcast | undefined
+  /** Revocations go to these processes in addition to Redis. */
+  siblings?: Siblings | undefined
   /** Computes password hashes. Default: a separate process. */
   hasher?: Hasher | undefined
 }

@@ -1,6 +1,6 @@
 /** Opens all services of a gateway except its listeners, for `buildApp` and for commands. */
+import type { Siblings } from '../identity/sessions/revocations.ts'
 import type { Job } from '../platform/jobs/schedule.ts'
-import type { Broadcast } from '../platform/redis/redis.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import type { HealthReport } from './console/health-history.ts'
 import { createIdentity, type Identity, type IdentityOptions } from './identity.ts'
@@ -9,13 +9,13 @@ import { openPlatform, type Platform, type PlatformOptions } from './platform.ts
 export interface ServicesOptions extends PlatformOptions, Pick<IdentityOptions, 'hasher'> {
   /** Set in a worker: this process is one of several, and the supervisor runs the jobs. */
   team?: Team
-  /** Set in the supervisor: sends revocations to the workers. */
-  workers?: Broadcast
+  /** Set in the supervisor: exchanges revocations with the workers. */
+  workers?: Siblings
 }
 
 export interface Team {
   workers: number
-  siblings: Broadcast & {
+  siblings: Siblings & {
     /** The errors of all processes, newest first. */
     lastErrors(): Promise<ErrorRecord[]>
     /** The health of all workers in the last hour. */

@@ -7,10 +7,11 @@ import cluster, { type Worker } from 'node:cluster'
 import { once } from 'node:events'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Revocation } from '../identity/sessions/revocations.repo.ts'
+import type { Siblings } from '../identity/sessions/revocations.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { schedule } from '../platform/jobs/schedule.ts'
 import { createIpcChannel, type IpcChannel } from '../platform/lib/ipc-channel.ts'
-import type { Broadcast } from '../platform/redis/redis.ts'
 import { collectLines } from '../platform/telemetry/logger.ts'
 import { createAccess } from './access.ts'
 import { createAdminServer } from './admin-server.ts'
@@ -41,9 +42,10 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   const assignment: Assignment = { config: shareOf(config, workers), secrets: options.secrets, workers }
   const members = new Set<Member>()
   const heard: ((message: string) => void)[] = []
-  const toWorkers: Broadcast = {
+  const toWorkers: Siblings = {
     publish: async (message) => void (await askAll(({ channel }) => channel.ask('revoke', message, ASK_MS))),
     subscribe: async (handler) => void heard.push(handler),
+    revocations: () => revocationsOf(members),
   }
   const hasListener = hasConsoleListener(config)
   // without a console the supervisor limits no requests and publishes no revocations: only workers use Redis
@@ -71,6 +73,12 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []))
   }
 
+  async function revocationsOf(asked: Iterable<Member>): Promise<Revocation[] | null> {
+    const dumps = await Promise.allSettled(Array.from(asked, ({ channel }) => channel.ask('revocations', null, ASK_MS)))
+    const known = dumps.flatMap((dump) => (dump.status === 'fulfilled' && dump.value ? [dump.value] : []))
+    return known.length === 0 ? null : known.flat()
+  }
+
   /** @returns the port, once the worker listens */
   async function launch(): Promise<number> {
     const worker = cluster.fork()
@@ -78,6 +86,11 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       async revoke(message) {
         for (const hear of heard) hear(message)
         await askAll((other) => (other === member ? Promise.resolve() : other.channel.ask('revoke', message, ASK_MS)))
+      },
+      async revocations() {
+        const others = await revocationsOf([...members].filter((other) => other !== member))
+        const own = hasListener ? identity.revocations.dump() : null
+        return own && others ? [...own, ...others] : (own ?? others)
       },
       lastErrors,
       health: () => history.report(),

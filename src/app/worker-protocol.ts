@@ -1,4 +1,5 @@
 /** The messages between the supervisor and its workers. */
+import type { Revocation } from '../identity/sessions/revocations.repo.ts'
 import type { Config, Secrets } from '../platform/config/schema.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import type { MetricValues } from '../platform/telemetry/metrics.ts'
@@ -24,6 +25,8 @@ export type WorkerAnswers = {
   lastErrors(nothing: null): ErrorRecord[]
   /** A message of the revocation channel. */
   revoke(message: string): void
+  /** Null while the worker cannot vouch for its revocations. */
+  revocations(nothing: null): Revocation[] | null
   /** Resolves when the requests in flight have finished; the process then ends. */
   stop(nothing: null): Promise<void>
 }
@@ -31,6 +34,8 @@ export type WorkerAnswers = {
 export type SupervisorAnswers = {
   /** Forwards the message to the other workers; resolves when they have received it. */
   revoke(message: string): Promise<void>
+  /** The revocations of all other processes together; null: none of them could answer. */
+  revocations(nothing: null): Promise<Revocation[] | null>
   /** The errors of all processes, newest first. */
   lastErrors(nothing: null): Promise<ErrorRecord[]>
   /** The health of all workers in the last hour. */

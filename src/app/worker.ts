@@ -18,6 +18,8 @@ const answers: WorkerAnswers = {
     const siblings = {
       publish: (message: string) => supervisor.ask('revoke', message, ASK_MS).catch(() => undefined),
       subscribe: async (handler: (message: string) => void) => void heard.push(handler),
+      // the supervisor itself waits ASK_MS for each sibling
+      revocations: () => supervisor.ask('revocations', null, 2 * ASK_MS).catch(() => null),
       lastErrors: () => supervisor.ask('lastErrors', null, ASK_MS),
       health: () => supervisor.ask('health', null, ASK_MS),
       // without an answer the worker logs: a notice twice is better than none
@@ -41,6 +43,7 @@ const answers: WorkerAnswers = {
   revoke(message) {
     for (const handler of heard) handler(message)
   },
+  revocations: () => app?.identity.revocations.dump() ?? null,
   stop: () => stop(),
 }
 const supervisor = createIpcChannel<SupervisorAnswers>(process, answers)

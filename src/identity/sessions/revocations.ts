@@ -39,6 +39,14 @@ export interface Revocations {
   /** Seconds since the database was last read. */
   lagSeconds(): number
   size(): number
+  /** All revocations in memory, for a sibling; null before the first snapshot. */
+  dump(): Revocation[] | null
+}
+
+/** The other processes of this gateway. */
+export interface Siblings extends Broadcast {
+  /** What the siblings remember; null: no sibling answered that knows its revocations. */
+  revocations(): Promise<Revocation[] | null>
 }
 
 export interface RevocationsDeps {
@@ -180,6 +188,14 @@ export function createRevocations({ db, clock, logger, broadcasts, onKeyRevoked,
     lastError: () => failure,
     lagSeconds: () => (loadedAt === null ? Number.POSITIVE_INFINITY : (systemClock.steady() - loadedAt) / 1000),
     size: () => sessions.size + users.size + keys.size,
+    dump: () =>
+      loadedAt === null
+        ? null
+        : [
+            ...Array.from(sessions, ([sessionId, until]) => ({ sessionId, until })),
+            ...Array.from(users, ([userId, { minEpoch, until }]) => ({ userId, minEpoch, until })),
+            ...Array.from(keys, ([kid, until]) => ({ kid, until })),
+          ],
   }
 }
 

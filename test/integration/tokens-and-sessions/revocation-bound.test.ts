@@ -47,3 +47,23 @@ describe('beyond maxSessions', () => {
     ])
   })
 })
+
+describe('a copy for a sibling', () => {
+  const gateway = useGateway()
+
+  it('holds every kind of revocation, and there is none before the first snapshot', async () => {
+    const { db, clock, logger } = gateway.app.platform
+    const revocations = createRevocations({ db, clock, logger, broadcasts: [], onKeyRevoked: () => {} })
+    expect(revocations.dump()).toBe(null)
+    await revocations.poll()
+    const until = clock.now() + 60_000
+    const announced: Revocation[] = [
+      { sessionId: 'a session', until },
+      { userId: 'a user', minEpoch: 3, until },
+      { kid: 'a key', until },
+    ]
+    for (const revocation of announced) await revocations.announce(revocation)
+    expect(revocations.dump()).toEqual(expect.arrayContaining(announced))
+    expect(revocations.dump()).toHaveLength(revocations.size())
+  })
+})
