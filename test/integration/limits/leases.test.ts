@@ -6,8 +6,8 @@ import { afterAll, describe, expect, inject, it } from 'vitest'
 import { type Admit, createAdmission } from '../../../src/platform/limits/admission.ts'
 import { type AskForLease, createLeaseScript } from '../../../src/platform/limits/lease-script.ts'
 import type { Decision, Limit } from '../../../src/platform/limits/limiter.ts'
-import { NO_GUARD, type RedisGuard } from '../../../src/platform/redis/redis-guard.ts'
 import { createWindow, freesAt, take } from '../../../src/platform/limits/windows.ts'
+import { NO_GUARD, type RedisGuard } from '../../../src/platform/redis/redis-guard.ts'
 import { createMetrics } from '../../../src/platform/telemetry/metrics.ts'
 
 /** Without the gateway's deadline: a machine that stands still for 50 ms is not the subject. */
