@@ -83,7 +83,7 @@ async function createGateway(index: number, secretKey: string, options: Gateways
   const configFile = join(dir, 'portcullis.json')
   const logFile = join(dir, 'gateway.log')
   const base: Record<string, any> = {
-    server: { host: '127.0.0.1', port, workers: options.workers ?? 1, shutdownDelayMs: 500 },
+    server: { host: '127.0.0.1', port, publicUrl: 'http://gateway.test', workers: options.workers ?? 1, shutdownDelayMs: 500 },
     admin: { port: adminPort },
     database: { url: databaseUrl ?? options.databaseUrl },
     redis: { url: redisUrl ?? options.redisUrl ?? 'memory' },
