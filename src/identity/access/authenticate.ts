@@ -16,7 +16,7 @@ import type { Keyring, VerificationKey } from '../tokens/keyring.ts'
 import { createIdentityHeaders } from './identity-headers.ts'
 import type { InvalidTokenLimit } from './invalid-token-limit.ts'
 import type { Principal } from './principal.ts'
-import { apiKeyOf, bearerOf, isBearer } from './request-credentials.ts'
+import { apiKeyOf, bearerOf, hasCredential, isBearer } from './request-credentials.ts'
 
 /**
  * @returns null when the request has no credential of this gateway. @throws token_invalid, token_expired, token_revoked, rate_limited,
@@ -97,7 +97,7 @@ export function createAuthenticate({
     return judge(proof)
   }
 
-  return (headers, client) => {
+  function identify(headers: IncomingHttpHeaders, client: Client): Principal | null | Promise<Principal | null> {
     const { authorization } = headers
     if (!isBearer(authorization)) {
       // another scheme or another kind of key belongs to the upstream
@@ -113,6 +113,12 @@ export function createAuthenticate({
     if (fromOtherForm) return fromOtherForm
     misses.count++
     return verifyMiss(token, client)
+  }
+
+  return (headers, client) => {
+    const waiting = revocations.ready()
+    if (waiting === null || !hasCredential(headers)) return identify(headers, client)
+    return waiting.then(() => identify(headers, client))
   }
 }
 
