@@ -56,11 +56,10 @@ export interface FirstAdmin extends Pick<SecretValues, 'adminEmail' | 'adminPass
 
 export async function createIdentity(platform: Platform, { siblings, hasher }: IdentityOptions = {}): Promise<Identity> {
   const { config, logger, clock, metrics, database, db, redis, secrets, audit, removeOldAudit, outbox } = platform
-  const { polling, onPrimaryChange } = database as typeof database & { polling?: typeof db; onPrimaryChange?(listener: () => void): void }
   const keyring = createKeyring({ db, secrets, tokens: config.tokens, logger, now: () => clock.now() })
   const broadcasts = [siblings, redis?.broadcast].filter((broadcast) => broadcast !== undefined)
-  const revocations = createRevocations({ db, polled: polling, clock, logger, broadcasts, siblings, onKeyRevoked: keyring.forget })
-  onPrimaryChange?.(() => void revocations.writeBack().catch(() => {}))
+  const revocations = createRevocations({ db, polled: database.polling, clock, logger, broadcasts, siblings, onKeyRevoked: keyring.forget })
+  database.onPrimaryChange(() => void revocations.writeBack().catch(() => {}))
   const accounts = createAccounts({ db, audit, revocations, metrics, tokens: config.tokens })
   const passwords = await createPasswords(config.auth.password, metrics, hasher)
   const policy = createPasswordPolicy(config, metrics, logger)

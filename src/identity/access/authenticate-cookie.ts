@@ -38,6 +38,8 @@ export interface CookieAuthentication {
     options: { isStrict: boolean; isPublic: boolean },
   ): Principal | null | Promise<Principal | null>
   hasCookie(request: IncomingMessage, client: Client): boolean
+  /** A value of the cookie was looked up before, and is remembered. */
+  isKnown(headers: IncomingHttpHeaders): boolean
   /**
    * Reads the session again, for a stream that outlives what a worker remembers. A stream goes on when a step-up has changed the cookie, at
    * its own level. It counts as use of the session. @returns null when the session has ended. @throws unavailable
@@ -295,6 +297,7 @@ export function createCookieAuthentication({
       }
     },
     hasCookie: (request, client) => cookies.read(request, client).length > 0,
+    isKnown: (headers) => cookies.readAny(headers).some((value) => known.has(value)),
     async reload({ cookieId, sessionId }) {
       if (cookieId === null || revocations.isEnded(sessionId)) return null
       const found = await findCookieById(db, cookieId)
