@@ -63,7 +63,8 @@ export async function startPostgres(): Promise<TestPostgres> {
   }
 }
 
-function findBinaries(home: string): string {
+/** The folder of the binaries. Those of npm are copied below `home`. */
+export function findBinaries(home: string): string {
   const versions = existsSync(SYSTEM) ? readdirSync(SYSTEM).filter((v) => existsSync(join(SYSTEM, v, 'bin/postgres'))) : []
   const newest = versions.sort((a, b) => Number(b) - Number(a))[0]
   if (newest) return join(SYSTEM, newest, 'bin')
@@ -76,7 +77,7 @@ function findBinaries(home: string): string {
 }
 
 /** Another user to run Postgres, which refuses to run as root. */
-function unprivileged(): { uid?: number; gid?: number } {
+export function unprivileged(): { uid?: number; gid?: number } {
   if (process.getuid?.() !== 0) return {}
   for (const name of ['postgres', 'nobody']) {
     try {

@@ -1,4 +1,4 @@
-/** A TCP relay on loopback: it can cut the network, and it can lose the end of an exchange. */
+/** A TCP relay on loopback: it can cut, hold and delay the network, let a peer vanish, and lose the end of an exchange. */
 import net, { type AddressInfo, type Socket } from 'node:net'
 
 export interface Relay {
@@ -9,6 +9,16 @@ export interface Relay {
   target(port: number): void
   /** Ends every connection and refuses new connections, until `mend`. */
   cut(): void
+  /** Nothing passes until `mend`, which delivers everything that was held. New connections are accepted and held, too. */
+  hold(): void
+  /**
+   * The peer vanishes: nothing passes any more, and nobody hears of it. Sockets stay open at both ends, without FIN or RST. These connections
+   * stay silent after `mend`, too. New connections are accepted and stay silent, until `mend`.
+   */
+  vanish(): void
+  /** Everything arrives this much later, in both directions, and up to `jitterMs` later still. */
+  delay(ms: number, jitterMs?: number): void
+  /** Ends `cut`, `hold`, `vanish` and `delay` for new connections; held connections go on. */
   mend(): void
   /**
    * Loses the next COMMIT of a connection that has sent `statement` before. The client's connection ends without an answer to the COMMIT.
@@ -28,14 +38,50 @@ interface Loss {
 
 export async function startRelay(targetPort = 0): Promise<Relay> {
   let to = targetPort
-  let isCut = false
+  let mode: 'open' | 'cut' | 'held' | 'vanished' = 'open'
+  let [delayMs, jitterMs] = [0, 0]
   let loss: Loss | null = null
   let reset: { statement: RegExp; happened(): void } | null = null
   const sockets = new Set<Socket>()
+  /** What `mend` does for held connections. */
+  const held: (() => void)[] = []
+  const pairs = new Set<() => void>()
 
   function join(client: Socket): void {
-    if (isCut) return void client.destroy()
+    client.on('error', () => client.destroy())
+    if (mode === 'cut') return void client.destroy()
+    sockets.add(client)
+    client.on('close', () => sockets.delete(client))
+    if (mode === 'vanished') return void client.resume()
+    if (mode === 'held') return void held.push(() => client.destroyed || connect(client))
+    connect(client)
+  }
+
+  /** Passes chunks on in their order: at once, later, or when the relay is mended. A peer that has vanished gets none. */
+  function createPassage(isSilent: () => boolean) {
+    const waiting: (() => void)[] = []
+    let dueAt = 0
+    function deliver(send: () => void): void {
+      if (isSilent()) return
+      if (mode !== 'held') send()
+      else if (waiting.push(send) === 1) held.push(() => waiting.splice(0).forEach(deliver))
+    }
+    return (send: () => void) => {
+      const now = performance.now()
+      dueAt = Math.max(dueAt, now + delayMs + Math.random() * jitterMs)
+      if (dueAt <= now && waiting.length === 0) deliver(send)
+      else setTimeout(() => deliver(send), dueAt - now)
+    }
+  }
+
+  function connect(client: Socket): void {
     const server = net.connect(to, '127.0.0.1')
+    let isSilent = false
+    const [toServer, toClient] = [createPassage(() => isSilent), createPassage(() => isSilent)]
+    const silence = () => {
+      isSilent = true
+    }
+    pairs.add(silence)
     for (const [socket, peer] of [
       [client, server],
       [server, client],
@@ -44,7 +90,13 @@ export async function startRelay(targetPort = 0): Promise<Relay> {
       socket.on('error', () => socket.destroy())
       socket.on('close', () => {
         sockets.delete(socket)
-        peer.destroy()
+        // of a connection that has vanished, the other end learns nothing
+        if (isSilent) return
+        const pass = socket === client ? toServer : toClient
+        pass(() => {
+          pairs.delete(silence)
+          peer.destroy()
+        })
       })
     }
     let said = ''
@@ -57,7 +109,7 @@ export async function startRelay(targetPort = 0): Promise<Relay> {
         return
       }
       said = (said + chunk.toString('latin1')).slice(-20_000)
-      if (!loss?.statement.test(said) || !/commit\0/i.test(chunk.toString('latin1'))) return void server.write(chunk)
+      if (!loss?.statement.test(said) || !/commit\0/i.test(chunk.toString('latin1'))) return toServer(() => server.write(chunk))
       const { outcome, happened } = loss
       loss = null
       isLost = true
@@ -76,7 +128,7 @@ export async function startRelay(targetPort = 0): Promise<Relay> {
       happened({ deliver })
     })
     server.on('data', (chunk) => {
-      if (!isLost) client.write(chunk)
+      if (!isLost) toClient(() => client.write(chunk))
     })
   }
 
@@ -90,11 +142,24 @@ export async function startRelay(targetPort = 0): Promise<Relay> {
       to = other
     },
     cut() {
-      isCut = true
+      mode = 'cut'
       for (const socket of sockets) socket.destroy()
     },
-    mend: () => {
-      isCut = false
+    hold: () => {
+      mode = 'held'
+    },
+    vanish() {
+      mode = 'vanished'
+      for (const silence of pairs) silence()
+      pairs.clear()
+    },
+    delay(ms, jitter = 0) {
+      ;[delayMs, jitterMs] = [ms, jitter]
+    },
+    mend() {
+      mode = 'open'
+      ;[delayMs, jitterMs] = [0, 0]
+      for (const goOn of held.splice(0)) goOn()
     },
     loseCommit: (statement, outcome) =>
       new Promise((happened) => {

@@ -1,8 +1,9 @@
 /** Opens the database, runs transactions and classifies errors of the database. */
 import { CompiledQuery, Kysely, type LogEvent, PGliteDialect, PostgresDialect, sql, type Transaction as Trx } from 'kysely'
-import pg from 'pg'
+import type pg from 'pg'
 import type { Config } from '../config/schema.ts'
 import type { Logger } from '../telemetry/logger.ts'
+import { type ConnectionPool, openConnectionPool } from './connection-pool.ts'
 import { openPGlite } from './pglite.ts'
 import type { Database } from './tables.ts'
 import { classifying, DatabaseUnavailable, sqlState } from './unavailable.ts'
@@ -12,11 +13,18 @@ export type Transaction = Trx<Database>
 
 export interface OpenDatabase {
   db: Db
+  /**
+   * For the poll of revocations: a connection of its own, which waits at most 1 s for an answer and is destroyed then. A poll never waits
+   * behind requests. The embedded database: the same as `db`.
+   */
+  polling: Db
   kind: 'embedded' | 'postgres'
   /** Null for the embedded database. */
   pool: pg.Pool | null
   /** A connection beside the pool, without the time limits of the pool. The embedded database has only one connection. */
   openForMigrations(): Promise<MigrationDatabase>
+  /** Calls the listener after another server has taken over, such as a promoted standby. It may lack the last commits of the server before. */
+  onPrimaryChange(listener: () => void): void
   close(): Promise<void>
 }
 
@@ -44,41 +52,64 @@ export async function openDatabase(
     })
     const db = new Kysely<Database>({ dialect: classifying(new PGliteDialect({ pglite: embedded.pglite }), isClosed), ...logging })
     const openForMigrations = async () => ({ db, isShared: false, close: async () => {} })
-    return { db, kind: 'embedded', pool: null, openForMigrations, close }
+    return { db, polling: db, kind: 'embedded', pool: null, onPrimaryChange: () => {}, openForMigrations, close }
   }
-  const onError = (error: Error) => logger.warn({ reason: 'db_connection_lost', cause: error.message }, 'a database connection was lost')
-  const pool = new pg.Pool({
-    connectionString: url,
-    max: poolSize,
-    // by default pg waits without limit for a free connection and for an answer
-    connectionTimeoutMillis: 1000,
-    query_timeout: 5000,
-    options: '-c lock_timeout=2000 -c statement_timeout=5000 -c idle_in_transaction_session_timeout=10000',
-    application_name: 'portcullis',
-    keepAlive: true,
+  const onLost = (error: Error) => logger.warn({ reason: 'db_connection_lost', cause: error.message }, 'a database connection was lost')
+  const connections = openConnectionPool({
+    url,
+    size: poolSize,
+    name: 'portcullis',
+    connectTimeoutMs: 1000,
+    // the server's own limit comes first
+    answerTimeoutMs: 5500,
+    settings: { ...SESSION_LIMITS, ...DEAD_PEER },
+    idleTimeoutMs: 10_000,
+    onLost,
   })
-  // an unhandled `error` event of an idle connection would end the process
-  pool.on('error', onError)
-  // the pool does not listen to connections in use
-  pool.on('connect', (connection) => connection.on('error', () => {}))
-  const { isClosed, close } = closeOnce(() => pool.end())
-  const db = new Kysely<Database>({ dialect: classifying(new PostgresDialect({ pool }), isClosed), ...logging })
-  return { db, kind: 'postgres', pool, openForMigrations: async () => openUnlimited(url, onError), close }
+  const poll = openConnectionPool({
+    url,
+    size: 1,
+    name: 'portcullis poll',
+    connectTimeoutMs: POLL_TIMEOUT_MS,
+    answerTimeoutMs: POLL_TIMEOUT_MS,
+    settings: { ...DEAD_PEER, statement_timeout: POLL_TIMEOUT_MS },
+    idleTimeoutMs: 0,
+    onLost,
+  })
+  const { isClosed, close } = closeOnce(async () => void (await Promise.all([connections.end(), poll.end()])))
+  const open = (pool: ConnectionPool) => new Kysely<Database>({ dialect: classifying(new PostgresDialect({ pool }), isClosed), ...logging })
+  return {
+    db: open(connections),
+    polling: open(poll),
+    kind: 'postgres',
+    pool: connections.pool,
+    onPrimaryChange: () => {},
+    openForMigrations: async () => openUnlimited(url, onLost),
+    close,
+  }
 }
 
+/** The server ends what a connection may hold for others: locks, transactions. */
+const SESSION_LIMITS = { lock_timeout: 2000, statement_timeout: 5000, idle_in_transaction_session_timeout: 10_000 }
+
+/** The server notices within about 10 s that a gateway has vanished, and frees its locks. */
+const DEAD_PEER = { tcp_user_timeout: 10_000, tcp_keepalives_idle: 5, tcp_keepalives_interval: 2, tcp_keepalives_count: 3 }
+
+const POLL_TIMEOUT_MS = 1000
+
 /** One connection without time limits: migrate.ts sets its lock timeout. */
-function openUnlimited(url: string, onError: (error: Error) => void): MigrationDatabase {
-  const pool = new pg.Pool({
-    connectionString: url,
-    max: 1,
-    connectionTimeoutMillis: 5000,
+function openUnlimited(url: string, onLost: (error: Error) => void): MigrationDatabase {
+  const pool = openConnectionPool({
+    url,
+    size: 1,
+    name: 'portcullis migrate',
+    connectTimeoutMs: 5000,
+    answerTimeoutMs: null,
+    settings: DEAD_PEER,
     // the connection holds a lock
-    idleTimeoutMillis: 0,
-    application_name: 'portcullis migrate',
-    keepAlive: true,
+    idleTimeoutMs: 0,
+    onLost,
   })
-  pool.on('error', onError)
-  pool.on('connect', (connection) => connection.on('error', () => {}))
   const db = new Kysely<Database>({ dialect: classifying(new PostgresDialect({ pool }), () => false) })
   return { db, isShared: true, close: () => pool.end() }
 }
