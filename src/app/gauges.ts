@@ -17,6 +17,7 @@ export function showGauges({ config, clock, metrics, database }: Platform, { rev
   metrics.redisUp.collectFrom(() => Number(limits.isRedisUp()))
   metrics.redisBreakerOpen.collectFrom(() => Number(limits.isBreakerOpen()))
   metrics.revocationLag.collectFrom(() => revocations.lagSeconds())
+  metrics.clockSkew.collectFrom(() => clock.skewSeconds())
   metrics.revokedEntries.collectFrom(() => revocations.size())
   metrics.configReloadSuccess.set(1)
   metrics.configInfo.set({ sha: createHash('sha256').update(JSON.stringify(config)).digest('hex').slice(0, 12) }, 1)

@@ -112,7 +112,8 @@ async function launchServer({ bin, as, home, data }: Cluster, settings: string[]
   return { url, port, kill: () => server.stop('SIGQUIT'), restart: launch, stop: () => server.stop('SIGQUIT') }
 }
 
-function findBinaries(home: string): string {
+/** The folder of the binaries. Those of npm are copied below `home`. */
+export function findBinaries(home: string): string {
   const versions = existsSync(SYSTEM) ? readdirSync(SYSTEM).filter((v) => existsSync(join(SYSTEM, v, 'bin/postgres'))) : []
   const newest = versions.sort((a, b) => Number(b) - Number(a))[0]
   if (newest) return join(SYSTEM, newest, 'bin')
@@ -125,7 +126,7 @@ function findBinaries(home: string): string {
 }
 
 /** Another user to run Postgres, which refuses to run as root. */
-function unprivileged(): { uid?: number; gid?: number } {
+export function unprivileged(): { uid?: number; gid?: number } {
   if (process.getuid?.() !== 0) return {}
   for (const name of ['postgres', 'nobody']) {
     try {
