@@ -4,6 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { findUserById } from '../identity/users/users.repo.ts'
 import { schedule } from '../platform/jobs/schedule.ts'
+import { systemClock } from '../platform/lib/clock.ts'
 import { problem } from '../platform/lib/errors.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import { createRedirectServer } from '../proxy/https-only.ts'
@@ -20,6 +21,7 @@ import { DB_LAG_SECONDS, showGauges } from './gauges.ts'
 import { createLimits } from './limits.ts'
 import { createLoginServices } from './login-services.ts'
 import { createObserver } from './observe.ts'
+import { createGate } from './overload/gate.ts'
 import { mountOwnEndpoints, ownMethodsOf } from './own-endpoints.ts'
 import { createPageFrame } from './page-frame.ts'
 import { createProxy } from './proxy.ts'
@@ -75,6 +77,16 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   const frame = browser.enabled ? createPageFrame(config, platform.texts, access.crossSite) : null
   const hasFactor = async (userId: string) => (await findUserById(platform.db, userId))?.mfa_enabled === true
   const answerNavigation = frame && createAnswerNavigation({ frame, clock, origins: browser.origins, hasFactor })
+  const gate = createGate({
+    config,
+    clock,
+    steady: systemClock,
+    logger,
+    metrics,
+    inFlight: () => observer.inFlight() - proxy.streamsOpen(),
+    isKnown: access.isKnown,
+    fields: cors.rawFields,
+  })
   const listener = createServer({
     config,
     clock,
@@ -83,6 +95,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     cors,
     observer,
     metrics,
+    gate,
     answerNavigation,
     compilers: options.compilers,
   })
@@ -121,6 +134,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     { name: 'revocations loaded', ok: revocations.isLoaded(), required: true },
     { name: 'database', ok: revocations.lagSeconds() < DB_LAG_SECONDS, required: false },
     { name: 'redis', ok: limits.isRedisUp(), required: false },
+    ...clockCheck(clock.skewSeconds()),
   ]
   const { registry } = metrics
   const readMetrics = () => registry.metrics()
@@ -157,6 +171,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
       await accountApi.settled()
       await stopJobs()
       stopGauges()
+      gate.stop()
       await proxy.close()
       await admin?.close()
       redirect?.close().closeAllConnections()
@@ -164,3 +179,11 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     },
   }
 }
+
+const MAX_SKEW_SECONDS = 60
+
+/** The gateway uses the time of the database, so a wrong clock of the machine harms only what else reads it, such as the log. */
+const clockCheck = (skewSeconds: number): CheckResult[] =>
+  Math.abs(skewSeconds) > MAX_SKEW_SECONDS
+    ? [{ name: `clock (${Math.round(skewSeconds)} s beside the database)`, ok: false, required: false }]
+    : []

@@ -11,6 +11,7 @@ import { problem } from '../platform/lib/errors.ts'
 import type { Metrics } from '../platform/telemetry/metrics.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
 import { boundAnswer } from './half-closed.ts'
+import type { Gate } from './overload/gate.ts'
 
 /** A client must read some of its response within this time, unless a route's idleMs is longer. */
 const STALLED_MS = 30_000
@@ -33,12 +34,13 @@ export interface ConnectionsDeps {
   clock: Clock
   observer: RefusalObserver
   metrics: Metrics
+  gate: Pick<Gate, 'refuses'>
   /** The request is a WebSocket handshake on a route that allows it. */
   isHandshake(req: IncomingMessage): boolean
 }
 
 /** Sets up the server of `app`, before it listens. */
-export function takeConnections({ app, config, clock, observer, metrics, isHandshake }: ConnectionsDeps): Connections {
+export function takeConnections({ app, config, clock, observer, metrics, gate, isHandshake }: ConnectionsDeps): Connections {
   const { server } = app
   const expecting = new WeakSet<IncomingMessage>()
   const expectingOther = new WeakSet<IncomingMessage>()
@@ -62,14 +64,20 @@ export function takeConnections({ app, config, clock, observer, metrics, isHands
   }
   server.on('timeout', closeStalled)
 
+  /** Every request comes here, before any work. */
+  const receive = (req: IncomingMessage, res: http.ServerResponse) => {
+    if (!gate.refuses(req, res)) app.routing(req, res)
+  }
+  server.removeAllListeners('request').on('request', receive)
+
   // without these listeners Node itself answers 100 and 417, and drops CONNECT, before authorisation
   server.on('checkContinue', (req: IncomingMessage, res: http.ServerResponse) => {
     expecting.add(req)
-    app.routing(req, res)
+    receive(req, res)
   })
   server.on('checkExpectation', (req: IncomingMessage, res: http.ServerResponse) => {
     expectingOther.add(req)
-    app.routing(req, res)
+    receive(req, res)
   })
   // Node removes its own listeners from this socket: without ours, an error would end the process
   server.on('connect', (_req: IncomingMessage, socket: Socket) => {
@@ -90,7 +98,7 @@ export function takeConnections({ app, config, clock, observer, metrics, isHands
     const res = new http.ServerResponse(req)
     res.assignSocket(socket)
     res.on('finish', () => socket.destroySoon())
-    app.routing(req, res)
+    receive(req, res)
   })
 
   return {

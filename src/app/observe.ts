@@ -16,6 +16,8 @@ import type { Exchange } from '../proxy/routing/exchange.ts'
 export interface Observer extends RefusalObserver {
   /** Observes one request to its end. */
   begin(exchange: Exchange, req: IncomingMessage, res: ServerResponse): void
+  /** Requests that have begun and not ended, with streams. */
+  inFlight(): number
   /** Newest first. */
   lastErrors(): ErrorRecord[]
 }
@@ -130,6 +132,7 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
       logger.info({ request_id: requestId, route: 'none', status, outcome: code }, 'request')
       return requestId
     },
+    inFlight: () => inFlight,
     lastErrors() {
       const { server, client } = kept
       const room = KEPT_ERRORS - server.length

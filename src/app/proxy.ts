@@ -46,6 +46,8 @@ export interface Proxy {
   cors: Cors
   /** Mounts the proxy for every request that none of the gateway's own endpoints serves. */
   mount(server: FastifyInstance): Promise<void>
+  /** The WebSockets and event streams that are open now. */
+  streamsOpen(): number
   /** Ends the open streams, which would not end by themselves. Requests in flight go on. */
   endStreams(): void
   /** Call it when no request is in flight. */
@@ -123,6 +125,7 @@ export function createProxy({
           },
         })
       })),
+    streamsOpen: () => streams.count(),
     endStreams: () => streams.endAll(),
     async close() {
       streams.stop()

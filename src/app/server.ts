@@ -21,6 +21,7 @@ import { type Certificate, readCertificate, watchCertificate } from './certifica
 import { type Connections, takeConnections } from './connections.ts'
 import { createErrorHandler } from './error-handler.ts'
 import type { Observer } from './observe.ts'
+import type { Gate } from './overload/gate.ts'
 
 /** Largest body of the gateway's own endpoints, in bytes. Proxied bodies never pass Fastify's parsers. */
 const OWN_BODY_BYTES = 16_384
@@ -36,6 +37,7 @@ export interface ServerDeps {
   cors: Cors
   observer: Observer
   metrics: Metrics
+  gate: Gate
   answerNavigation: AnswerNavigation | null
   compilers?: SchemaCompilers | undefined
 }
@@ -47,7 +49,7 @@ export interface PublicServer {
 }
 
 export function createServer(deps: ServerDeps): PublicServer {
-  const { config, clock, logger, pipeline, cors, observer, metrics, answerNavigation, compilers } = deps
+  const { config, clock, logger, pipeline, cors, observer, metrics, gate, answerNavigation, compilers } = deps
   const { tls } = config.server
   const certificate = tls ? readCertificate(tls) : null
   const handleError = createErrorHandler({ clock, logger, cors, authPrefix: config.auth.prefix, answerNavigation })
@@ -65,7 +67,7 @@ export function createServer(deps: ServerDeps): PublicServer {
       void handleError(exchange.refusal ?? error, request, reply)
     },
   }) as unknown as FastifyInstance // of http or https: the difference is in `server` alone
-  const connections = takeConnections({ app, config, clock, observer, metrics, isHandshake: pipeline.isHandshake })
+  const connections = takeConnections({ app, config, clock, observer, metrics, gate, isHandshake: pipeline.isHandshake })
   app.setErrorHandler(handleError)
   for (const method of PROXIED_METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method, { hasBody: true })
 

@@ -28,6 +28,8 @@ export interface Streams {
    * @throws streams_exceeded
    */
   open(kind: StreamKind, isAnswer: boolean, exchange: Authenticated, end: (reason: StreamEnd) => void): (reason: StreamEnd) => void
+  /** The streams that are open now. */
+  count(): number
   /** For the stop of the gateway. Answers go on. */
   endAll(): void
   stop(): void
@@ -182,6 +184,7 @@ export function createStreams({ revocations, cookies, clock, metrics, maxOfOne, 
         metrics.streamsClosed.inc({ reason })
       }
     },
+    count: () => streams.size,
     endAll() {
       for (const { isAnswer, end } of streams) if (!isAnswer) end('stopping')
     },
