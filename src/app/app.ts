@@ -134,6 +134,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     { name: 'revocations loaded', ok: revocations.isLoaded(), required: true },
     { name: 'database', ok: revocations.lagSeconds() < DB_LAG_SECONDS, required: false },
     { name: 'redis', ok: limits.isRedisUp(), required: false },
+    ...clockCheck(clock.skewSeconds()),
   ]
   const { registry } = metrics
   const readMetrics = () => registry.metrics()
@@ -178,3 +179,11 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     },
   }
 }
+
+const MAX_SKEW_SECONDS = 60
+
+/** The gateway uses the time of the database, so a wrong clock of the machine harms only what else reads it, such as the log. */
+const clockCheck = (skewSeconds: number): CheckResult[] =>
+  Math.abs(skewSeconds) > MAX_SKEW_SECONDS
+    ? [{ name: `clock (${Math.round(skewSeconds)} s beside the database)`, ok: false, required: false }]
+    : []

@@ -12,9 +12,12 @@ const SAMPLE_MS = 5000
 /** @returns stops the updates */
 export function showGauges({ config, clock, metrics, database }: Platform, { revocations, keyring }: Identity, limits: Limits): () => void {
   metrics.dbUp.collectFrom(() => Number(revocations.lagSeconds() < DB_LAG_SECONDS))
+  metrics.dbBreakerOpen.collectFrom(() => Number(database.isBreakerOpen()))
+  metrics.replicaLag.collectFrom(() => database.replicaLagSeconds())
   metrics.redisUp.collectFrom(() => Number(limits.isRedisUp()))
   metrics.redisBreakerOpen.collectFrom(() => Number(limits.isBreakerOpen()))
   metrics.revocationLag.collectFrom(() => revocations.lagSeconds())
+  metrics.clockSkew.collectFrom(() => clock.skewSeconds())
   metrics.revokedEntries.collectFrom(() => revocations.size())
   metrics.configReloadSuccess.set(1)
   metrics.configInfo.set({ sha: createHash('sha256').update(JSON.stringify(config)).digest('hex').slice(0, 12) }, 1)

@@ -8,12 +8,13 @@ import { formatProblem } from '../platform/config/source.ts'
 import { type Db, type OpenDatabase, openDatabase } from '../platform/db/database.ts'
 import type { Job } from '../platform/jobs/schedule.ts'
 import { type Clock, systemClock } from '../platform/lib/clock.ts'
+import { createDatabaseClock, type DatabaseClock } from '../platform/lib/database-clock.ts'
 import { VERSION } from '../platform/lib/version.ts'
 import { needsUtf8, type Transport } from '../platform/mail/message.ts'
 import { createOutbox, type Outbox } from '../platform/mail/outbox.ts'
 import { createSender, mailJobs, type Sender } from '../platform/mail/sender.ts'
 import { openTransport } from '../platform/mail/transport.ts'
-import { openRedis, type RedisConnections } from '../platform/redis.ts'
+import { openRedis, type RedisConnections } from '../platform/redis/redis.ts'
 import type { Logger } from '../platform/telemetry/logger.ts'
 import { createMetrics, type Metrics } from '../platform/telemetry/metrics.ts'
 import { readTextFiles } from '../platform/texts/text-files.ts'
@@ -24,7 +25,8 @@ export interface PlatformOptions {
   config: Config
   secrets: SecretValues
   logger: Logger
-  clock?: Clock
+  /** A test moves the time. Default: the time of the database. */
+  clock?: Clock | DatabaseClock
   /** Delivers mails. Default: the transport of the configuration. */
   transport?: Transport | undefined
 }
@@ -32,7 +34,8 @@ export interface PlatformOptions {
 export interface Platform {
   config: Config
   logger: Logger
-  clock: Clock
+  /** The time of the database, as far as it was measured. */
+  clock: DatabaseClock
   metrics: Metrics
   database: OpenDatabase
   db: Db
@@ -54,19 +57,14 @@ export interface Platform {
 }
 
 /** @throws when PORTCULLIS_SECRET_KEY is missing, or the folder of an embedded database is in use */
-export async function openPlatform({
-  config,
-  secrets: values,
-  logger,
-  clock = systemClock,
-  transport,
-}: PlatformOptions): Promise<Platform> {
+export async function openPlatform({ config, secrets: values, logger, clock: given, transport }: PlatformOptions): Promise<Platform> {
   if (!values.secretKey) throw new Error('PORTCULLIS_SECRET_KEY is required')
+  const clock = given === undefined ? createDatabaseClock(systemClock) : 'measure' in given ? given : createDatabaseClock(given, false)
   const metrics = createMetrics(VERSION)
   const observeQuery = (operation: string, seconds: number) => metrics.dbQuerySeconds.observe({ operation }, seconds)
   const database = await openDatabase(config.database, logger, observeQuery)
   const { db } = database
-  const redis = config.redis.url === 'memory' ? null : openRedis(config.redis.url, logger)
+  const redis = config.redis.url === 'memory' ? null : openRedis(config.redis.url, { logger, metrics })
   const secrets = createSecrets(values.secretKey, values.previousSecretKey)
   const audit = createAudit({ secrets })
   const { sealSeconds, retentionDays } = config.auth.audit

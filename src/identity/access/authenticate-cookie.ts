@@ -279,14 +279,19 @@ export function createCookieAuthentication({
     return resolveAll(sent, client)
   }
 
+  function identifyWhenReady(sent: readonly string[], client: Client): Principal | null | Promise<Principal | null> {
+    const waiting = revocations.ready()
+    return waiting === null ? identify(sent, client) : waiting.then(() => identify(sent, client))
+  }
+
   return {
     authenticate(request, { client, isUpgrade }, { isStrict, isPublic }) {
       if (request.headers.cookie === undefined || hasOtherCredential(request.headers, isUpgrade)) return null
       const sent = cookies.read(request, client)
       if (sent.length === 0 || !crossSite.admitsCookie(request, client, isUpgrade, isStrict)) return null
-      if (!isPublic) return identify(sent, client)
+      if (!isPublic) return identifyWhenReady(sent, client)
       try {
-        const found = identify(sent, client)
+        const found = identifyWhenReady(sent, client)
         return found instanceof Promise ? found.catch(asAnonymous) : found
       } catch (error) {
         return asAnonymous(error)

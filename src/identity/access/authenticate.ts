@@ -17,7 +17,7 @@ import type { Keyring, VerificationKey } from '../tokens/keyring.ts'
 import { createIdentityHeaders } from './identity-headers.ts'
 import type { InvalidTokenLimit } from './invalid-token-limit.ts'
 import type { Principal } from './principal.ts'
-import { apiKeyOf, bearerOf, isBearer } from './request-credentials.ts'
+import { apiKeyOf, bearerOf, hasCredential, isBearer } from './request-credentials.ts'
 
 /**
  * @returns null when the request has no credential of this gateway. @throws token_invalid, token_expired, token_revoked, rate_limited,
@@ -111,7 +111,7 @@ export function createAuthentication({
     return judge(proof)
   }
 
-  function authenticate(headers: IncomingHttpHeaders, client: Client): ReturnType<Authenticate> {
+  function identify(headers: IncomingHttpHeaders, client: Client): ReturnType<Authenticate> {
     const { authorization } = headers
     if (!isBearer(authorization)) {
       // another scheme or another kind of key belongs to the upstream
@@ -130,7 +130,11 @@ export function createAuthentication({
   }
 
   return {
-    authenticate,
+    authenticate(headers, client) {
+      const waiting = revocations.ready()
+      if (waiting === null || !hasCredential(headers)) return identify(headers, client)
+      return waiting.then(() => identify(headers, client))
+    },
     isKnown(headers) {
       const { authorization } = headers
       const token = isBearer(authorization) ? bearerOf(authorization) : apiKeyOf(headers)
