@@ -1,5 +1,5 @@
 /** Builds the parts that issue tokens and that authenticate requests by token or API key. */
-import { type Authenticate, createAuthenticate } from '../identity/access/authenticate.ts'
+import { type Authenticate, createAuthentication, type IsKnownCredential } from '../identity/access/authenticate.ts'
 import { type CookieAuthentication, createCookieAuthentication } from '../identity/access/authenticate-cookie.ts'
 import { type CrossSite, createCrossSite } from '../identity/access/cross-site.ts'
 import { createInvalidTokenLimit, type InvalidTokenLimit } from '../identity/access/invalid-token-limit.ts'
@@ -30,6 +30,8 @@ export interface Access {
   limitInvalidTokens: InvalidTokenLimit
   keyAuthentication: ApiKeyAuthentication
   authenticate: Authenticate
+  /** Of a bearer token, an API key or a session cookie. */
+  isKnown: IsKnownCredential
   ownLimits: OwnLimits
   crossSite: CrossSite
   /** The cookie of browsers. Null: `auth.browser` is not enabled. */
@@ -48,8 +50,9 @@ export function createAccess(platform: Platform, { keyring, revocations, account
   const grantsOf = createRoles(auth.roles)
   const limitInvalidTokens = createInvalidTokenLimit({ limiter, clock }, config.limits.credentials)
   const keyAuthentication = createApiKeyAuthentication({ db, revocations, limitInvalidTokens, grantsOf, config, metrics, clock })
-  const authenticate = createAuthenticate({
+  const { authenticate, isKnown } = createAuthentication({
     authenticateKey: keyAuthentication.authenticate,
+    isKnownKey: keyAuthentication.isKnown,
     accessTokens,
     keyring,
     revocations,
@@ -89,6 +92,7 @@ export function createAccess(platform: Platform, { keyring, revocations, account
     limitInvalidTokens,
     keyAuthentication,
     authenticate,
+    isKnown: (headers) => isKnown(headers) || (browser?.authentication.isKnown(headers) ?? false),
     ownLimits,
     crossSite,
     browser,

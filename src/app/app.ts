@@ -6,6 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import { createBackgroundQueue } from '../identity/accounts/background-queue.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { schedule } from '../platform/jobs/schedule.ts'
+import { systemClock } from '../platform/lib/clock.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import { createStreams } from '../proxy/forward/streams.ts'
 import { createRedirectServer } from '../proxy/https-only.ts'
@@ -21,6 +22,7 @@ import { buildGeneration, type Generation, type Lasting, streamTermsOf } from '.
 import { createLimits } from './limits.ts'
 import { createListener, type Listener } from './listener.ts'
 import { createObserver } from './observe.ts'
+import { createGate } from './overload/gate.ts'
 import type { SchemaCompilers } from './server.ts'
 import { keyringJob, openServices, type Services, type ServicesOptions } from './services.ts'
 
@@ -77,7 +79,19 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   const observer = createObserver({ config: config.log, clock, logger, metrics })
   const { tls } = config.server
   const certificate = tls ? readCertificate(tls) : null
-  const listener = createListener({ config, clock, observer, metrics, certificate })
+  const streams = createStreams({ revocations, clock, metrics })
+  let current: Generation
+  const gate = createGate({
+    config,
+    clock,
+    steady: systemClock,
+    logger,
+    metrics,
+    inFlight: () => observer.inFlight() - streams.count(),
+    isKnown: (headers) => current.access.isKnown(headers),
+    fields: () => current.handlers.rawFields,
+  })
+  const listener = createListener({ config, clock, observer, metrics, gate, certificate })
   const certificateFiles =
     certificate &&
     followCertificate(tls!, certificate, listener.server as https.Server, logger, ({ notAfter }) =>
@@ -97,7 +111,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     limits,
     observer,
     servers,
-    streams: createStreams({ revocations, clock, metrics }),
+    streams,
     compressions: { open: 0 },
     connections: listener.connections,
     backgroundQueue: createBackgroundQueue(logger),
@@ -108,12 +122,11 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     logOnce: (reason, log) => (team ? void team.siblings.isFirstNotice(reason).then((isFirst) => isFirst && log()) : log()),
     isStopping: () => isStopping,
   }
-  let current: Generation
 
   function putInForce(next: Generation, before: Generation | null): void {
     current = next
     next.upstreams.commit()
-    lasting.streams.adopt(streamTermsOf(next, before))
+    streams.adopt(streamTermsOf(next, before))
     listener.use(next.handlers, next.config.routes)
     void before?.handlers.close()
     void before?.console?.close()
@@ -126,6 +139,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     { name: 'revocations loaded', ok: revocations.isLoaded(), required: true },
     { name: 'database', ok: revocations.lagSeconds() < DB_LAG_SECONDS, required: false },
     { name: 'redis', ok: limits.isRedisUp(), required: false },
+    ...clockCheck(clock.skewSeconds()),
   ]
   const { registry } = metrics
   const readMetrics = () => registry.metrics()
@@ -184,13 +198,14 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     async stop() {
       isStopping = true
       await pause(config.server.shutdownDelayMs)
-      lasting.streams.endAll()
+      streams.endAll()
       certificateFiles?.stop()
       await listener.close(config.server.shutdownTimeoutMs)
       await lasting.backgroundQueue.settled()
       await stopJobs()
       stopGauges()
-      lasting.streams.stop()
+      streams.stop()
+      gate.stop()
       await servers.close()
       await admin?.close()
       redirect?.close().closeAllConnections()
@@ -200,3 +215,10 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
 }
 
 const BREAKER_VALUES = { closed: 0, 'half-open': 1, open: 2 }
+const MAX_SKEW_SECONDS = 60
+
+/** The gateway uses the time of the database, so a wrong clock of the machine harms only what else reads it, such as the log. */
+const clockCheck = (skewSeconds: number): CheckResult[] =>
+  Math.abs(skewSeconds) > MAX_SKEW_SECONDS
+    ? [{ name: `clock (${Math.round(skewSeconds)} s beside the database)`, ok: false, required: false }]
+    : []

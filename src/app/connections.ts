@@ -11,6 +11,7 @@ import { problem } from '../platform/lib/errors.ts'
 import type { Metrics } from '../platform/telemetry/metrics.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
 import { boundAnswer } from './half-closed.ts'
+import type { Gate } from './overload/gate.ts'
 
 /** A client must read some of its response within this time, unless a route's idleMs is longer. */
 const STALLED_MS = 30_000
@@ -39,6 +40,7 @@ export interface ConnectionsDeps {
   clock: Clock
   observer: RefusalObserver
   metrics: Metrics
+  gate: Pick<Gate, 'refuses'>
   /** The request is a WebSocket handshake on a route that allows it. */
   isHandshake(req: IncomingMessage): boolean
 }
@@ -52,6 +54,7 @@ export function takeConnections({
   clock,
   observer,
   metrics,
+  gate,
   isHandshake,
 }: ConnectionsDeps): Connections {
   const expecting = new WeakSet<IncomingMessage>()
@@ -79,14 +82,20 @@ export function takeConnections({
   }
   server.on('timeout', closeStalled)
 
+  /** Every request comes here, before any work. */
+  const receive = (req: IncomingMessage, res: http.ServerResponse) => {
+    if (!gate.refuses(req, res)) route(req, res)
+  }
+  server.on('request', receive)
+
   // without these listeners Node itself answers 100 and 417, and drops CONNECT, before authorisation
   server.on('checkContinue', (req: IncomingMessage, res: http.ServerResponse) => {
     expecting.add(req)
-    route(req, res)
+    receive(req, res)
   })
   server.on('checkExpectation', (req: IncomingMessage, res: http.ServerResponse) => {
     expectingOther.add(req)
-    route(req, res)
+    receive(req, res)
   })
   // Node removes its own listeners from this socket: without ours, an error would end the process
   server.on('connect', (_req: IncomingMessage, socket: Socket) => {
@@ -107,7 +116,7 @@ export function takeConnections({
     const res = new http.ServerResponse(req)
     res.assignSocket(socket)
     res.on('finish', () => socket.destroySoon())
-    route(req, res)
+    receive(req, res)
   })
 
   return {

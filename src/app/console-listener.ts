@@ -88,6 +88,7 @@ export function createConsoleListener(deps: ConsoleListenerDeps): FastifyInstanc
       if (exchange.refusal) throw exchange.refusal
       // the poll of revocations notices a hanging database first: answer at once, not after a time-out of each request
       const { isAsset } = request.routeOptions.config as { isAsset?: true }
+      if (!isAsset) await revocations.ready()
       if (!isAsset && revocations.isLoaded() && revocations.lagSeconds() > DB_LAG_SECONDS)
         throw unavailable(revocations.lastError() ?? 'the database does not answer')
     })

@@ -58,7 +58,8 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
   const { config, logger, clock, metrics, database, db, redis, secrets, audit, removeOldAudit } = platform
   const keyring = createKeyring({ db, secrets, tokens: config.tokens, logger, now: () => clock.now() })
   const broadcasts = [siblings, redis?.broadcast].filter((broadcast) => broadcast !== undefined)
-  const revocations = createRevocations({ db, clock, logger, broadcasts, onKeyRevoked: keyring.forget })
+  const revocations = createRevocations({ db, polled: database.polling, clock, logger, broadcasts, siblings, onKeyRevoked: keyring.forget })
+  database.onPrimaryChange(() => void revocations.writeBack().catch(() => {}))
   const accounts = createAccounts({ db, audit, revocations, metrics, tokens: config.tokens })
   const passwords = await createPasswords(config.auth.password, metrics, hasher)
   const cleanup = createCleanup({ db, needsLock: database.kind === 'postgres', config: config.auth, removeOldAudit, metrics, logger })

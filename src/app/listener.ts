@@ -13,6 +13,7 @@ import type { Clock } from '../platform/lib/clock.ts'
 import type { Metrics } from '../platform/telemetry/metrics.ts'
 import type { Certificate } from './certificate.ts'
 import { type Connections, takeConnections } from './connections.ts'
+import type { Gate } from './overload/gate.ts'
 
 /** What answers the requests of one configuration. */
 export interface Handlers {
@@ -42,16 +43,16 @@ export interface ListenerDeps {
   clock: Clock
   observer: RefusalObserver
   metrics: Metrics
+  gate: Pick<Gate, 'refuses'>
   /** Null: plain HTTP. */
   certificate: Certificate | null
 }
 
 const BACKLOG = 1024
 
-export function createListener({ config, clock, observer, metrics, certificate }: ListenerDeps): Listener {
+export function createListener({ config, clock, observer, metrics, gate, certificate }: ListenerDeps): Listener {
   const server = createNodeServer(config.server, certificate)
   let current: Handlers = NONE
-  server.on('request', (req, res) => current.handle(req, res))
   server.on('clientError', (error, socket) => refuseConnection(error, socket as Socket, observer, clock, current.rawFields))
   const connections = takeConnections({
     server,
@@ -62,6 +63,7 @@ export function createListener({ config, clock, observer, metrics, certificate }
     clock,
     observer,
     metrics,
+    gate,
   })
   /** `localhost` has two addresses on most machines. */
   const others: net.Server[] = []

@@ -16,6 +16,8 @@ import type { Exchange } from '../proxy/routing/exchange.ts'
 export interface Observer extends RefusalObserver {
   /** Observes one request to its end. */
   begin(exchange: Exchange, req: IncomingMessage, res: ServerResponse): void
+  /** Requests that have begun and not ended, with streams. */
+  inFlight(): number
   /** Newest first. */
   lastErrors(): ErrorRecord[]
   /** What is logged from now on. */
@@ -137,6 +139,7 @@ export function createObserver({ config: first, clock, logger, metrics, random =
       config = next
       skipped = new Set(next.skip)
     },
+    inFlight: () => inFlight,
     lastErrors() {
       const { server, client } = kept
       const room = KEPT_ERRORS - server.length

@@ -86,6 +86,7 @@ export async function mountOwnEndpoints(
         // the poll of revocations notices a hanging database first: answer 503 at once, not after a time-out of each request
         auth.addHook('onRequest', async (request) => {
           if (isAsset(request)) return
+          await revocations.ready()
           if (revocations.isLoaded() && revocations.lagSeconds() > DB_LAG_SECONDS)
             throw unavailable(revocations.lastError() ?? 'the database does not answer')
         })

@@ -8,6 +8,7 @@ import { formatProblem } from '../platform/config/source.ts'
 import { type Db, type OpenDatabase, openDatabase } from '../platform/db/database.ts'
 import type { Job } from '../platform/jobs/schedule.ts'
 import { type Clock, systemClock } from '../platform/lib/clock.ts'
+import { createDatabaseClock, type DatabaseClock } from '../platform/lib/database-clock.ts'
 import { VERSION } from '../platform/lib/version.ts'
 import { createComposer, needsUtf8, type Transport } from '../platform/mail/message.ts'
 import { createOutbox, type Outbox } from '../platform/mail/outbox.ts'
@@ -24,7 +25,8 @@ export interface PlatformOptions {
   config: Config
   secrets: SecretValues
   logger: Logger
-  clock?: Clock
+  /** A test moves the time. Default: the time of the database. */
+  clock?: Clock | DatabaseClock
   /** Delivers mails. Default: the transport of the configuration. */
   transport?: Transport | undefined
 }
@@ -32,7 +34,8 @@ export interface PlatformOptions {
 export interface Platform {
   config: Config
   logger: Logger
-  clock: Clock
+  /** The time of the database, as far as it was measured. */
+  clock: DatabaseClock
   metrics: Metrics
   database: OpenDatabase
   db: Db
@@ -56,14 +59,9 @@ export interface Platform {
 }
 
 /** @throws when PORTCULLIS_SECRET_KEY is missing, or the folder of an embedded database is in use */
-export async function openPlatform({
-  config,
-  secrets: values,
-  logger,
-  clock = systemClock,
-  transport,
-}: PlatformOptions): Promise<Platform> {
+export async function openPlatform({ config, secrets: values, logger, clock: given, transport }: PlatformOptions): Promise<Platform> {
   if (!values.secretKey) throw new Error('PORTCULLIS_SECRET_KEY is required')
+  const clock = given === undefined ? createDatabaseClock(systemClock) : 'measure' in given ? given : createDatabaseClock(given, false)
   const metrics = createMetrics(VERSION)
   const observeQuery = (operation: string, seconds: number) => metrics.dbQuerySeconds.observe({ operation }, seconds)
   const database = await openDatabase(config.database, logger, observeQuery)

@@ -79,9 +79,9 @@ export interface Gateway {
   close(): Promise<void>
 }
 
-/** Production settings, except for cheap password hashes and no limits from loopback. */
+/** Production settings, except for cheap password hashes, no limits from loopback, and tests that block the loop which they share with the gateway. */
 const DEFAULTS: Json = {
-  server: { host: '127.0.0.1', port: 0, publicUrl: 'http://gateway.test', shutdownTimeoutMs: 5000 },
+  server: { host: '127.0.0.1', port: 0, publicUrl: 'http://gateway.test', shutdownTimeoutMs: 5000, overload: { maxLoopDelayMs: 0 } },
   admin: { port: 0 },
   tokens: { keyPollSeconds: 1 },
   auth: { password: { argon2: { ...CHEAP, queue: 500 } } },

@@ -41,7 +41,8 @@ export async function startRedis(): Promise<TestRedis> {
   }
 }
 
-function findServer(): string | null {
+/** The command of the server; null when it runs in Docker. */
+export function findServer(): string | null {
   const known = ['redis-server', 'valkey-server'].find((name) => has(name))
   if (known) return known
   if (process.getuid?.() === 0 && has('apt-get')) {

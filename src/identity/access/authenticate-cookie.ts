@@ -38,6 +38,8 @@ export interface CookieAuthentication {
     options: { isStrict: boolean; isPublic: boolean },
   ): Principal | null | Promise<Principal | null>
   hasCookie(request: IncomingMessage, client: Client): boolean
+  /** A value of the cookie was looked up before, and is remembered. */
+  isKnown(headers: IncomingHttpHeaders): boolean
   /**
    * Reads the session again, for a stream that outlives what a worker remembers. A stream goes on when a step-up has changed the cookie, at
    * its own level. It counts as use of the session. @returns null when the session has ended. @throws unavailable
@@ -276,20 +278,26 @@ export function createCookieAuthentication({
     return resolveAll(sent, client)
   }
 
+  function identifyWhenReady(sent: readonly string[], client: Client): Principal | null | Promise<Principal | null> {
+    const waiting = revocations.ready()
+    return waiting === null ? identify(sent, client) : waiting.then(() => identify(sent, client))
+  }
+
   return {
     authenticate(request, { client, isUpgrade }, { isStrict, isPublic }) {
       if (request.headers.cookie === undefined || hasOtherCredential(request.headers, isUpgrade)) return null
       const sent = cookies.read(request, client)
       if (sent.length === 0 || !crossSite.admitsCookie(request, client, isUpgrade, isStrict)) return null
-      if (!isPublic) return identify(sent, client)
+      if (!isPublic) return identifyWhenReady(sent, client)
       try {
-        const found = identify(sent, client)
+        const found = identifyWhenReady(sent, client)
         return found instanceof Promise ? found.catch(asAnonymous) : found
       } catch (error) {
         return asAnonymous(error)
       }
     },
     hasCookie: (request, client) => cookies.read(request, client).length > 0,
+    isKnown: (headers) => cookies.readAny(headers).some((value) => known.has(value)),
     async reload({ cookieId, sessionId }) {
       if (cookieId === null || revocations.isEnded(sessionId)) return null
       const found = await findCookieById(db, cookieId)

@@ -16,7 +16,7 @@ import type { Keyring, VerificationKey } from '../tokens/keyring.ts'
 import { createIdentityHeaders } from './identity-headers.ts'
 import type { InvalidTokenLimit } from './invalid-token-limit.ts'
 import type { Principal } from './principal.ts'
-import { apiKeyOf, bearerOf, isBearer } from './request-credentials.ts'
+import { apiKeyOf, bearerOf, hasCredential, isBearer } from './request-credentials.ts'
 
 /**
  * @returns null when the request has no credential of this gateway. @throws token_invalid, token_expired, token_revoked, rate_limited,
@@ -24,11 +24,15 @@ import { apiKeyOf, bearerOf, isBearer } from './request-credentials.ts'
  */
 export type Authenticate = (headers: IncomingHttpHeaders, client: Client) => Principal | null | Promise<Principal | null>
 
+/** The credential was proven before and is remembered: what is left is little work. It may have ended since. */
+export type IsKnownCredential = (headers: IncomingHttpHeaders) => boolean
+
 /** Authenticates an API key. */
 export type AuthenticateKey = (key: string, client: Client) => Principal | Promise<Principal>
 
 export interface AuthenticateDeps {
   authenticateKey: AuthenticateKey
+  isKnownKey(key: string): boolean
   accessTokens: AccessTokens
   keyring: Keyring
   revocations: Revocations
@@ -48,8 +52,14 @@ const CACHE_BYTES = 32 * 1024 * 1024
 const PROOF_BYTES = 1500
 const CLOCK_TOLERANCE_MS = 5000
 
-export function createAuthenticate({
+export interface Authentication {
+  authenticate: Authenticate
+  isKnown: IsKnownCredential
+}
+
+export function createAuthentication({
   authenticateKey,
+  isKnownKey,
   accessTokens,
   keyring,
   revocations,
@@ -57,7 +67,7 @@ export function createAuthenticate({
   config,
   metrics,
   clock,
-}: AuthenticateDeps): Authenticate {
+}: AuthenticateDeps): Authentication {
   /** The key is the header in its canonical form, since parsing the header costs more than the lookup. Each token has one entry. */
   const cache = new LRUCache<string, Proof>({ maxSize: CACHE_BYTES, sizeCalculation: (_, header) => header.length * 2 + PROOF_BYTES })
   /** Concurrent misses of one token share one verification. */
@@ -97,7 +107,7 @@ export function createAuthenticate({
     return judge(proof)
   }
 
-  return (headers, client) => {
+  function identify(headers: IncomingHttpHeaders, client: Client): ReturnType<Authenticate> {
     const { authorization } = headers
     if (!isBearer(authorization)) {
       // another scheme or another kind of key belongs to the upstream
@@ -113,6 +123,20 @@ export function createAuthenticate({
     if (fromOtherForm) return fromOtherForm
     misses.count++
     return verifyMiss(token, client)
+  }
+
+  return {
+    authenticate(headers, client) {
+      const waiting = revocations.ready()
+      if (waiting === null || !hasCredential(headers)) return identify(headers, client)
+      return waiting.then(() => identify(headers, client))
+    },
+    isKnown(headers) {
+      const { authorization } = headers
+      const token = isBearer(authorization) ? bearerOf(authorization) : apiKeyOf(headers)
+      if (!token) return false
+      return looksLikeApiKey(token) ? isKnownKey(token) : cache.has(headerOf(token))
+    },
   }
 }
 

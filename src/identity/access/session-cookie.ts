@@ -2,7 +2,7 @@
  * The session cookie in the headers: its name, how it is read, set and cleared (RFC 6265bis). A browser sends a cookie to all ports of a
  * host, so the console has names of its own.
  */
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Config } from '../../platform/config/schema.ts'
 import { cookieNameOf, cookieValues, trimBlanks } from '../../platform/http/cookies.ts'
 import type { Client } from '../../platform/request/client-address.ts'
@@ -14,6 +14,8 @@ export interface SessionCookies {
   nameFor(request: IncomingMessage, client: Client): string | null
   /** The different values of the cookie, in the order in which they were sent. At most four. */
   read(request: IncomingMessage, client: Client): string[]
+  /** The values under every name that the cookie may have, whatever the scheme. */
+  readAny(headers: IncomingHttpHeaders): string[]
   /** For `Set-Cookie`. Only where `nameFor` has a name. */
   toSet(request: IncomingMessage, client: Client, cookie: NewCookie): string
   /** For `Set-Cookie`, each in a header of its own. */
@@ -63,6 +65,7 @@ export function createSessionCookies({ auth }: Pick<Config, 'auth'>, crossSite: 
       const name = nameFor(request, client)
       return name === null ? [] : cookieValues(request.headers.cookie, name)
     },
+    readAny: ({ cookie }) => (cookie?.includes('portcullis') ? [secureName, local].flatMap((name) => cookieValues(cookie, name)) : []),
     toSet(request, client, { value, maxAgeSeconds }) {
       const name = nameFor(request, client)
       if (name === null) throw new TypeError('the session cookie has no name here')

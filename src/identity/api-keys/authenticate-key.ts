@@ -22,6 +22,8 @@ import { type ApiKey, findApiKey, type KeyOwner, touchApiKey } from './api-keys.
 export interface ApiKeyAuthentication {
   /** @throws token_invalid, token_expired, token_revoked, rate_limited, unavailable */
   authenticate: AuthenticateKey
+  /** The key was looked up before, and is remembered. */
+  isKnown(key: string): boolean
   /** Reads the database, without a limit: for the introspection of another caller's key. */
   inspect(key: string): Promise<{ principal: Principal; key: ApiKey; owner: KeyOwner }>
 }
@@ -192,6 +194,7 @@ export function createApiKeyAuthentication({
       revocations.assertLoaded()
       return isApiKey(key) ? limitInvalidTokens.check(client, () => lookUp(digest)) : limitInvalidTokens.refuse(client, notWhole())
     },
+    isKnown: (key) => known.has(digestOf(key)),
     async inspect(key) {
       if (!isApiKey(key)) throw notWhole()
       const found = await findApiKey(db, digestOf(key))

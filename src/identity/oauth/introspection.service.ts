@@ -69,6 +69,7 @@ export function createIntrospection(deps: IntrospectionDeps) {
   async function describeAccessToken(token: string): Promise<ActiveToken> {
     const { claims, key } = await accessTokens.verify(token)
     const { sub, sid, ver, scope, roles, iat, exp, jti, client_id, preferred_username: username } = claims
+    await revocations.ready()
     if (revocations.isRevoked(sid, sub, ver)) throw problem('token_revoked')
     assertUsable(toPrincipal(claims, key.kid))
     const names = { ...(client_id === undefined ? {} : { client_id }), ...(username === undefined ? {} : { username }) }

@@ -47,6 +47,7 @@ export function createTokenRevocation(deps: TokenRevocationDeps) {
       if (by.id !== sub)
         throw problem('invalid_request', { detail: 'The token was issued to another client. Only that client may revoke it.' })
     }
+    await revocations.ready()
     if (revocations.isRevoked(sid, sub, ver)) return
     if (kind === 'user') await logout({ sessionId: sid, userId: sub }, 'session', context)
     else await endMachineToken(sub, sid, context)

@@ -6,17 +6,24 @@
 
 import { type Db, isDatabaseAway } from '../../platform/db/database.ts'
 import { type Clock, systemClock } from '../../platform/lib/clock.ts'
+import type { DatabaseClock } from '../../platform/lib/database-clock.ts'
 import { unavailable } from '../../platform/lib/errors.ts'
 import type { Broadcast } from '../../platform/redis.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
-import { findRevocationsSince, type Revocation } from './revocations.repo.ts'
+import { createReadAfterPause } from './read-after-pause.ts'
+import { findRevocationsSince, type Revocation, writeBackRevocations } from './revocations.repo.ts'
 
 export interface Revocations {
-  /** Subscribes, loads the snapshot, then polls. Resolves after the first load, also when it failed: the polling goes on. */
+  /** Subscribes, loads the snapshot, then polls. From then on it notices pauses of this process. Resolves after the first load, also when it failed: the polling goes on. */
   start(): Promise<void>
   stop(): void
   /** Reads the database once. Tests call it instead of waiting. */
   poll(): Promise<void>
+  /**
+   * To be called before a credential is judged. @returns null, or a promise when this process did not run for a while: it resolves when the
+   * revocations were read again, and rejects with 503 when they cannot be read. See read-after-pause.ts
+   */
+  ready(): Promise<void> | null
   /** @throws 503 before the first snapshot, since no token can be judged without it */
   assertLoaded(): void
   /** @throws 503 as `assertLoaded` does */
@@ -25,6 +32,7 @@ export interface Revocations {
   isEnded(sessionId: string): boolean
   /** The user has changed since this epoch. @throws 503 as `assertLoaded` does */
   isOutdated(userId: string, epoch: number): boolean
+  /** False also when they cannot be read after a long pause. */
   isLoaded(): boolean
   /** A signing key was revoked, and every token that it signed. @throws 503 as `assertLoaded` does */
   isKeyRevoked(kid: string): boolean
@@ -39,25 +47,35 @@ export interface Revocations {
   /** Seconds since the database was last read. */
   lagSeconds(): number
   size(): number
-  /** All revocations in memory, for a sibling; null before the first snapshot. */
+  /** All revocations in memory, for a sibling; null before the first snapshot, and after a pause until they are read again. */
   dump(): Revocation[] | null
+  /** Another server has taken over the database, and may have lost the last revocations: writes those that this process remembers. */
+  writeBack(): Promise<void>
 }
 
 /** The other processes of this gateway. */
 export interface Siblings extends Broadcast {
   /** What the siblings remember; null: no sibling answered that knows its revocations. */
   revocations(): Promise<Revocation[] | null>
+  /** Resolves once this process has received every message that was published to it before. Never rejects. */
+  catchUp(): Promise<void>
 }
 
 export interface RevocationsDeps {
   db: Db
-  clock: Clock
+  /** The connection of the poll. Default: `db` */
+  polled?: Db | undefined
+  /** Each read measures the database's time. */
+  clock: DatabaseClock
   logger: Logger
   /** To sibling processes, and to other gateways. */
   broadcasts: readonly Broadcast[]
+  siblings?: Pick<Siblings, 'revocations'> | undefined
   /** Called for each revocation of a signing key, before the listeners of `onChange`. May be called again for the same key. */
   onKeyRevoked: (kid: string) => void
   maxSessions?: number
+  /** The clock of this machine: it notices pauses of this process. */
+  system?: Clock
 }
 
 const POLL_MS = 1000
@@ -65,7 +83,17 @@ const POLL_MS = 1000
 const MANY = 10_000
 const FULL_RELOAD_EVERY = 60
 
-export function createRevocations({ db, clock, logger, broadcasts, onKeyRevoked, maxSessions = 500_000 }: RevocationsDeps): Revocations {
+export function createRevocations({
+  db,
+  polled = db,
+  clock,
+  logger,
+  broadcasts,
+  siblings,
+  onKeyRevoked,
+  maxSessions = 500_000,
+  system = systemClock,
+}: RevocationsDeps): Revocations {
   const sessions = new Map<string, number>()
   const users = new Map<string, { minEpoch: number; until: number }>()
   const keys = new Map<string, number>()
@@ -76,6 +104,8 @@ export function createRevocations({ db, clock, logger, broadcasts, onKeyRevoked,
   let failure: unknown = null
   let timer: NodeJS.Timeout | null = null
   let polling: Promise<void> | null = null
+  /** Until the revocations in memory are written back, none of them is forgotten. */
+  let mustWriteBack = false
   const listeners: (() => void)[] = []
 
   function apply(revocation: Revocation): void {
@@ -95,20 +125,61 @@ export function createRevocations({ db, clock, logger, broadcasts, onKeyRevoked,
 
   async function read(): Promise<void> {
     // after an outage, and at times, everything is read: a bug or a restore may have hidden rows from the cursor
-    const from = failure || polls++ % FULL_RELOAD_EVERY === 0 ? '0' : low
+    const from = failure || mustWriteBack || polls++ % FULL_RELOAD_EVERY === 0 ? '0' : low
     try {
-      const page = await findRevocationsSince(db, from)
+      const askedAt = clock.steady()
+      const page = await findRevocationsSince(polled, from)
+      clock.measure({ databaseMs: page.databaseMs, askedAt, answeredAt: clock.steady() })
+      const lost = mustWriteBack && from === '0' ? missingIn(page.revocations) : null
       for (const revocation of page.revocations) apply(revocation)
       low = page.low
       loadedAt = systemClock.steady()
       failure = null
-      if (from === '0' || sessions.size < MANY) forgetExpired()
+      if (lost) await writeLost(lost)
+      if (!mustWriteBack && (from === '0' || sessions.size < MANY)) forgetExpired()
     } catch (error) {
       if (!failure) logger.warn({ reason: 'revocations_unread', cause: String(error) }, 'revocations cannot be read from the database')
       failure = error
       if (!isDatabaseAway(error)) throw error
     }
   }
+
+  /** @returns the revocations in memory that have not expired, and that the database does not have as this process has them */
+  function missingIn(read: readonly Revocation[]): Revocation[] {
+    const stored = new Set(read.map(textOf))
+    return remembered().filter((revocation) => revocation.until > clock.now() && !stored.has(textOf(revocation)))
+  }
+
+  async function writeLost(lost: readonly Revocation[]): Promise<void> {
+    await writeBackRevocations(db, lost)
+    mustWriteBack = false
+    if (lost.length > 0)
+      logger.warn({ reason: 'revocations_written_back', count: lost.length }, 'the database had lost revocations: they are written again')
+  }
+
+  const remembered = (): Revocation[] => [
+    ...Array.from(sessions, ([sessionId, until]) => ({ sessionId, until })),
+    ...Array.from(users, ([userId, { minEpoch, until }]) => ({ userId, minEpoch, until })),
+    ...Array.from(keys, ([kid, until]) => ({ kid, until })),
+  ]
+
+  const afterPause = createReadAfterPause({
+    async readDatabase() {
+      // a read that began before the pause may have missed a revocation
+      await polling?.catch(() => {})
+      return poll().then(
+        () => failure === null,
+        () => false,
+      )
+    },
+    async readSiblings() {
+      const known = await siblings?.revocations().catch(() => null)
+      for (const revocation of known ?? []) apply(revocation)
+      return Boolean(known)
+    },
+    logger,
+    system,
+  })
 
   function forgetExpired(): void {
     const now = clock.now()
@@ -163,12 +234,15 @@ export function createRevocations({ db, clock, logger, broadcasts, onKeyRevoked,
       await Promise.all(broadcasts.map((broadcast) => broadcast.subscribe(receive)))
       await poll()
       schedule()
+      afterPause.start()
     },
     stop() {
+      afterPause.stop()
       if (timer) clearTimeout(timer)
       timer = null
     },
     poll,
+    ready: afterPause.ready,
     assertLoaded,
     isRevoked(sessionId, userId, epoch) {
       return isEnded(sessionId) || isOutdated(userId, epoch)
@@ -176,7 +250,7 @@ export function createRevocations({ db, clock, logger, broadcasts, onKeyRevoked,
     isEnded,
     isOutdated,
     isKeyRevoked,
-    isLoaded: () => loadedAt !== null,
+    isLoaded: () => loadedAt !== null && !afterPause.isRefusing(),
     isFull: () => sessions.size >= maxSessions,
     async announce(revocation) {
       apply(revocation)
@@ -188,16 +262,17 @@ export function createRevocations({ db, clock, logger, broadcasts, onKeyRevoked,
     lastError: () => failure,
     lagSeconds: () => (loadedAt === null ? Number.POSITIVE_INFINITY : (systemClock.steady() - loadedAt) / 1000),
     size: () => sessions.size + users.size + keys.size,
-    dump: () =>
-      loadedAt === null
-        ? null
-        : [
-            ...Array.from(sessions, ([sessionId, until]) => ({ sessionId, until })),
-            ...Array.from(users, ([userId, { minEpoch, until }]) => ({ userId, minEpoch, until })),
-            ...Array.from(keys, ([kid, until]) => ({ kid, until })),
-          ],
+    dump: () => (loadedAt === null || afterPause.ready() !== null ? null : remembered()),
+    async writeBack() {
+      mustWriteBack = true
+      await polling?.catch(() => {})
+      await poll()
+    },
   }
 }
+
+/** Equal for equal revocations. An end that is stored and read again differs by less than a millisecond. */
+const textOf = ({ until, ...named }: Revocation): string => JSON.stringify([named, Math.round(until)])
 
 /** Parses strictly, although a forged message can only revoke, which is at most a denial of service. */
 function parse(message: string): Revocation | null {

@@ -283,9 +283,10 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
       'Look at `/readyz?verbose` of the admin listener and at `portcullis_db_up`, `portcullis_redis_up`, `portcullis_upstream_breaker_state`.',
   },
   overloaded: {
-    when: 'A queue is full: for password hashes, for mailed links, or for requests to the upstream.',
+    when: 'The gateway is busy, or a queue is full: for password hashes, for mailed links, or for requests to the upstream.',
     client: WAIT,
-    operator: 'Look at `portcullis_argon2_queued` and at `cause` in the log. Give the gateway more CPU, or raise the limit.',
+    operator:
+      'Look at `portcullis_shed_total`, at `portcullis_argon2_queued` and at `cause` in the log. Give the gateway more CPU, or raise the limit.',
   },
   upstream_timeout: {
     when: 'The upstream did not connect, answer or go on in the time that the route allows.',

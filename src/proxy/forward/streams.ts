@@ -30,6 +30,8 @@ export interface Streams {
   open(kind: StreamKind, isAnswer: boolean, request: StreamRequest, end: (reason: StreamEnd) => void): (reason: StreamEnd) => void
   /** Puts the terms of a configuration in force, also for the open streams. */
   adopt(terms: StreamTerms): void
+  /** The streams that are open now. */
+  count(): number
   /** For the stop of the gateway. Answers go on. */
   endAll(): void
   stop(): void
@@ -228,6 +230,7 @@ export function createStreams({ revocations, clock, metrics }: StreamsDeps): Str
       for (const stream of streams) moveOn(stream)
       sweep()
     },
+    count: () => streams.size,
     endAll() {
       for (const { isAnswer, end } of streams) if (!isAnswer) end('stopping')
     },

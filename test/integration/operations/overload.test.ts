@@ -1,0 +1,169 @@
+/** A busy gateway refuses requests before any work, the least important first. */
+import { randomUUID } from 'node:crypto'
+import type { ServerResponse } from 'node:http'
+import { afterEach, expect, test } from 'vitest'
+import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
+import { until } from '../../support/processes.ts'
+import { startUpstream, type Upstream } from '../../support/upstream.ts'
+
+const opened: { close(): Promise<void> }[] = []
+afterEach(async () => {
+  for (const one of opened.splice(0).reverse()) await one.close()
+})
+
+interface Held {
+  gateway: Gateway
+  upstream: Upstream
+  /** The upstream answers whatever it holds. */
+  release(): void
+  held(): number
+}
+
+/** An upstream that holds its answers, and a gateway with a bound of ten requests in flight. */
+async function startHeld(overload: object = { maxInFlight: 10 }): Promise<Held> {
+  const waiting: ServerResponse[] = []
+  const upstream = await startUpstream((req, res) => {
+    if (req.url?.startsWith('/slow')) waiting.push(res)
+    else if (req.url?.startsWith('/events')) res.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: 1\n\n')
+    else return false
+    return true
+  })
+  opened.push(upstream)
+  const gateway = await startGateway({
+    config: { server: { overload }, limits: { streams: 100 } },
+    routes: [
+      { name: 'open', match: { path: '/' }, upstream: [upstream.url], access: 'public' },
+      { name: 'closed', match: { path: '/slow/closed' }, upstream: [upstream.url], access: 'authenticated' },
+    ],
+  })
+  opened.push(gateway)
+  return {
+    gateway,
+    upstream,
+    held: () => waiting.length,
+    release: () => {
+      for (const res of waiting.splice(0)) res.end('done')
+    },
+  }
+}
+
+async function register({ url }: Gateway): Promise<{ token: string; login: object }> {
+  const name = `u${randomUUID().slice(0, 8)}`
+  const password = 'correct horse battery'
+  const response = await fetch(`${url}/auth/register`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ username: name, email: `${name}@example.com`, password }),
+  })
+  expect(response.status).toBe(201)
+  return { token: ((await response.json()) as { access_token: string }).access_token, login: { login: name, password } }
+}
+
+const logIn = ({ url }: Gateway, login: object) =>
+  fetch(`${url}/auth/login`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(login) })
+
+test('the rest is refused at eight tenths, known credentials at nine, and logins keep the last tenth', async () => {
+  const { gateway, held, release } = await startHeld()
+  const { token, login } = await register(gateway)
+  const known = { headers: { authorization: `Bearer ${token}` } }
+  expect((await fetch(`${gateway.url}/auth/me`, known)).status).toBe(200)
+  const begun: Promise<Response>[] = []
+  const hold = async (path: string, init = {}) => {
+    const before = held()
+    begun.push(fetch(gateway.url + path, init))
+    await until(() => held() === before + 1, 'the upstream holds the request')
+  }
+  for (let i = 0; i < 8; i++) await hold('/slow/open')
+
+  const refused = await fetch(`${gateway.url}/slow/open`)
+  expect(refused.status).toBe(503)
+  expect(refused.headers.get('content-type')).toBe('application/problem+json')
+  expect(Number(refused.headers.get('retry-after'))).toBeOneOf([1, 2, 3, 4, 5])
+  expect(await refused.json()).toMatchObject({ status: 503, code: 'overloaded', request_id: refused.headers.get('x-request-id') })
+  // a token that was never proven is work: it counts as the rest
+  expect((await fetch(`${gateway.url}/slow/closed`, { headers: { authorization: 'Bearer a.b.c' } })).status).toBe(503)
+
+  await hold('/slow/closed', known)
+  expect((await fetch(`${gateway.url}/slow/closed`, known)).status).toBe(503)
+  expect((await logIn(gateway, login)).status).toBe(200)
+  expect((await fetch(`${gateway.url}/health`)).status).toBe(200)
+  expect((await fetch(`${gateway.adminUrl}/readyz`)).status).toBe(200)
+
+  expect(held()).toBe(9)
+  release()
+  for (const response of await Promise.all(begun)) expect(response.status).toBe(200)
+  await until(async () => (await fetch(`${gateway.url}/other`)).status === 200, 'the gateway accepts requests again')
+  expect(await metric(gateway, 'portcullis_shed_total', { reason: 'in_flight' })).toBe(3)
+  expect(await metric(gateway, 'portcullis_errors_total', { code: 'overloaded' })).toBe(3)
+  expect(await metric(gateway, 'portcullis_http_requests_total', { status: '503', route: 'none' })).toBe(3)
+})
+
+test('logins are refused when the whole bound is used', async () => {
+  const { gateway, held, release } = await startHeld({ maxInFlight: 2 })
+  const { login } = await register(gateway)
+  const begun = [fetch(`${gateway.url}/slow/1`), fetch(`${gateway.url}/slow/2`)]
+  await until(() => held() === 2, 'the upstream holds both requests')
+  const refused = await logIn(gateway, login)
+  expect(refused.status).toBe(503)
+  expect(Number(refused.headers.get('retry-after'))).toBeGreaterThanOrEqual(1)
+  expect((await fetch(`${gateway.url}/health`)).status).toBe(200)
+  release()
+  await Promise.all(begun)
+  await until(async () => (await logIn(gateway, login)).status === 200, 'logins are accepted again')
+})
+
+test('event streams do not count', async () => {
+  const { gateway } = await startHeld({ maxInFlight: 2 })
+  const streams = await Promise.all(
+    Array.from({ length: 2 }, async (_, i) => {
+      const abort = new AbortController()
+      const response = await fetch(`${gateway.url}/events/${i}`, { signal: abort.signal })
+      return { response, abort }
+    }),
+  )
+  const more = await fetch(`${gateway.url}/events/more`)
+  expect([...streams.map(({ response }) => response.status), more.status]).toEqual([200, 200, 200])
+  expect((await fetch(`${gateway.url}/other`)).status).toBe(200)
+  for (const { abort } of streams) abort.abort()
+  await more.body!.cancel()
+})
+
+test('a refused request leaves its connection usable, also with a body', async () => {
+  const { gateway, held, release } = await startHeld({ maxInFlight: 1 })
+  const begun = fetch(`${gateway.url}/slow/1`)
+  await until(() => held() === 1, 'the upstream holds the request')
+  for (let i = 0; i < 3; i++) {
+    const refused = await fetch(`${gateway.url}/other`, { method: 'POST', body: 'x'.repeat(10_000) })
+    expect([refused.status, refused.headers.get('connection')]).toEqual([503, 'keep-alive'])
+    await refused.text()
+  }
+  release()
+  await begun
+})
+
+test('many refusals are one line of the log', async () => {
+  const { gateway, held, release } = await startHeld({ maxInFlight: 1 })
+  const begun = fetch(`${gateway.url}/slow/1`)
+  await until(() => held() === 1, 'the upstream holds the request')
+  for (let i = 0; i < 50; i++) expect((await fetch(`${gateway.url}/other`)).status).toBe(503)
+  const lines = gateway.log().filter(({ reason }) => reason === 'overloaded')
+  expect(lines).toMatchObject([{ level: 'warn', shed: 'in_flight' }])
+  expect(gateway.log().filter(({ msg, status }) => msg === 'request' && status === 503)).toEqual([])
+  release()
+  await begun
+})
+
+test('a blocked loop refuses the requests that waited for it, and recovers by itself', async () => {
+  const { gateway } = await startHeld({ maxLoopDelayMs: 50 })
+  const { token } = await register(gateway)
+  const known = { headers: { authorization: `Bearer ${token}` } }
+  await fetch(`${gateway.url}/auth/me`, known)
+  const asked = [fetch(`${gateway.url}/other`), fetch(`${gateway.url}/other`, known), fetch(`${gateway.url}/health`)]
+  // the requests are sent, and the loop that this test shares with the gateway stands still
+  const end = performance.now() + 1000
+  while (performance.now() < end);
+  const statuses = await Promise.all(asked.map(async (response) => (await response).status))
+  expect(statuses).toEqual([503, 503, 200])
+  expect(await metric(gateway, 'portcullis_shed_total', { reason: 'loop_delay' })).toBe(2)
+  await until(async () => (await fetch(`${gateway.url}/other`)).status === 200, 'the gateway accepts requests again')
+})
