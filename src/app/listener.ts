@@ -43,7 +43,7 @@ export interface ListenerDeps {
   clock: Clock
   observer: RefusalObserver
   metrics: Metrics
-  gate: Pick<Gate, 'refuses'>
+  gate: Gate
   /** Null: plain HTTP. */
   certificate: Certificate | null
 }
