@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import type { Identity } from './identity.ts'
 import type { Limits } from './limits.ts'
 import type { Platform } from './platform.ts'
+import { measureWaits } from './waits.ts'
 
 /** The database counts as not available when revocations were last read longer ago than this. */
 export const DB_LAG_SECONDS = 3
@@ -31,5 +32,9 @@ export function showGauges({ config, clock, metrics, database }: Platform, { rev
     metrics.dbPool.set({ state: 'waiting' }, pool.waitingCount)
   }
   const timer = setInterval(sample, SAMPLE_MS).unref()
-  return () => clearInterval(timer)
+  const stopWaits = measureWaits(metrics)
+  return () => {
+    clearInterval(timer)
+    stopWaits()
+  }
 }
