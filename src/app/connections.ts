@@ -34,7 +34,7 @@ export interface ConnectionsDeps {
   clock: Clock
   observer: RefusalObserver
   metrics: Metrics
-  gate: Pick<Gate, 'refuses'>
+  gate: Pick<Gate, 'refuses' | 'acceptance' | 'refuseConnection' | 'listening' | 'isTight'>
   /** The request is a WebSocket handshake on a route that allows it. */
   isHandshake(req: IncomingMessage): boolean
 }
@@ -52,6 +52,10 @@ export function takeConnections({ app, config, clock, observer, metrics, gate, i
   // with several workers, Node would otherwise pass a connection over the limit from worker to worker for ever
   Object.assign(server, { dropMaxConnection: true }) // missing in @types/node
   server.on('drop', () => metrics.connectionsRefused.inc())
+  server.once('listening', () => {
+    server.maxConnections = gate.listening()
+  })
+  const open = countOpen(server, gate)
 
   // a client that does not read its response holds a connection and memory; an upstream's silence is bounded by the route's idleMs
   server.timeout = Math.max(STALLED_MS, ...config.routes.map(({ timeouts }) => timeouts.idleMs))
@@ -101,13 +105,33 @@ export function takeConnections({ app, config, clock, observer, metrics, gate, i
     receive(req, res)
   })
 
+  const countRequest = createRequestCount(config.server.maxRequestsPerSocket)
   return {
     expectsContinue: (req) => expecting.has(req),
     expectsTheUnknown: (req) => expectingOther.has(req),
     isUpgrade: (req) => upgrading.has(req),
-    countRequest: createRequestCount(config.server.maxRequestsPerSocket),
+    countRequest: (socket) => countRequest(socket) || gate.isTight(open()),
     close: createClose(app, Boolean(config.server.tls), clock),
   }
+}
+
+/** Connections that the gate refuses never reach Node's parser. @returns the number of open connections */
+function countOpen(server: FastifyInstance['server'], gate: ConnectionsDeps['gate']): () => number {
+  const open = new WeakSet<Socket>()
+  let count = 0
+  const nodesOwn = server.listeners('connection') as ((socket: Socket) => void)[]
+  server.removeAllListeners('connection').on('connection', (socket: Socket) => {
+    // a connection is announced again when its parser is replaced
+    if (!open.has(socket)) {
+      open.add(socket)
+      count++
+      socket.once('close', () => count--)
+      const reason = gate.acceptance(socket, count)
+      if (reason !== null) return gate.refuseConnection(socket, reason)
+    }
+    for (const take of nodesOwn) take.call(server, socket)
+  })
+  return () => count
 }
 
 function createClose(app: FastifyInstance, isTls: boolean, clock: Clock): Connections['close'] {

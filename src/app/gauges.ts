@@ -13,6 +13,8 @@ const SAMPLE_MS = 5000
 /** @returns stops the updates */
 export function showGauges({ config, clock, metrics, database }: Platform, { revocations, keyring }: Identity, limits: Limits): () => void {
   metrics.dbUp.collectFrom(() => Number(revocations.lagSeconds() < DB_LAG_SECONDS))
+  metrics.dbBreakerOpen.collectFrom(() => Number(database.isBreakerOpen()))
+  metrics.replicaLag.collectFrom(() => database.replicaLagSeconds())
   metrics.redisUp.collectFrom(() => Number(limits.isRedisUp()))
   metrics.redisBreakerOpen.collectFrom(() => Number(limits.isBreakerOpen()))
   metrics.revocationLag.collectFrom(() => revocations.lagSeconds())

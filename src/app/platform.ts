@@ -14,7 +14,7 @@ import { needsUtf8, type Transport } from '../platform/mail/message.ts'
 import { createOutbox, type Outbox } from '../platform/mail/outbox.ts'
 import { createSender, mailJobs, type Sender } from '../platform/mail/sender.ts'
 import { openTransport } from '../platform/mail/transport.ts'
-import { openRedis, type RedisConnections } from '../platform/redis.ts'
+import { openRedis, type RedisConnections } from '../platform/redis/redis.ts'
 import type { Logger } from '../platform/telemetry/logger.ts'
 import { createMetrics, type Metrics } from '../platform/telemetry/metrics.ts'
 import { readTextFiles } from '../platform/texts/text-files.ts'
@@ -64,7 +64,7 @@ export async function openPlatform({ config, secrets: values, logger, clock: giv
   const observeQuery = (operation: string, seconds: number) => metrics.dbQuerySeconds.observe({ operation }, seconds)
   const database = await openDatabase(config.database, logger, observeQuery)
   const { db } = database
-  const redis = config.redis.url === 'memory' ? null : openRedis(config.redis.url, logger)
+  const redis = config.redis.url === 'memory' ? null : openRedis(config.redis.url, { logger, metrics })
   const secrets = createSecrets(values.secretKey, values.previousSecretKey)
   const audit = createAudit({ secrets })
   const { sealSeconds, retentionDays } = config.auth.audit

@@ -15,6 +15,8 @@ export interface FaultGateway {
   adminPort: number
   adminUrl: string
   configFile: string
+  /** PORTCULLIS_SECRET_KEY, for commands. */
+  secretKey: string
   pid(): number
   /** The processes below the first process: workers, and those that hash. */
   children(): number[]
@@ -83,7 +85,7 @@ async function createGateway(index: number, secretKey: string, options: Gateways
   const configFile = join(dir, 'portcullis.json')
   const logFile = join(dir, 'gateway.log')
   const base: Record<string, any> = {
-    server: { host: '127.0.0.1', port, workers: options.workers ?? 1, shutdownDelayMs: 500 },
+    server: { host: '127.0.0.1', port, publicUrl: 'http://gateway.test', workers: options.workers ?? 1, shutdownDelayMs: 500 },
     admin: { port: adminPort },
     database: { url: databaseUrl ?? options.databaseUrl },
     redis: { url: redisUrl ?? options.redisUrl ?? 'memory' },
@@ -121,6 +123,7 @@ async function createGateway(index: number, secretKey: string, options: Gateways
     adminPort,
     adminUrl,
     configFile,
+    secretKey,
     own: running,
     pid: () => running().pid,
     children: () => childrenOf(running().pid),
@@ -142,7 +145,7 @@ async function createGateway(index: number, secretKey: string, options: Gateways
     checks: async () => JSON.parse((await ask(`${adminUrl}/readyz?verbose`, { timeoutMs: 10_000 })).text).checks,
     metricsText,
     async metric(prefix) {
-      const lines = (await metricsText()).split('\n').filter((line) => line.startsWith(prefix) && /[ {]/.test(line[prefix.length] ?? ' '))
+      const lines = (await metricsText()).split('\n').filter((line) => line.startsWith(prefix) && /[ {},]/.test(line[prefix.length] ?? ' '))
       return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
     },
     rssMiB: () => sumOver(running().pid, rssOf),
