@@ -5,6 +5,7 @@ import type { Metrics } from '../platform/telemetry/metrics.ts'
 import type { Identity } from './identity.ts'
 import type { Limits } from './limits.ts'
 import type { Platform } from './platform.ts'
+import { measureWaits } from './waits.ts'
 
 /** The database counts as not available when revocations were last read longer ago than this. */
 export const DB_LAG_SECONDS = 3
@@ -33,7 +34,11 @@ export function showGauges({ clock, metrics, database }: Platform, { revocations
     metrics.dbPool.set({ state: 'waiting' }, pool.waitingCount)
   }
   const timer = setInterval(sample, SAMPLE_MS).unref()
-  return () => clearInterval(timer)
+  const stopWaits = measureWaits(metrics)
+  return () => {
+    clearInterval(timer)
+    stopWaits()
+  }
 }
 
 /** For the process that reads the configuration: this configuration is in force. */

@@ -148,7 +148,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     const channel = createIpcChannel<WorkerAnswers>(worker.process, answers)
     const member: Member = { worker, channel }
     members.add(member)
-    watchHandOvers(worker.process, clock, () => {})
+    watchHandOvers(worker.process, clock, (waitedMs) => metrics.workerWait.observe({ where: 'accept' }, waitedMs / 1000))
     // lines of several writers would mix in one pipe
     collectLines(worker.process.stdout!, output)
     worker.process.stderr!.pipe(process.stderr, { end: false })
