@@ -7,28 +7,34 @@ import cluster, { type Worker } from 'node:cluster'
 import { once } from 'node:events'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { FastifyInstance } from 'fastify'
 import type { Revocation } from '../identity/sessions/revocations.repo.ts'
 import type { Siblings } from '../identity/sessions/revocations.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { schedule } from '../platform/jobs/schedule.ts'
+import { readCpuWait } from '../platform/lib/cpu-wait.ts'
 import { createIpcChannel, type IpcChannel } from '../platform/lib/ipc-channel.ts'
 import { collectLines } from '../platform/telemetry/logger.ts'
 import { createAccess } from './access.ts'
 import { createAdminServer } from './admin-server.ts'
 import { createHealthHistory } from './console/health-history.ts'
 import { createConsoleListener, hasConsole, hasConsoleListener } from './console-listener.ts'
+import { showConfig } from './gauges.ts'
+import { watchHandOvers } from './hand-overs.ts'
+import type { Identity } from './identity.ts'
 import { createLimits } from './limits.ts'
 import { graceMs, listenAdmin, type Running, type ServeOptions } from './listen.ts'
 import { createLoginServices } from './login-services.ts'
 import { createMerger } from './merged-metrics.ts'
 import { createObserver, newestErrors } from './observe.ts'
+import type { Platform } from './platform.ts'
+import { BEAT_MS, createPulse } from './pulse.ts'
 import { keyringJob, openServices } from './services.ts'
-import { ASK_MS, type Assignment, type SupervisorAnswers, type WorkerAnswers } from './worker-protocol.ts'
+import { ASK_MS, type Assignment, SILENT_ASK_MS, type SupervisorAnswers, type WorkerAnswers } from './worker-protocol.ts'
 
 interface Member {
   worker: Worker
   channel: IpcChannel<WorkerAnswers>
-  startedAt: number
 }
 
 const START_MS = 60_000
@@ -43,9 +49,11 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   const members = new Set<Member>()
   const heard: ((message: string) => void)[] = []
   const toWorkers: Siblings = {
-    publish: async (message) => void (await askAll(({ channel }) => channel.ask('revoke', message, ASK_MS))),
+    publish: (message) => revokeIn(members, message),
     subscribe: async (handler) => void heard.push(handler),
     revocations: () => revocationsOf(members),
+    // it forwards the messages itself
+    catchUp: async () => {},
   }
   const hasListener = hasConsoleListener(config)
   // without a console the supervisor limits no requests and publishes no revocations: only workers use Redis
@@ -56,9 +64,13 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   const merged = createMerger(metrics)
   const waits = new Set<NodeJS.Timeout>()
   const notices = new Set<string>()
+  const pulse = createPulse<Member>(clock, ({ worker }) => readCpuWait(worker.process.pid!)?.waitedMs ?? null)
+  /** Workers end one at a time: the cause may concern them all, and the others still hold connections. */
+  let beingReplaced: Member | null = null
   let earlyExits = 0
   let isStopping = false
   metrics.workers.collectFrom(() => members.size)
+  showConfig(metrics, config)
 
   cluster.setupPrimary({
     exec: fileURLToPath(new URL(`./worker${extname(import.meta.url)}`, import.meta.url)),
@@ -67,28 +79,61 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     serialization: 'advanced',
   })
 
-  /** The answers of all workers that answer in time. */
-  async function askAll<T>(ask: (member: Member) => Promise<T>): Promise<T[]> {
-    const answers = await Promise.allSettled([...members].map(ask))
+  /** The answers of the workers that answer in time. */
+  async function askAll<T>(asked: Iterable<Member>, ask: (member: Member, timeoutMs: number) => Promise<T>): Promise<T[]> {
+    const answers = await Promise.allSettled(Array.from(asked, (member) => ask(member, pulse.isSilent(member) ? SILENT_ASK_MS : ASK_MS)))
     return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []))
   }
+  const othersThan = (member: Member) => [...members].filter((other) => other !== member)
+
+  /** A worker that does not answer within SILENT_ASK_MS receives the message before anything that is sent to it later. */
+  const revokeIn = async (asked: Iterable<Member>, message: string) =>
+    void (await askAll(asked, ({ channel }) => channel.ask('revoke', message, SILENT_ASK_MS)))
 
   async function revocationsOf(asked: Iterable<Member>): Promise<Revocation[] | null> {
-    const dumps = await Promise.allSettled(Array.from(asked, ({ channel }) => channel.ask('revocations', null, ASK_MS)))
-    const known = dumps.flatMap((dump) => (dump.status === 'fulfilled' && dump.value ? [dump.value] : []))
+    const known = (await askAll(asked, ({ channel }, timeoutMs) => channel.ask('revocations', null, timeoutMs))).filter(
+      (dump) => dump !== null,
+    )
     return known.length === 0 ? null : known.flat()
+  }
+
+  function endFrozen(): void {
+    const frozen = pulse.frozen()
+    for (const member of isStopping ? frozen : frozen.slice(0, beingReplaced ? 0 : 1)) {
+      beingReplaced = member
+      logger.error({ reason: 'worker_frozen', pid: member.worker.process.pid }, 'a worker shows no sign of life: it is ended')
+      // a stopped process does not receive SIGTERM
+      member.worker.process.kill('SIGKILL')
+    }
+  }
+
+  /** @throws when the system gives no process, for example without free descriptors */
+  async function fork(): Promise<Worker> {
+    const worker = cluster.fork()
+    worker.on('error', () => {})
+    if (worker.process.pid === undefined) throw (await once(worker.process, 'error'))[0]
+    return worker
   }
 
   /** @returns the port, once the worker listens */
   async function launch(): Promise<number> {
-    const worker = cluster.fork()
+    const startedAt = clock.steady()
+    const worker = await fork().catch((error: NodeJS.ErrnoException) => {
+      if (!isStopping) launchLater(startedAt, () => {})
+      throw error
+    })
     const answers: SupervisorAnswers = {
       async revoke(message) {
         for (const hear of heard) hear(message)
-        await askAll((other) => (other === member ? Promise.resolve() : other.channel.ask('revoke', message, ASK_MS)))
+        await revokeIn(othersThan(member), message)
       },
+      beat() {
+        // its last messages may arrive after its end
+        if (members.has(member)) pulse.beat(member)
+      },
+      catchUp() {},
       async revocations() {
-        const others = await revocationsOf([...members].filter((other) => other !== member))
+        const others = await revocationsOf(othersThan(member))
         const own = hasListener ? identity.revocations.dump() : null
         return own && others ? [...own, ...others] : (own ?? others)
       },
@@ -101,17 +146,26 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       },
     }
     const channel = createIpcChannel<WorkerAnswers>(worker.process, answers)
-    const member: Member = { worker, channel, startedAt: clock.steady() }
+    const member: Member = { worker, channel }
     members.add(member)
+    watchHandOvers(worker.process, clock, (waitedMs) => metrics.workerWait.observe({ where: 'accept' }, waitedMs / 1000))
     // lines of several writers would mix in one pipe
     collectLines(worker.process.stdout!, output)
     worker.process.stderr!.pipe(process.stderr, { end: false })
-    worker.on('error', () => {})
     worker.once('exit', (code, signal) => {
       members.delete(member)
+      pulse.forget(member)
       channel.close()
       merged.retire(worker.id)
-      if (!isStopping) replace(member, signal ?? code)
+      if (isStopping) return
+      metrics.workerExits.inc()
+      const waitMs = launchLater(startedAt, () => {
+        if (beingReplaced === member) beingReplaced = null
+      })
+      logger.error(
+        { reason: 'worker_exit', pid: worker.process.pid, cause: signal ?? code, retry_ms: waitMs },
+        'a worker has ended: a new worker replaces it',
+      )
     })
     return channel.ask('start', assignment, START_MS).catch((error) => {
       // it has no work: the next worker may start
@@ -120,63 +174,74 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     })
   }
 
-  function replace({ worker, startedAt }: Member, cause: string | number): void {
-    metrics.workerExits.inc()
+  /**
+   * Starts another worker, later each time that a worker has ended soon.
+   * @param startedAt of the worker that has ended @param settled called when the new worker serves, or has not started
+   * @returns the milliseconds until then
+   */
+  function launchLater(startedAt: number, settled: () => void): number {
     earlyExits = clock.steady() - startedAt < HEALTHY_MS ? earlyExits + 1 : 0
     const waitMs = earlyExits < 2 ? 0 : Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (earlyExits - 2))
-    logger.error(
-      { reason: 'worker_exit', pid: worker.process.pid, cause, retry_ms: waitMs },
-      'a worker has ended: a new worker replaces it',
-    )
     const timer = setTimeout(() => {
       waits.delete(timer)
-      launch().catch((error: Error) => {
-        logger.error({ reason: 'worker_start', cause: error.message }, 'a worker did not start')
-      })
+      launch()
+        .catch((error: Error) => {
+          logger.error({ reason: 'worker_start', cause: error.message }, 'a worker did not start')
+        })
+        .finally(settled)
     }, waitMs)
     waits.add(timer)
+    return waitMs
   }
 
   const observer = createObserver({ config: config.log, clock, logger, metrics })
   const lastErrors = async () =>
-    newestErrors([...(await askAll(({ channel }) => channel.ask('lastErrors', null, ASK_MS))).flat(), ...observer.lastErrors()])
+    newestErrors([
+      ...(await askAll(members, ({ channel }, timeoutMs) => channel.ask('lastErrors', null, timeoutMs))).flat(),
+      ...observer.lastErrors(),
+    ])
 
   const history = createHealthHistory({
     clock,
     async read() {
-      const readings = await askAll(async ({ worker, channel }) => [worker.id, await channel.ask('health', null, ASK_MS)] as const)
+      const readings = await askAll(
+        members,
+        async ({ worker, channel }, timeoutMs) => [worker.id, await channel.ask('health', null, timeoutMs)] as const,
+      )
       return new Map(readings.flatMap(([id, reading]) => (reading ? [[id, reading]] : [])))
     },
   })
 
   async function metricsOfAll(): Promise<string> {
-    await askAll(async (member) => {
-      const metrics = await member.channel.ask('metrics', null, ASK_MS)
+    await askAll(members, async (member, timeoutMs) => {
+      const metrics = await member.channel.ask('metrics', null, timeoutMs)
       if (members.has(member)) merged.hear(member.worker.id, metrics)
     })
     return merged.text()
   }
 
-  function consoleOfAll() {
-    if (!hasListener) return null
-    const limits = createLimits(platform, config.server.replicas * workers)
+  const limits = hasListener ? createLimits(platform, config.server.replicas * workers) : null
+  const consoleUnder = (platform: Platform, identity: Identity): FastifyInstance | null => {
+    if (!limits) return null
     const access = createAccess(platform, identity, limits)
     const loginServices = createLoginServices({ platform, identity, access, limits })
     return createConsoleListener({ platform, identity, access, loginServices, observer, lastErrors, health: async () => history.report() })
   }
+  const console = consoleUnder(platform, identity)
 
   const admin = createAdminServer({
     metrics: metricsOfAll,
     contentType: metrics.registry.contentType,
     // as ready as the readiest worker: only ready workers are given connections
     checks: async () => {
-      const answers = await askAll(({ channel }) => channel.ask('checks', null, ASK_MS))
+      const answers = await askAll(members, ({ channel }, timeoutMs) => channel.ask('checks', null, timeoutMs))
       const readiest = answers.sort((a, b) => countOk(b) - countOk(a))[0] ?? []
       return [{ name: `workers (${answers.length} of ${workers})`, ok: answers.length > 0, required: true }, ...readiest]
     },
-    mountConsole: consoleOfAll(),
+    console: console && (() => console),
   })
   let stopJobs = async () => {}
+  const pulseTimer = setInterval(endFrozen, BEAT_MS)
 
   async function stop(): Promise<void> {
     isStopping = true
@@ -188,11 +253,13 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       await gone
     })
     await Promise.all([...left, stopJobs()])
+    clearInterval(pulseTimer)
     await admin.close()
     await services.close()
   }
 
   try {
+    await console?.ready()
     const adminPort = await listenAdmin(admin, config)
     await identity.prepare({ ...options.secrets, mustChangePassword: options.adminMustChangePassword })
     if (hasListener) await identity.revocations.start()

@@ -32,6 +32,10 @@ export type WorkerAnswers = {
 }
 
 export type SupervisorAnswers = {
+  /** The sender's event loop runs. */
+  beat(nothing: null): void
+  /** Resolves once the worker has received everything that was sent to it before: messages keep their order. */
+  catchUp(nothing: null): void
   /** Forwards the message to the other workers; resolves when they have received it. */
   revoke(message: string): Promise<void>
   /** The revocations of all other processes together; null: none of them could answer. */
@@ -46,3 +50,5 @@ export type SupervisorAnswers = {
 
 /** A worker that takes longer for a small answer counts as not running. */
 export const ASK_MS = 1000
+/** The longest that anything waits for a worker that does not answer: a logout, or the admin listener once the worker is known to be silent. */
+export const SILENT_ASK_MS = 200

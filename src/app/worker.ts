@@ -6,7 +6,8 @@ import { createLogger, flushLogger } from '../platform/telemetry/logger.ts'
 import { type App, buildApp } from './app.ts'
 import { readHealth } from './console/health-reading.ts'
 import { graceMs, listen, logUncaught } from './listen.ts'
-import { ASK_MS, type Assignment, type SupervisorAnswers, type WorkerAnswers } from './worker-protocol.ts'
+import { BEAT_MS } from './pulse.ts'
+import { ASK_MS, type Assignment, SILENT_ASK_MS, type SupervisorAnswers, type WorkerAnswers } from './worker-protocol.ts'
 
 let app: App | undefined
 let stop = async (): Promise<void> => process.exit(0)
@@ -16,11 +17,13 @@ const answers: WorkerAnswers = {
   async start({ config, secrets, workers }: Assignment) {
     const logger = createLogger(config.log.level)
     const siblings = {
-      publish: (message: string) => supervisor.ask('revoke', message, ASK_MS).catch(() => undefined),
+      // the supervisor waits SILENT_ASK_MS for the other workers
+      publish: (message: string) => supervisor.ask('revoke', message, 2 * SILENT_ASK_MS).catch(() => undefined),
+      catchUp: () => supervisor.ask('catchUp', null, SILENT_ASK_MS).catch(() => undefined),
       subscribe: async (handler: (message: string) => void) => void heard.push(handler),
       // the supervisor itself waits ASK_MS for each sibling
       revocations: () => supervisor.ask('revocations', null, 2 * ASK_MS).catch(() => null),
-      lastErrors: () => supervisor.ask('lastErrors', null, ASK_MS),
+      lastErrors: () => supervisor.ask('lastErrors', null, 2 * ASK_MS),
       health: () => supervisor.ask('health', null, ASK_MS),
       // without an answer the worker logs: a notice twice is better than none
       isFirstNotice: (reason: string) => supervisor.ask('isFirstNotice', reason, ASK_MS).catch(() => true),
@@ -47,6 +50,16 @@ const answers: WorkerAnswers = {
   stop: () => stop(),
 }
 const supervisor = createIpcChannel<SupervisorAnswers>(process, answers)
+
+let isSending = false
+setInterval(() => {
+  // signs of life do not pile up before a supervisor that does not read them
+  if (isSending) return
+  isSending = true
+  supervisor.notify('beat', null, () => {
+    isSending = false
+  })
+}, BEAT_MS).unref()
 
 // a terminal sends SIGINT to the whole process group; the supervisor sends `stop` when it is time
 process.on('SIGINT', () => {})

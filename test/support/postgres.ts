@@ -19,48 +19,97 @@ export interface TestPostgres {
 
 const SYSTEM = '/usr/lib/postgresql'
 
+/** A standby that follows its primary until it is promoted. */
+export interface TestStandby extends TestPostgres {
+  promote(): Promise<void>
+}
+
+const SETTINGS = [
+  'listen_addresses=127.0.0.1',
+  'fsync=off',
+  'full_page_writes=off',
+  // hundreds of small databases that nobody needs tidied
+  'autovacuum=off',
+  'max_connections=200',
+  'shared_buffers=64MB',
+]
+
 export async function startPostgres(): Promise<TestPostgres> {
+  const { home, initialize } = prepare()
+  const server = await launchServer(initialize('data'), ['wal_level=minimal', 'max_wal_senders=0'])
+  return {
+    ...server,
+    async stop() {
+      await server.stop()
+      rmSync(home, { recursive: true, force: true })
+    },
+  }
+}
+
+/** A primary and a standby that has read everything so far. `stop` of both ends both. */
+export async function startPostgresPair(): Promise<{ primary: TestPostgres; standby: TestStandby; stop(): Promise<void> }> {
+  const { home, initialize } = prepare()
+  const first = initialize('primary')
+  const second = { ...first, data: join(home, 'standby') }
+  // a cold copy: the binaries from npm have no pg_basebackup
+  execFileSync('cp', ['-a', first.data, second.data])
+  const settings = ['wal_level=replica', 'wal_keep_size=64MB', 'hot_standby=on']
+  const primary = await launchServer(first, settings)
+  const source = `host=127.0.0.1 port=${primary.port} user=postgres`
+  execFileSync('touch', [join(second.data, 'standby.signal')], { ...first.as })
+  const standby = await launchServer(second, [...settings, `primary_conninfo=${source}`])
+  return {
+    primary,
+    standby: {
+      ...standby,
+      async promote() {
+        await query(standby.url, 'SELECT pg_promote(true, 30)')
+      },
+    },
+    async stop() {
+      await Promise.all([primary.stop(), standby.stop()])
+      rmSync(home, { recursive: true, force: true })
+    },
+  }
+}
+
+interface Cluster {
+  bin: string
+  as: { uid?: number; gid?: number }
+  home: string
+  data: string
+}
+
+function prepare(): { home: string; initialize(name: string): Cluster } {
   const home = mkdtempSync(join(tmpdir(), 'portcullis-pg-'))
   const bin = findBinaries(home)
   const as = unprivileged()
   if (as.uid !== undefined) chownSync(home, as.uid, as.gid!)
-  const data = join(home, 'data')
-  execFileSync(join(bin, 'initdb'), ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'], {
-    ...as,
-    stdio: 'pipe',
-    cwd: home,
-  })
+  return {
+    home,
+    initialize(name) {
+      const data = join(home, name)
+      execFileSync(join(bin, 'initdb'), ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'], {
+        ...as,
+        stdio: 'pipe',
+        cwd: home,
+      })
+      return { bin, as, home, data }
+    },
+  }
+}
+
+async function launchServer({ bin, as, home, data }: Cluster, settings: string[]): Promise<TestPostgres> {
   const port = await freePort()
   const url = `postgres://postgres@127.0.0.1:${port}/postgres`
+  const all = [...SETTINGS, `unix_socket_directories=${home}`, ...settings]
   let server: Running
-
   const launch = async () => {
-    const options = [
-      'listen_addresses=127.0.0.1',
-      `unix_socket_directories=${home}`,
-      'fsync=off',
-      'full_page_writes=off',
-      // hundreds of small databases that nobody needs tidied
-      'autovacuum=off',
-      'wal_level=minimal',
-      'max_wal_senders=0',
-      'max_connections=200',
-      'shared_buffers=64MB',
-    ]
-    server = start(join(bin, 'postgres'), ['-D', data, '-p', String(port), ...options.flatMap((o) => ['-c', o])], { ...as, cwd: home })
+    server = start(join(bin, 'postgres'), ['-D', data, '-p', String(port), ...all.flatMap((o) => ['-c', o])], { ...as, cwd: home })
     await until(() => server.child.exitCode === null && canConnect(url), `Postgres on port ${port}\n${server.output()}`)
   }
   await launch()
-  return {
-    url,
-    port,
-    kill: () => server.stop('SIGQUIT'),
-    restart: launch,
-    async stop() {
-      await server.stop('SIGQUIT')
-      rmSync(home, { recursive: true, force: true })
-    },
-  }
+  return { url, port, kill: () => server.stop('SIGQUIT'), restart: launch, stop: () => server.stop('SIGQUIT') }
 }
 
 /** The folder of the binaries. Those of npm are copied below `home`. */

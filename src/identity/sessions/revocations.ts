@@ -8,7 +8,7 @@ import { type Db, isDatabaseAway } from '../../platform/db/database.ts'
 import { type Clock, systemClock } from '../../platform/lib/clock.ts'
 import type { DatabaseClock } from '../../platform/lib/database-clock.ts'
 import { unavailable } from '../../platform/lib/errors.ts'
-import type { Broadcast } from '../../platform/redis.ts'
+import type { Broadcast } from '../../platform/redis/redis.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
 import { createReadAfterPause } from './read-after-pause.ts'
 import { findRevocationsSince, type Revocation, writeBackRevocations } from './revocations.repo.ts'
@@ -57,6 +57,8 @@ export interface Revocations {
 export interface Siblings extends Broadcast {
   /** What the siblings remember; null: no sibling answered that knows its revocations. */
   revocations(): Promise<Revocation[] | null>
+  /** Resolves once this process has received every message that was published to it before. Never rejects. */
+  catchUp(): Promise<void>
 }
 
 export interface RevocationsDeps {

@@ -3,8 +3,12 @@ import { CompiledQuery, Kysely, type LogEvent, PGliteDialect, PostgresDialect, s
 import type pg from 'pg'
 import type { Config } from '../config/schema.ts'
 import type { Logger } from '../telemetry/logger.ts'
-import { type ConnectionPool, openConnectionPool } from './connection-pool.ts'
+import { createBreaker } from './breaker.ts'
+import { type ConnectionPool, openConnectionPool, type PoolSettings } from './connection-pool.ts'
+import { hostsOf } from './hosts.ts'
 import { openPGlite } from './pglite.ts'
+import { createPrimary } from './primary.ts'
+import { openReplica } from './replica.ts'
 import type { Database } from './tables.ts'
 import { classifying, DatabaseUnavailable, sqlState } from './unavailable.ts'
 
@@ -21,6 +25,15 @@ export interface OpenDatabase {
   kind: 'embedded' | 'postgres'
   /** Null for the embedded database. */
   pool: pg.Pool | null
+  /** The database is away and not called. */
+  isBreakerOpen(): boolean
+  /**
+   * Runs `work` on the read replica, where there is one and it answers: for lists of administrators that may be a little old. `work` may run
+   * twice.
+   */
+  read<T>(work: (db: Db) => Promise<T>): Promise<T>
+  /** 0 without a read replica. */
+  replicaLagSeconds(): number
   /** A connection beside the pool, without the time limits of the pool. The embedded database has only one connection. */
   openForMigrations(): Promise<MigrationDatabase>
   /** Calls the listener after another server has taken over, such as a promoted standby. It may lack the last commits of the server before. */
@@ -39,7 +52,7 @@ export type QueryObserver = (operation: string, seconds: number) => void
 
 /** Opens PGlite in `dataDir`, or a pool of Postgres connections. Postgres need not be reachable yet. @throws when the folder is in use */
 export async function openDatabase(
-  { url, dataDir, poolSize }: Config['database'],
+  { url, readUrl, dataDir, poolSize }: Config['database'],
   logger: Logger,
   observe?: QueryObserver,
 ): Promise<OpenDatabase> {
@@ -52,66 +65,134 @@ export async function openDatabase(
     })
     const db = new Kysely<Database>({ dialect: classifying(new PGliteDialect({ pglite: embedded.pglite }), isClosed), ...logging })
     const openForMigrations = async () => ({ db, isShared: false, close: async () => {} })
-    return { db, polling: db, kind: 'embedded', pool: null, onPrimaryChange: () => {}, openForMigrations, close }
+    return {
+      db,
+      polling: db,
+      kind: 'embedded',
+      pool: null,
+      isBreakerOpen: () => false,
+      read: (work) => work(db),
+      replicaLagSeconds: () => 0,
+      onPrimaryChange: () => {},
+      openForMigrations,
+      close,
+    }
   }
   const onLost = (error: Error) => logger.warn({ reason: 'db_connection_lost', cause: error.message }, 'a database connection was lost')
-  const connections = openConnectionPool({
-    url,
-    size: poolSize,
-    name: 'portcullis',
-    connectTimeoutMs: 1000,
-    // the server's own limit comes first
-    answerTimeoutMs: 5500,
-    settings: { ...SESSION_LIMITS, ...DEAD_PEER },
-    idleTimeoutMs: 10_000,
-    onLost,
+  const pools = new Set<ConnectionPool>()
+  const listeners: (() => void)[] = []
+  const urls = hostsOf(url)
+  const primary = createPrimary({
+    urls,
+    logger,
+    onChange(url) {
+      for (const pool of pools) pool.drop(url)
+      for (const changed of listeners) changed()
+    },
   })
-  const poll = openConnectionPool({
-    url,
-    size: 1,
-    name: 'portcullis poll',
-    connectTimeoutMs: POLL_TIMEOUT_MS,
-    answerTimeoutMs: POLL_TIMEOUT_MS,
-    settings: { ...DEAD_PEER, statement_timeout: POLL_TIMEOUT_MS },
-    idleTimeoutMs: 0,
-    onLost,
+  const breaker = createBreaker({
+    examine: primary.find,
+    onOpen() {
+      for (const pool of pools) pool.drop()
+    },
+    logger,
+    name: 'primary',
   })
-  const { isClosed, close } = closeOnce(async () => void (await Promise.all([connections.end(), poll.end()])))
-  const open = (pool: ConnectionPool) => new Kysely<Database>({ dialect: classifying(new PostgresDialect({ pool }), isClosed), ...logging })
+  const server = {
+    admit: primary.admit,
+    async url() {
+      if (primary.url() === null) await primary.find(CONNECT_TIMEOUT_MS)
+      return primary.url()!
+    },
+  }
+  const openPool = (settings: PoolSettings) => {
+    const pool = openConnectionPool(settings, { server, breaker, onLost })
+    pools.add(pool)
+    return pool
+  }
+  const connections = openPool({ ...POOL, size: poolSize })
+  const poll = openPool(POLL)
+  // a promoted standby is found also while the primary before it still answers
+  const watch = urls.length > 1 && setInterval(breaker.suspect, WATCH_MS).unref()
+  const { isClosed, close } = closeOnce(async () => {
+    if (watch) clearInterval(watch)
+    breaker.stop()
+    await Promise.all([connections.end(), poll.end(), replica?.close()])
+  })
+  const openKysely = (dialect: PostgresDialect) => new Kysely<Database>({ dialect: classifying(dialect, isClosed), ...logging })
+  const db = openKysely(new PostgresDialect({ pool: connections }))
+  const replica = readUrl
+    ? openReplica({
+        url: readUrl,
+        settings: { ...POOL, size: poolSize, name: 'portcullis read' },
+        primary: db,
+        openKysely,
+        onLost,
+        logger,
+      })
+    : null
+
+  /** One connection without time limits: migrate.ts sets its lock timeout. */
+  async function openForMigrations(): Promise<MigrationDatabase> {
+    const pool = openPool(MIGRATIONS)
+    const db = new Kysely<Database>({ dialect: classifying(new PostgresDialect({ pool }), () => false) })
+    return {
+      db,
+      isShared: true,
+      async close() {
+        pools.delete(pool)
+        await pool.end()
+      },
+    }
+  }
+
   return {
-    db: open(connections),
-    polling: open(poll),
+    db,
+    polling: openKysely(new PostgresDialect({ pool: poll })),
     kind: 'postgres',
     pool: connections.pool,
-    onPrimaryChange: () => {},
-    openForMigrations: async () => openUnlimited(url, onLost),
+    isBreakerOpen: breaker.isOpen,
+    read: replica ? replica.read : (work) => work(db),
+    replicaLagSeconds: replica ? replica.lagSeconds : () => 0,
+    onPrimaryChange: (listener) => void listeners.push(listener),
+    openForMigrations,
     close,
   }
 }
 
-/** The server ends what a connection may hold for others: locks, transactions. */
-const SESSION_LIMITS = { lock_timeout: 2000, statement_timeout: 5000, idle_in_transaction_session_timeout: 10_000 }
+const CONNECT_TIMEOUT_MS = 1000
+const POLL_TIMEOUT_MS = 1000
+const WATCH_MS = 5000
 
 /** The server notices within about 10 s that a gateway has vanished, and frees its locks. */
-const DEAD_PEER = { tcp_user_timeout: 10_000, tcp_keepalives_idle: 5, tcp_keepalives_interval: 2, tcp_keepalives_count: 3 }
+const VANISHED_PEER = { tcp_user_timeout: 10_000, tcp_keepalives_idle: 5, tcp_keepalives_interval: 2, tcp_keepalives_count: 3 }
 
-const POLL_TIMEOUT_MS = 1000
+const POOL: Omit<PoolSettings, 'size'> = {
+  name: 'portcullis',
+  connectTimeoutMs: CONNECT_TIMEOUT_MS,
+  // longer than the limit of the server, whose answer keeps the connection
+  answerTimeoutMs: 5500,
+  settings: { lock_timeout: 2000, statement_timeout: 5000, idle_in_transaction_session_timeout: 10_000, ...VANISHED_PEER },
+  idleTimeoutMs: 10_000,
+}
 
-/** One connection without time limits: migrate.ts sets its lock timeout. */
-function openUnlimited(url: string, onLost: (error: Error) => void): MigrationDatabase {
-  const pool = openConnectionPool({
-    url,
-    size: 1,
-    name: 'portcullis migrate',
-    connectTimeoutMs: 5000,
-    answerTimeoutMs: null,
-    settings: DEAD_PEER,
-    // the connection holds a lock
-    idleTimeoutMs: 0,
-    onLost,
-  })
-  const db = new Kysely<Database>({ dialect: classifying(new PostgresDialect({ pool }), () => false) })
-  return { db, isShared: true, close: () => pool.end() }
+const POLL: PoolSettings = {
+  name: 'portcullis poll',
+  size: 1,
+  connectTimeoutMs: POLL_TIMEOUT_MS,
+  answerTimeoutMs: POLL_TIMEOUT_MS,
+  settings: VANISHED_PEER,
+  idleTimeoutMs: 0,
+}
+
+const MIGRATIONS: PoolSettings = {
+  name: 'portcullis migrate',
+  size: 1,
+  connectTimeoutMs: 5000,
+  answerTimeoutMs: null,
+  settings: VANISHED_PEER,
+  // the connection holds a lock
+  idleTimeoutMs: 0,
 }
 
 /**

@@ -25,6 +25,13 @@ export function unavailableText({ cause, message }: DatabaseUnavailable): string
 
 export const sqlState = (error: unknown): string => String((error as { code?: unknown } | null)?.code ?? '')
 
+/** The server must not be used: it is a standby, or on an older timeline. */
+export const refusal = (message: string): DatabaseUnavailable =>
+  new DatabaseUnavailable(Object.assign(new Error(message), { isRefusal: true }))
+
+export const isRefused = (error: unknown): boolean =>
+  error instanceof DatabaseUnavailable && (error.cause as { isRefusal?: boolean } | undefined)?.isRefusal === true
+
 /** 08 connection, 53 resources, 57P admin shutdown, 25006 read-only, 55P03 lock and 57014 statement timeout. */
 const AWAY_STATE = /^(08|53|57P|25006|55P03|57014)/
 const AWAY_TEXT =
@@ -36,6 +43,13 @@ function isAway(error: unknown): boolean {
   if (AWAY_STATE.test(code) || AWAY_SYSTEM.test(code)) return true
   return error instanceof Error && AWAY_TEXT.test(error.message)
 }
+
+/** 08 connection, 57P01 to 57P03 the server stops or starts, 25006 the server is read-only now. */
+const LOST_STATE = /^(08|57P0[123]|25006)/
+
+/** The connection cannot be used again: it has ended, its server gave no answer, or its server accepts no writes. */
+export const isConnectionLost = (error: unknown): boolean =>
+  error instanceof DatabaseUnavailable || LOST_STATE.test(sqlState(error)) || (isAway(error) && !/^[0-9A-Z]{5}$/.test(sqlState(error)))
 
 /** @throws DatabaseUnavailable when the driver's error means so; every other error unchanged, with its SQL state */
 function rethrow(error: unknown): never {

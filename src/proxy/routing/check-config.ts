@@ -4,6 +4,7 @@ import { identityHeaderNames } from '../../identity/access/identity-headers.ts'
 import { createRoles } from '../../identity/users/roles.ts'
 import { nearest } from '../../platform/config/nearest.ts'
 import { type Config, DEFAULT_TARGET_BYTES, type RouteConfig } from '../../platform/config/schema.ts'
+import { problemOfUrl } from '../../platform/db/hosts.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
 import { checkBrowser } from './check-browser.ts'
@@ -19,6 +20,7 @@ export function checkConfig(config: Config, { isComplete = true } = {}): { probl
   const warnings: Finding[] = []
   checkAddresses(config, problems)
   checkClaims(config, problems)
+  checkDatabase(config, problems, warnings)
   checkStores(config, problems)
   checkNetworks(config, problems, warnings)
   checkNames(config, problems, warnings)
@@ -295,6 +297,17 @@ function checkHeaderEdits({ headers, tokens, routes }: Config, problems: Finding
       }
     }
   })
+}
+
+function checkDatabase({ database }: Config, problems: Finding[], warnings: Finding[]): void {
+  for (const key of ['url', 'readUrl'] as const) {
+    const url = database[key]
+    const message = url === undefined || url === 'embedded' ? null : problemOfUrl(url)
+    const hint = 'name the hosts as in postgres://user@db1:5432,db2:5432/name, and percent-encode the password, such as %40 for @'
+    if (message) problems.push({ path: ['database', key], message, hint })
+  }
+  if (database.url === 'embedded' && database.readUrl !== undefined)
+    warnings.push({ path: ['database', 'readUrl'], message: 'has no effect for the embedded database', hint: 'remove it' })
 }
 
 function checkStores({ server, database, redis }: Config, problems: Finding[]): void {

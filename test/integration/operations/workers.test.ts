@@ -1,6 +1,7 @@
 /** Several processes that serve as one gateway. */
 import { once } from 'node:events'
 import http, { type IncomingMessage } from 'node:http'
+import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { type Answer, call, login, newUser } from '../../support/client.ts'
 import { type GatewayProcess, get, startGatewayProcess } from '../../support/gateway-process.ts'
@@ -59,6 +60,34 @@ const sumOf = (text: string, series: string) =>
     .split('\n')
     .filter((line) => line.startsWith(series))
     .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
+/** All requests on one connection. */
+async function keepAlive() {
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
+  const client = {
+    async ask(path: string, { token, method = 'GET' }: { token?: string; method?: string } = {}): Promise<number> {
+      const headers = token ? { authorization: `Bearer ${token}` } : {}
+      const [answer] = (await once(http.request(gateway.url + path, { agent, method, headers }).end(), 'response')) as [IncomingMessage]
+      await answer.resume().toArray()
+      return answer.statusCode!
+    },
+    close: () => agent.destroy(),
+  }
+  expect(await client.ask('/x')).toBe(200)
+  return client
+}
+/** Stops a worker. @returns its process, and a client of another worker */
+async function freezeAnother() {
+  const client = await keepAlive()
+  for (const pid of gateway.children()) {
+    process.kill(pid, 'SIGSTOP')
+    const isOther = await Promise.race([client.ask('/x').then(() => true), pause(1000).then(() => false)])
+    if (isOther) return { client, frozen: pid }
+    process.kill(pid, 'SIGCONT')
+    // after a pause a worker refuses requests for a moment
+    await until(async () => (await client.ask('/x')) === 200, 'the worker to serve again')
+  }
+  throw new Error('no worker serves this client')
+}
 const readiness = async () => (await fetch(`${gateway.adminUrl}/readyz?verbose`)).json() as Promise<Answer['body']>
 it('all workers serve, and the admin listener answers for all', async () => {
   expect(gateway.children()).toHaveLength(3)
@@ -69,6 +98,9 @@ it('all workers serve, and the admin listener answers for all', async () => {
   const text = await metricsText()
   expect(counted(text) - before).toBe(60)
   expect(sumOf(text, 'portcullis_http_request_duration_seconds_count{route="all"') - before).toBe(60)
+  // each new connection was handed over, and each worker measures its own waits
+  expect(sumOf(text, 'portcullis_worker_wait_seconds_count{where="accept"}')).toBeGreaterThanOrEqual(60)
+  expect(sumOf(text, 'portcullis_worker_wait_seconds_count{where="loop"}')).toBeGreaterThan(0)
   expect(text).toContain('\nportcullis_workers 3\n')
   expect(text).toContain('\nportcullis_db_up 1\n')
   expect(text).toContain('\nportcullis_redis_up 1\n')
@@ -107,27 +139,59 @@ it('a worker that ends is replaced; the others go on, and no counter falls', asy
   expect(await times(9, () => ask('/mine', { token }))).toEqual(Array(9).fill(200))
 })
 
-it('a worker that hangs delays neither a scrape nor a logout, and its counts stay', async () => {
-  await until(async () => (await readiness()).checks[0].name === 'workers (3 of 3)', 'all of them')
+const allServe = () => until(async () => (await readiness()).checks[0].name === 'workers (3 of 3)', 'all of them')
+
+it('a frozen worker delays neither a scrape nor a logout; it is replaced, its connections end, and its counts stay', async () => {
+  await allServe()
   const total = (text: string) => sumOf(text, 'portcullis_http_requests_total')
   const { token } = await newUser(gateway)
-  const before = total(await metricsText())
-  const stuck = gateway.children()[0]!
-  process.kill(stuck, 'SIGSTOP')
-  try {
-    expect(total(await metricsText())).toBeGreaterThanOrEqual(before)
-    expect(await readiness()).toMatchObject({ status: 'ready', checks: [{ name: 'workers (2 of 3)', ok: true }, {}, {}, {}, {}, {}] })
-    const logouts = await times(3, () => Promise.race([ask('/auth/logout', { token, method: 'POST' }), hung()]))
-    expect(logouts).toContain(204)
-  } finally {
-    process.kill(stuck, 'SIGCONT')
-  }
-  await until(async () => (await readiness()).checks[0].name === 'workers (3 of 3)', 'it to go on')
-  // it read what it missed
-  await until(async () => (await times(9, () => ask('/mine', { token }))).every((status) => status === 401), 'the logout to be known')
+  const before = await metricsText()
+  const { client, frozen } = await freezeAnother()
+  const others = gateway.children().filter((pid) => pid !== frozen)
+  expect(total(await metricsText())).toBeGreaterThanOrEqual(total(before))
+  expect(await readiness()).toMatchObject({ status: 'ready', checks: [{ name: 'workers (2 of 3)', ok: true }, {}, {}, {}, {}, {}] })
+  // one connection was given to the frozen worker: it ends with the worker
+  const asked = times(6, () => ask('/x').catch(() => 0))
+  await until(async () => (await client.ask('/auth/logout', { token, method: 'POST' })) === 204, 'the logout')
+  expect((await asked).filter((status) => status === 200)).toHaveLength(5)
+  await until(() => !gateway.children().includes(frozen), 'its end')
+  await allServe()
+  expect(gateway.children()).toEqual(expect.arrayContaining(others))
+  const reports = gateway.logLines().filter((line) => line.includes('"reason":"worker_frozen"'))
+  expect(reports.map((line) => JSON.parse(line).pid)).toEqual([frozen])
+  const after = await metricsText()
+  expect(total(after)).toBeGreaterThan(total(before))
+  expect(sumOf(after, 'portcullis_worker_exits_total')).toBe(sumOf(before, 'portcullis_worker_exits_total') + 1)
+  expect(await times(9, () => ask('/mine', { token }))).toEqual(Array(9).fill(401))
+  client.close()
 })
-/** Connections that were given to the stuck one. */
-const hung = () => new Promise<null>((resolve) => setTimeout(() => resolve(null), 4000))
+
+it('a worker that was stopped for a moment knows the logout that it missed', async () => {
+  await allServe()
+  const { token } = await newUser(gateway)
+  expect(await times(9, () => ask('/mine', { token }))).toEqual(Array(9).fill(200))
+  const { client, frozen } = await freezeAnother()
+  await until(async () => (await client.ask('/auth/logout', { token, method: 'POST' })) === 204, 'the logout')
+  process.kill(frozen, 'SIGCONT')
+  await until(async () => (await times(9, () => ask('/mine', { token }))).every((status) => status === 401), 'the logout to be known')
+  client.close()
+})
+
+it('a supervisor that was stopped ends no worker when it goes on, and the workers serve meanwhile', async () => {
+  await allServe()
+  const own = gateway.children()
+  const client = await keepAlive()
+  process.kill(gateway.pid, 'SIGSTOP')
+  try {
+    // longer than a worker may be silent
+    for (const end = performance.now() + 4000; performance.now() < end; await pause(100)) expect(await client.ask('/x')).toBe(200)
+  } finally {
+    process.kill(gateway.pid, 'SIGCONT')
+  }
+  await allServe()
+  expect(gateway.children()).toEqual(own)
+  client.close()
+})
 
 it('the last errors include those of all workers', async () => {
   const user = await newUser(gateway)

@@ -551,6 +551,16 @@ describe('secrets', () => {
     expect(reported).toHaveLength(2)
     expect(reported.join()).not.toContain('s3cr3t-pw')
   })
+
+  it.each([
+    ['postgres://gate:s3cr3t-pw@h1:x,h2/db', 'is not an address of Postgres'],
+    ['postgres://gate:s3cr3t-pw@h1,,h2/db', 'a host is empty'],
+    ['postgres://gate:s3cr3t-pw@/db?host=h1,h2&port=1,2,3', '2 hosts and 3 ports: name one port, or one for each host'],
+  ])('in a list of hosts that is wrong are not repeated: %s', (url, message) => {
+    const reported = problems(GOOD, { env: { DATABASE_URL: url, PORTCULLIS_DATABASE__READ_URL: url } })
+    expect(reported).toEqual([expect.stringContaining(`database.url: ${message}`), expect.stringContaining(`database.readUrl: ${message}`)])
+    expect(reported.join()).not.toContain('s3cr3t-pw')
+  })
 })
 
 it.each(['/v1/items:batch', '/a/:1', '/a:b/c@d'])('%s is a prefix like others', (path) => {

@@ -10,6 +10,8 @@ it.each([
   ['postgres://db/portcullis?user=gate&password=s3cr3t', 'portcullis on db:5432'],
   ['postgres://gate:s3cr3t@/portcullis?host=/run/postgresql', 'portcullis on /run/postgresql:5432'],
   ['postgres://gate:s3cr3t-@s3cr3t@db/portcullis', 'portcullis on db:5432'],
+  ['postgres://gate:s3cr3t@db1:5432,db2:6432/portcullis', 'portcullis on db1:5432, db2:6432'],
+  ['postgres://gate:s3cr3t@/portcullis?host=db1,db2&port=5433', 'portcullis on db1:5433, db2:5433'],
 ])('%s', (url, name) => {
   expect(named(url)).toBe(name)
 })
