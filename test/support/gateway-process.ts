@@ -52,6 +52,10 @@ export interface GatewayProcessOptions {
   stores?: { databaseUrl: string; redisUrl: string }
   /** The CPU to which it is bound. */
   cpu?: number
+  /** A descriptor for standard output. Default: the file that `logLines` reads, which then holds only standard error. */
+  stdout?: number
+  /** Further arguments of `serve`. */
+  args?: string[]
 }
 
 const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
@@ -66,6 +70,8 @@ export async function startGatewayProcess({
   headers = {},
   stores,
   cpu,
+  stdout,
+  args = [],
 }: GatewayProcessOptions): Promise<GatewayProcess> {
   const dir = mkdtempSync(join(tmpdir(), 'portcullis-process-'))
   const [port, adminPort, inspectorPort] = [await freePort(), await freePort(), await freePort()]
@@ -85,14 +91,14 @@ export async function startGatewayProcess({
   const logFile = join(dir, 'gateway.log')
   const log = openSync(logFile, 'a')
   const command = [...(cpu === undefined ? [] : ['taskset', '-c', String(cpu)]), process.execPath]
-  command.push(`--inspect=127.0.0.1:${inspectorPort}`, CLI, 'serve', '--config', file)
+  command.push(`--inspect=127.0.0.1:${inspectorPort}`, CLI, 'serve', '--config', file, ...args)
   const child = spawn(command[0]!, command.slice(1), {
     env: {
       ...bare(),
       NODE_ENV: 'production',
       PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64'),
     },
-    stdio: ['ignore', log, log],
+    stdio: ['ignore', stdout ?? log, log],
   })
   const pid = child.pid!
   const isAlive = () => child.exitCode === null && child.signalCode === null
