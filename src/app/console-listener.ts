@@ -72,7 +72,7 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
     () => {},
     { ...authentication, countAnonymous: () => {} },
   )
-  const parts: ConsoleParts = { base: BASE, config, db, clock, secrets, ...identity, lastErrors, health }
+  const parts: ConsoleParts = { base: BASE, config, db, read: platform.database.read, clock, secrets, ...identity, lastErrors, health }
   const sections = sectionsOf(parts)
   const logoutPath = `${BASE}/logout`
   const { assets, layout } = createConsoleLook({ config, texts, base: BASE, logoutPath, sections })

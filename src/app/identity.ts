@@ -78,6 +78,7 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
     eraseAccount,
     administration: createAdministration({
       db,
+      read: database.read,
       accounts,
       config,
       passwords,
