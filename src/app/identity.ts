@@ -55,24 +55,52 @@ export interface FirstAdmin extends Pick<SecretValues, 'adminEmail' | 'adminPass
 }
 
 export async function createIdentity(platform: Platform, { siblings, hasher }: IdentityOptions = {}): Promise<Identity> {
-  const { config, logger, clock, metrics, database, db, redis, secrets, audit, removeOldAudit, outbox } = platform
+  const { config, logger, clock, metrics, database, db, redis, secrets, audit, removeOldAudit } = platform
   const keyring = createKeyring({ db, secrets, tokens: config.tokens, logger, now: () => clock.now() })
   const broadcasts = [siblings, redis?.broadcast].filter((broadcast) => broadcast !== undefined)
   const revocations = createRevocations({ db, polled: database.polling, clock, logger, broadcasts, siblings, onKeyRevoked: keyring.forget })
   database.onPrimaryChange(() => void revocations.writeBack().catch(() => {}))
   const accounts = createAccounts({ db, audit, revocations, metrics, tokens: config.tokens })
   const passwords = await createPasswords(config.auth.password, metrics, hasher)
-  const policy = createPasswordPolicy(config, metrics, logger)
-  const keepAdmin = createLastAdmin(config.auth.roles)
-  const eraseAccount = createAccountErasure({ audit, keepAdmin, tokens: config.tokens })
-  const lockForAction = createLockForAction({ clock, admin: config.auth.admin })
   const cleanup = createCleanup({ db, needsLock: database.kind === 'postgres', config: config.auth, removeOldAudit, metrics, logger })
+  const rules = createRules(platform, { keyring, accounts, passwords })
 
   return {
     keyring,
     revocations,
     accounts,
     passwords,
+    ...rules,
+    cleanup,
+    async prepare({ adminEmail, adminPassword, mustChangePassword = true }) {
+      await migrateUp(database, { report: (event) => logMigration(logger, event) })
+      await keyring.load()
+      await resealFactors({ db, secrets, logger })
+      if (!adminEmail || !adminPassword) return
+      const admin = { email: adminEmail, password: adminPassword, mustChangePassword }
+      await bootstrapAdmin(admin, { db, accounts, config, passwords, policy: rules.policy, logger })
+    },
+    jobs: [
+      { name: 'cleanup', everySeconds: config.auth.cleanup.intervalSeconds, firstAfterSeconds: CLEANUP_AFTER_SECONDS, run: cleanup },
+      { name: 'retry erasure', everySeconds: 60, run: createRetryErasure(db, config.auth.refresh) },
+    ],
+    close() {
+      revocations.stop()
+      passwords.close()
+    },
+  }
+}
+
+type Rules = Pick<Identity, 'policy' | 'devices' | 'eraseAccount' | 'administration' | 'clients' | 'importUsers'>
+
+/** What follows from the configuration, and has no state of its own. */
+function createRules(platform: Platform, { keyring, accounts, passwords }: Pick<Identity, 'keyring' | 'accounts' | 'passwords'>): Rules {
+  const { config, logger, clock, metrics, database, db, secrets, audit, outbox } = platform
+  const policy = createPasswordPolicy(config, metrics, logger)
+  const keepAdmin = createLastAdmin(config.auth.roles)
+  const eraseAccount = createAccountErasure({ audit, keepAdmin, tokens: config.tokens })
+  const lockForAction = createLockForAction({ clock, admin: config.auth.admin })
+  return {
     policy,
     devices: createDevices({ db, outbox }),
     eraseAccount,
@@ -91,25 +119,11 @@ export async function createIdentity(platform: Platform, { siblings, hasher }: I
     }),
     clients: createClients({ db, accounts, lockForAction }),
     importUsers: createImport({ db, accounts, secrets, config }),
-    cleanup,
-    async prepare({ adminEmail, adminPassword, mustChangePassword = true }) {
-      await migrateUp(database, { report: (event) => logMigration(logger, event) })
-      await keyring.load()
-      await resealFactors({ db, secrets, logger })
-      if (!adminEmail || !adminPassword) return
-      const admin = { email: adminEmail, password: adminPassword, mustChangePassword }
-      await bootstrapAdmin(admin, { db, accounts, config, passwords, policy, logger })
-    },
-    jobs: [
-      { name: 'cleanup', everySeconds: config.auth.cleanup.intervalSeconds, firstAfterSeconds: CLEANUP_AFTER_SECONDS, run: cleanup },
-      { name: 'retry erasure', everySeconds: 60, run: createRetryErasure(db, config.auth.refresh) },
-    ],
-    close() {
-      revocations.stop()
-      passwords.close()
-    },
   }
 }
+
+/** The same users, sessions and keys, under the rules of another configuration. @param platform made by `withConfig` */
+export const underConfig = (identity: Identity, platform: Platform): Identity => ({ ...identity, ...createRules(platform, identity) })
 
 function logMigration(logger: Logger, event: MigrationEvent): void {
   if (event.kind === 'applied') logger.info({ migration: event.step, seconds: event.seconds }, 'migrated')

@@ -73,7 +73,7 @@ export async function listen({ redirect, server }: App, { server: { host, port, 
     const address = { host, port: redirectPort, portKey: 'tls.redirectPort' }
     await takeAddress('server', address, () => once(redirect.listen(redirectPort, host), 'listening'))
   }
-  return portOf(await takeAddress('server', { host, port }, () => server.listen({ host, port, backlog: 1024 })))
+  return portOf(await takeAddress('server', { host, port }, () => server.listen({ host, port })))
 }
 
 const portOf = (address: string): number => Number(new URL(address).port)

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { findBinaries, query, unprivileged } from '../../support/postgres.ts'
 import { freePort, until } from '../../support/processes.ts'
+import { type Relay, startRelay } from '../../support/relay.ts'
 import { atEnd, type OwnProcess, spawnOwn } from './cleanup.ts'
 
 export interface PostgresServer {
@@ -33,6 +34,8 @@ export interface PostgresOptions {
   settings?: string[]
   /** The standby applies changes this late. */
   applyDelaySeconds?: number
+  /** The data lies in a file system of this size, in MiB. Needs root. */
+  diskMiB?: number
 }
 
 const DATABASE = 'portcullis'
@@ -48,26 +51,37 @@ const SETTINGS = [
   'log_checkpoints=off',
 ]
 
-export async function startPostgresServers({ standby = false, settings = [], applyDelaySeconds = 0 }: PostgresOptions = {}): Promise<{
+export interface PostgresServers {
   primary: PostgresServer
   standby: PostgresServer | null
-}> {
+  /** Carries the changes to the standby. A cut loses changes that the primary has committed. */
+  replication: Relay | null
+}
+
+export async function startPostgresServers(options: PostgresOptions = {}): Promise<PostgresServers> {
+  const { standby = false, settings = [], applyDelaySeconds = 0, diskMiB } = options
   const home = mkdtempSync(join(tmpdir(), 'portcullis-faults-pg-'))
   atEnd(() => rmSync(home, { recursive: true, force: true }))
   const bin = findBinaries(home)
   const as = unprivileged()
   if (as.uid !== undefined) chownSync(home, as.uid, as.gid!)
-  const options = { ...as, stdio: 'pipe', cwd: home } as const
+  if (diskMiB) {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${diskMiB}m,mode=700,uid=${as.uid ?? 0},gid=${as.gid ?? 0}`, 'tmpfs', home])
+    atEnd(() => execFileSync('umount', [home]))
+  }
+  const spawning = { ...as, stdio: 'pipe', cwd: home } as const
   const first = join(home, 'first')
-  execFileSync(join(bin, 'initdb'), ['-D', first, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'], options)
+  execFileSync(join(bin, 'initdb'), ['-D', first, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'], spawning)
   const second = join(home, 'second')
-  if (standby) execFileSync('cp', ['-a', first, second], options)
+  if (standby) execFileSync('cp', ['-a', first, second], spawning)
   const primary = await createServer({ bin, as, home, dataDir: first, settings })
   await primary.start()
   await query(primary.url.replace(/\w+$/, 'postgres'), `CREATE DATABASE ${DATABASE}`)
-  if (!standby) return { primary, standby: null }
-  execFileSync('touch', [join(second, 'standby.signal')], options)
-  const source = `host=127.0.0.1 port=${primary.port} user=postgres connect_timeout=2`
+  if (!standby) return { primary, standby: null, replication: null }
+  const replication = await startRelay(primary.port)
+  atEnd(() => replication.close())
+  execFileSync('touch', [join(second, 'standby.signal')], spawning)
+  const source = `host=127.0.0.1 port=${replication.port} user=postgres connect_timeout=2`
   appendFileSync(
     join(second, 'postgresql.auto.conf'),
     `primary_conninfo = '${source}'\nrecovery_min_apply_delay = '${applyDelaySeconds}s'\n`,
@@ -79,7 +93,7 @@ export async function startPostgresServers({ standby = false, settings = [], app
     'the standby to have the database',
     30_000 + applyDelaySeconds * 1000,
   )
-  return { primary, standby: follower }
+  return { primary, standby: follower, replication }
 }
 
 /** A copy of a stopped server: a backup of the time of the copy. */

@@ -12,7 +12,8 @@ export interface RedisServer {
   url: string
   /** One command, on a connection of its own. */
   command(name: string, ...args: (string | number)[]): Promise<unknown>
-  start(): Promise<void>
+  /** @param more arguments of this start only */
+  start(more?: string[]): Promise<void>
   kill(): Promise<void>
   /** SIGSTOP: it accepts connections and never answers. */
   freeze(): void
@@ -138,6 +139,8 @@ async function createRedisServer(home: string, args: string[], sentinel?: { port
       port,
       host: '127.0.0.1',
       lazyConnect: true,
+      // it would wait for the end of LOADING
+      enableReadyCheck: false,
       retryStrategy: () => null,
       connectTimeout: 2000,
       commandTimeout: 10_000,
@@ -150,7 +153,7 @@ async function createRedisServer(home: string, args: string[], sentinel?: { port
       client.disconnect()
     }
   }
-  const start = async () => {
+  const start = async (more: string[] = []) => {
     own = sentinel
       ? spawnOwn(command, [sentinel.file, '--sentinel'], { logFile, cwd: home })
       : spawnOwn(
@@ -169,6 +172,7 @@ async function createRedisServer(home: string, args: string[], sentinel?: { port
             '--repl-diskless-sync-delay',
             '0',
             ...args,
+            ...more,
           ],
           { logFile, cwd: home },
         )
