@@ -130,6 +130,7 @@ function logMigration(logger: Logger, event: MigrationEvent): void {
   else if (event.kind === 'note') logger.warn({ reason: 'migration_note', migration: event.step, cause: event.text }, 'read this')
   else if (event.kind === 'blocked')
     logger.warn({ reason: 'migration_blocked', migration: event.step, cause: textOfEvent(event) }, 'a migration waits')
+  else if (event.kind === 'newer') logger.warn({ reason: 'schema_newer', cause: textOfEvent(event) }, 'the database has a newer schema')
   else logger.info({ reason: 'migrating', cause: textOfEvent(event) }, 'a migration takes long')
 }
 
