@@ -98,7 +98,7 @@ type Rules = Pick<Identity, 'policy' | 'devices' | 'eraseAccount' | 'administrat
 
 /** What follows from the configuration, and has no state of its own. */
 function createRules(platform: Platform, { keyring, accounts, passwords }: Pick<Identity, 'keyring' | 'accounts' | 'passwords'>): Rules {
-  const { config, logger, clock, metrics, db, secrets, audit, outbox } = platform
+  const { config, logger, clock, metrics, database, db, secrets, audit, outbox } = platform
   const policy = createPasswordPolicy(config, metrics, logger)
   const keepAdmin = createLastAdmin(config.auth.roles)
   const eraseAccount = createAccountErasure({ audit, keepAdmin, tokens: config.tokens })
@@ -109,6 +109,7 @@ function createRules(platform: Platform, { keyring, accounts, passwords }: Pick<
     eraseAccount,
     administration: createAdministration({
       db,
+      read: database.read,
       accounts,
       config,
       passwords,
