@@ -11,7 +11,6 @@ export const row: FaultRow = {
   id: 'P3',
   fault: 'a gateway is frozen (SIGSTOP) and wakes up',
   promise: 'nothing is served before its revocations are read again, and it serves within 2 s',
-  isQuick: true,
   async run(options) {
     const seconds = lengthOf(options, 30, 4)
     const tally = createTally()
