@@ -2,9 +2,11 @@
 import { afterEach, expect, it } from 'vitest'
 import { endAll } from './harness/cleanup.ts'
 import { withRows } from './harness/table.ts'
+import { row as largeHeads } from './rows/C4-large-heads.ts'
+import { row as smuggling } from './rows/C8-smuggling.ts'
 import { row as gatewayKilled } from './rows/P1-gateway-killed.ts'
 
-const ROWS = [gatewayKilled]
+const ROWS = [gatewayKilled, largeHeads, smuggling]
 
 afterEach(async () => {
   expect(await endAll()).toEqual([])
