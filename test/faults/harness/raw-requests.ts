@@ -13,7 +13,7 @@ export interface WireRequest {
 }
 
 /** The whole requests at the beginning of a text, and the rest of the text. */
-export function cutRequests(text: string): { requests: WireRequest[]; rest: string } {
+function cutRequests(text: string): { requests: WireRequest[]; rest: string } {
   const requests: WireRequest[] = []
   let rest = text
   for (;;) {
