@@ -52,6 +52,13 @@ export interface GatewayProcessOptions {
   stores?: { databaseUrl: string; redisUrl: string }
   /** The CPU to which it is bound. */
   cpu?: number
+  /** A descriptor for standard output. Default: the file that `logLines` reads; otherwise the file holds only standard error. */
+  stdout?: number
+  /** Further arguments of `serve`. */
+  args?: string[]
+  /** Files that it may open. */
+  descriptors?: number
+  heapMiB?: number
 }
 
 const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
@@ -66,6 +73,10 @@ export async function startGatewayProcess({
   headers = {},
   stores,
   cpu,
+  stdout,
+  args = [],
+  descriptors,
+  heapMiB,
 }: GatewayProcessOptions): Promise<GatewayProcess> {
   const dir = mkdtempSync(join(tmpdir(), 'portcullis-process-'))
   const [port, adminPort, inspectorPort] = [await freePort(), await freePort(), await freePort()]
@@ -84,21 +95,23 @@ export async function startGatewayProcess({
   writeFileSync(file, JSON.stringify(config))
   const logFile = join(dir, 'gateway.log')
   const log = openSync(logFile, 'a')
-  const command = [...(cpu === undefined ? [] : ['taskset', '-c', String(cpu)]), process.execPath]
-  command.push(`--inspect=127.0.0.1:${inspectorPort}`, CLI, 'serve', '--config', file)
+  const bounded = descriptors === undefined ? [] : ['sh', '-c', `ulimit -n ${descriptors}; exec "$@"`, 'sh']
+  const command = [...bounded, ...(cpu === undefined ? [] : ['taskset', '-c', String(cpu)]), process.execPath]
+  if (heapMiB !== undefined) command.push(`--max-old-space-size=${heapMiB}`)
+  command.push(`--inspect=127.0.0.1:${inspectorPort}`, CLI, 'serve', '--config', file, ...args)
   const child = spawn(command[0]!, command.slice(1), {
     env: {
       ...bare(),
       NODE_ENV: 'production',
       PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64'),
     },
-    stdio: ['ignore', log, log],
+    stdio: ['ignore', stdout ?? log, log],
   })
   const pid = child.pid!
   const isAlive = () => child.exitCode === null && child.signalCode === null
   const lines = () => readFileSync(logFile, 'utf8').split('\n')
   const rssMiB = () => Math.round(Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024)
-  const fds = () => descriptors(pid).filter((target) => !target.startsWith(dir)).length
+  const fds = () => openFilesOf(pid).filter((target) => !target.startsWith(dir)).length
   const stop = async () => {
     if (isAlive()) {
       const gone = once(child, 'exit')
@@ -157,7 +170,7 @@ async function collectGarbage(inspectorPort: number): Promise<void> {
   await once(socket, 'close')
 }
 
-function descriptors(pid: number): string[] {
+function openFilesOf(pid: number): string[] {
   return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
     try {
       return [readlinkSync(`/proc/${pid}/fd/${fd}`)]

@@ -4,25 +4,37 @@
  */
 import { randomUUID } from 'node:crypto'
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Config } from '../../platform/config/schema.ts'
 import { oauthError } from '../../platform/http/oauth-error.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { problem, problemBody } from '../../platform/lib/errors.ts'
+import { HEAP_BYTES } from '../../platform/lib/heap-limit.ts'
 import { isLingering, linger } from '../../platform/request/drain.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
 import { type Metrics, methodLabel } from '../../platform/telemetry/metrics.ts'
-import { createAdmission, type ShedReason } from './admission.ts'
+import { type Admission, createAdmission, type ShedReason } from './admission.ts'
+import { createDescriptors, readDescriptors } from './descriptors.ts'
+import { createHeapWatch, roomInHeap } from './heap-watch.ts'
 import { createLoopWatch } from './loop-watch.ts'
 import { createClassify } from './priority.ts'
 
 export interface Gate {
   /** @returns true when the request was refused, and answered */
   refuses(req: IncomingMessage, res: ServerResponse): boolean
+  /** The listener is open: the files and the memory of the start are known. @returns how many connections it may accept */
+  listening(): number
+  /** Judges a connection that was accepted. @param open all connections, with this one */
+  acceptance(socket: Socket, open: number): ShedReason | null
+  /** Answers a connection that is not served, and closes it. */
+  refuseConnection(socket: Socket, reason: ShedReason): void
+  /** Each response must close its connection, so that others get a turn. @param open all connections */
+  isTight(open: number): boolean
   stop(): void
 }
 
 export interface GateDeps {
-  config: Pick<Config, 'server' | 'auth'>
+  config: Pick<Config, 'server' | 'auth' | 'database'>
   clock: Pick<Clock, 'now'>
   /** Of this machine, also where a test moves the time: it measures how late the loop is. */
   steady: Pick<Clock, 'steady'>
@@ -33,7 +45,7 @@ export interface GateDeps {
   /** The credential was proven before, and is remembered. */
   isKnown(headers: IncomingHttpHeaders): boolean
   /** Fields of every refusal: lower-case name, value … */
-  fields: readonly string[]
+  fields(): readonly string[]
   random?: () => number
 }
 
@@ -41,21 +53,29 @@ export interface GateDeps {
 const RETRY_AFTER = [1, 5] as const
 /** A longer rest of a body is not read: the connection is closed. */
 const MAX_UNREAD_BYTES = 65_536
+/** Descriptors for the admin listener, Redis and files. */
+const RESERVED = 24
+const EMBEDDED_FILES = 16
+/** Connections that are being refused at a time. More are closed without an answer. */
+const REFUSED_AT_ONCE = { heap: 500, descriptors: 12 } as const
+const TIGHT = 0.75
+/** A client reads its refusal within this time. */
+const REFUSED_MS = 1000
 const LOG_MS = 10_000
 
 export function createGate({ config, clock, steady, logger, metrics, inFlight, isKnown, fields, random = Math.random }: GateDeps): Gate {
   const { maxInFlight, maxLoopDelayMs } = config.server.overload
   const { prefix } = config.auth
   const loop = createLoopWatch({ clock: steady, maxDelayMs: maxLoopDelayMs })
+  const heap = createHeapWatch(HEAP_BYTES)
+  const { maxConnections } = config.server
+  const reserved = RESERVED + config.database.poolSize + (config.database.url === 'embedded' ? EMBEDDED_FILES : 0)
+  let descriptors = createDescriptors({ limit: null, used: 0, reserved, maxConnections, maxInFlight })
+  let served = maxConnections
+  let scarce: 'heap' | 'descriptors' = 'descriptors'
   const classify = createClassify(prefix, isKnown)
   let loginsInFlight = 0
-  const admission = createAdmission({
-    maxInFlight,
-    inFlight,
-    loginsInFlight: () => loginsInFlight,
-    loopLevel: loop.level,
-    heapLevel: () => 0,
-  })
+  let admission = admissionFor(Number.POSITIVE_INFINITY)
   const report = createReport(logger, steady)
   const overloaded = problem('overloaded')
   const oauthBody = JSON.stringify(oauthError(overloaded, prefix).body)
@@ -64,7 +84,21 @@ export function createGate({ config, clock, steady, logger, metrics, inFlight, i
   let timer = setTimeout(tick, loop.tick()).unref()
   function tick(): void {
     timer = setTimeout(tick, loop.tick()).unref()
+    heap.tick()
+    descriptors.tick()
     report.tick()
+  }
+
+  function admissionFor(mostInHeap: number): Admission {
+    return createAdmission({
+      maxInFlight,
+      mostInHeap,
+      inFlight,
+      loginsInFlight: () => loginsInFlight,
+      loopLevel: loop.level,
+      heapLevel: heap.level,
+      isDescriptorScarce: () => descriptors.isScarce(),
+    })
   }
 
   function countLogin(res: ServerResponse): void {
@@ -79,13 +113,10 @@ export function createGate({ config, clock, steady, logger, metrics, inFlight, i
     report.refused(reason)
   }
 
-  function refuse(req: IncomingMessage, res: ServerResponse): void {
-    const requestId = randomUUID()
-    const isOAuth = oauthPaths.includes(req.url!)
-    const body = isOAuth ? oauthBody : JSON.stringify(problemBody(overloaded, requestId, clock.now(), prefix))
+  function headOf(requestId: string, body: string, isOAuth: boolean): string[] {
     const [least, most] = RETRY_AFTER
-    const head = [
-      ...fields,
+    return [
+      ...fields(),
       'content-type',
       isOAuth ? 'application/json' : 'application/problem+json',
       'content-length',
@@ -99,13 +130,33 @@ export function createGate({ config, clock, steady, logger, metrics, inFlight, i
       'x-request-id',
       requestId,
     ]
-    if (!canGoOn(req)) {
-      head.push('connection', 'close')
-      // the rest of the body must not be read as a request (RFC 9112 §9.6)
-      linger(req.socket)
-    }
+  }
+
+  function refuse(req: IncomingMessage, res: ServerResponse, isLast: boolean): void {
+    const requestId = randomUUID()
+    const isOAuth = oauthPaths.includes(req.url!)
+    const body = isOAuth ? oauthBody : JSON.stringify(problemBody(overloaded, requestId, clock.now(), prefix))
+    const head = headOf(requestId, body, isOAuth)
+    const isReadable = canGoOn(req)
+    if (isLast || !isReadable) head.push('connection', 'close')
+    // the rest of the body must not be read as a request (RFC 9112 §9.6)
+    if (!isReadable) linger(req.socket)
     res.writeHead(503, overloaded.title, head)
     res.end(body)
+  }
+
+  /** Under TLS the handshake would be work. */
+  function answerAndClose(socket: Socket, isReadable: boolean): void {
+    socket.on('error', () => socket.destroy())
+    if (!isReadable) return void socket.destroy()
+    const requestId = randomUUID()
+    const body = JSON.stringify(problemBody(overloaded, requestId, clock.now(), prefix))
+    const lines = headOf(requestId, body, false).map((text, i) => (i % 2 === 0 ? `${text}: ` : `${text}\r\n`))
+    socket.end(`HTTP/1.1 503 ${overloaded.title}\r\n${lines.join('')}connection: close\r\n\r\n${body}`)
+    // bytes that nobody has read would reset the connection, and the answer would be lost
+    socket.resume()
+    const timer = setTimeout(() => socket.destroy(), REFUSED_MS).unref()
+    socket.once('close', () => clearTimeout(timer))
   }
 
   return {
@@ -120,12 +171,42 @@ export function createGate({ config, clock, steady, logger, metrics, inFlight, i
         return false
       }
       count(reason, req.method ?? '')
-      refuse(req, res)
+      refuse(req, res, reason === 'descriptors' || reason === 'heap')
       return true
     },
+    listening() {
+      const room = roomInHeap(HEAP_BYTES)
+      descriptors = createDescriptors({
+        ...readDescriptors(),
+        reserved,
+        maxConnections,
+        maxInFlight: maxInFlight || Number.POSITIVE_INFINITY,
+      })
+      served = Math.min(maxConnections, descriptors.connections, room.connections)
+      scarce = room.connections < descriptors.connections ? 'heap' : 'descriptors'
+      admission = admissionFor(room.requests)
+      if (served < maxConnections / 2)
+        logger.warn(
+          { reason: 'overloaded', shed: scarce, connections: served },
+          `this process serves fewer connections than server.maxConnections, because ${scarce === 'heap' ? 'its heap is small (--max-old-space-size)' : 'it may open few files (ulimit -n, LimitNOFILE)'}`,
+        )
+      return served < maxConnections ? Math.min(maxConnections, served + REFUSED_AT_ONCE[scarce]) : maxConnections
+    },
+    acceptance(socket, open) {
+      if (!descriptors.admits(fdOf(socket))) return 'descriptors'
+      if (heap.level() === 2) return 'heap'
+      return open > served ? scarce : null
+    },
+    refuseConnection(socket, reason) {
+      count(reason, '')
+      answerAndClose(socket, config.server.tls === undefined)
+    },
+    isTight: (open) => served < maxConnections && open > served * TIGHT,
     stop: () => clearTimeout(timer),
   }
 }
+
+const fdOf = (socket: Socket): number => (socket as Socket & { _handle?: { fd?: number } })._handle?.fd ?? -1
 
 /** Node reads and drops a short rest of the body after the response. */
 function canGoOn({ complete, headers }: IncomingMessage): boolean {

@@ -9,6 +9,7 @@ import type { Config } from '../../platform/config/schema.ts'
 import type { Db } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { Problem, problem } from '../../platform/lib/errors.ts'
+import { shareOfHeap } from '../../platform/lib/heap-limit.ts'
 import type { Client } from '../../platform/request/client-address.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import { type CookiePurpose, type CookieValues, cookieHash, looksLikeCookieValue } from '../sessions/cookie-values.ts'
@@ -101,8 +102,8 @@ export function createCookieAuthentication({
   clock,
 }: CookieAuthenticationDeps): CookieAuthentication {
   /** By value. Refused values have a map of their own, so that they evict no valid session. */
-  const known = new LRUCache<string, Known>({ max: MAX_KNOWN })
-  const refused = new LRUCache<string, number>({ max: MAX_REFUSED })
+  const known = new LRUCache<string, Known>({ max: shareOfHeap(MAX_KNOWN) })
+  const refused = new LRUCache<string, number>({ max: shareOfHeap(MAX_REFUSED) })
   /** Concurrent misses of one value share one lookup. */
   const loading = new Map<string, Promise<Known | null>>()
   const { tokens, auth } = config

@@ -7,6 +7,7 @@ import { LRUCache } from 'lru-cache'
 import type { Config } from '../../platform/config/schema.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
+import { shareOfHeap } from '../../platform/lib/heap-limit.ts'
 import { looksLikeApiKey } from '../../platform/request/api-key-format.ts'
 import type { Client } from '../../platform/request/client-address.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
@@ -69,7 +70,10 @@ export function createAuthentication({
   clock,
 }: AuthenticateDeps): Authentication {
   /** The key is the header in its canonical form, since parsing the header costs more than the lookup. Each token has one entry. */
-  const cache = new LRUCache<string, Proof>({ maxSize: CACHE_BYTES, sizeCalculation: (_, header) => header.length * 2 + PROOF_BYTES })
+  const cache = new LRUCache<string, Proof>({
+    maxSize: shareOfHeap(CACHE_BYTES),
+    sizeCalculation: (_, header) => header.length * 2 + PROOF_BYTES,
+  })
   /** Concurrent misses of one token share one verification. */
   const verifying = new Map<string, Promise<Proof>>()
   const hits = metrics.tokenCache.bind({ result: 'hit' })

@@ -5,7 +5,7 @@ import type { Db } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
-import type { Lane, Passwords } from '../credentials/passwords.ts'
+import type { Lane, Passwords, QueueSlot } from '../credentials/passwords.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { type CookieWish, type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
 import type { MfaTokens } from '../tokens/mfa-tokens.ts'
@@ -37,9 +37,12 @@ export interface LoginInput extends SessionChoice {
 const NOBODY = { id: '00000000-0000-0000-0000-000000000000' }
 
 export function createLogin({ db, accounts, passwords, limits, devices, loginCompletion, loginConfirmation, mfaTokens }: LoginDeps) {
-  async function login(input: LoginInput, context: RequestContext) {
+  const login = (input: LoginInput, context: RequestContext) =>
+    passwords.admit(input.device_token === undefined ? 'stranger' : 'known', (slot) => admitted(input, slot, context))
+
+  async function admitted(input: LoginInput, slot: QueueSlot, context: RequestContext) {
     const presented = input.device_token === undefined ? null : await devices.find(input.device_token)
-    passwords.assertRoom(presented ? 'known' : 'stranger')
+    if (!presented) slot.moveTo('stranger')
     const name = canonicalLogin(input.login)
     // a pending registration is not a user yet: anybody can register any address, and must not learn whether it has an account.
     // Postgres stores no NUL, so no user has it in a name
@@ -47,23 +50,23 @@ export function createLogin({ db, accounts, passwords, limits, devices, loginCom
     const known = await devices.recognise(user ?? NOBODY, presented, context.ip)
     const device = { token: input.device_token, device: presented }
     return limits.login(context.client, user ?? { unknown: name }, known, () =>
-      enter(user, input.password, known ? 'known' : 'stranger', { device, wish: wishOf(input) }, context),
+      enter(user, input.password, { lane: known ? 'known' : 'stranger', slot }, { device, wish: wishOf(input) }, context),
     )
   }
 
   async function enter(
     user: User | null,
     password: string,
-    lane: Lane,
+    { lane, slot }: { lane: Lane; slot: QueueSlot },
     entry: { device: { token: string | undefined; device: Device | null }; wish: CookieWish | null },
     context: AuditContext,
   ) {
     // the same hash is computed for a user who does not exist
-    const matches = await passwords.verify(user?.password_hash ?? null, password, lane)
+    const matches = await passwords.verify(user?.password_hash ?? null, password, lane, slot)
     if (!user || !matches || user.disabled_at) {
       throw await refusal(user, !user ? 'unknown user' : matches ? 'disabled user' : 'wrong password', context)
     }
-    const rehashed = passwords.needsRehash(user.password_hash) ? await passwords.hash(password) : null
+    const rehashed = passwords.needsRehash(user.password_hash) ? await passwords.hash(password, slot) : null
 
     const entered = await accounts.transaction('login', context, async (tx) => {
       const { trx } = tx

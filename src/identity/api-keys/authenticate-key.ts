@@ -8,6 +8,7 @@ import type { Config } from '../../platform/config/schema.ts'
 import type { Db } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { type ErrorCode, problem } from '../../platform/lib/errors.ts'
+import { shareOfHeap } from '../../platform/lib/heap-limit.ts'
 import { digestOf, isApiKey } from '../../platform/request/api-key-format.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { AuthenticateKey } from '../access/authenticate.ts'
@@ -70,8 +71,8 @@ export function createApiKeyAuthentication({
   clock,
 }: ApiKeyAuthenticationDeps): ApiKeyAuthentication {
   /** By digest. Refused keys have a map of their own, so that invalid keys evict no valid key. */
-  const known = new LRUCache<string, Known>({ max: MAX_KNOWN })
-  const refused = new LRUCache<string, Refused>({ max: MAX_REFUSED })
+  const known = new LRUCache<string, Known>({ max: shareOfHeap(MAX_KNOWN) })
+  const refused = new LRUCache<string, Refused>({ max: shareOfHeap(MAX_REFUSED) })
   /** Concurrent misses of one key share one lookup. */
   const loading = new Map<string, Promise<Known>>()
   const lifeMs = config.tokens.accessTtlSeconds * 1000

@@ -12,10 +12,21 @@ export const MAX_PASSWORD_BYTES = 1024
 /** Known devices have a queue of their own, which goes first: a flood of other logins does not keep them out. */
 export type Lane = 'known' | 'stranger'
 
+/** The right to a hash. A request with a slot is never refused later. */
+export interface QueueSlot {
+  /** @throws overloaded when that lane is full */
+  moveTo(lane: Lane): void
+}
+
 export interface Passwords {
   /** Called before any other work of a request that needs a hash, so that a full queue refuses it early. @throws overloaded */
   assertRoom(lane?: Lane): void
-  hash(password: string): Promise<string>
+  /**
+   * Takes a slot in the queue before any other work of a request. Without slots, a burst of requests would find room, work in the
+   * database together, and be refused only then. @throws overloaded, at once
+   */
+  admit<T>(lane: Lane, work: (slot: QueueSlot) => Promise<T>): Promise<T>
+  hash(password: string, slot?: QueueSlot): Promise<string>
   /**
    * Pass null for a user who does not exist: the work is the same. An imported hash is checked with its own algorithm, and takes at least
    * as long. A password that is too long matches nothing.
@@ -23,7 +34,7 @@ export interface Passwords {
    * The password matches in its normal form and as it was typed, since another program may have hashed it without a normal form. The
    * second hash is computed for every account when the two forms differ, so the time does not show which account was imported.
    */
-  verify(hash: string | null, password: string, lane?: Lane): Promise<boolean>
+  verify(hash: string | null, password: string, lane?: Lane, slot?: QueueSlot): Promise<boolean>
   /** @returns true for a hash of another kind than Argon2id, or with other parameters than configured */
   needsRehash(hash: string): boolean
   close(): void
@@ -56,16 +67,21 @@ export async function createPasswords(
 
   return {
     assertRoom: gate.assertRoom,
-    hash: (password) => gate.pass(() => hasher.hash(normalPassword(password))),
-    async verify(hash, typed, lane) {
+    admit: gate.admit,
+    hash: (password, slot) => gate.pass(() => hasher.hash(normalPassword(password)), 'stranger', slot),
+    async verify(hash, typed, lane, slot) {
       const password = normalPassword(typed)
       const isPossible = hash !== null && hash !== NO_PASSWORD && Buffer.byteLength(password) <= MAX_PASSWORD_BYTES
       const forms = typed === password ? [password] : [password, typed]
-      return gate.pass(async () => {
-        let matches = false
-        for (const form of forms) if (await verifyForm(isPossible ? hash : null, form)) matches = true
-        return matches
-      }, lane)
+      return gate.pass(
+        async () => {
+          let matches = false
+          for (const form of forms) if (await verifyForm(isPossible ? hash : null, form)) matches = true
+          return matches
+        },
+        lane ?? 'stranger',
+        slot,
+      )
     },
     needsRehash: (hash) => !isCurrent(hash),
     close: hasher.close,
@@ -79,6 +95,9 @@ export async function createPasswords(
 function createGate(concurrency: number, queue: number, metrics: Metrics) {
   let running = 0
   const waiting: Record<Lane, (() => void)[]> = { known: [], stranger: [] }
+  /** Slots of requests that have not come to their hash yet. */
+  const coming: Record<Lane, number> = { known: 0, stranger: 0 }
+  const leavers = new WeakMap<QueueSlot, () => void>()
   metrics.argon2InFlight.collectFrom(() => running)
   metrics.argon2Queued.collectFrom(() => waiting.known.length + waiting.stranger.length)
 
@@ -88,14 +107,35 @@ function createGate(concurrency: number, queue: number, metrics: Metrics) {
     const retryAfter = String(1 + Math.floor(Math.random() * 4))
     return problem('overloaded', { cause: 'the password queue is full', headers: { 'retry-after': retryAfter } })
   }
-  const isFull = (lane: Lane) => running >= concurrency && waiting[lane].length >= queue
+  function assertRoom(lane: Lane = 'stranger'): void {
+    if (coming[lane] + waiting[lane].length >= queue + concurrency - running) throw refuse()
+  }
 
   return {
-    assertRoom(lane: Lane = 'stranger') {
-      if (isFull(lane)) throw refuse()
+    assertRoom,
+    async admit<T>(lane: Lane, work: (slot: QueueSlot) => Promise<T>): Promise<T> {
+      assertRoom(lane)
+      let taken: Lane | null = lane
+      coming[lane]++
+      const leave = () => {
+        if (taken) coming[taken]--
+        taken = null
+      }
+      const slot: QueueSlot = {
+        moveTo(other) {
+          if (!taken || taken === other) return
+          leave()
+          assertRoom(other)
+          coming[other]++
+          taken = other
+        },
+      }
+      leavers.set(slot, leave)
+      return work(slot).finally(leave)
     },
-    async pass<T>(work: () => Promise<T>, lane: Lane = 'stranger'): Promise<T> {
-      if (isFull(lane)) throw refuse()
+    async pass<T>(work: () => Promise<T>, lane: Lane, slot?: QueueSlot): Promise<T> {
+      if (slot) leavers.get(slot)?.()
+      else assertRoom(lane)
       if (running >= concurrency) await new Promise<void>((resolve) => waiting[lane].push(resolve))
       else running++
       try {

@@ -3,14 +3,14 @@
  * the route's fallback. A lease with requests left decides at once.
  */
 
-import type { RedisClient } from '../redis.ts'
+import type { RedisClient } from '../redis/redis.ts'
+import type { RedisGuard } from '../redis/redis-guard.ts'
 import type { FastCounter } from '../telemetry/fast-metrics.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { createKeyTable } from './key-table.ts'
 import { type AskForLease, createLeaseScript } from './lease-script.ts'
 import { createLease, isLeaseOver, isOut, isRunningLow, type Lease, refill, takeOne } from './leases.ts'
 import { type Decision, idOf, type Limit, shareOf, type Tier } from './limiter.ts'
-import type { RedisGuard } from './redis-guard.ts'
 import { createWindow, freesAt, isEmptyAt, SUB_WINDOWS, take, type Window } from './windows.ts'
 
 /** Counts one request of `key`, a canonical identity, and decides. A promise only while Redis is asked. */
@@ -55,16 +55,7 @@ export function createAdmission({ redis, guard, shares, metrics, now, ask }: Adm
 
   function byLease(limit: Limit, ask: AskForLease, away: (key: string) => Decision, leaseOf: (key: string) => Lease): Admit {
     const decisionOf = createDecisions(limit, 'redis', metrics)
-    const guarded: AskForLease = async (request) => {
-      try {
-        const grant = await ask(request)
-        guard.succeeded()
-        return grant
-      } catch (error) {
-        guard.failed()
-        throw error
-      }
-    }
+    const guarded: AskForLease = (request) => guard.run(() => ask(request))
 
     /** Null: Redis must be asked first. */
     function decide(lease: Lease, time: number): Decision | null {
@@ -79,7 +70,7 @@ export function createAdmission({ redis, guard, shares, metrics, now, ask }: Adm
           await (lease.refill ?? refill(lease, limit, lease.waiting, guarded, now))
           const decision = decide(lease, now())
           if (decision) return decision
-          if (!lease.refill && !guard.tryAsk()) return away(key)
+          if (!lease.refill && !guard.mayCall()) return away(key)
         }
       } catch {
         return away(key)
@@ -92,9 +83,9 @@ export function createAdmission({ redis, guard, shares, metrics, now, ask }: Adm
       const lease = leaseOf(key)
       const time = now()
       const decision = decide(lease, time)
-      if (!decision) return lease.refill || guard.tryAsk() ? wait(key, lease) : away(key)
+      if (!decision) return lease.refill || guard.mayCall() ? wait(key, lease) : away(key)
       // no request waits for this refill: requests that waited were granted by the call before
-      if (isRunningLow(lease, limit, time) && guard.tryAsk()) refill(lease, limit, 0, guarded, now).catch(() => {})
+      if (isRunningLow(lease, limit, time) && guard.mayCall()) refill(lease, limit, 0, guarded, now).catch(() => {})
       return decision
     }
   }

@@ -1,5 +1,5 @@
 /** The rule of windows.ts in Redis: one script, one key, the clock of Redis. */
-import type { RedisClient } from '../redis.ts'
+import type { RedisClient } from '../redis/redis.ts'
 import { SUB_WINDOWS } from './windows.ts'
 
 export interface LeaseRequest {

@@ -5,10 +5,10 @@
  */
 import { type RateLimiterAbstract, RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible'
 import { systemClock } from '../lib/clock.ts'
-import type { RedisConnections } from '../redis.ts'
+import type { RedisConnections } from '../redis/redis.ts'
+import type { RedisGuard } from '../redis/redis-guard.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { createKeyTable } from './key-table.ts'
-import type { RedisGuard } from './redis-guard.ts'
 
 export interface Limit {
   name: string
@@ -135,20 +135,13 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
 
   async function decide(limit: Limit, key: string, points: 0 | 1, fallback: Fallback): Promise<CountedDecision> {
     if (limit.isDurable) return countInDatabase(limit, key, points)
-    // a cached refusal: Redis is not called, and the guard learns nothing
+    // a cached refusal: Redis is not called
     const limiter = sharedLimiter(limit)
     const blockedMs = redis ? (limiter as unknown as Remembering).getInMemoryBlockMsBeforeExpire(limiter.getKey(key)) : 0
     if (blockedMs > 0) return decision(limit, { count: limit.limit + points, msLeft: blockedMs }, points, 'redis')
-    if (guard.tryAsk()) {
-      try {
-        const counted = await count(limiter, limit, key, points)
-        guard.succeeded()
-        return decision(limit, counted, points, redis ? 'redis' : 'memory')
-      } catch {
-        // only store failures arrive here: a reached limit is a count
-        guard.failed()
-      }
-    }
+    // only store failures reject here: a reached limit is a count
+    const counted = guard.mayCall() ? await guard.run(() => count(limiter, limit, key, points)).catch(() => null) : null
+    if (counted) return decision(limit, counted, points, redis ? 'redis' : 'memory')
     if (fallback.kind === 'database') return countInDatabase(limit, key, points)
     const share = shareOf(limit, shares)
     return decision(share, await count(localLimiter(share), share, key, points), points, 'local')
@@ -190,7 +183,7 @@ export function createLimiter({ redis, guard, shares, counters, metrics }: Limit
     async refund(limit, key, { tier, endsAt }) {
       if (systemClock.steady() >= endsAt) return
       if (tier === 'database') await counters.add(rowOf(limit, key), -1, limit.windowSeconds)
-      else await sharedLimiter(limit).reward(boundKey(sharedLimiter(limit), key), 1)
+      else if (guard.mayCall()) await guard.run(() => sharedLimiter(limit).reward(boundKey(sharedLimiter(limit), key), 1))
     },
     clear: (limit, key) => counters.clear(rowOf(limit, key)),
   }

@@ -30,6 +30,7 @@ const KNOWN_METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 
 export const methodLabel = (method: string): string => (KNOWN_METHODS.has(method) ? method : 'OTHER')
 
 const LATENCY = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+const WAITS = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
 const OVERHEAD = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1]
 
 export function createMetrics(version: string) {
@@ -110,6 +111,12 @@ export function createMetrics(version: string) {
     registry,
     workers: sampled('workers', 'Processes that serve requests.'),
     workerExits: counter('worker_exits_total', 'Processes that ended and were replaced.'),
+    workerWait: histogram(
+      'worker_wait_seconds',
+      'How long work waits before it runs: a new connection for a worker (accept), the event loop (loop), a core (cpu).',
+      ['where'],
+      WAITS,
+    ),
     requests: fast('http_requests_total', 'Requests answered.', ['method', 'route', 'status']),
     requestSeconds: timing('http_request_duration_seconds', 'From the request line to the end of the response.', ['route', 'method']),
     overheadSeconds: timing(

@@ -6,8 +6,8 @@ import { afterAll, describe, expect, inject, it } from 'vitest'
 import { type Admit, createAdmission } from '../../../src/platform/limits/admission.ts'
 import { type AskForLease, createLeaseScript } from '../../../src/platform/limits/lease-script.ts'
 import type { Decision, Limit } from '../../../src/platform/limits/limiter.ts'
-import { createRedisGuard } from '../../../src/platform/limits/redis-guard.ts'
 import { createWindow, freesAt, take } from '../../../src/platform/limits/windows.ts'
+import { NO_GUARD, type RedisGuard } from '../../../src/platform/redis/redis-guard.ts'
 import { createMetrics } from '../../../src/platform/telemetry/metrics.ts'
 
 /** Without the gateway's deadline: a machine that stands still for 50 ms is not the subject. */
@@ -37,7 +37,7 @@ function createWorld(): World {
     worker(limit) {
       const origin = START - 77_777 * started++
       const now = () => world.now - origin
-      const deps = { redis: redis, guard: createRedisGuard(now), shares: 1, metrics: createMetrics('test'), now, ask }
+      const deps = { redis: redis, guard: NO_GUARD, shares: 1, metrics: createMetrics('test'), now, ask }
       return createAdmission(deps).bind(limit, 'closed')
     },
   }
@@ -129,7 +129,7 @@ it('after the clock of Redis was set back, no client waits longer than a window 
 describe('in memory', () => {
   it('a key that has used its limit stays refused while other keys are counted', async () => {
     let now = 0
-    const deps = { redis: null, guard: createRedisGuard(() => now), shares: 1, metrics: createMetrics('test'), now: () => now }
+    const deps = { redis: null, guard: NO_GUARD, shares: 1, metrics: createMetrics('test'), now: () => now }
     const admit = createAdmission(deps).bind(limitOf(5, 60), 'local')
     let admitted = 0
     for (now = 0; now < 30_000; now += 500) {
@@ -264,7 +264,18 @@ describe('a lease', () => {
     let isAway = false
     const script = createLeaseScript(redis, () => world.now)
     const ask: AskForLease = (request) => (isAway ? Promise.reject(new Error('away')) : script(request))
-    const guard = createRedisGuard(() => world.now)
+    let isOpen = false
+    const guard: RedisGuard = {
+      mayCall: () => !isOpen,
+      async run(call) {
+        try {
+          return await call()
+        } catch (error) {
+          isOpen = true
+          throw error
+        }
+      },
+    }
     const now = () => world.now
     const admit = createAdmission({ redis: redis, guard, shares: 4, metrics: createMetrics('test'), now, ask }).bind(limit, 'local')
     await burst(admit, 30)
@@ -276,6 +287,8 @@ describe('a lease', () => {
     expect(tiers.filter((t) => t === 'local false').length).toBeGreaterThan(0)
     isAway = false
     world.now += 1001
+    expect((await admit('k')).tier).toBe('local')
+    isOpen = false
     expect(await admit('k')).toMatchObject({ tier: 'redis', isAllowed: true })
   })
 })

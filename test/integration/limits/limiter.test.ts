@@ -3,8 +3,8 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { openDatabase } from '../../../src/platform/db/database.ts'
 import { createCounterTable } from '../../../src/platform/limits/counters.repo.ts'
 import { createLimiter, type Decision, type Limit, type Limiter, limitHeaders } from '../../../src/platform/limits/limiter.ts'
-import { createRedisGuard } from '../../../src/platform/limits/redis-guard.ts'
-import { openRedis, type RedisConnections } from '../../../src/platform/redis.ts'
+import { openRedis, type RedisConnections } from '../../../src/platform/redis/redis.ts'
+import { NO_GUARD, type RedisGuard } from '../../../src/platform/redis/redis-guard.ts'
 import { createLogger } from '../../../src/platform/telemetry/logger.ts'
 import { createMetrics } from '../../../src/platform/telemetry/metrics.ts'
 import { createDatabase } from '../../support/postgres.ts'
@@ -32,14 +32,15 @@ beforeAll(async () => {
 })
 afterAll(() => database.close())
 
-const limiterOn = (redis: RedisConnections | null, shares = 1, guard = createRedisGuard(() => performance.now())) =>
+const open = (url: string) => openRedis(url, { logger, metrics: createMetrics('test') })
+const limiterOn = (redis: RedisConnections | null, shares = 1, guard = redis?.guard ?? NO_GUARD) =>
   createLimiter({ redis, guard, shares, counters: createCounterTable(database.db), metrics: createMetrics('test') })
 
 describe.each(['memory', 'redis'] as const)('limits on %s', (tier) => {
   let redis: RedisConnections | null = null
   let limiter: Limiter
   beforeAll(async () => {
-    redis = tier === 'redis' ? openRedis(inject('redisUrl'), logger) : null
+    redis = tier === 'redis' ? open(inject('redisUrl')) : null
     await until(() => redis?.isUp() ?? true, 'Redis')
     limiter = limiterOn(redis)
   })
@@ -102,7 +103,7 @@ describe.each(['memory', 'redis'] as const)('limits on %s', (tier) => {
 })
 
 it('two limiters on one Redis count together', async () => {
-  const pair = times(2, () => openRedis(inject('redisUrl'), logger))
+  const pair = times(2, () => open(inject('redisUrl')))
   await until(() => pair.every((r) => r.isUp()), 'Redis')
   const limiters = pair.map((r) => limiterOn(r))
   const decisions = await burst(30, (limit, i) => limiters[i % 2]!.consume(limit, 'k', LOCAL), 'redis')
@@ -113,7 +114,7 @@ it('two limiters on one Redis count together', async () => {
 describe('while Redis is away', () => {
   let gone: RedisConnections
   beforeAll(async () => {
-    gone = openRedis(`redis://127.0.0.1:${await freePort()}`, logger)
+    gone = open(`redis://127.0.0.1:${await freePort()}`)
   })
   afterAll(() => gone.close())
 
@@ -162,37 +163,30 @@ describe('while Redis is away', () => {
     for (const key of ['new', 'k']) expect(await counters.add(`${limit.name}:${key}`, -1, 3600)).toMatchObject({ count: 0 })
   })
 
-  it('a key that is remembered to be out says nothing of Redis', async () => {
-    const redis = openRedis(inject('redisUrl'), logger)
+  it('a key that is remembered to be out is refused without a call of Redis', async () => {
+    const redis = open(inject('redisUrl'))
     await until(() => redis.isUp(), 'Redis')
-    let now = 0
-    const guard = createRedisGuard(() => now)
+    let isAllowed = true
+    let calls = 0
+    const guard: RedisGuard = {
+      mayCall: () => isAllowed,
+      run(call) {
+        calls++
+        return redis.guard.run(call)
+      },
+    }
     const limiter = limiterOn(redis, 1, guard)
     const limit = limitOf(1)
     await until(
       async () => (await limiter.consume(limit, 'k', LOCAL)).tier === 'redis' && !(await limiter.peek(limit, 'k', LOCAL)).isAllowed,
       'it to be out',
     )
-    guard.failed()
-    now = 60_000
+    isAllowed = false
+    calls = 0
     expect(await limiter.peek(limit, 'k', LOCAL)).toMatchObject({ isAllowed: false, tier: 'redis' })
     expect(await limiter.consume(limit, 'k', LOCAL)).toMatchObject({ isAllowed: false, tier: 'redis' })
-    // the one trial is still to be had, and nobody has found Redis well
-    expect([guard.tryAsk(), guard.tryAsk()]).toEqual([true, false])
+    expect(calls).toBe(0)
     redis.close()
-  })
-
-  it('it is left alone for a while, then one request tries again', async () => {
-    let now = 0
-    const guard = createRedisGuard(() => now)
-    const limiter = limiterOn(gone, 1, guard)
-    expect(guard.isOpen()).toBe(false)
-    await limiter.consume(limitOf(1), 'k', LOCAL)
-    expect([guard.isOpen(), guard.tryAsk()]).toEqual([true, false])
-    now = 60_000
-    expect([guard.isOpen(), guard.tryAsk(), guard.tryAsk()]).toEqual([false, true, false])
-    guard.succeeded()
-    expect([guard.tryAsk(), guard.tryAsk()]).toEqual([true, true])
   })
 })
 

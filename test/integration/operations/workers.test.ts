@@ -83,6 +83,8 @@ async function freezeAnother() {
     const isOther = await Promise.race([client.ask('/x').then(() => true), pause(1000).then(() => false)])
     if (isOther) return { client, frozen: pid }
     process.kill(pid, 'SIGCONT')
+    // after a pause a worker refuses requests for a moment
+    await until(async () => (await client.ask('/x')) === 200, 'the worker to serve again')
   }
   throw new Error('no worker serves this client')
 }
@@ -96,6 +98,9 @@ it('all workers serve, and the admin listener answers for all', async () => {
   const text = await metricsText()
   expect(counted(text) - before).toBe(60)
   expect(sumOf(text, 'portcullis_http_request_duration_seconds_count{route="all"') - before).toBe(60)
+  // each new connection was handed over, and each worker measures its own waits
+  expect(sumOf(text, 'portcullis_worker_wait_seconds_count{where="accept"}')).toBeGreaterThanOrEqual(60)
+  expect(sumOf(text, 'portcullis_worker_wait_seconds_count{where="loop"}')).toBeGreaterThan(0)
   expect(text).toContain('\nportcullis_workers 3\n')
   expect(text).toContain('\nportcullis_db_up 1\n')
   expect(text).toContain('\nportcullis_redis_up 1\n')
@@ -147,7 +152,7 @@ it('a frozen worker delays neither a scrape nor a logout; it is replaced, its co
   expect(await readiness()).toMatchObject({ status: 'ready', checks: [{ name: 'workers (2 of 3)', ok: true }, {}, {}, {}, {}, {}] })
   // one connection was given to the frozen worker: it ends with the worker
   const asked = times(6, () => ask('/x').catch(() => 0))
-  expect(await client.ask('/auth/logout', { token, method: 'POST' })).toBe(204)
+  await until(async () => (await client.ask('/auth/logout', { token, method: 'POST' })) === 204, 'the logout')
   expect((await asked).filter((status) => status === 200)).toHaveLength(5)
   await until(() => !gateway.children().includes(frozen), 'its end')
   await allServe()
@@ -166,7 +171,7 @@ it('a worker that was stopped for a moment knows the logout that it missed', asy
   const { token } = await newUser(gateway)
   expect(await times(9, () => ask('/mine', { token }))).toEqual(Array(9).fill(200))
   const { client, frozen } = await freezeAnother()
-  expect(await client.ask('/auth/logout', { token, method: 'POST' })).toBe(204)
+  await until(async () => (await client.ask('/auth/logout', { token, method: 'POST' })) === 204, 'the logout')
   process.kill(frozen, 'SIGCONT')
   await until(async () => (await times(9, () => ask('/mine', { token }))).every((status) => status === 401), 'the logout to be known')
   client.close()

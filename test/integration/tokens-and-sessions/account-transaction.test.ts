@@ -7,7 +7,7 @@ import { insertRevocation, type Revocation } from '../../../src/identity/session
 import { createRevocations } from '../../../src/identity/sessions/revocations.ts'
 import { inTransaction, type Transaction } from '../../../src/platform/db/database.ts'
 import { problem } from '../../../src/platform/lib/errors.ts'
-import type { Broadcast } from '../../../src/platform/redis.ts'
+import type { Broadcast } from '../../../src/platform/redis/redis.ts'
 import { login, newUser } from '../../support/client.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
 import { rows } from '../../support/rows.ts'

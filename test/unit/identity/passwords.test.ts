@@ -69,6 +69,48 @@ describe('the gate before argon2', () => {
     expect(refusal.headers['retry-after']).toMatch(/^[1-4]$/)
   })
 
+  it('refuses at once what it cannot hash, before its work begins, and never refuses what has a slot', async () => {
+    const passwords = await make({ concurrency: 1, queue: 2 })
+    const begun: number[] = []
+    let open: () => void = () => {}
+    const looked = new Promise<void>((resolve) => {
+      open = resolve
+    })
+    const enter = (n: number) =>
+      passwords.admit('stranger', async (slot) => {
+        begun.push(n)
+        // the look-ups of a login
+        await looked
+        await passwords.verify(null, 'x', 'stranger', slot)
+        return passwords.hash('correct horse battery', slot)
+      })
+    const entered = [1, 2, 3, 4, 5].map(enter)
+    expect(await outcomes(entered.slice(3))).toEqual(['overloaded', 'overloaded'])
+    expect(begun).toEqual([1, 2, 3])
+    // what comes without a slot finds none, and known devices have their own
+    expect(() => passwords.assertRoom()).toThrow()
+    expect(await outcomes([passwords.hash('x')])).toEqual(['overloaded'])
+    expect(() => passwords.assertRoom('known')).not.toThrow()
+    open()
+    expect(await outcomes(entered.slice(0, 3))).toEqual(['done', 'done', 'done'])
+    expect(await outcomes([enter(6)])).toEqual(['done'])
+  })
+
+  it('gives a slot back when the work fails before its hash, or moves to a lane without room', async () => {
+    const passwords = await make({ concurrency: 1, queue: 0 })
+    const failing = () =>
+      passwords.admit('known', async () => {
+        throw new Error('no database')
+      })
+    for (let i = 0; i < 3; i++) await expect(failing()).rejects.toThrow('no database')
+    await passwords.admit('stranger', async () => {
+      const moved = passwords.admit('known', async (slot) => slot.moveTo('stranger'))
+      expect(await outcomes([moved])).toEqual(['overloaded'])
+      expect(() => passwords.assertRoom('known')).not.toThrow()
+    })
+    expect(() => passwords.assertRoom()).not.toThrow()
+  })
+
   it('is the same for a user who does not exist', async () => {
     const passwords = await make({ concurrency: 1, queue: 0 })
     const hash = await passwords.hash('correct horse battery')

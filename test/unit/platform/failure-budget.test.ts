@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { problem } from '../../../src/platform/lib/errors.ts'
 import { createFailureBudget } from '../../../src/platform/limits/failure-budget.ts'
 import { createLimiter } from '../../../src/platform/limits/limiter.ts'
-import { createRedisGuard } from '../../../src/platform/limits/redis-guard.ts'
+import { NO_GUARD } from '../../../src/platform/redis/redis-guard.ts'
 import { addressKey, type Client } from '../../../src/platform/request/client-address.ts'
 import { createMetrics } from '../../../src/platform/telemetry/metrics.ts'
 
@@ -28,7 +28,7 @@ function newBudget() {
   const clock = { now: () => now, steady: () => now }
   const limiter = createLimiter({
     redis: null,
-    guard: createRedisGuard(() => 0),
+    guard: NO_GUARD,
     shares: 1,
     counters: { add: unneeded, clear: unneeded },
     metrics: createMetrics('test'),

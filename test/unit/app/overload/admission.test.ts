@@ -4,15 +4,17 @@ import { type AdmissionDeps, createAdmission, type Priority } from '../../../../
 
 const CLASSES: readonly Priority[] = ['health', 'login', 'known', 'other']
 
-function judgeAll(over: Partial<{ [K in keyof AdmissionDeps]: number }>) {
-  const { maxInFlight = 100, inFlight = 0, loginsInFlight = 0, loopLevel = 0, heapLevel = 0 } = over
+function judgeAll(over: Partial<{ [K in keyof AdmissionDeps]: number }> & { scarce?: number }) {
+  const { maxInFlight = 100, inFlight = 0, mostInHeap = 1e6, loginsInFlight = 0, loopLevel = 0, heapLevel = 0, scarce = 0 } = over
   const level = (n: number) => () => n as 0 | 1 | 2
   const admission = createAdmission({
     maxInFlight,
+    mostInHeap,
     inFlight: () => inFlight,
     loginsInFlight: () => loginsInFlight,
     loopLevel: level(loopLevel),
     heapLevel: level(heapLevel),
+    isDescriptorScarce: () => scarce > 0,
   })
   return [admission.isBusy(), ...CLASSES.map(admission.judge)]
 }
@@ -35,7 +37,7 @@ test('a bound below ten has no shares', () => {
 })
 
 test('a bound of 0 is no bound', () => {
-  expect(judgeAll({ maxInFlight: 0, inFlight: 1_000_000 })).toEqual([false, null, null, null, null])
+  expect(judgeAll({ maxInFlight: 0, inFlight: 700_000 })).toEqual([false, null, null, null, null])
 })
 
 test('a late loop refuses the rest, then known credentials, and leaves a tenth to logins', () => {
@@ -47,4 +49,13 @@ test('a late loop refuses the rest, then known credentials, and leaves a tenth t
 test('a full heap refuses in the same order', () => {
   expect(judgeAll({ heapLevel: 1 })).toEqual([true, null, null, null, 'heap'])
   expect(judgeAll({ heapLevel: 2 })).toEqual([true, null, null, 'heap', 'heap'])
+})
+
+test('without free descriptors only health is answered', () => {
+  expect(judgeAll({ scarce: 1 })).toEqual([true, null, 'descriptors', 'descriptors', 'descriptors'])
+})
+
+test('a small heap bounds what is in flight, also where the configuration sets no bound', () => {
+  expect(judgeAll({ maxInFlight: 0, mostInHeap: 50, inFlight: 40 })).toEqual([true, null, null, null, 'heap'])
+  expect(judgeAll({ maxInFlight: 2000, mostInHeap: 50, inFlight: 50 })).toEqual([true, null, 'heap', 'heap', 'heap'])
 })
