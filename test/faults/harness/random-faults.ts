@@ -47,8 +47,12 @@ export interface FaultInjector {
   counts: Map<string, number>
 }
 
-/** Faults last for one to four seconds. */
-export function createInjector({ setting, databaseRelays, redisRelays }: Relayed, random: Random): FaultInjector {
+/** Faults last for one to four seconds. @param without names of faults that are left out */
+export function createInjector(
+  { setting, databaseRelays, redisRelays }: Relayed,
+  random: Random,
+  without: readonly string[] = [],
+): FaultInjector {
   const { gateways, stores } = setting
   const blindTimes: BlindTime[] = []
   const counts = new Map<string, number>()
@@ -117,7 +121,7 @@ export function createInjector({ setting, databaseRelays, redisRelays }: Relayed
         },
       },
     ]
-    return random.pick(kinds)
+    return random.pick(kinds.filter(({ name }) => !without.includes(name)))
   }
 
   return {

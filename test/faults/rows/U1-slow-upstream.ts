@@ -1,4 +1,4 @@
-/** An upstream that answers late or never, beside an upstream that is well. */
+/** An upstream that answers late or never, beside a healthy upstream. */
 import { once } from 'node:events'
 import net from 'node:net'
 import { route } from '../../support/config.ts'
