@@ -56,7 +56,8 @@ export const row: FaultRow = {
     const others = upstream.take().filter(({ url }) => !url.startsWith('/normal'))
     tally.promise(others.length === 0, `the upstream got ${others.length} of the requests`)
     const p50 = quantile(times, 0.5)
-    tally.promise(p50 < MOST_MS, `the median time to the refusal was ${p50.toFixed(0)} ms`)
+    // a test asserts no times
+    tally.promise(short || p50 < MOST_MS, `the median time to the refusal was ${p50.toFixed(0)} ms`)
     const longest = Math.max(
       ...gateway
         .log()
