@@ -41,7 +41,11 @@ describe('while Postgres has vanished: connections stay open and nothing answers
     fail()
     // the probe answers for all of them: no request waits for its own time-out
     for (const answer of await Promise.all([me(), login(), me()])) {
-      expect([answer.status, answer.body.code, answer.headers.get('retry-after')]).toEqual([503, 'unavailable', '1'])
+      expect([answer.status, answer.body.code, answer.headers.get('retry-after')]).toEqual([
+        503,
+        'unavailable',
+        expect.stringMatching(/^[123]$/),
+      ])
       // a new connection has a time-out of one second, which a busy machine reaches first
       expect(causeOf(answer)).toMatch(/^(?:ETIMEDOUT )?no answer from 127\.0\.0\.1:\d+|due to connection timeout/)
     }
