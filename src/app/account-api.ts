@@ -4,7 +4,7 @@ import { createPrincipalReader } from '../identity/access/authenticate.ts'
 import type { SessionCookies } from '../identity/access/session-cookie.ts'
 import { createAccountDeletion } from '../identity/accounts/account-deletion.service.ts'
 import { authRoutes } from '../identity/accounts/auth.routes.ts'
-import { createBackgroundQueue } from '../identity/accounts/background-queue.ts'
+import type { BackgroundQueue } from '../identity/accounts/background-queue.ts'
 import { emailRoutes } from '../identity/accounts/email.routes.ts'
 import { createEmailVerification } from '../identity/accounts/email-verification.service.ts'
 import { loginConfirmationRoutes } from '../identity/accounts/login-confirmation.routes.ts'
@@ -61,6 +61,7 @@ export interface AccountApiDeps {
   loginServices: LoginServices
   /** Null without pages. */
   frame: PageFrame | null
+  backgroundQueue: BackgroundQueue
   /** Registers the console. Null: it is not on the public listener. */
   mountConsole: ((auth: FastifyInstance) => Promise<void>) | null
   /** The errors of all processes, newest first. */
@@ -70,8 +71,6 @@ export interface AccountApiDeps {
 export interface AccountApi {
   /** Registers the endpoints below `auth.prefix`. */
   register(auth: FastifyTypeProviderTypebox): Promise<void>
-  /** Resolves when the background work of answered requests is done. */
-  settled(): Promise<unknown>
 }
 
 export function createAccountApi({
@@ -80,10 +79,11 @@ export function createAccountApi({
   access,
   loginServices,
   frame,
+  backgroundQueue,
   mountConsole,
   lastErrors,
 }: AccountApiDeps): AccountApi {
-  const { config, logger, clock, metrics, db, secrets, outbox, isMailable } = platform
+  const { config, clock, metrics, db, secrets, outbox, isMailable } = platform
   const { revocations, accounts, passwords, policy, devices } = identity
   const {
     accessTokens,
@@ -103,7 +103,6 @@ export function createAccountApi({
   const stepUp = createStepUp({ db, clock, accounts, outbox, passwordCheck, factor, codeAttempts })
   const enrolment = createEnrolment({ db, config, accounts, outbox, stepUp, factor, codeAttempts, sessionOpener })
   const sessions = createSessions({ db, accounts, config })
-  const backgroundQueue = createBackgroundQueue(logger)
   const postProof = createPostProof({ links, outbox })
   const pending = createPendingRegistrations({ db, accounts, limits, links, outbox, backgroundQueue })
   const register = createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, postProof, isMailable, pending })
@@ -213,10 +212,11 @@ export function createAccountApi({
       await auth.register(apiKeyRoutes({ apiKeys, requireAuth }))
       await auth.register(oauthRoutes({ grantToken, introspect, revokeToken }))
       await auth.register(clientRoutes({ clients: identity.clients, requireAuth }))
-      await auth.register(adminRoutes({ db, administration: identity.administration, config, lastErrors, requireAuth }))
+      await auth.register(
+        adminRoutes({ read: platform.database.read, administration: identity.administration, config, lastErrors, requireAuth }),
+      )
       await mountUi?.(auth)
       await mountConsole?.(auth)
     },
-    settled: backgroundQueue.settled,
   }
 }

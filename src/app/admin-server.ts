@@ -18,17 +18,20 @@ export interface AdminDeps {
   metrics(): Promise<string>
   contentType: string
   checks(): CheckResult[] | Promise<CheckResult[]>
-  /** Registers the console. Null: there is none. */
-  mountConsole: ((admin: FastifyInstance) => Promise<void>) | null
+  /** The console in force, which has the requests below CONSOLE_BASE. Null: there is none. */
+  console: (() => FastifyInstance) | null
 }
 
-export function createAdminServer({ metrics, contentType, checks, mountConsole }: AdminDeps): FastifyInstance {
+export const CONSOLE_BASE = '/console'
+export const ADMIN_BODY_BYTES = 16_384
+
+export function createAdminServer({ metrics, contentType, checks, console }: AdminDeps): FastifyInstance {
   const app = Fastify({
     logger: false,
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     requestTimeout: 10_000,
-    bodyLimit: 16_384,
+    bodyLimit: ADMIN_BODY_BYTES,
     rewriteUrl: (req) => originForm(req as IncomingMessage),
   })
   Object.assign(app.server, { httpAllowHalfOpen: true }) // missing in @types/node
@@ -43,6 +46,15 @@ export function createAdminServer({ metrics, contentType, checks, mountConsole }
     return request.query.verbose === undefined ? { status } : { status, checks: results }
   })
   app.get('/metrics', async (_request, reply) => reply.type(contentType).send(await metrics()))
-  if (mountConsole) void app.register(mountConsole)
+  if (console) void app.register(handOver(console))
   return app
+}
+
+/** A console of its own for each configuration: the hook takes the whole request before its body is read. */
+const handOver = (console: () => FastifyInstance) => async (scope: FastifyInstance) => {
+  scope.addHook('onRequest', (request, reply, _done) => {
+    reply.hijack()
+    console().routing(request.raw, reply.raw)
+  })
+  for (const url of [CONSOLE_BASE, `${CONSOLE_BASE}/*`]) scope.all(url, async () => {})
 }

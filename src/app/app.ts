@@ -1,31 +1,29 @@
 /** Composition root: builds every part once and passes it to the parts that need it. Nothing listens yet. */
 import type http from 'node:http'
+import type https from 'node:https'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
-import { findUserById } from '../identity/users/users.repo.ts'
+import { createBackgroundQueue } from '../identity/accounts/background-queue.ts'
+import type { Config } from '../platform/config/schema.ts'
 import { schedule } from '../platform/jobs/schedule.ts'
 import { systemClock } from '../platform/lib/clock.ts'
-import { problem } from '../platform/lib/errors.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
+import { createStreams } from '../proxy/forward/streams.ts'
 import { createRedirectServer } from '../proxy/https-only.ts'
 import type { Resolve } from '../proxy/upstream/dns.ts'
-import { createAccess } from './access.ts'
-import { createAccountApi } from './account-api.ts'
+import { createUpstreams } from '../proxy/upstream/upstreams.ts'
 import { type CheckResult, createAdminServer } from './admin-server.ts'
-import { createAnswerNavigation } from './answer-navigation.ts'
+import { followCertificate, readCertificate } from './certificate.ts'
 import { createHealthHistory } from './console/health-history.ts'
 import { readHealth } from './console/health-reading.ts'
-import { createConsoleListener, hasConsole } from './console-listener.ts'
-import { createPublicConsole } from './console-public.ts'
-import { DB_LAG_SECONDS, showGauges } from './gauges.ts'
+import { hasConsole, hasConsoleListener } from './console-listener.ts'
+import { DB_LAG_SECONDS, showConfig, showGauges } from './gauges.ts'
+import { buildGeneration, type Generation, type Lasting, streamTermsOf } from './generation.ts'
 import { createLimits } from './limits.ts'
-import { createLoginServices } from './login-services.ts'
+import { createListener, type Listener } from './listener.ts'
 import { createObserver } from './observe.ts'
 import { createGate } from './overload/gate.ts'
-import { mountOwnEndpoints, ownMethodsOf } from './own-endpoints.ts'
-import { createPageFrame } from './page-frame.ts'
-import { createProxy } from './proxy.ts'
-import { createServer, type SchemaCompilers } from './server.ts'
+import type { SchemaCompilers } from './server.ts'
 import { keyringJob, openServices, type Services, type ServicesOptions } from './services.ts'
 
 export interface GatewayOptions extends ServicesOptions {
@@ -37,8 +35,21 @@ export interface GatewayOptions extends ServicesOptions {
   adminMustChangePassword?: boolean
 }
 
-export interface App extends Pick<Services, 'platform' | 'identity'> {
-  server: FastifyInstance
+/** A configuration that is ready to be put in force. */
+export interface PreparedReload {
+  /** Cannot fail. */
+  commit(): void
+  cancel(): void
+}
+
+export interface App {
+  /** Of the configuration in force, like `identity`. */
+  readonly platform: Services['platform']
+  readonly identity: Services['identity']
+  /** The public listener. */
+  server: Listener
+  /** The router of the configuration in force. */
+  router(): FastifyInstance
   /** Null in a worker: the supervisor has the admin server. */
   admin: FastifyInstance | null
   /** Redirects http to https; null without `tls.redirectPort`. */
@@ -48,6 +59,11 @@ export interface App extends Pick<Services, 'platform' | 'identity'> {
   lastErrors(): ErrorRecord[]
   /** Prepares the database and loads keys and revocations. Afterwards the gateway may listen. */
   start(): Promise<void>
+  /**
+   * Builds everything that follows from another configuration, beside what is in force. Settings that need a restart must be those in force.
+   * @throws when a file that the configuration names cannot be used
+   */
+  prepareReload(config: Config): Promise<PreparedReload>
   /** Reports not ready, finishes the requests in flight and closes everything. */
   stop(): Promise<void>
 }
@@ -57,79 +73,68 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   let isStopping = false
   const services = await openServices(options)
   const { platform, identity } = services
-  const { config, logger, clock, metrics } = platform
+  const { config, logger, clock, metrics, secrets } = platform
+  const { keyring, revocations } = identity
   const limits = createLimits(platform, config.server.replicas * (team?.workers ?? 1))
-  const access = createAccess(platform, identity, limits)
-  const proxy = createProxy({
-    platform,
-    identity,
-    limits,
-    authenticate: access.authenticate,
-    cookies: access.browser?.authentication ?? null,
-    resolve: options.resolve,
-    ownMethods: (path) => ownMethodsOf(server, path),
-    logOnce: (reason, log) => (team ? void team.siblings.isFirstNotice(reason).then((isFirst) => isFirst && log()) : log()),
-    isStopping: () => isStopping,
-  })
   const observer = createObserver({ config: config.log, clock, logger, metrics })
-  const { pipeline, cors } = proxy
-  const { browser } = config.auth
-  const frame = browser.enabled ? createPageFrame(config, platform.texts, access.crossSite) : null
-  const hasFactor = async (userId: string) => (await findUserById(platform.db, userId))?.mfa_enabled === true
-  const answerNavigation = frame && createAnswerNavigation({ frame, clock, origins: browser.origins, hasFactor })
+  const { tls } = config.server
+  const certificate = tls ? readCertificate(tls) : null
+  const streams = createStreams({ revocations, clock, metrics })
+  let current: Generation
   const gate = createGate({
     config,
     clock,
     steady: systemClock,
     logger,
     metrics,
-    inFlight: () => observer.inFlight() - proxy.streamsOpen(),
-    isKnown: access.isKnown,
-    fields: cors.rawFields,
+    inFlight: () => observer.inFlight() - streams.count(),
+    isKnown: (headers) => current.access.isKnown(headers),
+    fields: () => current.handlers.rawFields,
   })
-  const listener = createServer({
-    config,
-    clock,
-    logger,
-    pipeline,
-    cors,
-    observer,
-    metrics,
-    gate,
-    answerNavigation,
-    compilers: options.compilers,
+  const listener = createListener({ config, clock, observer, metrics, gate, certificate })
+  const certificateFiles =
+    certificate &&
+    followCertificate(tls!, certificate, listener.server as https.Server, logger, ({ notAfter }) =>
+      metrics.tlsNotAfter.collectFrom(() => notAfter / 1000),
+    )
+  const servers = createUpstreams({ clock, logger, metrics, secrets, resolve: options.resolve })
+  metrics.upstreamBreakerState.collectFrom(function* () {
+    for (const [name, state] of servers.states()) yield [name, BREAKER_VALUES[state]]
   })
-  const server = listener.app
-  const loginServices = createLoginServices({ platform, identity, access, limits })
-  const lastErrors = async () => (team ? team.siblings.lastErrors() : observer.lastErrors())
+  metrics.upstreamHealthy.collectFrom(function* () {
+    for (const [name, isHealthy] of servers.checked()) yield [name, Number(isHealthy)]
+  })
   const history = createHealthHistory({ clock, read: async () => new Map([[0, await readHealth(metrics)]]) })
-  const health = async () => (team ? team.siblings.health() : history.report())
-  const accountApi = createAccountApi({
+  const lasting: Lasting = {
     platform,
     identity,
-    access,
-    loginServices,
-    frame,
-    mountConsole: frame && createPublicConsole({ platform, identity, access, frame, lastErrors, health }),
-    lastErrors,
-  })
-  await mountOwnEndpoints(server, {
-    config,
-    identity,
-    accountApi,
-    texts: frame?.texts ?? null,
-    limits: access.ownLimits,
-    hasCookie: access.browser?.authentication.hasCookie ?? (() => false),
+    limits,
+    observer,
+    servers,
+    streams,
+    compressions: { open: 0 },
+    connections: listener.connections,
+    backgroundQueue: createBackgroundQueue(logger),
+    compilers: options.compilers,
+    hasAdmin: !team,
+    lastErrors: async () => (team ? team.siblings.lastErrors() : observer.lastErrors()),
+    health: async () => (team ? team.siblings.health() : history.report()),
+    logOnce: (reason, log) => (team ? void team.siblings.isFirstNotice(reason).then((isFirst) => isFirst && log()) : log()),
     isStopping: () => isStopping,
-  })
-  await proxy.mount(server)
-  server.setNotFoundHandler(() => {
-    throw problem('route_not_found')
-  })
+  }
 
-  const { keyring, revocations } = identity
+  function putInForce(next: Generation, before: Generation | null): void {
+    current = next
+    next.upstreams.commit()
+    streams.adopt(streamTermsOf(next, before))
+    listener.use(next.handlers, next.config.routes)
+    void before?.handlers.close()
+    void before?.console?.close()
+  }
+  putInForce(await buildGeneration(lasting, config, null), null)
+
   const checks = (): CheckResult[] => [
-    { name: 'listening', ok: server.server.listening && !isStopping, required: true },
+    { name: 'listening', ok: listener.server.listening && !isStopping, required: true },
     { name: 'signing keys loaded', ok: keyring.status().length > 0, required: true },
     { name: 'revocations loaded', ok: revocations.isLoaded(), required: true },
     { name: 'database', ok: revocations.lagSeconds() < DB_LAG_SECONDS, required: false },
@@ -138,10 +143,13 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   ]
   const { registry } = metrics
   const readMetrics = () => registry.metrics()
-  const mountConsole = createConsoleListener({ platform, identity, access, loginServices, observer, lastErrors, health })
-  const admin = team ? null : createAdminServer({ metrics: readMetrics, contentType: registry.contentType, checks, mountConsole })
-  if (!team) metrics.workers.collectFrom(() => 1)
-  const redirect = config.server.tls?.redirectPort === undefined ? null : createRedirectServer(config)
+  const console = hasConsoleListener(config) ? () => current.console! : null
+  const admin = team ? null : createAdminServer({ metrics: readMetrics, contentType: registry.contentType, checks, console })
+  if (!team) {
+    metrics.workers.collectFrom(() => 1)
+    showConfig(metrics, config)
+  }
+  const redirect = tls?.redirectPort === undefined ? null : createRedirectServer(() => current.config)
   const stopGauges = showGauges(platform, identity, limits)
   const ownJobs = [keyringJob(services)]
   // the process with the admin listener has the history
@@ -149,9 +157,14 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   let stopJobs = async () => {}
 
   return {
-    platform,
-    identity,
-    server,
+    get platform() {
+      return current.platform
+    },
+    get identity() {
+      return current.identity
+    },
+    server: listener,
+    router: () => current.app,
     admin,
     redirect,
     checks,
@@ -161,18 +174,39 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
       else await identity.prepare({ ...options.secrets, mustChangePassword: options.adminMustChangePassword })
       await revocations.start()
       stopJobs = schedule(team ? ownJobs : [...ownJobs, ...services.jobs], logger)
-      await Promise.all([server.ready(), admin?.ready()])
+      await admin?.ready()
+    },
+    async prepareReload(next) {
+      const { tls } = next.server
+      const certificate = tls ? readCertificate(tls) : null
+      const generation = await buildGeneration(lasting, next, current)
+      return {
+        commit() {
+          putInForce(generation, current)
+          observer.logBy(next.log)
+          logger.level = next.log.level
+          platform.composeBy(generation.platform)
+          certificateFiles?.use(tls!, certificate!)
+        },
+        cancel() {
+          generation.upstreams.cancel()
+          void generation.handlers.close()
+          void generation.console?.close()
+        },
+      }
     },
     async stop() {
       isStopping = true
       await pause(config.server.shutdownDelayMs)
-      proxy.endStreams()
+      streams.endAll()
+      certificateFiles?.stop()
       await listener.close(config.server.shutdownTimeoutMs)
-      await accountApi.settled()
+      await lasting.backgroundQueue.settled()
       await stopJobs()
       stopGauges()
+      streams.stop()
       gate.stop()
-      await proxy.close()
+      await servers.close()
       await admin?.close()
       redirect?.close().closeAllConnections()
       await services.close()
@@ -180,6 +214,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   }
 }
 
+const BREAKER_VALUES = { closed: 0, 'half-open': 1, open: 2 }
 const MAX_SKEW_SECONDS = 60
 
 /** The gateway uses the time of the database, so a wrong clock of the machine harms only what else reads it, such as the log. */

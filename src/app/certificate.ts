@@ -27,31 +27,58 @@ export function readCertificate({ cert: certFile, key: keyFile }: Tls): Certific
   }
 }
 
-/** Checks the files regularly, because tools that renew certificates cannot always notify their users. @returns stops the checks */
-export function watchCertificate(
+export interface CertificateFiles {
+  /** Puts a certificate in use for new connections; from now on these files are checked. */
+  use(tls: Tls, certificate: Certificate): void
+  stop(): void
+}
+
+/** Checks the files regularly, because tools that renew certificates cannot always notify their users. */
+export function followCertificate(
   tls: Tls,
-  server: Server,
   first: Certificate,
+  server: Pick<Server, 'setSecureContext'>,
   logger: Logger,
   onNew: (c: Certificate) => void,
-): () => void {
+): CertificateFiles {
+  let files = tls
   let last = first
   let hasFailed = false
-  const timer = setInterval(() => {
+  let timer: NodeJS.Timeout
+
+  function take(next: Certificate): void {
+    if (next.cert.equals(last.cert) && next.key.equals(last.key)) return
+    // open connections keep the old certificate
+    server.setSecureContext({ cert: next.cert, key: next.key })
+    last = next
+    onNew(next)
+    logger.info({ not_after: new Date(next.notAfter).toISOString() }, 'the new certificate is in use')
+  }
+  function check(): void {
     try {
-      const next = readCertificate(tls)
+      const next = readCertificate(files)
       hasFailed = false
-      if (next.cert.equals(last.cert) && next.key.equals(last.key)) return
-      // open connections keep the old certificate
-      server.setSecureContext({ cert: next.cert, key: next.key })
-      last = next
-      onNew(next)
-      logger.info({ not_after: new Date(next.notAfter).toISOString() }, 'the new certificate is in use')
+      take(next)
     } catch (error) {
       // perhaps only one of the two files is written yet: the old pair stays in use
       if (!hasFailed) logger.error({ reason: 'certificate_unusable', cause: String((error as Error).cause) }, (error as Error).message)
       hasFailed = true
     }
-  }, tls.reloadSeconds * 1000).unref()
-  return () => clearInterval(timer)
+  }
+  const start = () => {
+    timer = setInterval(check, files.reloadSeconds * 1000).unref()
+  }
+  start()
+  onNew(first)
+
+  return {
+    use(tls, certificate) {
+      clearInterval(timer)
+      files = tls
+      hasFailed = false
+      take(certificate)
+      start()
+    },
+    stop: () => clearInterval(timer),
+  }
 }

@@ -1,7 +1,7 @@
 /** The connections of the public listener: replaces Node's own handling of unusual requests, counts requests, and closes connections. */
 import http, { type IncomingMessage } from 'node:http'
+import https from 'node:https'
 import type { Socket } from 'node:net'
-import type { FastifyInstance } from 'fastify'
 import type { Config } from '../platform/config/schema.ts'
 import { endsByClose, resetConnection } from '../platform/http/cut.ts'
 import { busyWith, type RefusalObserver, writeRaw } from '../platform/http/refuse.ts'
@@ -24,12 +24,18 @@ export interface Connections {
   isUpgrade(req: IncomingMessage): boolean
   /** Counts a request of this connection. @returns true for its last request: the response then has `connection: close` */
   countRequest(socket: Socket): boolean
+  /** New connections may be silent for as long as these routes allow. */
+  expectRoutes(routes: Config['routes']): void
   /** Stops listening. Connections without a request close within a second, others after their response, all of them at `timeoutMs`. */
   close(timeoutMs: number): Promise<void>
 }
 
 export interface ConnectionsDeps {
-  app: FastifyInstance
+  server: http.Server
+  /** Hands a request to the generation in force. */
+  route(req: IncomingMessage, res: http.ServerResponse): void
+  /** Takes no more connections. Resolves when all of them are closed. */
+  closeServer(): Promise<unknown>
   config: Config
   clock: Clock
   observer: RefusalObserver
@@ -39,9 +45,18 @@ export interface ConnectionsDeps {
   isHandshake(req: IncomingMessage): boolean
 }
 
-/** Sets up the server of `app`, before it listens. */
-export function takeConnections({ app, config, clock, observer, metrics, gate, isHandshake }: ConnectionsDeps): Connections {
-  const { server } = app
+/** Sets up the server, before it listens. */
+export function takeConnections({
+  server,
+  route,
+  closeServer,
+  config,
+  clock,
+  observer,
+  metrics,
+  gate,
+  isHandshake,
+}: ConnectionsDeps): Connections {
   const expecting = new WeakSet<IncomingMessage>()
   const expectingOther = new WeakSet<IncomingMessage>()
   const upgrading = new WeakSet<IncomingMessage>()
@@ -58,7 +73,10 @@ export function takeConnections({ app, config, clock, observer, metrics, gate, i
   const open = countOpen(server, gate)
 
   // a client that does not read its response holds a connection and memory; an upstream's silence is bounded by the route's idleMs
-  server.timeout = Math.max(STALLED_MS, ...config.routes.map(({ timeouts }) => timeouts.idleMs))
+  const expectRoutes = (routes: Config['routes']) => {
+    server.timeout = Math.max(STALLED_MS, ...routes.map(({ timeouts }) => timeouts.idleMs))
+  }
+  expectRoutes(config.routes)
   const closeStalled = (socket: Socket) => {
     const busy = busyWith(socket)
     if (busy !== null && socket.writableLength === 0) return
@@ -70,9 +88,9 @@ export function takeConnections({ app, config, clock, observer, metrics, gate, i
 
   /** Every request comes here, before any work. */
   const receive = (req: IncomingMessage, res: http.ServerResponse) => {
-    if (!gate.refuses(req, res)) app.routing(req, res)
+    if (!gate.refuses(req, res)) route(req, res)
   }
-  server.removeAllListeners('request').on('request', receive)
+  server.on('request', receive)
 
   // without these listeners Node itself answers 100 and 417, and drops CONNECT, before authorisation
   server.on('checkContinue', (req: IncomingMessage, res: http.ServerResponse) => {
@@ -111,12 +129,13 @@ export function takeConnections({ app, config, clock, observer, metrics, gate, i
     expectsTheUnknown: (req) => expectingOther.has(req),
     isUpgrade: (req) => upgrading.has(req),
     countRequest: (socket) => countRequest(socket) || gate.isTight(open()),
-    close: createClose(app, Boolean(config.server.tls), clock),
+    expectRoutes,
+    close: createClose(server, closeServer, clock),
   }
 }
 
 /** Connections that the gate refuses never reach Node's parser. @returns the number of open connections */
-function countOpen(server: FastifyInstance['server'], gate: ConnectionsDeps['gate']): () => number {
+function countOpen(server: http.Server, gate: ConnectionsDeps['gate']): () => number {
   const open = new WeakSet<Socket>()
   let count = 0
   const nodesOwn = server.listeners('connection') as ((socket: Socket) => void)[]
@@ -134,11 +153,10 @@ function countOpen(server: FastifyInstance['server'], gate: ConnectionsDeps['gat
   return () => count
 }
 
-function createClose(app: FastifyInstance, isTls: boolean, clock: Clock): Connections['close'] {
-  const { server } = app
+function createClose(server: http.Server, closeServer: () => Promise<unknown>, clock: Clock): Connections['close'] {
   const connections = new Set<Socket>()
   // under TLS, responses belong to the TLS socket, not to the accepted socket
-  server.on(isTls ? 'secureConnection' : 'connection', (socket: Socket) => {
+  server.on(server instanceof https.Server ? 'secureConnection' : 'connection', (socket: Socket) => {
     // a connection is announced again when its parser is replaced
     if (connections.has(socket)) return
     // each pipelined request adds a listener
@@ -163,7 +181,7 @@ function createClose(app: FastifyInstance, isTls: boolean, clock: Clock): Connec
       // Node's list lacks connections whose request waits to be read again
       for (const socket of connections) socket.destroy()
     }, timeoutMs)
-    await app.close()
+    await closeServer()
     clearInterval(idle)
     clearTimeout(end)
   }

@@ -1,6 +1,6 @@
 /** Builds the console on the admin listener. It has its own login and its own cookie, and answers in the process that has the listener. */
-import type { IncomingMessage } from 'node:http'
-import type { FastifyInstance } from 'fastify'
+import http, { type IncomingMessage } from 'node:http'
+import Fastify, { type FastifyInstance } from 'fastify'
 import { createCrossSite } from '../identity/access/cross-site.ts'
 import { createRequireAuth } from '../identity/access/require-auth.ts'
 import { html } from '../identity/pages/html.ts'
@@ -17,6 +17,7 @@ import { exchangeOf } from '../proxy/routing/exchange.ts'
 import { createReceive } from '../proxy/routing/receive.ts'
 import { compileRoutes } from '../proxy/routing/route-table.ts'
 import type { Access } from './access.ts'
+import { ADMIN_BODY_BYTES, CONSOLE_BASE } from './admin-server.ts'
 import { mountConsole } from './console/console.ts'
 import type { HealthReport } from './console/health-history.ts'
 import { createJudgeHost } from './console/hosts.ts'
@@ -44,16 +45,14 @@ export interface ConsoleListenerDeps {
   health(): Promise<HealthReport>
 }
 
-const BASE = '/console'
-
 /** There is a console, on this listener or on the public listener. */
 export const hasConsole = ({ auth: { browser } }: Config): boolean => browser.enabled && browser.console !== 'off'
 
 /** The console is in the process that has the admin listener. */
 export const hasConsoleListener = ({ auth: { browser } }: Config): boolean => browser.enabled && browser.console === 'admin'
 
-/** @returns registers the console on the admin listener; null when the configuration has none there */
-export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: FastifyInstance) => Promise<void>) | null {
+/** @returns answers the requests below /console; null when the configuration has no console there */
+export function createConsoleListener(deps: ConsoleListenerDeps): FastifyInstance | null {
   const { platform, identity, access, loginServices, observer, lastErrors, health } = deps
   const { config, clock, db, texts, logger, secrets } = platform
   const { revocations } = identity
@@ -72,13 +71,23 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
     () => {},
     { ...authentication, countAnonymous: () => {} },
   )
-  const parts: ConsoleParts = { base: BASE, config, db, clock, secrets, ...identity, lastErrors, health }
+  const parts: ConsoleParts = {
+    base: CONSOLE_BASE,
+    config,
+    db,
+    read: platform.database.read,
+    clock,
+    secrets,
+    ...identity,
+    lastErrors,
+    health,
+  }
   const sections = sectionsOf(parts)
-  const logoutPath = `${BASE}/logout`
-  const { assets, layout } = createConsoleLook({ config, texts, base: BASE, logoutPath, sections })
-  const kit = createPageKit({ base: BASE, layout, texts, crossSite, requireAuth })
+  const logoutPath = `${CONSOLE_BASE}/logout`
+  const { assets, layout } = createConsoleLook({ config, texts, base: CONSOLE_BASE, logoutPath, sections })
+  const kit = createPageKit({ base: CONSOLE_BASE, layout, texts, crossSite, requireAuth })
   const returnTo = createReturnTo(crossSite, config.auth.prefix)
-  const loginFor = (target: string) => returnTo.to(`${BASE}/login`, target)
+  const loginFor = (target: string) => returnTo.to(`${CONSOLE_BASE}/login`, target)
 
   async function register(app: FastifyInstance): Promise<void> {
     app.addHook('onRequest', async (request, reply) => {
@@ -111,7 +120,7 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
       throw problem('not_found')
     })
     await app.register(async (scope) => {
-      mountPageBasics(scope, { base: BASE, home: BASE, assets, texts, name: 'console' })
+      mountPageBasics(scope, { base: CONSOLE_BASE, home: CONSOLE_BASE, assets, texts, name: 'console' })
       mountConsole(scope, { parts, kit, texts, sections, judgeHost: createJudgeHost(config, crossSite, cookies), loginFor, logoutPath })
       defineLogin(scope, kit, {
         ...loginServices,
@@ -123,5 +132,13 @@ export function createConsoleListener(deps: ConsoleListenerDeps): ((admin: Fasti
     })
   }
 
-  return async (admin) => void (await admin.register(register, { prefix: BASE }))
+  const console = Fastify({
+    logger: false,
+    return503OnClosing: false,
+    bodyLimit: ADMIN_BODY_BYTES,
+    // never listens: the admin listener hands requests over
+    serverFactory: () => http.createServer(),
+  })
+  void console.register(register, { prefix: CONSOLE_BASE })
+  return console
 }

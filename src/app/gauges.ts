@@ -1,5 +1,7 @@
 /** Gauges of a serving process: some are read when Prometheus scrapes, others are set every few seconds. */
 import { createHash } from 'node:crypto'
+import type { Config } from '../platform/config/schema.ts'
+import type { Metrics } from '../platform/telemetry/metrics.ts'
 import type { Identity } from './identity.ts'
 import type { Limits } from './limits.ts'
 import type { Platform } from './platform.ts'
@@ -11,7 +13,7 @@ export const DB_LAG_SECONDS = 3
 const SAMPLE_MS = 5000
 
 /** @returns stops the updates */
-export function showGauges({ config, clock, metrics, database }: Platform, { revocations, keyring }: Identity, limits: Limits): () => void {
+export function showGauges({ clock, metrics, database }: Platform, { revocations, keyring }: Identity, limits: Limits): () => void {
   metrics.dbUp.collectFrom(() => Number(revocations.lagSeconds() < DB_LAG_SECONDS))
   metrics.dbBreakerOpen.collectFrom(() => Number(database.isBreakerOpen()))
   metrics.replicaLag.collectFrom(() => database.replicaLagSeconds())
@@ -20,8 +22,6 @@ export function showGauges({ config, clock, metrics, database }: Platform, { rev
   metrics.revocationLag.collectFrom(() => revocations.lagSeconds())
   metrics.clockSkew.collectFrom(() => clock.skewSeconds())
   metrics.revokedEntries.collectFrom(() => revocations.size())
-  metrics.configReloadSuccess.set(1)
-  metrics.configInfo.set({ sha: createHash('sha256').update(JSON.stringify(config)).digest('hex').slice(0, 12) }, 1)
 
   const sample = () => {
     metrics.signingKeyAge.reset()
@@ -39,4 +39,11 @@ export function showGauges({ config, clock, metrics, database }: Platform, { rev
     clearInterval(timer)
     stopWaits()
   }
+}
+
+/** For the process that reads the configuration: this configuration is in force. */
+export function showConfig({ configInfo, configReloadSuccess }: Metrics, config: Config): void {
+  configReloadSuccess.set(1)
+  configInfo.reset()
+  configInfo.set({ sha: createHash('sha256').update(JSON.stringify(config)).digest('hex').slice(0, 12) }, 1)
 }

@@ -57,41 +57,22 @@ export interface FirstAdmin extends Pick<SecretValues, 'adminEmail' | 'adminPass
 }
 
 export async function createIdentity(platform: Platform, { siblings, hasher, hashPermit }: IdentityOptions = {}): Promise<Identity> {
-  const { config, logger, clock, metrics, database, db, redis, secrets, audit, removeOldAudit, outbox } = platform
+  const { config, logger, clock, metrics, database, db, redis, secrets, audit, removeOldAudit } = platform
   const keyring = createKeyring({ db, secrets, tokens: config.tokens, logger, now: () => clock.now() })
   const broadcasts = [siblings, redis?.broadcast].filter((broadcast) => broadcast !== undefined)
   const revocations = createRevocations({ db, polled: database.polling, clock, logger, broadcasts, siblings, onKeyRevoked: keyring.forget })
   database.onPrimaryChange(() => void revocations.writeBack().catch(() => {}))
   const accounts = createAccounts({ db, audit, revocations, metrics, tokens: config.tokens })
   const passwords = await createPasswords(config.auth.password, metrics, hasher, hashPermit)
-  const policy = createPasswordPolicy(config, metrics, logger)
-  const keepAdmin = createLastAdmin(config.auth.roles)
-  const eraseAccount = createAccountErasure({ audit, keepAdmin, tokens: config.tokens })
-  const lockForAction = createLockForAction({ clock, admin: config.auth.admin })
   const cleanup = createCleanup({ db, needsLock: database.kind === 'postgres', config: config.auth, removeOldAudit, metrics, logger })
+  const rules = createRules(platform, { keyring, accounts, passwords })
 
   return {
     keyring,
     revocations,
     accounts,
     passwords,
-    policy,
-    devices: createDevices({ db, outbox }),
-    eraseAccount,
-    administration: createAdministration({
-      db,
-      accounts,
-      config,
-      passwords,
-      policy,
-      keyring,
-      outbox,
-      keepAdmin,
-      eraseAccount,
-      lockForAction,
-    }),
-    clients: createClients({ db, accounts, lockForAction }),
-    importUsers: createImport({ db, accounts, secrets, config }),
+    ...rules,
     cleanup,
     async prepare({ adminEmail, adminPassword, mustChangePassword = true }) {
       await migrateUp(database, { report: (event) => logMigration(logger, event) })
@@ -99,7 +80,7 @@ export async function createIdentity(platform: Platform, { siblings, hasher, has
       await resealFactors({ db, secrets, logger })
       if (!adminEmail || !adminPassword) return
       const admin = { email: adminEmail, password: adminPassword, mustChangePassword }
-      await bootstrapAdmin(admin, { db, accounts, config, passwords, policy, logger })
+      await bootstrapAdmin(admin, { db, accounts, config, passwords, policy: rules.policy, logger })
     },
     jobs: [
       { name: 'cleanup', everySeconds: config.auth.cleanup.intervalSeconds, firstAfterSeconds: CLEANUP_AFTER_SECONDS, run: cleanup },
@@ -112,11 +93,46 @@ export async function createIdentity(platform: Platform, { siblings, hasher, has
   }
 }
 
+type Rules = Pick<Identity, 'policy' | 'devices' | 'eraseAccount' | 'administration' | 'clients' | 'importUsers'>
+
+/** What follows from the configuration, and has no state of its own. */
+function createRules(platform: Platform, { keyring, accounts, passwords }: Pick<Identity, 'keyring' | 'accounts' | 'passwords'>): Rules {
+  const { config, logger, clock, metrics, database, db, secrets, audit, outbox } = platform
+  const policy = createPasswordPolicy(config, metrics, logger)
+  const keepAdmin = createLastAdmin(config.auth.roles)
+  const eraseAccount = createAccountErasure({ audit, keepAdmin, tokens: config.tokens })
+  const lockForAction = createLockForAction({ clock, admin: config.auth.admin })
+  return {
+    policy,
+    devices: createDevices({ db, outbox }),
+    eraseAccount,
+    administration: createAdministration({
+      db,
+      read: database.read,
+      accounts,
+      config,
+      passwords,
+      policy,
+      keyring,
+      outbox,
+      keepAdmin,
+      eraseAccount,
+      lockForAction,
+    }),
+    clients: createClients({ db, accounts, lockForAction }),
+    importUsers: createImport({ db, accounts, secrets, config }),
+  }
+}
+
+/** The same users, sessions and keys, under the rules of another configuration. @param platform made by `withConfig` */
+export const underConfig = (identity: Identity, platform: Platform): Identity => ({ ...identity, ...createRules(platform, identity) })
+
 function logMigration(logger: Logger, event: MigrationEvent): void {
   if (event.kind === 'applied') logger.info({ migration: event.step, seconds: event.seconds }, 'migrated')
   else if (event.kind === 'note') logger.warn({ reason: 'migration_note', migration: event.step, cause: event.text }, 'read this')
   else if (event.kind === 'blocked')
     logger.warn({ reason: 'migration_blocked', migration: event.step, cause: textOfEvent(event) }, 'a migration waits')
+  else if (event.kind === 'newer') logger.warn({ reason: 'schema_newer', cause: textOfEvent(event) }, 'the database has a newer schema')
   else logger.info({ reason: 'migrating', cause: textOfEvent(event) }, 'a migration takes long')
 }
 

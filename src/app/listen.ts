@@ -2,7 +2,8 @@
 import { once } from 'node:events'
 import type { FastifyInstance } from 'fastify'
 import type { Config } from '../platform/config/schema.ts'
-import type { Logger, LogOutput } from '../platform/telemetry/logger.ts'
+import type { LogOutput } from '../platform/telemetry/log-output.ts'
+import type { Logger } from '../platform/telemetry/logger.ts'
 import type { App, GatewayOptions } from './app.ts'
 
 export interface ServeOptions extends GatewayOptions {
@@ -73,7 +74,7 @@ export async function listen({ redirect, server }: App, { server: { host, port, 
     const address = { host, port: redirectPort, portKey: 'tls.redirectPort' }
     await takeAddress('server', address, () => once(redirect.listen(redirectPort, host), 'listening'))
   }
-  return portOf(await takeAddress('server', { host, port }, () => server.listen({ host, port, backlog: 1024 })))
+  return portOf(await takeAddress('server', { host, port }, () => server.listen({ host, port })))
 }
 
 const portOf = (address: string): number => Number(new URL(address).port)

@@ -13,7 +13,9 @@ export interface Merger {
 
 /** Gauges of the jobs that the supervisor runs. All other gauges come from the workers. */
 const OF_THE_SUPERVISOR =
-  /^(process|nodejs)_|^portcullis_(workers|refresh_tokens_rows|cleanup_last_success_timestamp_seconds|outbox_waiting|audit_unsealed_rows|audit_last_sealed_timestamp_seconds)$/
+  /^(process|nodejs)_|^portcullis_(workers|refresh_tokens_rows|cleanup_last_success_timestamp_seconds|outbox_waiting|audit_unsealed_rows|audit_last_sealed_timestamp_seconds|config_\w+)$/
+/** Workers read no configuration: their values say nothing. */
+const OF_THE_CONFIGURATION = /^portcullis_config_/
 const isCount = ({ type }: MetricValues) => String(type) === 'counter' || String(type) === 'histogram'
 
 export function createMerger({ registry }: Metrics): Merger {
@@ -21,7 +23,11 @@ export function createMerger({ registry }: Metrics): Merger {
   let retired: MetricValues[] = []
 
   return {
-    hear: (id, metrics) => void lastHeard.set(id, metrics),
+    hear: (id, metrics) =>
+      void lastHeard.set(
+        id,
+        metrics.filter(({ name }) => !OF_THE_CONFIGURATION.test(name)),
+      ),
     async text() {
       const own = (await registry.getMetricsAsJSON()).filter((metric) => isCount(metric) || OF_THE_SUPERVISOR.test(metric.name))
       return AggregatorRegistry.aggregate([...lastHeard.values(), own, retired]).metrics()

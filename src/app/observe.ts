@@ -20,6 +20,8 @@ export interface Observer extends RefusalObserver {
   inFlight(): number
   /** Newest first. */
   lastErrors(): ErrorRecord[]
+  /** What is logged from now on. */
+  logBy(config: Config['log']): void
 }
 
 export interface ObserverDeps {
@@ -36,8 +38,9 @@ type Kept = ErrorRecord & { sequence: number }
 /** nginx's status for a client that left before its response. */
 const CLIENT_CLOSED = 499
 
-export function createObserver({ config, clock, logger, metrics, random = Math.random }: ObserverDeps): Observer {
-  const skipped = new Set(config.skip)
+export function createObserver({ config: first, clock, logger, metrics, random = Math.random }: ObserverDeps): Observer {
+  let config = first
+  let skipped = new Set(config.skip)
   const writeLine = createLineWriter(logger)
   // two lists, so that a flood of 401s does not push out a 502
   const kept: { server: Kept[]; client: Kept[] } = { server: [], client: [] }
@@ -131,6 +134,10 @@ export function createObserver({ config, clock, logger, metrics, random = Math.r
       metrics.errors.inc({ code, route: 'none' })
       logger.info({ request_id: requestId, route: 'none', status, outcome: code }, 'request')
       return requestId
+    },
+    logBy(next) {
+      config = next
+      skipped = new Set(next.skip)
     },
     inFlight: () => inFlight,
     lastErrors() {

@@ -10,7 +10,7 @@ import type { Job } from '../platform/jobs/schedule.ts'
 import { type Clock, systemClock } from '../platform/lib/clock.ts'
 import { createDatabaseClock, type DatabaseClock } from '../platform/lib/database-clock.ts'
 import { VERSION } from '../platform/lib/version.ts'
-import { needsUtf8, type Transport } from '../platform/mail/message.ts'
+import { createComposer, needsUtf8, type Transport } from '../platform/mail/message.ts'
 import { createOutbox, type Outbox } from '../platform/mail/outbox.ts'
 import { createSender, mailJobs, type Sender } from '../platform/mail/sender.ts'
 import { openTransport } from '../platform/mail/transport.ts'
@@ -51,6 +51,8 @@ export interface Platform {
   /** Whether mails to this address can be sent: see `Transport.takesUtf8`. */
   isMailable(address: string): Promise<boolean>
   sender: Sender
+  /** Mails that are sent from now on look as this configuration says. */
+  composeBy(look: Pick<Platform, 'config' | 'texts'>): void
   /** To run in one process of the gateway only. */
   jobs: Job[]
   close(): Promise<void>
@@ -70,7 +72,8 @@ export async function openPlatform({ config, secrets: values, logger, clock: giv
   const { sealSeconds, retentionDays } = config.auth.audit
   const sealer = createSealer({ db, secrets, audit, sealSeconds, metrics, logger })
   const texts = openTexts(config)
-  const mails = transport ?? openTransport(config, texts, logger)
+  let compose = createComposer(config, texts)
+  const mails = transport ?? openTransport(config, (message) => compose(message), logger)
   const sender = createSender({ db, secrets, transport: mails, metrics, logger })
 
   return {
@@ -86,9 +89,12 @@ export async function openPlatform({ config, secrets: values, logger, clock: giv
     audit,
     sealer,
     removeOldAudit: createAuditRetention({ secrets, audit, retentionDays }),
-    outbox: createMailGate({ outbox: createOutbox({ secrets }), secrets, limit: config.limits.credentials.mail }),
+    outbox: openOutbox(secrets, config),
     isMailable: async (address) => !needsUtf8(address) || (await mails.takesUtf8?.()) !== false,
     sender,
+    composeBy: (look) => {
+      compose = createComposer(look.config, look.texts)
+    },
     jobs: [{ name: 'audit seal', everySeconds: sealSeconds, run: sealer.sealWhenDue }, ...mailJobs(db, sender, metrics)],
     async close() {
       mails.close()
@@ -97,6 +103,17 @@ export async function openPlatform({ config, secrets: values, logger, clock: giv
     },
   }
 }
+
+const openOutbox = (secrets: Secrets, config: Config): Outbox =>
+  createMailGate({ outbox: createOutbox({ secrets }), secrets, limit: config.limits.credentials.mail })
+
+/** The same stores and connections, with the parts that follow from another configuration. @throws for a file of texts that cannot be used */
+export const withConfig = (platform: Platform, config: Config): Platform => ({
+  ...platform,
+  config,
+  texts: openTexts(config),
+  outbox: openOutbox(platform.secrets, config),
+})
 
 /** @throws for a file of texts that cannot be used; `check` has reported it before */
 function openTexts({ auth: { browser } }: Config): Texts {

@@ -1,4 +1,4 @@
-/** Builds the proxy: the pipeline, the upstreams and the streams. */
+/** Builds the proxy of one configuration: the pipeline and its routes. The servers of upstreams and the open streams belong to the process. */
 import httpProxy from '@fastify/http-proxy'
 import type { FastifyInstance, HTTPMethods } from 'fastify'
 import type { Authenticate } from '../identity/access/authenticate.ts'
@@ -7,19 +7,18 @@ import { createAssertions } from '../identity/tokens/assertions.ts'
 import { problem } from '../platform/lib/errors.ts'
 import { createClientReader, parseNetworks } from '../platform/request/client-address.ts'
 import { type Cors, createCors } from '../proxy/cors.ts'
-import { createCompression } from '../proxy/forward/compression.ts'
+import { type CompressionLoad, createCompression } from '../proxy/forward/compression.ts'
 import { createForward } from '../proxy/forward/forward.ts'
 import { createHeaderRules } from '../proxy/forward/headers.ts'
-import { createStreams } from '../proxy/forward/streams.ts'
+import type { Streams } from '../proxy/forward/streams.ts'
 import { createWebSocketBridge } from '../proxy/forward/websocket.ts'
 import { createRequireHttps } from '../proxy/https-only.ts'
 import { createPipeline, type Pipeline } from '../proxy/pipeline.ts'
 import { createRouteLimits } from '../proxy/rate-limit.ts'
 import { createIsHandshake, createReceive, PROXIED_METHODS } from '../proxy/routing/receive.ts'
-import { compileRoutes } from '../proxy/routing/route-table.ts'
+import { compileRoutes, type RouteTable } from '../proxy/routing/route-table.ts'
 import { createAssertServiceWorker } from '../proxy/routing/service-worker.ts'
-import type { Resolve } from '../proxy/upstream/dns.ts'
-import { createUpstreams } from '../proxy/upstream/upstreams.ts'
+import type { PreparedUpstreams, UpstreamServers } from '../proxy/upstream/upstreams.ts'
 import type { Identity } from './identity.ts'
 import type { Limits } from './limits.ts'
 import type { Platform } from './platform.ts'
@@ -27,13 +26,14 @@ import { createRootPage } from './root-page.ts'
 
 export interface ProxyDeps {
   platform: Platform
-  identity: Pick<Identity, 'keyring' | 'revocations'>
+  identity: Pick<Identity, 'keyring'>
   limits: Pick<Limits, 'admission'>
   authenticate: Authenticate
   /** Null: browsers have no session cookie. */
   cookies: CookieAuthentication | null
-  /** Looks up the names of upstreams; undefined: the system's resolver. */
-  resolve: Resolve | undefined
+  servers: UpstreamServers
+  streams: Streams
+  compressions: CompressionLoad
   /** Methods of the gateway's own endpoint at a path; empty when there is none. */
   ownMethods(path: string): string[]
   /** Calls `log` in one of the gateway's processes only. */
@@ -44,34 +44,31 @@ export interface ProxyDeps {
 export interface Proxy {
   pipeline: Pipeline
   cors: Cors
+  table: RouteTable
+  /** Of the routes. Not in force yet. */
+  upstreams: PreparedUpstreams
   /** Mounts the proxy for every request that none of the gateway's own endpoints serves. */
   mount(server: FastifyInstance): Promise<void>
-  /** The WebSockets and event streams that are open now. */
-  streamsOpen(): number
-  /** Ends the open streams, which would not end by themselves. Requests in flight go on. */
-  endStreams(): void
-  /** Call it when no request is in flight. */
-  close(): Promise<void>
 }
 
+/** @throws when a file that a route names cannot be used */
 export function createProxy({
   platform,
   identity,
   limits,
   authenticate,
   cookies,
-  resolve,
+  servers,
+  streams,
+  compressions,
   ownMethods,
   logOnce,
   isStopping,
 }: ProxyDeps): Proxy {
-  const { config, clock, logger, metrics, secrets } = platform
-  const { keyring, revocations } = identity
+  const { config, clock, logger, metrics } = platform
   const { trustedProxies, forwardedBy, maxHeaders, maxTargetBytes } = config.server
   const table = compileRoutes(config)
-  const upstreams = createUpstreams({ routes: table.routes, clock, logger, metrics, secrets, resolve })
-  const streams = createStreams({ revocations, cookies, clock, metrics, maxOfOne: config.limits.streams, rules: config.streams })
-  const headers = createHeaderRules(config, createAssertions({ keyring, issuer: config.tokens.issuer, clock }))
+  const headers = createHeaderRules(config, createAssertions({ keyring: identity.keyring, issuer: config.tokens.issuer, clock }))
   const warnUntrusted = (network: string | null, header: string) =>
     logOnce('proxy_untrusted', () =>
       logger.warn(
@@ -81,6 +78,7 @@ export function createProxy({
     )
   const readClient = createClientReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy, warnUntrusted)
   const cors = createCors(config)
+  const upstreams = servers.prepare(table.routes)
   const pipeline = createPipeline({
     receive: createReceive({ table, readClient, maxHeaders, maxTargetBytes }),
     isHandshake: createIsHandshake(table),
@@ -92,22 +90,18 @@ export function createProxy({
     authenticate,
     cookies,
     limits: createRouteLimits(config.limits, table.routes, limits.admission),
-    forward: createForward({ upstreams, headers, compressionOf: createCompression({ routes: table.routes, metrics }) }),
+    forward: createForward({ upstreams, headers, compressionOf: createCompression({ routes: table.routes, metrics, load: compressions }) }),
     bridge: createWebSocketBridge({ upstreams, headers, streams }),
     streams,
     ownMethods,
     isStopping,
   })
-  metrics.upstreamBreakerState.collectFrom(function* () {
-    for (const [name, state] of upstreams.states()) yield [name, BREAKER_VALUES[state]]
-  })
-  metrics.upstreamHealthy.collectFrom(function* () {
-    for (const [name, isHealthy] of upstreams.checked()) yield [name, Number(isHealthy)]
-  })
 
   return {
     pipeline,
     cors,
+    table,
+    upstreams,
     /**
      * One `/*`, mounted by @fastify/http-proxy, with our stages as the hook before it. Requests leave in the hook. The package's own
      * handler is never entered: it re-parses URLs and retries on 503, and its WebSocket answers 101 before the upstream does.
@@ -125,13 +119,5 @@ export function createProxy({
           },
         })
       })),
-    streamsOpen: () => streams.count(),
-    endStreams: () => streams.endAll(),
-    async close() {
-      streams.stop()
-      await upstreams.close()
-    },
   }
 }
-
-const BREAKER_VALUES = { closed: 0, 'half-open': 1, open: 2 }

@@ -7,24 +7,28 @@ import cluster, { type Worker } from 'node:cluster'
 import { once } from 'node:events'
 import { extname } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { FastifyInstance } from 'fastify'
 import type { Revocation } from '../identity/sessions/revocations.repo.ts'
 import type { Siblings } from '../identity/sessions/revocations.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { schedule } from '../platform/jobs/schedule.ts'
 import { readCpuWait } from '../platform/lib/cpu-wait.ts'
 import { createIpcChannel, type IpcChannel } from '../platform/lib/ipc-channel.ts'
-import { collectLines } from '../platform/telemetry/logger.ts'
+import { collectLines, copyStandardError } from '../platform/telemetry/logger.ts'
 import { createAccess } from './access.ts'
 import { createAdminServer } from './admin-server.ts'
 import { createHealthHistory } from './console/health-history.ts'
 import { createConsoleListener, hasConsole, hasConsoleListener } from './console-listener.ts'
+import { showConfig } from './gauges.ts'
 import { watchHandOvers } from './hand-overs.ts'
 import { createHashPermits } from './hash-permits.ts'
+import type { Identity } from './identity.ts'
 import { createLimits } from './limits.ts'
 import { graceMs, listenAdmin, type Running, type ServeOptions } from './listen.ts'
 import { createLoginServices } from './login-services.ts'
 import { createMerger } from './merged-metrics.ts'
 import { createObserver, newestErrors } from './observe.ts'
+import type { Platform } from './platform.ts'
 import { BEAT_MS, createPulse } from './pulse.ts'
 import { keyringJob, openServices } from './services.ts'
 import { ASK_MS, type Assignment, SILENT_ASK_MS, type SupervisorAnswers, type WorkerAnswers } from './worker-protocol.ts'
@@ -64,6 +68,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   const { platform, identity } = services
   const { metrics, clock } = platform
   const merged = createMerger(metrics)
+  output.onDropped((lines) => metrics.logLinesDropped.inc(lines))
   const waits = new Set<NodeJS.Timeout>()
   const notices = new Set<string>()
   const pulse = createPulse<Member>(clock, ({ worker }) => readCpuWait(worker.process.pid!)?.waitedMs ?? null)
@@ -73,6 +78,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   let earlyExits = 0
   let isStopping = false
   metrics.workers.collectFrom(() => members.size)
+  showConfig(metrics, config)
 
   cluster.setupPrimary({
     exec: fileURLToPath(new URL(`./worker${extname(import.meta.url)}`, import.meta.url)),
@@ -157,7 +163,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     watchHandOvers(worker.process, clock, (waitedMs) => metrics.workerWait.observe({ where: 'accept' }, waitedMs / 1000))
     // lines of several writers would mix in one pipe
     collectLines(worker.process.stdout!, output)
-    worker.process.stderr!.pipe(process.stderr, { end: false })
+    copyStandardError(worker.process.stderr!)
     worker.once('exit', (code, signal) => {
       members.delete(member)
       pulse.forget(member)
@@ -227,13 +233,14 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     return merged.text()
   }
 
-  function consoleOfAll() {
-    if (!hasListener) return null
-    const limits = createLimits(platform, config.server.replicas * workers)
+  const limits = hasListener ? createLimits(platform, config.server.replicas * workers) : null
+  const consoleUnder = (platform: Platform, identity: Identity): FastifyInstance | null => {
+    if (!limits) return null
     const access = createAccess(platform, identity, limits)
     const loginServices = createLoginServices({ platform, identity, access, limits })
     return createConsoleListener({ platform, identity, access, loginServices, observer, lastErrors, health: async () => history.report() })
   }
+  const console = consoleUnder(platform, identity)
 
   const admin = createAdminServer({
     metrics: metricsOfAll,
@@ -244,7 +251,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       const readiest = answers.sort((a, b) => countOk(b) - countOk(a))[0] ?? []
       return [{ name: `workers (${answers.length} of ${workers})`, ok: answers.length > 0, required: true }, ...readiest]
     },
-    mountConsole: consoleOfAll(),
+    console: console && (() => console),
   })
   let stopJobs = async () => {}
   const pulseTimer = setInterval(endFrozen, BEAT_MS)
@@ -265,6 +272,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   }
 
   try {
+    await console?.ready()
     const adminPort = await listenAdmin(admin, config)
     await identity.prepare({ ...options.secrets, mustChangePassword: options.adminMustChangePassword })
     if (hasListener) await identity.revocations.start()

@@ -44,10 +44,15 @@ export function createRequireHttps(config: Config): RequireHttps {
   }
 }
 
-/** A listener of plain HTTP: it redirects every request. */
-export function createRedirectServer(config: Config): http.Server {
-  const locationOf = createHttpsLocation(config)
+/** A listener of plain HTTP: it redirects every request. @param configOf the configuration in force */
+export function createRedirectServer(configOf: () => Config): http.Server {
+  let config = configOf()
+  let locationOf = createHttpsLocation(config)
   const server = http.createServer({ maxHeaderSize: 8192, requestTimeout: 10_000, headersTimeout: 10_000 }, (req, res) => {
+    if (configOf() !== config) {
+      config = configOf()
+      locationOf = createHttpsLocation(config)
+    }
     const location = locationOf(req)
     // unread bytes of a body would reset the connection, and the answer would be lost
     if ('content-length' in req.headers || 'transfer-encoding' in req.headers) linger(req.socket)

@@ -196,7 +196,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
         ownFields,
         begin: () => reply.hijack(),
         fail,
-        openStream: (isAnswer, end) => streams.open('sse', isAnswer, exchange, end),
+        openStream: (isAnswer, end) => streams.open('sse', isAnswer, { method: request.method, exchange }, end),
       })
     return ANSWERED
   }

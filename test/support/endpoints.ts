@@ -4,7 +4,8 @@ import type { Gateway } from './gateway.ts'
 /** Every `METHOD /path` of the server, in the form in which Fastify prints its routes. */
 export function ownEndpoints(gateway: Gateway): string[] {
   const above: string[] = []
-  return gateway.app.server
+  return gateway.app
+    .router()
     .printRoutes({ commonPrefix: false })
     .split('\n')
     .flatMap((line) => {

@@ -45,7 +45,7 @@ export interface GateDeps {
   /** The credential was proven before, and is remembered. */
   isKnown(headers: IncomingHttpHeaders): boolean
   /** Fields of every refusal: lower-case name, value … */
-  fields: readonly string[]
+  fields(): readonly string[]
   random?: () => number
 }
 
@@ -116,7 +116,7 @@ export function createGate({ config, clock, steady, logger, metrics, inFlight, i
   function headOf(requestId: string, body: string, isOAuth: boolean): string[] {
     const [least, most] = RETRY_AFTER
     return [
-      ...fields,
+      ...fields(),
       'content-type',
       isOAuth ? 'application/json' : 'application/problem+json',
       'content-length',

@@ -103,6 +103,8 @@ export interface Client {
 
 /** The facts of a connection that are the same for all its requests. */
 interface Peer {
+  /** The reader that judged it. A connection may outlive the configuration of a reader. */
+  reader: object
   address: string
   isEncrypted: boolean
   isTrusted: boolean
@@ -126,6 +128,7 @@ export function createClientReader(
   kind: Forwarding = 'x-forwarded',
   reportUntrusted?: ReportUntrusted,
 ): (req: IncomingMessage) => Client {
+  const reader = {}
   let report = reportUntrusted
   // only the first request of a connection is looked at, so that the others cost nothing
   const reportOnce = ({ isTrusted, address }: Peer, headers: IncomingHttpHeaders) => {
@@ -138,6 +141,7 @@ export function createClientReader(
     const address = plainAddress(socket.remoteAddress ?? '')
     const isEncrypted = (socket as Carrier & TLSSocket).encrypted === true
     return {
+      reader,
       address,
       isEncrypted,
       isTrusted: !trusted.isEmpty && trusted.has(address),
@@ -158,7 +162,7 @@ export function createClientReader(
   return ({ socket, headers }) => {
     const carrier: Carrier = socket
     let peer = carrier[PEER]
-    if (!peer) {
+    if (peer?.reader !== reader) {
       peer = carrier[PEER] = peerOf(socket)
       if (report) reportOnce(peer, headers)
     }

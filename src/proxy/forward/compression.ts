@@ -28,6 +28,13 @@ export interface RouteCompression {
 export interface CompressionDeps {
   routes: readonly Route[]
   metrics: Metrics
+  /** Of this process. */
+  load: CompressionLoad
+}
+
+/** Responses that are being compressed. */
+export interface CompressionLoad {
+  open: number
 }
 
 /** Below, the header fields that compression adds weigh about as much as it saves. */
@@ -36,20 +43,19 @@ const SMALL_BYTES = 1024
 /** In one process. Each takes up to 1.2 MB; further responses pass uncompressed. */
 export const MAX_OPEN = 100
 
-export function createCompression({ routes, metrics }: CompressionDeps): CompressionOf {
+export function createCompression({ routes, metrics, load }: CompressionDeps): CompressionOf {
   const compressing = routes.filter(({ compress }) => compress !== null)
   const kindsOf = memoize((_route: Route): TagKinds => ({ strong: false, weak: false }))
   const byRoute = new Map<Route, RouteCompression>()
-  let open = 0
   const closed = () => {
-    open--
+    load.open--
   }
   for (const route of routes) {
     // the tags of a route for GET come back on the route for PUT
     const source = compressing.find((r) => r === route) ?? compressing.find((r) => sharesUpstream(r, route))
     if (source) byRoute.set(route, createRouteCompression(route, kindsOf(source)))
   }
-  metrics.compressing.collectFrom(() => open)
+  metrics.compressing.collectFrom(() => load.open)
 
   function createRouteCompression({ name, compress }: Route, kinds: TagKinds): RouteCompression {
     return {
@@ -77,13 +83,13 @@ export function createCompression({ routes, metrics }: CompressionDeps): Compres
         if (BODILESS.has(status) || (length !== null && length < SMALL_BYTES) || mustStay(fields)) return null
         if (!compress.withCredentials && hasCredentials(request.headers)) return null
         const coding = codingFor(request.headers['accept-encoding'] ?? '')
-        if (coding === null || open >= MAX_OPEN) return null
+        if (coding === null || load.open >= MAX_OPEN) return null
         if (tagAt > 0) fields[tagAt] = weakened(fields[tagAt]!)
         for (const field of ['content-length', 'accept-ranges']) removeField(fields, field)
         fields.push('content-encoding', coding)
         if (request.method === 'HEAD') return null
         const coder = openCoder(coding, response, closed)
-        open++
+        load.open++
         metrics.compressedResponses.inc({ route: name, coding })
         return coder
       },

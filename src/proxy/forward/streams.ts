@@ -18,7 +18,7 @@ import type { Route } from '../routing/route-table.ts'
 
 export type StreamKind = 'websocket' | 'sse'
 /** Why a stream ended; the label of `streams_closed_total`. */
-export type StreamEnd = 'client' | 'upstream' | 'refused' | 'idle' | 'expired' | 'revoked' | 'stopping'
+export type StreamEnd = 'client' | 'upstream' | 'refused' | 'idle' | 'expired' | 'revoked' | 'reloaded' | 'stopping'
 
 export interface Streams {
   /**
@@ -27,7 +27,9 @@ export interface Streams {
    * @returns a function to call when the stream has ended, with the reason
    * @throws streams_exceeded
    */
-  open(kind: StreamKind, isAnswer: boolean, exchange: Authenticated, end: (reason: StreamEnd) => void): (reason: StreamEnd) => void
+  open(kind: StreamKind, isAnswer: boolean, request: StreamRequest, end: (reason: StreamEnd) => void): (reason: StreamEnd) => void
+  /** Puts the terms of a configuration in force, also for the open streams. */
+  adopt(terms: StreamTerms): void
   /** The streams that are open now. */
   count(): number
   /** For the stop of the gateway. Answers go on. */
@@ -35,18 +37,36 @@ export interface Streams {
   stop(): void
 }
 
+/** The request that began a stream. */
+export interface StreamRequest {
+  method: string
+  exchange: Authenticated
+}
+
 export interface StreamsDeps {
   revocations: Revocations
-  /** Null: browsers have no session cookie. */
-  cookies: Pick<CookieAuthentication, 'reload'> | null
   clock: Clock
   metrics: Metrics
+}
+
+/** What the configuration says about streams. */
+export interface StreamTerms {
+  /** Null: browsers have no session cookie. */
+  cookies: Pick<CookieAuthentication, 'reload'> | null
   /** Of one user, or of one address without a token. */
   maxOfOne: number
   rules: Config['streams']
+  routes: ReadonlySet<Route>
+  /** Of the configuration before. */
+  routesBefore: ReadonlySet<Route>
+  /** @param route of the configuration before. @returns the route of the same request now. Null: what admitted the stream has changed */
+  routeAfter(request: StreamRequest, route: Route): Route | null
+  /** The roles of the principal grant something else than before. */
+  hasOtherGrants(principal: Principal): boolean
 }
 
 interface Open {
+  request: StreamRequest
   principal: Principal | null
   route: Route
   /** When the session is read again, by `clock.now()` in milliseconds. */
@@ -65,8 +85,9 @@ const REVOKED_SWEEP_MS = 50
 const MAX_READS = 5
 const RETRY_MS = 1000
 
-export function createStreams({ revocations, cookies, clock, metrics, maxOfOne, rules }: StreamsDeps): Streams {
-  const overrunMs = rules.onExpiry === 'finish' ? rules.maxOverrunSeconds * 1000 : 0
+export function createStreams({ revocations, clock, metrics }: StreamsDeps): Streams {
+  let terms = NO_TERMS
+  let overrunMs = 0
   const streams = new Set<Open>()
   const counts = new Map<string, number>()
 
@@ -107,7 +128,7 @@ export function createStreams({ revocations, cookies, clock, metrics, maxOfOne, 
 
   async function readAgain(cookieId: string, principal: Principal): Promise<void> {
     reading.add(cookieId)
-    const known = await cookies!.reload(principal).catch(() => undefined)
+    const known = await terms.cookies!.reload(principal).catch(() => undefined)
     reading.delete(cookieId)
     for (const stream of streams) if (stream.principal?.cookieId === cookieId) renew(stream, known)
   }
@@ -143,6 +164,21 @@ export function createStreams({ revocations, cookies, clock, metrics, maxOfOne, 
     return now + (expiresAt * 1000 - now) / 2
   }
 
+  /** A session by cookie is read again, and judged by its new grants. A token says itself what it grants: its stream ends. */
+  function moveOn(stream: Open): void {
+    // a request that took longer than a whole configuration was in force is judged by neither
+    const route = terms.routesBefore.has(stream.route) ? terms.routeAfter(stream.request, stream.route) : null
+    if (route === null) {
+      stream.end('reloaded')
+      return
+    }
+    stream.route = route
+    const { principal } = stream
+    if (principal === null || !terms.hasOtherGrants(principal)) return
+    if (principal.cookieId !== null) stream.reloadAt = 0
+    else if (!route.cookieRule.isPublic) stream.end('reloaded')
+  }
+
   let soon: NodeJS.Timeout | undefined
   revocations.onChange(() => {
     if (streams.size)
@@ -154,14 +190,16 @@ export function createStreams({ revocations, cookies, clock, metrics, maxOfOne, 
   const timer = setInterval(sweep, SWEEP_MS).unref()
 
   return {
-    open(kind, isAnswer, { principal, client, route }, end) {
+    open(kind, isAnswer, request, end) {
+      const { principal, client, route } = request.exchange
       const holder = principal?.id ?? addressKey(client.address)
       const held = counts.get(holder) ?? 0
-      if (held >= maxOfOne) throw problem('streams_exceeded', { cause: `${held} streams`, headers: { 'retry-after': '5' } })
+      if (held >= terms.maxOfOne) throw problem('streams_exceeded', { cause: `${held} streams`, headers: { 'retry-after': '5' } })
       counts.set(holder, held + 1)
       metrics.streamsOpen.inc({ kind })
       let isEnding = false
       const stream: Open = {
+        request,
         principal,
         route,
         reloadAt: principal === null ? 0 : reloadTimeOf(principal),
@@ -175,6 +213,8 @@ export function createStreams({ revocations, cookies, clock, metrics, maxOfOne, 
         },
       }
       streams.add(stream)
+      // the request began under the configuration before; its caller must know the stream first
+      if (!terms.routes.has(route)) queueMicrotask(() => moveOn(stream))
       return (reason) => {
         if (!streams.delete(stream)) return
         const left = counts.get(holder)! - 1
@@ -183,6 +223,12 @@ export function createStreams({ revocations, cookies, clock, metrics, maxOfOne, 
         metrics.streamsOpen.dec({ kind })
         metrics.streamsClosed.inc({ reason })
       }
+    },
+    adopt(next) {
+      terms = next
+      overrunMs = next.rules.onExpiry === 'finish' ? next.rules.maxOverrunSeconds * 1000 : 0
+      for (const stream of streams) moveOn(stream)
+      sweep()
     },
     count: () => streams.size,
     endAll() {
@@ -193,4 +239,14 @@ export function createStreams({ revocations, cookies, clock, metrics, maxOfOne, 
       clearTimeout(soon)
     },
   }
+}
+
+const NO_TERMS: StreamTerms = {
+  cookies: null,
+  maxOfOne: 0,
+  rules: { onExpiry: 'break', maxOverrunSeconds: 0 },
+  routes: new Set(),
+  routesBefore: new Set(),
+  routeAfter: () => null,
+  hasOtherGrants: () => true,
 }

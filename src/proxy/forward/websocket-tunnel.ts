@@ -7,11 +7,13 @@ import type { Socket } from 'node:net'
 import type { StreamEnd } from './streams.ts'
 import { closeFrame, createFrameReader, type FrameReader, pingFrame } from './websocket-frames.ts'
 
-/** RFC 6455 §7.4: 1001 means going away. 4000 to 4999 are for private use; 4401 means the same as HTTP 401. */
+/** RFC 6455 §7.4: 1001 means going away, 1012 (IANA registry) a restart of the service. 4000 to 4999 are for private use; 4401 means the same as HTTP 401. */
 const CLOSE_CODES: Partial<Record<StreamEnd, [code: number, reason: string]>> = {
   expired: [4401, 'token expired'],
   revoked: [4401, 'token revoked'],
   idle: [1001, 'no sign of life'],
+  // the client comes back under the new configuration
+  reloaded: [1012, 'configuration changed'],
 }
 const GOING_AWAY: [code: number, reason: string] = [1001, 'going away']
 /** Time for the peers to answer a close. */

@@ -53,7 +53,7 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
       clientSocket.destroy()
     }
     // counted from here on: a pending handshake counts too
-    const over = streams.open('websocket', false, exchange, (why) => end(why))
+    const over = streams.open('websocket', false, { method: 'GET', exchange }, (why) => end(why))
     let slot: UpstreamSlot | undefined
     try {
       slot = await upstreams.enter(route, clientSocket, raw)

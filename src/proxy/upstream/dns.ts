@@ -12,8 +12,8 @@ export type Resolve = (name: string) => Promise<LookupAddress[]>
 export interface DnsCache {
   /** For `net.connect`: the addresses of the name, in rotation. */
   lookupOf(name: string): LookupFunction
-  /** Calls back when the addresses of a name change. Does nothing for an IP address. */
-  watch(name: string, onChange: () => void): void
+  /** Calls back when the addresses of a name change. Does nothing for an IP address. @returns stops the calls */
+  watch(name: string, onChange: () => void): () => void
   stop(): void
 }
 
@@ -70,7 +70,13 @@ export function createDnsCache(resolve: Resolve = resolveBySystem, everyMs = EVE
       else refresh(name, known).then(answer, (error) => callback(error, ''))
     },
     watch(name, onChange) {
-      if (!isIP(name)) knownOf(name).watchers.push(onChange)
+      if (isIP(name)) return () => {}
+      const known = knownOf(name)
+      known.watchers.push(onChange)
+      return () => {
+        known.watchers = known.watchers.filter((other) => other !== onChange)
+        if (known.watchers.length === 0) names.delete(name)
+      }
     },
     stop: () => clearInterval(timer),
   }

@@ -32,6 +32,7 @@ export interface FaultGateway {
   signalTree(signal: NodeJS.Signals): void
   own(): OwnProcess
   isReady(): Promise<boolean>
+  isLive(): Promise<boolean>
   /** The checks of `/readyz?verbose`. */
   checks(): Promise<{ name: string; ok: boolean; required: boolean; detail?: string }[]>
   /** The sum of the series that begin with this text, such as `portcullis_shed_total`. */
@@ -43,6 +44,8 @@ export interface FaultGateway {
   logLines(): Record<string, unknown>[]
   /** Log lines about an uncaught error, an `internal` response, or a warning of Node. */
   complaints(): string[]
+  /** Sets the program of the next start. Undefined: this one. */
+  use(cli: string | undefined): void
   /** Changes the configuration file. A start or a reload reads it. */
   configure(change: (config: any) => void): void
 }
@@ -85,7 +88,15 @@ async function createGateway(index: number, secretKey: string, options: Gateways
   const configFile = join(dir, 'portcullis.json')
   const logFile = join(dir, 'gateway.log')
   const base: Record<string, any> = {
-    server: { host: '127.0.0.1', port, publicUrl: 'http://gateway.test', workers: options.workers ?? 1, shutdownDelayMs: 500 },
+    // a busy machine of tests is no overload, except in rows about overload
+    server: {
+      host: '127.0.0.1',
+      port,
+      publicUrl: 'http://gateway.test',
+      workers: options.workers ?? 1,
+      shutdownDelayMs: 500,
+      overload: { maxLoopDelayMs: 0 },
+    },
     admin: { port: adminPort },
     database: { url: databaseUrl ?? options.databaseUrl },
     redis: { url: redisUrl ?? options.redisUrl ?? 'memory' },
@@ -96,6 +107,7 @@ async function createGateway(index: number, secretKey: string, options: Gateways
   writeFileSync(configFile, JSON.stringify(merge(merge(base, options.config ?? {}), ownConfig), null, 2))
   writeFileSync(logFile, '')
   let own: OwnProcess | null = null
+  let program = cli
   const url = `http://127.0.0.1:${port}`
   const adminUrl = `http://127.0.0.1:${adminPort}`
   const running = () => {
@@ -103,13 +115,14 @@ async function createGateway(index: number, secretKey: string, options: Gateways
     return own
   }
   const log = () => readFileSync(logFile, 'utf8')
-  const isReady = () =>
-    ask(`${adminUrl}/readyz`, { timeoutMs: 2000 }).then(
+  const says200 = (path: string) =>
+    ask(adminUrl + path, { timeoutMs: 2000 }).then(
       ({ status }) => status === 200,
       () => false,
     )
+  const isReady = () => says200('/readyz')
   const launch = () => {
-    own = spawnOwn(process.execPath, [cli, 'serve', '--config', configFile], {
+    own = spawnOwn(process.execPath, [program, 'serve', '--config', configFile], {
       env: { ...bare(), NODE_ENV: 'production', PORTCULLIS_SECRET_KEY: secretKey, ...options.env, ...ownEnv },
       logFile,
     })
@@ -142,6 +155,7 @@ async function createGateway(index: number, secretKey: string, options: Gateways
     },
     signalTree: (signal) => running().signalTree(signal),
     isReady,
+    isLive: () => says200('/livez'),
     checks: async () => JSON.parse((await ask(`${adminUrl}/readyz?verbose`, { timeoutMs: 10_000 })).text).checks,
     metricsText,
     async metric(prefix) {
@@ -159,6 +173,9 @@ async function createGateway(index: number, secretKey: string, options: Gateways
       log()
         .split('\n')
         .filter((line) => COMPLAINT.test(line)),
+    use(other) {
+      program = other ?? CLI
+    },
     configure(change) {
       const config = JSON.parse(readFileSync(configFile, 'utf8'))
       change(config)

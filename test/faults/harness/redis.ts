@@ -139,6 +139,8 @@ async function createRedisServer(home: string, args: string[], sentinel?: { port
       port,
       host: '127.0.0.1',
       lazyConnect: true,
+      // it would wait for the end of LOADING
+      enableReadyCheck: false,
       retryStrategy: () => null,
       connectTimeout: 2000,
       commandTimeout: 10_000,

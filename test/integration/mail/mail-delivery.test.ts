@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import tls from 'node:tls'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { inTransaction } from '../../../src/platform/db/database.ts'
+import { createComposer } from '../../../src/platform/mail/message.ts'
 import type { Mail } from '../../../src/platform/mail/outbox.ts'
 import { createSender, type Sender } from '../../../src/platform/mail/sender.ts'
 import { openTransport } from '../../../src/platform/mail/transport.ts'
@@ -48,7 +49,11 @@ const deferred = (gateway: Gateway, attempts = 1) =>
 /** A sender beside the gateway's own, as another process has one. */
 const anotherSender = (
   gateway: Gateway,
-  transport = openTransport(gateway.app.platform.config, gateway.app.platform.texts, gateway.app.platform.logger),
+  transport = openTransport(
+    gateway.app.platform.config,
+    createComposer(gateway.app.platform.config, gateway.app.platform.texts),
+    gateway.app.platform.logger,
+  ),
 ): Sender => {
   const { db, secrets, metrics, logger } = gateway.app.platform
   return createSender({ db, secrets, metrics, logger, transport })
@@ -249,7 +254,7 @@ describe('several senders', () => {
       config: { mail: { url } },
     })
     const { config, texts, logger, db } = gateway.app.platform
-    const smtp = openTransport(config, texts, logger)
+    const smtp = openTransport(config, createComposer(config, texts), logger)
     let wasSent = () => {}
     const sent = new Promise<void>((resolve) => {
       wasSent = resolve

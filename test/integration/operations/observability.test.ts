@@ -115,7 +115,7 @@ describe('the admin listener', () => {
 
   it('answers not ready once the public listener is closed', async () => {
     const closing = await startGateway()
-    await closing.app.server.close()
+    await closing.app.server.close(1000)
     const { status, body } = await call({ url: closing.adminUrl }, '/readyz?verbose')
     await closing.close()
     expect([status, body.status]).toEqual([503, 'not ready'])

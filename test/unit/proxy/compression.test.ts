@@ -9,7 +9,7 @@ import { configWith, route } from '../../support/config.ts'
 
 const compression = (compress: unknown = true, more: object[] = []) => {
   const { routes } = compileRoutes(configWith({ routes: [route('/a', { compress }), ...more] }))
-  return createCompression({ routes, metrics: createMetrics('0') })(routes[0]!)
+  return createCompression({ routes, metrics: createMetrics('0'), load: { open: 0 } })(routes[0]!)
 }
 const JSON_FIELDS = ['content-type', 'application/json', 'content-length', '5000']
 

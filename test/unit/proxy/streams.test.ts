@@ -2,8 +2,9 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { compileAccess } from '../../../src/identity/access/access-policy.ts'
 import type { Principal } from '../../../src/identity/access/principal.ts'
-import { createStreams, type StreamEnd, type StreamsDeps } from '../../../src/proxy/forward/streams.ts'
+import { createStreams, type StreamEnd, type StreamsDeps, type StreamTerms } from '../../../src/proxy/forward/streams.ts'
 import type { Authenticated } from '../../../src/proxy/routing/exchange.ts'
+import type { Route } from '../../../src/proxy/routing/route-table.ts'
 
 const LIFE_SECONDS = 900
 const SWEEP_MS = 1000
@@ -33,18 +34,27 @@ beforeEach(() => {
         changed = listener
       },
     },
-    cookies: {
-      reload(principal: Principal) {
-        read.push(principal.cookieId!)
-        return answer(principal)
-      },
-    },
     clock: { now: () => Date.now(), steady: () => Date.now() },
     metrics: { streamsOpen: gauge, streamsClosed: gauge },
-    maxOfOne: 1000,
-    rules: { onExpiry: 'finish', maxOverrunSeconds: 300 },
   } as unknown as StreamsDeps)
+  streams.adopt(terms)
 })
+const anyRoute = { has: () => true } as unknown as ReadonlySet<Route>
+const terms: StreamTerms = {
+  cookies: {
+    reload(principal: Principal) {
+      read.push(principal.cookieId!)
+      return answer(principal)
+    },
+  },
+  maxOfOne: 1000,
+  rules: { onExpiry: 'finish', maxOverrunSeconds: 300 },
+  routes: anyRoute,
+  routesBefore: anyRoute,
+  routeAfter: (_request, route) => route,
+  hasOtherGrants: () => false,
+}
+
 afterEach(() => {
   streams.stop()
   vi.useRealTimers()
@@ -74,8 +84,12 @@ const principalOf = (part: Partial<Principal>): Principal => ({
 /** @returns why it ended; empty while it is open */
 function open(part: Partial<Principal> = {}, access: Parameters<typeof compileAccess>[0] = 'authenticated', isAnswer = false): StreamEnd[] {
   const ends: StreamEnd[] = []
-  const exchange = { principal: principalOf(part), client: { address: '192.0.2.1' }, route: { access: compileAccess(access) } }
-  const close = streams.open('websocket', isAnswer, exchange as unknown as Authenticated, (reason) => {
+  const exchange = {
+    principal: principalOf(part),
+    client: { address: '192.0.2.1' },
+    route: { access: compileAccess(access), cookieRule: { isStrict: false, isPublic: access === 'public' } },
+  } as unknown as Authenticated
+  const close = streams.open('websocket', isAnswer, { method: 'GET', exchange }, (reason) => {
     ends.push(reason)
     close(reason)
   })
@@ -242,4 +256,52 @@ test('a stream by token ends when its token expires, as ever', async () => {
   const ends = open({ cookieId: null })
   await pass(LIFE_SECONDS + 2)
   expect([ends, read]).toEqual([['expired'], []])
+})
+
+describe('another configuration', () => {
+  test('that changes nothing about a stream leaves it open', async () => {
+    const ends = [...open(), ...open({ cookieId: null })]
+    streams.adopt(terms)
+    await pass(5)
+    expect([ends, read]).toEqual([[], []])
+  })
+
+  test('that changes what admitted a stream ends it', () => {
+    const ends = open()
+    streams.adopt({ ...terms, routeAfter: () => null })
+    expect(ends).toEqual(['reloaded'])
+  })
+
+  test('with other grants ends a stream by token, but not on a public route', () => {
+    const [protectedEnds, publicEnds] = [open({ cookieId: null }), open({ cookieId: null }, 'public')]
+    streams.adopt({ ...terms, hasOtherGrants: () => true })
+    expect([protectedEnds, publicEnds]).toEqual([['reloaded'], []])
+  })
+
+  test('with other grants reads a session by cookie again, and judges it', async () => {
+    const [kept, lost] = [open(), open({ cookieId: 'other', roles: new Set(['admin']) }, { roles: ['admin'] })]
+    streams.adopt({ ...terms, hasOtherGrants: () => true })
+    await pass(1)
+    expect(read.toSorted()).toEqual(['cookie', 'other'])
+    expect([kept, lost]).toEqual([[], []])
+    answer = async (principal) => principalOf({ ...principal, roles: new Set() })
+    streams.adopt({ ...terms, hasOtherGrants: () => true })
+    await pass(1)
+    expect([kept, lost]).toEqual([[], ['revoked']])
+  })
+
+  test('a stream of a request that began under the configuration before is judged when it opens', async () => {
+    const none = new Set<Route>()
+    streams.adopt({ ...terms, routes: none, routeAfter: () => null })
+    const ends = open()
+    expect(ends).toEqual([])
+    await pass(0)
+    expect(ends).toEqual(['reloaded'])
+  })
+
+  test('lowers the number of streams of one user', () => {
+    open()
+    streams.adopt({ ...terms, maxOfOne: 1 })
+    expect(() => open()).toThrow(expect.objectContaining({ code: 'streams_exceeded' }))
+  })
 })
