@@ -58,8 +58,6 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     publish: (message) => revokeIn(members, message),
     subscribe: async (handler) => void heard.push(handler),
     revocations: () => revocationsOf(members),
-    // it forwards the messages itself
-    catchUp: async () => {},
   }
   const hasListener = hasConsoleListener(config)
   // without a console the supervisor limits no requests and publishes no revocations: only workers use Redis
@@ -143,7 +141,6 @@ export async function supervise(options: ServeOptions, workers: number): Promise
         if (members.has(member)) await hashPermits.take(member)
       },
       giveHashPermit: () => hashPermits.give(member),
-      catchUp() {},
       async revocations() {
         const others = await revocationsOf(othersThan(member))
         const own = hasListener ? identity.revocations.dump() : null

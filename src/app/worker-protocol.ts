@@ -39,8 +39,6 @@ export type SupervisorAnswers = {
   /** Resolves when the worker may compute a hash. It holds one permit at most. */
   takeHashPermit(nothing: null): Promise<void>
   giveHashPermit(nothing: null): void
-  /** Resolves once the worker has received everything that was sent to it before: messages keep their order. */
-  catchUp(nothing: null): void
   /** Forwards the message to the other workers; resolves when they have received it. */
   revoke(message: string): Promise<void>
   /** The revocations of all other processes together; null: none of them could answer. */

@@ -21,7 +21,6 @@ const answers: WorkerAnswers = {
     const siblings = {
       // the supervisor waits SILENT_ASK_MS for the other workers
       publish: (message: string) => supervisor.ask('revoke', message, 2 * SILENT_ASK_MS).catch(() => undefined),
-      catchUp: () => supervisor.ask('catchUp', null, SILENT_ASK_MS).catch(() => undefined),
       subscribe: async (handler: (message: string) => void) => void heard.push(handler),
       // the supervisor itself waits ASK_MS for each sibling
       revocations: () => supervisor.ask('revocations', null, 2 * ASK_MS).catch(() => null),
