@@ -11,6 +11,7 @@ import { createPasswords, type HashPermit, type Passwords } from '../identity/cr
 import { resealFactors } from '../identity/factors/reseal-factors.ts'
 import { type Clients, createClients } from '../identity/oauth/clients.service.ts'
 import { type Accounts, createAccounts } from '../identity/sessions/account-transaction.ts'
+import { createEndAgain } from '../identity/sessions/end-again.ts'
 import { createRevocations, type Revocations, type Siblings } from '../identity/sessions/revocations.ts'
 import { createKeyring, type Keyring } from '../identity/tokens/keyring.ts'
 import { createLastAdmin } from '../identity/users/last-admin.ts'
@@ -63,6 +64,8 @@ export async function createIdentity(platform: Platform, { siblings, hasher, has
   const revocations = createRevocations({ db, polled: database.polling, clock, logger, broadcasts, siblings, onKeyRevoked: keyring.forget })
   database.onPrimaryChange(() => void revocations.writeBack().catch(() => {}))
   const accounts = createAccounts({ db, audit, revocations, metrics, tokens: config.tokens })
+  const endAgain = createEndAgain({ db, accounts, logger })
+  revocations.onWrittenBack((remembered) => void endAgain(remembered))
   const passwords = await createPasswords(config.auth.password, metrics, hasher, hashPermit)
   const cleanup = createCleanup({ db, needsLock: database.kind === 'postgres', config: config.auth, removeOldAudit, metrics, logger })
   const rules = createRules(platform, { keyring, accounts, passwords })
