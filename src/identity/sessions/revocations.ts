@@ -59,8 +59,6 @@ export interface Revocations {
 export interface Siblings extends Broadcast {
   /** What the siblings remember; null: no sibling answered that knows its revocations. */
   revocations(): Promise<Revocation[] | null>
-  /** Resolves once this process has received every message that was published to it before. Never rejects. */
-  catchUp(): Promise<void>
 }
 
 export interface RevocationsDeps {
