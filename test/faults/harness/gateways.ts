@@ -59,7 +59,15 @@ export interface GatewaysOptions {
   /** Sections of the configuration, merged with those of the harness. */
   config?: Record<string, any>
   /** For one gateway by its number, in place of what all have. */
-  each?: (index: number) => { databaseUrl?: string; redisUrl?: string; config?: Record<string, any>; env?: NodeJS.ProcessEnv; cli?: string }
+  each?: (index: number) => {
+    databaseUrl?: string
+    redisUrl?: string
+    config?: Record<string, any>
+    env?: NodeJS.ProcessEnv
+    cli?: string
+    /** Where its log goes, in place of a file of the harness. */
+    logTo?: string
+  }
   env?: NodeJS.ProcessEnv
   /** False: rows that start them themselves. */
   start?: boolean
@@ -83,7 +91,7 @@ export async function startGateways(count: number, options: GatewaysOptions): Pr
 async function createGateway(index: number, secretKey: string, options: GatewaysOptions): Promise<FaultGateway> {
   const dir = mkdtempSync(join(tmpdir(), 'portcullis-faults-gateway-'))
   const name = `gateway-${index + 1}`
-  const { databaseUrl, redisUrl, config: ownConfig = {}, env: ownEnv = {}, cli = CLI } = options.each?.(index) ?? {}
+  const { databaseUrl, redisUrl, config: ownConfig = {}, env: ownEnv = {}, cli = CLI, logTo } = options.each?.(index) ?? {}
   const [port, adminPort] = [await freePort(), await freePort()]
   const configFile = join(dir, 'portcullis.json')
   const logFile = join(dir, 'gateway.log')
@@ -94,7 +102,7 @@ async function createGateway(index: number, secretKey: string, options: Gateways
       port,
       publicUrl: 'http://gateway.test',
       workers: options.workers ?? 1,
-      shutdownDelayMs: 500,
+      shutdownDelayMs: 1000,
       overload: { maxLoopDelayMs: 0 },
     },
     admin: { port: adminPort },
@@ -124,7 +132,7 @@ async function createGateway(index: number, secretKey: string, options: Gateways
   const launch = () => {
     own = spawnOwn(process.execPath, [program, 'serve', '--config', configFile], {
       env: { ...bare(), NODE_ENV: 'production', PORTCULLIS_SECRET_KEY: secretKey, ...options.env, ...ownEnv },
-      logFile,
+      logFile: logTo ?? logFile,
     })
     return own
   }
