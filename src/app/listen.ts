@@ -4,6 +4,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Config } from '../platform/config/schema.ts'
 import type { Logger, LogOutput } from '../platform/telemetry/logger.ts'
 import type { App, GatewayOptions } from './app.ts'
+import type { ReloadCause, ReloadResult } from './reload.ts'
 
 export interface ServeOptions extends GatewayOptions {
   /** Where the logger writes. */
@@ -17,6 +18,8 @@ export interface Running {
   port: number
   adminPort: number
   stop(): Promise<void>
+  /** Reads the configuration again. Does not fail. */
+  reload(cause: ReloadCause): Promise<ReloadResult>
 }
 
 /** An address cannot be listened on. */
