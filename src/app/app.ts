@@ -25,6 +25,7 @@ import type { LoadOptions } from './load-config.ts'
 import { createObserver } from './observe.ts'
 import { createGate } from './overload/gate.ts'
 import { createReloader, type PreparedReload, type Reloader } from './reload.ts'
+import { createSchemaCompilers } from './schema-compilers.ts'
 import type { SchemaCompilers } from './server.ts'
 import { keyringJob, openServices, type Services, type ServicesOptions } from './services.ts'
 
@@ -114,7 +115,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     compressions: { open: 0 },
     connections: listener.connections,
     backgroundQueue: createBackgroundQueue(logger),
-    compilers: options.compilers,
+    compilers: options.compilers ?? createSchemaCompilers(),
     hasAdmin: !team,
     lastErrors: async () => (team ? team.siblings.lastErrors() : observer.lastErrors()),
     health: async () => (team ? team.siblings.health() : history.report()),

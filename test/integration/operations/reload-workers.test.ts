@@ -18,7 +18,8 @@ beforeAll(async () => {
   upstream = await startUpstream()
   gateway = await startGatewayProcess({
     routes: [route('a')],
-    server: { workers: 3 },
+    // how late the loop is depends on the machine
+    server: { workers: 3, overload: { maxLoopDelayMs: 0 } },
     stores: { databaseUrl: await createDatabase(inject('postgresUrl')), redisUrl: inject('redisUrl') },
   })
   // before the gateway is ready, the signal waits
