@@ -214,7 +214,9 @@ export function createAccountApi({
       await auth.register(apiKeyRoutes({ apiKeys, requireAuth }))
       await auth.register(oauthRoutes({ grantToken, introspect, revokeToken }))
       await auth.register(clientRoutes({ clients: identity.clients, requireAuth }))
-      await auth.register(adminRoutes({ db, administration: identity.administration, config, lastErrors, requireAuth }))
+      await auth.register(
+        adminRoutes({ read: platform.database.read, administration: identity.administration, config, lastErrors, requireAuth }),
+      )
       await letRequestsPass()
       await mountUi?.(auth)
       await letRequestsPass()

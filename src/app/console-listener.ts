@@ -71,7 +71,17 @@ export function createConsoleListener(deps: ConsoleListenerDeps): FastifyInstanc
     () => {},
     { ...authentication, countAnonymous: () => {} },
   )
-  const parts: ConsoleParts = { base: CONSOLE_BASE, config, db, clock, secrets, ...identity, lastErrors, health }
+  const parts: ConsoleParts = {
+    base: CONSOLE_BASE,
+    config,
+    db,
+    read: platform.database.read,
+    clock,
+    secrets,
+    ...identity,
+    lastErrors,
+    health,
+  }
   const sections = sectionsOf(parts)
   const logoutPath = `${CONSOLE_BASE}/logout`
   const { assets, layout } = createConsoleLook({ config, texts, base: CONSOLE_BASE, logoutPath, sections })

@@ -32,7 +32,7 @@ export function createPublicConsole(deps: PublicConsoleDeps): ((auth: FastifyIns
   if (config.auth.browser.console !== 'public') return null
   const { texts, crossSite, returnTo } = frame
   const base = `${config.auth.prefix}/console`
-  const parts: ConsoleParts = { base, config, db, clock, secrets, ...identity, lastErrors, health }
+  const parts: ConsoleParts = { base, config, db, read: platform.database.read, clock, secrets, ...identity, lastErrors, health }
   const sections = sectionsOf(parts)
   const { assets, layout } = createConsoleLook({ config, texts, base, logoutPath: `${frame.base}/logout`, sections })
   const kit = createPageKit({ base, layout, texts, crossSite, requireAuth: access.requireAuth })

@@ -95,7 +95,7 @@ type Rules = Pick<Identity, 'policy' | 'devices' | 'eraseAccount' | 'administrat
 
 /** What follows from the configuration, and has no state of its own. */
 function createRules(platform: Platform, { keyring, accounts, passwords }: Pick<Identity, 'keyring' | 'accounts' | 'passwords'>): Rules {
-  const { config, logger, clock, metrics, db, secrets, audit, outbox } = platform
+  const { config, logger, clock, metrics, database, db, secrets, audit, outbox } = platform
   const policy = createPasswordPolicy(config, metrics, logger)
   const keepAdmin = createLastAdmin(config.auth.roles)
   const eraseAccount = createAccountErasure({ audit, keepAdmin, tokens: config.tokens })
@@ -106,6 +106,7 @@ function createRules(platform: Platform, { keyring, accounts, passwords }: Pick<
     eraseAccount,
     administration: createAdministration({
       db,
+      read: database.read,
       accounts,
       config,
       passwords,
@@ -129,6 +130,7 @@ function logMigration(logger: Logger, event: MigrationEvent): void {
   else if (event.kind === 'note') logger.warn({ reason: 'migration_note', migration: event.step, cause: event.text }, 'read this')
   else if (event.kind === 'blocked')
     logger.warn({ reason: 'migration_blocked', migration: event.step, cause: textOfEvent(event) }, 'a migration waits')
+  else if (event.kind === 'newer') logger.warn({ reason: 'schema_newer', cause: textOfEvent(event) }, 'the database has a newer schema')
   else logger.info({ reason: 'migrating', cause: textOfEvent(event) }, 'a migration takes long')
 }
 

@@ -2,7 +2,8 @@
 import { once } from 'node:events'
 import type { FastifyInstance } from 'fastify'
 import type { Config } from '../platform/config/schema.ts'
-import type { Logger, LogOutput } from '../platform/telemetry/logger.ts'
+import type { LogOutput } from '../platform/telemetry/log-output.ts'
+import type { Logger } from '../platform/telemetry/logger.ts'
 import type { App, GatewayOptions } from './app.ts'
 import type { ReloadCause, ReloadResult } from './reload.ts'
 

@@ -38,6 +38,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
 async function serveAlone(options: ServeOptions): Promise<Running> {
   const { config } = options
   const app = await buildApp(options)
+  options.output.onDropped((lines) => app.platform.metrics.logLinesDropped.inc(lines))
   let opened: { close(): Promise<void> } | undefined
   async function stop(): Promise<void> {
     await opened?.close()

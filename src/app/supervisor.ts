@@ -15,7 +15,7 @@ import { schedule } from '../platform/jobs/schedule.ts'
 import { readCpuWait } from '../platform/lib/cpu-wait.ts'
 import { causeText } from '../platform/lib/errors.ts'
 import { createIpcChannel, type IpcChannel } from '../platform/lib/ipc-channel.ts'
-import { collectLines } from '../platform/telemetry/logger.ts'
+import { collectLines, copyStandardError } from '../platform/telemetry/logger.ts'
 import { createAccess } from './access.ts'
 import { createAdminServer } from './admin-server.ts'
 import { createHealthHistory } from './console/health-history.ts'
@@ -66,6 +66,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   const { platform, identity } = services
   const { metrics, clock } = platform
   const merged = createMerger(metrics)
+  output.onDropped((lines) => metrics.logLinesDropped.inc(lines))
   const waits = new Set<NodeJS.Timeout>()
   const notices = new Set<string>()
   const pulse = createPulse<Member>(clock, ({ worker }) => readCpuWait(worker.process.pid!)?.waitedMs ?? null)
@@ -165,7 +166,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     watchHandOvers(worker.process, clock, (waitedMs) => metrics.workerWait.observe({ where: 'accept' }, waitedMs / 1000))
     // lines of several writers would mix in one pipe
     collectLines(worker.process.stdout!, output)
-    worker.process.stderr!.pipe(process.stderr, { end: false })
+    copyStandardError(worker.process.stderr!)
     worker.once('exit', (code, signal) => {
       members.delete(member)
       pulse.forget(member)

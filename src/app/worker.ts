@@ -2,6 +2,7 @@
 import cluster from 'node:cluster'
 import closeWithGrace from 'close-with-grace'
 import { createIpcChannel } from '../platform/lib/ipc-channel.ts'
+import { createLogOutput } from '../platform/telemetry/log-output.ts'
 import { createLogger, flushLogger } from '../platform/telemetry/logger.ts'
 import { type App, buildApp } from './app.ts'
 import { readHealth } from './console/health-reading.ts'
@@ -17,7 +18,8 @@ const heard: ((message: string) => void)[] = []
 
 const answers: WorkerAnswers = {
   async start({ config, secrets, workers }: Assignment) {
-    const logger = createLogger(config.log.level)
+    const output = createLogOutput()
+    const logger = createLogger(config.log.level, output)
     const siblings = {
       // the supervisor waits SILENT_ASK_MS for the other workers
       publish: (message: string) => supervisor.ask('revoke', message, 2 * SILENT_ASK_MS).catch(() => undefined),
@@ -32,6 +34,7 @@ const answers: WorkerAnswers = {
     }
     app = await buildApp({ config, secrets, logger, team: { workers, siblings } })
     const running = app
+    output.onDropped((lines) => running.platform.metrics.logLinesDropped.inc(lines))
     const grace = closeWithGrace({ delay: graceMs(config), logger: false, skip: ['SIGINT', 'SIGHUP'] }, async ({ err }) => {
       if (err) logUncaught(err, logger)
       await running.stop()

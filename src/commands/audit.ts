@@ -70,11 +70,11 @@ async function verify(terminal: Terminal, args: VerifyArgs): Promise<void> {
 
 async function exportLog(terminal: Terminal, { user, event, since, until, ...args }: ExportArgs): Promise<void> {
   const filter = { event, since: await instantOf('since', since), until: await instantOf('until', until) }
-  await reading(terminal, args, async ({ platform: { db } }) => {
+  await reading(terminal, args, async ({ platform: { db, database } }) => {
     const { exportAudit } = await import('../platform/audit/pages.repo.ts')
     const userId = user && (await userIdOf(db, user))
     async function* lines() {
-      for await (const row of exportAudit(db, { ...filter, userId })) yield `${visibleJson(row)}\n`
+      for await (const row of exportAudit(database.read, { ...filter, userId })) yield `${visibleJson(row)}\n`
     }
     await pipeline(lines, terminal.io.stdout, { end: false }).catch((error) => {
       // the reader has closed the pipe, as `head` does

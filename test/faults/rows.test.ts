@@ -1,10 +1,11 @@
 /** Short forms of `npm run test:faults`: the rows of the fault matrix that need only seconds. */
 import { afterEach, expect, it } from 'vitest'
 import { endAll } from './harness/cleanup.ts'
+import { readRows } from './harness/read-rows.ts'
 import { withRows } from './harness/table.ts'
-import { row as gatewayKilled } from './rows/P1-gateway-killed.ts'
 
-const ROWS = [gatewayKilled]
+const ALL = await readRows()
+const ROWS = ALL.filter(({ isQuick }) => isQuick)
 
 afterEach(async () => {
   expect(await endAll()).toEqual([])
@@ -21,7 +22,7 @@ it.each(ROWS.map((row) => [row.id, row.fault, row.promise, row] as const))(
 
 it('the table keeps the lines of rows that were not run, in the order of the matrix', () => {
   const line = (id: string, broken: string[]) => ({
-    row: { ...gatewayKilled, id, fault: 'f', promise: 'p' },
+    row: { ...ALL[0]!, id, fault: 'f', promise: 'p' },
     result: { what: 'w', counts: 'a|b', broken },
   })
   const page = 'before\n<!-- generated: faults -->\n<!-- end -->\nafter\n'

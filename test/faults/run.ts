@@ -1,11 +1,12 @@
 /** Runs the rows of the fault matrix, one after the other, and writes their results into docs/reliability.md. */
-import { globSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { basename } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { endAll } from './harness/cleanup.ts'
 import type { FaultResult, FaultRow } from './harness/fault-row.ts'
-import { rankOf, withRows } from './harness/table.ts'
+import { readRows } from './harness/read-rows.ts'
+import { withRows } from './harness/table.ts'
 
 const HELP = `npm run test:faults [-- --only P1,D2] [--short] [--seconds N] [--seed N] [--dry]
 
@@ -18,14 +19,6 @@ const HELP = `npm run test:faults [-- --only P1,D2] [--short] [--seconds N] [--s
 Exit code: 0 every promise held, 1 a promise did not hold, 2 wrong usage.`
 
 const PAGE = fileURLToPath(new URL('../../docs/reliability.md', import.meta.url))
-
-async function readRows(): Promise<FaultRow[]> {
-  const files = globSync('rows/*.ts', { cwd: fileURLToPath(new URL('.', import.meta.url)) })
-  const rows = await Promise.all(
-    files.map(async (file) => (await import(pathToFileURL(fileURLToPath(new URL(file, import.meta.url))).href)).row),
-  )
-  return rows.sort((a: FaultRow, b: FaultRow) => rankOf(a.id) - rankOf(b.id))
-}
 
 function readArgs() {
   try {

@@ -27,7 +27,7 @@ const verifyWith = (key: VerificationKey) =>
 describe.each(groups)('$source', ({ alg, key: jwk, tests }) => {
   let key: VerificationKey
   beforeAll(async () => {
-    key = { kid: 'k', algorithm: alg, key: (await importJWK(jwk, alg)) as CryptoKey, retirement: null }
+    key = { kid: 'k', algorithm: alg, key: (await importJWK(jwk, alg)) as CryptoKey, lifetimeSeconds: 900, retirement: null }
   })
   const isSigned = (jws: string, algorithms: string[] = [alg]) =>
     compactVerify(jws, key.key, { algorithms }).then(
@@ -63,7 +63,13 @@ describe.each(groups)('$source', ({ alg, key: jwk, tests }) => {
 describe('an encrypted token', () => {
   it.each(Object.keys(encrypted))('%s is refused as a foreign token', async (name) => {
     const { key, alg } = groups[0]!
-    const verify = verifyWith({ kid: 'k', algorithm: alg, key: (await importJWK(key, alg)) as CryptoKey, retirement: null })
+    const verify = verifyWith({
+      kid: 'k',
+      algorithm: alg,
+      key: (await importJWK(key, alg)) as CryptoKey,
+      lifetimeSeconds: 900,
+      retirement: null,
+    })
     await expect(verify(encrypted[name]!)).rejects.toMatchObject({ code: 'token_invalid' })
   })
 })

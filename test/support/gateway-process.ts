@@ -54,6 +54,10 @@ export interface GatewayProcessOptions {
   stores?: { databaseUrl: string; redisUrl: string }
   /** The CPU to which it is bound. */
   cpu?: number
+  /** A descriptor for standard output. Default: the file that `logLines` reads; otherwise the file holds only standard error. */
+  stdout?: number
+  /** Further arguments of `serve`. */
+  args?: string[]
   /** Files that it may open. */
   descriptors?: number
   heapMiB?: number
@@ -71,6 +75,8 @@ export async function startGatewayProcess({
   headers = {},
   stores,
   cpu,
+  stdout,
+  args = [],
   descriptors,
   heapMiB,
 }: GatewayProcessOptions): Promise<GatewayProcess> {
@@ -94,14 +100,14 @@ export async function startGatewayProcess({
   const bounded = descriptors === undefined ? [] : ['sh', '-c', `ulimit -n ${descriptors}; exec "$@"`, 'sh']
   const command = [...bounded, ...(cpu === undefined ? [] : ['taskset', '-c', String(cpu)]), process.execPath]
   if (heapMiB !== undefined) command.push(`--max-old-space-size=${heapMiB}`)
-  command.push(`--inspect=127.0.0.1:${inspectorPort}`, CLI, 'serve', '--config', file)
+  command.push(`--inspect=127.0.0.1:${inspectorPort}`, CLI, 'serve', '--config', file, ...args)
   const child = spawn(command[0]!, command.slice(1), {
     env: {
       ...bare(),
       NODE_ENV: 'production',
       PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64'),
     },
-    stdio: ['ignore', log, log],
+    stdio: ['ignore', stdout ?? log, log],
   })
   const pid = child.pid!
   const isAlive = () => child.exitCode === null && child.signalCode === null

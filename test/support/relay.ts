@@ -7,6 +7,8 @@ export interface Relay {
   through(url: string): string
   /** Sets the target of new connections. */
   target(port: number): void
+  /** How many connections were opened so far. */
+  accepted(): number
   /** Ends every connection and refuses new connections, until `mend`. */
   cut(): void
   /** Nothing passes until `mend`, which delivers everything that was held. New connections are accepted and held, too. */
@@ -42,12 +44,14 @@ export async function startRelay(targetPort = 0): Promise<Relay> {
   let [delayMs, jitterMs] = [0, 0]
   let loss: Loss | null = null
   let reset: { statement: RegExp; happened(): void } | null = null
+  let accepted = 0
   const sockets = new Set<Socket>()
   /** What `mend` does for held connections. */
   const held: (() => void)[] = []
   const pairs = new Set<() => void>()
 
   function join(client: Socket): void {
+    accepted++
     client.on('error', () => client.destroy())
     if (mode === 'cut') return void client.destroy()
     sockets.add(client)
@@ -141,6 +145,7 @@ export async function startRelay(targetPort = 0): Promise<Relay> {
     target: (other) => {
       to = other
     },
+    accepted: () => accepted,
     cut() {
       mode = 'cut'
       for (const socket of sockets) socket.destroy()

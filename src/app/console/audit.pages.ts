@@ -23,7 +23,7 @@ export const auditSection = (parts: ConsoleParts): ConsoleSection => ({
   path: '/audit',
   text: 'console.audit',
   pages(app, kit) {
-    const { base, db } = parts
+    const { base, read } = parts
     const path = `${base}/audit`
     const check = createAuditCheck(parts)
     const readFilter = filterReader(parts)
@@ -34,7 +34,7 @@ export const auditSection = (parts: ConsoleParts): ConsoleSection => ({
       async show(page) {
         const { text, query } = page
         const { filter, errors } = await readFilter(query)
-        const found = errors.length > 0 ? null : await findPage(db, filter, query, errors)
+        const found = errors.length > 0 ? null : await findPage(read, filter, query, errors)
         const list = {
           user: query.user,
           event: query.event,
@@ -75,9 +75,9 @@ ${found && pager(page, query.cursor === undefined ? null : link(path, list), fou
 })
 
 /** @returns null when the cursor is not from a page: then `errors` has the reason */
-async function findPage(db: ConsoleParts['db'], filter: AuditFilter, { cursor }: Fields, errors: FieldError[]) {
+async function findPage(read: ConsoleParts['read'], filter: AuditFilter, { cursor }: Fields, errors: FieldError[]) {
   try {
-    return await findAuditPage(db, { ...filter, cursor, limit: PAGE_SIZE })
+    return await read((db) => findAuditPage(db, { ...filter, cursor, limit: PAGE_SIZE }))
   } catch (error) {
     if (!(error instanceof Problem && error.code === 'validation_failed')) throw error
     errors.push(...error.errors!)

@@ -3,7 +3,7 @@ import type { Administration } from '../../identity/admin/administration.service
 import type { Clients } from '../../identity/oauth/clients.service.ts'
 import type { Pages } from '../../identity/pages/page-kit.ts'
 import type { Config } from '../../platform/config/schema.ts'
-import type { Db } from '../../platform/db/database.ts'
+import type { Db, ReadReplica } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import type { ErrorRecord } from '../../platform/telemetry/error-record.ts'
 import type { TextKey } from '../../platform/texts/en.ts'
@@ -25,6 +25,7 @@ export interface ConsoleParts {
   base: string
   config: Config
   db: Db
+  read: ReadReplica
   clock: Clock
   administration: Administration
   clients: Clients

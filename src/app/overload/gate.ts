@@ -17,6 +17,7 @@ import { type Admission, createAdmission, type ShedReason } from './admission.ts
 import { createDescriptors, readDescriptors } from './descriptors.ts'
 import { createHeapWatch, roomInHeap } from './heap-watch.ts'
 import { createLoopWatch } from './loop-watch.ts'
+import { createPauses } from './pauses.ts'
 import { createClassify } from './priority.ts'
 
 export interface Gate {
@@ -76,6 +77,7 @@ export function createGate({ config, clock, steady, logger, metrics, inFlight, i
   const classify = createClassify(prefix, isKnown)
   let loginsInFlight = 0
   let admission = admissionFor(Number.POSITIVE_INFINITY)
+  const pauses = createPauses(steady)
   const report = createReport(logger, steady)
   const overloaded = problem('overloaded')
   const oauthBody = JSON.stringify(oauthError(overloaded, prefix).body)
@@ -86,6 +88,7 @@ export function createGate({ config, clock, steady, logger, metrics, inFlight, i
     timer = setTimeout(tick, loop.tick()).unref()
     heap.tick()
     descriptors.tick()
+    pauses.tick(loop.level() > 0)
     report.tick()
   }
 
@@ -132,17 +135,20 @@ export function createGate({ config, clock, steady, logger, metrics, inFlight, i
     ]
   }
 
-  function refuse(req: IncomingMessage, res: ServerResponse, isLast: boolean): void {
+  function refuse(req: IncomingMessage, res: ServerResponse, reason: ShedReason): void {
     const requestId = randomUUID()
     const isOAuth = oauthPaths.includes(req.url!)
     const body = isOAuth ? oauthBody : JSON.stringify(problemBody(overloaded, requestId, clock.now(), prefix))
     const head = headOf(requestId, body, isOAuth)
     const isReadable = canGoOn(req)
+    // a connection costs memory and a descriptor
+    const isLast = reason === 'descriptors' || reason === 'heap'
     if (isLast || !isReadable) head.push('connection', 'close')
     // the rest of the body must not be read as a request (RFC 9112 §9.6)
     if (!isReadable) linger(req.socket)
     res.writeHead(503, overloaded.title, head)
     res.end(body)
+    if (reason === 'loop_delay' && !hasBody(req)) pauses.add(req.socket)
   }
 
   /** Under TLS the handshake would be work. */
@@ -171,7 +177,7 @@ export function createGate({ config, clock, steady, logger, metrics, inFlight, i
         return false
       }
       count(reason, req.method ?? '')
-      refuse(req, res, reason === 'descriptors' || reason === 'heap')
+      refuse(req, res, reason)
       return true
     },
     listening() {
@@ -202,11 +208,17 @@ export function createGate({ config, clock, steady, logger, metrics, inFlight, i
       answerAndClose(socket, config.server.tls === undefined)
     },
     isTight: (open) => served < maxConnections && open > served * TIGHT,
-    stop: () => clearTimeout(timer),
+    stop() {
+      clearTimeout(timer)
+      pauses.tick(false)
+    },
   }
 }
 
 const fdOf = (socket: Socket): number => (socket as Socket & { _handle?: { fd?: number } })._handle?.fd ?? -1
+
+const hasBody = ({ headers }: IncomingMessage): boolean =>
+  headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 
 /** Node reads and drops a short rest of the body after the response. */
 function canGoOn({ complete, headers }: IncomingMessage): boolean {

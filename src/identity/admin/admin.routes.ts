@@ -2,7 +2,7 @@
 import { Type } from 'typebox'
 import type { Config } from '../../platform/config/schema.ts'
 import { withoutSecrets } from '../../platform/config/shown.ts'
-import type { Db } from '../../platform/db/database.ts'
+import type { ReadReplica } from '../../platform/db/database.ts'
 import { answers, BEARER, NEEDS_ADMIN, NEEDS_RECENT_ADMIN, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { problem } from '../../platform/lib/errors.ts'
@@ -15,7 +15,7 @@ import { actorOf, usersRoutes } from './users.routes.ts'
 import { KeySchema, keyViewOf } from './views.ts'
 
 export interface AdminRoutesDeps {
-  db: Db
+  read: ReadReplica
   administration: Administration
   config: Config
   lastErrors: () => Promise<ErrorRecord[]>
@@ -33,7 +33,7 @@ const ErrorRecordSchema = Type.Object({
 })
 
 export const adminRoutes =
-  ({ db, administration, config, lastErrors, requireAuth }: AdminRoutesDeps) =>
+  ({ read, administration, config, lastErrors, requireAuth }: AdminRoutesDeps) =>
   async (app: FastifyTypeProviderTypebox) => {
     // runs before the request is validated: only an admin learns whether it is valid
     app.addHook('onRequest', async (request) => void (await requireAuth(request, { role: 'admin' })))
@@ -43,7 +43,7 @@ export const adminRoutes =
     })
 
     await app.register(usersRoutes({ administration, usernames: config.auth.username }))
-    await app.register(auditRoutes({ db }))
+    await app.register(auditRoutes({ read }))
 
     app.get(
       '/admin/keys',

@@ -1,7 +1,7 @@
 /** The queries and actions of operators, for the endpoints and the commands. Each action is one transaction with its audit row. */
 
 import type { Config } from '../../platform/config/schema.ts'
-import type { Db } from '../../platform/db/database.ts'
+import type { Db, ReadReplica } from '../../platform/db/database.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { EraseAccount } from '../accounts/account-erasure.ts'
 import type { PasswordPolicy } from '../credentials/password-policy.ts'
@@ -24,6 +24,7 @@ import { createFindUser, createUserQueries } from './user-queries.ts'
 
 export interface AdministrationDeps {
   db: Db
+  read: ReadReplica
   accounts: Accounts
   config: Config
   passwords: Passwords
@@ -38,7 +39,7 @@ export interface AdministrationDeps {
 export interface Administration extends ReturnType<typeof createAdministration> {}
 
 export function createAdministration(deps: AdministrationDeps) {
-  const { db, accounts, config, passwords, policy, keyring, outbox, keepAdmin, eraseAccount, lockForAction } = deps
+  const { db, read, accounts, config, passwords, policy, keyring, outbox, keepAdmin, eraseAccount, lockForAction } = deps
   const audited = createAuditedAction(accounts)
   const find = createFindUser(db)
   const changeUser = createChangeUser({ accounts, audited, find, lockForAction })
@@ -46,7 +47,7 @@ export function createAdministration(deps: AdministrationDeps) {
   const assertFits = createAssertRolesFit(grantsOf)
   const assertKnownRole = createAssertKnownRole(knownRoles(config.auth.roles))
   return {
-    ...createUserQueries(db, find, config),
+    ...createUserQueries({ db, read, find, config }),
     create: createUserCreation({ db, accounts, audited, passwords, policy, auth: config.auth, assertKnownRole, assertFits, lockForAction }),
     ...createRoleActions({ update: changeUser.update, keepAdmin, assertKnownRole, assertFits }),
     ...createUserActions({ changeUser, outbox, keepAdmin, eraseAccount }),

@@ -2,7 +2,7 @@
 import { Readable } from 'node:stream'
 import { type Static, Type } from 'typebox'
 import { type AuditFilter, type AuditView, exportAudit, findAuditPage } from '../../platform/audit/pages.repo.ts'
-import type { Db } from '../../platform/db/database.ts'
+import type { ReadReplica } from '../../platform/db/database.ts'
 import { answers, BEARER, Limit, limitOf, NEEDS_ADMIN, strictBody, Term } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { invalidField } from '../../platform/lib/errors.ts'
@@ -39,7 +39,7 @@ const filter = {
 const Filter = strictBody(filter)
 
 export const auditRoutes =
-  ({ db }: { db: Db }) =>
+  ({ read }: { read: ReadReplica }) =>
   async (app: FastifyTypeProviderTypebox) => {
     app.get(
       '/admin/audit',
@@ -54,7 +54,8 @@ export const auditRoutes =
         },
       },
       async ({ query }) => {
-        const { events, nextCursor } = await findAuditPage(db, { ...filterOf(query), cursor: query.cursor, limit: limitOf(query) })
+        const filter = { ...filterOf(query), cursor: query.cursor, limit: limitOf(query) }
+        const { events, nextCursor } = await read((db) => findAuditPage(db, filter))
         return { events, next_cursor: nextCursor }
       },
     )
@@ -76,7 +77,7 @@ export const auditRoutes =
       },
       async (request, reply) => {
         // the log is read no faster than the client receives it
-        const lines = Readable.from(linesOf(exportAudit(db, filterOf(request.query))), { objectMode: false })
+        const lines = Readable.from(linesOf(exportAudit(read, filterOf(request.query))), { objectMode: false })
         return reply.type('application/x-ndjson').send(lines)
       },
     )

@@ -1,7 +1,7 @@
 /** Operators find users, and list their sessions and API keys. */
 
 import type { Config } from '../../platform/config/schema.ts'
-import { type Db, databaseNow } from '../../platform/db/database.ts'
+import { type Db, databaseNow, type ReadReplica } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import { type ApiKey, findApiKeysOf } from '../api-keys/api-keys.repo.ts'
@@ -29,12 +29,19 @@ export const createFindUser =
     return user
   }
 
-export function createUserQueries(db: Db, find: FindUser, config: Config) {
+interface UserQueriesDeps {
+  db: Db
+  read: ReadReplica
+  find: FindUser
+  config: Config
+}
+
+export function createUserQueries({ db, read, find, config }: UserQueriesDeps) {
   return {
     find,
 
     async list(filter: UserFilter, limit: number, cursor?: string, order: UserOrder = 'newest'): Promise<UserPage> {
-      const users = await findUserPage(db, filter, limit + 1, order, cursor)
+      const users = await read((db) => findUserPage(db, filter, limit + 1, order, cursor))
       const page = users.slice(0, limit)
       return { users: page, nextCursor: users.length > limit ? cursorOf(page.at(-1)!, order) : null }
     },

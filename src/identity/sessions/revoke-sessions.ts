@@ -2,6 +2,7 @@
 
 import type { Config } from '../../platform/config/schema.ts'
 import { databaseNow, type Transaction } from '../../platform/db/database.ts'
+import { findLongestLifetime } from '../tokens/keyring.repo.ts'
 import { raiseBothEpochs, raiseSessionEpoch, raiseTokenEpoch } from '../users/users.repo.ts'
 import type { Revocation } from './revocations.repo.ts'
 import { findLivingSessions, revokeSession, revokeSessionsOf } from './sessions.repo.ts'
@@ -37,14 +38,22 @@ export interface RevokeDeps {
   tokens: Config['tokens']
 }
 
-/** Allows for an access token that a gateway with a fast clock has just issued. */
-const MARGIN_SECONDS = 120
+/**
+ * No gateway forgets a revocation before the last token has expired. After a failover the database's clock may be another clock: two clocks that
+ * are each wrong by 5 minutes differ by 10. A token is accepted for some seconds after its expiry.
+ */
+const MARGIN_SECONDS = 660
 /** A gateway that cannot read the database for this long has read its keys again when it can. */
 const KEY_SECONDS = 86_400
 
 export function createRevoke({ trx, watched, write, isFull, tokens }: RevokeDeps): Revoke {
-  /** Milliseconds. By then every token that is valid now has expired. */
-  const until = async () => (await databaseNow(trx)).getTime() + (tokens.accessTtlSeconds + MARGIN_SECONDS) * 1000
+  let longest: number | null = null
+
+  /** Milliseconds. By then every token that is valid now has expired, also where another gateway has another `tokens.accessTtlSeconds`. */
+  async function until(): Promise<number> {
+    longest ??= Math.max(tokens.accessTtlSeconds, await findLongestLifetime(trx))
+    return (await databaseNow(trx)).getTime() + (longest + MARGIN_SECONDS) * 1000
+  }
 
   // the revocation map knows users and machine clients by their ids alone
   const tokensBelow = async (ownerId: string, minEpoch: number) => write({ userId: ownerId, minEpoch, until: await until() })

@@ -17,7 +17,7 @@ const CLAIMS_OF_OTHER_KINDS = ['nonce', 'at_hash', 'c_hash', 's_hash', 'events',
 /** Longer tokens are neither issued nor accepted. */
 const MAX_TOKEN_LENGTH = 4096
 const CLOCK_TOLERANCE_SECONDS = 5
-/** The clocks of several gateways may differ by this much. */
+/** The clocks of several gateways may differ by this much before they have measured the database's time. */
 const MAX_ISSUED_AHEAD_SECONDS = 60
 
 interface TokenSubject {
@@ -137,6 +137,7 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
         })
         if (payload.iat! * 1000 > clock.now() + MAX_ISSUED_AHEAD_SECONDS * 1000)
           throw problem('token_invalid', { cause: 'issued in the future' })
+        await assertLifetime(payload, key)
         const fault = retirementFault(key.retirement, payload)
         if (fault) throw problem('token_invalid', { cause: fault })
         if (typ !== ACCESS_TOKEN_TYPE && CLAIMS_OF_OTHER_KINDS.some((name) => name in payload))
@@ -147,6 +148,17 @@ export function createAccessTokens({ keyring, tokens, clock }: { keyring: Keyrin
         throw error instanceof jose.JOSEError ? problem('token_invalid', { cause: error }) : error
       }
     },
+  }
+
+  /** A thief of the key chooses `exp`. No honest token lasts longer than the configuration allowed while the key could sign. */
+  async function assertLifetime({ iat, exp }: JWTPayload, key: VerificationKey): Promise<void> {
+    const lastsSeconds = exp! - iat!
+    const isAllowed = ({ lifetimeSeconds }: VerificationKey) => lastsSeconds <= Math.max(tokens.accessTtlSeconds, lifetimeSeconds)
+    if (isAllowed(key)) return
+    // another gateway may have raised the lifetime a moment ago
+    const current = await keyring.findAgain(key.kid)
+    if (!current || !isAllowed(current))
+      throw problem('token_invalid', { cause: `lasts ${lastsSeconds} s, longer than the configuration allows` })
   }
 
   function personalClaims(subject: AccessTokenSubject) {

@@ -42,6 +42,15 @@ export const raiseLifetimes = (trx: Transaction, seconds: number) =>
     )
     .execute()
 
+/** The longest lifetime of an access token that a key has signed, in seconds. */
+export async function findLongestLifetime(trx: Transaction): Promise<number> {
+  const row = await trx
+    .selectFrom('signing_keys')
+    .select((keys) => keys.fn.max('lifetime_seconds').as('seconds'))
+    .executeTakeFirst()
+  return row?.seconds ?? 0
+}
+
 export const findCanary = (trx: Transaction) => trx.selectFrom('secret_canary').select('sealed').executeTakeFirst()
 
 export const saveCanary = (trx: Transaction, sealed: string) =>

@@ -10,13 +10,15 @@ import type { Algorithm, KeyMaterial } from './key-material.ts'
 import { createKeyRotation, type KeyRotation } from './key-rotation.ts'
 import { createKeySealing } from './key-sealing.ts'
 import { findKeys, type KeyRow } from './keyring.repo.ts'
-import { type Retirement, retirementOf } from './retired-key.ts'
+import { lifetimeOf, type Retirement, retirementOf } from './retired-key.ts'
 
 export interface VerificationKey {
   kid: string
   /** The key decides on the algorithm. The `alg` of a token must equal it. */
   algorithm: Algorithm
   key: CryptoKey
+  /** The longest lifetime of an access token that the key has signed. */
+  lifetimeSeconds: number
   /** Null unless the key is retired: then it verifies only tokens from before. */
   retirement: Retirement | null
 }
@@ -45,6 +47,8 @@ export interface Keyring {
   signing(): SigningKey
   /** @returns undefined for an unknown kid. Unknown kids are looked up at most once a second. @throws 503 when the lookup fails */
   find(kid: string): Promise<VerificationKey | undefined>
+  /** Reads the keys first, at most once a second. */
+  findAgain(kid: string): Promise<VerificationKey | undefined>
   known(kid: string): VerificationKey | undefined
   /** RFC 7517 set of every public key that a token in circulation may name. Empty under HS256. */
   jwks(): { keys: JWK[] }
@@ -105,10 +109,12 @@ export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps)
 
   /** @returns the object that is in use for as long as nothing of it changes: it is the mark of a proof in the cache of tokens */
   function verificationOf(row: KeyRow, { kid, algorithm, key }: KeyMaterial): VerificationKey {
+    const lifetimeSeconds = lifetimeOf(row, tokens)
     const retirement = retirementOf(row, tokens)
     const known = verification.get(kid)
-    const isSame = known?.key === key && JSON.stringify(known.retirement) === JSON.stringify(retirement)
-    return isSame ? known : { kid, algorithm, key, retirement }
+    const isSame =
+      known?.key === key && known.lifetimeSeconds === lifetimeSeconds && JSON.stringify(known.retirement) === JSON.stringify(retirement)
+    return isSame ? known : { kid, algorithm, key, lifetimeSeconds, retirement }
   }
 
   /** Everything else of this keyring follows from the entries. */
@@ -175,6 +181,11 @@ export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps)
     list: async () => (await findKeys(db)).map(toStatus),
     status: () => statuses,
     jwks: () => published,
+    async findAgain(kid) {
+      // without the database the keys that are known decide
+      await lookUp().catch(() => {})
+      return verification.get(kid)
+    },
     known: (kid) => verification.get(kid),
     async load() {
       await prepare()

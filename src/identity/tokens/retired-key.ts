@@ -8,7 +8,7 @@ import type { KeyRow } from './keyring.repo.ts'
 
 /**
  * Every gateway changes to the next key by the clock that also writes `iat`, at a time that it learned long before. So an honest `iat` is
- * later than the retirement only by what the clocks differ.
+ * later than the retirement only by the error of a measurement of the database's time.
  */
 const CLOCK_TOLERANCE_SECONDS = 5
 /** The lifetime of the tokens between the password and the second factor. */
@@ -21,10 +21,11 @@ export interface Retirement {
   lifetimeSeconds: number
 }
 
+export const lifetimeOf = ({ lifetime_seconds }: Pick<KeyRow, 'lifetime_seconds'>, tokens: Config['tokens']): number =>
+  lifetime_seconds ?? tokens.accessTtlSeconds
+
 export const retirementOf = (row: KeyRow, tokens: Config['tokens']): Retirement | null =>
-  row.retired_at === null
-    ? null
-    : { retiredAt: row.retired_at.getTime() / 1000, lifetimeSeconds: row.lifetime_seconds ?? tokens.accessTtlSeconds }
+  row.retired_at === null ? null : { retiredAt: row.retired_at.getTime() / 1000, lifetimeSeconds: lifetimeOf(row, tokens) }
 
 /** @param lifetimeSeconds of this kind of token; default: that of access tokens. @returns why the key does not verify the token, or null */
 export function retirementFault(
@@ -39,6 +40,6 @@ export function retirementFault(
 
 /** Every token of the key has expired by this time. A token is accepted for a few seconds after its expiry. */
 export function verifiesUntil(row: KeyRow, tokens: Config['tokens']): Date {
-  const lifetimeSeconds = Math.max(row.lifetime_seconds ?? tokens.accessTtlSeconds, MFA_TOKEN_LIFE_SECONDS)
+  const lifetimeSeconds = Math.max(lifetimeOf(row, tokens), MFA_TOKEN_LIFE_SECONDS)
   return new Date(row.retired_at!.getTime() + (lifetimeSeconds + 2 * CLOCK_TOLERANCE_SECONDS) * 1000)
 }

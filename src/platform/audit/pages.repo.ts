@@ -1,5 +1,5 @@
 /** Reads the audit log for administrators: in pages, newest first; or as an export, oldest first. */
-import type { Db } from '../db/database.ts'
+import type { Db, ReadReplica } from '../db/database.ts'
 import { invalidField } from '../lib/errors.ts'
 import { isStorable } from '../lib/timestamps.ts'
 
@@ -58,14 +58,18 @@ export async function findAuditPage(db: Db, filter: AuditFilter & { cursor?: str
 const EXPORT_PAGE = 500
 
 /** Oldest first. Each page is a query of its own, so that a slow reader keeps no transaction open. */
-export async function* exportAudit(db: Db, filter: AuditFilter, pageSize = EXPORT_PAGE): AsyncGenerator<AuditView> {
-  const page = select(db, filter).orderBy('l.at').orderBy('l.id').limit(pageSize)
-  let rows = await page.execute()
+export async function* exportAudit(read: ReadReplica, filter: AuditFilter, pageSize = EXPORT_PAGE): AsyncGenerator<AuditView> {
+  const page = (db: Db) => select(db, filter).orderBy('l.at').orderBy('l.id').limit(pageSize)
+  let rows = await read((db) => page(db).execute())
   for (;;) {
     for (const row of rows) yield viewOf(row)
     const last = rows.at(-1)
     if (!last || rows.length < pageSize) return
-    rows = await page.where((e) => e(e.refTuple('l.at', 'l.id'), '>', e.tuple(last.at, last.id))).execute()
+    rows = await read((db) =>
+      page(db)
+        .where((e) => e(e.refTuple('l.at', 'l.id'), '>', e.tuple(last.at, last.id)))
+        .execute(),
+    )
   }
 }
 

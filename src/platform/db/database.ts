@@ -15,6 +15,12 @@ import { classifying, DatabaseUnavailable, sqlState } from './unavailable.ts'
 export type Db = Kysely<Database>
 export type Transaction = Trx<Database>
 
+/**
+ * Runs `work` on the read replica, where there is one and it answers; otherwise on the primary. For lists of administrators that may be a
+ * little old, never for a decision. `work` may run twice.
+ */
+export type ReadReplica = <T>(work: (db: Db) => Promise<T>) => Promise<T>
+
 export interface OpenDatabase {
   db: Db
   /**
@@ -27,11 +33,7 @@ export interface OpenDatabase {
   pool: pg.Pool | null
   /** The database is away and not called. */
   isBreakerOpen(): boolean
-  /**
-   * Runs `work` on the read replica, where there is one and it answers: for lists of administrators that may be a little old. `work` may run
-   * twice.
-   */
-  read<T>(work: (db: Db) => Promise<T>): Promise<T>
+  read: ReadReplica
   /** 0 without a read replica. */
   replicaLagSeconds(): number
   /** A connection beside the pool, without the time limits of the pool. The embedded database has only one connection. */

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { sql } from 'kysely'
-import type { Migration, MigrationInfo } from 'kysely/migration'
+import type { Migration } from 'kysely/migration'
 import { Migrator } from 'kysely/migration'
 import * as accounts from '../../../migrations/0001-accounts.ts'
 import * as keys from '../../../migrations/0002-keys.ts'
@@ -24,19 +24,27 @@ import * as usernamesAndMetadata from '../../../migrations/0015-usernames-and-me
 import * as largeTables from '../../../migrations/0016-large-tables.ts'
 import * as browserSessions from '../../../migrations/0017-browser-sessions.ts'
 import * as userLanguage from '../../../migrations/0018-user-language.ts'
+import * as schemaMinimum from '../../../migrations/0019-schema-minimum.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import type { Db, OpenDatabase } from './database.ts'
 import type { MigrationEvent } from './migration-events.ts'
 import { DatabaseUnavailable, sqlState } from './unavailable.ts'
 
 /** `progress` reports how far a long step is. `note` reports what an operator must know of the result. */
-interface Step {
+export interface Step {
+  /**
+   * The oldest step that a program must know to work with the schema after this step. Default: this step. A step that only adds (expand) names
+   * an earlier step, and then programs of the version before run beside it. A step that takes away (contract) names none.
+   */
+  minimum?: string
   up(db: Parameters<Migration['up']>[0], progress: (text: string) => void, note: (text: string) => void): Promise<void>
   down(db: Parameters<Migration['up']>[0], progress: (text: string) => void): Promise<void>
 }
 
+export type Steps = Readonly<Record<string, Step>>
+
 /** In the order of their names. A released migration never changes. */
-const STEPS: Record<string, Step> = {
+export const STEPS: Steps = {
   '0001-accounts': accounts,
   '0002-keys': keys,
   '0003-revocations': revocations,
@@ -55,7 +63,11 @@ const STEPS: Record<string, Step> = {
   '0016-large-tables': largeTables,
   '0017-browser-sessions': browserSessions,
   '0018-user-language': userLanguage,
+  '0019-schema-minimum': schemaMinimum,
 }
+
+/** From this step on the database records which step a program must know. Programs from before do not read it. */
+const FIRST_RECORDED = '0019-schema-minimum'
 
 export interface MigrateOptions {
   report?: (event: MigrationEvent) => void
@@ -64,11 +76,24 @@ export interface MigrateOptions {
   /** How long a step is tried again in all. */
   patienceMs?: number
   pause?: (ms: number) => Promise<unknown>
+  /** The steps that the program knows. */
+  steps?: Steps
 }
 
-/** Applies all missing steps. Only one process does so at a time. @returns the names of the applied steps */
-export const migrateUp = (database: Migratable, options: MigrateOptions = {}): Promise<string[]> =>
-  withMigrations(database, options, async ({ next, run }) => {
+/** A newer version has changed the schema, and this version cannot work with it. */
+export class SchemaTooNew extends Error {}
+
+/**
+ * Applies all missing steps. Only one process does so at a time. A schema of a newer version stays as it is.
+ * @returns the names of the applied steps @throws SchemaTooNew
+ */
+export async function migrateUp(database: Migratable, options: MigrateOptions = {}): Promise<string[]> {
+  // a process with nothing to do does not wait for a newer version that is migrating
+  const { steps, report = () => {} } = options
+  const newer = await findNewerSteps(database.db, steps)
+  if (newer.length > 0) report({ kind: 'newer', steps: newer })
+  if ((await migrationStatus(database.db, steps)).every(({ executedAt }) => executedAt)) return []
+  return withMigrations(database, options, async ({ next, run }) => {
     const applied: string[] = []
     for (let step = await next(); step; step = await next()) {
       await run(step, 'applied')
@@ -76,6 +101,7 @@ export const migrateUp = (database: Migratable, options: MigrateOptions = {}): P
     }
     return applied
   })
+}
 
 /** Reverts the newest step, or every step after `to`. @returns the reverted steps, the newest first */
 export const migrateDown = (
@@ -91,14 +117,57 @@ export const migrateDown = (
     return reverted
   })
 
-export const migrationStatus = (db: Db): Promise<readonly MigrationInfo[]> =>
-  migratorOf(
-    db,
-    () => {},
-    () => {},
-  ).getMigrations()
+export interface StepStatus {
+  name: string
+  /** Undefined: not applied. */
+  executedAt: Date | undefined
+  /** False: a newer version has applied it. */
+  isKnown: boolean
+}
 
-type Migratable = Pick<OpenDatabase, 'openForMigrations'>
+/** Every step that this program knows or that was applied, in the order of their names. Changes nothing. */
+export async function migrationStatus(db: Db, steps: Steps = STEPS): Promise<StepStatus[]> {
+  const applied = await findApplied(db)
+  const names = new Set([...Object.keys(steps), ...applied.keys()])
+  return [...names].sort().map((name) => ({ name, executedAt: applied.get(name), isKnown: name in steps }))
+}
+
+/** The table is Kysely's own. */
+async function findApplied(db: Db): Promise<Map<string, Date>> {
+  const { rows: found } = await sql<{ name: string | null }>`SELECT to_regclass('kysely_migration')::text AS name`.execute(db)
+  if (found[0]!.name === null) return new Map()
+  const { rows } = await sql<{ name: string; timestamp: string }>`SELECT name, timestamp FROM kysely_migration`.execute(db)
+  return new Map(rows.map(({ name, timestamp }) => [name, new Date(timestamp)]))
+}
+
+/** @returns the steps of a newer version, where this program can work with the schema all the same. @throws SchemaTooNew */
+export async function findNewerSteps(db: Db, steps: Steps = STEPS): Promise<string[]> {
+  const newer = (await migrationStatus(db, steps)).filter(({ isKnown }) => !isKnown).map(({ name }) => name)
+  if (newer.length === 0) return []
+  const minimum = await findMinimum(db)
+  if (minimum !== null && minimum in steps) return newer
+  throw new SchemaTooNew(
+    `a newer version has migrated this database: this version does not know ${newer.join(', ')}${
+      minimum === null ? '' : `, and the schema needs a version that knows ${minimum}`
+    }. Start the newer version, or go back with its command portcullis migrate down`,
+  )
+}
+
+async function findMinimum(db: Db): Promise<string | null> {
+  const { rows: found } = await sql<{ name: string | null }>`SELECT to_regclass('schema_minimum')::text AS name`.execute(db)
+  if (found[0]!.name === null) return null
+  return (await db.selectFrom('schema_minimum').select('step').executeTakeFirst())?.step ?? null
+}
+
+/** Records what the schema needs with these steps applied. */
+async function recordMinimum(db: Db, steps: Steps, applied: readonly string[]): Promise<void> {
+  const recorded = applied.filter((name) => name >= FIRST_RECORDED)
+  if (recorded.length === 0) return
+  const step = recorded.map((name) => steps[name]!.minimum ?? name).reduce((a, b) => (a > b ? a : b))
+  await db.updateTable('schema_minimum').set({ step }).execute()
+}
+
+type Migratable = Pick<OpenDatabase, 'db' | 'openForMigrations'>
 
 const LOCK = 7610005
 /** Shorter than the lock timeout of the pool: requests that queue behind the step's lock are served, not refused, when the step gives up. */
@@ -123,6 +192,7 @@ async function withMigrations<T>(
     lockTimeoutMs = LOCK_TIMEOUT_MS,
     patienceMs = PATIENCE_MS,
     pause = (ms) => sleep(ms),
+    steps = STEPS,
   }: MigrateOptions,
   work: (migrations: Migrations) => Promise<T>,
 ): Promise<T> {
@@ -146,7 +216,7 @@ async function withMigrations<T>(
       // on the embedded database no timer runs while it works
       if (clock.steady() - reportedAt >= REPORT_MS) reportRunning()
     }
-    const migrator = migratorOf(on, progress, (text) => notes.push(text))
+    const migrator = migratorOf(on, steps, progress, (text) => notes.push(text))
     const timer = setInterval(reportRunning, REPORT_MS).unref()
     try {
       for (let waitMs = 500; ; waitMs = Math.min(waitMs * 2, MAX_PAUSE_MS)) {
@@ -168,8 +238,16 @@ async function withMigrations<T>(
   }
 
   const migrationsOf = (on: Db): Migrations => ({
-    next: async () => (await migrationStatus(on)).find(({ executedAt }) => !executedAt)?.name,
-    newest: async () => (await migrationStatus(on)).findLast(({ executedAt }) => executedAt)?.name,
+    async next() {
+      await findNewerSteps(on, steps)
+      return (await migrationStatus(on, steps)).find(({ executedAt }) => !executedAt)?.name
+    },
+    async newest() {
+      const step = (await migrationStatus(on, steps)).findLast(({ executedAt }) => executedAt)
+      if (step && !step.isKnown)
+        throw new SchemaTooNew(`this version does not know ${step.name}: revert it with the version that applied it`)
+      return step?.name
+    },
     run: (step, kind) => run(on, step, kind),
   })
 
@@ -200,19 +278,23 @@ async function withMigrations<T>(
   }
 }
 
-const migratorOf = (db: Db, progress: (text: string) => void, note: (text: string) => void): Migrator =>
-  new Migrator({
-    db,
-    provider: {
-      getMigrations: async () =>
-        Object.fromEntries(
-          Object.entries(STEPS).map(([name, { up, down }]) => [
-            name,
-            { up: (on) => up(on, progress, note), down: (on) => down(on, progress) },
-          ]),
-        ),
+function migratorOf(db: Db, steps: Steps, progress: (text: string) => void, note: (text: string) => void): Migrator {
+  const names = Object.keys(steps).sort()
+  const migrations = names.map((name, i): [string, Migration] => [
+    name,
+    {
+      async up(on) {
+        await steps[name]!.up(on, progress, note)
+        await recordMinimum(on, steps, names.slice(0, i + 1))
+      },
+      async down(on) {
+        await steps[name]!.down(on, progress)
+        await recordMinimum(on, steps, names.slice(0, i))
+      },
     },
-  })
+  ])
+  return new Migrator({ db, provider: { getMigrations: async () => Object.fromEntries(migrations) } })
+}
 
 async function tryLock(on: Db): Promise<boolean> {
   const { rows } = await sql<{ got: boolean }>`SELECT pg_try_advisory_lock(${LOCK}) AS got`.execute(on)

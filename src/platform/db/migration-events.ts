@@ -7,6 +7,8 @@ export type MigrationEvent =
   | { kind: 'running'; step: string; seconds: number; detail: string | null }
   /** Another process holds a lock that the step needs. */
   | { kind: 'blocked'; step: string; seconds: number; by: string }
+  /** A newer version has applied these steps, and this version can work with them. */
+  | { kind: 'newer'; steps: readonly string[] }
   /** Another process migrates this database. */
   | { kind: 'queued'; seconds: number }
 
@@ -22,6 +24,8 @@ export function textOfEvent(event: MigrationEvent): string {
       return `${event.step} has been running for ${event.seconds} s${event.detail === null ? '' : `: ${event.detail}`}`
     case 'blocked':
       return `${event.step} waits for a lock since ${event.seconds} s, held by ${event.by}: it is tried again`
+    case 'newer':
+      return `a newer version has migrated this database (${event.steps.join(', ')}): this version works with it`
     case 'queued':
       return `another process has been migrating this database for ${event.seconds} s: waiting for its end`
   }

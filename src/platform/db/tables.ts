@@ -304,4 +304,5 @@ export interface Database {
   api_keys: ApiKeyTable
   clients: ClientTable
   limit_counters: { key: string; count: number; resets_at: Date }
+  schema_minimum: { only_row: Generated<boolean>; step: string }
 }

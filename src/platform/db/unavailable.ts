@@ -32,8 +32,11 @@ export const refusal = (message: string): DatabaseUnavailable =>
 export const isRefused = (error: unknown): boolean =>
   error instanceof DatabaseUnavailable && (error.cause as { isRefusal?: boolean } | undefined)?.isRefusal === true
 
-/** 08 connection, 53 resources, 57P admin shutdown, 25006 read-only, 55P03 lock and 57014 statement timeout. */
-const AWAY_STATE = /^(08|53|57P|25006|55P03|57014)/
+/**
+ * 08 connection, 28 and 3D000 the server lets us in no more, 53 resources, 57P and 25P0x the server ended the connection, 58 its disk,
+ * 25006 read-only, 55P03 lock and 57014 statement timeout.
+ */
+const AWAY_STATE = /^(08|28|3D000|53|57P|58|25006|25P0[34]|55P03|57014)/
 const AWAY_TEXT =
   /timeout exceeded|Query read timeout|Connection terminated|connection error|Client has encountered|PGlite is closed|is closing|after calling end on the pool/i
 const AWAY_SYSTEM = /^(ECONNREFUSED|ECONNRESET|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|EHOSTUNREACH|ENETUNREACH|ENOENT)$/
@@ -44,8 +47,8 @@ function isAway(error: unknown): boolean {
   return error instanceof Error && AWAY_TEXT.test(error.message)
 }
 
-/** 08 connection, 57P01 to 57P03 the server stops or starts, 25006 the server is read-only now. */
-const LOST_STATE = /^(08|57P0[123]|25006)/
+/** 08 connection, 57P the server stops, starts or ended the connection, as 25P0x does, 25006 the server is read-only now. */
+const LOST_STATE = /^(08|57P|25006|25P0[34])/
 
 /** The connection cannot be used again: it has ended, its server gave no answer, or its server accepts no writes. */
 export const isConnectionLost = (error: unknown): boolean =>

@@ -7,7 +7,7 @@ export type RedisErrorKind = (typeof REDIS_ERROR_KINDS)[number]
 const KINDS: readonly (readonly [RegExp, RedisErrorKind])[] = [
   [/(^|-)OOM /, 'oom'],
   [/(^|-)NOSCRIPT /, 'noscript'],
-  [/(^|-)NOPERM |ACL failure in script/, 'noperm'],
+  [/(^|-)NOPERM |ACL failure in script|The user executing the script can't/, 'noperm'],
   [/^(NOAUTH|WRONGPASS) |^ERR invalid password|^ERR .*\bAUTH\b/, 'auth'],
   [/(^|-)LOADING /, 'loading'],
   [/(^|-)READONLY /, 'readonly'],

@@ -1,5 +1,5 @@
 /** Two connections to Redis: one for limits, one for subscriptions. Without Redis, commands fail at once and are not queued. */
-import { Redis } from 'ioredis'
+import { type Cluster, Redis } from 'ioredis'
 import type { Logger } from '../telemetry/logger.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { connect, connectSubscriber, lead, parseRedisUrl, type RedisClient } from './connect.ts'
@@ -62,6 +62,8 @@ export function openRedis(url: string, { logger, metrics }: { logger: Logger; me
     guard.lost(error)
   })
   client.on('node error', (error: Error) => guard.answered(error))
+  // a master that is lost is one that PINGs must ask, until its replica has taken its place
+  client.on('-node', () => isClosing || (client as Cluster).refreshSlotsCache())
   client.on('close', () => {
     if (!hasError) guard.lost(new Error('connection closed'))
     hasError = false

@@ -1,21 +1,14 @@
 import type { Readable } from 'node:stream'
-import { type DestinationStream, destination, type Logger, pino } from 'pino'
+import { type DestinationStream, type Logger, pino } from 'pino'
 import { systemClock } from '../lib/clock.ts'
 import { visibleText, visibleValue } from '../lib/visible-text.ts'
+import { createLogOutput, type LogOutput } from './log-output.ts'
 
 export type { Logger } from 'pino'
 
-/** Accepts complete lines only. */
-export interface LogOutput extends DestinationStream {
-  write(lines: string): void
-  flush(done?: (error?: Error) => void): void
-  /** pino calls it after a line of level fatal. */
-  flushSync(): void
-}
-
 /** Writes JSON lines asynchronously. Call `flushLogger` before the process ends. */
-export function createLogger(level: string, output: DestinationStream = createLogOutput()): Logger {
-  return pino(
+export function createLogger(level: string, output: DestinationStream | LogOutput = createLogOutput()): Logger {
+  const logger = pino(
     {
       level,
       base: null,
@@ -24,6 +17,12 @@ export function createLogger(level: string, output: DestinationStream = createLo
     },
     visibleOutput(output),
   )
+  if ('onResumed' in output) {
+    output.onResumed((dropped) =>
+      logger.error({ reason: 'log_lines_dropped', dropped }, 'log lines were dropped: standard output did not take them'),
+    )
+  }
+  return logger
 }
 
 /** The outputs behind `visibleOutput`. */
@@ -76,46 +75,8 @@ function createTimestamp(): () => string {
   }
 }
 
-/** With `contentMode: 'buffer'` sonic-boom accepts only buffers, but its types allow only strings. */
-const asContent = (lines: string): string => Buffer.from(lines) as unknown as string
-
-const BATCH_LENGTH = 65_536
-const FLUSH_MS = 100
-
-/** Writes many lines at a time to standard output: one write, with its thread, costs more than a hundred lines. */
-export function createLogOutput(): LogOutput {
-  let lines = ''
-  let timer: NodeJS.Timeout | null = null
-  // registered before the destination's own exit handler, which writes all lines that the destination holds
-  process.on('exit', () => handOver())
-  const output = destination({ dest: 1, sync: false, contentMode: 'buffer' })
-
-  function handOver(): void {
-    if (timer) clearTimeout(timer)
-    timer = null
-    if (lines) output.write(asContent(lines))
-    lines = ''
-  }
-
-  return {
-    write(text) {
-      lines += text
-      if (lines.length >= BATCH_LENGTH) handOver()
-      else timer ??= setTimeout(handOver, FLUSH_MS).unref()
-    },
-    flush(done) {
-      handOver()
-      output.flush(done)
-    },
-    flushSync() {
-      handOver()
-      output.flushSync()
-    },
-  }
-}
-
 /** Copies another process's output in whole lines: several writers of the same pipe would mix their lines. */
-export function collectLines(from: Readable, output: LogOutput): void {
+export function collectLines(from: Readable, output: Pick<LogOutput, 'write'>): void {
   let rest = ''
   from.setEncoding('utf8').on('data', (text: string) => {
     const end = text.lastIndexOf('\n') + 1
@@ -124,5 +85,14 @@ export function collectLines(from: Readable, output: LogOutput): void {
   })
   from.on('end', () => {
     if (rest) output.write(`${rest}\n`)
+  })
+}
+
+const MAX_WAITING_BYTES = 65_536
+
+/** Copies another process's standard error. While the reader of ours has stopped, the other process does not wait, and its text is lost. */
+export function copyStandardError(from: Readable): void {
+  from.on('data', (text: Buffer) => {
+    if (process.stderr.writableLength < MAX_WAITING_BYTES) process.stderr.write(text)
   })
 }

@@ -1,6 +1,6 @@
 /** Log lines for people at a terminal: `12:00:00 WARN  redis is not available  reason=redis_away`. */
 import { visibleText } from '../lib/visible-text.ts'
-import type { LogOutput } from './logger.ts'
+import type { LogOutput } from './log-output.ts'
 
 const COLORS: Record<string, string> = { warn: '\x1b[33m', error: '\x1b[31m', fatal: '\x1b[31m', debug: '\x1b[2m', trace: '\x1b[2m' }
 const PLAIN = '\x1b[0m'

@@ -32,6 +32,7 @@ export interface FaultGateway {
   signalTree(signal: NodeJS.Signals): void
   own(): OwnProcess
   isReady(): Promise<boolean>
+  isLive(): Promise<boolean>
   /** The checks of `/readyz?verbose`. */
   checks(): Promise<{ name: string; ok: boolean; required: boolean; detail?: string }[]>
   /** The sum of the series that begin with this text, such as `portcullis_shed_total`. */
@@ -43,6 +44,8 @@ export interface FaultGateway {
   logLines(): Record<string, unknown>[]
   /** Log lines about an uncaught error, an `internal` response, or a warning of Node. */
   complaints(): string[]
+  /** Sets the program of the next start. Undefined: this one. */
+  use(cli: string | undefined): void
   /** Changes the configuration file. A start or a reload reads it. */
   configure(change: (config: any) => void): void
 }
@@ -56,7 +59,15 @@ export interface GatewaysOptions {
   /** Sections of the configuration, merged with those of the harness. */
   config?: Record<string, any>
   /** For one gateway by its number, in place of what all have. */
-  each?: (index: number) => { databaseUrl?: string; redisUrl?: string; config?: Record<string, any>; env?: NodeJS.ProcessEnv; cli?: string }
+  each?: (index: number) => {
+    databaseUrl?: string
+    redisUrl?: string
+    config?: Record<string, any>
+    env?: NodeJS.ProcessEnv
+    cli?: string
+    /** Where its log goes, in place of a file of the harness. */
+    logTo?: string
+  }
   env?: NodeJS.ProcessEnv
   /** False: rows that start them themselves. */
   start?: boolean
@@ -80,12 +91,20 @@ export async function startGateways(count: number, options: GatewaysOptions): Pr
 async function createGateway(index: number, secretKey: string, options: GatewaysOptions): Promise<FaultGateway> {
   const dir = mkdtempSync(join(tmpdir(), 'portcullis-faults-gateway-'))
   const name = `gateway-${index + 1}`
-  const { databaseUrl, redisUrl, config: ownConfig = {}, env: ownEnv = {}, cli = CLI } = options.each?.(index) ?? {}
+  const { databaseUrl, redisUrl, config: ownConfig = {}, env: ownEnv = {}, cli = CLI, logTo } = options.each?.(index) ?? {}
   const [port, adminPort] = [await freePort(), await freePort()]
   const configFile = join(dir, 'portcullis.json')
   const logFile = join(dir, 'gateway.log')
   const base: Record<string, any> = {
-    server: { host: '127.0.0.1', port, publicUrl: 'http://gateway.test', workers: options.workers ?? 1, shutdownDelayMs: 500 },
+    // a busy machine of tests is no overload, except in rows about overload
+    server: {
+      host: '127.0.0.1',
+      port,
+      publicUrl: 'http://gateway.test',
+      workers: options.workers ?? 1,
+      shutdownDelayMs: 1000,
+      overload: { maxLoopDelayMs: 0 },
+    },
     admin: { port: adminPort },
     database: { url: databaseUrl ?? options.databaseUrl },
     redis: { url: redisUrl ?? options.redisUrl ?? 'memory' },
@@ -96,6 +115,7 @@ async function createGateway(index: number, secretKey: string, options: Gateways
   writeFileSync(configFile, JSON.stringify(merge(merge(base, options.config ?? {}), ownConfig), null, 2))
   writeFileSync(logFile, '')
   let own: OwnProcess | null = null
+  let program = cli
   const url = `http://127.0.0.1:${port}`
   const adminUrl = `http://127.0.0.1:${adminPort}`
   const running = () => {
@@ -103,15 +123,16 @@ async function createGateway(index: number, secretKey: string, options: Gateways
     return own
   }
   const log = () => readFileSync(logFile, 'utf8')
-  const isReady = () =>
-    ask(`${adminUrl}/readyz`, { timeoutMs: 2000 }).then(
+  const says200 = (path: string) =>
+    ask(adminUrl + path, { timeoutMs: 2000 }).then(
       ({ status }) => status === 200,
       () => false,
     )
+  const isReady = () => says200('/readyz')
   const launch = () => {
-    own = spawnOwn(process.execPath, [cli, 'serve', '--config', configFile], {
+    own = spawnOwn(process.execPath, [program, 'serve', '--config', configFile], {
       env: { ...bare(), NODE_ENV: 'production', PORTCULLIS_SECRET_KEY: secretKey, ...options.env, ...ownEnv },
-      logFile,
+      logFile: logTo ?? logFile,
     })
     return own
   }
@@ -142,6 +163,7 @@ async function createGateway(index: number, secretKey: string, options: Gateways
     },
     signalTree: (signal) => running().signalTree(signal),
     isReady,
+    isLive: () => says200('/livez'),
     checks: async () => JSON.parse((await ask(`${adminUrl}/readyz?verbose`, { timeoutMs: 10_000 })).text).checks,
     metricsText,
     async metric(prefix) {
@@ -159,6 +181,9 @@ async function createGateway(index: number, secretKey: string, options: Gateways
       log()
         .split('\n')
         .filter((line) => COMPLAINT.test(line)),
+    use(other) {
+      program = other ?? CLI
+    },
     configure(change) {
       const config = JSON.parse(readFileSync(configFile, 'utf8'))
       change(config)

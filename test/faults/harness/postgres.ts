@@ -1,6 +1,6 @@
 /** A Postgres for a row of the matrix, with a standby that follows it. */
 import { execFileSync } from 'node:child_process'
-import { appendFileSync, chownSync, cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { appendFileSync, chownSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { findBinaries, query, unprivileged } from '../../support/postgres.ts'
@@ -24,6 +24,7 @@ export interface PostgresServer {
   resume(): void
   /** A standby becomes the primary. */
   promote(): Promise<void>
+  isAlive(): boolean
   log(): string
   dataDir: string
 }
@@ -97,7 +98,7 @@ export async function startPostgresServers(options: PostgresOptions = {}): Promi
 }
 
 /** A copy of a stopped server: a backup of the time of the copy. */
-export const copyData = (from: string, to: string): void => cpSync(from, to, { recursive: true })
+export const copyData = (from: string, to: string): void => void execFileSync('cp', ['-a', from, to])
 
 interface ServerDeps {
   bin: string
@@ -148,6 +149,7 @@ async function createServer({ bin, as, home, dataDir, settings }: ServerDeps): P
     async promote() {
       await query(url, 'SELECT pg_promote(true, 30)')
     },
+    isAlive: () => own?.isAlive() ?? false,
     log,
   }
 }

@@ -12,6 +12,8 @@ export interface RedisServer {
   url: string
   /** One command, on a connection of its own. */
   command(name: string, ...args: (string | number)[]): Promise<unknown>
+  /** One command of a client with a password. */
+  as(password: string, name: string, ...args: (string | number)[]): Promise<unknown>
   /** @param more arguments of this start only */
   start(more?: string[]): Promise<void>
   kill(): Promise<void>
@@ -134,11 +136,15 @@ async function createRedisServer(home: string, args: string[], sentinel?: { port
   const port = sentinel?.port ?? (await freePort())
   const logFile = join(home, `${port}.log`)
   let own: OwnProcess | null = null
-  const run = async (name: string, ...parts: (string | number)[]) => {
+  const runAs = async (password: string | null, name: string, ...parts: (string | number)[]) => {
+    const credentials = password ? { password } : {}
     const client = new Redis({
       port,
       host: '127.0.0.1',
       lazyConnect: true,
+      ...credentials,
+      // it would wait for the end of LOADING
+      enableReadyCheck: false,
       retryStrategy: () => null,
       connectTimeout: 2000,
       commandTimeout: 10_000,
@@ -151,6 +157,7 @@ async function createRedisServer(home: string, args: string[], sentinel?: { port
       client.disconnect()
     }
   }
+  const run = (name: string, ...parts: (string | number)[]) => runAs(null, name, ...parts)
   const start = async (more: string[] = []) => {
     own = sentinel
       ? spawnOwn(command, [sentinel.file, '--sentinel'], { logFile, cwd: home })
@@ -186,6 +193,7 @@ async function createRedisServer(home: string, args: string[], sentinel?: { port
     port,
     url: `redis://127.0.0.1:${port}`,
     command: run,
+    as: runAs,
     start,
     kill: stop,
     freeze: () => own?.signal('SIGSTOP'),

@@ -124,9 +124,14 @@ export async function newSessionClient(url: string | (() => string), options: Cl
       }
     },
     async login() {
-      const answer = await ask(`${base()}/auth/login`, { body: { login: username, password }, ...more })
-      if (answer.status === 200) keep(answer)
-      return answer
+      isBusy = true
+      try {
+        const answer = await ask(`${base()}/auth/login`, { body: { login: username, password }, ...more })
+        if (answer.status === 200) keep(answer)
+        return answer
+      } finally {
+        isBusy = false
+      }
     },
     logout: () => ask(`${base()}/auth/logout`, { method: 'POST', token: accessToken, ...more }),
     get: (path) => ask(base() + path, { token: accessToken, ...more }),

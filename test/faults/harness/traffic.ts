@@ -33,19 +33,22 @@ function traffic(perSecond: number, one: (index: number) => Promise<Sample | nul
   return { ...load, samples, between: (from, to) => samples.filter(({ at }) => at >= from && at < to) }
 }
 
-/** Refreshes of the clients in turn. A client that waits for an answer has no turn. */
-export function refreshTraffic(clients: readonly SessionClient[], perSecond: number, heard?: (end: RefreshEnd) => void): Traffic {
+/** Refreshes of the clients in turn. A client that waits for an answer has no turn. A client without a session logs in again. */
+export function refreshTraffic(clients: readonly SessionClient[], perSecond: number): Traffic {
   let next = 0
   return traffic(perSecond, async () => {
     let client: SessionClient | undefined
     for (let i = 0; i < clients.length && !client; i++) {
       const one = clients[next++ % clients.length]!
-      if (!one.isBusy() && !one.isLoggedOut()) client = one
+      if (!one.isBusy()) client = one
     }
     if (!client) return null
+    if (client.isLoggedOut()) {
+      await client.login().catch(() => null)
+      return null
+    }
     const at = performance.now()
     const end = await client.refresh()
-    heard?.(end)
     return { at, ms: performance.now() - at, how: nameOf(end), isOk: end.kind === 'rotated', isIdleRace: false }
   })
 }

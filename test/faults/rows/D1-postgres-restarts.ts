@@ -11,7 +11,6 @@ export const row: FaultRow = {
   id: 'D1',
   fault: 'Postgres restarts, fast and immediate, during refreshes and logins',
   promise: 'no process ends, requests with a token pass, and accounts work again within 5 s',
-  isQuick: true,
   async run(options) {
     const seconds = lengthOf(options, 60, 5)
     const rate = options.short ? 50 : 200

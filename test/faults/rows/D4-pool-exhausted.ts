@@ -12,7 +12,6 @@ export const row: FaultRow = {
   id: 'D4',
   fault: 'the users table is locked and 500 logins arrive at once',
   promise: 'logins get 503 with Retry-After in bounded time, and requests with a token pass',
-  isQuick: true,
   async run(options) {
     const seconds = lengthOf(options, 10, 3)
     const logins = options.short ? 60 : 500

@@ -18,7 +18,6 @@ export const row: FaultRow = {
   id: 'N3',
   fault: 'rotation of signing keys under load; one gateway loses the database meanwhile',
   promise: 'no valid token is refused, and a removed key is refused everywhere within 2 s',
-  isQuick: true,
   async run(options) {
     const seconds = lengthOf(options, 90, 12)
     const lagMs = options.short ? 2000 : 20_000

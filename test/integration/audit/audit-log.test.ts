@@ -141,7 +141,7 @@ describe.each(['embedded', 'postgres'] as const)('the audit log on %s', (stores)
     for (let i = 0; i < 5; i++) await record('exported', { detail: String(i) })
     for (const pageSize of [1, 2, 5, 500]) {
       const seen: (string | null)[] = []
-      for await (const { detail } of exportAudit(gateway.app.platform.db, { event: 'exported' }, pageSize)) seen.push(detail)
+      for await (const { detail } of exportAudit(gateway.app.platform.database.read, { event: 'exported' }, pageSize)) seen.push(detail)
       expect(seen).toEqual(['0', '1', '2', '3', '4'])
     }
   })

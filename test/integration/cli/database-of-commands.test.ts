@@ -33,6 +33,8 @@ describe('without an embedded database', () => {
     ['cleanup'],
     ['migrate', 'status'],
     ['migrate', 'down', '--yes'],
+    ['migrate', 'up', '--dry-run'],
+    ['migrate', 'down', '--dry-run'],
   ])('%s %s creates none, and exits 2', async (...args) => {
     expect(await runCli(args.filter(Boolean), env)).toEqual({
       code: 2,

@@ -1,6 +1,6 @@
 /** A busy gateway refuses requests before any work, the least important first. */
 import { randomUUID } from 'node:crypto'
-import type { ServerResponse } from 'node:http'
+import http, { type ServerResponse } from 'node:http'
 import { afterEach, expect, test } from 'vitest'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { until } from '../../support/processes.ts'
@@ -166,4 +166,24 @@ test('a blocked loop refuses the requests that waited for it, and recovers by it
   expect(statuses).toEqual([503, 503, 200])
   expect(await metric(gateway, 'portcullis_shed_total', { reason: 'loop_delay' })).toBe(2)
   await until(async () => (await fetch(`${gateway.url}/other`)).status === 200, 'the gateway accepts requests again')
+})
+
+test('a connection that was refused for a late loop is read again', async () => {
+  const { gateway } = await startHeld({ maxLoopDelayMs: 50 })
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
+  const ask = () =>
+    new Promise<{ status: number; isReused: boolean }>((resolve, reject) => {
+      const request = http.get(`${gateway.url}/other`, { agent }, (response) => {
+        response.resume().on('end', () => resolve({ status: response.statusCode!, isReused: request.reusedSocket }))
+      })
+      request.on('error', reject)
+    })
+  expect(await ask()).toEqual({ status: 200, isReused: false })
+  const refused = ask()
+  const end = performance.now() + 1000
+  while (performance.now() < end);
+  expect(await refused).toEqual({ status: 503, isReused: true })
+  expect(await until(async () => (await ask()).status === 200, 'the connection is served again')).toBe(true)
+  expect(await ask()).toEqual({ status: 200, isReused: true })
+  agent.destroy()
 })

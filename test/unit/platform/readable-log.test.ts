@@ -44,7 +44,13 @@ it.each<[what: string, fields: object, text: string]>([
 
 it('lines that are not JSON stay as they are', () => {
   const written: string[] = []
-  const output = { write: (text: string) => void written.push(text), flush: () => {}, flushSync: () => {} }
+  const output = {
+    write: (text: string) => void written.push(text),
+    flush: () => {},
+    flushSync: () => {},
+    onDropped: () => {},
+    onResumed: () => {},
+  }
   const readable = readableOutput(output, { isColored: true })
   readable.write(`{"level":"warn","time":"${time}","msg":"a"}\n{broken\nplain\n`)
   expect(written).toEqual([`${at} \x1b[33mWARN \x1b[0m a\n{broken\nplain\n`])

@@ -14,6 +14,7 @@ it.each([
   ['NOSCRIPT No matching script. Please use EVAL.', 'noscript'],
   ["NOPERM User g has no permissions to run the 'evalsha' command", 'noperm'],
   ["ERR ACL failure in script: User g has no permissions to run the 'hset' command", 'noperm'],
+  ["ERR The user executing the script can't run this command or subcommand script: 1f, on @user_script:1.", 'noperm'],
   ['NOAUTH Authentication required.', 'auth'],
   ['WRONGPASS invalid username-password pair or user is disabled.', 'auth'],
   ['ERR invalid password', 'auth'],
