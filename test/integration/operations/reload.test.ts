@@ -14,6 +14,7 @@ import { createAuthority } from '../../support/certificates.ts'
 import { runCli } from '../../support/cli.ts'
 import { call, newUser, type TestUser } from '../../support/client.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
+import { newKey } from '../../support/keys.ts'
 import { until } from '../../support/processes.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
@@ -315,11 +316,8 @@ it('an API key has the scopes of the new roles at once', async () => {
   const roles = (scopes: string[]) => ({ auth: { roles: { user: { inherits: [], scopes }, admin: { inherits: ['user'], scopes: [] } } } })
   const routes = [route('scoped', { access: { scopes: ['orders'] } })]
   await gateway.reload({ routes, config: roles(['orders']) })
-  const { body } = await call(gateway, '/auth/api-keys', {
-    token: user.token,
-    body: { name: 'x', scopes: ['orders'], password: user.password },
-  })
-  const ask = async () => (await call(gateway, '/scoped', { headers: { 'x-api-key': body.key } })).status
+  const { key } = await newKey(gateway, user, { scopes: ['orders'] })
+  const ask = async () => (await call(gateway, '/scoped', { headers: { 'x-api-key': key } })).status
   expect([await ask(), await ask()]).toEqual([200, 200])
   await gateway.reload({ routes, config: roles([]) })
   expect(await ask()).toBe(403)
