@@ -1,4 +1,5 @@
 /** Builds the services of the account API and registers their endpoints. */
+import { setImmediate as letRequestsPass } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { createPrincipalReader } from '../identity/access/authenticate.ts'
 import type { SessionCookies } from '../identity/access/session-cookie.ts'
@@ -204,6 +205,7 @@ export function createAccountApi({
       await auth.register(mfaRoutes({ enrolment, sendCookie: sessionAnswers.send, requireAuth }))
       if (browser)
         await auth.register(ownSessionRoutes({ ownSession: createOwnSession({ db }), logout, sessionAnswers, crossSite, requireAuth }))
+      await letRequestsPass()
       await auth.register(sessionRoutes({ sessions, requireAuth }))
       await auth.register(emailRoutes({ verification, requireAuth }))
       await auth.register(pageRoutes(config))
@@ -215,7 +217,9 @@ export function createAccountApi({
       await auth.register(
         adminRoutes({ read: platform.database.read, administration: identity.administration, config, lastErrors, requireAuth }),
       )
+      await letRequestsPass()
       await mountUi?.(auth)
+      await letRequestsPass()
       await mountConsole?.(auth)
     },
   }

@@ -1,9 +1,10 @@
-/** The admin listener: livez, readyz, metrics, and the console. Bound to loopback unless configured otherwise, and never on the public port. */
-import type { IncomingMessage } from 'node:http'
+/** The admin listener: livez, readyz, metrics, reload, and the console. Bound to loopback unless configured otherwise, and never on the public port. */
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { readWithoutOffer } from '../platform/http/upgrade-offer.ts'
 import { originForm } from '../proxy/routing/request-target.ts'
+import type { ReloadResult } from './reload.ts'
 
 /** A named condition of readiness, or a fact for information only. */
 export interface CheckResult {
@@ -18,6 +19,8 @@ export interface AdminDeps {
   metrics(): Promise<string>
   contentType: string
   checks(): CheckResult[] | Promise<CheckResult[]>
+  /** Reads the configuration again. */
+  reload(): Promise<ReloadResult>
   /** The console in force, which has the requests below CONSOLE_BASE. Null: there is none. */
   console: (() => FastifyInstance) | null
 }
@@ -25,7 +28,7 @@ export interface AdminDeps {
 export const CONSOLE_BASE = '/console'
 export const ADMIN_BODY_BYTES = 16_384
 
-export function createAdminServer({ metrics, contentType, checks, console }: AdminDeps): FastifyInstance {
+export function createAdminServer({ metrics, contentType, checks, reload, console }: AdminDeps): FastifyInstance {
   const app = Fastify({
     logger: false,
     return503OnClosing: false,
@@ -46,9 +49,23 @@ export function createAdminServer({ metrics, contentType, checks, console }: Adm
     return request.query.verbose === undefined ? { status } : { status, checks: results }
   })
   app.get('/metrics', async (_request, reply) => reply.type(contentType).send(await metrics()))
+  app.post('/reload', async (request, reply) => {
+    if (isOfPage(request.headers))
+      return reply.code(403).send({ status: 'forbidden', detail: 'Web pages cannot reload the configuration.' })
+    const result = await reload()
+    reply.code(STATUS_OF[result.status]).header('cache-control', 'no-store')
+    if (result.status !== 'reloaded') return result
+    const { needsRestart, ...rest } = result
+    return { ...rest, needs_restart: needsRestart }
+  })
   if (console) void app.register(handOver(console))
   return app
 }
+
+const STATUS_OF: Record<ReloadResult['status'], number> = { reloaded: 200, refused: 422, stopping: 503 }
+
+/** A browser names the page that sends a POST. The listener is on this machine, where any page that is open could reach it. */
+const isOfPage = ({ origin, 'sec-fetch-site': site = 'none' }: IncomingHttpHeaders): boolean => origin !== undefined || site !== 'none'
 
 /** A console of its own for each configuration: the hook takes the whole request before its body is read. */
 const handOver = (console: () => FastifyInstance) => async (scope: FastifyInstance) => {

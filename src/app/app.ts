@@ -21,8 +21,11 @@ import { DB_LAG_SECONDS, showConfig, showGauges } from './gauges.ts'
 import { buildGeneration, type Generation, type Lasting, streamTermsOf } from './generation.ts'
 import { createLimits } from './limits.ts'
 import { createListener, type Listener } from './listener.ts'
+import type { LoadOptions } from './load-config.ts'
 import { createObserver } from './observe.ts'
 import { createGate } from './overload/gate.ts'
+import { createReloader, type PreparedReload, type Reloader } from './reload.ts'
+import { createSchemaCompilers } from './schema-compilers.ts'
 import type { SchemaCompilers } from './server.ts'
 import { keyringJob, openServices, type Services, type ServicesOptions } from './services.ts'
 
@@ -31,15 +34,10 @@ export interface GatewayOptions extends ServicesOptions {
   resolve?: Resolve | undefined
   /** Compile the schemas of endpoints. Default: Fastify's compilers. */
   compilers?: SchemaCompilers | undefined
+  /** Where the configuration came from. Without it, it cannot be read again. */
+  source?: LoadOptions | undefined
   /** The demo's admin may keep the generated password. */
   adminMustChangePassword?: boolean
-}
-
-/** A configuration that is ready to be put in force. */
-export interface PreparedReload {
-  /** Cannot fail. */
-  commit(): void
-  cancel(): void
 }
 
 export interface App {
@@ -64,6 +62,8 @@ export interface App {
    * @throws when a file that the configuration names cannot be used
    */
   prepareReload(config: Config): Promise<PreparedReload>
+  /** Of a gateway of one process. Null in a worker: the supervisor reads the configuration. */
+  reloader: Reloader | null
   /** Reports not ready, finishes the requests in flight and closes everything. */
   stop(): Promise<void>
 }
@@ -115,7 +115,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     compressions: { open: 0 },
     connections: listener.connections,
     backgroundQueue: createBackgroundQueue(logger),
-    compilers: options.compilers,
+    compilers: options.compilers ?? createSchemaCompilers(),
     hasAdmin: !team,
     lastErrors: async () => (team ? team.siblings.lastErrors() : observer.lastErrors()),
     health: async () => (team ? team.siblings.health() : history.report()),
@@ -133,6 +133,26 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   }
   putInForce(await buildGeneration(lasting, config, null), null)
 
+  async function prepareReload(next: Config): Promise<PreparedReload> {
+    const { tls } = next.server
+    const certificate = tls ? readCertificate(tls) : null
+    const generation = await buildGeneration(lasting, next, current)
+    return {
+      commit() {
+        putInForce(generation, current)
+        observer.logBy(next.log)
+        logger.level = next.log.level
+        platform.composeBy(generation.platform)
+        certificateFiles?.use(tls!, certificate!)
+      },
+      cancel() {
+        generation.upstreams.cancel()
+        void generation.handlers.close()
+        void generation.console?.close()
+      },
+    }
+  }
+
   const checks = (): CheckResult[] => [
     { name: 'listening', ok: listener.server.listening && !isStopping, required: true },
     { name: 'signing keys loaded', ok: keyring.status().length > 0, required: true },
@@ -144,10 +164,21 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   const { registry } = metrics
   const readMetrics = () => registry.metrics()
   const console = hasConsoleListener(config) ? () => current.console! : null
-  const admin = team ? null : createAdminServer({ metrics: readMetrics, contentType: registry.contentType, checks, console })
+  const reloader = team
+    ? null
+    : createReloader({ source: options.source ?? null, config, secrets: options.secrets, prepare: prepareReload, logger, metrics, clock })
+  const admin =
+    reloader &&
+    createAdminServer({
+      metrics: readMetrics,
+      contentType: registry.contentType,
+      checks,
+      reload: () => reloader.reload('command'),
+      console,
+    })
   if (!team) {
     metrics.workers.collectFrom(() => 1)
-    showConfig(metrics, config)
+    showConfig(metrics, config, clock)
   }
   const redirect = tls?.redirectPort === undefined ? null : createRedirectServer(() => current.config)
   const stopGauges = showGauges(platform, identity, limits)
@@ -176,27 +207,11 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
       stopJobs = schedule(team ? ownJobs : [...ownJobs, ...services.jobs], logger)
       await admin?.ready()
     },
-    async prepareReload(next) {
-      const { tls } = next.server
-      const certificate = tls ? readCertificate(tls) : null
-      const generation = await buildGeneration(lasting, next, current)
-      return {
-        commit() {
-          putInForce(generation, current)
-          observer.logBy(next.log)
-          logger.level = next.log.level
-          platform.composeBy(generation.platform)
-          certificateFiles?.use(tls!, certificate!)
-        },
-        cancel() {
-          generation.upstreams.cancel()
-          void generation.handlers.close()
-          void generation.console?.close()
-        },
-      }
-    },
+    prepareReload,
+    reloader,
     async stop() {
       isStopping = true
+      reloader?.stop()
       await pause(config.server.shutdownDelayMs)
       streams.endAll()
       certificateFiles?.stop()

@@ -1,6 +1,7 @@
 /** Gauges of a serving process: some are read when Prometheus scrapes, others are set every few seconds. */
 import { createHash } from 'node:crypto'
 import type { Config } from '../platform/config/schema.ts'
+import type { Clock } from '../platform/lib/clock.ts'
 import type { Metrics } from '../platform/telemetry/metrics.ts'
 import type { Identity } from './identity.ts'
 import type { Limits } from './limits.ts'
@@ -42,8 +43,9 @@ export function showGauges({ clock, metrics, database }: Platform, { revocations
 }
 
 /** For the process that reads the configuration: this configuration is in force. */
-export function showConfig({ configInfo, configReloadSuccess }: Metrics, config: Config): void {
+export function showConfig({ configInfo, configReloadSuccess, configReloadTime }: Metrics, config: Config, clock: Clock): void {
   configReloadSuccess.set(1)
+  configReloadTime.set(clock.now() / 1000)
   configInfo.reset()
   configInfo.set({ sha: createHash('sha256').update(JSON.stringify(config)).digest('hex').slice(0, 12) }, 1)
 }

@@ -2,6 +2,7 @@
  * Everything that follows from one configuration: routes, limits, rules, pages and their router. A reload builds the next generation beside
  * the present one. What outlives a configuration is handed in: stores, keys, counts, streams, servers of upstreams, the listener.
  */
+import { setImmediate as letRequestsPass } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import type { Principal } from '../identity/access/principal.ts'
 import type { BackgroundQueue } from '../identity/accounts/background-queue.ts'
@@ -43,7 +44,7 @@ export interface Lasting {
   compressions: CompressionLoad
   connections: Listener['connections']
   backgroundQueue: BackgroundQueue
-  compilers: SchemaCompilers | undefined
+  compilers: SchemaCompilers
   /** This process has the admin listener. */
   hasAdmin: boolean
   /** The errors of all processes, newest first. */
@@ -76,6 +77,8 @@ export async function buildGeneration(lasting: Lasting, config: Config, before: 
   const platform = before ? withConfig(lasting.platform, config) : lasting.platform
   const identity = before ? underConfig(lasting.identity, platform) : lasting.identity
   const { clock, logger } = platform
+  // requests of the generation in force must not wait for the whole building
+  await letRequestsPass()
   const access = before && hasSameAccess(before.config, config) ? before.access : createAccess(platform, identity, limits)
   const proxy = createProxy({
     platform,
@@ -107,6 +110,7 @@ export async function buildGeneration(lasting: Lasting, config: Config, before: 
     answerNavigation,
     compilers: lasting.compilers,
   })
+  await letRequestsPass()
   const loginServices = createLoginServices({ platform, identity, access, limits })
   const accountApi = createAccountApi({
     platform,
@@ -118,6 +122,7 @@ export async function buildGeneration(lasting: Lasting, config: Config, before: 
     mountConsole: frame && createPublicConsole({ platform, identity, access, frame, lastErrors, health }),
     lastErrors,
   })
+  await letRequestsPass()
   await mountOwnEndpoints(app, {
     config,
     identity,
@@ -127,7 +132,9 @@ export async function buildGeneration(lasting: Lasting, config: Config, before: 
     hasCookie: access.browser?.authentication.hasCookie ?? (() => false),
     isStopping,
   })
+  await letRequestsPass()
   await proxy.mount(app)
+  await letRequestsPass()
   app.setNotFoundHandler(() => {
     throw problem('route_not_found')
   })

@@ -5,6 +5,7 @@ import type { Config } from '../platform/config/schema.ts'
 import type { LogOutput } from '../platform/telemetry/log-output.ts'
 import type { Logger } from '../platform/telemetry/logger.ts'
 import type { App, GatewayOptions } from './app.ts'
+import type { ReloadCause, ReloadResult } from './reload.ts'
 
 export interface ServeOptions extends GatewayOptions {
   /** Where the logger writes. */
@@ -18,6 +19,8 @@ export interface Running {
   port: number
   adminPort: number
   stop(): Promise<void>
+  /** Reads the configuration again. Does not fail. */
+  reload(cause: ReloadCause): Promise<ReloadResult>
 }
 
 /** An address cannot be listened on. */

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { Ajv, type ErrorObject } from 'ajv'
 import { Value } from 'typebox/value'
-import { absentBrandFiles, refusedBrandFiles } from '../identity/pages/brand-files.ts'
+import { brandFiles, refusedBrandFiles } from '../identity/pages/brand-files.ts'
 import { nearest } from '../platform/config/nearest.ts'
 import { BROWSER_POLICIES, type Config, ConfigSchema, DEFAULT_POLICIES, type Secrets } from '../platform/config/schema.ts'
 import {
@@ -82,6 +82,19 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
   return { config, secrets: secrets.secrets, warnings: warnings.map(place), absentFiles: absentFiles(config).map(place) }
 }
 
+/** Reads no more than this section, so that the rest may be wrong. What cannot be read is the default. */
+export function readAdminAddress({ file, env = process.env, flags = [] }: LoadOptions): Config['admin'] {
+  const fallback = Value.Default(ConfigSchema.properties.admin, {}) as Config['admin']
+  try {
+    const variables = readEnvironment(env, (path) => readFileSync(path, 'utf8'))
+    const { value } = overlay(readSource(file), ConfigSchema, variables.values, flags)
+    const admin = Value.Default(ConfigSchema.properties.admin, value.admin ?? {})
+    return Value.Check(ConfigSchema.properties.admin, admin) ? (admin as Config['admin']) : fallback
+  } catch {
+    return fallback
+  }
+}
+
 function readSource(file: string | undefined): ConfigSource {
   if (!file) return { value: {}, problems: [], locate: () => 'environment' }
   try {
@@ -93,27 +106,34 @@ function readSource(file: string | undefined): ConfigSource {
 
 const UNREADABLE = 'name a YAML file that this user can read: --config FILE; config/portcullis.yaml is an example'
 
-/** A start fails without these files. */
-function absentFiles({ server, auth, routes }: Config): { path: Path; message: string; hint: string }[] {
+interface NamedFile {
+  path: Path
+  file: string
+}
+
+/** The files that a configuration names. A start fails without them. */
+function namedFiles({ server, auth, routes }: Config): NamedFile[] {
   const upstreams = routes.flatMap((route, i) =>
     route.upstream.map((upstream, j) => ({
       tls: typeof upstream === 'string' ? undefined : upstream.tls,
       path: ['routes', i, 'upstream', j],
     })),
   )
-  const brand = absentBrandFiles(auth.browser.brand).map(({ name, file }) => absent([...BRAND, name], file))
   const tls = [{ tls: server.tls, path: ['server'] }, ...upstreams].flatMap(({ tls, path }) =>
     (['ca', 'cert', 'key'] as const).flatMap((name) => {
       const file = (tls as Partial<Record<typeof name, string>> | undefined)?.[name]
-      if (file === undefined || existsSync(file)) return []
-      return [absent([...path, 'tls', name], file)]
+      return file === undefined ? [] : [{ path: [...path, 'tls', name], file }]
     }),
   )
-  const texts = Object.entries(auth.browser.texts)
-    .filter(([, file]) => !existsSync(file))
-    .map(([code, file]) => absent([...TEXTS, code], file))
+  const brand = brandFiles(auth.browser.brand).map(({ name, file }) => ({ path: [...BRAND, name], file }))
+  const texts = Object.entries(auth.browser.texts).map(([code, file]) => ({ path: [...TEXTS, code], file }))
   return [...tls, ...brand, ...texts]
 }
+
+/** The files that a configuration names, besides its own. */
+export const filesOf = (config: Config): string[] => namedFiles(config).map(({ file }) => file)
+
+const absentFiles = (config: Config) => namedFiles(config).flatMap(({ path, file }) => (existsSync(file) ? [] : [absent(path, file)]))
 
 const absent = (path: Path, file: string) => ({
   path,

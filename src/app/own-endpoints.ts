@@ -1,5 +1,6 @@
 /** Mounts our own endpoints, with helmet's headers, JSON bodies only and `Cache-Control: no-store`. */
 import type { IncomingMessage } from 'node:http'
+import { setImmediate as letRequestsPass } from 'node:timers/promises'
 import helmet from '@fastify/helmet'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
@@ -98,6 +99,7 @@ export async function mountOwnEndpoints(
           if (countsAsAnonymous(request) && !countsLater) await limits.anonymous(context)
         })
         if (config.docs.enabled) await registerDocs(auth, config)
+        await letRequestsPass()
         await accountApi.register(auth)
       },
       { prefix: config.auth.prefix },

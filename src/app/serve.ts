@@ -8,12 +8,19 @@ import { buildApp } from './app.ts'
 import { graceMs, listen, listenAdmin, logUncaught, type Running, type ServeOptions } from './listen.ts'
 import { supervise } from './supervisor.ts'
 
-/** Starts the listeners: admin first, so that readiness can be asked while the rest starts. Ends the process on SIGTERM and SIGINT. */
+/** Starts the listeners: admin first, so that readiness can be asked while the rest starts. Ends the process on SIGTERM and SIGINT. SIGHUP reloads the configuration. */
 export async function serve(options: ServeOptions): Promise<Running> {
   const { config, logger } = options
   announceStores(options)
   let running: Running | undefined
-  closeWithGrace({ delay: graceMs(config) + 1000, logger: false }, async ({ signal, err }) => {
+  let isReloadDue = false
+  const canReload = options.source !== undefined
+  if (canReload)
+    process.on('SIGHUP', () => {
+      if (running) void running.reload('SIGHUP')
+      else isReloadDue = true
+    })
+  closeWithGrace({ delay: graceMs(config) + 1000, logger: false, skip: canReload ? ['SIGHUP'] : [] }, async ({ signal, err }) => {
     if (err) logUncaught(err, logger)
     logger.info({ signal }, 'stopping: finishing the requests in flight')
     await running?.stop()
@@ -24,6 +31,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
   running = workers > 1 ? await supervise(options, workers) : await serveAlone(options)
   const { port, adminPort } = running
   logger.info({ port, admin_port: adminPort, routes: config.routes.length, workers }, 'portcullis is listening')
+  if (isReloadDue) void running.reload('SIGHUP')
   return running
 }
 
@@ -40,7 +48,10 @@ async function serveAlone(options: ServeOptions): Promise<Running> {
     const adminPort = await listenAdmin(app.admin!, config)
     await app.start()
     opened = await options.withServices?.(app)
-    return { port: await listen(app, config), adminPort, stop }
+    const port = await listen(app, config)
+    const { reloader } = app
+    reloader!.begin()
+    return { port, adminPort, stop, reload: reloader!.reload }
   } catch (error) {
     await stop().catch(() => undefined)
     throw error

@@ -13,6 +13,7 @@ import type { Siblings } from '../identity/sessions/revocations.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { schedule } from '../platform/jobs/schedule.ts'
 import { readCpuWait } from '../platform/lib/cpu-wait.ts'
+import { causeText } from '../platform/lib/errors.ts'
 import { createIpcChannel, type IpcChannel } from '../platform/lib/ipc-channel.ts'
 import { collectLines, copyStandardError } from '../platform/telemetry/logger.ts'
 import { createAccess } from './access.ts'
@@ -22,14 +23,15 @@ import { createConsoleListener, hasConsole, hasConsoleListener } from './console
 import { showConfig } from './gauges.ts'
 import { watchHandOvers } from './hand-overs.ts'
 import { createHashPermits } from './hash-permits.ts'
-import type { Identity } from './identity.ts'
+import { type Identity, underConfig } from './identity.ts'
 import { createLimits } from './limits.ts'
 import { graceMs, listenAdmin, type Running, type ServeOptions } from './listen.ts'
 import { createLoginServices } from './login-services.ts'
 import { createMerger } from './merged-metrics.ts'
 import { createObserver, newestErrors } from './observe.ts'
-import type { Platform } from './platform.ts'
+import { type Platform, withConfig } from './platform.ts'
 import { BEAT_MS, createPulse } from './pulse.ts'
+import { createReloader, type PreparedReload } from './reload.ts'
 import { keyringJob, openServices } from './services.ts'
 import { ASK_MS, type Assignment, SILENT_ASK_MS, type SupervisorAnswers, type WorkerAnswers } from './worker-protocol.ts'
 
@@ -43,6 +45,8 @@ const START_MS = 60_000
 const HEALTHY_MS = 30_000
 const FIRST_WAIT_MS = 200
 const LONGEST_WAIT_MS = 30_000
+const PREPARE_MS = 30_000
+const COMMIT_MS = 5000
 
 export async function supervise(options: ServeOptions, workers: number): Promise<Running> {
   const { config, logger, output } = options
@@ -75,8 +79,11 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   let beingReplaced: Member | null = null
   let earlyExits = 0
   let isStopping = false
+  const starting = new Set<Promise<unknown>>()
+  /** While a reload is under way, no worker starts: it would get the configuration before. */
+  let reloading = Promise.resolve()
   metrics.workers.collectFrom(() => members.size)
-  showConfig(metrics, config)
+  showConfig(metrics, config, clock)
 
   cluster.setupPrimary({
     exec: fileURLToPath(new URL(`./worker${extname(import.meta.url)}`, import.meta.url)),
@@ -123,6 +130,13 @@ export async function supervise(options: ServeOptions, workers: number): Promise
 
   /** @returns the port, once the worker listens */
   async function launch(): Promise<number> {
+    await reloading
+    const started = startWorker()
+    starting.add(started)
+    return started.finally(() => starting.delete(started))
+  }
+
+  async function startWorker(): Promise<number> {
     const startedAt = clock.steady()
     const worker = await fork().catch((error: NodeJS.ErrnoException) => {
       if (!isStopping) launchLater(startedAt, () => {})
@@ -237,7 +251,77 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     const loginServices = createLoginServices({ platform, identity, access, limits })
     return createConsoleListener({ platform, identity, access, loginServices, observer, lastErrors, health: async () => history.report() })
   }
-  const console = consoleUnder(platform, identity)
+  let console = consoleUnder(platform, identity)
+
+  /** The parts of this process. */
+  async function prepareOwn(shared: Config): Promise<PreparedReload> {
+    const nextPlatform = withConfig(platform, { ...shared, redis })
+    const nextConsole = consoleUnder(nextPlatform, underConfig(identity, nextPlatform))
+    await nextConsole?.ready()
+    return {
+      commit() {
+        void console?.close()
+        console = nextConsole
+        platform.composeBy(nextPlatform)
+        observer.logBy(shared.log)
+        logger.level = shared.log.level
+      },
+      cancel: () => void nextConsole?.close(),
+    }
+  }
+
+  /** All workers prepare the configuration before the first of them puts it in force. @throws when one of them cannot */
+  async function prepareReload(next: Config): Promise<PreparedReload> {
+    let release = () => {}
+    reloading = new Promise((resolve) => {
+      release = resolve
+    })
+    await Promise.allSettled(starting)
+    const shared = shareOf(next, workers)
+    const asked = [...members]
+    const cancelIn = () => askAll(asked, ({ channel }, timeoutMs) => channel.ask('cancelReload', null, timeoutMs))
+    try {
+      const own = await prepareOwn(shared)
+      const prepared = await Promise.allSettled(asked.map(({ channel }) => channel.ask('prepareReload', shared, PREPARE_MS)))
+      // a worker that has ended meanwhile is replaced: its successor starts with the configuration in force
+      const failures = prepared.flatMap((result, i) => (result.status === 'rejected' && members.has(asked[i]!) ? [result.reason] : []))
+      if (failures.length) {
+        own.cancel()
+        throw new Error([...new Set(failures.map(causeText))].join('; '))
+      }
+      return {
+        async commit() {
+          assignment.config = shared
+          own.commit()
+          await Promise.all(asked.filter((member) => members.has(member)).map(commitIn))
+          release()
+        },
+        cancel() {
+          own.cancel()
+          void cancelIn()
+          release()
+        },
+      }
+    } catch (error) {
+      await cancelIn()
+      release()
+      throw error
+    }
+  }
+
+  /** A worker that does not answer is ended, so that none goes on with the configuration before. */
+  const commitIn = ({ worker, channel }: Member) =>
+    channel.ask('commitReload', null, COMMIT_MS).catch(() => void worker.process.kill('SIGKILL'))
+
+  const reloader = createReloader({
+    source: options.source ?? null,
+    config,
+    secrets: options.secrets,
+    prepare: prepareReload,
+    logger,
+    metrics,
+    clock,
+  })
 
   const admin = createAdminServer({
     metrics: metricsOfAll,
@@ -248,13 +332,15 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       const readiest = answers.sort((a, b) => countOk(b) - countOk(a))[0] ?? []
       return [{ name: `workers (${answers.length} of ${workers})`, ok: answers.length > 0, required: true }, ...readiest]
     },
-    console: console && (() => console),
+    reload: () => reloader.reload('command'),
+    console: hasListener ? () => console! : null,
   })
   let stopJobs = async () => {}
   const pulseTimer = setInterval(endFrozen, BEAT_MS)
 
   async function stop(): Promise<void> {
     isStopping = true
+    reloader.stop()
     for (const timer of waits) clearTimeout(timer)
     const left = [...members].map(async ({ worker, channel }) => {
       // `close` comes after the last lines of its output have been read
@@ -278,7 +364,8 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       logger,
     )
     const [port = 0] = await Promise.all(Array.from({ length: workers }, launch))
-    return { port, adminPort, stop }
+    reloader.begin()
+    return { port, adminPort, stop, reload: reloader.reload }
   } catch (error) {
     await stop().catch(() => undefined)
     throw error

@@ -7,7 +7,7 @@ import type { CheckResult } from './admin-server.ts'
 import type { HealthReport } from './console/health-history.ts'
 import type { HealthReading } from './console/health-reading.ts'
 
-/** The supervisor reads it once: a replacement worker must get the same configuration. */
+/** Workers read no files of the configuration: all of them, and their replacements, must have the same. */
 export interface Assignment {
   config: Config
   secrets: Secrets
@@ -29,6 +29,12 @@ export type WorkerAnswers = {
   revoke(message: string): void
   /** Null while the worker cannot vouch for its revocations. */
   revocations(nothing: null): Revocation[] | null
+  /** Builds everything for another configuration, beside what is in force. Fails when it cannot. */
+  prepareReload(config: Config): Promise<void>
+  /** Puts in force what was prepared. */
+  commitReload(nothing: null): void
+  /** Also when nothing was prepared. */
+  cancelReload(nothing: null): void
   /** Resolves when the requests in flight have finished; the process then ends. */
   stop(nothing: null): Promise<void>
 }

@@ -8,9 +8,11 @@ import { type App, buildApp } from './app.ts'
 import { readHealth } from './console/health-reading.ts'
 import { graceMs, listen, logUncaught } from './listen.ts'
 import { BEAT_MS } from './pulse.ts'
+import type { PreparedReload } from './reload.ts'
 import { ASK_MS, type Assignment, HASH_PERMIT_MS, SILENT_ASK_MS, type SupervisorAnswers, type WorkerAnswers } from './worker-protocol.ts'
 
 let app: App | undefined
+let prepared: PreparedReload | null = null
 let stop = async (): Promise<void> => process.exit(0)
 const heard: ((message: string) => void)[] = []
 
@@ -32,7 +34,7 @@ const answers: WorkerAnswers = {
     app = await buildApp({ config, secrets, logger, team: { workers, siblings, hashPermit: sharesHashing ? hashPermit : undefined } })
     const running = app
     output.onDropped((lines) => running.platform.metrics.logLinesDropped.inc(lines))
-    const grace = closeWithGrace({ delay: graceMs(config), logger: false, skip: ['SIGINT'] }, async ({ err }) => {
+    const grace = closeWithGrace({ delay: graceMs(config), logger: false, skip: ['SIGINT', 'SIGHUP'] }, async ({ err }) => {
       if (err) logUncaught(err, logger)
       await running.stop()
       await flushLogger(logger)
@@ -49,6 +51,21 @@ const answers: WorkerAnswers = {
     for (const handler of heard) handler(message)
   },
   revocations: () => app?.identity.revocations.dump() ?? null,
+  async prepareReload(config) {
+    if (!app) throw new Error('the worker has not started')
+    // of a reload that the supervisor has given up
+    prepared?.cancel()
+    prepared = null
+    prepared = await app.prepareReload(config)
+  },
+  commitReload() {
+    void prepared!.commit()
+    prepared = null
+  },
+  cancelReload() {
+    prepared?.cancel()
+    prepared = null
+  },
   stop: () => stop(),
 }
 const supervisor = createIpcChannel<SupervisorAnswers>(process, answers)
@@ -71,6 +88,8 @@ setInterval(() => {
 
 // a terminal sends SIGINT to the whole process group; the supervisor sends `stop` when it is time
 process.on('SIGINT', () => {})
+// the supervisor reads the configuration
+process.on('SIGHUP', () => {})
 // without a supervisor the worker could be neither replaced nor stopped, so it ends; this flag keeps Node from ending it at once
 cluster.worker!.exitedAfterDisconnect = true
 process.on('disconnect', () => void stop())

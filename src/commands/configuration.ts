@@ -39,6 +39,9 @@ export function settingsOf({ set = [], port }: ConfigArgs): string[] {
   return port === undefined ? set : [...set, `server.port=${readNumber('--port', port, { min: 0, max: MAX_PORT })}`]
 }
 
+/** The file that is named, or the default if it is there. */
+export const sourceOf = (file: string | undefined): string | undefined => file ?? (existsSync(DEFAULT_FILE) ? DEFAULT_FILE : undefined)
+
 /** @throws UsageError @throws ConfigError */
 export async function load(
   { io }: Terminal,
@@ -48,7 +51,7 @@ export async function load(
   const flags = settingsOf(args)
   // imported late: the validator takes longer to load than all commands together
   const { loadConfig } = await import('../app/load-config.ts')
-  const found = file ?? (existsSync(DEFAULT_FILE) ? DEFAULT_FILE : undefined)
+  const found = sourceOf(file)
   const loaded = loadConfig({ file: found, env: io.env, flags, needSecrets })
   if (found !== undefined) return loaded
   return { ...loaded, warnings: loaded.warnings.map((warning) => (warning.path === 'routes' ? noFile() : warning)) }

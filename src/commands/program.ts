@@ -11,6 +11,7 @@ import { healthcheckCommand } from './healthcheck.ts'
 import { HELP_FORMAT, withExamples } from './help.ts'
 import { keysCommand } from './keys.ts'
 import { migrateCommand } from './migrate.ts'
+import { reloadCommand } from './reload.ts'
 import { routesCommand } from './routes.ts'
 import { serveCommand } from './serve.ts'
 import type { Terminal } from './terminal.ts'
@@ -20,7 +21,16 @@ import { usersCommand } from './users.ts'
 
 /** A running gateway runs only these. */
 const DATABASE_COMMANDS = [migrateCommand, keysCommand, usersCommand, clientsCommand, auditCommand, cleanupCommand]
-const COMMANDS = [serveCommand, demoCommand, checkCommand, routesCommand, textsCommand, ...DATABASE_COMMANDS, healthcheckCommand]
+const COMMANDS = [
+  serveCommand,
+  demoCommand,
+  reloadCommand,
+  checkCommand,
+  routesCommand,
+  textsCommand,
+  ...DATABASE_COMMANDS,
+  healthcheckCommand,
+]
 
 export function createProgram(terminal: Terminal): Command {
   const program = new Command('portcullis')

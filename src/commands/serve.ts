@@ -3,7 +3,7 @@ import type { Running, ServeOptions } from '../app/listen.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { VERSION } from '../platform/lib/version.ts'
 import { openCommandSocket } from './command-socket.ts'
-import { type ConfigArgs, fileOf, load, withConfigFile, withPort } from './configuration.ts'
+import { type ConfigArgs, fileOf, load, settingsOf, sourceOf, withConfigFile, withPort } from './configuration.ts'
 import { withExamples } from './help.ts'
 import { type LogFormat, openLogOutput } from './log-output.ts'
 import { type Terminal, table } from './terminal.ts'
@@ -25,9 +25,13 @@ PORTCULLIS_SECRET_KEY=$(openssl rand -base64 32) portcullis serve portcullis.yam
 DATABASE_URL=postgres://… REDIS_URL=redis://… portcullis serve --config portcullis.yaml --port 8080
 portcullis serve --set log.level=debug --set server.workers=2
 `,
-    'SIGTERM stops the gateway: it reports that it is not ready, finishes the requests in flight and closes.',
+    `SIGTERM stops the gateway: it reports that it is not ready, finishes the requests in flight and closes.
+SIGHUP lets it read its configuration again, as the command reload does.`,
   ).action(async (file: string | undefined, args: ServeArgs) => {
+    // by default a signal that arrives before the gateway listens for it would end the process
+    process.on('SIGHUP', () => {})
     const { config, secrets, warnings } = await load(terminal, args, { file: fileOf(file, args) })
+    const source = { file: sourceOf(fileOf(file, args)), env: terminal.io.env, flags: settingsOf(args) }
     const [{ serve }, { formatProblem }, { createLogger, flushLogger }, { output, isPretty }] = await Promise.all([
       import('../app/serve.ts'),
       import('../platform/config/source.ts'),
@@ -37,7 +41,7 @@ portcullis serve --set log.level=debug --set server.workers=2
     const logger = createLogger(config.log.level, output)
     for (const warning of warnings) logger.warn({ reason: 'config' }, formatProblem(warning))
     try {
-      const running = await serve({ config, secrets, logger, output, withServices: acceptCommands(terminal) })
+      const running = await serve({ config, secrets, source, logger, output, withServices: acceptCommands(terminal) })
       if (isPretty) output.write(await introduction(config, running))
     } catch (error) {
       await flushLogger(logger)
@@ -49,10 +53,11 @@ portcullis serve --set log.level=debug --set server.workers=2
 /** The embedded database is open in one process: commands on it run there. */
 export const acceptCommands =
   ({ run }: Terminal): ServeOptions['withServices'] =>
-  async ({ platform, identity }) => {
-    const { url, dataDir } = platform.config.database
+  async (services) => {
+    const { url, dataDir } = services.platform.config.database
     if (url !== 'embedded') return { close: async () => {} }
-    return openCommandSocket(dataDir, (argv, io) => run(argv, io, { platform, identity }))
+    // a reload changes them
+    return openCommandSocket(dataDir, (argv, io) => run(argv, io, { platform: services.platform, identity: services.identity }))
   }
 
 async function introduction(config: Config, { port, adminPort }: Running): Promise<string> {

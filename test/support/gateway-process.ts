@@ -24,6 +24,8 @@ export interface GatewayProcess {
   url: string
   adminUrl: string
   pid: number
+  /** The file of its configuration. */
+  file: string
   /** The child processes that it started: its workers, or the process that hashes. */
   children(): number[]
   isAlive(): boolean
@@ -139,6 +141,7 @@ export async function startGatewayProcess({
     url: `http://127.0.0.1:${port}`,
     adminUrl: `http://127.0.0.1:${adminPort}`,
     pid,
+    file,
     children: () => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
     isAlive,
     rssMiB,

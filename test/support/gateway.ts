@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { inject } from 'vitest'
 import { type App, buildApp } from '../../src/app/app.ts'
 import { loadConfig } from '../../src/app/load-config.ts'
+import type { ReloadResult } from '../../src/app/reload.ts'
 import type { Clock } from '../../src/platform/lib/clock.ts'
 import type { Message, Transport } from '../../src/platform/mail/message.ts'
 import { createLogger } from '../../src/platform/telemetry/logger.ts'
@@ -74,6 +75,10 @@ export interface Gateway {
   secretKey: string
   /** Mails that were handed to the mail server; see mails.ts. */
   messages: readonly Message[]
+  /** The file of its configuration. */
+  file: string
+  /** Writes another configuration, and lets the gateway read it. */
+  reload(changed: Pick<GatewayOptions, 'config' | 'routes'>): Promise<ReloadResult>
   /** All log lines so far. */
   log(): Json[]
   close(): Promise<void>
@@ -106,14 +111,17 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   const stored: Json = { database: { url: databaseUrl, dataDir }, redis: { url: redisUrl } }
   const file = join(dir, 'config.json')
   // JSON is YAML: the real loader reads it
-  writeFileSync(file, JSON.stringify(merge(merge(merge(DEFAULTS, stored), { routes: options.routes ?? [] }), options.config ?? {})))
-  const { config, secrets } = loadConfig({ file, env: { PORTCULLIS_SECRET_KEY: secretKey, ...options.env } })
+  const write = ({ config = {}, routes = [] }: Pick<GatewayOptions, 'config' | 'routes'>) =>
+    writeFileSync(file, JSON.stringify(merge(merge(merge(DEFAULTS, stored), { routes }), config)))
+  write(options)
+  const source = { file, env: { PORTCULLIS_SECRET_KEY: secretKey, ...options.env } }
+  const { config, secrets } = loadConfig(source)
   const lines: string[] = []
   const logger = createLogger(config.log.level, { write: (line) => void lines.push(line) })
   const recorder = createRecorder(config)
   const transport = options.transport === 'configured' ? undefined : (options.transport ?? recorder)
   const hasher = hasherFor(config.auth.password.argon2)
-  const app = await buildApp({ config, secrets, logger, clock, resolve: options.resolve, transport, hasher, compilers })
+  const app = await buildApp({ config, secrets, source, logger, clock, resolve: options.resolve, transport, hasher, compilers })
   try {
     await app.start()
   } catch (error) {
@@ -122,6 +130,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   }
   const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
   const adminUrl = await app.admin!.listen({ host: '127.0.0.1', port: 0 })
+  app.reloader!.begin()
   return {
     app,
     url,
@@ -131,6 +140,11 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     secretKey,
     messages: recorder.messages,
     port: Number(new URL(url).port),
+    file,
+    reload(changed) {
+      write(changed)
+      return app.reloader!.reload('command')
+    },
     log: () => lines.map((line) => JSON.parse(line)),
     async close() {
       await app.stop()

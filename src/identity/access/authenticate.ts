@@ -14,6 +14,7 @@ import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Revocations } from '../sessions/revocations.ts'
 import type { AccessTokenClaims, AccessTokens } from '../tokens/access-tokens.ts'
 import type { Keyring, VerificationKey } from '../tokens/keyring.ts'
+import { createRoles } from '../users/roles.ts'
 import { createIdentityHeaders } from './identity-headers.ts'
 import type { InvalidTokenLimit } from './invalid-token-limit.ts'
 import type { Principal } from './principal.ts'
@@ -154,9 +155,13 @@ const headerOf = (token: string): string => `Bearer ${token}`
 export function createPrincipalReader(config: Config): (claims: AccessTokenClaims, signingKid: string) => Principal {
   const identityHeaders = createIdentityHeaders(config)
   const rolesWithFactor = config.auth.mfa.requiredForRoles
+  const grantsOf = createRoles(config.auth.roles)
   return (claims, signingKid) => {
-    const { sub: id, sid, roles, email = null } = claims
+    const { sub: id, sid, email = null } = claims
     const isMachine = claims.kind === 'client'
+    const written = { roles: claims.roles, scopes: claims.scope.split(' ').filter(Boolean) }
+    // the scopes of a user follow from the roles, as they are defined now: the token may be older
+    const { roles, scopes } = isMachine ? written : grantsOf(claims.roles)
     const hasFactor = claims.amr.includes('otp')
     return {
       kind: isMachine ? 'client' : 'user',
@@ -165,7 +170,7 @@ export function createPrincipalReader(config: Config): (claims: AccessTokenClaim
       cookieId: null,
       email,
       roles: new Set(roles),
-      scopes: new Set(claims.scope.split(' ').filter(Boolean)),
+      scopes: new Set(scopes),
       epoch: claims.ver,
       signingKid,
       expiresAt: claims.exp,

@@ -26,14 +26,12 @@ interface Refusal {
   hint: string
 }
 
-const filesOf = (brand: Brand): { name: Name; file: string }[] =>
+/** The files that the operator named. */
+export const brandFiles = (brand: Brand): { name: Name; file: string }[] =>
   (['logo', 'css'] as const).flatMap((name) => (brand[name] === undefined ? [] : [{ name, file: brand[name] }]))
 
-/** Files that are not on this machine. The gateway may run on another. */
-export const absentBrandFiles = (brand: Brand): { name: Name; file: string }[] => filesOf(brand).filter(({ file }) => !existsSync(file))
-
 export const refusedBrandFiles = (brand: Brand): Refusal[] =>
-  filesOf(brand).flatMap(({ name, file }) => {
+  brandFiles(brand).flatMap(({ name, file }) => {
     const refusal = existsSync(file) ? refusalOf(name, file) : null
     return refusal === null ? [] : [{ name, ...refusal }]
   })

@@ -940,7 +940,8 @@ export const ConfigSchema = Type.Object(
       {
         watch: Type.Boolean({
           default: false,
-          description: 'Read the configuration again when its file changes..',
+          description:
+            'Read the configuration again when its file changes, or a file that it names. SIGHUP and `portcullis reload` do the same at once.',
         }),
       },
       'Changes of the configuration without a restart.',

@@ -181,7 +181,11 @@ export function createMetrics(version: string) {
     cleanupFailures: counter('cleanup_failures_total', 'Steps of the cleanup that failed.', ['kind']),
     cleanupDeleted: counter('cleanup_deleted_total', 'Rows that cleanup removed.', ['kind']),
     streamsOpen: gauge('streams_open', 'Open WebSocket and event streams.', ['kind']),
-    streamsClosed: counter('streams_closed_total', 'Streams that ended, by reason.', ['reason']),
+    streamsClosed: counter(
+      'streams_closed_total',
+      'Streams that ended, by reason; reloaded: a new configuration changed their route or roles.',
+      ['reason'],
+    ),
     shed: counter('shed_total', 'Requests refused because this process is busy, by reason.', ['reason']),
     logLinesDropped: counter('log_lines_dropped_total', 'Log lines that could not be written.'),
     connectionsRefused: counter('connections_refused_total', 'Client connections above maxConnections.'),

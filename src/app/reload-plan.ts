@@ -1,0 +1,99 @@
+/** What a reload may change: the new configuration, with the settings that need a restart at their old values. */
+import type { Config, Secrets } from '../platform/config/schema.ts'
+
+/** They are read once, at the start: by listeners, pools, processes, or by jobs. A section stands for all its settings. */
+const NEED_RESTART: readonly string[] = [
+  'server.host',
+  'server.port',
+  'server.publicUrl',
+  'server.workers',
+  'server.replicas',
+  'server.tls.redirectPort',
+  'server.headersTimeoutMs',
+  'server.requestTimeoutMs',
+  'server.keepAliveTimeoutMs',
+  'server.maxConnections',
+  'server.maxRequestsPerSocket',
+  'server.maxHeaderBytes',
+  'server.shutdownDelayMs',
+  'server.shutdownTimeoutMs',
+  'server.overload',
+  'admin',
+  'database',
+  'redis',
+  'tokens',
+  'auth.prefix',
+  'auth.password.argon2',
+  'auth.refresh',
+  'auth.sessions',
+  'auth.browser.enabled',
+  'auth.browser.console',
+  'auth.browser.cookieDomain',
+  'auth.cleanup',
+  'auth.audit',
+  'mail',
+]
+
+export interface ReloadPlan {
+  /** To be put in force. */
+  config: Config
+  /** Settings whose new values wait for a restart. Names only: a value may be a secret. */
+  needsRestart: string[]
+}
+
+type Section = Record<string, unknown>
+
+export function planReload(running: Config, wanted: Config): ReloadPlan {
+  const config = structuredClone(wanted)
+  const needsRestart: string[] = []
+  // TLS is a matter of the listener; its files are not
+  if (Boolean(running.server.tls) !== Boolean(wanted.server.tls)) {
+    needsRestart.push('server.tls')
+    put(config, ['server', 'tls'], running.server.tls)
+  }
+  for (const name of NEED_RESTART) {
+    const path = name.split('.')
+    const [before, after] = [at(running, path), at(config, path)]
+    const changed = differences(before, after, path)
+    if (changed.length === 0) continue
+    put(config, path, before)
+    needsRestart.push(...changed)
+  }
+  return { config, needsRestart: needsRestart.filter((name) => !followsFromOthers(name, running, wanted)) }
+}
+
+/** Only the secrets that a running gateway uses. */
+export const changedSecrets = (running: Secrets, wanted: Secrets): string[] =>
+  (
+    [
+      ['PORTCULLIS_SECRET_KEY', 'secretKey'],
+      ['PORTCULLIS_SECRET_KEY_PREVIOUS', 'previousSecretKey'],
+    ] as const
+  ).flatMap(([name, key]) => (String(running[key]?.toString('hex')) === String(wanted[key]?.toString('hex')) ? [] : [name]))
+
+const at = (root: object, path: readonly string[]): unknown =>
+  path.reduce<unknown>((value, key) => (value as Section | undefined)?.[key], root)
+
+function put(root: object, path: readonly string[], value: unknown): void {
+  const holder = at(root, path.slice(0, -1)) as Section | undefined
+  if (!holder) return
+  if (value === undefined) delete holder[path.at(-1)!]
+  else holder[path.at(-1)!] = structuredClone(value)
+}
+
+const isSection = (value: unknown): value is Section => typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** Each setting that differs. */
+function differences(before: unknown, after: unknown, path: readonly string[]): string[] {
+  if (!isSection(before) || !isSection(after)) return JSON.stringify(before) === JSON.stringify(after) ? [] : [path.join('.')]
+  const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])]
+  return keys.flatMap((key) => differences(before[key], after[key], [...path, key]))
+}
+
+const LOCAL_URL = /^https?:\/\/localhost:\d+$/
+
+/** Without a value of its own, publicUrl follows from port and TLS, and the issuer from publicUrl. */
+function followsFromOthers(name: string, ...both: readonly Config[]): boolean {
+  if (name === 'server.publicUrl') return both.every(({ server }) => LOCAL_URL.test(server.publicUrl))
+  return name === 'tokens.issuer' && both.every(({ server, tokens }) => tokens.issuer === server.publicUrl)
+}

@@ -1,0 +1,150 @@
+/**
+ * Reads the configuration again and puts it in force as one swap. A configuration that is refused changes nothing. One reload runs at a time,
+ * and those that are asked for meanwhile become one more.
+ */
+import type { Config, Secrets } from '../platform/config/schema.ts'
+import { type ConfigProblem, formatProblem } from '../platform/config/source.ts'
+import type { Clock } from '../platform/lib/clock.ts'
+import { causeText } from '../platform/lib/errors.ts'
+import type { Logger } from '../platform/telemetry/logger.ts'
+import type { Metrics } from '../platform/telemetry/metrics.ts'
+import { checkConfig } from '../proxy/routing/check-config.ts'
+import { showConfig } from './gauges.ts'
+import { ConfigError, filesOf, type LoadOptions, loadConfig } from './load-config.ts'
+import { changedSecrets, planReload, type ReloadPlan } from './reload-plan.ts'
+import { type FileWatch, watchFiles } from './watch-files.ts'
+
+/** A configuration that is ready to be put in force. */
+export interface PreparedReload {
+  /** Cannot fail. Resolves when it is in force in all processes. */
+  commit(): void | Promise<void>
+  cancel(): void
+}
+
+export type ReloadCause = 'SIGHUP' | 'files' | 'command'
+
+export type ReloadResult =
+  | { status: 'reloaded'; needsRestart: string[]; warnings: string[] }
+  /** The configuration before stays in force. */
+  | { status: 'refused'; problems: string[] }
+  | { status: 'stopping' }
+
+export interface Reloader {
+  reload(cause: ReloadCause): Promise<ReloadResult>
+  /** Call it once the gateway serves: reloads that were asked for earlier begin now. */
+  begin(): void
+  /** A reload that is running changes nothing any more. */
+  stop(): void
+}
+
+export interface ReloaderDeps {
+  /** Where the configuration came from. Null: it cannot be read again. */
+  source: LoadOptions | null
+  config: Config
+  secrets: Secrets
+  /** Builds what follows from the configuration, in all processes. @throws when one of them cannot */
+  prepare(config: Config): Promise<PreparedReload>
+  logger: Logger
+  metrics: Metrics
+  clock: Clock
+}
+
+export function createReloader({ source, config, secrets, prepare, logger, metrics, clock }: ReloaderDeps): Reloader {
+  let running = config
+  /** Of a configuration that was refused: perhaps one of its files is not written yet. */
+  let refused: Config | null = null
+  let isStopping = false
+  let begin = () => {}
+  const begun = new Promise<void>((resolve) => {
+    begin = resolve
+  })
+  let present: Promise<ReloadResult> | null = null
+  let next: Promise<ReloadResult> | null = null
+  let watch: FileWatch | null = null
+
+  function read(): ReloadPlan & { warnings: ConfigProblem[] } {
+    if (source === null) throw new Error('the configuration of this gateway comes from no file')
+    const loaded = loadConfig(source)
+    refused = loaded.config
+    // on this machine the files must be there
+    if (loaded.absentFiles.length) throw new ConfigError(loaded.absentFiles)
+    const plan = planReload(running, loaded.config)
+    plan.needsRestart.push(...changedSecrets(secrets, loaded.secrets))
+    assertFits(plan)
+    return { ...plan, warnings: loaded.warnings }
+  }
+
+  async function run(cause: ReloadCause): Promise<ReloadResult> {
+    await begun
+    if (isStopping) return { status: 'stopping' }
+    try {
+      const { config, needsRestart, warnings } = read()
+      const prepared = await prepare(config)
+      if (isStopping) {
+        prepared.cancel()
+        return { status: 'stopping' }
+      }
+      await prepared.commit()
+      running = config
+      refused = null
+      showConfig(metrics, config, clock)
+      watchAgain()
+      report(cause, needsRestart, warnings)
+      return { status: 'reloaded', needsRestart, warnings: warnings.map(formatProblem) }
+    } catch (error) {
+      const problems = error instanceof ConfigError ? error.problems.map(formatProblem) : [causeText(error)]
+      metrics.configReloadSuccess.set(0)
+      logger.error({ reason: 'config_refused', cause, problems }, 'the new configuration is refused: the one before stays in force')
+      return { status: 'refused', problems }
+    }
+  }
+
+  function report(cause: ReloadCause, needsRestart: string[], warnings: ConfigProblem[]): void {
+    logger.info({ cause, routes: running.routes.length }, 'the new configuration is in force')
+    for (const warning of warnings) logger.warn({ reason: 'config' }, formatProblem(warning))
+    if (needsRestart.length)
+      logger.warn({ reason: 'config_needs_restart', settings: needsRestart }, 'these settings keep their old values until a restart')
+  }
+
+  function start(cause: ReloadCause): Promise<ReloadResult> {
+    next = null
+    const result = run(cause).finally(() => {
+      present = null
+    })
+    present = result
+    return result
+  }
+
+  function reload(cause: ReloadCause): Promise<ReloadResult> {
+    if (present === null) return start(cause)
+    // what was read already may be older than this call
+    next ??= present.then(() => start(cause))
+    return next
+  }
+
+  function watchAgain(): void {
+    if (running.reload.watch === (watch !== null)) return
+    watch?.stop()
+    watch = running.reload.watch && source ? watchFiles({ files: watched, onChange: () => void reload('files') }) : null
+  }
+  const watched = () => [...new Set([...(source?.file ? [source.file] : []), ...filesOf(running), ...(refused ? filesOf(refused) : [])])]
+
+  watchAgain()
+  return {
+    reload,
+    begin: () => begin(),
+    stop() {
+      isStopping = true
+      watch?.stop()
+      begin()
+    },
+  }
+}
+
+/** The settings that stay may not fit the new ones: a new route may lie below the old prefix. @throws ConfigError */
+function assertFits({ config, needsRestart }: ReloadPlan): void {
+  if (needsRestart.length === 0) return
+  const { problems } = checkConfig(config, { isComplete: true })
+  const where = `until a restart changes ${needsRestart.join(', ')}`
+  if (problems.length) throw new ConfigError(problems.map(({ path, message, hint }) => ({ where, path: path.join('.'), message, hint })))
+}

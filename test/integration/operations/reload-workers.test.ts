@@ -1,0 +1,102 @@
+/** Several processes put a new configuration in force together, or none of them does. */
+
+import { once } from 'node:events'
+import { readFileSync, writeFileSync } from 'node:fs'
+import http, { type IncomingMessage } from 'node:http'
+import { afterAll, beforeAll, expect, inject, it } from 'vitest'
+import { call } from '../../support/client.ts'
+import { type GatewayProcess, get, startGatewayProcess } from '../../support/gateway-process.ts'
+import { createDatabase } from '../../support/postgres.ts'
+import { until } from '../../support/processes.ts'
+import { startUpstream, type Upstream } from '../../support/upstream.ts'
+
+let upstream: Upstream
+let gateway: GatewayProcess
+const route = (name: string) => ({ name, match: { path: `/${name}` }, upstream: [upstream.url], access: 'public' })
+
+beforeAll(async () => {
+  upstream = await startUpstream()
+  gateway = await startGatewayProcess({
+    routes: [route('a')],
+    // how late the loop is depends on the machine
+    server: { workers: 3, overload: { maxLoopDelayMs: 0 } },
+    stores: { databaseUrl: await createDatabase(inject('postgresUrl')), redisUrl: inject('redisUrl') },
+  })
+  // before the gateway is ready, the signal waits
+  process.kill(gateway.pid, 'SIGHUP')
+  await until(() => logged('portcullis is listening'), 'all workers')
+  await until(() => logged('the new configuration is in force'), 'the reload')
+})
+afterAll(async () => {
+  await gateway.stop()
+  await upstream.close()
+})
+
+const logged = (text: string) => gateway.logLines().some((line) => line.includes(text))
+
+function write(change: (config: any) => void): void {
+  const config = JSON.parse(readFileSync(gateway.file, 'utf8'))
+  change(config)
+  writeFileSync(gateway.file, JSON.stringify(config))
+}
+const reload = () => call({ url: gateway.adminUrl }, '/reload', { method: 'POST' })
+
+/** Each on a connection of its own: they come to all workers in turn. */
+async function statuses(path: string): Promise<number[]> {
+  const ask = async () => {
+    const [answer] = (await once(http.get(gateway.url + path, { agent: false }), 'response')) as [IncomingMessage]
+    await answer.resume().toArray()
+    return answer.statusCode!
+  }
+  return [...new Set(await Promise.all(Array.from({ length: 12 }, ask)))]
+}
+
+it('all workers have the new configuration when the answer comes', async () => {
+  write((config) => config.routes.push(route('b')))
+  expect(await reload()).toMatchObject({ status: 200, body: { status: 'reloaded', needs_restart: [] } })
+  expect(await statuses('/b')).toEqual([200])
+})
+
+it('SIGHUP reloads, and names what needs a restart', async () => {
+  write((config) => {
+    config.routes.push(route('c'))
+    config.server.workers = 2
+  })
+  process.kill(gateway.pid, 'SIGHUP')
+  await until(async () => (await statuses('/c')).join() === '200', 'the new route')
+  expect(gateway.logLines().some((line) => line.includes('config_needs_restart') && line.includes('server.workers'))).toBe(true)
+  expect(gateway.isAlive()).toBe(true)
+})
+
+it('a replacement worker has the newest configuration', async () => {
+  const [worker] = gateway.children().filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('worker'))
+  process.kill(worker!, 'SIGKILL')
+  await until(async () => (await get(`${gateway.adminUrl}/readyz?verbose`)).includes('workers (3 of 3)'), 'the replacement')
+  expect(await statuses('/c')).toEqual([200])
+})
+
+it('when a worker cannot prepare the configuration, none has it', async () => {
+  // texts and brand are sound for the supervisor; the CA of an upstream is read by workers alone
+  const ca = `${gateway.file}.pem`
+  writeFileSync(ca, '-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n')
+  write((config) => config.routes.push({ ...route('d'), upstream: [{ url: 'https://127.0.0.1:1', tls: { cert: ca, key: ca } }] }))
+  expect(await reload()).toMatchObject({ status: 422, body: { status: 'refused', problems: [expect.stringContaining('route d')] } })
+  expect([await statuses('/d'), await statuses('/c')]).toEqual([[404], [200]])
+  const metrics = await get(`${gateway.adminUrl}/metrics`)
+  expect(metrics).toContain('portcullis_config_last_reload_success 0')
+  write((config) => config.routes.pop())
+  expect((await reload()).status).toBe(200)
+  expect(await get(`${gateway.adminUrl}/metrics`)).toContain('portcullis_config_last_reload_success 1')
+})
+
+it('no request fails during reloads', async () => {
+  const seen = new Set<number>()
+  let isDone = false
+  const clients = Array.from({ length: 4 }, async () => {
+    while (!isDone) for (const status of await statuses('/a')) seen.add(status)
+  })
+  for (let i = 0; i < 5; i++) expect((await reload()).status).toBe(200)
+  isDone = true
+  await Promise.all(clients)
+  expect([...seen]).toEqual([200])
+})
