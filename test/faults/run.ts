@@ -47,6 +47,8 @@ async function runRow(row: FaultRow, args: NonNullable<ReturnType<typeof readArg
   }
 }
 
+let isInterrupted = false
+
 async function main(): Promise<number> {
   const args = readArgs()
   const all = await readRows()
@@ -57,6 +59,7 @@ async function main(): Promise<number> {
   }
   let isKept = true
   for (const row of rows) {
+    if (isInterrupted) break
     console.log(`${row.id}  ${row.fault}`)
     const started = performance.now()
     const result = await runRow(row, args)
@@ -72,6 +75,7 @@ async function main(): Promise<number> {
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.on(signal, () => {
+    isInterrupted = true
     console.log(`${basename(process.argv[1]!)}: ${signal}, ending what was started`)
     void endAll().finally(() => process.exit(130))
   })
