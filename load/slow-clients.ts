@@ -2,7 +2,7 @@
  * Measures a normal client while thousands of other clients are slow on purpose: slowhttptest against a gateway on a CPU of its own. Prints
  * a Markdown table.
  */
-import { execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import http, { type IncomingMessage } from 'node:http'
@@ -12,7 +12,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { isMainThread, parentPort, Worker } from 'node:worker_threads'
-import { type GatewayProcess, startGatewayProcess } from '../test/support/gateway-process.ts'
+import { startGatewayProcess } from '../test/support/gateway-process.ts'
 import { has, until } from '../test/support/processes.ts'
 
 const HELP = `node load/slow-clients.ts [--clients N] [--seconds N] [--rate N] [--only NAME]
@@ -28,10 +28,10 @@ const GATEWAY_CPU = 0
 const OTHERS_CPU = 1
 const LARGE = Buffer.alloc(4 * 1024 * 1024, 'x')
 /** Shorter than the defaults where these would outlast the run. */
-const DEADLINES = { server: { headersTimeoutMs: 10_000, requestTimeoutMs: 20_000 }, timeouts: { idleMs: 10_000 } }
+export const DEADLINES = { server: { headersTimeoutMs: 10_000, requestTimeoutMs: 20_000 }, timeouts: { idleMs: 10_000 } }
 
 /** The arguments of slowhttptest, by kind. */
-const KINDS: Record<string, { name: string; path: string; args: string[] }> = {
+export const KINDS: Record<string, { name: string; path: string; args: string[] }> = {
   headers: { name: 'slow headers (-H)', path: '/small', args: ['-H', '-i', '5', '-x', '10'] },
   body: { name: 'slow body, proxied (-B)', path: '/upload', args: ['-B', '-i', '5', '-s', '8192', '-x', '10'] },
   login: {
@@ -55,7 +55,22 @@ function serveUpstream(): void {
   server.listen(0, '127.0.0.1', () => parentPort!.postMessage((server.address() as AddressInfo).port))
 }
 
-interface Measured {
+/** @returns the port of an upstream for all kinds, in a thread of its own */
+export async function startSlowUpstream(): Promise<{ port: number; close(): Promise<unknown> }> {
+  const worker = new Worker(new URL(import.meta.url))
+  const [port] = (await once(worker, 'message')) as [number]
+  return { port, close: () => worker.terminate() }
+}
+
+/** What the measurement needs of a gateway. */
+interface Target {
+  port: number
+  url: string
+  rssMiB(): number
+  fds(): number
+}
+
+export interface Measured {
   /** Milliseconds, ascending. */
   times: number[]
   failed: number
@@ -65,7 +80,7 @@ interface Measured {
 }
 
 /** Requests begin at a fixed rate. Their times count from when they should have begun. */
-async function measure(gateway: GatewayProcess, rate: number, seconds: number, isOver = () => false): Promise<Measured> {
+export async function measure(gateway: Target, rate: number, seconds: number, isOver = () => false): Promise<Measured> {
   const agent = new http.Agent({ keepAlive: true })
   const times: number[] = []
   let failed = 0
@@ -98,9 +113,9 @@ async function measure(gateway: GatewayProcess, rate: number, seconds: number, i
   return { times: times.sort((a, b) => a - b), failed, peakRssMiB, fds }
 }
 
-const quantile = ({ times }: Measured, q: number): number => times[Math.min(times.length - 1, Math.floor(times.length * q))]!
+export const quantile = ({ times }: Measured, q: number): number => times[Math.min(times.length - 1, Math.floor(times.length * q))]!
 
-interface Slow {
+export interface Slow {
   /** Most connections that were open at one time. */
   open: number
   /** How many connections the gateway had closed at the end, and between which seconds. */
@@ -129,7 +144,14 @@ function readStatistics(file: string, areAllClosed: boolean): Slow {
   }
 }
 
-async function attack(gateway: GatewayProcess, kind: string, { clients, seconds, rate }: Args): Promise<[Measured, Slow]> {
+interface Attack {
+  clients: number
+  seconds: number
+  rate: number
+  onStart?: (child: ChildProcess) => void
+}
+
+export async function attack(gateway: Target, kind: string, { clients, seconds, rate, onStart }: Attack): Promise<[Measured, Slow]> {
   const dir = mkdtempSync(join(tmpdir(), 'portcullis-slow-'))
   try {
     const { path, args } = KINDS[kind]!
@@ -153,6 +175,7 @@ async function attack(gateway: GatewayProcess, kind: string, { clients, seconds,
     ]
     // `nice`: the clock of the normal client has priority
     const slow = spawn('nice', ['-n', '10', 'slowhttptest', ...all.map(String)], { stdio: ['ignore', 'pipe', 'inherit'] })
+    onStart?.(slow)
     let output = ''
     slow.stdout.on('data', (chunk) => {
       output += chunk
@@ -200,12 +223,11 @@ function missing({ clients }: Args): string | null {
 async function main(args: Args): Promise<void> {
   const { clients, seconds, rate, only } = args
   execFileSync('taskset', ['-apc', String(OTHERS_CPU), String(process.pid)])
-  const worker = new Worker(new URL(import.meta.url))
-  const [port] = (await once(worker, 'message')) as [number]
+  const upstream = await startSlowUpstream()
   const route = (path: string) => ({
     name: path.slice(1),
     match: { path },
-    upstream: [`http://127.0.0.1:${port}`],
+    upstream: [`http://127.0.0.1:${upstream.port}`],
     access: 'public' as const,
     timeouts: DEADLINES.timeouts,
   })
@@ -244,12 +266,12 @@ async function main(args: Args): Promise<void> {
     if (!gateway.isAlive()) throw new Error('the gateway ended during the run')
   } finally {
     await gateway.stop()
-    await worker.terminate()
+    await upstream.close()
   }
 }
 
 if (!isMainThread) serveUpstream()
-else {
+else if (import.meta.main) {
   const args = readArgs()
   const lack = args && missing(args)
   if (!args || lack) console.error(lack ?? HELP)

@@ -7,10 +7,11 @@ import { createImport, type ImportUsers } from '../identity/admin/import.service
 import { createLockForAction } from '../identity/admin/lock-for-action.ts'
 import type { Hasher } from '../identity/credentials/hasher.ts'
 import { createPasswordPolicy, type PasswordPolicy } from '../identity/credentials/password-policy.ts'
-import { createPasswords, type Passwords } from '../identity/credentials/passwords.ts'
+import { createPasswords, type HashPermit, type Passwords } from '../identity/credentials/passwords.ts'
 import { resealFactors } from '../identity/factors/reseal-factors.ts'
 import { type Clients, createClients } from '../identity/oauth/clients.service.ts'
 import { type Accounts, createAccounts } from '../identity/sessions/account-transaction.ts'
+import { createEndAgain } from '../identity/sessions/end-again.ts'
 import { createRevocations, type Revocations, type Siblings } from '../identity/sessions/revocations.ts'
 import { createKeyring, type Keyring } from '../identity/tokens/keyring.ts'
 import { createLastAdmin } from '../identity/users/last-admin.ts'
@@ -27,6 +28,8 @@ export interface IdentityOptions {
   siblings?: Siblings | undefined
   /** Computes password hashes. Default: a separate process. */
   hasher?: Hasher | undefined
+  /** Set when other processes may have to finish a hash first. */
+  hashPermit?: HashPermit | undefined
 }
 
 export interface Identity {
@@ -54,14 +57,16 @@ export interface FirstAdmin extends Pick<SecretValues, 'adminEmail' | 'adminPass
   mustChangePassword?: boolean | undefined
 }
 
-export async function createIdentity(platform: Platform, { siblings, hasher }: IdentityOptions = {}): Promise<Identity> {
+export async function createIdentity(platform: Platform, { siblings, hasher, hashPermit }: IdentityOptions = {}): Promise<Identity> {
   const { config, logger, clock, metrics, database, db, redis, secrets, audit, removeOldAudit } = platform
   const keyring = createKeyring({ db, secrets, tokens: config.tokens, logger, now: () => clock.now() })
   const broadcasts = [siblings, redis?.broadcast].filter((broadcast) => broadcast !== undefined)
   const revocations = createRevocations({ db, polled: database.polling, clock, logger, broadcasts, siblings, onKeyRevoked: keyring.forget })
   database.onPrimaryChange(() => void revocations.writeBack().catch(() => {}))
   const accounts = createAccounts({ db, audit, revocations, metrics, tokens: config.tokens })
-  const passwords = await createPasswords(config.auth.password, metrics, hasher)
+  const endAgain = createEndAgain({ db, accounts, logger })
+  revocations.onWrittenBack((remembered) => void endAgain(remembered))
+  const passwords = await createPasswords(config.auth.password, metrics, hasher, hashPermit)
   const cleanup = createCleanup({ db, needsLock: database.kind === 'postgres', config: config.auth, removeOldAudit, metrics, logger })
   const rules = createRules(platform, { keyring, accounts, passwords })
 

@@ -15,6 +15,7 @@ export interface ServicesOptions extends PlatformOptions, Pick<IdentityOptions, 
 
 export interface Team {
   workers: number
+  hashPermit: IdentityOptions['hashPermit']
   siblings: Siblings & {
     /** The errors of all processes, newest first. */
     lastErrors(): Promise<ErrorRecord[]>
@@ -42,7 +43,11 @@ export const keyringJob = ({ identity, platform }: Pick<Services, 'identity' | '
 
 export async function openServices(options: ServicesOptions): Promise<Services> {
   const platform = await openPlatform(options)
-  const identity = await createIdentity(platform, { siblings: options.team?.siblings ?? options.workers, hasher: options.hasher })
+  const identity = await createIdentity(platform, {
+    siblings: options.team?.siblings ?? options.workers,
+    hasher: options.hasher,
+    hashPermit: options.team?.hashPermit,
+  })
   return {
     platform,
     identity,

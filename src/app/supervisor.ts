@@ -21,6 +21,7 @@ import { createHealthHistory } from './console/health-history.ts'
 import { createConsoleListener, hasConsole, hasConsoleListener } from './console-listener.ts'
 import { showConfig } from './gauges.ts'
 import { watchHandOvers } from './hand-overs.ts'
+import { createHashPermits } from './hash-permits.ts'
 import type { Identity } from './identity.ts'
 import { createLimits } from './limits.ts'
 import { graceMs, listenAdmin, type Running, type ServeOptions } from './listen.ts'
@@ -45,15 +46,18 @@ const LONGEST_WAIT_MS = 30_000
 
 export async function supervise(options: ServeOptions, workers: number): Promise<Running> {
   const { config, logger, output } = options
-  const assignment: Assignment = { config: shareOf(config, workers), secrets: options.secrets, workers }
+  const assignment: Assignment = {
+    config: shareOf(config, workers),
+    secrets: options.secrets,
+    workers,
+    sharesHashing: workers > config.auth.password.argon2.concurrency,
+  }
   const members = new Set<Member>()
   const heard: ((message: string) => void)[] = []
   const toWorkers: Siblings = {
     publish: (message) => revokeIn(members, message),
     subscribe: async (handler) => void heard.push(handler),
     revocations: () => revocationsOf(members),
-    // it forwards the messages itself
-    catchUp: async () => {},
   }
   const hasListener = hasConsoleListener(config)
   // without a console the supervisor limits no requests and publishes no revocations: only workers use Redis
@@ -66,6 +70,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   const waits = new Set<NodeJS.Timeout>()
   const notices = new Set<string>()
   const pulse = createPulse<Member>(clock, ({ worker }) => readCpuWait(worker.process.pid!)?.waitedMs ?? null)
+  const hashPermits = createHashPermits<Member>(config.auth.password.argon2.concurrency)
   /** Workers end one at a time: the cause may concern them all, and the others still hold connections. */
   let beingReplaced: Member | null = null
   let earlyExits = 0
@@ -132,7 +137,10 @@ export async function supervise(options: ServeOptions, workers: number): Promise
         // its last messages may arrive after its end
         if (members.has(member)) pulse.beat(member)
       },
-      catchUp() {},
+      async takeHashPermit() {
+        if (members.has(member)) await hashPermits.take(member)
+      },
+      giveHashPermit: () => hashPermits.give(member),
       async revocations() {
         const others = await revocationsOf(othersThan(member))
         const own = hasListener ? identity.revocations.dump() : null
@@ -156,6 +164,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     worker.once('exit', (code, signal) => {
       members.delete(member)
       pulse.forget(member)
+      hashPermits.give(member)
       channel.close()
       merged.retire(worker.id)
       if (isStopping) return
@@ -283,6 +292,8 @@ function shareOf(config: Config, workers: number): Config {
   const { server, database, auth } = config
   const share = (whole: number, atLeast = 1) => Math.max(atLeast, Math.ceil(whole / workers))
   const { argon2 } = auth.password
+  // rounded down: `concurrency` bounds the memory of the whole gateway. With more workers than that, each hash needs a permit
+  const concurrency = Math.max(1, Math.floor(argon2.concurrency / workers))
   return {
     ...config,
     server: { ...server, maxConnections: share(server.maxConnections) },
@@ -290,7 +301,7 @@ function shareOf(config: Config, workers: number): Config {
     database: { ...database, poolSize: share(database.poolSize, 2) },
     auth: {
       ...auth,
-      password: { ...auth.password, argon2: { ...argon2, concurrency: share(argon2.concurrency), queue: share(argon2.queue) } },
+      password: { ...auth.password, argon2: { ...argon2, concurrency, queue: share(argon2.queue) } },
     },
   }
 }

@@ -13,6 +13,8 @@ export interface Assignment {
   secrets: Secrets
   /** The number of workers. */
   workers: number
+  /** There are more workers than hashes that may be computed at the same time: a worker needs a permit for each hash. */
+  sharesHashing: boolean
 }
 
 export type WorkerAnswers = {
@@ -34,8 +36,9 @@ export type WorkerAnswers = {
 export type SupervisorAnswers = {
   /** The sender's event loop runs. */
   beat(nothing: null): void
-  /** Resolves once the worker has received everything that was sent to it before: messages keep their order. */
-  catchUp(nothing: null): void
+  /** Resolves when the worker may compute a hash. It holds one permit at most. */
+  takeHashPermit(nothing: null): Promise<void>
+  giveHashPermit(nothing: null): void
   /** Forwards the message to the other workers; resolves when they have received it. */
   revoke(message: string): Promise<void>
   /** The revocations of all other processes together; null: none of them could answer. */
@@ -50,5 +53,7 @@ export type SupervisorAnswers = {
 
 /** A worker that takes longer for a small answer counts as not running. */
 export const ASK_MS = 1000
+/** A hash waits no longer for the hashes of other workers. */
+export const HASH_PERMIT_MS = 10_000
 /** The longest that anything waits for a worker that does not answer: a logout, or the admin listener once the worker is known to be silent. */
 export const SILENT_ASK_MS = 200

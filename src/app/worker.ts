@@ -8,20 +8,19 @@ import { type App, buildApp } from './app.ts'
 import { readHealth } from './console/health-reading.ts'
 import { graceMs, listen, logUncaught } from './listen.ts'
 import { BEAT_MS } from './pulse.ts'
-import { ASK_MS, type Assignment, SILENT_ASK_MS, type SupervisorAnswers, type WorkerAnswers } from './worker-protocol.ts'
+import { ASK_MS, type Assignment, HASH_PERMIT_MS, SILENT_ASK_MS, type SupervisorAnswers, type WorkerAnswers } from './worker-protocol.ts'
 
 let app: App | undefined
 let stop = async (): Promise<void> => process.exit(0)
 const heard: ((message: string) => void)[] = []
 
 const answers: WorkerAnswers = {
-  async start({ config, secrets, workers }: Assignment) {
+  async start({ config, secrets, workers, sharesHashing }: Assignment) {
     const output = createLogOutput()
     const logger = createLogger(config.log.level, output)
     const siblings = {
       // the supervisor waits SILENT_ASK_MS for the other workers
       publish: (message: string) => supervisor.ask('revoke', message, 2 * SILENT_ASK_MS).catch(() => undefined),
-      catchUp: () => supervisor.ask('catchUp', null, SILENT_ASK_MS).catch(() => undefined),
       subscribe: async (handler: (message: string) => void) => void heard.push(handler),
       // the supervisor itself waits ASK_MS for each sibling
       revocations: () => supervisor.ask('revocations', null, 2 * ASK_MS).catch(() => null),
@@ -30,7 +29,7 @@ const answers: WorkerAnswers = {
       // without an answer the worker logs: a notice twice is better than none
       isFirstNotice: (reason: string) => supervisor.ask('isFirstNotice', reason, ASK_MS).catch(() => true),
     }
-    app = await buildApp({ config, secrets, logger, team: { workers, siblings } })
+    app = await buildApp({ config, secrets, logger, team: { workers, siblings, hashPermit: sharesHashing ? hashPermit : undefined } })
     const running = app
     output.onDropped((lines) => running.platform.metrics.logLinesDropped.inc(lines))
     const grace = closeWithGrace({ delay: graceMs(config), logger: false, skip: ['SIGINT'] }, async ({ err }) => {
@@ -53,6 +52,12 @@ const answers: WorkerAnswers = {
   stop: () => stop(),
 }
 const supervisor = createIpcChannel<SupervisorAnswers>(process, answers)
+
+async function hashPermit(): Promise<() => void> {
+  // a supervisor that does not answer must not keep users from logging in
+  await supervisor.ask('takeHashPermit', null, HASH_PERMIT_MS).catch(() => undefined)
+  return () => supervisor.notify('giveHashPermit', null)
+}
 
 let isSending = false
 setInterval(() => {

@@ -64,6 +64,7 @@ export async function startRelay(targetPort = 0): Promise<Relay> {
   /** Passes chunks on in their order: at once, later, or when the relay is mended. A peer that has vanished gets none. */
   function createPassage(isSilent: () => boolean) {
     const waiting: (() => void)[] = []
+    const late: (() => void)[] = []
     let dueAt = 0
     function deliver(send: () => void): void {
       if (isSilent()) return
@@ -73,8 +74,10 @@ export async function startRelay(targetPort = 0): Promise<Relay> {
     return (send: () => void) => {
       const now = performance.now()
       dueAt = Math.max(dueAt, now + delayMs + Math.random() * jitterMs)
-      if (dueAt <= now && waiting.length === 0) deliver(send)
-      else setTimeout(() => deliver(send), dueAt - now)
+      if (dueAt <= now && late.length === 0 && waiting.length === 0) return deliver(send)
+      // timers of nearly the same time may fire in another order: each delivers the oldest
+      late.push(send)
+      setTimeout(() => deliver(late.shift()!), dueAt - now)
     }
   }
 

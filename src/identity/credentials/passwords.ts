@@ -18,6 +18,9 @@ export interface QueueSlot {
   moveTo(lane: Lane): void
 }
 
+/** Resolves when this process may compute a hash. @returns what must be called after it */
+export type HashPermit = () => Promise<() => void>
+
 export interface Passwords {
   /** Called before any other work of a request that needs a hash, so that a full queue refuses it early. @throws overloaded */
   assertRoom(lane?: Lane): void
@@ -47,10 +50,11 @@ export async function createPasswords(
   options: Config['auth']['password'],
   metrics: Metrics,
   hasher: Hasher = createHasher(options.argon2, options.argon2.concurrency),
+  permit?: HashPermit,
 ): Promise<Passwords> {
   const { memoryKiB, passes, concurrency, queue } = options.argon2
   const parameters = { type: argon2.argon2id, memoryCost: memoryKiB, timeCost: passes, parallelism: 1 } as const
-  const gate = createGate(concurrency, queue, metrics)
+  const gate = createGate(concurrency, queue, metrics, permit)
   const dummy = await argon2.hash('nobody has this password', parameters)
   const isCurrent = (hash: string) => hash.startsWith('$argon2id$') && !argon2.needsRehash(hash, parameters)
 
@@ -92,14 +96,16 @@ export async function createPasswords(
  * Runs at most `concurrency` jobs at a time, with at most `queue` waiting in each lane. A client that disconnects does not free its permit
  * early.
  */
-function createGate(concurrency: number, queue: number, metrics: Metrics) {
+function createGate(concurrency: number, queue: number, metrics: Metrics, permit?: HashPermit) {
   let running = 0
+  /** Of those that run: they wait for other processes. */
+  let awaiting = 0
   const waiting: Record<Lane, (() => void)[]> = { known: [], stranger: [] }
   /** Slots of requests that have not come to their hash yet. */
   const coming: Record<Lane, number> = { known: 0, stranger: 0 }
   const leavers = new WeakMap<QueueSlot, () => void>()
-  metrics.argon2InFlight.collectFrom(() => running)
-  metrics.argon2Queued.collectFrom(() => waiting.known.length + waiting.stranger.length)
+  metrics.argon2InFlight.collectFrom(() => running - awaiting)
+  metrics.argon2Queued.collectFrom(() => waiting.known.length + waiting.stranger.length + awaiting)
 
   function refuse(): Problem {
     metrics.argon2Rejected.inc()
@@ -109,6 +115,12 @@ function createGate(concurrency: number, queue: number, metrics: Metrics) {
   }
   function assertRoom(lane: Lane = 'stranger'): void {
     if (coming[lane] + waiting[lane].length >= queue + concurrency - running) throw refuse()
+  }
+
+  async function withPermit<T>(take: HashPermit, work: () => Promise<T>): Promise<T> {
+    awaiting++
+    const give = await take().finally(() => awaiting--)
+    return work().finally(give)
   }
 
   return {
@@ -139,7 +151,7 @@ function createGate(concurrency: number, queue: number, metrics: Metrics) {
       if (running >= concurrency) await new Promise<void>((resolve) => waiting[lane].push(resolve))
       else running++
       try {
-        return await work()
+        return await (permit ? withPermit(permit, work) : work())
       } finally {
         const next = waiting.known.shift() ?? waiting.stranger.shift()
         if (next) next()

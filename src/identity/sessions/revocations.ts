@@ -51,14 +51,14 @@ export interface Revocations {
   dump(): Revocation[] | null
   /** Another server has taken over the database, and may have lost the last revocations: writes those that this process remembers. */
   writeBack(): Promise<void>
+  /** Calls the listener with all that is remembered, after it was written back. */
+  onWrittenBack(listener: (remembered: readonly Revocation[]) => void): void
 }
 
 /** The other processes of this gateway. */
 export interface Siblings extends Broadcast {
   /** What the siblings remember; null: no sibling answered that knows its revocations. */
   revocations(): Promise<Revocation[] | null>
-  /** Resolves once this process has received every message that was published to it before. Never rejects. */
-  catchUp(): Promise<void>
 }
 
 export interface RevocationsDeps {
@@ -79,6 +79,7 @@ export interface RevocationsDeps {
 }
 
 const POLL_MS = 1000
+const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 /** From this size on, expired entries are removed only after a full reload. */
 const MANY = 10_000
 const FULL_RELOAD_EVERY = 60
@@ -107,6 +108,7 @@ export function createRevocations({
   /** Until the revocations in memory are written back, none of them is forgotten. */
   let mustWriteBack = false
   const listeners: (() => void)[] = []
+  const writtenBackListeners: ((remembered: readonly Revocation[]) => void)[] = []
 
   function apply(revocation: Revocation): void {
     const { until } = revocation
@@ -147,12 +149,22 @@ export function createRevocations({
   /** @returns the revocations in memory that have not expired, and that the database does not have as this process has them */
   function missingIn(read: readonly Revocation[]): Revocation[] {
     const stored = new Set(read.map(textOf))
-    return remembered().filter((revocation) => revocation.until > clock.now() && !stored.has(textOf(revocation)))
+    return storable().filter((revocation) => !stored.has(textOf(revocation)))
+  }
+
+  /** Without a forged message of Redis, which the table could not hold. */
+  function storable(): Revocation[] {
+    const now = clock.now()
+    return remembered().filter((revocation) => {
+      const id = 'sessionId' in revocation ? revocation.sessionId : 'userId' in revocation ? revocation.userId : null
+      return revocation.until > now && (id === null || UUID.test(id))
+    })
   }
 
   async function writeLost(lost: readonly Revocation[]): Promise<void> {
     await writeBackRevocations(db, lost)
     mustWriteBack = false
+    for (const writtenBack of writtenBackListeners) writtenBack(storable())
     if (lost.length > 0)
       logger.warn({ reason: 'revocations_written_back', count: lost.length }, 'the database had lost revocations: they are written again')
   }
@@ -258,6 +270,7 @@ export function createRevocations({
       // the revocation is committed: a gateway that misses the broadcast reads it at the next poll
       await Promise.all(broadcasts.map((broadcast) => broadcast.publish(message).catch(() => undefined)))
     },
+    onWrittenBack: (listener) => void writtenBackListeners.push(listener),
     onChange: (listener) => void listeners.push(listener),
     lastError: () => failure,
     lagSeconds: () => (loadedAt === null ? Number.POSITIVE_INFINITY : (systemClock.steady() - loadedAt) / 1000),

@@ -5,7 +5,9 @@ import { causeText, Problem } from '../lib/errors.ts'
 /** The database is not available at the moment. `cause` is the driver's error. */
 export class DatabaseUnavailable extends Problem {
   constructor(cause: unknown) {
-    super('unavailable', { cause, headers: { 'retry-after': '1' } })
+    // jitter, so that the refused clients do not all retry at the same time
+    const retryAfter = String(1 + Math.floor(Math.random() * 3))
+    super('unavailable', { cause, headers: { 'retry-after': retryAfter } })
     // logs show the message; clients read `detail`
     this.message = causeText(cause)
   }

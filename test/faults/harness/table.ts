@@ -22,8 +22,8 @@ export function withRows(page: string, results: readonly { row: FaultRow; result
   return `${page.slice(0, from)}${BEGIN}\n${[HEAD, ...sorted.map(([, line]) => line)].join('\n')}\n${page.slice(to)}`
 }
 
-/** The groups of the matrix: processes, database, Redis, clients, upstreams, load, size, network. */
-const GROUPS = 'PDRCUASN'
+/** The groups of the matrix: processes, database, Redis, clients, upstreams, load, size, network, histories. */
+const GROUPS = 'PDRCUASNH'
 
 /** The order of the ids in the table. */
 export const rankOf = (id: string): number => GROUPS.indexOf(id[0]!) * 100 + Number(id.slice(1))

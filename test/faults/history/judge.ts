@@ -8,7 +8,15 @@ import { type PasswordOperation, passwordModel, type RoleOperation, roleModel, s
 
 export interface Judgement {
   broken: string[]
-  counts: { operations: number; unknown: number; sessions: number; endedSessions: number; uses: number; refusedUses: number }
+  counts: {
+    operations: number
+    unknown: number
+    sessions: number
+    endedSessions: number
+    uses: number
+    refusedUses: number
+    latestAcceptanceMs: number
+  }
 }
 
 type Ok<O extends Operation> = O & { outcome: { kind: 'ok' } }
@@ -27,11 +35,12 @@ export function judge({ operations, blindTimes }: History, bounds: Bounds, first
   const sessions = sessionsOf(operations)
   const uses = operations.filter(isOf('use'))
   const byUser = Map.groupBy(operations, ({ user }) => user)
+  const judgedUses = [...byUser.values()].map((own) => judgeUses(own, sessions, blindTimes, bounds))
   const broken = [
     ...twoSuccessors(operations),
     ...[...sessions.values()].flatMap((session) => judgeSession(session, byUser.get(session.user)!, operations, bounds)),
     ...[...byUser].flatMap(([user, own]) => [...judgeRoles(user, own), ...judgePassword(user, own, firstPasswords.get(user))]),
-    ...[...byUser.values()].flatMap((own) => judgeUses(own, sessions, blindTimes, bounds)),
+    ...judgedUses.flatMap((judged) => judged.broken),
   ]
   return {
     broken,
@@ -42,6 +51,7 @@ export function judge({ operations, blindTimes }: History, bounds: Bounds, first
       endedSessions: [...sessions.values()].filter((session) => endings(session, byUser.get(session.user)!).some(isOk)).length,
       uses: uses.length,
       refusedUses: uses.filter(({ outcome }) => outcome.kind === 'refused').length,
+      latestAcceptanceMs: Math.max(0, ...judgedUses.map(({ latestMs }) => latestMs)),
     },
   }
 }
@@ -119,6 +129,12 @@ function judgePassword(user: string, own: readonly Operation[], first: string | 
   return explain(`password of ${user}`, linearize(concerned, passwordModel(first)), own)
 }
 
+interface JudgedUses {
+  broken: string[]
+  /** The latest use that was accepted after the answer to a revocation of its token, in milliseconds after it. */
+  latestMs: number
+}
+
 /**
  * No answer of a gateway may accept a token after its revocation has been in force for the bound, and none may refuse a token as revoked
  * that nothing in the history can have revoked.
@@ -128,14 +144,15 @@ function judgeUses(
   sessions: ReadonlyMap<string, Session>,
   blind: readonly BlindTime[],
   bounds: Bounds,
-): string[] {
+): JudgedUses {
+  let latestMs = 0
   const issuedAt = new Map<string, { invokedAt: number; answeredAt: number }>()
   for (const operation of own.filter(issues)) {
     const issued = issuedBy(operation)
     if (issued) issuedAt.set(issued.accessToken, operation)
   }
   const roleChanges = own.filter(changesRole)
-  return own.filter(isOf('use')).flatMap((use) => {
+  const broken = own.filter(isOf('use')).flatMap((use) => {
     const { token, gateway, invokedAt, answeredAt, outcome } = use
     const session = sessions.get(use.session)
     const issued = issuedAt.get(token.accessToken)
@@ -143,12 +160,12 @@ function judgeUses(
     const here = `access token ${token.accessToken} of ${use.user} at ${gateway}`
     const revocations = [
       ...endings(session, own).filter((ending) => ending.kind === 'logout' || ending.invokedAt > session.answeredAt),
-      // a change of roles outdates every token from before it
-      ...roleChanges.filter((change) => change.invokedAt > issued.answeredAt),
+      ...roleChanges.filter((o) => o.kind === 'revoke' && token.roles.includes(o.role) && o.invokedAt > issued.answeredAt),
     ]
     if (outcome.kind === 'ok') {
       return revocations.filter(isOk).flatMap((revocation) => {
         const inForceAt = deadline(revocation.answeredAt, gateway, blind, bounds.revocationMs)
+        latestMs = Math.max(latestMs, invokedAt - (inForceAt - bounds.revocationMs))
         return invokedAt > inForceAt
           ? [`${here} was accepted ${Math.round(invokedAt - revocation.answeredAt)} ms after the answer to its ${revocation.kind}`]
           : []
@@ -165,6 +182,7 @@ function judgeUses(
     ].filter((cause) => cause.invokedAt < answeredAt && (cause.outcome.kind === 'unknown' || cause.answeredAt > issued.invokedAt))
     return causes.length === 0 ? [`${here} was refused as revoked, and nothing in the history revoked it`] : []
   })
+  return { broken, latestMs }
 }
 
 const isRefusedAs = ({ outcome }: Operation, code: string): boolean => outcome.kind === 'refused' && outcome.code === code

@@ -41,7 +41,7 @@ describe('a database connection that is reset', () => {
     const lost = relay.resetAt(statement)
     const { status, body, headers } = await ask(user)
     await lost
-    expect([status, body.code, headers.get('retry-after')]).toEqual([503, 'unavailable', '1'])
+    expect([status, body.code, headers.get('retry-after')]).toEqual([503, 'unavailable', expect.stringMatching(/^[123]$/)])
     const line = gateway.log().find((l) => l.request_id === headers.get('x-request-id') && l.msg === 'request')
     expect(line).toMatchObject({
       status: 503,

@@ -97,6 +97,40 @@ it('a disk that is full', async () => {
   await endsBySigterm(gateway)
 }, 90_000)
 
+/** A disk that only root can make. `null` where the system forbids it. */
+function mountSmallDisk(): string | null {
+  const disk = mkdtempSync(join(tmpdir(), 'portcullis-disk-'))
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', disk], { stdio: 'ignore' })
+    return disk
+  } catch {
+    rmSync(disk, { recursive: true })
+    return null
+  }
+}
+const disk = mountSmallDisk()
+afterAll(() => {
+  if (!disk) return
+  execFileSync('umount', ['-l', disk])
+  rmSync(disk, { recursive: true })
+})
+
+it.runIf(disk)(
+  'a disk that fills up and gets room again: no line is cut',
+  async () => {
+    const file = join(disk!, 'log')
+    const fd = openSync(file, 'a')
+    const gateway = await start(fd)
+    closeSync(fd)
+    await drops(gateway)
+    execFileSync('mount', ['-o', 'remount,size=32m', disk!])
+    await until(() => readFileSync(file, 'utf8').includes('log_lines_dropped'), 'the report')
+    await endsBySigterm(gateway)
+    expect(report(readFileSync(file, 'utf8').split('\n').filter(Boolean))).toMatchObject({ level: 'error' })
+  },
+  90_000,
+)
+
 describe.each([
   ['of one process', 1],
   ['of several workers', 2],

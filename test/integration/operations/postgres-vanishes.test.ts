@@ -41,12 +41,18 @@ describe('while Postgres has vanished: connections stay open and nothing answers
     fail()
     // the probe answers for all of them: no request waits for its own time-out
     for (const answer of await Promise.all([me(), login(), me()])) {
-      expect([answer.status, answer.body.code, answer.headers.get('retry-after')]).toEqual([503, 'unavailable', '1'])
-      expect(causeOf(answer)).toMatch(/no answer from 127\.0\.0\.1:\d+/)
+      expect([answer.status, answer.body.code, answer.headers.get('retry-after')]).toEqual([
+        503,
+        'unavailable',
+        expect.stringMatching(/^[123]$/),
+      ])
+      // a new connection has a time-out of one second, which a busy machine reaches first
+      expect(causeOf(answer)).toMatch(/^(?:ETIMEDOUT )?no answer from 127\.0\.0\.1:\d+|due to connection timeout/)
     }
-    expect(await metric(gateway, 'portcullis_db_breaker_open')).toBe(1)
+    await until(async () => (await metric(gateway, 'portcullis_db_breaker_open')) === 1, 'an open breaker')
     const answers = await Promise.all(Array.from({ length: 30 }, me))
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([503]))
+    for (const answer of answers) expect(causeOf(answer)).toMatch(/no answer from/)
   })
 
   it('once it is back requests succeed and revocations are read, without a restart', async () => {

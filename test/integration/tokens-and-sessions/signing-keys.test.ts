@@ -161,7 +161,7 @@ describe('a token with an unknown kid', () => {
     for (const kid of ['unknown', 'another']) {
       const { body, headers } = await call(gateway, '/auth/me', { token: await forge(gateway, kid) })
       expect(body).toMatchObject({ status: 503, code: 'unavailable' })
-      expect(headers.get('retry-after')).toBe('1')
+      expect(headers.get('retry-after')).toMatch(/^[123]$/)
       expect(headers.get('www-authenticate')).toBeNull()
     }
     // /auth/admin/errors needs a bearer token and no database; this token lacks the role

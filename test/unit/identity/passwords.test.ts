@@ -96,6 +96,26 @@ describe('the gate before argon2', () => {
     expect(await outcomes([enter(6)])).toEqual(['done'])
   })
 
+  it('computes nothing before its permit, and gives each permit back', async () => {
+    const metrics = createMetrics('test')
+    const hasher = watched(shared)
+    const taken: (() => void)[] = []
+    let given = 0
+    const permit = () => new Promise<() => void>((resolve) => taken.push(() => resolve(() => given++)))
+    const passwords = await createPasswords(options({ concurrency: 1, queue: 5 }), metrics, hasher, permit)
+    const gaugeOf = async (name: string) => (await metrics.registry.getSingleMetric(`portcullis_argon2_${name}`)!.get()).values[0]!.value
+    const gauges = async () => [await gaugeOf('in_flight'), await gaugeOf('queued')]
+    const work = [passwords.hash('correct horse battery'), passwords.verify('this is no hash', 'x').catch(() => 'failed')]
+    await new Promise((resolve) => setImmediate(resolve))
+    expect([hasher.peak(), ...(await gauges())]).toEqual([0, 0, 2])
+    taken[0]!()
+    await work[0]
+    await new Promise((resolve) => setImmediate(resolve))
+    taken[1]!()
+    expect(await work[1]).toBe('failed')
+    expect([given, taken.length, ...(await gauges())]).toEqual([2, 2, 0, 0])
+  })
+
   it('gives a slot back when the work fails before its hash, or moves to a lane without room', async () => {
     const passwords = await make({ concurrency: 1, queue: 0 })
     const failing = () =>
