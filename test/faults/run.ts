@@ -4,7 +4,7 @@ import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { endAll } from './harness/cleanup.ts'
-import type { FaultResult, FaultRow } from './harness/fault-row.ts'
+import { type FaultResult, type FaultRow, pause } from './harness/fault-row.ts'
 import { readRows } from './harness/read-rows.ts'
 import { withRows } from './harness/table.ts'
 
@@ -77,9 +77,13 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.on(signal, () => {
     isInterrupted = true
     console.log(`${basename(process.argv[1]!)}: ${signal}, ending what was started`)
-    void endAll().finally(() => process.exit(130))
+    // twice: the row may start one more process before it notices
+    void endAll()
+      .then(() => pause(1000))
+      .then(endAll)
+      .finally(() => process.exit(130))
   })
 
 // a socket of the harness that breaks outside a request must not end the run
 process.exitCode = await main()
-process.exit()
+if (!isInterrupted) process.exit()
