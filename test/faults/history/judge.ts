@@ -125,7 +125,14 @@ function judgeRoles(user: string, own: readonly Operation[]): string[] {
 
 function judgePassword(user: string, own: readonly Operation[], first: string | undefined): string[] {
   if (first === undefined) return []
-  const concerned: PasswordOperation[] = own.filter(isOf('login', 'passwordChange'))
+  const ends = own.filter(isOf('logoutAll', 'passwordChange'))
+  // a login fails when all sessions end while the password is compared: the account has changed since it was read
+  const isDisturbed = (login: Operation) =>
+    isRefusedAs(login, 'invalid_credentials') &&
+    ends.some(
+      (end) => end !== login && end.invokedAt < login.answeredAt && (end.outcome.kind === 'unknown' || end.answeredAt > login.invokedAt),
+    )
+  const concerned: PasswordOperation[] = own.filter(isOf('login', 'passwordChange')).filter((o) => !isDisturbed(o))
   return explain(`password of ${user}`, linearize(concerned, passwordModel(first)), own)
 }
 

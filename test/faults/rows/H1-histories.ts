@@ -1,5 +1,8 @@
 /** Histories of refreshes, logouts, changes of passwords and of roles under random faults, judged as a whole. */
 import { randomBytes } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { until } from '../../support/processes.ts'
 import { familyFaults } from '../harness/families.ts'
 import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
@@ -163,6 +166,11 @@ export const row: FaultRow = {
     const bounds = { revocationMs: REVOCATION_MS, accessTtlMs: 900_000, graceMs: GRACE_SECONDS * 1000 }
     const { operations } = recorder
     const { broken, counts } = judge({ operations, blindTimes: injector.blindTimes }, bounds, firstPasswords)
+    if (broken.length > 0 && process.env.FAULTS_KEEP) {
+      const file = join(tmpdir(), `portcullis-history-${process.pid}.json`)
+      writeFileSync(file, JSON.stringify({ operations, blindTimes: injector.blindTimes }))
+      console.log(`the history: ${file}`)
+    }
     tally.broken.push(...broken, ...(await familyFaults(stores.postgres)))
     tally.promise(counts.endedSessions > 0 && counts.refusedUses > 0, 'the history has no ended session, or no refused token')
     for (const gateway of gateways) {

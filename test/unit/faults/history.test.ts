@@ -113,6 +113,10 @@ describe('good histories', () => {
       ],
     ],
     [
+      'a login that fails beside a logout of all',
+      [logoutAll([100, 300]), { kind: 'login', ...times([200, 400]), password: 'first', outcome: refused('invalid_credentials') }],
+    ],
+    [
       'a change of password without an answer, seen by a login later',
       [
         opened,
@@ -224,6 +228,11 @@ describe('a broken promise is found', () => {
       'a role that was granted is missing',
       [opened, role('grant', [100]), refresh([400], 's', 0, ok(issued('s', 1)))],
       /role editor of ann/,
+    ],
+    [
+      'the right password is refused',
+      [opened, { kind: 'login', ...times([200]), password: 'first', outcome: refused('invalid_credentials') }],
+      /password of ann/,
     ],
     [
       'the old password works after its change',
