@@ -4,7 +4,7 @@ import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { endAll } from './harness/cleanup.ts'
-import type { FaultResult, FaultRow } from './harness/fault-row.ts'
+import { type FaultResult, type FaultRow, pause } from './harness/fault-row.ts'
 import { readRows } from './harness/read-rows.ts'
 import { withRows } from './harness/table.ts'
 
@@ -47,6 +47,8 @@ async function runRow(row: FaultRow, args: NonNullable<ReturnType<typeof readArg
   }
 }
 
+let isInterrupted = false
+
 async function main(): Promise<number> {
   const args = readArgs()
   const all = await readRows()
@@ -57,6 +59,7 @@ async function main(): Promise<number> {
   }
   let isKept = true
   for (const row of rows) {
+    if (isInterrupted) break
     console.log(`${row.id}  ${row.fault}`)
     const started = performance.now()
     const result = await runRow(row, args)
@@ -72,10 +75,15 @@ async function main(): Promise<number> {
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   process.on(signal, () => {
+    isInterrupted = true
     console.log(`${basename(process.argv[1]!)}: ${signal}, ending what was started`)
-    void endAll().finally(() => process.exit(130))
+    // twice: the row may start one more process before it notices
+    void endAll()
+      .then(() => pause(1000))
+      .then(endAll)
+      .finally(() => process.exit(130))
   })
 
 // a socket of the harness that breaks outside a request must not end the run
 process.exitCode = await main()
-process.exit()
+if (!isInterrupted) process.exit()

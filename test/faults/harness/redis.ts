@@ -1,5 +1,6 @@
 /** Redis for a row of the matrix: a single server, three masters with a replica each, or a master watched by Sentinels. */
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
@@ -181,10 +182,17 @@ async function createRedisServer(home: string, args: string[], sentinel?: { port
           ],
           { logFile, cwd: home },
         )
-    const isUp = async () => {
-      const answer = await run('PING').catch((error: Error) => (/NOAUTH|LOADING|MASTERDOWN/.test(error.message) ? 'PONG' : null))
-      return answer === 'PONG'
-    }
+    // LOADING and NOAUTH are answers, too
+    const isUp = () =>
+      new Promise<boolean>((resolve) => {
+        const socket = net.connect(port, '127.0.0.1', () => socket.write('PING\r\n'))
+        const done = (isAnswered: boolean) => {
+          socket.destroy()
+          resolve(isAnswered)
+        }
+        socket.on('data', () => done(true))
+        socket.on('error', () => done(false))
+      })
     await until(isUp, `Redis on port ${port}`, 15_000)
   }
   const stop = async () => void (await own?.stop('SIGKILL'))

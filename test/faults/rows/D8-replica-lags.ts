@@ -11,7 +11,7 @@ export const row: FaultRow = {
   fault: 'the read replica is 5 s behind',
   promise: 'no decision about a token, a session or a user is read from it',
   async run(options) {
-    const seconds = lengthOf(options, 20, 5)
+    const seconds = lengthOf(options, 20, 12)
     const tally = createTally()
     const random = randomOf(options.seed, 8)
     const setting = await startSetting({ stores: { standby: true, applyDelaySeconds: LAG_SECONDS }, start: false })
@@ -49,7 +49,7 @@ export const row: FaultRow = {
           async (url) => (await ask(`${url}/auth/refresh`, { body: { refresh_token: token } })).status,
         )
     }
-    const lag = await Promise.all(gateways.map((gateway) => gateway.metric('portcullis_replica_lag_seconds')))
+    const lag = await Promise.all(gateways.map((gateway) => gateway.metric('portcullis_db_replica_lag_seconds')))
     tally.promise(Math.max(...lag) > 0, 'the lag of the replica is not in the metrics')
     await checkGateways(tally, gateways)
     return resultOf(
