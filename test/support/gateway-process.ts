@@ -54,6 +54,8 @@ export interface GatewayProcessOptions {
   stores?: { databaseUrl: string; redisUrl: string }
   /** The CPU to which it is bound. */
   cpu?: number
+  /** How far its clock is wrong, for faketime: `+300s`. */
+  clock?: string
   /** A descriptor for standard output. Default: the file that `logLines` reads; otherwise the file holds only standard error. */
   stdout?: number
   /** Further arguments of `serve`. */
@@ -75,6 +77,7 @@ export async function startGatewayProcess({
   headers = {},
   stores,
   cpu,
+  clock,
   stdout,
   args = [],
   descriptors,
@@ -98,7 +101,8 @@ export async function startGatewayProcess({
   const logFile = join(dir, 'gateway.log')
   const log = openSync(logFile, 'a')
   const bounded = descriptors === undefined ? [] : ['sh', '-c', `ulimit -n ${descriptors}; exec "$@"`, 'sh']
-  const command = [...bounded, ...(cpu === undefined ? [] : ['taskset', '-c', String(cpu)]), process.execPath]
+  const misled = clock === undefined ? [] : ['faketime', '-f', clock]
+  const command = [...bounded, ...(cpu === undefined ? [] : ['taskset', '-c', String(cpu)]), ...misled, process.execPath]
   if (heapMiB !== undefined) command.push(`--max-old-space-size=${heapMiB}`)
   command.push(`--inspect=127.0.0.1:${inspectorPort}`, CLI, 'serve', '--config', file, ...args)
   const child = spawn(command[0]!, command.slice(1), {

@@ -1,6 +1,8 @@
 /** A busy gateway refuses requests before any work, the least important first. */
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import http, { type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { afterEach, expect, test } from 'vitest'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { until } from '../../support/processes.ts'
@@ -126,6 +128,37 @@ test('event streams do not count', async () => {
   expect((await fetch(`${gateway.url}/other`)).status).toBe(200)
   for (const { abort } of streams) abort.abort()
   await more.body!.cancel()
+})
+
+test('WebSockets do not count', async () => {
+  const upstream = await startUpstream()
+  opened.push(upstream)
+  upstream.server.on('upgrade', (_req, socket) => {
+    socket.write('HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\r\n')
+    socket.on('error', () => socket.destroy())
+    socket.on('end', () => socket.destroy()).resume()
+  })
+  const gateway = await startGateway({
+    config: { server: { overload: { maxInFlight: 1 } } },
+    routes: [{ name: 'open', match: { path: '/' }, upstream: [upstream.url], access: 'public', websocket: true }],
+  })
+  opened.push(gateway)
+  const shake = () =>
+    http.get(`${gateway.url}/socket`, {
+      agent: false,
+      headers: {
+        connection: 'Upgrade',
+        upgrade: 'websocket',
+        'sec-websocket-version': '13',
+        'sec-websocket-key': Buffer.alloc(16).toString('base64'),
+      },
+    })
+  for (let i = 0; i < 2; i++) {
+    const [response, socket] = (await once(shake(), 'upgrade')) as [http.IncomingMessage, Socket]
+    opened.push({ close: async () => void socket.destroy() })
+    expect(response.statusCode).toBe(101)
+  }
+  expect((await fetch(`${gateway.url}/other`)).status).toBe(200)
 })
 
 test('a refused request leaves its connection usable, also with a body', async () => {
