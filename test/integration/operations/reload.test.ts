@@ -12,7 +12,8 @@ import { WebSocket, WebSocketServer } from 'ws'
 import { watchFiles } from '../../../src/app/watch-files.ts'
 import { createAuthority } from '../../support/certificates.ts'
 import { runCli } from '../../support/cli.ts'
-import { call, newUser, type TestUser } from '../../support/client.ts'
+import { call, newUser, newUserWithRoles, type TestUser } from '../../support/client.ts'
+import { consoleOf } from '../../support/console.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { newKey } from '../../support/keys.ts'
 import { until } from '../../support/processes.ts'
@@ -454,4 +455,17 @@ describe('reload.watch', () => {
     watch.stop()
     rmSync(dir, { recursive: true })
   })
+})
+
+it('the console shows the new configuration, and its login goes on', async () => {
+  const config = { auth: { browser: { enabled: true } } }
+  const pages = await startGateway({ config, routes: [route('first')] })
+  const site = await consoleOf(pages, await newUserWithRoles(pages, ['admin']))
+  expect((await site.get('/console/routes')).text).toContain('/first')
+  await pages.reload({ routes: [route('second')], config: { ...config, cors: { maxAgeSeconds: 4321 } } })
+  const [routes, settings] = [await site.get('/console/routes'), await site.get('/console/configuration')]
+  expect(routes.text).toContain('/second')
+  expect(routes.text).not.toContain('/first')
+  expect(settings.text).toContain('4321')
+  await pages.close()
 })
