@@ -64,7 +64,8 @@ it('SIGHUP reloads, and names what needs a restart', async () => {
   })
   process.kill(gateway.pid, 'SIGHUP')
   await until(async () => (await statuses('/c')).join() === '200', 'the new route')
-  expect(gateway.logLines().some((line) => line.includes('config_needs_restart') && line.includes('server.workers'))).toBe(true)
+  const isNamed = () => gateway.logLines().some((line) => line.includes('config_needs_restart') && line.includes('server.workers'))
+  await until(isNamed, 'the log line about the setting')
   expect(gateway.isAlive()).toBe(true)
 })
 
