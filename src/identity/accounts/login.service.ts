@@ -48,6 +48,7 @@ export function createLogin({ db, accounts, passwords, limits, devices, loginCom
     // Postgres stores no NUL, so no user has it in a name
     const user = name.includes('\0') ? null : ((await findUserByLogin(db, name)) ?? null)
     const known = await devices.recognise(user ?? NOBODY, presented, context.ip)
+    if (known) slot.moveTo('known')
     const device = { token: input.device_token, device: presented }
     return limits.login(context.client, user ?? { unknown: name }, known, () =>
       enter(user, input.password, { lane: known ? 'known' : 'stranger', slot }, { device, wish: wishOf(input) }, context),

@@ -14,7 +14,7 @@ export type Lane = 'known' | 'stranger'
 
 /** The right to a hash. A request with a slot is never refused later. */
 export interface QueueSlot {
-  /** @throws overloaded when that lane is full */
+  /** To the lane `known` only if it has room: otherwise the slot stays. @throws overloaded when the lane `stranger` is full */
   moveTo(lane: Lane): void
 }
 
@@ -103,7 +103,8 @@ function createGate(concurrency: number, queue: number, metrics: Metrics, permit
   const waiting: Record<Lane, (() => void)[]> = { known: [], stranger: [] }
   /** Slots of requests that have not come to their hash yet. */
   const coming: Record<Lane, number> = { known: 0, stranger: 0 }
-  const leavers = new WeakMap<QueueSlot, () => void>()
+  /** Ends the wait of a slot. They return its lane, and null when it had ended before. */
+  const leavers = new WeakMap<QueueSlot, () => Lane | null>()
   metrics.argon2InFlight.collectFrom(() => running - awaiting)
   metrics.argon2Queued.collectFrom(() => waiting.known.length + waiting.stranger.length + awaiting)
 
@@ -113,8 +114,9 @@ function createGate(concurrency: number, queue: number, metrics: Metrics, permit
     const retryAfter = String(1 + Math.floor(Math.random() * 4))
     return problem('overloaded', { cause: 'the password queue is full', headers: { 'retry-after': retryAfter } })
   }
+  const hasRoom = (lane: Lane) => coming[lane] + waiting[lane].length < queue + concurrency - running
   function assertRoom(lane: Lane = 'stranger'): void {
-    if (coming[lane] + waiting[lane].length >= queue + concurrency - running) throw refuse()
+    if (!hasRoom(lane)) throw refuse()
   }
 
   async function withPermit<T>(take: HashPermit, work: () => Promise<T>): Promise<T> {
@@ -130,12 +132,14 @@ function createGate(concurrency: number, queue: number, metrics: Metrics, permit
       let taken: Lane | null = lane
       coming[lane]++
       const leave = () => {
-        if (taken) coming[taken]--
+        const left = taken
+        if (left) coming[left]--
         taken = null
+        return left
       }
       const slot: QueueSlot = {
         moveTo(other) {
-          if (!taken || taken === other) return
+          if (!taken || taken === other || (other === 'known' && !hasRoom(other))) return
           leave()
           assertRoom(other)
           coming[other]++
@@ -146,9 +150,10 @@ function createGate(concurrency: number, queue: number, metrics: Metrics, permit
       return work(slot).finally(leave)
     },
     async pass<T>(work: () => Promise<T>, lane: Lane, slot?: QueueSlot): Promise<T> {
-      if (slot) leavers.get(slot)?.()
-      else assertRoom(lane)
-      if (running >= concurrency) await new Promise<void>((resolve) => waiting[lane].push(resolve))
+      // a slot waits in its own lane, which had room for it
+      const own = slot && leavers.get(slot)?.()
+      if (!slot) assertRoom(lane)
+      if (running >= concurrency) await new Promise<void>((resolve) => waiting[own ?? lane].push(resolve))
       else running++
       try {
         return await (permit ? withPermit(permit, work) : work())

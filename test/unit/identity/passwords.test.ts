@@ -96,6 +96,19 @@ describe('the gate before argon2', () => {
     expect(await outcomes([enter(6)])).toEqual(['done'])
   })
 
+  it('of known devices is bounded, too: a slot for which their lane has no room waits in its own', async () => {
+    const passwords = await make({ concurrency: 1, queue: 2 })
+    const enter = () =>
+      passwords.admit('stranger', async (slot) => {
+        slot.moveTo('known')
+        return passwords.verify(null, 'x', 'known', slot)
+      })
+    // one is computed, and two wait in each lane
+    const entered = Array.from({ length: 20 }, enter)
+    expect((await outcomes(entered)).filter((outcome) => outcome === 'overloaded')).toHaveLength(15)
+    expect(await outcomes([enter()])).toEqual(['done'])
+  })
+
   it('computes nothing before its permit, and gives each permit back', async () => {
     const metrics = createMetrics('test')
     const hasher = watched(shared)
