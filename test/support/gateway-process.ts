@@ -7,6 +7,7 @@ import http, { type IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { environmentOf } from './faketime.ts'
 import { bare, freePort, until } from './processes.ts'
 
 export interface Vitals {
@@ -101,8 +102,7 @@ export async function startGatewayProcess({
   const logFile = join(dir, 'gateway.log')
   const log = openSync(logFile, 'a')
   const bounded = descriptors === undefined ? [] : ['sh', '-c', `ulimit -n ${descriptors}; exec "$@"`, 'sh']
-  const misled = clock === undefined ? [] : ['faketime', '-f', clock]
-  const command = [...bounded, ...(cpu === undefined ? [] : ['taskset', '-c', String(cpu)]), ...misled, process.execPath]
+  const command = [...bounded, ...(cpu === undefined ? [] : ['taskset', '-c', String(cpu)]), process.execPath]
   if (heapMiB !== undefined) command.push(`--max-old-space-size=${heapMiB}`)
   command.push(`--inspect=127.0.0.1:${inspectorPort}`, CLI, 'serve', '--config', file, ...args)
   const child = spawn(command[0]!, command.slice(1), {
@@ -110,6 +110,7 @@ export async function startGatewayProcess({
       ...bare(),
       NODE_ENV: 'production',
       PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64'),
+      ...(clock !== undefined && environmentOf(clock)),
     },
     stdio: ['ignore', stdout ?? log, log],
   })

@@ -1,4 +1,4 @@
-import { existsSync, globSync } from 'node:fs'
+import { environmentOf, FAKETIME } from '../../support/faketime.ts'
 import { until } from '../../support/processes.ts'
 import { codeOf } from '../../support/totp.ts'
 import { endAll } from '../harness/cleanup.ts'
@@ -23,20 +23,19 @@ export const row: FaultRow = {
   fault: 'the clock of one of two gateways is wrong: ± 5 min, 1 h behind, 1 day ahead',
   promise: "tokens follow the database's time at both gateways, no logout is lost, and the skew is reported",
   async run({ short }) {
-    const library = globSync('/usr/lib/*/faketime/libfaketimeMT.so.1')[0]
     const tally = createTally()
-    if (!library || !existsSync(library)) return resultOf('nothing: the Debian package libfaketime is not installed', [], tally)
+    if (FAKETIME === null) return resultOf('nothing: the Debian package libfaketime is not installed', [], tally)
     const begun = performance.now()
     for (const skew of short ? SKEWS.slice(1, 3) : SKEWS) {
-      await trySkew(skew, library, tally)
+      await trySkew(skew, tally)
       tally.broken.push(...(await endAll()))
     }
     return resultOf(`2 gateways, one with libfaketime; ${Math.round((performance.now() - begun) / 1000)} s`, [], tally)
   },
 }
 
-async function trySkew([name, offset, isReported]: (typeof SKEWS)[number], library: string, tally: Tally): Promise<void> {
-  const env = { LD_PRELOAD: library, FAKETIME: offset, FAKETIME_DONT_FAKE_MONOTONIC: '1', DONT_FAKE_MONOTONIC: '1' }
+async function trySkew([name, offset, isReported]: (typeof SKEWS)[number], tally: Tally): Promise<void> {
+  const env = environmentOf(offset)
   const { gateways } = await startSetting({ workers: 1, each: (i) => (i === 0 ? { env } : {}) })
   const [wrong, right] = gateways as [FaultGateway, FaultGateway]
   const promise = (isKept: boolean, text: string) => tally.promise(isKept, `${name}: ${text}`)

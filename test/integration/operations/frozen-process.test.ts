@@ -1,10 +1,10 @@
 /** Processes that were frozen, and processes whose machine has a wrong clock. */
 import { randomUUID } from 'node:crypto'
-import { existsSync } from 'node:fs'
 import http from 'node:http'
 import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, inject, it } from 'vitest'
 import { call, login, newUser } from '../../support/client.ts'
+import { FAKETIME } from '../../support/faketime.ts'
 import { type GatewayProcess, get, startGatewayProcess } from '../../support/gateway-process.ts'
 import { createDatabase, query } from '../../support/postgres.ts'
 import { until } from '../../support/processes.ts'
@@ -57,7 +57,7 @@ describe('a process that was stopped', () => {
 })
 
 /** Not on every machine. */
-describe.runIf(existsSync('/usr/bin/faketime'))('a machine whose clock is wrong by five minutes', () => {
+describe.runIf(FAKETIME)('a machine whose clock is wrong by five minutes', () => {
   it.each([
     '+300',
     '-300',
