@@ -113,7 +113,7 @@ export async function measure(gateway: Target, rate: number, seconds: number, is
   return { times: times.sort((a, b) => a - b), failed, peakRssMiB, fds }
 }
 
-export const quantile = ({ times }: Measured, q: number): number => times[Math.min(times.length - 1, Math.floor(times.length * q))]!
+const quantile = ({ times }: Measured, q: number): number => times[Math.min(times.length - 1, Math.floor(times.length * q))]!
 
 export interface Slow {
   /** Most connections that were open at one time. */

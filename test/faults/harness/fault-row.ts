@@ -15,7 +15,12 @@ export interface FaultResult {
   counts: string
   /** Promises that did not hold. Empty: the row has passed. */
   broken: string[]
+  /** True: something that the row needs is missing. Nothing was tried. */
+  isSkipped?: boolean
 }
+
+/** @param lack what is missing */
+export const skipped = (lack: string): FaultResult => ({ what: `nothing: ${lack}`, counts: '', broken: [], isSkipped: true })
 
 export interface FaultRow {
   id: string

@@ -86,6 +86,18 @@ export function proxiedTraffic(urls: readonly string[], perSecond: number, optio
   })
 }
 
+/** The access tokens of the clients in turn. */
+export const tokensOf =
+  (clients: readonly SessionClient[]) =>
+  (index: number): string =>
+    clients[index % clients.length]!.accessToken()
+
+/** Each client can refresh. */
+export async function promiseAllRefresh(tally: Tally, clients: readonly SessionClient[]): Promise<void> {
+  for (const { kind } of await Promise.all(clients.map((client) => client.refresh())))
+    tally.promise(kind === 'rotated', `a client cannot refresh at the end: ${kind}`)
+}
+
 /** Counts the samples by their ends: `NAME: 200 12, 503 unavailable 1`. */
 export function countSamples(name: string, samples: readonly Sample[]): string {
   const groups = Map.groupBy(samples, ({ how }) => how.trim())
