@@ -2,8 +2,9 @@
 import { attack, DEADLINES, KINDS, type Measured, measure, type Slow, startSlowUpstream } from '../../../load/slow-clients.ts'
 import { route } from '../../support/config.ts'
 import { has, installPackage } from '../../support/processes.ts'
+import { quantile } from '../../support/quantile.ts'
 import { atEnd } from './cleanup.ts'
-import { type FaultOptions, type FaultResult, lengthOf, quantile, type Tally } from './fault-row.ts'
+import { type FaultOptions, type FaultResult, lengthOf, type Tally } from './fault-row.ts'
 import { type FaultGateway, promiseHealthy } from './gateways.ts'
 import { socketsSettle, startLoneGateway } from './lone-gateway.ts'
 

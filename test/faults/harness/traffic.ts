@@ -1,6 +1,7 @@
 /** The two kinds of traffic that most rows need: refreshes of many clients, and proxied requests with their access tokens. */
 import type http from 'node:http'
-import { quantile, type Tally } from './fault-row.ts'
+import { quantile } from '../../support/quantile.ts'
+import type { Tally } from './fault-row.ts'
 import { ask, BrokenExchange, jsonOf } from './http.ts'
 import { type Load, openLoop } from './load.ts'
 import type { RefreshEnd, SessionClient } from './session-client.ts'

@@ -1,5 +1,6 @@
 import http from 'node:http'
-import { createTally, type FaultRow, lengthOf, pause, quantile } from '../harness/fault-row.ts'
+import { quantile } from '../../support/quantile.ts'
+import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
 import { promiseNoComplaints, startGateways } from '../harness/gateways.ts'
 import { keepAliveAgent, tryAsk } from '../harness/http.ts'
 import { openLoop } from '../harness/load.ts'

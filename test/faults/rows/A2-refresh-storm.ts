@@ -1,8 +1,9 @@
 /** Every client refreshes within five seconds, after an outage of Postgres. */
 import { createHash, randomBytes } from 'node:crypto'
 import { uuidv7 } from 'uuidv7'
+import { quantile } from '../../support/quantile.ts'
 import { familyFaults } from '../harness/families.ts'
-import { createTally, type FaultRow, pause, quantile } from '../harness/fault-row.ts'
+import { createTally, type FaultRow, pause } from '../harness/fault-row.ts'
 import { allReady } from '../harness/gateways.ts'
 import { ask, BrokenExchange, jsonOf } from '../harness/http.ts'
 import { checkGateways, resultOf, startSetting } from '../harness/setting.ts'

@@ -1,7 +1,8 @@
 /** Header sections and targets that are far too large. */
 import { raw, statusOf } from '../../support/client.ts'
 import { route } from '../../support/config.ts'
-import { createTally, type FaultRow, quantile } from '../harness/fault-row.ts'
+import { quantile } from '../../support/quantile.ts'
+import { createTally, type FaultRow } from '../harness/fault-row.ts'
 import { promiseHealthy } from '../harness/gateways.ts'
 import { normalClient, promiseNormal, startLoneGateway } from '../harness/lone-gateway.ts'
 import { startRowUpstream } from '../harness/upstream.ts'

@@ -1,7 +1,8 @@
 /** Mixed traffic for long, with a random fault each minute: does anything grow? */
 import { randomBytes } from 'node:crypto'
 import net from 'node:net'
-import { createTally, type FaultRow, lengthOf, pause, quantile, type Tally } from '../harness/fault-row.ts'
+import { quantile } from '../../support/quantile.ts'
+import { createTally, type FaultRow, lengthOf, pause, type Tally } from '../harness/fault-row.ts'
 import { ask, jsonOf, keepAliveAgent } from '../harness/http.ts'
 import { collectGarbage, INSPECTED } from '../harness/inspector.ts'
 import { openLoop } from '../harness/load.ts'

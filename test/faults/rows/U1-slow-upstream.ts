@@ -1,8 +1,9 @@
 /** An upstream that answers late or never, beside a healthy upstream. */
 import { route } from '../../support/config.ts'
 import { until } from '../../support/processes.ts'
+import { quantile } from '../../support/quantile.ts'
 import { connect } from '../../support/wire.ts'
-import { createTally, type FaultRow, lengthOf, pause, quantile } from '../harness/fault-row.ts'
+import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
 import { promiseHealthy } from '../harness/gateways.ts'
 import { tryAsk } from '../harness/http.ts'
 import { openLoop } from '../harness/load.ts'
