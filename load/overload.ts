@@ -114,29 +114,32 @@ async function main({ seconds, from, connections, busy, isPublic }: Args): Promi
     console.log('|---|---|---|---|---|---|---|---|---|')
     let best = peak
     const rows: { load: number; good: number }[] = []
-    let failures = 0
+    const failures: string[] = []
+    let unclear = 0
     for (const load of LOADS) {
       const result = await ask(peak * load, seconds)
       const good = goodput(result)
       best = Math.max(best, good)
       rows.push({ load, good })
-      failures += result.failed + result.unclear
+      failures.push(...result.failed)
+      unclear += result.unclear
       const { ok, refused, failed, unsent, offered } = result
       console.log(
         `| ${load} × | ${perSecond(offered, result)} | ${Math.round(good)} | ${Math.round((good / best) * 100)} % | ${quantileText(ok, 0.5)}, ${quantileText(ok, 0.99)} | ` +
-          `${perSecond(refused.length, result)} | ${quantileText(refused, 0.5)}, ${quantileText(refused, 0.99)} | ${failed} | ${unsent} |`,
+          `${perSecond(refused.length, result)} | ${quantileText(refused, 0.5)}, ${quantileText(refused, 0.99)} | ${failed.length} | ${unsent} |`,
       )
       if (load < LOADS.at(-1)!) await sleep(1000)
     }
     const recoveredMs = await recover(ask, peak / 2)
     console.log(`\nRecovered ${recoveredMs === null ? 'not at all' : `${Math.round(recoveredMs)} ms`} after the load, at half of the peak.`)
-    const series = (await get(`${gateway.adminUrl}/metrics`)).split('\n').filter((line) => line.startsWith('portcullis_shed_total{'))
+    const series = (await get(`${gateway.adminUrl}/metrics`)).split('\n').filter((line) => /^portcullis_(shed|errors)_total\{/.test(line))
     console.log(series.join('\n'))
     for (const line of gateway.complaints()) console.log(`in the log: ${line}`)
     const isKept = rows.every(({ good }) => good >= best * KEPT)
     if (!isKept) console.log(`missed: less than ${KEPT * 100} % of the peak`)
-    if (failures > 0) console.log(`missed: ${failures} requests failed or were refused without Retry-After`)
-    return isKept && failures === 0 && recoveredMs !== null && recoveredMs <= RECOVERY_MS ? 0 : 1
+    for (const [why, { length }] of Map.groupBy(failures, (why) => why)) console.log(`missed: ${length} requests failed: ${why}`)
+    if (unclear > 0) console.log(`missed: ${unclear} requests were refused without Retry-After`)
+    return isKept && failures.length + unclear === 0 && recoveredMs !== null && recoveredMs <= RECOVERY_MS ? 0 : 1
   } finally {
     for (const loop of loops) loop.kill('SIGKILL')
     await gateway.stop()

@@ -113,7 +113,7 @@ export const row: FaultRow = {
       what: `1 gateway and 1 busy program on one CPU, ${CONNECTIONS} connections, ${Math.round(2 * peak)} requests/s; ${seconds} s`,
       counts:
         `peak ${Math.round(peak)}/s, good ${Math.round(good)}/s at twice of it, p99 ${Math.round(quantile(result.ok, 0.99))} ms; ` +
-        `refused ${result.refused.length}, failed ${result.failed}, no free connection ${result.unsent} of ${result.offered}; shed by the gateway ${shed}; ` +
+        `refused ${result.refused.length}, failed ${result.failed.length}, no free connection ${result.unsent} of ${result.offered}; shed by the gateway ${shed}; ` +
         `/health at most ${health.slowest()} ms, /livez ${live.slowest()} ms; recovered after ${recoveredMs} ms`,
       broken: tally.broken,
     }
