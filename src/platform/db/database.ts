@@ -10,7 +10,7 @@ import { openPGlite } from './pglite.ts'
 import { createPrimary } from './primary.ts'
 import { openReplica } from './replica.ts'
 import type { Database } from './tables.ts'
-import { classifying, DatabaseUnavailable, sqlState } from './unavailable.ts'
+import { AnswerTimeout, classifying, DatabaseUnavailable, sqlState } from './unavailable.ts'
 
 export type Db = Kysely<Database>
 export type Transaction = Trx<Database>
@@ -263,10 +263,10 @@ export async function withAdvisoryLock<T>(db: Db, lock: number, work: (connectio
 /** The database is not available at the moment, or did not answer in time. */
 export const isDatabaseAway = (error: unknown): boolean => error instanceof DatabaseUnavailable
 
-/** The statement took too long: for the server (57014), or for the driver. */
+/** The statement took too long: for the server (57014), or for this process. */
 export function isTimeout(error: unknown): boolean {
   const cause = error instanceof DatabaseUnavailable ? error.cause : error
-  return sqlState(cause) === '57014' || (cause instanceof Error && cause.message === 'Query read timeout')
+  return sqlState(cause) === '57014' || cause instanceof AnswerTimeout
 }
 
 /** The unique constraint that an insert or update violated, or null. */
