@@ -3,9 +3,9 @@
  * database is away, every call fails at once. A slow statement does not open the breaker, because the examination succeeds.
  */
 import { systemClock } from '../lib/clock.ts'
+import { startDeadline } from '../lib/deadline.ts'
 import { causeText } from '../lib/errors.ts'
 import type { Logger } from '../telemetry/logger.ts'
-import { startDeadline } from './deadline.ts'
 import { AnswerTimeout, DatabaseUnavailable, isRefused, sqlState } from './unavailable.ts'
 
 export interface Breaker {

@@ -2,7 +2,7 @@
 import { lookup } from 'node:dns/promises'
 import { isIP, Socket } from 'node:net'
 import pg from 'pg'
-import { startDeadline } from './deadline.ts'
+import { startDeadline } from '../lib/deadline.ts'
 import { sqlState } from './unavailable.ts'
 
 export interface ServerRole {

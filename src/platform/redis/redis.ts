@@ -1,11 +1,11 @@
 /** Two connections to Redis: one for limits, one for subscriptions. Without Redis, commands fail at once and are not queued. */
 import { type Cluster, Redis } from 'ioredis'
+import { withDeadline } from '../lib/deadline.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { connect, connectSubscriber, keepConnected, lead, parseRedisUrl, type RedisClient } from './connect.ts'
-import { withDeadline } from './deadline.ts'
 import { causeOf, kindOf } from './error-kinds.ts'
-import { BEAT_MS, type RedisGuard, watchRedis } from './redis-guard.ts'
+import { BEAT_MS, CALL_MS, type RedisGuard, watchRedis } from './redis-guard.ts'
 import { followMaster } from './sentinels.ts'
 import { keepSubscribed } from './subscription.ts'
 
@@ -119,7 +119,7 @@ export function openRedis(url: string, { logger, metrics }: { logger: Logger; me
       async publish(message) {
         // otherwise ioredis connects with defaults before the master is known
         if (!isConnected()) return
-        await withDeadline(client.publish(CHANNEL, message)).catch((error) => guard.noticed(error, UNSENT))
+        await withDeadline(client.publish(CHANNEL, message), CALL_MS).catch((error) => guard.noticed(error, UNSENT))
       },
       async subscribe(handler) {
         handlers.push(handler)
@@ -130,10 +130,10 @@ export function openRedis(url: string, { logger, metrics }: { logger: Logger; me
 }
 
 /** Of a cluster every master is asked, since each holds a part of the keys. */
-async function pingAll(client: RedisClient, isWell: boolean): Promise<void> {
+async function pingAll(client: RedisClient, isAvailable: boolean): Promise<void> {
   if (client instanceof Redis) return void (await client.ping())
   // not awaited: the next PING finds the masters that a failover has made
-  if (!isWell) client.refreshSlotsCache()
+  if (!isAvailable) client.refreshSlotsCache()
   const masters = client.nodes('master')
   if (masters.length === 0) throw new Error('no master is known: connection closed')
   await Promise.all(masters.map((master) => master.ping()))

@@ -4,7 +4,8 @@ import { DatabaseUnavailable, refusal } from '../../../src/platform/db/unavailab
 import { createLogger } from '../../../src/platform/telemetry/logger.ts'
 
 beforeEach(() => {
-  vi.useFakeTimers()
+  // immediates are real: the faked time would put each a millisecond after its timer
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
 })
 afterEach(() => {
   vi.useRealTimers()
@@ -82,7 +83,10 @@ it('stays closed when another call was answered meanwhile: the server is there, 
   expect([state.examined, breaker.isOpen()]).toEqual([1, false])
 })
 
-it.each(['ECONNREFUSED', 'EPIPE'])('opens although another call failed meanwhile with %s: only the server gives an SQL state', async (code) => {
+it.each([
+  'ECONNREFUSED',
+  'EPIPE',
+])('opens although another call failed meanwhile with %s: only the server gives an SQL state', async (code) => {
   const { state, breaker } = setUp()
   state.failure = silence
   breaker.suspect()
