@@ -10,6 +10,7 @@ import { isMainThread, parentPort, Worker } from 'node:worker_threads'
 import { type GatewayProcess, get, startGatewayProcess } from '../test/support/gateway-process.ts'
 import { findSaturation, getHead, goodput, type OpenLoopResult, openLoop, startCheapUpstream } from '../test/support/open-loop.ts'
 import { has } from '../test/support/processes.ts'
+import { quantile } from '../test/support/quantile.ts'
 
 const HELP = `node load/overload.ts [--seconds N] [--from N] [--connections N] [--busy N] [--public]
 
@@ -69,10 +70,7 @@ async function register({ url }: GatewayProcess): Promise<string> {
   return ((await response.json()) as { access_token: string }).access_token
 }
 
-const quantile = (values: readonly number[], q: number): string => {
-  const sorted = values.toSorted((a, b) => a - b)
-  return sorted.length === 0 ? '-' : sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))]!.toFixed(1)
-}
+const quantileText = (values: readonly number[], q: number): string => (values.length === 0 ? '-' : quantile(values, q).toFixed(1))
 
 const perSecond = (count: number, { seconds }: OpenLoopResult): number => Math.round(count / seconds)
 
@@ -82,7 +80,7 @@ async function recover(ask: (rate: number, seconds: number) => Promise<OpenLoopR
   while (performance.now() - started < 4 * RECOVERY_MS) {
     const before = performance.now() - started
     const { ok, offered } = await ask(rate, 0.5)
-    if (ok.length === offered && Number(quantile(ok, 0.99)) < 250) return before
+    if (ok.length === offered && quantile(ok, 0.99) < 250) return before
   }
   return null
 }
@@ -116,29 +114,32 @@ async function main({ seconds, from, connections, busy, isPublic }: Args): Promi
     console.log('|---|---|---|---|---|---|---|---|---|')
     let best = peak
     const rows: { load: number; good: number }[] = []
-    let failures = 0
+    const failures: string[] = []
+    let unclear = 0
     for (const load of LOADS) {
       const result = await ask(peak * load, seconds)
       const good = goodput(result)
       best = Math.max(best, good)
       rows.push({ load, good })
-      failures += result.failed + result.unclear
+      failures.push(...result.failed)
+      unclear += result.unclear
       const { ok, refused, failed, unsent, offered } = result
       console.log(
-        `| ${load} × | ${perSecond(offered, result)} | ${Math.round(good)} | ${Math.round((good / best) * 100)} % | ${quantile(ok, 0.5)}, ${quantile(ok, 0.99)} | ` +
-          `${perSecond(refused.length, result)} | ${quantile(refused, 0.5)}, ${quantile(refused, 0.99)} | ${failed} | ${unsent} |`,
+        `| ${load} × | ${perSecond(offered, result)} | ${Math.round(good)} | ${Math.round((good / best) * 100)} % | ${quantileText(ok, 0.5)}, ${quantileText(ok, 0.99)} | ` +
+          `${perSecond(refused.length, result)} | ${quantileText(refused, 0.5)}, ${quantileText(refused, 0.99)} | ${failed.length} | ${unsent} |`,
       )
       if (load < LOADS.at(-1)!) await sleep(1000)
     }
     const recoveredMs = await recover(ask, peak / 2)
     console.log(`\nRecovered ${recoveredMs === null ? 'not at all' : `${Math.round(recoveredMs)} ms`} after the load, at half of the peak.`)
-    const series = (await get(`${gateway.adminUrl}/metrics`)).split('\n').filter((line) => line.startsWith('portcullis_shed_total{'))
+    const series = (await get(`${gateway.adminUrl}/metrics`)).split('\n').filter((line) => /^portcullis_(shed|errors)_total\{/.test(line))
     console.log(series.join('\n'))
     for (const line of gateway.complaints()) console.log(`in the log: ${line}`)
     const isKept = rows.every(({ good }) => good >= best * KEPT)
     if (!isKept) console.log(`missed: less than ${KEPT * 100} % of the peak`)
-    if (failures > 0) console.log(`missed: ${failures} requests failed or were refused without Retry-After`)
-    return isKept && failures === 0 && recoveredMs !== null && recoveredMs <= RECOVERY_MS ? 0 : 1
+    for (const [why, { length }] of Map.groupBy(failures, (why) => why)) console.log(`missed: ${length} requests failed: ${why}`)
+    if (unclear > 0) console.log(`missed: ${unclear} requests were refused without Retry-After`)
+    return isKept && failures.length + unclear === 0 && recoveredMs !== null && recoveredMs <= RECOVERY_MS ? 0 : 1
   } finally {
     for (const loop of loops) loop.kill('SIGKILL')
     await gateway.stop()

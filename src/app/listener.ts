@@ -48,7 +48,8 @@ export interface ListenerDeps {
   certificate: Certificate | null
 }
 
-const BACKLOG = 1024
+/** A busy process takes few new connections, and a connection that finds the queue full may never be answered. The kernel may allow fewer. */
+const BACKLOG = 4096
 
 export function createListener({ config, clock, observer, metrics, gate, certificate }: ListenerDeps): Listener {
   const server = createNodeServer(config.server, certificate)

@@ -23,8 +23,8 @@ export interface OpenLoopResult {
   refused: number[]
   /** 503 without Retry-After of at least a second. */
   unclear: number
-  /** Other answers, lost connections, and requests without an answer. */
-  failed: number
+  /** Why each other request failed: the status of its answer, `connection lost`, or `no answer`. */
+  failed: string[]
   /** Requests that had no connection. */
   unsent: number
   offered: number
@@ -42,7 +42,7 @@ const STEP_MS = 2
 const LAST_MS = 5000
 
 export async function openLoop({ port, head, rate, seconds, connections = 2000 }: OpenLoopOptions): Promise<OpenLoopResult> {
-  const result: OpenLoopResult = { seconds, ok: [], refused: [], unclear: 0, failed: 0, unsent: 0, offered: 0 }
+  const result: OpenLoopResult = { seconds, ok: [], refused: [], unclear: 0, failed: [], unsent: 0, offered: 0 }
   const request = Buffer.from(head)
   const idle: Client[] = []
   const clients = new Set<Client>()
@@ -57,7 +57,7 @@ export async function openLoop({ port, head, rate, seconds, connections = 2000 }
     else if (status === 503) {
       result.refused.push(ms)
       if (!/\r\nretry-after: [1-9]/i.test(answer)) result.unclear++
-    } else result.failed++
+    } else result.failed.push(String(status))
     if (/\r\nconnection: close/i.test(answer)) client.socket.destroy()
     else idle.push(client)
   }
@@ -87,7 +87,7 @@ export async function openLoop({ port, head, rate, seconds, connections = 2000 }
       if (!client.isBusy) return
       client.isBusy = false
       underWay--
-      result.failed++
+      result.failed.push('connection lost')
     })
     return client
   }
@@ -115,8 +115,7 @@ export async function openLoop({ port, head, rate, seconds, connections = 2000 }
   result.seconds = (performance.now() - started) / 1000
   const last = performance.now() + LAST_MS
   while (underWay > 0 && performance.now() < last) await new Promise((resolve) => setTimeout(resolve, 20))
-  result.failed += underWay
-  underWay = 0
+  for (const client of clients) if (client.isBusy) result.failed.push('no answer')
   for (const client of clients) {
     client.isBusy = false
     client.socket.destroy()

@@ -50,11 +50,15 @@ export function createLogin({ db, accounts, passwords, limits, devices, loginCom
     const known = await devices.recognise(user ?? NOBODY, presented, context.ip)
     if (known) slot.moveTo('known')
     const device = { token: input.device_token, device: presented }
-    return limits.login(context.client, user ?? { unknown: name }, known, () =>
+    const answer = await limits.login(context.client, user ?? { unknown: name }, known, () =>
       enter(user, input.password, { lane: known ? 'known' : 'stranger', slot }, { device, wish: wishOf(input) }, context),
     )
+    // refused outside of the limits: the password was right, so this is no failed attempt
+    if (answer === 'changed') throw await refusal(user, 'the account changed while the password was checked', context)
+    return answer
   }
 
+  /** @returns `changed` when the password was right, and the account has changed while it was checked */
   async function enter(
     user: User | null,
     password: string,
@@ -82,7 +86,7 @@ export function createLogin({ db, accounts, passwords, limits, devices, loginCom
       await tx.record({ outcome: 'mfa_required', userId: user.id })
       return null
     })
-    if (entered === 'changed') throw await refusal(user, 'the account changed while the password was checked', context)
+    if (entered === 'changed') return entered
     if (entered === 'unconfirmed') throw await loginConfirmation.request(user, lane === 'known' ? 'owner' : 'stranger', context)
     if (entered) return loginCompletion.answer(entered)
     const mfa_token = await mfaTokens.issue({ userId: user.id, sessionEpoch: user.session_epoch })

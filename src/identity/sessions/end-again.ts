@@ -7,7 +7,7 @@ import { COMMAND_LINE } from '../../platform/audit/audit.ts'
 import { type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
 import { lockUser } from '../users/users.repo.ts'
-import type { Accounts } from './account-transaction.ts'
+import type { Accounts, AccountTransaction } from './account-transaction.ts'
 import type { Revocation } from './revocations.repo.ts'
 
 export interface EndAgainDeps {
@@ -23,7 +23,7 @@ const ACTOR = 'failover'
 
 /** @returns ends the sessions, API keys and tokens of these revocations, where the database has them as not ended. Never rejects */
 export function createEndAgain({ db, accounts, logger }: EndAgainDeps): (remembered: readonly Revocation[]) => Promise<void> {
-  const record = (event: string, work: Parameters<typeof accounts.transaction<void>>[2]) => accounts.transaction(event, COMMAND_LINE, work)
+  const change = (event: string, work: (tx: AccountTransaction) => Promise<void>) => accounts.transaction(event, COMMAND_LINE, work)
 
   async function endSessions(ids: string[]): Promise<void> {
     const living = await db
@@ -33,7 +33,7 @@ export function createEndAgain({ db, accounts, logger }: EndAgainDeps): (remembe
       .where('revoked_at', 'is', null)
       .execute()
     for (const { id, user_id } of living)
-      await record('session_end', async (tx) => {
+      await change('session_end', async (tx) => {
         const { session } = await tx.lockUserAndSession(user_id, id)
         // another gateway may have been faster
         if (!session || session.revoked_at) return
@@ -50,7 +50,7 @@ export function createEndAgain({ db, accounts, logger }: EndAgainDeps): (remembe
       .where('revoked_at', 'is', null)
       .execute()
     for (const { id, user_id } of living)
-      await record('api_key_revoke', async ({ trx, record }) => {
+      await change('api_key_revoke', async ({ trx, record }) => {
         await lockUser(trx, user_id)
         const at = await databaseNow(trx)
         const { numUpdatedRows } = await trx
@@ -71,7 +71,7 @@ export function createEndAgain({ db, accounts, logger }: EndAgainDeps): (remembe
       .where('id', 'in', [...epochs.keys()])
       .execute()
     for (const { id } of found.filter((user) => user.token_epoch < epochs.get(user.id)!))
-      await record('session_end', async ({ trx, revoke, record }) => {
+      await change('session_end', async ({ trx, revoke, record }) => {
         const user = await lockUser(trx, id)
         if (!user || user.token_epoch >= epochs.get(id)!) return
         await raiseEpoch(trx, id, epochs.get(id)! - 1)
@@ -92,8 +92,10 @@ export function createEndAgain({ db, accounts, logger }: EndAgainDeps): (remembe
       const epochs = new Map(
         batch.flatMap((revocation) => ('userId' in revocation ? [[revocation.userId, revocation.minEpoch] as const] : [])),
       )
-      if (ids.length > 0) await endSessions(ids)
-      if (ids.length > 0) await endKeys(ids)
+      if (ids.length > 0) {
+        await endSessions(ids)
+        await endKeys(ids)
+      }
       if (epochs.size > 0) await endUsers(epochs)
     }
   }

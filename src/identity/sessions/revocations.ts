@@ -5,7 +5,7 @@
  */
 
 import { type Db, isDatabaseAway } from '../../platform/db/database.ts'
-import { type Clock, systemClock } from '../../platform/lib/clock.ts'
+import { systemClock } from '../../platform/lib/clock.ts'
 import type { DatabaseClock } from '../../platform/lib/database-clock.ts'
 import { unavailable } from '../../platform/lib/errors.ts'
 import type { Broadcast } from '../../platform/redis/redis.ts'
@@ -74,8 +74,6 @@ export interface RevocationsDeps {
   /** Called for each revocation of a signing key, before the listeners of `onChange`. May be called again for the same key. */
   onKeyRevoked: (kid: string) => void
   maxSessions?: number
-  /** The clock of this machine: it notices pauses of this process. */
-  system?: Clock
 }
 
 const POLL_MS = 1000
@@ -93,7 +91,6 @@ export function createRevocations({
   siblings,
   onKeyRevoked,
   maxSessions = 500_000,
-  system = systemClock,
 }: RevocationsDeps): Revocations {
   const sessions = new Map<string, number>()
   const users = new Map<string, { minEpoch: number; until: number }>()
@@ -190,7 +187,6 @@ export function createRevocations({
       return Boolean(known)
     },
     logger,
-    system,
   })
 
   function forgetExpired(): void {
@@ -279,6 +275,8 @@ export function createRevocations({
     async writeBack() {
       mustWriteBack = true
       await polling?.catch(() => {})
+      // a read that was under way may have been answered by the server before
+      mustWriteBack = true
       await poll()
     },
   }

@@ -74,7 +74,7 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
   token_expired: {
     when: 'The access token or API key has reached the end of its life.',
     client: 'Refresh the token with `POST /refresh`, then send the request again. Create a new API key.',
-    operator: 'If new tokens are refused, check the clocks of the machines.',
+    operator: 'If new tokens are refused, check the clock of the database server.',
   },
   token_revoked: {
     when: 'The session ended, the API key was revoked, or the account changed since the token was issued.',
@@ -109,7 +109,7 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
   invalid_code: {
     when: 'The code of the second factor is wrong, or it was used before.',
     client: 'Let the user enter the current code, or a backup code.',
-    operator: 'If right codes fail, check the clock of the gateway. Remove a lost factor with `portcullis users reset-factor`.',
+    operator: 'If right codes fail, check the clock of the database server. Remove a lost factor with `portcullis users reset-factor`.',
   },
   mfa_token_invalid: {
     when: 'The second step of a login came too late, came twice, or the account changed after the first step.',

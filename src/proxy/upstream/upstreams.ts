@@ -320,8 +320,9 @@ export function createUpstreams({ clock, logger, metrics, secrets, resolve }: Up
           backend.rename(name)
           next.add(backend)
         }
-        for (const backend of backends) if (!next.has(backend)) backend.retire()
+        // in this order, a name that both use keeps its addresses
         for (const backend of fresh) backend.start()
+        for (const backend of backends) if (!next.has(backend)) backend.retire()
         backends = next
       },
       cancel,

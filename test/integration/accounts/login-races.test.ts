@@ -15,8 +15,11 @@ const endings: [string, (gateway: Gateway, user: TestUser) => Promise<unknown>][
   ['disabling', (gateway, { username }) => gateway.app.identity.administration.disable(username, OPERATOR)],
 ]
 
+/** One failed attempt uses an account up. */
+const ONE_FAILURE = { limits: { credentials: { account: { limit: 1, windowSeconds: 3600 } } } }
+
 describe('a login that has checked its password', () => {
-  const gateway = useGateway()
+  const gateway = useGateway({ config: ONE_FAILURE })
 
   /** The first check of a password from now on ends, but its caller does not hear of it before `release`. */
   function holdNextCheck() {
@@ -51,6 +54,20 @@ describe('a login that has checked its password', () => {
     release()
     expect((await answer).body).toMatchObject({ status: 401, code: 'invalid_credentials' })
     expect(await livingSessions(user)).toEqual(before)
+  })
+
+  it('is no failed attempt when all sessions end meanwhile', async () => {
+    const user = await newUser(gateway)
+    const { checked, release } = holdNextCheck()
+    const answer = logIn(user)
+    await checked
+    await call(gateway, '/auth/logout-all', { method: 'POST', token: user.token })
+    release()
+    expect((await answer).status).toBe(401)
+    expect((await logIn(user)).status).toBe(200)
+    // a wrong password is a failed attempt
+    await call(gateway, '/auth/login', { body: { login: user.username, password: `not ${user.password}` } })
+    expect((await logIn(user)).status).toBe(429)
   })
 
   it('opens its session when nothing has changed meanwhile', async () => {

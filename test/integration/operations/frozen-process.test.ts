@@ -1,6 +1,8 @@
 /** Processes that were frozen, and processes whose machine has a wrong clock. */
 import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import http from 'node:http'
+import net from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { describe, expect, inject, it } from 'vitest'
 import { call, login, newUser } from '../../support/client.ts'
@@ -53,6 +55,29 @@ describe('a process that was stopped', () => {
       await until(() => gateway.logLines().some((line) => line.includes('process_paused')), 'the log line')
       expect(await me(gateway, (await login(gateway, user)).token)).toBe(200)
     })
+  })
+})
+
+/** The kernel queues no more connections of one listener. */
+const MOST_QUEUED = Number(readFileSync('/proc/sys/net/core/somaxconn', 'utf8'))
+
+it('a process that takes no connections loses none of 1500 clients: they wait, and are answered', async () => {
+  await withProcess(async (gateway) => {
+    process.kill(gateway.pid, 'SIGSTOP')
+    const answers: string[] = []
+    const clients = times(Math.min(1500, MOST_QUEUED), () => {
+      const socket = net.connect(gateway.port, '127.0.0.1').setEncoding('latin1')
+      socket.write(`GET /health HTTP/1.1\r\nHost: 127.0.0.1:${gateway.port}\r\nConnection: close\r\n\r\n`)
+      return socket.on('error', () => {}).once('data', (text: string) => answers.push(text.slice(0, 12)))
+    })
+    try {
+      await until(() => clients.every(({ connecting, destroyed }) => !connecting && !destroyed), 'all connections')
+      process.kill(gateway.pid, 'SIGCONT')
+      await until(() => answers.length === clients.length, 'all answers')
+      expect(new Set(answers)).toEqual(new Set(['HTTP/1.1 200']))
+    } finally {
+      for (const client of clients) client.destroy()
+    }
   })
 })
 

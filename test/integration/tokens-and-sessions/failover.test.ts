@@ -1,5 +1,8 @@
 /** A failover of Postgres loses the last commits. What the gateways remember as ended does not come back. */
+import { randomUUID } from 'node:crypto'
 import { expect, it } from 'vitest'
+import { writeBackRevocations } from '../../../src/identity/sessions/revocations.repo.ts'
+import { createRevocations } from '../../../src/identity/sessions/revocations.ts'
 import { call, login, newUser } from '../../support/client.ts'
 import { useGateway } from '../../support/fixtures.ts'
 import { newKey } from '../../support/keys.ts'
@@ -42,6 +45,34 @@ it('the revocations are written back, and the sessions, keys and epochs end agai
   const audited = await rows(gateway, `SELECT event, session_id FROM audit_log WHERE actor = 'failover' ORDER BY id`)
   expect(audited).toContainEqual({ event: 'session_end', session_id: claimsOf(one.token).sid })
   expect(audited.map(({ event }) => event).sort()).toEqual(['api_key_revoke', 'session_end', 'session_end'])
+})
+
+it('the new server is asked, also when a read of the server before has just been answered', async () => {
+  const { db, clock, logger } = gateway.app.platform
+  const sessionId = randomUUID()
+  const stored = async () => (await rows(gateway, 'SELECT 1 FROM revocations WHERE session_id = $1', [sessionId])).length
+  let release = () => {}
+  let answered = () => {}
+  const isAnswered = new Promise<void>((resolve) => (answered = resolve))
+  const released = new Promise<void>((resolve) => (release = resolve))
+  const polled = db.withPlugin({
+    transformQuery: ({ node }) => node,
+    async transformResult({ result }) {
+      answered()
+      await released
+      return result
+    },
+  })
+  const revocations = createRevocations({ db, polled, clock, logger, broadcasts: [], onKeyRevoked: () => {} })
+  await writeBackRevocations(db, [{ sessionId, until: clock.now() + 60_000 }])
+
+  const reading = revocations.poll()
+  await isAnswered
+  await rows(gateway, 'DELETE FROM revocations WHERE session_id = $1', [sessionId])
+  const written = revocations.writeBack()
+  release()
+  await Promise.all([reading, written])
+  expect(await stored()).toBe(1)
 })
 
 it('nothing is written where nothing was lost', async () => {

@@ -88,3 +88,19 @@ it('an upstream that moves is followed, although its old address still answers o
   address = '127.0.0.2'
   await until(async () => (await call(gateway, '/')).body === '127.0.0.2', 'an answer of the new address')
 })
+
+it('an upstream whose settings a reload changes keeps the addresses of its name, also while the resolver fails', async () => {
+  const upstream = await startRawUpstream((socket) => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'))
+  closing.push(() => upstream.close())
+  let isAway = false
+  const route = { name: 'it', match: { path: '/' }, upstream: [`http://api.test:${upstream.port}`], access: 'public' }
+  const gateway = await startGateway({
+    routes: [route],
+    resolve: async () => (isAway ? Promise.reject(Object.assign(new Error('away'), { code: 'EAI_AGAIN' })) : at('127.0.0.1')),
+  })
+  closing.push(() => gateway.close())
+  expect((await call(gateway, '/')).status).toBe(200)
+  isAway = true
+  expect(await gateway.reload({ routes: [{ ...route, timeouts: { connectMs: 900 } }] })).toMatchObject({ status: 'reloaded' })
+  expect((await call(gateway, '/')).status).toBe(200)
+})
