@@ -10,6 +10,7 @@ import { isMainThread, parentPort, Worker } from 'node:worker_threads'
 import { type GatewayProcess, get, startGatewayProcess } from '../test/support/gateway-process.ts'
 import { findSaturation, getHead, goodput, type OpenLoopResult, openLoop, startCheapUpstream } from '../test/support/open-loop.ts'
 import { has } from '../test/support/processes.ts'
+import { quantile } from '../test/support/quantile.ts'
 
 const HELP = `node load/overload.ts [--seconds N] [--from N] [--connections N] [--busy N] [--public]
 
@@ -69,10 +70,7 @@ async function register({ url }: GatewayProcess): Promise<string> {
   return ((await response.json()) as { access_token: string }).access_token
 }
 
-const quantile = (values: readonly number[], q: number): string => {
-  const sorted = values.toSorted((a, b) => a - b)
-  return sorted.length === 0 ? '-' : sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))]!.toFixed(1)
-}
+const quantileText = (values: readonly number[], q: number): string => (values.length === 0 ? '-' : quantile(values, q).toFixed(1))
 
 const perSecond = (count: number, { seconds }: OpenLoopResult): number => Math.round(count / seconds)
 
@@ -82,7 +80,7 @@ async function recover(ask: (rate: number, seconds: number) => Promise<OpenLoopR
   while (performance.now() - started < 4 * RECOVERY_MS) {
     const before = performance.now() - started
     const { ok, offered } = await ask(rate, 0.5)
-    if (ok.length === offered && Number(quantile(ok, 0.99)) < 250) return before
+    if (ok.length === offered && quantile(ok, 0.99) < 250) return before
   }
   return null
 }
@@ -127,8 +125,8 @@ async function main({ seconds, from, connections, busy, isPublic }: Args): Promi
       unclear += result.unclear
       const { ok, refused, failed, unsent, offered } = result
       console.log(
-        `| ${load} × | ${perSecond(offered, result)} | ${Math.round(good)} | ${Math.round((good / best) * 100)} % | ${quantile(ok, 0.5)}, ${quantile(ok, 0.99)} | ` +
-          `${perSecond(refused.length, result)} | ${quantile(refused, 0.5)}, ${quantile(refused, 0.99)} | ${failed.length} | ${unsent} |`,
+        `| ${load} × | ${perSecond(offered, result)} | ${Math.round(good)} | ${Math.round((good / best) * 100)} % | ${quantileText(ok, 0.5)}, ${quantileText(ok, 0.99)} | ` +
+          `${perSecond(refused.length, result)} | ${quantileText(refused, 0.5)}, ${quantileText(refused, 0.99)} | ${failed.length} | ${unsent} |`,
       )
       if (load < LOADS.at(-1)!) await sleep(1000)
     }

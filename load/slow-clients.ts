@@ -14,6 +14,7 @@ import { parseArgs } from 'node:util'
 import { isMainThread, parentPort, Worker } from 'node:worker_threads'
 import { startGatewayProcess } from '../test/support/gateway-process.ts'
 import { has, until } from '../test/support/processes.ts'
+import { quantile } from '../test/support/quantile.ts'
 
 const HELP = `node load/slow-clients.ts [--clients N] [--seconds N] [--rate N] [--only NAME]
 
@@ -112,8 +113,6 @@ export async function measure(gateway: Target, rate: number, seconds: number, is
   agent.destroy()
   return { times: times.sort((a, b) => a - b), failed, peakRssMiB, fds }
 }
-
-export const quantile = ({ times }: Measured, q: number): number => times[Math.min(times.length - 1, Math.floor(times.length * q))]!
 
 export interface Slow {
   /** Most connections that were open at one time. */
@@ -238,7 +237,7 @@ async function main(args: Args): Promise<void> {
   })
   try {
     await measure(gateway, rate, 5)
-    const ms = (measured: Measured, q: number) => quantile(measured, q).toFixed(1)
+    const ms = (measured: Measured, q: number) => quantile(measured.times, q).toFixed(1)
     console.log(`${clients} slow clients of each kind for at most ${seconds} s, beside ${rate} requests a second of a normal client\n`)
     console.log(
       '| slow clients | p50 ms alone, beside | p99 ms alone, beside | ratio of p99 | failed | most open | closed, by slowhttptest | RSS MiB before, most, after | fds before, most, last, after |',
@@ -253,7 +252,7 @@ async function main(args: Args): Promise<void> {
       await gateway.collectGarbage()
       const after = await gateway.vitals()
       const both = (q: number) => `${ms(alone, q)}, ${ms(beside, q)}`
-      const ratio = (quantile(beside, 0.99) / quantile(alone, 0.99)).toFixed(2)
+      const ratio = (quantile(beside.times, 0.99) / quantile(alone.times, 0.99)).toFixed(2)
       const closed = slow.closed ? `${slow.closed}, second ${slow.firstSecond} to ${slow.lastSecond}` : 'none'
       // for a client that does not read, the gateway may have closed a connection that slowhttptest still sees as open
       const fds = [before.fds, Math.max(...beside.fds), beside.fds.at(-1), after.fds].join(', ')

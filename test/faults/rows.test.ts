@@ -1,6 +1,7 @@
 /** Short forms of `npm run test:faults`: the rows of the fault matrix that need only seconds. */
-import { afterEach, expect, it } from 'vitest'
-import { endAll } from './harness/cleanup.ts'
+import { afterEach, expect, it, vi } from 'vitest'
+import { endAll, spawnOwn } from './harness/cleanup.ts'
+import { skipped } from './harness/fault-row.ts'
 import { readRows } from './harness/read-rows.ts'
 import { withRows } from './harness/table.ts'
 
@@ -33,5 +34,18 @@ it('the table keeps the lines of rows that were not run, in the order of the mat
     '| R2 | f | w | a\\|b | **missed**: 2 tokens |',
     '| R10 | f | w | a\\|b | held: p |',
   ])
+  const skippedLine = line('D2', [])
+  expect(withRows(second, [{ ...skippedLine, result: skipped('no root') }])).toBe(second)
   expect(second).toMatch(/^before\n<!-- generated: faults -->\n\| id [\s\S]*<!-- end -->\nafter\n$/)
+})
+
+it('a process that has ended gets no signal: its id may be another process’s', async () => {
+  const ended = spawnOwn('true', [], { logFile: '/dev/null' })
+  await ended.exit
+  const kill = vi.spyOn(process, 'kill')
+  ended.killTree()
+  ended.signal('SIGTERM')
+  await ended.stop()
+  expect(kill).not.toHaveBeenCalled()
+  kill.mockRestore()
 })

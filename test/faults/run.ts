@@ -84,6 +84,6 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const)
       .finally(() => process.exit(130))
   })
 
-// a socket of the harness that breaks outside a request must not end the run
 process.exitCode = await main()
+// sockets that are still open do not keep it alive
 if (!isInterrupted) process.exit()

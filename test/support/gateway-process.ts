@@ -2,12 +2,14 @@
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import http, { type IncomingMessage } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { environmentOf } from './faketime.ts'
+import { collectGarbageAt } from './inspector.ts'
+import { childrenOf, openFilesOf, rssMiBOf } from './proc.ts'
 import { bare, freePort, until } from './processes.ts'
 
 export interface Vitals {
@@ -66,8 +68,9 @@ export interface GatewayProcessOptions {
   heapMiB?: number
 }
 
-const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
-const COMPLAINT = /uncaught error|unhandled|"level":"fatal"|"reason":"internal"|^\(node:\d+\)/i
+export const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
+/** Log lines about an uncaught error, an `internal` response, or a warning of Node. */
+export const COMPLAINT = /uncaught error|unhandled|"level":"fatal"|"reason":"internal"|^\(node:\d+\)/i
 
 export async function startGatewayProcess({
   routes,
@@ -117,7 +120,7 @@ export async function startGatewayProcess({
   const pid = child.pid!
   const isAlive = () => child.exitCode === null && child.signalCode === null
   const lines = () => readFileSync(logFile, 'utf8').split('\n')
-  const rssMiB = () => Math.round(Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024)
+  const rssMiB = () => rssMiBOf(pid)
   const fds = () => openFilesOf(pid).filter((target) => !target.startsWith(dir)).length
   const stop = async () => {
     if (isAlive()) {
@@ -143,7 +146,7 @@ export async function startGatewayProcess({
     adminUrl: `http://127.0.0.1:${adminPort}`,
     pid,
     file,
-    children: () => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
+    children: () => childrenOf(pid),
     isAlive,
     rssMiB,
     fds,
@@ -158,34 +161,14 @@ export async function startGatewayProcess({
         series: metrics.filter((l) => l && !l.startsWith('#')).length,
       }
     },
-    collectGarbage: () => collectGarbage(inspectorPort),
+    async collectGarbage() {
+      const [target] = JSON.parse(await get(`http://127.0.0.1:${inspectorPort}/json/list`))
+      await collectGarbageAt(target.webSocketDebuggerUrl)
+    },
     logLines: () => lines().filter(Boolean),
     complaints: () => lines().filter((l) => COMPLAINT.test(l)),
     stop,
   }
-}
-
-async function collectGarbage(inspectorPort: number): Promise<void> {
-  const [target] = JSON.parse(await get(`http://127.0.0.1:${inspectorPort}/json/list`))
-  const socket = new WebSocket(target.webSocketDebuggerUrl)
-  await once(socket, 'open')
-  // twice: finalizers of the first collection release objects for the second
-  for (const id of [1, 2]) {
-    socket.send(JSON.stringify({ id, method: 'HeapProfiler.collectGarbage' }))
-    await once(socket, 'message')
-  }
-  socket.close()
-  await once(socket, 'close')
-}
-
-function openFilesOf(pid: number): string[] {
-  return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
-    try {
-      return [readlinkSync(`/proc/${pid}/fd/${fd}`)]
-    } catch {
-      return [] // closed in the meantime
-    }
-  })
 }
 
 /** Uses a new connection for each request, so that no descriptor stays open. */

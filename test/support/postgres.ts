@@ -35,8 +35,8 @@ const SETTINGS = [
 ]
 
 export async function startPostgres(): Promise<TestPostgres> {
-  const { home, initialize } = prepare()
-  const server = await launchServer(initialize('data'), ['wal_level=minimal', 'max_wal_senders=0'])
+  const home = newHome()
+  const server = await launchServer(createCluster(home, 'data'), ['wal_level=minimal', 'max_wal_senders=0'])
   return {
     ...server,
     async stop() {
@@ -48,15 +48,12 @@ export async function startPostgres(): Promise<TestPostgres> {
 
 /** A primary and a standby that has read everything so far. `stop` of both ends both. */
 export async function startPostgresPair(): Promise<{ primary: TestPostgres; standby: TestStandby; stop(): Promise<void> }> {
-  const { home, initialize } = prepare()
-  const first = initialize('primary')
-  const second = { ...first, data: join(home, 'standby') }
-  // a cold copy: the binaries from npm have no pg_basebackup
-  execFileSync('cp', ['-a', first.data, second.data])
+  const home = newHome()
+  const first = createCluster(home, 'primary')
+  const second = copyAsStandby(first, 'standby')
   const settings = ['wal_level=replica', 'wal_keep_size=64MB', 'hot_standby=on']
   const primary = await launchServer(first, settings)
   const source = `host=127.0.0.1 port=${primary.port} user=postgres`
-  execFileSync('touch', [join(second.data, 'standby.signal')], { ...first.as })
   const standby = await launchServer(second, [...settings, `primary_conninfo=${source}`])
   return {
     primary,
@@ -73,30 +70,33 @@ export async function startPostgresPair(): Promise<{ primary: TestPostgres; stan
   }
 }
 
-interface Cluster {
+const newHome = () => mkdtempSync(join(tmpdir(), 'portcullis-pg-'))
+
+/** A folder of data, and how to run its server. */
+export interface Cluster {
   bin: string
   as: { uid?: number; gid?: number }
   home: string
   data: string
 }
 
-function prepare(): { home: string; initialize(name: string): Cluster } {
-  const home = mkdtempSync(join(tmpdir(), 'portcullis-pg-'))
+/** @param home a new folder, which holds the data of the cluster and of its copies */
+export function createCluster(home: string, name: string): Cluster {
   const bin = findBinaries(home)
   const as = unprivileged()
   if (as.uid !== undefined) chownSync(home, as.uid, as.gid!)
-  return {
-    home,
-    initialize(name) {
-      const data = join(home, name)
-      execFileSync(join(bin, 'initdb'), ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'], {
-        ...as,
-        stdio: 'pipe',
-        cwd: home,
-      })
-      return { bin, as, home, data }
-    },
-  }
+  const data = join(home, name)
+  const args = ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync']
+  execFileSync(join(bin, 'initdb'), args, { ...as, stdio: 'pipe', cwd: home })
+  return { bin, as, home, data }
+}
+
+/** A cold copy of a cluster that has not run yet: the binaries from npm have no pg_basebackup. Its server is a standby. */
+export function copyAsStandby(cluster: Cluster, name: string): Cluster {
+  const data = join(cluster.home, name)
+  execFileSync('cp', ['-a', cluster.data, data])
+  execFileSync('touch', [join(data, 'standby.signal')], { ...cluster.as })
+  return { ...cluster, data }
 }
 
 async function launchServer({ bin, as, home, data }: Cluster, settings: string[]): Promise<TestPostgres> {
@@ -113,7 +113,7 @@ async function launchServer({ bin, as, home, data }: Cluster, settings: string[]
 }
 
 /** The folder of the binaries. Those of npm are copied below `home`. */
-export function findBinaries(home: string): string {
+function findBinaries(home: string): string {
   const versions = existsSync(SYSTEM) ? readdirSync(SYSTEM).filter((v) => existsSync(join(SYSTEM, v, 'bin/postgres'))) : []
   const newest = versions.sort((a, b) => Number(b) - Number(a))[0]
   if (newest) return join(SYSTEM, newest, 'bin')
@@ -126,7 +126,7 @@ export function findBinaries(home: string): string {
 }
 
 /** Another user to run Postgres, which refuses to run as root. */
-export function unprivileged(): { uid?: number; gid?: number } {
+function unprivileged(): { uid?: number; gid?: number } {
   if (process.getuid?.() !== 0) return {}
   for (const name of ['postgres', 'nobody']) {
     try {

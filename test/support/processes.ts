@@ -1,5 +1,5 @@
 /** Child processes and ports of the test run; each is ended by its own id. */
-import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, execFileSync, type SpawnOptions, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import net, { type AddressInfo } from 'node:net'
 
@@ -15,6 +15,16 @@ export async function freePort(): Promise<number> {
 /** True when the command is on PATH. */
 export const has = (command: string, path = process.env.PATH): boolean =>
   spawnSync('sh', ['-c', `command -v ${command}`], { env: { PATH: path } }).status === 0
+
+/** Installs a Debian package. @returns false where this is not possible */
+export function installPackage(name: string): boolean {
+  if (process.getuid?.() !== 0 || !has('apt-get')) return false
+  console.log(`tests: no ${name} on PATH; installing the Debian package ${name}`)
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
+  execFileSync('apt-get', ['update', '-qq'], { stdio: 'inherit' })
+  execFileSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', name], { stdio: 'inherit', env })
+  return true
+}
 
 /** An environment without anything that configures a gateway. Node keeps what it has compiled: of the product, too, which spares half a second a start. */
 export const bare = (): NodeJS.ProcessEnv => ({ PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE })

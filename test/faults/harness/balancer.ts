@@ -10,8 +10,6 @@ export interface Balancer {
   url: string
   /** The backends that get new connections. */
   ready(): string[]
-  /** Connections that found no backend. */
-  refused(): number
 }
 
 export interface Backend {
@@ -29,7 +27,6 @@ export async function startBalancer(backends: readonly Backend[]): Promise<Balan
   const ready = new Set<Backend>()
   const sockets = new Set<Socket>()
   let turn = 0
-  let refused = 0
   let isClosed = false
 
   async function look(backend: Backend): Promise<void> {
@@ -51,7 +48,6 @@ export async function startBalancer(backends: readonly Backend[]): Promise<Balan
   function connect(client: Socket, untried: Backend[]): void {
     const backend = untried.shift()
     if (!backend || client.destroyed) {
-      refused++
       client.resetAndDestroy()
       return
     }
@@ -103,5 +99,5 @@ export async function startBalancer(backends: readonly Backend[]): Promise<Balan
     await Promise.all(watchers)
   })
   const { port } = listener.address() as AddressInfo
-  return { port, url: `http://127.0.0.1:${port}`, ready: () => [...ready].map(({ name }) => name), refused: () => refused }
+  return { port, url: `http://127.0.0.1:${port}`, ready: () => [...ready].map(({ name }) => name) }
 }

@@ -1,7 +1,8 @@
 /** Ends what a row has started: when the row is over, when it fails, and when the process of the harness ends. */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, openSync } from 'node:fs'
+import { descendantsOf } from '../../support/proc.ts'
 
 const closers: (() => unknown)[] = []
 const running = new Set<OwnProcess>()
@@ -30,7 +31,6 @@ process.on('exit', () => {
 
 export interface OwnProcess {
   pid: number
-  child: ChildProcess
   isAlive(): boolean
   /** Sends a signal to this process only. */
   signal(signal: NodeJS.Signals): void
@@ -66,11 +66,11 @@ export function spawnOwn(command: string, args: string[], { logFile, ...options 
     return (code ?? signal) as number | NodeJS.Signals
   })
   const signalTree = (name: NodeJS.Signals) => {
-    for (const each of [pid, ...descendantsOf(pid)]) send(each, name)
+    // its id may be another process's by then
+    if (isAlive()) for (const each of [pid, ...descendantsOf(pid)]) send(each, name)
   }
   const own: OwnProcess = {
     pid,
-    child,
     isAlive,
     signal: (name) => void (isAlive() && send(pid, name)),
     signalTree,
@@ -98,13 +98,3 @@ function send(pid: number, signal: NodeJS.Signals): void {
     // ended in the meantime
   }
 }
-
-export function childrenOf(pid: number): number[] {
-  try {
-    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
-  } catch {
-    return []
-  }
-}
-
-export const descendantsOf = (pid: number): number[] => childrenOf(pid).flatMap((child) => [child, ...descendantsOf(child)])

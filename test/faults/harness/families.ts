@@ -1,5 +1,7 @@
 /** What must hold in the tables of sessions and refresh tokens, whatever happened. */
+import type { Tally } from './fault-row.ts'
 import type { PostgresServer } from './postgres.ts'
+import type { Successors } from './session-client.ts'
 
 /** @returns the rules that do not hold; nothing is right */
 export async function familyFaults(postgres: Pick<PostgresServer, 'sql'>): Promise<string[]> {
@@ -19,4 +21,11 @@ export async function familyFaults(postgres: Pick<PostgresServer, 'sql'>): Promi
     ...(twoActive.length ? [`${twoActive.length} sessions have two active refresh tokens`] : []),
     ...(noChild.length ? [`${noChild.length} exchanged refresh tokens have no successor`] : []),
   ]
+}
+
+/** Each refresh token was exchanged for one successor: as the clients saw it, and in the tables. */
+export async function promiseOneSuccessor(tally: Tally, successors: Successors, postgres: Pick<PostgresServer, 'sql'>): Promise<void> {
+  const doubles = successors.doubles().length
+  tally.promise(doubles === 0, `${doubles} tokens were exchanged for two successors`)
+  tally.broken.push(...(await familyFaults(postgres)))
 }

@@ -15,7 +15,12 @@ export interface FaultResult {
   counts: string
   /** Promises that did not hold. Empty: the row has passed. */
   broken: string[]
+  /** True: something that the row needs is missing. Nothing was tried. */
+  isSkipped?: boolean
 }
+
+/** @param lack what is missing */
+export const skipped = (lack: string): FaultResult => ({ what: `nothing: ${lack}`, counts: '', broken: [], isSkipped: true })
 
 export interface FaultRow {
   id: string
@@ -55,12 +60,6 @@ export function createTally(): Tally {
       if (!isKept) broken.push(text)
     },
   }
-}
-
-/** The value below which the share `q` of `values` lies. NaN without values. */
-export function quantile(values: readonly number[], q: number): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? Number.NaN
 }
 
 export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))

@@ -1,22 +1,23 @@
 /** Gateways as processes of their own. A gateway keeps its port, its configuration and its log when it is started again. */
+import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { CLI, COMPLAINT } from '../../support/gateway-process.ts'
+import { childrenOf, descendantsOf, openFilesOf, rssMiBOf } from '../../support/proc.ts'
 import { bare, freePort, until } from '../../support/processes.ts'
-import { atEnd, childrenOf, descendantsOf, type OwnProcess, spawnOwn } from './cleanup.ts'
+import { atEnd, type OwnProcess, spawnOwn } from './cleanup.ts'
+import type { Tally } from './fault-row.ts'
 import { ask } from './http.ts'
 
 export interface FaultGateway {
   name: string
   port: number
   url: string
-  adminPort: number
   adminUrl: string
   configFile: string
-  /** PORTCULLIS_SECRET_KEY, for commands. */
-  secretKey: string
   pid(): number
   /** The processes below the first process: workers, and those that hash. */
   children(): number[]
@@ -40,12 +41,15 @@ export interface FaultGateway {
   metricsText(): Promise<string>
   rssMiB(): number
   fds(): number
+  /** Open sockets. The embedded database opens and closes files as it needs them: they do not count. */
+  sockets(): number
   log(): string
-  logLines(): Record<string, unknown>[]
   /** Log lines about an uncaught error, an `internal` response, or a warning of Node. */
   complaints(): string[]
   /** Sets the program of the next start. Undefined: this one. */
   use(cli: string | undefined): void
+  /** Runs a command of the command line with its configuration. @param cli default: this program @returns what the command has printed */
+  command(args: readonly string[], cli?: string): Promise<string>
   /** Changes the configuration file. A start or a reload reads it. */
   configure(change: (config: any) => void): void
 }
@@ -62,9 +66,7 @@ export interface GatewaysOptions {
   each?: (index: number) => {
     databaseUrl?: string
     redisUrl?: string
-    config?: Record<string, any>
     env?: NodeJS.ProcessEnv
-    cli?: string
     /** Where its log goes, in place of a file of the harness. */
     logTo?: string
   }
@@ -73,8 +75,7 @@ export interface GatewaysOptions {
   start?: boolean
 }
 
-const CLI = fileURLToPath(new URL('../../../src/cli.ts', import.meta.url))
-const COMPLAINT = /uncaught error|unhandled|"level":"fatal"|"reason":"internal"|^\(node:\d+\)/i
+const run = promisify(execFile)
 
 export async function startGateways(count: number, options: GatewaysOptions): Promise<FaultGateway[]> {
   const secretKey = randomBytes(32).toString('base64')
@@ -91,7 +92,7 @@ export async function startGateways(count: number, options: GatewaysOptions): Pr
 async function createGateway(index: number, secretKey: string, options: GatewaysOptions): Promise<FaultGateway> {
   const dir = mkdtempSync(join(tmpdir(), 'portcullis-faults-gateway-'))
   const name = `gateway-${index + 1}`
-  const { databaseUrl, redisUrl, config: ownConfig = {}, env: ownEnv = {}, cli = CLI, logTo } = options.each?.(index) ?? {}
+  const { databaseUrl, redisUrl, env: ownEnv = {}, logTo } = options.each?.(index) ?? {}
   const [port, adminPort] = [await freePort(), await freePort()]
   const configFile = join(dir, 'portcullis.json')
   const logFile = join(dir, 'gateway.log')
@@ -112,10 +113,10 @@ async function createGateway(index: number, secretKey: string, options: Gateways
     limits: { default: [], exempt: ['127.0.0.0/8'] },
     routes: options.routes,
   }
-  writeFileSync(configFile, JSON.stringify(merge(merge(base, options.config ?? {}), ownConfig), null, 2))
+  writeFileSync(configFile, JSON.stringify(merge(base, options.config ?? {}), null, 2))
   writeFileSync(logFile, '')
   let own: OwnProcess | null = null
-  let program = cli
+  let program = CLI
   const url = `http://127.0.0.1:${port}`
   const adminUrl = `http://127.0.0.1:${adminPort}`
   const running = () => {
@@ -141,10 +142,8 @@ async function createGateway(index: number, secretKey: string, options: Gateways
     name,
     port,
     url,
-    adminPort,
     adminUrl,
     configFile,
-    secretKey,
     own: running,
     pid: () => running().pid,
     children: () => childrenOf(running().pid),
@@ -170,19 +169,20 @@ async function createGateway(index: number, secretKey: string, options: Gateways
       const lines = (await metricsText()).split('\n').filter((line) => line.startsWith(prefix) && /[ {},]/.test(line[prefix.length] ?? ' '))
       return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
     },
-    rssMiB: () => sumOver(running().pid, rssOf),
-    fds: () => sumOver(running().pid, fdsOf),
+    rssMiB: () => sumOver(running().pid, rssMiBOf),
+    fds: () => sumOver(running().pid, (pid) => openFilesOf(pid).length),
+    sockets: () => sumOver(running().pid, (pid) => openFilesOf(pid).filter((file) => file.startsWith('socket:')).length),
     log,
-    logLines: () =>
-      log()
-        .split('\n')
-        .flatMap((line) => (line.startsWith('{') ? [JSON.parse(line)] : [])),
     complaints: () =>
       log()
         .split('\n')
         .filter((line) => COMPLAINT.test(line)),
     use(other) {
       program = other ?? CLI
+    },
+    async command(args, cli = CLI) {
+      const env = { ...bare(), PORTCULLIS_SECRET_KEY: secretKey }
+      return (await run(process.execPath, [cli, ...args, '--config', configFile], { env })).stdout
     },
     configure(change) {
       const config = JSON.parse(readFileSync(configFile, 'utf8'))
@@ -203,22 +203,6 @@ async function createGateway(index: number, secretKey: string, options: Gateways
 const sumOver = (pid: number, measure: (pid: number) => number) =>
   [pid, ...descendantsOf(pid)].reduce((sum, each) => sum + measure(each), 0)
 
-function rssOf(pid: number): number {
-  try {
-    return Math.round(Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) / 1024)
-  } catch {
-    return 0
-  }
-}
-
-function fdsOf(pid: number): number {
-  try {
-    return readdirSync(`/proc/${pid}/fd`).length
-  } catch {
-    return 0
-  }
-}
-
 function merge(base: Record<string, any>, more: Record<string, any>): Record<string, any> {
   const merged = { ...base }
   for (const [key, value] of Object.entries(more)) {
@@ -227,3 +211,32 @@ function merge(base: Record<string, any>, more: Record<string, any>): Record<str
   }
   return merged
 }
+
+/** No error is in its log that nothing handled. */
+export function promiseNoComplaints({ name, complaints }: FaultGateway, tally: Tally): void {
+  const lines = complaints()
+  tally.promise(lines.length === 0, `${lines.length} complaints in the log of ${name}, first: ${lines[0]?.slice(0, 600)}`)
+}
+
+/** The process lives, and no error is in its log that nothing handled. */
+export function promiseHealthy(gateway: FaultGateway, tally: Tally): void {
+  tally.promise(gateway.isAlive(), `${gateway.name} has ended`)
+  promiseNoComplaints(gateway, tally)
+}
+
+/** @returns whether the metric is right at every gateway */
+export async function isEverywhere(
+  gateways: readonly FaultGateway[],
+  metric: string,
+  isRight: (value: number) => boolean,
+): Promise<boolean> {
+  return (await Promise.all(gateways.map((gateway) => gateway.metric(metric)))).every(isRight)
+}
+
+/** @returns whether Redis counts the limits of every gateway */
+export const redisCounts = async (gateways: readonly FaultGateway[]): Promise<boolean> =>
+  (await isEverywhere(gateways, 'portcullis_redis_up', (n) => n > 0)) &&
+  (await isEverywhere(gateways, 'portcullis_redis_breaker_open', (n) => n === 0))
+
+export const allReady = (gateways: readonly FaultGateway[]): Promise<true> =>
+  until(async () => (await Promise.all(gateways.map((gateway) => gateway.isReady()))).every(Boolean), 'all gateways to be ready', 30_000)

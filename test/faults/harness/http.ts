@@ -77,6 +77,17 @@ export function ask(url: string, { method, headers = {}, body, token, agent, tim
   })
 }
 
+/** As `ask`. The status of an exchange that broke says how it broke. */
+export async function tryAsk(url: string, options: AskOptions = {}): Promise<Omit<HttpAnswer, 'status'> & { status: number | string }> {
+  const started = performance.now()
+  try {
+    return await ask(url, options)
+  } catch (error) {
+    if (!(error instanceof BrokenExchange)) throw error
+    return { status: error.code, headers: {}, text: '', ms: performance.now() - started }
+  }
+}
+
 /** The body of a JSON answer; an empty object when it is not JSON. */
 export function jsonOf(answer: HttpAnswer): any {
   try {

@@ -4,13 +4,11 @@ import { pause } from './fault-row.ts'
 export interface Load {
   /** Requests that were sent. */
   sent(): number
-  /** Requests that had no turn, because too many were under way. */
-  skipped(): number
   /** Ends the load and waits for what is under way. */
   stop(): Promise<void>
 }
 
-/** Calls `run` this often a second, until `stop`. `run` must not throw. @param atMost requests under way; more are skipped and counted */
+/** Calls `run` this often a second, until `stop`. `run` must not throw. @param atMost requests under way; more are skipped */
 export function openLoop(perSecond: number, run: (index: number) => Promise<void>, atMost = 2000): Load {
   const underWay = new Set<Promise<void>>()
   const started = performance.now()
@@ -33,7 +31,6 @@ export function openLoop(perSecond: number, run: (index: number) => Promise<void
   })()
   return {
     sent: () => sent,
-    skipped: () => skipped,
     async stop() {
       isOver = true
       await pacing

@@ -1,12 +1,13 @@
 /** A Postgres for a row of the matrix, with a standby that follows it. */
 import { execFileSync } from 'node:child_process'
-import { appendFileSync, chownSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { findBinaries, query, unprivileged } from '../../support/postgres.ts'
+import { type Cluster, copyAsStandby, createCluster, query } from '../../support/postgres.ts'
 import { freePort, until } from '../../support/processes.ts'
-import { type Relay, startRelay } from '../../support/relay.ts'
+import type { Relay } from '../../support/relay.ts'
 import { atEnd, type OwnProcess, spawnOwn } from './cleanup.ts'
+import { startRowRelay } from './relay.ts'
 
 export interface PostgresServer {
   port: number
@@ -19,9 +20,6 @@ export interface PostgresServer {
   stop(mode: 'fast' | 'immediate'): Promise<void>
   /** kill -9 of all its processes. */
   kill(): Promise<void>
-  /** SIGSTOP of all its processes: connections stay open, and nothing answers. */
-  freeze(): void
-  resume(): void
   /** A standby becomes the primary. */
   promote(): Promise<void>
   isAlive(): boolean
@@ -63,31 +61,24 @@ export async function startPostgresServers(options: PostgresOptions = {}): Promi
   const { standby = false, settings = [], applyDelaySeconds = 0, diskMiB } = options
   const home = mkdtempSync(join(tmpdir(), 'portcullis-faults-pg-'))
   atEnd(() => rmSync(home, { recursive: true, force: true }))
-  const bin = findBinaries(home)
-  const as = unprivileged()
-  if (as.uid !== undefined) chownSync(home, as.uid, as.gid!)
   if (diskMiB) {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${diskMiB}m,mode=700,uid=${as.uid ?? 0},gid=${as.gid ?? 0}`, 'tmpfs', home])
+    // what is below the mount point cannot be seen: first the mount, then everything else
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${diskMiB}m,mode=700`, 'tmpfs', home])
     atEnd(() => execFileSync('umount', [home]))
   }
-  const spawning = { ...as, stdio: 'pipe', cwd: home } as const
-  const first = join(home, 'first')
-  execFileSync(join(bin, 'initdb'), ['-D', first, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'], spawning)
-  const second = join(home, 'second')
-  if (standby) execFileSync('cp', ['-a', first, second], spawning)
-  const primary = await createServer({ bin, as, home, dataDir: first, settings })
+  const first = createCluster(home, 'first')
+  const second = standby ? copyAsStandby(first, 'second') : null
+  const primary = await createServer(first, settings)
   await primary.start()
   await query(primary.url.replace(/\w+$/, 'postgres'), `CREATE DATABASE ${DATABASE}`)
-  if (!standby) return { primary, standby: null, replication: null }
-  const replication = await startRelay(primary.port)
-  atEnd(() => replication.close())
-  execFileSync('touch', [join(second, 'standby.signal')], spawning)
+  if (!second) return { primary, standby: null, replication: null }
+  const replication = await startRowRelay(primary.port)
   const source = `host=127.0.0.1 port=${replication.port} user=postgres connect_timeout=2`
   appendFileSync(
-    join(second, 'postgresql.auto.conf'),
+    join(second.data, 'postgresql.auto.conf'),
     `primary_conninfo = '${source}'\nrecovery_min_apply_delay = '${applyDelaySeconds}s'\n`,
   )
-  const follower = await createServer({ bin, as, home, dataDir: second, settings })
+  const follower = await createServer(second, settings)
   await follower.start()
   await until(
     async () => (await follower.sql('SELECT 1')).length === 1,
@@ -100,15 +91,7 @@ export async function startPostgresServers(options: PostgresOptions = {}): Promi
 /** A copy of a stopped server: a backup of the time of the copy. */
 export const copyData = (from: string, to: string): void => void execFileSync('cp', ['-a', from, to])
 
-interface ServerDeps {
-  bin: string
-  as: { uid?: number; gid?: number }
-  home: string
-  dataDir: string
-  settings: string[]
-}
-
-async function createServer({ bin, as, home, dataDir, settings }: ServerDeps): Promise<PostgresServer> {
+async function createServer({ bin, as, home, data: dataDir }: Cluster, settings: readonly string[]): Promise<PostgresServer> {
   const port = await freePort()
   const url = `postgres://postgres@127.0.0.1:${port}/${DATABASE}`
   const logFile = `${dataDir}.log`
@@ -144,8 +127,6 @@ async function createServer({ bin, as, home, dataDir, settings }: ServerDeps): P
       own?.killTree()
       await own?.exit
     },
-    freeze: () => own?.signalTree('SIGSTOP'),
-    resume: () => own?.signalTree('SIGCONT'),
     async promote() {
       await query(url, 'SELECT pg_promote(true, 30)')
     },

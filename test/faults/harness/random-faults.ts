@@ -1,10 +1,10 @@
 /** Random faults, one after the other, for rows that run for long beside traffic. */
-import { type Relay, startRelay } from '../../support/relay.ts'
+import type { Relay } from '../../support/relay.ts'
 import type { BlindTime } from '../history/history.ts'
 import type { Random } from '../storms/random.ts'
-import { atEnd } from './cleanup.ts'
 import { pause } from './fault-row.ts'
 import type { FaultGateway } from './gateways.ts'
+import { startRowRelay } from './relay.ts'
 import { type Setting, type SettingOptions, startSetting } from './setting.ts'
 
 export interface Relayed {
@@ -16,9 +16,8 @@ export interface Relayed {
 
 /** A setting whose gateways reach Postgres and Redis through relays of their own. */
 export async function startRelayed(options: SettingOptions & { gateways: number }): Promise<Relayed> {
-  const databaseRelays = await Promise.all(Array.from({ length: options.gateways }, () => startRelay()))
-  const redisRelays = await Promise.all(Array.from({ length: options.gateways }, () => startRelay()))
-  for (const relay of [...databaseRelays, ...redisRelays]) atEnd(() => relay.close())
+  const databaseRelays = await Promise.all(Array.from({ length: options.gateways }, () => startRowRelay()))
+  const redisRelays = await Promise.all(Array.from({ length: options.gateways }, () => startRowRelay()))
   const urls = { database: '', redis: '' }
   const setting = await startSetting({
     ...options,

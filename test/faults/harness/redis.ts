@@ -1,11 +1,10 @@
 /** Redis for a row of the matrix: a single server, three masters with a replica each, or a master watched by Sentinels. */
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import net from 'node:net'
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import { freePort, until } from '../../support/processes.ts'
-import { findServer } from '../../support/redis.ts'
+import { answerToPing, findServer } from '../../support/redis.ts'
 import { atEnd, type OwnProcess, spawnOwn } from './cleanup.ts'
 
 export interface RedisServer {
@@ -21,8 +20,6 @@ export interface RedisServer {
   /** SIGSTOP: it accepts connections and never answers. */
   freeze(): void
   resume(): void
-  stop(): Promise<void>
-  log(): string
 }
 
 export type RedisForm = 'single' | 'cluster' | 'sentinel'
@@ -30,7 +27,6 @@ export type RedisForm = 'single' | 'cluster' | 'sentinel'
 export interface RedisStore {
   /** For `redis.url`. */
   url: string
-  form: RedisForm
   /** single: the server. cluster: three masters, then their replicas. sentinel: the master, then two replicas. */
   servers: RedisServer[]
   sentinels: RedisServer[]
@@ -54,7 +50,7 @@ export async function startRedisStore(form: RedisForm, { args = [] }: RedisOptio
   }
   if (form === 'single') {
     const server = await launch()
-    return { url: server.url, form, servers: [server], sentinels: [], masterPort: async () => server.port }
+    return { url: server.url, servers: [server], sentinels: [], masterPort: async () => server.port }
   }
   if (form === 'cluster') return startCluster(launch)
   return startSentinels(home, launch)
@@ -88,7 +84,7 @@ async function startCluster(launch: Launch): Promise<RedisStore> {
       30_000,
     )
   const url = `redis+cluster://${servers.map(({ port }) => `127.0.0.1:${port}`).join(',')}`
-  return { url, form: 'cluster', servers, sentinels: [], masterPort: async () => servers[0]!.port }
+  return { url, servers, sentinels: [], masterPort: async () => servers[0]!.port }
 }
 
 const MASTER = 'mymaster'
@@ -128,7 +124,7 @@ async function startSentinels(home: string, launch: Launch): Promise<RedisStore>
   }
   for (const sentinel of sentinels) await until(() => seesAll(sentinel), 'a Sentinel that sees all', 30_000)
   const url = `redis+sentinel://${sentinels.map(({ port }) => `127.0.0.1:${port}`).join(',')}/${MASTER}`
-  return { url, form: 'sentinel', servers: [master, ...replicas], sentinels, masterPort }
+  return { url, servers: [master, ...replicas], sentinels, masterPort }
 }
 
 async function createRedisServer(home: string, args: string[], sentinel?: { port: number; file: string }): Promise<RedisServer> {
@@ -160,53 +156,22 @@ async function createRedisServer(home: string, args: string[], sentinel?: { port
   }
   const run = (name: string, ...parts: (string | number)[]) => runAs(null, name, ...parts)
   const start = async (more: string[] = []) => {
-    own = sentinel
-      ? spawnOwn(command, [sentinel.file, '--sentinel'], { logFile, cwd: home })
-      : spawnOwn(
-          command,
-          [
-            '--port',
-            String(port),
-            '--bind',
-            '127.0.0.1',
-            '--save',
-            '',
-            '--appendonly',
-            'no',
-            '--dir',
-            home,
-            '--repl-diskless-sync-delay',
-            '0',
-            ...args,
-            ...more,
-          ],
-          { logFile, cwd: home },
-        )
+    const usual = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no']
+    const all = sentinel ? [sentinel.file, '--sentinel'] : [...usual, '--dir', home, '--repl-diskless-sync-delay', '0', ...args, ...more]
+    own = spawnOwn(command, all, { logFile, cwd: home })
     // LOADING and NOAUTH are answers, too
-    const isUp = () =>
-      new Promise<boolean>((resolve) => {
-        const socket = net.connect(port, '127.0.0.1', () => socket.write('PING\r\n'))
-        const done = (isAnswered: boolean) => {
-          socket.destroy()
-          resolve(isAnswered)
-        }
-        socket.on('data', () => done(true))
-        socket.on('error', () => done(false))
-      })
-    await until(isUp, `Redis on port ${port}`, 15_000)
+    await until(() => answerToPing(port), `Redis on port ${port}`, 15_000)
   }
-  const stop = async () => void (await own?.stop('SIGKILL'))
-  atEnd(stop)
+  const kill = async () => void (await own?.stop('SIGKILL'))
+  atEnd(kill)
   return {
     port,
     url: `redis://127.0.0.1:${port}`,
     command: run,
     as: runAs,
     start,
-    kill: stop,
+    kill,
     freeze: () => own?.signal('SIGSTOP'),
     resume: () => own?.signal('SIGCONT'),
-    stop,
-    log: () => readFileSync(logFile, 'utf8'),
   }
 }

@@ -23,8 +23,6 @@ export interface SessionClient {
   password: string
   refreshToken(): string
   accessToken(): string
-  /** The session that the tokens belong to. */
-  sessionId(): string
   /** True after a 401: the client has no session. */
   isLoggedOut(): boolean
   isBusy(): boolean
@@ -59,8 +57,6 @@ export interface ClientOptions {
   successors?: Successors
   timeoutMs?: number
 }
-
-const claimsOf = (token: string): any => JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString())
 
 /** Registers a user. @param url of a gateway or a balancer; a function when it changes */
 export async function newSessionClient(url: string | (() => string), options: ClientOptions = {}): Promise<SessionClient> {
@@ -105,7 +101,6 @@ export async function newSessionClient(url: string | (() => string), options: Cl
     password,
     refreshToken: () => refreshToken,
     accessToken: () => accessToken,
-    sessionId: () => claimsOf(accessToken).sid,
     isLoggedOut: () => isLoggedOut,
     isBusy: () => isBusy,
     async refresh() {

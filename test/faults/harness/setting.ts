@@ -1,16 +1,17 @@
 /** Stores, gateways, a balancer, an upstream and clients: what most rows begin with. */
+import type { Upstream } from '../../support/upstream.ts'
 import { type Balancer, startBalancer } from './balancer.ts'
 import type { FaultResult, Tally } from './fault-row.ts'
-import { type FaultGateway, type GatewaysOptions, startGateways } from './gateways.ts'
+import { type FaultGateway, type GatewaysOptions, promiseHealthy, startGateways } from './gateways.ts'
 import { createSuccessors, newSessionClients, type SessionClient, type Successors } from './session-client.ts'
 import { type StoreOptions, type Stores, startStores } from './stores.ts'
-import { type RecordingUpstream, startRecordingUpstream } from './upstream.ts'
+import { startRowUpstream } from './upstream.ts'
 
 export interface Setting {
   stores: Stores
   gateways: FaultGateway[]
   balancer: Balancer
-  upstream: RecordingUpstream
+  upstream: Upstream
   clients: SessionClient[]
   successors: Successors
 }
@@ -33,7 +34,7 @@ const usualRoutes = (upstreamUrl: string) => [
 
 export async function startSetting(options: SettingOptions = {}): Promise<Setting> {
   const { stores: storeOptions, gateways: count = 2, clients: clientCount = 0, reach, routes = usualRoutes, ...more } = options
-  const [stores, upstream] = await Promise.all([startStores(storeOptions), startRecordingUpstream()])
+  const [stores, upstream] = await Promise.all([startStores(storeOptions), startRowUpstream()])
   const reached = await reach?.(stores)
   const gateways = await startGateways(count, {
     databaseUrl: stores.databaseUrl,
@@ -51,8 +52,7 @@ export async function startSetting(options: SettingOptions = {}): Promise<Settin
 /** No gateway has ended, restarted a worker, or logged an error that nothing handled. */
 export async function checkGateways(tally: Tally, gateways: readonly FaultGateway[]): Promise<void> {
   for (const gateway of gateways) {
-    tally.promise(gateway.isAlive(), `${gateway.name} has ended`)
-    for (const line of gateway.complaints()) tally.broken.push(`in the log of ${gateway.name}: ${line.slice(0, 300)}`)
+    promiseHealthy(gateway, tally)
     if (!gateway.isAlive()) continue
     const exits = await gateway.metric('portcullis_worker_exits_total').catch(() => 0)
     tally.promise(!exits, `${exits} workers of ${gateway.name} have ended`)

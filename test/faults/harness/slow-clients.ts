@@ -1,11 +1,12 @@
 /** Rows with slowhttptest: many slow clients of one kind beside a normal client. */
-import { execFileSync } from 'node:child_process'
-import { attack, DEADLINES, KINDS, type Measured, measure, quantile, type Slow, startSlowUpstream } from '../../../load/slow-clients.ts'
-import { has } from '../../support/processes.ts'
+import { attack, DEADLINES, KINDS, type Measured, measure, type Slow, startSlowUpstream } from '../../../load/slow-clients.ts'
+import { route } from '../../support/config.ts'
+import { has, installPackage } from '../../support/processes.ts'
+import { quantile } from '../../support/quantile.ts'
 import { atEnd } from './cleanup.ts'
 import { type FaultOptions, type FaultResult, lengthOf, type Tally } from './fault-row.ts'
-import type { FaultGateway } from './gateways.ts'
-import { promiseHealthy, socketsOf, socketsSettle, startLoneGateway } from './lone-gateway.ts'
+import { type FaultGateway, promiseHealthy } from './gateways.ts'
+import { socketsSettle, startLoneGateway } from './lone-gateway.ts'
 
 /** slowhttptest opens its connections within five seconds. */
 const RAMP_SECONDS = 5
@@ -27,27 +28,13 @@ export interface SlowRun {
   fdsAfter: number
 }
 
-function installSlowhttptest(): void {
-  if (has('slowhttptest')) return
-  if (process.getuid?.() !== 0 || !has('apt-get')) throw new Error('slowhttptest is missing: put it on PATH, or run this as root on Debian')
-  console.log('faults: no slowhttptest on PATH; installing the Debian package')
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-  execFileSync('apt-get', ['update', '-qq'], { stdio: 'inherit' })
-  execFileSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', 'slowhttptest'], { stdio: 'inherit', env })
-}
-
 async function startTarget(): Promise<FaultGateway> {
   // the normal client has an upstream of its own: slow clients may use up the slots of theirs
   const [slow, own] = [await startSlowUpstream(), await startSlowUpstream()]
   for (const upstream of [slow, own]) atEnd(upstream.close)
-  const route = (path: string) => ({
-    name: path.slice(1),
-    match: { path },
-    upstream: [`http://127.0.0.1:${path === '/small' ? own.port : slow.port}`],
-    access: 'public',
-    timeouts: DEADLINES.timeouts,
-  })
-  return startLoneGateway({ routes: ['/small', '/upload', '/large'].map(route), config: { server: DEADLINES.server } })
+  const to = (path: string, { port }: { port: number }) =>
+    route(path, { upstream: [`http://127.0.0.1:${port}`], timeouts: DEADLINES.timeouts })
+  return startLoneGateway({ routes: [to('/small', own), to('/upload', slow), to('/large', slow)], config: { server: DEADLINES.server } })
 }
 
 /** The measurement counts sockets. */
@@ -55,13 +42,13 @@ const targetOf = (gateway: FaultGateway) => ({
   port: gateway.port,
   url: gateway.url,
   rssMiB: gateway.rssMiB,
-  fds: () => socketsOf(gateway),
+  fds: gateway.sockets,
 })
 
 async function attackOnce(gateway: FaultGateway, kind: string, clients: number, seconds: number): Promise<SlowRun> {
   const target = targetOf(gateway)
   const alone = await measure(target, RATE, Math.ceil(seconds / 3))
-  const [rssBeforeMiB, fdsBefore] = [gateway.rssMiB(), socketsOf(gateway)]
+  const [rssBeforeMiB, fdsBefore] = [gateway.rssMiB(), gateway.sockets()]
   const onStart = (child: { kill(): boolean }) => atEnd(() => child.kill())
   const [beside, slow] = await attack(target, kind, { clients, seconds, rate: RATE, onStart })
   // kept connections to upstreams may remain for a while
@@ -76,7 +63,8 @@ export async function runSlowClients(
   tally: Tally,
   judge: (run: SlowRun, kind: string) => void,
 ): Promise<FaultResult> {
-  installSlowhttptest()
+  if (!has('slowhttptest') && !installPackage('slowhttptest'))
+    throw new Error('slowhttptest is missing: put it on PATH, or run this as root on Debian')
   const clients = options.short ? 200 : 2000
   const seconds = lengthOf(options, 45, 30)
   const gateway = await startTarget()
@@ -86,7 +74,7 @@ export async function runSlowClients(
     const run = await attackOnce(gateway, kind, clients, seconds)
     const { slow, alone, beside, fdsBefore, fdsAfter } = run
     const { name } = KINDS[kind]!
-    const [p99Alone, p99Beside] = [quantile(alone, 0.99), quantile(beside, 0.99)]
+    const [p99Alone, p99Beside] = [quantile(alone.times, 0.99), quantile(beside.times, 0.99)]
     const most = Math.max(...beside.fds)
     texts.push(
       `${name}: ${slow.open} open at most, ${slow.closed} closed by second ${slow.lastSecond}; ${beside.times.length} normal requests, ` +

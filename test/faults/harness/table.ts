@@ -5,7 +5,7 @@ const BEGIN = '<!-- generated: faults -->'
 const END = '<!-- end -->'
 const HEAD = '| id | fault | what was run | counts | result |\n|---|---|---|---|---|'
 
-/** @returns the page with the lines of these rows in place of their former lines */
+/** @returns the page with the lines of these rows in place of their former lines. A row that was skipped keeps its line. */
 export function withRows(page: string, results: readonly { row: FaultRow; result: FaultResult }[]): string {
   const from = page.indexOf(BEGIN)
   const to = page.indexOf(END, from)
@@ -17,7 +17,7 @@ export function withRows(page: string, results: readonly { row: FaultRow; result
       .filter((line) => /^\| [A-Z]\d+ \|/.test(line))
       .map((line) => [/^\| (\w+)/.exec(line)![1]!, line]),
   )
-  for (const { row, result } of results) lines.set(row.id, lineOf(row, result))
+  for (const { row, result } of results) if (!result.isSkipped) lines.set(row.id, lineOf(row, result))
   const sorted = [...lines].sort(([a], [b]) => rankOf(a) - rankOf(b))
   return `${page.slice(0, from)}${BEGIN}\n${[HEAD, ...sorted.map(([, line]) => line)].join('\n')}\n${page.slice(to)}`
 }

@@ -1,6 +1,7 @@
 /** The two kinds of traffic that most rows need: refreshes of many clients, and proxied requests with their access tokens. */
 import type http from 'node:http'
-import { quantile, type Tally } from './fault-row.ts'
+import { quantile } from '../../support/quantile.ts'
+import type { Tally } from './fault-row.ts'
 import { ask, BrokenExchange, jsonOf } from './http.ts'
 import { type Load, openLoop } from './load.ts'
 import type { RefreshEnd, SessionClient } from './session-client.ts'
@@ -84,6 +85,18 @@ export function proxiedTraffic(urls: readonly string[], perSecond: number, optio
       return { at, ms: performance.now() - at, how: `broken ${error.code}`, isOk: false, isIdleRace }
     }
   })
+}
+
+/** The access tokens of the clients in turn. */
+export const tokensOf =
+  (clients: readonly SessionClient[]) =>
+  (index: number): string =>
+    clients[index % clients.length]!.accessToken()
+
+/** Each client can refresh. */
+export async function promiseAllRefresh(tally: Tally, clients: readonly SessionClient[]): Promise<void> {
+  for (const { kind } of await Promise.all(clients.map((client) => client.refresh())))
+    tally.promise(kind === 'rotated', `a client cannot refresh at the end: ${kind}`)
 }
 
 /** Counts the samples by their ends: `NAME: 200 12, 503 unavailable 1`. */

@@ -1,29 +1,18 @@
-/** The upstream of a row, which records what it received. */
+/** The upstream of a row. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 import { atEnd } from './cleanup.ts'
-
-export interface RecordingUpstream extends Upstream {
-  /** How often a request with this nonce arrived: `/…?nonce=N`. */
-  hits(nonce: string): number
-  /** All requests. */
-  count(): number
-}
 
 /**
  * `/x?nonce=N` answers with N and the user; `/slow?ms=T` answers after T ms; `/upload` answers with the number of bytes that it received;
  * `/events` sends a line each 100 ms until the client leaves.
  */
-export async function startRecordingUpstream(
+export async function startRowUpstream(
   handler?: (req: IncomingMessage, res: ServerResponse) => boolean | Promise<boolean>,
-): Promise<RecordingUpstream> {
-  const seen = new Map<string, number>()
-  let count = 0
+): Promise<Upstream> {
   const upstream = await startUpstream(async (req, res) => {
-    count++
     const { pathname, searchParams } = new URL(req.url!, 'http://upstream')
     const nonce = searchParams.get('nonce') ?? ''
-    if (nonce) seen.set(nonce, (seen.get(nonce) ?? 0) + 1)
     if (await handler?.(req, res)) return true
     if (pathname.endsWith('/upload')) {
       let bytes = 0
@@ -45,5 +34,5 @@ export async function startRecordingUpstream(
   // longer than the gateway keeps a connection: no request meets a close
   upstream.server.keepAliveTimeout = 120_000
   atEnd(() => upstream.close())
-  return Object.assign(upstream, { hits: (nonce: string) => seen.get(nonce) ?? 0, count: () => count })
+  return upstream
 }

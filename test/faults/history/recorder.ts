@@ -1,5 +1,6 @@
 /** Clients that write each operation into a history: what they sent, when, and what came back. */
 import { createHash } from 'node:crypto'
+import { claimsOf } from '../../support/session.ts'
 import { type AskOptions, ask, type HttpAnswer, jsonOf } from '../harness/http.ts'
 import type { Issued, Operation, OperationOf, Outcome } from './history.ts'
 
@@ -29,7 +30,6 @@ export interface Recorder {
 
 const TIMEOUT_MS = 10_000
 const nameOf = (token: string) => createHash('sha256').update(token).digest('hex').slice(0, 12)
-export const claimsOf = (token: string): any => JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString())
 
 export function heldOf(answer: HttpAnswer): Held {
   const { access_token: bearer, refresh_token: refresh } = jsonOf(answer)

@@ -1,11 +1,12 @@
 import http from 'node:http'
-import { createTally, type FaultRow, lengthOf, pause, quantile } from '../harness/fault-row.ts'
-import { startGateways } from '../harness/gateways.ts'
-import { ask, BrokenExchange, keepAliveAgent } from '../harness/http.ts'
+import { quantile } from '../../support/quantile.ts'
+import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
+import { promiseNoComplaints, startGateways } from '../harness/gateways.ts'
+import { keepAliveAgent, tryAsk } from '../harness/http.ts'
 import { openLoop } from '../harness/load.ts'
 import { newSessionClients, type SessionClient } from '../harness/session-client.ts'
 import { startStores } from '../harness/stores.ts'
-import { startRecordingUpstream } from '../harness/upstream.ts'
+import { startRowUpstream } from '../harness/upstream.ts'
 
 /** The defaults, written out: the promises are about them. */
 const ARGON2 = { memoryKiB: 19_456, passes: 2, concurrency: 2, queue: 64 }
@@ -24,7 +25,7 @@ export const row: FaultRow = {
     const [users, proxiedRate, floodRate] = options.short ? [30, 50, 100] : [500, 500, 300]
     const tally = createTally()
     const stores = await startStores()
-    const upstream = await startRecordingUpstream()
+    const upstream = await startRowUpstream()
     const [gateway] = await startGateways(1, {
       ...stores,
       workers: WORKERS,
@@ -43,7 +44,7 @@ export const row: FaultRow = {
     const proxied = { alone: [] as number[], beside: [] as number[] }
     const request = async (phase: keyof typeof proxied, index: number) => {
       const token = clients[index % clients.length]!.accessToken()
-      const answer = await ask(`${url}/mine`, { token, agent, headers: { 'x-forwarded-for': addressOf(index) } }).catch(brokenOf)
+      const answer = await tryAsk(`${url}/mine`, { token, agent, headers: { 'x-forwarded-for': addressOf(index) } })
       if (answer.status === 200) proxied[phase].push(answer.ms)
       else tally.add(`proxied ${answer.status} ${phase}`)
     }
@@ -67,7 +68,7 @@ export const row: FaultRow = {
     const login = async (index: number, client: SessionClient, password: string) => {
       const body = { login: client.username, password }
       const headers = { 'x-forwarded-for': addressOf(index) }
-      const answer = await ask(`${url}/auth/login`, { body, headers, timeoutMs: 60_000 }).catch(brokenOf)
+      const answer = await tryAsk(`${url}/auth/login`, { body, headers, timeoutMs: 60_000 })
       if (answer.status === 503) refusals.push(answer.ms)
       tally.add(`login ${answer.status}`)
       tally.promise([200, 401, 429, 503].includes(answer.status as number), `a login was answered ${answer.status}`)
@@ -104,7 +105,7 @@ export const row: FaultRow = {
       tally.promise(shedMs! < SHED_MS, `the 99th percentile of the refusals was ${Math.round(shedMs!)} ms`)
       tally.promise(besideMs! < 2 * aloneMs!, `the 99th percentile of proxied requests rose from ${ms(aloneMs)} to ${ms(besideMs)} ms`)
     }
-    for (const line of gateway!.complaints()) tally.promise(false, `in the log: ${line.slice(0, 300)}`)
+    promiseNoComplaints(gateway!, tally)
     return {
       what: `1 gateway with ${WORKERS} workers; ${users} logins in the first moment, ${floodRate} wrong ones a second, ${proxiedRate} proxied requests a second; ${seconds} s alone, ${seconds} s beside it`,
       counts: `${tally.text()}; at most ${hashing} hashes, ${queued} waiting; RSS ${baseMiB} MiB, at most ${rssMiB} MiB; p99 of refusals ${ms(shedMs)} ms; p99 of proxied requests ${ms(aloneMs)} ms alone, ${ms(besideMs)} ms beside the flood; first login after ${Math.round(recoveredMs)} ms`,
@@ -117,11 +118,6 @@ const ms = (value: number | undefined): string => (value ?? Number.NaN).toFixed(
 
 /** One of ADDRESSES documentation addresses (RFC 2544). */
 const addressOf = (index: number): string => `198.18.${Math.floor((index % ADDRESSES) / 250)}.${1 + (index % 250)}`
-
-function brokenOf(error: unknown): { status: string; ms: number } {
-  if (!(error instanceof BrokenExchange)) throw error
-  return { status: error.code, ms: Number.NaN }
-}
 
 /** A client that leaves before its answer: its hash must still count. */
 function leave(url: string, { username }: SessionClient, index: number, left: () => void): Promise<void> {

@@ -1,9 +1,10 @@
 /** Every client refreshes within five seconds, after an outage of Postgres. */
 import { createHash, randomBytes } from 'node:crypto'
 import { uuidv7 } from 'uuidv7'
-import { until } from '../../support/processes.ts'
+import { quantile } from '../../support/quantile.ts'
 import { familyFaults } from '../harness/families.ts'
-import { createTally, type FaultRow, pause, quantile } from '../harness/fault-row.ts'
+import { createTally, type FaultRow, pause } from '../harness/fault-row.ts'
+import { allReady } from '../harness/gateways.ts'
 import { ask, BrokenExchange, jsonOf } from '../harness/http.ts'
 import { checkGateways, resultOf, startSetting } from '../harness/setting.ts'
 import type { Stores } from '../harness/stores.ts'
@@ -93,7 +94,7 @@ export const row: FaultRow = {
     const refusals = [...delays.values()].reduce((sum, n) => sum + n, 0)
     tally.promise(refusals < 50 || delays.size > 1, `all ${refusals} refusals had the same Retry-After`)
     tally.broken.push(...(await familyFaults(stores.postgres)))
-    await until(async () => (await Promise.all(gateways.map((gateway) => gateway.isReady()))).every(Boolean), 'both gateways', 30_000)
+    await allReady(gateways)
     await checkGateways(tally, gateways)
     const spread = [...delays].sort().map(([wait, n]) => `${wait} s × ${n}`)
     return resultOf(

@@ -4,16 +4,9 @@ import net, { type Socket } from 'node:net'
 import { route } from '../../support/config.ts'
 import { atEnd } from '../harness/cleanup.ts'
 import { createTally, type FaultRow, pause } from '../harness/fault-row.ts'
-import {
-  inPortions,
-  normalClient,
-  promiseHealthy,
-  promiseNormal,
-  socketsOf,
-  socketsSettle,
-  startLoneGateway,
-} from '../harness/lone-gateway.ts'
-import { startRecordingUpstream } from '../harness/upstream.ts'
+import { promiseHealthy } from '../harness/gateways.ts'
+import { inPortions, normalClient, promiseNormal, socketsSettle, startLoneGateway } from '../harness/lone-gateway.ts'
+import { startRowUpstream } from '../harness/upstream.ts'
 import { startWebSocketUpstream } from '../harness/websocket-upstream.ts'
 
 const IDLE_SECONDS = 5
@@ -40,7 +33,7 @@ export const row: FaultRow = {
   async run({ short }) {
     const tally = createTally()
     const count = short ? 210 : 4900
-    const upstream = await startRecordingUpstream((req, res) => {
+    const upstream = await startRowUpstream((req, res) => {
       if (req.url === '/big') res.end(BIG)
       else if (req.url === '/firehose') {
         res.writeHead(200, { 'content-type': 'text/event-stream' })
@@ -65,7 +58,7 @@ export const row: FaultRow = {
       },
     })
     const rssBefore = gateway.rssMiB()
-    const before = socketsOf(gateway)
+    const before = gateway.sockets()
     const normal = normalClient(`${gateway.url}/normal`, 20, tally)
     const clients: Socket[] = []
     atEnd(() => clients.forEach((socket) => void socket.destroy()))
@@ -80,7 +73,7 @@ export const row: FaultRow = {
       if (!isSilent) await once(socket, 'data')
       socket.pause()
     })
-    const most = socketsOf(gateway)
+    const most = gateway.sockets()
     const vanishedAt = performance.now()
     await pause(IDLE_SECONDS * 2000)
     await normal.stop()

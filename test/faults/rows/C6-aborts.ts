@@ -4,7 +4,8 @@ import { route } from '../../support/config.ts'
 import { until } from '../../support/processes.ts'
 import { atEnd } from '../harness/cleanup.ts'
 import { createTally, type FaultRow } from '../harness/fault-row.ts'
-import { promiseHealthy, socketsOf, socketsSettle, startLoneGateway } from '../harness/lone-gateway.ts'
+import { promiseHealthy } from '../harness/gateways.ts'
+import { socketsSettle, startLoneGateway } from '../harness/lone-gateway.ts'
 import { aborts } from '../storms/aborts.ts'
 import { AT_ONCE, capacity } from '../storms/capacity.ts'
 import { startStormUpstream } from '../storms/upstream.ts'
@@ -23,7 +24,7 @@ export const row: FaultRow = {
     await aborts({ port: gateway.port, upstream, count: Math.ceil(count / 10), width: 64, seed: seed + 1 })
     await capacity(gateway.port, upstream)
     await until(() => upstream.sockets() === 0, 'the end of idle upstream connections', 20_000)
-    const before = socketsOf(gateway)
+    const before = gateway.sockets()
     const started = performance.now()
     const { left, kept, broken } = await aborts({ port: gateway.port, upstream, count, width: 64, seed })
     const seconds = (performance.now() - started) / 1000

@@ -5,18 +5,10 @@ import { route } from '../../support/config.ts'
 import { until } from '../../support/processes.ts'
 import { atEnd } from '../harness/cleanup.ts'
 import { createTally, type FaultRow } from '../harness/fault-row.ts'
+import { promiseHealthy } from '../harness/gateways.ts'
 import { ask } from '../harness/http.ts'
-import {
-  highest,
-  inPortions,
-  normalClient,
-  promiseHealthy,
-  promiseNormal,
-  socketsOf,
-  socketsSettle,
-  startLoneGateway,
-} from '../harness/lone-gateway.ts'
-import { startRecordingUpstream } from '../harness/upstream.ts'
+import { highest, inPortions, normalClient, promiseNormal, socketsSettle, startLoneGateway } from '../harness/lone-gateway.ts'
+import { startRowUpstream } from '../harness/upstream.ts'
 
 export const row: FaultRow = {
   id: 'C7',
@@ -26,7 +18,7 @@ export const row: FaultRow = {
     const tally = createTally()
     const flood = short ? 500 : 10_000
     const maxConnections = short ? 100 : 1000
-    const upstream = await startRecordingUpstream()
+    const upstream = await startRowUpstream()
     const gateway = await startLoneGateway({
       routes: [route('/', { upstream: [upstream.url] })],
       config: { server: { maxConnections } },
@@ -34,8 +26,8 @@ export const row: FaultRow = {
     const normal = normalClient(`${gateway.url}/x`, 50, tally)
     // its connections exist before the flood
     await until(() => tally.get('normal requests: ok') >= 20, 'the normal client')
-    const before = socketsOf(gateway)
-    const mostFds = highest(() => socketsOf(gateway))
+    const before = gateway.sockets()
+    const mostFds = highest(() => gateway.sockets())
     let open = 0
     const sockets = new Set<Socket>()
     atEnd(() => sockets.forEach((socket) => void socket.destroy()))

@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs'
 import { route } from '../../support/config.ts'
 import { createTally, type FaultRow } from '../harness/fault-row.ts'
-import { promiseHealthy, startLoneGateway } from '../harness/lone-gateway.ts'
+import { promiseHealthy } from '../harness/gateways.ts'
+import { startLoneGateway } from '../harness/lone-gateway.ts'
 import { exchange, startStockReader, startWireUpstream } from '../harness/raw-requests.ts'
 
 interface Case {

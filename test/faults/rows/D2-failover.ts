@@ -4,7 +4,7 @@ import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-ro
 import { ask } from '../harness/http.ts'
 import { newSessionClients } from '../harness/session-client.ts'
 import { checkGateways, resultOf, startSetting } from '../harness/setting.ts'
-import { countSamples, promiseAllOk, proxiedTraffic, refreshTraffic } from '../harness/traffic.ts'
+import { countSamples, promiseAllOk, proxiedTraffic, refreshTraffic, tokensOf } from '../harness/traffic.ts'
 
 /** Changes of this time are lost. */
 const LOST_MS = 500
@@ -31,7 +31,7 @@ export const row: FaultRow = {
     const users = clients.splice(0, 4)
     const leaving = await newSessionClients(4, balancer.url)
     await until(() => isCaughtUp(stores.postgres, standby), 'the standby to catch up')
-    const proxied = proxiedTraffic([balancer.url], options.short ? 20 : 100, { tokenOf: (i) => users[i % users.length]!.accessToken() })
+    const proxied = proxiedTraffic([balancer.url], options.short ? 20 : 100, { tokenOf: tokensOf(users) })
     const refreshes = refreshTraffic(clients, rate)
     await pause(options.short ? 1500 : 5000)
     // from here on nothing reaches the standby

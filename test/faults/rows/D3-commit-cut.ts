@@ -1,7 +1,6 @@
-import { startRelay } from '../../support/relay.ts'
-import { atEnd } from '../harness/cleanup.ts'
-import { familyFaults } from '../harness/families.ts'
+import { promiseOneSuccessor } from '../harness/families.ts'
 import { createTally, type FaultRow, pause } from '../harness/fault-row.ts'
+import { startRowRelay } from '../harness/relay.ts'
 import { createSuccessors, newSessionClient, type SessionClient } from '../harness/session-client.ts'
 import { checkGateways, resultOf, startSetting } from '../harness/setting.ts'
 import { randomOf } from '../storms/random.ts'
@@ -18,8 +17,7 @@ export const row: FaultRow = {
     const count = options.seconds ? Number.POSITIVE_INFINITY : options.short ? 20 : 2000
     const tally = createTally()
     // a relay loses one COMMIT at a time: each gateway has its own
-    const relays = await Promise.all(Array.from({ length: options.short ? 1 : 2 }, () => startRelay()))
-    for (const relay of relays) atEnd(() => relay.close())
+    const relays = await Promise.all(Array.from({ length: options.short ? 1 : 2 }, () => startRowRelay()))
     const { stores, gateways } = await startSetting({
       gateways: relays.length,
       reach: ({ postgres }) => {
@@ -63,8 +61,7 @@ export const row: FaultRow = {
       }),
     )
     const took = Math.round((performance.now() - begun) / 1000)
-    tally.promise(successors.doubles().length === 0, `${successors.doubles().length} tokens were exchanged for two successors`)
-    tally.broken.push(...(await familyFaults(stores.postgres)))
+    await promiseOneSuccessor(tally, successors, stores.postgres)
     await checkGateways(tally, gateways)
     return resultOf(`${cuts} cuts; ${took} s`, [], tally)
   },

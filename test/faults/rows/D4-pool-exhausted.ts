@@ -3,7 +3,7 @@ import { until } from '../../support/processes.ts'
 import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
 import { ask, BrokenExchange, jsonOf } from '../harness/http.ts'
 import { checkGateways, resultOf, startSetting } from '../harness/setting.ts'
-import { countSamples, promiseAllOk, proxiedTraffic } from '../harness/traffic.ts'
+import { countSamples, promiseAllOk, proxiedTraffic, tokensOf } from '../harness/traffic.ts'
 
 /** A wait for a connection (1 s), then a wait for a lock (2 s), and the hash before them. */
 const LONGEST_ANSWER_MS = 8000
@@ -25,7 +25,7 @@ export const row: FaultRow = {
     lock.on('error', () => {})
     await lock.connect()
     const begun = performance.now()
-    const proxied = proxiedTraffic([balancer.url], options.short ? 20 : 100, { tokenOf: (i) => clients[i % clients.length]!.accessToken() })
+    const proxied = proxiedTraffic([balancer.url], options.short ? 20 : 100, { tokenOf: tokensOf(clients) })
     await pause(500)
     await lock.query('BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE')
     let waiting = 0

@@ -1,5 +1,6 @@
+import { quantile } from '../../support/quantile.ts'
 import { familyFaults } from '../harness/families.ts'
-import { createTally, type FaultRow, lengthOf, pause, quantile } from '../harness/fault-row.ts'
+import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
 import { ask, type HttpAnswer, jsonOf } from '../harness/http.ts'
 import { newSessionClient } from '../harness/session-client.ts'
 import { checkGateways, resultOf, startSetting } from '../harness/setting.ts'

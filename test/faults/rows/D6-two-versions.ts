@@ -1,16 +1,15 @@
-import { execFile } from 'node:child_process'
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import pg from 'pg'
+import { until } from '../../support/processes.ts'
 import { atEnd } from '../harness/cleanup.ts'
+import { promiseOneSuccessor } from '../harness/families.ts'
 import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
 import { checkGateways, resultOf, startSetting } from '../harness/setting.ts'
-import { countSamples, failed, promiseAllOk, proxiedTraffic, refreshTraffic } from '../harness/traffic.ts'
+import { countSamples, failed, promiseAllOk, proxiedTraffic, refreshTraffic, tokensOf } from '../harness/traffic.ts'
 
-const run = promisify(execFile)
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 const STEP = '9000-next-version'
 /** Not more refreshes than this may fail during a migration. */
@@ -30,11 +29,10 @@ export const row: FaultRow = {
       clients: options.short ? 20 : 60,
     })
     const [first, second] = gateways as [(typeof gateways)[0], (typeof gateways)[0]]
-    const env = { ...process.env, PORTCULLIS_SECRET_KEY: first.secretKey }
-    const migrate = (...args: string[]) => run(process.execPath, [next.cli, 'migrate', ...args, '--config', first.configFile], { env })
+    const migrate = (...args: string[]) => first.command(['migrate', ...args], next.cli)
     const begun = performance.now()
     const refreshes = refreshTraffic(clients, rate)
-    const proxied = proxiedTraffic([balancer.url], 50, { tokenOf: (i) => clients[i % clients.length]!.accessToken() })
+    const proxied = proxiedTraffic([balancer.url], 50, { tokenOf: tokensOf(clients) })
     await pause(2000)
     // a report reads the table for some seconds: the step waits for its lock, in short attempts
     const report = new pg.Client({ connectionString: stores.databaseUrl })
@@ -45,8 +43,8 @@ export const row: FaultRow = {
     await pause(seconds * 1000)
     await report.query('COMMIT')
     await report.end()
-    const { stdout } = await migrating
-    tally.promise(stdout.includes(STEP) || (await hasColumn()), 'the step of the next version was not applied')
+    const output = await migrating
+    tally.promise(output.includes(STEP) || (await hasColumn()), 'the step of the next version was not applied')
     await pause(2000)
     // one gateway after the other
     for (const gateway of [first, second]) {
@@ -65,7 +63,7 @@ export const row: FaultRow = {
     const bad = failed(refreshes.samples)
     tally.promise(bad.length <= refreshes.samples.length * SHARE, countSamples(`refreshes that failed of ${refreshes.samples.length}`, bad))
     promiseAllOk(tally, 'proxied requests', proxied.samples)
-    tally.promise(successors.doubles().length === 0, `${successors.doubles().length} tokens were exchanged for two successors`)
+    await promiseOneSuccessor(tally, successors, stores.postgres)
     await checkGateways(tally, gateways)
     return resultOf(
       `2 gateways, ${rate} refreshes/s; a transaction holds the table for ${seconds} s; each gateway to the next version and back; ${Math.round((performance.now() - begun) / 1000)} s`,
@@ -78,7 +76,7 @@ export const row: FaultRow = {
       tally.promise(code === 0, `${gateway.name} ended with ${code}`)
       gateway.use(cli)
       await gateway.start()
-      while (balancer.ready().length < gateways.length) await pause(50)
+      await until(() => balancer.ready().length === gateways.length, 'the balancer to notice')
     }
     async function hasColumn(): Promise<boolean> {
       const found = await stores.postgres.sql(

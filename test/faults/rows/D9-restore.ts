@@ -1,6 +1,4 @@
-import { execFile } from 'node:child_process'
 import { rmSync } from 'node:fs'
-import { promisify } from 'node:util'
 import { atEnd } from '../harness/cleanup.ts'
 import { createTally, type FaultRow } from '../harness/fault-row.ts'
 import { ask } from '../harness/http.ts'
@@ -8,7 +6,6 @@ import { copyData } from '../harness/postgres.ts'
 import { newSessionClients } from '../harness/session-client.ts'
 import { checkGateways, resultOf, startSetting } from '../harness/setting.ts'
 
-const run = promisify(execFile)
 const USERS = 10
 
 export const row: FaultRow = {
@@ -41,9 +38,7 @@ export const row: FaultRow = {
     copyData(backup, postgres.dataDir)
     await postgres.start()
     // the runbook: every session ends before the gateway starts
-    const env = { ...process.env, PORTCULLIS_SECRET_KEY: gateway.secretKey }
-    for (const { username } of clients)
-      await run(process.execPath, ['src/cli.ts', 'users', 'end-sessions', username, '--config', gateway.configFile], { env })
+    for (const { username } of clients) await gateway.command(['users', 'end-sessions', username])
     await gateway.start()
     for (const [i, client] of clients.entries()) {
       for (const refreshToken of [old[i], client.refreshToken()]) {

@@ -3,13 +3,14 @@ import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { until } from '../../support/processes.ts'
+import { claimsOf } from '../../support/session.ts'
 import { familyFaults } from '../harness/families.ts'
 import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
+import { allReady, promiseHealthy } from '../harness/gateways.ts'
 import { ask, jsonOf } from '../harness/http.ts'
 import { createInjector, startRelayed } from '../harness/random-faults.ts'
 import { judge } from '../history/judge.ts'
-import { claimsOf, createRecorder, type Held, heldOf, type Person } from '../history/recorder.ts'
+import { createRecorder, type Held, heldOf, type Person } from '../history/recorder.ts'
 import { type Random, randomOf } from '../storms/random.ts'
 
 const ROLE = 'editor'
@@ -155,7 +156,7 @@ export const row: FaultRow = {
       await injector.next()
       await pause(options.short ? 1000 : 3000)
     }
-    await until(async () => (await Promise.all(gateways.map((gateway) => gateway.isReady()))).every(Boolean), 'both gateways', 30_000)
+    await allReady(gateways)
     // what was revoked last is probed, too
     await pause(REVOCATION_MS + 2000)
     isOver = true
@@ -173,10 +174,7 @@ export const row: FaultRow = {
     }
     tally.broken.push(...broken, ...(await familyFaults(stores.postgres)))
     tally.promise(counts.endedSessions > 0 && counts.refusedUses > 0, 'the history has no ended session, or no refused token')
-    for (const gateway of gateways) {
-      tally.promise(gateway.isAlive(), `${gateway.name} has ended`)
-      for (const line of gateway.complaints()) tally.broken.push(`in the log of ${gateway.name}: ${line.slice(0, 300)}`)
-    }
+    for (const gateway of gateways) promiseHealthy(gateway, tally)
     const faults = [...injector.counts].map(([name, n]) => `${n} × ${name}`).join(', ')
     return {
       what: `2 gateways with 2 workers each, ${people.length} users with ${SESSIONS} sessions each; ${took.toFixed(0)} s; ${faults}`,

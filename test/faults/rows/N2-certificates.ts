@@ -8,9 +8,10 @@ import { route } from '../../support/config.ts'
 import { until } from '../../support/processes.ts'
 import { atEnd } from '../harness/cleanup.ts'
 import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
+import { promiseHealthy } from '../harness/gateways.ts'
 import { ask } from '../harness/http.ts'
 import { openLoop } from '../harness/load.ts'
-import { promiseHealthy, startLoneGateway } from '../harness/lone-gateway.ts'
+import { startLoneGateway } from '../harness/lone-gateway.ts'
 
 async function startTlsUpstream({ cert, key }: Issued): Promise<string> {
   const server = https.createServer({ cert, key }, (_req, res) => res.end('ok'))

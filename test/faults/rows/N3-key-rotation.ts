@@ -1,15 +1,11 @@
-import { execFile } from 'node:child_process'
-import { promisify } from 'node:util'
 import { until } from '../../support/processes.ts'
-import { startRelay } from '../../support/relay.ts'
-import { atEnd } from '../harness/cleanup.ts'
 import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
 import { ask } from '../harness/http.ts'
+import { startRowRelay } from '../harness/relay.ts'
 import { newSessionClient } from '../harness/session-client.ts'
 import { checkGateways, resultOf, startSetting } from '../harness/setting.ts'
-import { countSamples, promiseAllOk, proxiedTraffic, refreshTraffic } from '../harness/traffic.ts'
+import { countSamples, promiseAllOk, proxiedTraffic, refreshTraffic, tokensOf } from '../harness/traffic.ts'
 
-const run = promisify(execFile)
 /** A next key signs 2 × 1 + 3 s after it was made. */
 const TOKENS = { keyPollSeconds: 1, jwksMaxAgeSeconds: 3, accessTtlSeconds: 60 }
 const KNOWN_MS = 5000
@@ -23,8 +19,7 @@ export const row: FaultRow = {
     const lagMs = options.short ? 2000 : 20_000
     const rate = options.short ? 30 : 150
     const tally = createTally()
-    const relay = await startRelay()
-    atEnd(() => relay.close())
+    const relay = await startRowRelay()
     const { gateways, clients } = await startSetting({
       workers: options.short ? 1 : 2,
       config: { tokens: TOKENS },
@@ -35,16 +30,10 @@ export const row: FaultRow = {
       },
     })
     const [first, second] = gateways as [(typeof gateways)[0], (typeof gateways)[0]]
-    const secretKey = first.secretKey
-    const keys = async (...args: string[]) =>
-      (
-        await run(process.execPath, ['src/cli.ts', 'keys', ...args, '--config', first.configFile], {
-          env: { ...process.env, PORTCULLIS_SECRET_KEY: secretKey },
-        })
-      ).stdout
+    const keys = (...args: string[]) => first.command(['keys', ...args])
     for (let i = 0; i < 10; i++) clients.push(await newSessionClient(first.url))
     const refreshes = refreshTraffic(clients, 10)
-    const proxied = proxiedTraffic([first.url, second.url], rate, { tokenOf: (i) => clients[i % clients.length]!.accessToken() })
+    const proxied = proxiedTraffic([first.url, second.url], rate, { tokenOf: tokensOf(clients) })
     const begun = performance.now()
     let rotations = 0
     do {

@@ -3,9 +3,10 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { route } from '../../support/config.ts'
 import { until } from '../../support/processes.ts'
 import { createTally, type FaultRow } from '../harness/fault-row.ts'
+import { promiseHealthy } from '../harness/gateways.ts'
 import { ask } from '../harness/http.ts'
-import { normalClient, promiseHealthy, promiseNormal, startLoneGateway } from '../harness/lone-gateway.ts'
-import { startRecordingUpstream } from '../harness/upstream.ts'
+import { normalClient, promiseNormal, startLoneGateway } from '../harness/lone-gateway.ts'
+import { startRowUpstream } from '../harness/upstream.ts'
 
 const SUCCESS = 'portcullis_config_last_reload_success'
 const INVALID: Record<string, (text: string) => string> = {
@@ -22,7 +23,7 @@ export const row: FaultRow = {
   promise: 'The last good configuration stays, a metric says so, and traffic is not affected',
   async run({ short }) {
     const tally = createTally()
-    const upstream = await startRecordingUpstream()
+    const upstream = await startRowUpstream()
     const gateway = await startLoneGateway({ routes: [route('/x', { upstream: [upstream.url] })] })
     const normal = normalClient(`${gateway.url}/x`, 50, tally)
     const good = readFileSync(gateway.configFile, 'utf8')

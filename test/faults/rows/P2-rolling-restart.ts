@@ -1,8 +1,10 @@
 import http from 'node:http'
+import { until } from '../../support/processes.ts'
 import { createTally, type FaultRow, pause } from '../harness/fault-row.ts'
+import { promiseHealthy } from '../harness/gateways.ts'
 import { keepAliveAgent } from '../harness/http.ts'
 import { resultOf, startSetting } from '../harness/setting.ts'
-import { countSamples, failed, p, proxiedTraffic } from '../harness/traffic.ts'
+import { countSamples, failed, p, proxiedTraffic, tokensOf } from '../harness/traffic.ts'
 
 const SHUTDOWN_DELAY_MS = 1000
 const SHUTDOWN_TIMEOUT_MS = 10_000
@@ -22,7 +24,7 @@ export const row: FaultRow = {
     const config = { server: { shutdownDelayMs: SHUTDOWN_DELAY_MS, shutdownTimeoutMs: SHUTDOWN_TIMEOUT_MS } }
     const { gateways, balancer, clients } = await startSetting({ workers: 2, clients: 20, config })
     const agent = keepAliveAgent(64)
-    const traffic = proxiedTraffic([balancer.url], rate, { agent, tokenOf: (i) => clients[i % clients.length]!.accessToken() })
+    const traffic = proxiedTraffic([balancer.url], rate, { agent, tokenOf: tokensOf(clients) })
     const begun = performance.now()
     const isOver = () => performance.now() > begun + (options.seconds ?? Number.POSITIVE_INFINITY) * 1000
     let done = 0
@@ -39,7 +41,7 @@ export const row: FaultRow = {
       const received = await upload
       tally.add(received === UPLOAD_PIECES * PIECE.length ? 'uploads finished' : `uploads broken (${received})`)
       await victim.start()
-      while (balancer.ready().length < gateways.length) await pause(50)
+      await until(() => balancer.ready().length === gateways.length, 'the balancer to notice')
     }
     await traffic.stop()
     agent.destroy()
@@ -51,7 +53,7 @@ export const row: FaultRow = {
     tally.promise(races.length <= traffic.samples.length / 100_000, `${races.length} requests met the close of an idle connection`)
     tally.promise(tally.get('uploads finished') === done, 'an upload in flight was broken off')
     tally.promise(slowest < SHUTDOWN_DELAY_MS + SHUTDOWN_TIMEOUT_MS, `a stop took ${Math.round(slowest)} ms`)
-    for (const gateway of gateways) tally.broken.push(...gateway.complaints().map((line) => `in the log: ${line.slice(0, 300)}`))
+    for (const gateway of gateways) promiseHealthy(gateway, tally)
     return resultOf(
       `2 gateways with 2 workers, ${rate} requests/s on kept connections, ${done} restarts; ${took} s`,
       [countSamples('requests', traffic.samples), `p99 ${p(traffic.samples, 0.99)} ms`, `slowest stop ${Math.round(slowest)} ms`],

@@ -1,9 +1,10 @@
 import { until } from '../../support/processes.ts'
 import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
+import { promiseHealthy } from '../harness/gateways.ts'
 import { ask } from '../harness/http.ts'
 import { newSessionClients } from '../harness/session-client.ts'
 import { resultOf, startSetting } from '../harness/setting.ts'
-import { countSamples, promiseAllOk, proxiedTraffic } from '../harness/traffic.ts'
+import { countSamples, promiseAllOk, proxiedTraffic, tokensOf } from '../harness/traffic.ts'
 
 const BACK_MS = 2000
 
@@ -22,7 +23,7 @@ export const row: FaultRow = {
       for (const { url } of gateways) await ask(`${url}/api/x`, { token: client.accessToken() })
     frozen.signalTree('SIGSTOP')
     await until(() => !balancer.ready().includes(frozen.name), 'the balancer to notice', 20_000)
-    const proxied = proxiedTraffic([balancer.url], 50, { tokenOf: (i) => clients[i % clients.length]!.accessToken() })
+    const proxied = proxiedTraffic([balancer.url], 50, { tokenOf: tokensOf(clients) })
     const begun = performance.now()
     for (const client of leaving) tally.promise((await client.logout()).status === 204, 'a logout was not answered with 204')
     // requests that wait in its sockets are the first that it sees
@@ -49,10 +50,7 @@ export const row: FaultRow = {
     }
     tally.promise(options.short || back < BACK_MS, `it served ${back} ms after the wake-up`)
     promiseAllOk(tally, 'proxied requests at the other gateway', proxied.samples)
-    for (const gateway of gateways) {
-      tally.promise(gateway.isAlive(), `${gateway.name} has ended`)
-      for (const line of gateway.complaints()) tally.broken.push(`in the log of ${gateway.name}: ${line.slice(0, 300)}`)
-    }
+    for (const gateway of gateways) promiseHealthy(gateway, tally)
     return resultOf(
       `one of 2 gateways with 2 workers frozen for ${Math.round((woken - begun) / 1000)} s`,
       [countSamples('proxied', proxied.samples), `served again after ${back} ms`],

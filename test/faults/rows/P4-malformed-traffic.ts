@@ -1,7 +1,7 @@
 import { atEnd } from '../harness/cleanup.ts'
 import { createTally, type FaultRow, pause } from '../harness/fault-row.ts'
 import { checkGateways, resultOf, startSetting } from '../harness/setting.ts'
-import { countSamples, promiseAllOk, proxiedTraffic } from '../harness/traffic.ts'
+import { countSamples, promiseAllOk, proxiedTraffic, tokensOf } from '../harness/traffic.ts'
 import { malformedAnswers, startBadUpstream } from '../storms/malformed-answers.ts'
 import { malformedRequests } from '../storms/malformed-requests.ts'
 import { startStormUpstream } from '../storms/upstream.ts'
@@ -36,7 +36,7 @@ export const row: FaultRow = {
       ],
     })
     const [gateway] = gateways as [(typeof gateways)[0]]
-    const proxied = proxiedTraffic([gateway.url], 50, { tokenOf: (i) => clients[i % clients.length]!.accessToken() })
+    const proxied = proxiedTraffic([gateway.url], 50, { tokenOf: tokensOf(clients) })
     const begun = performance.now()
     const end = begun + (options.seconds ?? 0) * 1000
     let seed = options.seed

@@ -6,7 +6,7 @@ import { ask } from '../harness/http.ts'
 import { newSessionClient } from '../harness/session-client.ts'
 import { resultOf } from '../harness/setting.ts'
 import { startStores } from '../harness/stores.ts'
-import { startRecordingUpstream } from '../harness/upstream.ts'
+import { startRowUpstream } from '../harness/upstream.ts'
 
 const CONFIG_MS = 5000
 /** Must be in no log. */
@@ -18,7 +18,7 @@ export const row: FaultRow = {
   promise: 'not ready, or an end with a clear message; nothing passes that must not, and no secret is shown',
   async run({ short }) {
     const tally = createTally()
-    const [stores, upstream] = await Promise.all([startStores(), startRecordingUpstream()])
+    const [stores, upstream] = await Promise.all([startStores(), startRowUpstream()])
     const routes = [{ name: 'api', match: { path: '/api' }, upstream: [upstream.url], access: 'authenticated' }]
     const begun = performance.now()
     const make = async (options: Partial<GatewaysOptions>) =>

@@ -1,11 +1,12 @@
 import { execFileSync } from 'node:child_process'
-import { availableParallelism, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { availableParallelism } from 'node:os'
 import { findSaturation, getHead, goodput, openLoop, startCheapUpstream } from '../../support/open-loop.ts'
+import { descendantsOf } from '../../support/proc.ts'
 import { until } from '../../support/processes.ts'
-import { atEnd, descendantsOf, spawnOwn } from '../harness/cleanup.ts'
-import { createTally, type FaultRow, lengthOf, pause, quantile } from '../harness/fault-row.ts'
-import { type FaultGateway, startGateways } from '../harness/gateways.ts'
+import { quantile } from '../../support/quantile.ts'
+import { atEnd, spawnOwn } from '../harness/cleanup.ts'
+import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
+import { type FaultGateway, promiseHealthy, startGateways } from '../harness/gateways.ts'
 import { ask, BrokenExchange, jsonOf, keepAliveAgent } from '../harness/http.ts'
 import { startStores } from '../harness/stores.ts'
 
@@ -17,8 +18,7 @@ const RECOVERY_MS = 5000
 
 /** The gateway, and a program that never waits, on one CPU. */
 function starve(gateway: FaultGateway): void {
-  const busy = spawnOwn(process.execPath, ['-e', 'for(;;);'], { logFile: join(tmpdir(), `portcullis-faults-busy-${process.pid}.log`) })
-  atEnd(() => execFileSync('rm', ['-f', join(tmpdir(), `portcullis-faults-busy-${process.pid}.log`)]))
+  const busy = spawnOwn(process.execPath, ['-e', 'for(;;);'], { logFile: '/dev/null' })
   if (availableParallelism() < 2) return
   for (const pid of [busy.pid, gateway.pid(), ...descendantsOf(gateway.pid())]) execFileSync('taskset', ['-apc', String(CPU), String(pid)])
 }
@@ -99,7 +99,6 @@ export const row: FaultRow = {
     const good = goodput(result)
     const shed = await gateway.metric('portcullis_shed_total')
     tally.promise(!Number.isNaN(recoveredMs), 'it did not recover')
-    tally.promise(gateway.isAlive(), 'the gateway ended')
     tally.promise(result.unclear === 0, `${result.unclear} answers with 503 had no Retry-After`)
     tally.promise(health.failed() === 0, `/health failed ${health.failed()} times of ${health.asked()}`)
     tally.promise(live.failed() === 0, `/livez failed ${live.failed()} times of ${live.asked()}`)
@@ -109,7 +108,7 @@ export const row: FaultRow = {
       tally.promise(health.slowest() <= HEALTH_MS, `/health took ${health.slowest()} ms`)
       tally.promise(recoveredMs <= RECOVERY_MS, `it recovered after ${recoveredMs} ms`)
     }
-    for (const line of gateway.complaints()) tally.broken.push(`in the log: ${line.slice(0, 300)}`)
+    promiseHealthy(gateway, tally)
     return {
       what: `1 gateway and 1 busy program on one CPU, ${CONNECTIONS} connections, ${Math.round(2 * peak)} requests/s; ${seconds} s`,
       counts:

@@ -1,27 +1,14 @@
 import { until } from '../../support/processes.ts'
 import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
+import { isEverywhere } from '../harness/gateways.ts'
 import { ask, jsonOf } from '../harness/http.ts'
+import { LIMITED, LOGIN_LIMIT } from '../harness/limited.ts'
 import { checkGateways, resultOf, startSetting } from '../harness/setting.ts'
-import { countSamples, p, promiseAllOk, proxiedTraffic } from '../harness/traffic.ts'
+import { countSamples, p, promiseAllOk, proxiedTraffic, tokensOf } from '../harness/traffic.ts'
 
-const LOGIN_LIMIT = 20
 /** The longest wait for an answer of Redis. */
 const TIMEOUT_MS = 50
 const BACK_MS = 2000
-
-/** Limits are counted, but high: each request asks Redis. */
-export const LIMITED = {
-  limits: {
-    exempt: [],
-    default: ['wide'],
-    policies: { wide: { limit: 1_000_000, windowSeconds: 60, key: 'principal' } },
-    credentials: {
-      register: { limit: 100, windowSeconds: 60 },
-      login: { limit: LOGIN_LIMIT, windowSeconds: 60 },
-      refresh: { limit: 1_000_000, windowSeconds: 60 },
-    },
-  },
-}
 
 export const row: FaultRow = {
   id: 'R1',
@@ -41,7 +28,7 @@ export const row: FaultRow = {
     const redis = stores.redis!.servers[0]!
     const urls = gateways.map(({ url }) => url)
     const begun = performance.now()
-    const proxied = proxiedTraffic(urls, rate, { tokenOf: (i) => clients[i % clients.length]!.accessToken() })
+    const proxied = proxiedTraffic(urls, rate, { tokenOf: tokensOf(clients) })
     await pause(options.short ? 1000 : 5000)
     const rssBefore = gateways.map(({ rssMiB }) => rssMiB())
     const killed = performance.now()
@@ -59,11 +46,7 @@ export const row: FaultRow = {
     const restarted = performance.now()
     await redis.start()
     const up = performance.now()
-    await until(
-      async () => (await Promise.all(gateways.map((g) => g.metric('portcullis_redis_up')))).every((n) => n > 0),
-      'redis_up',
-      30_000,
-    )
+    await until(() => isEverywhere(gateways, 'portcullis_redis_up', (n) => n > 0), 'redis_up', 30_000)
     const back = Math.round(performance.now() - up)
     await pause(1000)
     await proxied.stop()

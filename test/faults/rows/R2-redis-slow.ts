@@ -1,10 +1,9 @@
 import { until } from '../../support/processes.ts'
-import { startRelay } from '../../support/relay.ts'
-import { atEnd } from '../harness/cleanup.ts'
 import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
+import { LIMITED } from '../harness/limited.ts'
+import { startRowRelay } from '../harness/relay.ts'
 import { checkGateways, resultOf, startSetting } from '../harness/setting.ts'
-import { countSamples, p, promiseAllOk, proxiedTraffic } from '../harness/traffic.ts'
-import { LIMITED } from './R1-redis-killed.ts'
+import { countSamples, p, promiseAllOk, proxiedTraffic, tokensOf } from '../harness/traffic.ts'
 
 const TIMEOUT_MS = 50
 const DELAYS_MS = [100, 1000, 5000]
@@ -17,8 +16,7 @@ export const row: FaultRow = {
     const seconds = lengthOf(options, 30, 6) / DELAYS_MS.length
     const rate = options.short ? 40 : 200
     const tally = createTally()
-    const relay = await startRelay()
-    atEnd(() => relay.close())
+    const relay = await startRowRelay()
     const { gateways, clients } = await startSetting({
       gateways: 1,
       workers: options.short ? 1 : 2,
@@ -30,7 +28,7 @@ export const row: FaultRow = {
       },
     })
     const [gateway] = gateways as [(typeof gateways)[0]]
-    const proxied = proxiedTraffic([gateway.url], rate, { tokenOf: (i) => clients[i % clients.length]!.accessToken() })
+    const proxied = proxiedTraffic([gateway.url], rate, { tokenOf: tokensOf(clients) })
     const begun = performance.now()
     await pause(2000)
     const before = proxied.between(begun, performance.now())

@@ -1,11 +1,11 @@
 import { until } from '../../support/processes.ts'
-import { startRelay } from '../../support/relay.ts'
-import { atEnd } from '../harness/cleanup.ts'
 import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
+import { isEverywhere } from '../harness/gateways.ts'
+import { LIMITED } from '../harness/limited.ts'
+import { startRowRelay } from '../harness/relay.ts'
 import { newSessionClient } from '../harness/session-client.ts'
 import { checkGateways, resultOf, startSetting } from '../harness/setting.ts'
-import { countSamples, p, promiseAllOk, proxiedTraffic } from '../harness/traffic.ts'
-import { LIMITED } from './R1-redis-killed.ts'
+import { countSamples, p, promiseAllOk, proxiedTraffic, tokensOf } from '../harness/traffic.ts'
 
 const TIMEOUT_MS = 50
 const BACK_MS = 5000
@@ -18,8 +18,7 @@ export const row: FaultRow = {
     const seconds = lengthOf(options, 20, 6) / 2
     const rate = options.short ? 40 : 200
     const tally = createTally()
-    const relay = await startRelay()
-    atEnd(() => relay.close())
+    const relay = await startRowRelay()
     const { stores, gateways, clients } = await startSetting({
       workers: options.short ? 1 : 2,
       clients: 5,
@@ -33,7 +32,7 @@ export const row: FaultRow = {
     const proxied = proxiedTraffic(
       gateways.map(({ url }) => url),
       rate,
-      { tokenOf: (i) => clients[i % clients.length]!.accessToken() },
+      { tokenOf: tokensOf(clients) },
     )
     const begun = performance.now()
     await pause(2000)
@@ -50,8 +49,7 @@ export const row: FaultRow = {
       const during = proxied.between(from, performance.now())
       end()
       const ended = performance.now()
-      const isBack = async () => (await Promise.all(gateways.map((g) => g.metric('portcullis_redis_breaker_open')))).every((n) => n === 0)
-      await until(isBack, 'the breaker to close', 60_000)
+      await until(() => isEverywhere(gateways, 'portcullis_redis_breaker_open', (n) => n === 0), 'the breaker to close', 60_000)
       const back = Math.round(performance.now() - ended)
       // the subscription, too: a logout at one gateway reaches the other gateway by Redis
       const subscribed = await until(async () => (await subscribers(redis)) >= gateways.length, 'the subscriptions', 60_000).then(

@@ -1,9 +1,10 @@
 import { until } from '../../support/processes.ts'
 import { createTally, type FaultRow, pause } from '../harness/fault-row.ts'
+import { isEverywhere } from '../harness/gateways.ts'
 import { ask } from '../harness/http.ts'
+import { LIMITED } from '../harness/limited.ts'
 import { checkGateways, resultOf, startSetting } from '../harness/setting.ts'
-import { countSamples, promiseAllOk, proxiedTraffic } from '../harness/traffic.ts'
-import { LIMITED } from './R1-redis-killed.ts'
+import { countSamples, promiseAllOk, proxiedTraffic, tokensOf } from '../harness/traffic.ts'
 
 export const row: FaultRow = {
   id: 'R4',
@@ -24,7 +25,7 @@ export const row: FaultRow = {
     })
     const redis = stores.redis!.servers[0]!
     const urls = gateways.map(({ url }) => url)
-    const proxied = proxiedTraffic(urls, rate, { tokenOf: (i) => clients[i % clients.length]!.accessToken() })
+    const proxied = proxiedTraffic(urls, rate, { tokenOf: tokensOf(clients) })
     await pause(1000)
     await redis.command('DEBUG', 'POPULATE', keys)
     await redis.command('SAVE')
@@ -48,8 +49,7 @@ export const row: FaultRow = {
       await pause(300)
     }
     const loaded = performance.now()
-    const isUp = async () => (await Promise.all(gateways.map((g) => g.metric('portcullis_redis_up')))).every((n) => n > 0)
-    await until(isUp, 'redis_up', 30_000)
+    await until(() => isEverywhere(gateways, 'portcullis_redis_up', (n) => n > 0), 'redis_up', 30_000)
     const back = Math.round(performance.now() - loaded)
     await pause(1000)
     await proxied.stop()

@@ -2,13 +2,13 @@ import { until } from '../../support/processes.ts'
 import { codeOf } from '../../support/totp.ts'
 import { endAll } from '../harness/cleanup.ts'
 import { createTally, type FaultRow, pause, type Tally } from '../harness/fault-row.ts'
-import type { FaultGateway } from '../harness/gateways.ts'
+import { redisCounts } from '../harness/gateways.ts'
 import { ask, jsonOf } from '../harness/http.ts'
+import { LIMITED } from '../harness/limited.ts'
 import type { RedisForm } from '../harness/redis.ts'
 import { newSessionClient } from '../harness/session-client.ts'
 import { checkGateways, resultOf, startSetting } from '../harness/setting.ts'
-import { countSamples, promiseAllOk, proxiedTraffic } from '../harness/traffic.ts'
-import { LIMITED } from './R1-redis-killed.ts'
+import { countSamples, promiseAllOk, proxiedTraffic, tokensOf } from '../harness/traffic.ts'
 
 /** After the promotion. */
 const BACK_MS = 2000
@@ -37,7 +37,7 @@ async function failover(form: RedisForm, { short, seconds }: { short: boolean; s
   })
   const redis = stores.redis!
   const urls = gateways.map(({ url }) => url)
-  const proxied = proxiedTraffic(urls, short ? 40 : 150, { tokenOf: (i) => clients[i % clients.length]!.accessToken() })
+  const proxied = proxiedTraffic(urls, short ? 40 : 150, { tokenOf: tokensOf(clients) })
   await pause(1500)
   const before = await redis.masterPort()
   // in the seconds that Redis will have lost: its replicas get nothing more
@@ -51,7 +51,7 @@ async function failover(form: RedisForm, { short, seconds }: { short: boolean; s
   for (const replica of redis.servers.slice(form === 'cluster' ? 3 : 1)) replica.resume()
   const promoted = await until(() => promotion(form, redis, before), `${form}: a promotion`, 60_000)
   const down = Math.round(promoted - killed)
-  await until(() => allUp(gateways), `${form}: redis_up`, 60_000)
+  await until(() => redisCounts(gateways), `${form}: redis_up`, 60_000)
   const back = Math.round(performance.now() - promoted)
   await pause((seconds ?? 3) * 1000)
   for (const url of urls) {
@@ -72,13 +72,6 @@ async function promotion(form: RedisForm, redis: Awaited<ReturnType<typeof start
   const roles = await Promise.all(redis!.servers.slice(3).map((server) => server.command('ROLE').catch(() => [])))
   return roles.some((role) => Array.isArray(role) && role[0] === 'master') && performance.now()
 }
-
-const allUp = async (gateways: readonly FaultGateway[]) =>
-  (
-    await Promise.all(
-      gateways.map(async (g) => (await g.metric('portcullis_redis_up')) > 0 && (await g.metric('portcullis_redis_breaker_open')) === 0),
-    )
-  ).every(Boolean)
 
 /** A user with a second factor who has used the current code. */
 async function useCode(url: string): Promise<{ again(): Promise<number> }> {

@@ -1,9 +1,10 @@
 import { until } from '../../support/processes.ts'
 import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
+import { isEverywhere } from '../harness/gateways.ts'
+import { LIMITED } from '../harness/limited.ts'
 import { newSessionClient } from '../harness/session-client.ts'
 import { checkGateways, resultOf, startSetting } from '../harness/setting.ts'
-import { countSamples, promiseAllOk, proxiedTraffic } from '../harness/traffic.ts'
-import { LIMITED } from './R1-redis-killed.ts'
+import { countSamples, promiseAllOk, promiseAllRefresh, proxiedTraffic, tokensOf } from '../harness/traffic.ts'
 
 export const row: FaultRow = {
   id: 'R6',
@@ -19,7 +20,7 @@ export const row: FaultRow = {
     const proxied = proxiedTraffic(
       gateways.map(({ url }) => url),
       options.short ? 40 : 150,
-      { tokenOf: (i) => clients[i % clients.length]!.accessToken() },
+      { tokenOf: tokensOf(clients) },
     )
     await pause(1000)
     await redis.command('CONFIG', 'SET', 'maxmemory-policy', 'noeviction')
@@ -39,12 +40,12 @@ export const row: FaultRow = {
     )
     tally.promise(named, 'redis_errors_total does not name oom')
     await redis.command('CONFIG', 'SET', 'maxmemory', '0')
-    await until(async () => (await sum(gateways, 'portcullis_redis_breaker_open')) === 0, 'the breaker to close', 30_000)
+    await until(() => isEverywhere(gateways, 'portcullis_redis_breaker_open', (n) => n === 0), 'the breaker to close', 30_000)
     await redis.command('FLUSHALL')
     await pause(1000)
     await proxied.stop()
     promiseAllOk(tally, 'proxied requests', proxied.samples)
-    for (const client of clients) tally.promise((await client.refresh()).kind === 'rotated', 'a session was lost')
+    await promiseAllRefresh(tally, clients)
     for (const { url } of gateways) {
       const { status } = await fetch(`${url}/api/x`, { headers: { authorization: `Bearer ${left.accessToken()}` } })
       tally.promise(status === 401, `a token answers ${status} after its logout and FLUSHALL`)

@@ -1,8 +1,9 @@
 import { until } from '../../support/processes.ts'
 import { createTally, type FaultRow, pause } from '../harness/fault-row.ts'
+import { isEverywhere, redisCounts } from '../harness/gateways.ts'
+import { LIMITED } from '../harness/limited.ts'
 import { checkGateways, resultOf, startSetting } from '../harness/setting.ts'
-import { countSamples, promiseAllOk, proxiedTraffic } from '../harness/traffic.ts'
-import { LIMITED } from './R1-redis-killed.ts'
+import { countSamples, promiseAllOk, proxiedTraffic, tokensOf } from '../harness/traffic.ts'
 
 const PASSWORD = 'Gartenzwerg77'
 const OTHER = 'Feldsalat4711'
@@ -26,12 +27,11 @@ export const row: FaultRow = {
     const proxied = proxiedTraffic(
       gateways.map(({ url }) => url),
       short ? 40 : 150,
-      { tokenOf: (i) => clients[i % clients.length]!.accessToken() },
+      { tokenOf: tokensOf(clients) },
     )
     await pause(1000)
     const kinds = async (kind: string) => {
-      const named = async () =>
-        (await Promise.all(gateways.map((g) => g.metric(`portcullis_redis_errors_total{kind="${kind}"`)))).every((n) => n > 0)
+      const named = () => isEverywhere(gateways, `portcullis_redis_errors_total{kind="${kind}"`, (n) => n > 0)
       const isNamed = await until(named, kind, 15_000).then(
         () => true,
         () => false,
@@ -44,12 +44,7 @@ export const row: FaultRow = {
     await other('CLIENT', 'KILL', 'TYPE', 'pubsub').catch(() => undefined)
     await kinds('auth')
     await other('CONFIG', 'SET', 'requirepass', PASSWORD)
-    const isBack = async () =>
-      (
-        await Promise.all(
-          gateways.map(async (g) => (await g.metric('portcullis_redis_up')) > 0 && (await g.metric('portcullis_redis_breaker_open')) === 0),
-        )
-      ).every(Boolean)
+    const isBack = () => redisCounts(gateways)
     await until(isBack, 'Redis with the right password', 60_000)
     await admin('ACL', 'SETUSER', 'default', '-@scripting')
     await kinds('noperm')

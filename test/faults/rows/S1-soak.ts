@@ -1,12 +1,14 @@
 /** Mixed traffic for long, with a random fault each minute: does anything grow? */
 import { randomBytes } from 'node:crypto'
 import net from 'node:net'
-import { createTally, type FaultRow, lengthOf, pause, quantile, type Tally } from '../harness/fault-row.ts'
+import { quantile } from '../../support/quantile.ts'
+import { createTally, type FaultRow, lengthOf, pause, type Tally } from '../harness/fault-row.ts'
 import { ask, jsonOf, keepAliveAgent } from '../harness/http.ts'
 import { collectGarbage, INSPECTED } from '../harness/inspector.ts'
 import { openLoop } from '../harness/load.ts'
 import { createInjector, type Relayed, startRelayed } from '../harness/random-faults.ts'
 import { newSessionClient, type SessionClient } from '../harness/session-client.ts'
+import { checkGateways } from '../harness/setting.ts'
 import { isFlat, type Sample, textOfTrend, trendOf } from '../harness/trend.ts'
 import { type Random, randomOf } from '../storms/random.ts'
 
@@ -90,11 +92,7 @@ export const row: FaultRow = {
     if (isJudged)
       tally.promise(loopDelay < MOST_LOOP_DELAY_MS, `the median of the p99 of the event loop's delay is ${loopDelay.toFixed(0)} ms`)
     tally.promise(collections > 0 || !isJudged, 'no garbage was collected')
-    const [gateway] = relayed.setting.gateways
-    tally.promise(gateway!.isAlive(), 'the gateway has ended')
-    for (const line of gateway!.complaints()) tally.broken.push(`in the log: ${line.slice(0, 300)}`)
-    const exits = await gateway!.metric('portcullis_worker_exits_total').catch(() => 0)
-    tally.promise(!exits, `${exits} workers have ended`)
+    await checkGateways(tally, relayed.setting.gateways)
     const faults = [...injector.counts].map(([name, n]) => `${n} × ${name}`).join(', ')
     return {
       what: `${took.toFixed(0)} s, the first ${warmUp.toFixed(0)} s as warm-up; 2 workers; ${traffic.sent()} requests; faults: ${faults || 'none'}`,

@@ -1,7 +1,7 @@
 /** Requests that are all different: paths, addresses, user agents, keys, users. Does any map, series or Redis key stay? */
 import { randomBytes } from 'node:crypto'
 import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
-import { ask, keepAliveAgent } from '../harness/http.ts'
+import { keepAliveAgent, tryAsk } from '../harness/http.ts'
 import { closedLoop } from '../harness/load.ts'
 import { checkGateways, resultOf, startSetting } from '../harness/setting.ts'
 
@@ -43,11 +43,8 @@ export const row: FaultRow = {
       const token = draw === 1 ? `${made({ alg: 'ES256', kid: id, typ: 'at+jwt' })}.${made({ sub: id })}.${id}` : undefined
       const body = draw === 0 ? { login: id, password: 'wrong password' } : undefined
       const path = draw === 0 ? '/auth/login' : draw < 5 ? `/open/${id}?q=${id}` : draw < 7 ? `/${id}` : `/api/${id}`
-      const how = await ask(gateway!.url + path, { headers, agent, token, body, timeoutMs: 10_000 }).then(
-        ({ status }) => String(status),
-        (error) => String(error.code),
-      )
-      tally.add(how)
+      const { status } = await tryAsk(gateway!.url + path, { headers, agent, token, body, timeoutMs: 10_000 })
+      tally.add(String(status))
     }
     const seriesOf = async () => (await gateway!.metricsText()).split('\n').filter((line) => line && !line.startsWith('#')).length
     const size = async () => Number(await redis.command('DBSIZE'))

@@ -1,13 +1,14 @@
 /** An upstream that answers late or never, beside a healthy upstream. */
-import { once } from 'node:events'
-import net from 'node:net'
 import { route } from '../../support/config.ts'
 import { until } from '../../support/processes.ts'
-import { createTally, type FaultRow, lengthOf, pause, quantile } from '../harness/fault-row.ts'
-import { ask } from '../harness/http.ts'
+import { quantile } from '../../support/quantile.ts'
+import { connect } from '../../support/wire.ts'
+import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
+import { promiseHealthy } from '../harness/gateways.ts'
+import { tryAsk } from '../harness/http.ts'
 import { openLoop } from '../harness/load.ts'
-import { normalClient, promiseHealthy, promiseNormal, startLoneGateway } from '../harness/lone-gateway.ts'
-import { startRecordingUpstream } from '../harness/upstream.ts'
+import { normalClient, promiseNormal, startLoneGateway } from '../harness/lone-gateway.ts'
+import { startRowUpstream } from '../harness/upstream.ts'
 
 const SLOTS = 40
 /** The gateway promises 100 ms; a busy machine may take longer. */
@@ -26,7 +27,7 @@ export const row: FaultRow = {
     const deadlineMs = options.short ? 1000 : 5000
     let waiting = 0
     let mostWaiting = 0
-    const slow = await startRecordingUpstream((req, res) => {
+    const slow = await startRowUpstream((req, res) => {
       mostWaiting = Math.max(mostWaiting, ++waiting)
       res.on('close', () => waiting--)
       const ms = Number(new URL(req.url!, 'http://u').searchParams.get('ms'))
@@ -34,7 +35,7 @@ export const row: FaultRow = {
       if (ms > 0) setTimeout(() => res.end('late'), ms)
       return true
     })
-    const fast = await startRecordingUpstream()
+    const fast = await startRowUpstream()
     const timeouts = { headersMs: deadlineMs }
     const gateway = await startLoneGateway({
       routes: [
@@ -56,10 +57,7 @@ export const row: FaultRow = {
     const kinds = [deadlineMs / 2, deadlineMs * 6, 0]
     const load = openLoop(SLOTS / (deadlineMs / 1000), async (index) => {
       const ms = kinds[index % kinds.length]!
-      const answer = await ask(`${gateway.url}/slow?ms=${ms}`, { timeoutMs: deadlineMs * 3 }).catch((error) => ({
-        status: error.code,
-        ms: 0,
-      }))
+      const answer = await tryAsk(`${gateway.url}/slow?ms=${ms}`, { timeoutMs: deadlineMs * 3 })
       tally.add(`slow: ${answer.status}`)
       if (answer.status === 504) late.push(answer.ms - deadlineMs)
       else if (answer.status === 200) tally.promise(ms === kinds[0], `an answer after ${ms} ms arrived in spite of the deadline`)
@@ -70,9 +68,7 @@ export const row: FaultRow = {
 
     // more at a time than there are slots: the rest waits for connections.waitMs
     const crowd = await Promise.all(
-      Array.from({ length: 3 * SLOTS }, () =>
-        ask(`${gateway.url}/slow?ms=0`, { timeoutMs: deadlineMs * 3 }).catch((error) => ({ status: error.code })),
-      ),
+      Array.from({ length: 3 * SLOTS }, () => tryAsk(`${gateway.url}/slow?ms=0`, { timeoutMs: deadlineMs * 3 })),
     )
     for (const { status } of crowd) tally.add(`crowd: ${status}`)
     tally.promise(
@@ -82,16 +78,15 @@ export const row: FaultRow = {
 
     const aborted = await Promise.all(
       Array.from({ length: SLOTS }, async () => {
-        const socket = net.connect(gateway.port, '127.0.0.1')
-        await once(socket, 'connect')
-        socket.write('GET /slow?ms=0 HTTP/1.1\r\nHost: a\r\n\r\n')
-        return socket
+        const client = await connect(gateway.port)
+        client.write('GET /slow?ms=0 HTTP/1.1\r\nHost: a\r\n\r\n')
+        return client
       }),
     )
     await until(() => waiting === SLOTS, 'the requests that will be aborted')
     const abortedAt = performance.now()
     // a FIN alone may come from a client that still reads
-    for (const socket of aborted) socket.resetAndDestroy()
+    for (const { socket } of aborted) socket.resetAndDestroy()
     await until(() => waiting === 0, 'the end of aborted requests at the upstream', deadlineMs - 200).catch(() => {})
     const abortMs = performance.now() - abortedAt
     tally.promise(waiting === 0, `${waiting} aborted requests went on at the upstream`)

@@ -1,13 +1,13 @@
 /** An upstream that fails every request: how often is a client's request sent? */
-import { once } from 'node:events'
-import net from 'node:net'
 import { route } from '../../support/config.ts'
 import { until } from '../../support/processes.ts'
 import { startRawUpstream } from '../../support/raw-upstream.ts'
+import { connect } from '../../support/wire.ts'
 import { atEnd } from '../harness/cleanup.ts'
 import { createTally, type FaultRow } from '../harness/fault-row.ts'
+import { promiseHealthy } from '../harness/gateways.ts'
 import { ask } from '../harness/http.ts'
-import { promiseHealthy, startLoneGateway } from '../harness/lone-gateway.ts'
+import { startLoneGateway } from '../harness/lone-gateway.ts'
 import { inParallel } from '../storms/random.ts'
 
 const UNAVAILABLE = 'HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n'
@@ -64,8 +64,7 @@ export const row: FaultRow = {
     for (const [how, boundMs] of LEAVING) {
       const clients = await Promise.all(
         Array.from({ length: 25 }, async (_, n) => {
-          const socket = net.connect(gateway.port, '127.0.0.1')
-          await once(socket, 'connect')
+          const { socket } = await connect(gateway.port)
           socket.write(`GET /silent/silent-${how}-${n} HTTP/1.1\r\nHost: a\r\n\r\n`)
           return socket
         }),

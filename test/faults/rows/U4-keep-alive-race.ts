@@ -1,12 +1,11 @@
 /** An upstream that closes idle connections at the moment when the next request is sent. */
-import { once } from 'node:events'
-import http from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { route } from '../../support/config.ts'
+import { startUpstream } from '../../support/upstream.ts'
 import { atEnd } from '../harness/cleanup.ts'
 import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
-import { ask, keepAliveAgent } from '../harness/http.ts'
-import { promiseHealthy, startLoneGateway } from '../harness/lone-gateway.ts'
+import { promiseHealthy } from '../harness/gateways.ts'
+import { keepAliveAgent, tryAsk } from '../harness/http.ts'
+import { startLoneGateway } from '../harness/lone-gateway.ts'
 import { randomOf } from '../storms/random.ts'
 
 const CLIENTS = 50
@@ -22,26 +21,21 @@ export const row: FaultRow = {
     const tally = createTally()
     const seconds = lengthOf(options, 60, 5)
     const executed = new Map<string, number>()
-    const server = http.createServer((req, res) => {
+    const upstream = await startUpstream((req, res) => {
       const id = req.url!.slice(3)
       if (req.method === 'POST') executed.set(id, (executed.get(id) ?? 0) + 1)
       req.resume()
       res.end(id)
+      return true
     })
+    atEnd(() => upstream.close())
     // Node adds a second to its own idle time; this closes at the time itself
-    server.on('connection', (socket) => {
+    upstream.server.on('connection', (socket) => {
       socket.setTimeout(IDLE_MS, () => (socket.bytesRead % 3 === 0 ? socket.resetAndDestroy() : socket.destroy()))
     })
-    server.keepAliveTimeout = 0
-    server.listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    atEnd(() => {
-      server.closeAllConnections()
-      server.close()
-    })
-    const { port } = server.address() as AddressInfo
+    upstream.server.keepAliveTimeout = 0
     const gateway = await startLoneGateway({
-      routes: [route('/', { upstream: [`http://127.0.0.1:${port}`], connections: { keepAliveMs: 60_000 } })],
+      routes: [route('/', { upstream: [upstream.url], connections: { keepAliveMs: 60_000 } })],
     })
     const agent = keepAliveAgent()
     const until = performance.now() + seconds * 1000
@@ -52,12 +46,8 @@ export const row: FaultRow = {
         while (performance.now() < until) {
           const id = `${n}-${sent++}`
           const method = random.below(5) === 0 ? 'POST' : 'GET'
-          const answer = await ask(`${gateway.url}/x/${id}`, {
-            method,
-            agent,
-            timeoutMs: 10_000,
-            ...(method === 'POST' && { body: {} }),
-          }).catch((error) => ({ status: error.code as string, text: '' }))
+          const body = method === 'POST' ? {} : undefined
+          const answer = await tryAsk(`${gateway.url}/x/${id}`, { method, agent, timeoutMs: 10_000, body })
           tally.add(`${method} ${answer.status}`)
           if (method === 'GET') tally.promise(answer.status === 200, `a GET was answered with ${answer.status}`)
           if (answer.status === 200) tally.promise(answer.text === id, "a client got another's answer")

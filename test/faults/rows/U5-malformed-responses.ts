@@ -2,7 +2,8 @@
 import { route } from '../../support/config.ts'
 import { atEnd } from '../harness/cleanup.ts'
 import { createTally, type FaultRow } from '../harness/fault-row.ts'
-import { promiseHealthy, startLoneGateway } from '../harness/lone-gateway.ts'
+import { promiseHealthy } from '../harness/gateways.ts'
+import { startLoneGateway } from '../harness/lone-gateway.ts'
 import { malformedAnswers, startBadUpstream } from '../storms/malformed-answers.ts'
 
 export const row: FaultRow = {

@@ -3,7 +3,8 @@ import { route } from '../../support/config.ts'
 import { startUpstream } from '../../support/upstream.ts'
 import { atEnd } from '../harness/cleanup.ts'
 import { createTally, type FaultRow, lengthOf, pause } from '../harness/fault-row.ts'
-import { normalClient, promiseHealthy, startLoneGateway } from '../harness/lone-gateway.ts'
+import { promiseHealthy } from '../harness/gateways.ts'
+import { normalClient, startLoneGateway } from '../harness/lone-gateway.ts'
 
 const MOST_FAILED = 0.01
 

@@ -5,9 +5,10 @@ import { route } from '../../support/config.ts'
 import { until } from '../../support/processes.ts'
 import { atEnd } from '../harness/cleanup.ts'
 import { createTally, type FaultRow } from '../harness/fault-row.ts'
-import { inPortions, socketsOf, socketsSettle, startLoneGateway } from '../harness/lone-gateway.ts'
+import { promiseNoComplaints } from '../harness/gateways.ts'
+import { inPortions, socketsSettle, startLoneGateway } from '../harness/lone-gateway.ts'
 import { newSessionClient } from '../harness/session-client.ts'
-import { startRecordingUpstream } from '../harness/upstream.ts'
+import { startRowUpstream } from '../harness/upstream.ts'
 import { startWebSocketUpstream } from '../harness/websocket-upstream.ts'
 
 const EXPIRED = 4401
@@ -23,7 +24,7 @@ export const row: FaultRow = {
     // the streams must be open before their token expires
     const accessTtlSeconds = short ? 15 : 60
     const sockets = await startWebSocketUpstream()
-    const upstream = await startRecordingUpstream()
+    const upstream = await startRowUpstream()
     const connections = { max: 5000, maxShare: 1 }
     const gateway = await startLoneGateway({
       routes: [
@@ -34,7 +35,7 @@ export const row: FaultRow = {
       config: { tokens: { accessTtlSeconds }, limits: { streams: 10_000 } },
     })
     const client = await newSessionClient(gateway.url)
-    const before = socketsOf(gateway)
+    const before = gateway.sockets()
     const codes = new Map<string, number>()
     const ended = (kind: string, how: string | number) => codes.set(`${kind} ${how}`, (codes.get(`${kind} ${how}`) ?? 0) + 1)
 
@@ -64,7 +65,7 @@ export const row: FaultRow = {
     await inPortions(count, 50, () => webSocket('/mine', client.accessToken()))
     await inPortions(count, 50, () => webSocket('/ws'))
     await inPortions(count / 5, 50, eventStream)
-    const most = socketsOf(gateway)
+    const most = gateway.sockets()
     await until(
       () => codes.get(`/mine ${EXPIRED}`) === count,
       'the end of streams whose token has expired',
@@ -90,7 +91,7 @@ export const row: FaultRow = {
     tally.promise(codes.get('/events complete') === count / 5, 'an EventSource did not end as if complete')
     await until(() => sockets.open() === 0, 'the end of the WebSockets at the upstream', 5000).catch(() => {})
     tally.promise(sockets.open() === 0, `${sockets.open()} WebSockets are open at the upstream`)
-    for (const line of gateway.complaints()) tally.broken.push(line.slice(0, 300))
+    promiseNoComplaints(gateway, tally)
     const seconds = (performance.now() - started) / 1000
     return {
       what: `${2 * count} WebSockets and ${count / 5} event streams for ${seconds.toFixed(0)} s, then SIGTERM`,

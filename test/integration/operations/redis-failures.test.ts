@@ -2,7 +2,7 @@
 import { Redis } from 'ioredis'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { endAll } from '../../faults/harness/cleanup.ts'
-import { type RedisServer, type RedisStore, startRedisStore } from '../../faults/harness/redis.ts'
+import { type RedisForm, type RedisServer, type RedisStore, startRedisStore } from '../../faults/harness/redis.ts'
 import { from, newAddress, newUserFrom } from '../../support/addresses.ts'
 import { type Answer, call, type TestUser } from '../../support/client.ts'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
@@ -27,6 +27,12 @@ const start = async (redisUrl: string, like?: Gateway) => {
   gateways.push(gateway)
   await until(() => gateway.app.platform.redis!.isUp(), 'Redis')
   return gateway
+}
+/** Two gateways of one installation, which share a Redis. */
+async function startTwo(form: RedisForm): Promise<{ store: RedisStore; gateway: Gateway; other: Gateway }> {
+  const store = await startRedisStore(form)
+  const gateway = await start(store.url)
+  return { store, gateway, other: await start(store.url, gateway) }
 }
 beforeAll(async () => {
   upstream = await startUpstream()
@@ -229,9 +235,7 @@ describe('three Sentinels', () => {
   let gateway: Gateway
   let other: Gateway
   beforeAll(async () => {
-    store = await startRedisStore('sentinel')
-    gateway = await start(store.url)
-    other = await start(store.url, gateway)
+    ;({ store, gateway, other } = await startTwo('sentinel'))
   }, 90_000)
   const master = async () => {
     const port = await store.masterPort()
@@ -277,9 +281,7 @@ describe('a cluster', () => {
   let gateway: Gateway
   let other: Gateway
   beforeAll(async () => {
-    store = await startRedisStore('cluster')
-    gateway = await start(store.url)
-    other = await start(store.url, gateway)
+    ;({ store, gateway, other } = await startTwo('cluster'))
   }, 90_000)
 
   it('counts and sends revocations, and no request fails while a replica takes the place of a master', async () => {
