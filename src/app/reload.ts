@@ -55,10 +55,7 @@ export function createReloader({ source, config, secrets, prepare, logger, metri
   /** Of a configuration that was refused: perhaps one of its files is not written yet. */
   let refused: Config | null = null
   let isStopping = false
-  let begin = () => {}
-  const begun = new Promise<void>((resolve) => {
-    begin = resolve
-  })
+  const begun = Promise.withResolvers<void>()
   let present: Promise<ReloadResult> | null = null
   let next: Promise<ReloadResult> | null = null
   let watch: FileWatch | null = null
@@ -78,7 +75,7 @@ export function createReloader({ source, config, secrets, prepare, logger, metri
   }
 
   async function run(cause: ReloadCause): Promise<ReloadResult> {
-    await begun
+    await begun.promise
     if (isStopping) return { status: 'stopping' }
     try {
       const { config, needsRestart, warnings } = read()
@@ -135,11 +132,11 @@ export function createReloader({ source, config, secrets, prepare, logger, metri
   watchAgain()
   return {
     reload,
-    begin: () => begin(),
+    begin: begun.resolve,
     stop() {
       isStopping = true
       watch?.stop()
-      begin()
+      begun.resolve()
     },
   }
 }

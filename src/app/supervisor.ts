@@ -272,10 +272,8 @@ export async function supervise(options: ServeOptions, workers: number): Promise
 
   /** All workers prepare the configuration before the first of them puts it in force. @throws when one of them cannot */
   async function prepareReload(next: Config): Promise<PreparedReload> {
-    let release = () => {}
-    reloading = new Promise((resolve) => {
-      release = resolve
-    })
+    const { promise, resolve: release } = Promise.withResolvers<void>()
+    reloading = promise
     await Promise.allSettled(starting)
     const shared = shareOf(next, workers)
     const asked = [...members]

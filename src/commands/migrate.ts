@@ -36,15 +36,9 @@ const upCommand = (terminal: Terminal) =>
       terminal,
       args,
       async ({ platform: { db, database } }) => {
-        const { findNewerSteps, migrateUp, migrationStatus } = await import('../platform/db/migrate.ts')
+        const { findMissingSteps, migrateUp } = await import('../platform/db/migrate.ts')
         if (!isDry) return printSteps(terminal, 'up', await migrateUp(database, { report: progressTo(terminal) }))
-        await findNewerSteps(db)
-        const missing = (await migrationStatus(db)).filter(({ executedAt }) => !executedAt)
-        printSteps(
-          terminal,
-          'would apply',
-          missing.map(({ name }) => name),
-        )
+        printSteps(terminal, 'would apply', await findMissingSteps(db))
       },
       { ...AS_IT_IS, mayCreate: !isDry },
     ),

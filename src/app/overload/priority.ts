@@ -5,7 +5,17 @@ import type { Priority } from './admission.ts'
 export type Classify = (url: string, headers: IncomingHttpHeaders) => Priority
 
 /** Below `auth.prefix`. Each of them gives a token, or a page on the way to a token. */
-const LOGINS = ['/login', '/login/mfa', '/login/confirm', '/refresh', '/reauthenticate', '/token', '/ui/login']
+const LOGINS = [
+  '/login',
+  '/login/mfa',
+  '/login/confirm',
+  '/refresh',
+  '/reauthenticate',
+  '/token',
+  '/ui/login',
+  '/ui/factor',
+  '/ui/confirm-login',
+]
 
 /** @param isKnown the credential was proven before, and is remembered */
 export function createClassify(authPrefix: string, isKnown: (headers: IncomingHttpHeaders) => boolean): Classify {

@@ -3,10 +3,10 @@
  * database is away, every call fails at once. A slow statement does not open the breaker, because the examination succeeds.
  */
 import { systemClock } from '../lib/clock.ts'
+import { startDeadline } from '../lib/deadline.ts'
 import { causeText } from '../lib/errors.ts'
 import type { Logger } from '../telemetry/logger.ts'
-import { startDeadline } from './deadline.ts'
-import { DatabaseUnavailable, isRefused, sqlState } from './unavailable.ts'
+import { AnswerTimeout, DatabaseUnavailable, isRefused, sqlState } from './unavailable.ts'
 
 export interface Breaker {
   isOpen(): boolean
@@ -44,7 +44,7 @@ export function createBreaker({ examine, onOpen, logger, name }: BreakerDeps): B
   let examinedAt = Number.NEGATIVE_INFINITY
   let answeredAt = Number.NEGATIVE_INFINITY
   let timer: NodeJS.Timeout | null = null
-  const waiting = new Set<(error: Error) => void>()
+  const waiting = new Set<(cause: unknown) => void>()
 
   function open(error: unknown): void {
     const before = reason
@@ -56,7 +56,7 @@ export function createBreaker({ examine, onOpen, logger, name }: BreakerDeps): B
       )
       onOpen()
     }
-    for (const fail of waiting) fail(reason)
+    for (const fail of waiting) fail(reason.cause)
     later(PAUSE_MS)
   }
 
@@ -82,8 +82,8 @@ export function createBreaker({ examine, onOpen, logger, name }: BreakerDeps): B
       await examine(reason ? PATIENT_SILENCE_MS : SILENCE_MS)
       if (!isStopped) close()
     } catch (error) {
-      // an answer to another call shows that the server is only slow to take connections
-      const isThere = answeredAt >= startedAt && !isRefused(error)
+      // an answer to another call shows that the server is only slow to take connections. While open, only an examination counts
+      const isThere = reason === null && answeredAt >= startedAt && !isRefused(error)
       if (!isStopped && !isThere) open(error)
     } finally {
       isExamining = false
@@ -99,7 +99,6 @@ export function createBreaker({ examine, onOpen, logger, name }: BreakerDeps): B
   }
 
   function assertClosed(): void {
-    // each caller has an error of its own
     if (reason) throw new DatabaseUnavailable(reason.cause)
   }
 
@@ -121,11 +120,12 @@ export function createBreaker({ examine, onOpen, logger, name }: BreakerDeps): B
           endLimit()
           waiting.delete(fail)
         }
-        const fail = (error: Error) => {
+        const fail = (cause: unknown) => {
           end()
-          reject(error instanceof DatabaseUnavailable ? new DatabaseUnavailable(error.cause) : error)
+          // each caller has an error of its own
+          reject(new DatabaseUnavailable(cause))
         }
-        const endLimit = limitMs === null ? () => {} : startDeadline(limitMs, () => fail(new Error('Query read timeout')))
+        const endLimit = limitMs === null ? () => {} : startDeadline(limitMs, () => fail(new AnswerTimeout()))
         beginSuspicion()
         waiting.add(fail)
         work.then(
@@ -140,7 +140,7 @@ export function createBreaker({ examine, onOpen, logger, name }: BreakerDeps): B
             reject(error)
           },
         )
-        if (reason) fail(reason)
+        if (reason) fail(reason.cause)
       }),
     stop() {
       isStopped = true

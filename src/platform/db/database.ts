@@ -10,7 +10,7 @@ import { openPGlite } from './pglite.ts'
 import { createPrimary } from './primary.ts'
 import { openReplica } from './replica.ts'
 import type { Database } from './tables.ts'
-import { classifying, DatabaseUnavailable, sqlState } from './unavailable.ts'
+import { AnswerTimeout, classifying, DatabaseUnavailable, sqlState } from './unavailable.ts'
 
 export type Db = Kysely<Database>
 export type Transaction = Trx<Database>
@@ -114,8 +114,9 @@ export async function openDatabase(
   }
   const connections = openPool({ ...POOL, size: poolSize })
   const poll = openPool(POLL)
-  // a promoted standby is found also while the primary before it still answers
-  const watch = urls.length > 1 && setInterval(breaker.suspect, WATCH_MS).unref()
+  // a promoted standby is found also while the primary before it still answers. That no host answers is for the breaker to find
+  const look = () => primary.find(WATCH_SILENCE_MS).catch(() => undefined)
+  const watch = urls.length > 1 && setInterval(look, WATCH_MS).unref()
   const { isClosed, close } = closeOnce(async () => {
     if (watch) clearInterval(watch)
     breaker.stop()
@@ -165,6 +166,7 @@ export async function openDatabase(
 const CONNECT_TIMEOUT_MS = 1000
 const POLL_TIMEOUT_MS = 1000
 const WATCH_MS = 5000
+const WATCH_SILENCE_MS = 250
 
 /** The server notices within about 10 s that a gateway has vanished, and frees its locks. */
 const VANISHED_PEER = { tcp_user_timeout: 10_000, tcp_keepalives_idle: 5, tcp_keepalives_interval: 2, tcp_keepalives_count: 3 }
@@ -263,10 +265,10 @@ export async function withAdvisoryLock<T>(db: Db, lock: number, work: (connectio
 /** The database is not available at the moment, or did not answer in time. */
 export const isDatabaseAway = (error: unknown): boolean => error instanceof DatabaseUnavailable
 
-/** The statement took too long: for the server (57014), or for the driver. */
+/** The statement took too long: for the server (57014), or for this process. */
 export function isTimeout(error: unknown): boolean {
   const cause = error instanceof DatabaseUnavailable ? error.cause : error
-  return sqlState(cause) === '57014' || (cause instanceof Error && cause.message === 'Query read timeout')
+  return sqlState(cause) === '57014' || cause instanceof AnswerTimeout
 }
 
 /** The unique constraint that an insert or update violated, or null. */

@@ -2,7 +2,7 @@
 import { lookup } from 'node:dns/promises'
 import { isIP, Socket } from 'node:net'
 import pg from 'pg'
-import { startDeadline } from './deadline.ts'
+import { startDeadline } from '../lib/deadline.ts'
 import { sqlState } from './unavailable.ts'
 
 export interface ServerRole {
@@ -20,8 +20,11 @@ interface Asking {
 const ROLE = `SELECT pg_is_in_recovery() AS standby, (SELECT system_identifier::text FROM pg_control_system()) AS system,
   CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END AS timeline`
 
-/** 42501 and 42883, 0A000: services that run Postgres for others may not offer these functions. 55000: it was promoted meanwhile. */
-const NOT_OFFERED = /^(42501|42883|0A000|55000)$/
+/** Services that run Postgres for others may not offer the functions of its administrators: 42501 no right, 42883 unknown, 0A000 not supported. */
+export const isNotOffered = (error: unknown): boolean => /^(42501|42883|0A000)$/.test(sqlState(error))
+
+/** 55000: the server was promoted while it answered. */
+const isPromoted = (error: unknown): boolean => sqlState(error) === '55000'
 
 export async function readRole(server: Asking): Promise<ServerRole> {
   try {
@@ -29,7 +32,7 @@ export async function readRole(server: Asking): Promise<ServerRole> {
     const { standby, system, timeline } = rows[0] as { standby: boolean; system: string; timeline: string | null }
     return { isStandby: standby, systemId: system, timeline: timeline === null ? null : Number.parseInt(timeline, 16) }
   } catch (error) {
-    if (!NOT_OFFERED.test(sqlState(error))) throw error
+    if (!isNotOffered(error) && !isPromoted(error)) throw error
     const { rows } = await server.query('SELECT pg_is_in_recovery() AS standby')
     return { isStandby: (rows[0] as { standby: boolean }).standby, systemId: null, timeline: null }
   }

@@ -9,22 +9,18 @@ export function hostsOf(url: string): string[] {
   const [, before, authority, behind] = PARTS.exec(url) ?? []
   if (before === undefined || authority === undefined || behind === undefined) return [url]
   const query = new Map(Array.from(behind.matchAll(PARAMETER), ([, name, value]) => [name, decodeURIComponent(value!).split(',')]))
-  const [hosts, ports] = [query.get('host'), query.get('port')]
-  if (!hosts) {
-    const places = authority.split(',')
-    if (ports && ports.length > 1 && ports.length !== places.length) throw mismatch(places.length, ports.length)
-    if (places.length > 1 && places.includes('')) throw new Error('a host is empty')
-    return places.map((place, i) => `${before}${place}${ports ? withParameters(behind, { port: ports[i] ?? ports[0]! }) : behind}`)
-  }
-  if (ports && ports.length > 1 && ports.length !== hosts.length) throw mismatch(hosts.length, ports.length)
+  const hosts = query.get('host') ?? authority.split(',')
+  const ports = query.get('port')
+  if (ports && ports.length > 1 && ports.length !== hosts.length)
+    throw new Error(`${hosts.length} hosts and ${ports.length} ports: name one port, or one for each host`)
   if (hosts.length > 1 && hosts.includes('')) throw new Error('a host is empty')
   return hosts.map((host, i) => {
-    const port = ports && (ports[i] ?? ports[0]!)
-    return `${before}${authority}${withParameters(behind, { host, ...(port === undefined ? {} : { port }) })}`
+    const port: Record<string, string> = ports ? { port: ports[i] ?? ports[0]! } : {}
+    return query.has('host')
+      ? `${before}${authority}${withParameters(behind, { ...port, host })}`
+      : `${before}${host}${withParameters(behind, port)}`
   })
 }
-
-const mismatch = (hosts: number, ports: number) => new Error(`${hosts} hosts and ${ports} ports: name one port, or one for each host`)
 
 const withParameters = (behind: string, values: Record<string, string>): string =>
   behind.replace(PARAMETER, (whole, name: string) => (name in values ? `${whole[0]}${name}=${encodeURIComponent(values[name]!)}` : whole))

@@ -89,10 +89,11 @@ export class SchemaTooNew extends Error {}
  */
 export async function migrateUp(database: Migratable, options: MigrateOptions = {}): Promise<string[]> {
   // a process with nothing to do does not wait for a newer version that is migrating
-  const { steps, report = () => {} } = options
-  const newer = await findNewerSteps(database.db, steps)
+  const { steps = STEPS, report = () => {} } = options
+  const status = await migrationStatus(database.db, steps)
+  const newer = await findNewerSteps(database.db, status, steps)
   if (newer.length > 0) report({ kind: 'newer', steps: newer })
-  if ((await migrationStatus(database.db, steps)).every(({ executedAt }) => executedAt)) return []
+  if (status.every(({ executedAt }) => executedAt)) return []
   return withMigrations(database, options, async ({ next, run }) => {
     const applied: string[] = []
     for (let step = await next(); step; step = await next()) {
@@ -132,17 +133,28 @@ export async function migrationStatus(db: Db, steps: Steps = STEPS): Promise<Ste
   return [...names].sort().map((name) => ({ name, executedAt: applied.get(name), isKnown: name in steps }))
 }
 
+async function hasTable(db: Db, name: string): Promise<boolean> {
+  const { rows } = await sql<{ exists: boolean }>`SELECT to_regclass(${name}) IS NOT NULL AS exists`.execute(db)
+  return rows[0]!.exists
+}
+
 /** The table is Kysely's own. */
 async function findApplied(db: Db): Promise<Map<string, Date>> {
-  const { rows: found } = await sql<{ name: string | null }>`SELECT to_regclass('kysely_migration')::text AS name`.execute(db)
-  if (found[0]!.name === null) return new Map()
+  if (!(await hasTable(db, 'kysely_migration'))) return new Map()
   const { rows } = await sql<{ name: string; timestamp: string }>`SELECT name, timestamp FROM kysely_migration`.execute(db)
   return new Map(rows.map(({ name, timestamp }) => [name, new Date(timestamp)]))
 }
 
+/** @returns the steps that are missing. @throws SchemaTooNew */
+export async function findMissingSteps(db: Db, steps: Steps = STEPS): Promise<string[]> {
+  const status = await migrationStatus(db, steps)
+  await findNewerSteps(db, status, steps)
+  return status.filter(({ executedAt }) => !executedAt).map(({ name }) => name)
+}
+
 /** @returns the steps of a newer version, where this program can work with the schema all the same. @throws SchemaTooNew */
-export async function findNewerSteps(db: Db, steps: Steps = STEPS): Promise<string[]> {
-  const newer = (await migrationStatus(db, steps)).filter(({ isKnown }) => !isKnown).map(({ name }) => name)
+async function findNewerSteps(db: Db, status: readonly StepStatus[], steps: Steps): Promise<string[]> {
+  const newer = status.filter(({ isKnown }) => !isKnown).map(({ name }) => name)
   if (newer.length === 0) return []
   const minimum = await findMinimum(db)
   if (minimum !== null && minimum in steps) return newer
@@ -154,8 +166,7 @@ export async function findNewerSteps(db: Db, steps: Steps = STEPS): Promise<stri
 }
 
 async function findMinimum(db: Db): Promise<string | null> {
-  const { rows: found } = await sql<{ name: string | null }>`SELECT to_regclass('schema_minimum')::text AS name`.execute(db)
-  if (found[0]!.name === null) return null
+  if (!(await hasTable(db, 'schema_minimum'))) return null
   return (await db.selectFrom('schema_minimum').select('step').executeTakeFirst())?.step ?? null
 }
 
@@ -238,10 +249,7 @@ async function withMigrations<T>(
   }
 
   const migrationsOf = (on: Db): Migrations => ({
-    async next() {
-      await findNewerSteps(on, steps)
-      return (await migrationStatus(on, steps)).find(({ executedAt }) => !executedAt)?.name
-    },
+    next: async () => (await findMissingSteps(on, steps))[0],
     async newest() {
       const step = (await migrationStatus(on, steps)).findLast(({ executedAt }) => executedAt)
       if (step && !step.isKnown)

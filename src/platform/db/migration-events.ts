@@ -23,7 +23,7 @@ export function textOfEvent(event: MigrationEvent): string {
     case 'running':
       return `${event.step} has been running for ${event.seconds} s${event.detail === null ? '' : `: ${event.detail}`}`
     case 'blocked':
-      return `${event.step} waits for a lock since ${event.seconds} s, held by ${event.by}: it is tried again`
+      return `${event.step} has been waiting for a lock for ${event.seconds} s, held by ${event.by}: it is tried again`
     case 'newer':
       return `a newer version has migrated this database (${event.steps.join(', ')}): this version works with it`
     case 'queued':

@@ -27,6 +27,11 @@ interface Known {
   role: ServerRole
 }
 
+interface Failed {
+  url: string
+  error: unknown
+}
+
 export function createPrimary({ urls, logger, onChange }: PrimaryDeps): Primary {
   const onlyUrl = urls.length === 1 ? urls[0]! : null
   let known: Known | null = null
@@ -72,27 +77,23 @@ export function createPrimary({ urls, logger, onChange }: PrimaryDeps): Primary 
     return (ofSystem.length ? ofSystem : found).sort(order)[0] ?? null
   }
 
+  async function ask(url: string, silenceMs: number): Promise<Known | Failed> {
+    try {
+      const role = await dial(url, silenceMs)
+      const reason = refusalOf(role)
+      if (!reason) return { url, role }
+      noteRefusal(url, role, reason)
+      return { url, error: refusal(onlyUrl ? `the server ${hostName(url)} ${reason}` : reason) }
+    } catch (error) {
+      return { url, error }
+    }
+  }
+
   async function search(silenceMs: number): Promise<void> {
-    const found: Known[] = []
-    const failures: { url: string; error: unknown }[] = []
-    await Promise.all(
-      urls.map(async (url) => {
-        try {
-          const role = await dial(url, silenceMs)
-          const reason = refusalOf(role)
-          if (reason) noteRefusal(url, role, reason)
-          if (reason) failures.push({ url, error: refusal(onlyUrl ? `the server ${hostName(url)} ${reason}` : reason) })
-          else found.push({ url, role })
-        } catch (error) {
-          failures.push({ url, error })
-        }
-      }),
-    )
-    const inOrder = (a: { url: string }, b: { url: string }) => urls.indexOf(a.url) - urls.indexOf(b.url)
-    found.sort(inOrder)
-    failures.sort(inOrder)
-    const winner = best(found)
+    const answers = await Promise.all(urls.map((url) => ask(url, silenceMs)))
+    const winner = best(answers.filter((answer) => 'role' in answer))
     if (winner) return adopt(winner.url, winner.role)
+    const failures = answers.filter((answer) => 'error' in answer)
     // a server that refuses the password, or has no free connection, is there
     const ofCurrent = failures.find(({ url }) => url === (known?.url ?? onlyUrl))
     if (ofCurrent && !isConnectionLost(ofCurrent.error)) return

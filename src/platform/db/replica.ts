@@ -6,7 +6,7 @@ import { causeText } from '../lib/errors.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import { createBreaker } from './breaker.ts'
 import { type ConnectionPool, openConnectionPool, type PoolSettings } from './connection-pool.ts'
-import { dial } from './dial.ts'
+import { dial, isNotOffered } from './dial.ts'
 import { hostsOf } from './hosts.ts'
 import type { Database } from './tables.ts'
 import { DatabaseUnavailable, sqlState } from './unavailable.ts'
@@ -35,8 +35,6 @@ const MAX_LAG_SECONDS = 30
 
 /** 40001: a change from the primary removed rows that the statement read. 42P01, 42703: the replica lacks the newest schema. */
 const BEHIND = /^(40001|40P01|42P01|42703)$/
-/** Services that run Postgres for others may not offer the functions. */
-const NOT_OFFERED = /^(42501|42883|0A000)$/
 
 export function openReplica({ url, settings, primary, openKysely, onLost, logger }: ReplicaDeps): Replica {
   const urls = hostsOf(url)
@@ -52,7 +50,7 @@ export function openReplica({ url, settings, primary, openKysely, onLost, logger
   let isMeasurable = true
 
   async function find(silenceMs: number): Promise<void> {
-    const answers = await Promise.allSettled(urls.map((one) => dial(one, silenceMs)))
+    const answers = await Promise.allSettled(urls.map((host) => dial(host, silenceMs)))
     const index = answers.findIndex(({ status }) => status === 'fulfilled')
     if (index < 0) throw (answers[0] as PromiseRejectedResult).reason
     current = urls[index]!
@@ -78,7 +76,7 @@ export function openReplica({ url, settings, primary, openKysely, onLost, logger
     if (!isMeasurable || breaker.isOpen()) return
     measure().catch((error) => {
       lagSeconds = null
-      if (!NOT_OFFERED.test(sqlState(error))) return
+      if (!isNotOffered(error)) return
       isMeasurable = false
       logger.warn({ reason: 'db_replica_lag_unknown', cause: causeText(error) }, 'the read replica does not say how far it is behind')
     })

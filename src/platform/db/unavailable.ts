@@ -25,7 +25,20 @@ export function unavailableText({ cause, message }: DatabaseUnavailable): string
   return `the database${place} does not answer (${code || message}): start it, or correct DATABASE_URL`
 }
 
-export const sqlState = (error: unknown): string => String((error as { code?: unknown } | null)?.code ?? '')
+const codeOf = (error: unknown): string => String((error as { code?: unknown } | null)?.code ?? '')
+
+/** The state that the server answered, five characters; '' for every other error. EPIPE is a code of the system, and as long. */
+export function sqlState(error: unknown): string {
+  const code = codeOf(error)
+  return /^[0-9A-Z]{5}$/.test(code) && !AWAY_SYSTEM.test(code) ? code : ''
+}
+
+/** The answer did not come in time, and the connection was given up. */
+export class AnswerTimeout extends Error {
+  constructor() {
+    super('Query read timeout')
+  }
+}
 
 /** The server must not be used: it is a standby, or on an older timeline. */
 export const refusal = (message: string): DatabaseUnavailable =>
@@ -40,12 +53,11 @@ export const isRefused = (error: unknown): boolean =>
  */
 const AWAY_STATE = /^(08|28|3D000|53|57P|58|25006|25P0[34]|55P03|57014)/
 const AWAY_TEXT =
-  /timeout exceeded|Query read timeout|Connection terminated|connection error|Client has encountered|PGlite is closed|is closing|after calling end on the pool/i
+  /timeout exceeded|Connection terminated|connection error|Client has encountered|PGlite is closed|is closing|after calling end on the pool/i
 const AWAY_SYSTEM = /^(ECONNREFUSED|ECONNRESET|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|EHOSTUNREACH|ENETUNREACH|ENOENT)$/
 
 function isAway(error: unknown): boolean {
-  const code = sqlState(error)
-  if (AWAY_STATE.test(code) || AWAY_SYSTEM.test(code)) return true
+  if (AWAY_STATE.test(sqlState(error)) || AWAY_SYSTEM.test(codeOf(error))) return true
   return error instanceof Error && AWAY_TEXT.test(error.message)
 }
 
@@ -54,7 +66,7 @@ const LOST_STATE = /^(08|57P|25006|25P0[34])/
 
 /** The connection cannot be used again: it has ended, its server gave no answer, or its server accepts no writes. */
 export const isConnectionLost = (error: unknown): boolean =>
-  error instanceof DatabaseUnavailable || LOST_STATE.test(sqlState(error)) || (isAway(error) && !/^[0-9A-Z]{5}$/.test(sqlState(error)))
+  error instanceof DatabaseUnavailable || LOST_STATE.test(sqlState(error)) || (isAway(error) && sqlState(error) === '')
 
 /** @throws DatabaseUnavailable when the driver's error means so; every other error unchanged, with its SQL state */
 function rethrow(error: unknown): never {

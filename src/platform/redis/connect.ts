@@ -40,6 +40,8 @@ export const baseOptions = {
   disconnectTimeout: 100,
   // by default ioredis subscribes again itself, and does not catch a refusal: it would end the process
   autoResubscribe: false,
+  // LOADING is an answer like others: the guard sees it
+  enableReadyCheck: false,
   retryStrategy,
 } satisfies ConnectionOptions
 
@@ -57,8 +59,6 @@ function optionsOf({ hasTls, username, password }: RedisTarget, answered: (error
       reconnectedAt = now
       return true
     },
-    // LOADING is an answer like others: the guard sees it
-    enableReadyCheck: false,
     ...(username ? { username } : {}),
     ...(password ? { password } : {}),
     ...(hasTls ? { tls: {} } : {}),
@@ -90,6 +90,20 @@ export function connectSubscriber(target: RedisTarget, client: RedisClient, answ
   const subscriber = new Redis({ ...optionsOf(target, answered), ...next() })
   subscriber.on('reconnecting', () => void Object.assign(subscriber.options, next()))
   return subscriber
+}
+
+const AGAIN_MS = 500
+
+/** ioredis gives up after errors that it does not expect: the connection is then opened again. @returns ends the connection for good */
+export function keepConnected(redis: RedisClient): () => void {
+  let isClosing = false
+  redis.on('end', () => {
+    if (!isClosing) setTimeout(() => void (isClosing || redis.connect().catch(() => {})), AGAIN_MS).unref()
+  })
+  return () => {
+    isClosing = true
+    redis.disconnect()
+  }
 }
 
 /** Leads a connection to another server. */

@@ -3,9 +3,9 @@
  * PING has succeeded: a request is never the probe.
  */
 import { systemClock } from '../lib/clock.ts'
+import { withDeadline } from '../lib/deadline.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { CALL_MS, withDeadline } from './deadline.ts'
 import { causeOf, isAnswer, kindOf, REDIS_ERROR_KINDS, type RedisErrorKind } from './error-kinds.ts'
 
 /** What callers of Redis see. */
@@ -44,6 +44,8 @@ export interface RedisWatchOptions {
 /** Without Redis: every call runs in this process. */
 export const NO_GUARD: RedisGuard = { mayCall: () => true, run: (call) => call() }
 
+/** The longest wait for an answer about a limit. */
+export const CALL_MS = 50
 export const BEAT_MS = 1000
 const PROBE_MS = 500
 /** So long Redis must answer before the log reports that it is back: a Redis that fails again and again is not a line each time. */
@@ -52,7 +54,7 @@ const STEADY_MS = 2000
 const AWAY = 'redis is not available: limits are counted by each worker until it is back, unless onRedisDown of a route says otherwise'
 
 export function watchRedis({ logger, metrics, secrets, repeated, isConnected, ping, write }: RedisWatchOptions): RedisWatch {
-  let isWell = false
+  let isAvailable = false
   let isStopped = false
   let failures = 0
   /** The failure that is looked into was answered by Redis. */
@@ -60,7 +62,7 @@ export function watchRedis({ logger, metrics, secrets, repeated, isConnected, pi
   /** The last kind in the log, null once the log has reported that Redis is back. */
   let loggedKind: RedisErrorKind | null = null
   let hasReportedUp = false
-  let wellSince = 0
+  let availableSince = 0
   /** A kind in the log that closed nothing. */
   let noticedKind: RedisErrorKind | null = null
   let timer: NodeJS.Timeout | undefined
@@ -79,8 +81,8 @@ export function watchRedis({ logger, metrics, secrets, repeated, isConnected, pi
     wasAnswered = isAnswer(error)
     if (kind !== loggedKind) logger.warn({ reason: 'redis_away', kind, cause: causeOf(error, secrets) }, AWAY)
     loggedKind = kind
-    if (!isWell) return
-    isWell = false
+    if (!isAvailable) return
+    isAvailable = false
     schedule(PROBE_MS)
   }
 
@@ -88,12 +90,12 @@ export function watchRedis({ logger, metrics, secrets, repeated, isConnected, pi
     if (!isStopped) open(countOnce(error), error)
   }
 
-  function well(): void {
+  function available(): void {
     const now = systemClock.steady()
-    if (!isWell) wellSince = now
-    isWell = true
+    if (!isAvailable) availableSince = now
+    isAvailable = true
     noticedKind = null
-    if (loggedKind === null ? hasReportedUp : now - wellSince < STEADY_MS) return
+    if (loggedKind === null ? hasReportedUp : now - availableSince < STEADY_MS) return
     loggedKind = null
     hasReportedUp = true
     logger.info('redis is available')
@@ -104,9 +106,9 @@ export function watchRedis({ logger, metrics, secrets, repeated, isConnected, pi
     try {
       if (!isConnected()) return
       // a slow answer is no failure of a heartbeat, but a request would not wait for it
-      await withDeadline(ping(), isWell ? BEAT_MS : CALL_MS)
-      if (!isWell && wasAnswered) await withDeadline(write())
-      if (failures === before && !isStopped) well()
+      await withDeadline(ping(), isAvailable ? BEAT_MS : CALL_MS)
+      if (!isAvailable && wasAnswered) await withDeadline(write(), CALL_MS)
+      if (failures === before && !isStopped) available()
     } catch (error) {
       failed(error)
     }
@@ -115,7 +117,7 @@ export function watchRedis({ logger, metrics, secrets, repeated, isConnected, pi
   function schedule(ms: number): void {
     clearTimeout(timer)
     if (isStopped) return
-    timer = setTimeout(() => void beat().finally(() => schedule(isWell ? BEAT_MS : PROBE_MS)), ms).unref()
+    timer = setTimeout(() => void beat().finally(() => schedule(isAvailable ? BEAT_MS : PROBE_MS)), ms).unref()
   }
 
   function notice(kind: RedisErrorKind, error: unknown, message: string): void {
@@ -126,10 +128,10 @@ export function watchRedis({ logger, metrics, secrets, repeated, isConnected, pi
 
   schedule(PROBE_MS)
   return {
-    mayCall: () => isWell,
+    mayCall: () => isAvailable,
     async run(call) {
       try {
-        return await withDeadline(call())
+        return await withDeadline(call(), CALL_MS)
       } catch (error) {
         failed(error)
         throw error

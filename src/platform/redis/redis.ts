@@ -1,11 +1,11 @@
 /** Two connections to Redis: one for limits, one for subscriptions. Without Redis, commands fail at once and are not queued. */
 import { type Cluster, Redis } from 'ioredis'
+import { withDeadline } from '../lib/deadline.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { connect, connectSubscriber, lead, parseRedisUrl, type RedisClient } from './connect.ts'
-import { withDeadline } from './deadline.ts'
+import { connect, connectSubscriber, keepConnected, lead, parseRedisUrl, type RedisClient } from './connect.ts'
 import { causeOf, kindOf } from './error-kinds.ts'
-import { BEAT_MS, type RedisGuard, watchRedis } from './redis-guard.ts'
+import { BEAT_MS, CALL_MS, type RedisGuard, watchRedis } from './redis-guard.ts'
 import { followMaster } from './sentinels.ts'
 import { keepSubscribed } from './subscription.ts'
 
@@ -32,7 +32,6 @@ const PROBE_KEY = 'portcullis:probe'
 const PROBE = `return redis.call('SET', KEYS[1], '1', 'PX', 1000)`
 /** Redis answers for so many seconds, and the channel is not subscribed: worth a log line. */
 const UNSUBSCRIBED_BEATS = 3
-const AGAIN_MS = 500
 const UNSENT = 'a revocation was not sent to other gateways: they read it from the database within a second'
 
 /** Connects in the background: the gateway also starts without Redis. */
@@ -40,7 +39,9 @@ export function openRedis(url: string, { logger, metrics }: { logger: Logger; me
   const target = parseRedisUrl(url)
   const { secrets, kind } = target
   let isClosing = false
-  const client = connect(target, (error) => guard.answered(error))
+  const answered = (error: Error) => guard.answered(error)
+  const client = connect(target, answered)
+  const disconnect = keepConnected(client)
   const isConnected = () => client.status === 'ready'
   const guard = watchRedis({
     logger,
@@ -61,20 +62,16 @@ export function openRedis(url: string, { logger, metrics }: { logger: Logger; me
     hasError = true
     guard.lost(error)
   })
-  client.on('node error', (error: Error) => guard.answered(error))
+  client.on('node error', answered)
   // a master that is lost is one that PINGs must ask, until its replica has taken its place
   client.on('-node', () => isClosing || (client as Cluster).refreshSlotsCache())
   client.on('close', () => {
     if (!hasError) guard.lost(new Error('connection closed'))
     hasError = false
   })
-  // ioredis gives up only after errors that it does not expect
-  client.on('end', () => {
-    if (!isClosing) setTimeout(() => void (isClosing || client.connect().catch(() => {})), AGAIN_MS).unref()
-  })
 
   const handlers: ((message: string) => void)[] = []
-  const subscriber = connectSubscriber(target, client, (error) => guard.answered(error))
+  const subscriber = connectSubscriber(target, client, answered)
   const subscription = keepSubscribed(subscriber, {
     channel: CHANNEL,
     hear(message) {
@@ -115,14 +112,14 @@ export function openRedis(url: string, { logger, metrics }: { logger: Logger; me
       isClosing = true
       clearInterval(check)
       guard.stop()
-      client.disconnect()
+      disconnect()
       for (const kept of [subscription, ...follow]) kept.close()
     },
     broadcast: {
       async publish(message) {
         // otherwise ioredis connects with defaults before the master is known
         if (!isConnected()) return
-        await withDeadline(client.publish(CHANNEL, message)).catch((error) => guard.noticed(error, UNSENT))
+        await withDeadline(client.publish(CHANNEL, message), CALL_MS).catch((error) => guard.noticed(error, UNSENT))
       },
       async subscribe(handler) {
         handlers.push(handler)
@@ -133,10 +130,10 @@ export function openRedis(url: string, { logger, metrics }: { logger: Logger; me
 }
 
 /** Of a cluster every master is asked, since each holds a part of the keys. */
-async function pingAll(client: RedisClient, isWell: boolean): Promise<void> {
+async function pingAll(client: RedisClient, isAvailable: boolean): Promise<void> {
   if (client instanceof Redis) return void (await client.ping())
   // not awaited: the next PING finds the masters that a failover has made
-  if (!isWell) client.refreshSlotsCache()
+  if (!isAvailable) client.refreshSlotsCache()
   const masters = client.nodes('master')
   if (masters.length === 0) throw new Error('no master is known: connection closed')
   await Promise.all(masters.map((master) => master.ping()))

@@ -7,7 +7,6 @@ import { type Address, baseOptions, type RedisTarget } from './connect.ts'
 import { keepSubscribed, type Subscription } from './subscription.ts'
 
 const FAILOVER_CHANNEL = '+switch-master'
-const AGAIN_MS = 1000
 
 /** @param onMaster is called with each new master */
 export function followMaster({ hosts, master, hasTls }: RedisTarget, onMaster: (address: Address) => void): Subscription[] {
@@ -22,8 +21,7 @@ export function followMaster({ hosts, master, hasTls }: RedisTarget, onMaster: (
   }
 
   return hosts.map((address) => {
-    const options = { ...baseOptions, ...address, ...(hasTls ? { tls: {} } : {}), enableReadyCheck: false, retryStrategy: () => AGAIN_MS }
-    const sentinel = new Redis(options)
+    const sentinel = new Redis({ ...baseOptions, ...address, ...(hasTls ? { tls: {} } : {}) })
     return keepSubscribed(sentinel, {
       channel: FAILOVER_CHANNEL,
       async prepare() {

@@ -1,5 +1,6 @@
 /** Keeps a connection subscribed to a channel, whatever happens to the connection or to Redis. */
 import type { Redis } from 'ioredis'
+import { keepConnected } from './connect.ts'
 import { BEAT_MS } from './redis-guard.ts'
 
 export interface Subscription {
@@ -17,15 +18,13 @@ export interface SubscriptionOptions {
   prepare?(): Promise<void>
 }
 
-const AGAIN_MS = 500
-
 /**
  * @param redis a connection of its own, without `autoResubscribe`: ioredis does not catch a refused subscription. Its `socketTimeout` ends the
  * connection when PINGs have no answer
  */
 export function keepSubscribed(redis: Redis, { channel, hear, prepare }: SubscriptionOptions): Subscription {
+  const disconnect = keepConnected(redis)
   let isSubscribed = false
-  let isClosing = false
   let failure: unknown = null
   let attempt: Promise<void> = Promise.resolve()
 
@@ -51,10 +50,6 @@ export function keepSubscribed(redis: Redis, { channel, hear, prepare }: Subscri
     isSubscribed = false
     failure ??= new Error('connection closed')
   })
-  // ioredis gives up only after errors that it does not expect
-  redis.on('end', () => {
-    if (!isClosing) setTimeout(() => void (isClosing || redis.connect().catch(() => {})), AGAIN_MS).unref()
-  })
   const beat = setInterval(() => {
     if (redis.status !== 'ready') return
     // a refused subscription may be allowed by now
@@ -66,9 +61,8 @@ export function keepSubscribed(redis: Redis, { channel, hear, prepare }: Subscri
     failure: () => (isSubscribed ? null : failure),
     settled: () => attempt,
     close() {
-      isClosing = true
       clearInterval(beat)
-      redis.disconnect()
+      disconnect()
     },
   }
 }

@@ -113,7 +113,7 @@ describe('migrations beside other processes', () => {
     const blocked = await until(async () => events.find((event) => event.kind === 'blocked'), 'the lock')
     const [{ pid }] = (await other.query('SELECT pg_backend_pid() AS pid')).rows
     expect(blocked).toMatchObject({ step: '0010-audit-seal', by: `process ${pid} (a report, idle in transaction)` })
-    expect(textOfEvent(blocked!)).toMatch(/^0010-audit-seal waits for a lock since [\d.]+ s, held by process \d+ \(a report/)
+    expect(textOfEvent(blocked!)).toMatch(/^0010-audit-seal has been waiting for a lock for [\d.]+ s, held by process \d+ \(a report/)
     // the step holds nothing while it waits
     await other.query('INSERT INTO audit_log (id, event, outcome) VALUES (gen_random_uuid(), $1, $2)', ['meanwhile', 'success'])
     await other.query('COMMIT')

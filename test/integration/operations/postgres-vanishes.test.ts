@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import pg from 'pg'
-import { afterAll, afterEach, beforeAll, describe, expect, inject, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, inject, it, onTestFinished, vi } from 'vitest'
 import { isDatabaseAway, type OpenDatabase, openDatabase } from '../../../src/platform/db/database.ts'
 import { createLogger } from '../../../src/platform/telemetry/logger.ts'
 import { type Answer, call, newUser, type TestUser } from '../../support/client.ts'
@@ -128,4 +128,30 @@ describe('a statement that the server never ends', () => {
       expect(await pidOf(database.polling)).toBeGreaterThan(0)
     })
   })
+})
+
+it('hosts that are silent for a moment open no breaker while no call waits for them', async () => {
+  const url = await createDatabase(inject('postgresUrl'))
+  const relay = await startRelay(Number(new URL(url).port))
+  const host = `127.0.0.1:${relay.port}`
+  const lines: string[] = []
+  const logger = createLogger('info', { write: (line) => void lines.push(JSON.parse(line).reason) })
+  // the watch for a promoted standby is an interval
+  vi.useFakeTimers({ toFake: ['setInterval'] })
+  const database = await openDatabase({ url: relay.through(url).replace(host, `${host},${host}`), dataDir: '', poolSize: 1 }, logger)
+  onTestFinished(async () => {
+    vi.useRealTimers()
+    await database.close()
+    await relay.close()
+  })
+  const ask = () => sql`SELECT 1`.execute(database.db)
+  await ask()
+  relay.vanish()
+  const before = relay.accepted()
+  // both hosts are asked again: the first search has ended
+  await until(() => {
+    vi.advanceTimersByTime(5000)
+    return relay.accepted() >= before + 4
+  }, 'two searches')
+  expect([database.isBreakerOpen(), lines]).toEqual([false, []])
 })

@@ -4,7 +4,8 @@ import { DatabaseUnavailable, refusal } from '../../../src/platform/db/unavailab
 import { createLogger } from '../../../src/platform/telemetry/logger.ts'
 
 beforeEach(() => {
-  vi.useFakeTimers()
+  // immediates are real: the faked time would put each a millisecond after its timer
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] })
 })
 afterEach(() => {
   vi.useRealTimers()
@@ -80,6 +81,35 @@ it('stays closed when another call was answered meanwhile: the server is there, 
   await breaker.wait(Promise.resolve(1), null)
   await vi.advanceTimersByTimeAsync(200)
   expect([state.examined, breaker.isOpen()]).toEqual([1, false])
+})
+
+it.each([
+  'ECONNREFUSED',
+  'EPIPE',
+])('opens although another call failed meanwhile with %s: only the server gives an SQL state', async (code) => {
+  const { state, breaker } = setUp()
+  state.failure = silence
+  breaker.suspect()
+  await vi.advanceTimersByTimeAsync(100)
+  await expect(breaker.wait(Promise.reject(Object.assign(new Error(code), { code })), null)).rejects.toThrow(code)
+  await vi.advanceTimersByTimeAsync(200)
+  expect(breaker.isOpen()).toBe(true)
+})
+
+it('is examined again also when a call from before was answered while it was open', async () => {
+  const { state, breaker } = setUp()
+  state.failure = silence
+  breaker.suspect()
+  await vi.advanceTimersByTimeAsync(250)
+  expect(breaker.isOpen()).toBe(true)
+  // during the second examination
+  await vi.advanceTimersByTimeAsync(600)
+  await breaker.wait(Promise.resolve(1), null).catch(() => {})
+  await vi.advanceTimersByTimeAsync(200)
+  expect(breaker.isOpen()).toBe(true)
+  state.failure = null
+  await vi.advanceTimersByTimeAsync(1000)
+  expect(breaker.isOpen()).toBe(false)
 })
 
 it('opens for a server that must not be used, also when it answers', async () => {
