@@ -2,12 +2,12 @@ import { existsSync, readFileSync } from 'node:fs'
 import { Ajv, type ErrorObject } from 'ajv'
 import { Value } from 'typebox/value'
 import { brandFiles, refusedBrandFiles } from '../identity/pages/brand-files.ts'
-import { nearest } from '../platform/config/nearest.ts'
+import { explain } from '../platform/config/explain.ts'
+import { isFileName, shownPath } from '../platform/config/harmless.ts'
 import { BROWSER_POLICIES, type Config, ConfigSchema, DEFAULT_POLICIES, type Secrets } from '../platform/config/schema.ts'
 import {
   type ConfigProblem,
   type ConfigSource,
-  dotted,
   formatProblem,
   overlay,
   type Path,
@@ -58,7 +58,7 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
   const { problems, warnings } = checkConfig(config, { isComplete: !trimmed.length })
   const place = ({ path, message, hint }: { path: Path; message: string; hint?: string }): ConfigProblem => {
     const original = path[0] === 'routes' && typeof path[1] === 'number' ? ['routes', routeNumbers[path[1]]!, ...path.slice(2)] : path
-    return { where: source.locate(original), path: dotted(original), message, hint }
+    return { where: source.locate(original), path: shownPath(original), message, hint }
   }
   const secrets = readSecrets(variables.values)
   const isNeeded = typeof needSecrets === 'function' ? needSecrets(config) : needSecrets
@@ -68,7 +68,7 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
     ...variables.problems,
     ...invalid.map((p) => p.problem),
     ...brandProblems(config).map(place),
-    ...problems.map(place).filter(({ path }) => !trimmed.some((key) => dotted(key.slice(0, -1)) === path)),
+    ...problems.map(place).filter(({ path }) => !trimmed.some((key) => shownPath(key.slice(0, -1)) === path)),
     ...readTextFiles(config.auth.browser.texts, { skipAbsent: true }).problems,
     ...secrets.problems,
     ...missing,
@@ -137,7 +137,7 @@ const absentFiles = (config: Config) => namedFiles(config).flatMap(({ path, file
 
 const absent = (path: Path, file: string) => ({
   path,
-  message: `there is no ${file} on this machine`,
+  message: `there is no ${isFileName(file) ? file : 'such file'} on this machine`,
   hint: 'the gateway does not start without it',
 })
 
@@ -213,7 +213,7 @@ function validate(value: unknown, source: ConfigSource): Invalid[] {
     return {
       path,
       isUnknownKey: error.keyword === 'additionalProperties',
-      problem: { where: source.locate(path), path: dotted(path), ...explain(error) },
+      problem: { where: source.locate(path), path: shownPath(path), ...explain(error) },
     }
   })
 }
@@ -284,74 +284,3 @@ function chosenBranches(errors: ErrorObject[]): ErrorObject[] {
     return meant.length === 1 ? [...kept, ...meant[0]!] : [...kept, union]
   }, errors)
 }
-
-const ACCESS_HINT = 'write public, authenticated, or { roles: […] } / { scopes: […] }'
-
-function explain(error: ErrorObject): { message: string; hint?: string | undefined } {
-  const { keyword, params, parentSchema } = error
-  const shown = JSON.stringify(error.data)
-  const is = !(parentSchema as { writeOnly?: boolean }).writeOnly && shown && shown.length < 60 ? `, not ${shown}` : ''
-  switch (keyword) {
-    case 'additionalProperties': {
-      const known = Object.keys((parentSchema as { properties?: object }).properties ?? {})
-      const name = String(params.additionalProperty)
-      const homes = error.instancePath === '' ? sectionsWith(name) : []
-      if (homes.length) return { message: 'unknown key', hint: `it belongs to a section: ${homes.join(' or ')}` }
-      const near = nearest(name, known)
-      return { message: 'unknown key', hint: near ? `did you mean ${near}?` : `known here: ${known.join(', ')}` }
-    }
-    case 'propertyNames':
-      return { message: 'this name has the wrong form', hint: `it must match ${(error.schema as { pattern: string }).pattern}` }
-    case 'required':
-      return { message: `${params.missingProperty} is missing`, hint: params.missingProperty === 'access' ? ACCESS_HINT : undefined }
-    case 'enum':
-      return { message: `must be ${params.allowedValues.join(' | ')}${is}` }
-    case 'type': {
-      const type = params.type === 'object' ? 'mapping' : params.type
-      if (error.data === null) return { message: 'is empty', hint: 'write its value behind the colon, or indented below it' }
-      return { message: `must be ${/^[aeiou]/.test(type) ? 'an' : 'a'} ${type}${is}` }
-    }
-    case 'minimum':
-    case 'maximum':
-      return { message: `must be ${params.comparison} ${params.limit}${is}` }
-    case 'minItems':
-      return { message: `must hold at least ${params.limit}` }
-    case 'minProperties':
-      return { message: 'must name a requirement: { roles: […] }, { scopes: […] }, { anyOf: […] } or { allOf: […] }' }
-    case 'pattern':
-      if (ROUTE_PATH.test(error.instancePath) && LIKE_PATTERN.test(String(error.data))) return notPrefix(String(error.data))
-      return { message: `has the wrong form${is}`, hint: description(parentSchema) ?? `it must match ${params.pattern}` }
-    case 'anyOf':
-      return { message: `has the wrong form${is}`, hint: `${suggestion(error)}${description(parentSchema) ?? 'see docs/configuration.md'}` }
-    default:
-      return { message: `${error.message ?? keyword}${is}` }
-  }
-}
-
-/** `server.port` for the setting `port`, which was written without its section. */
-const sectionsWith = (name: string): string[] =>
-  Object.entries(ConfigSchema.properties).flatMap(([section, schema]) =>
-    'properties' in schema && name in (schema.properties as object) ? [`${section}.${name}`] : [],
-  )
-
-const ROUTE_PATH = /^\/routes\/\d+\/match\/path$/
-/** The first segment that other routers read as a pattern, and the rest. */
-const LIKE_PATTERN = /(^|\/)([^/]*[*{}]|:[A-Za-z_]).*$/s
-
-/** `/orders/*` and `/orders/{id}` become `/orders`. */
-function notPrefix(path: string): { message: string; hint: string } {
-  const prefix = path.replace(LIKE_PATTERN, '') || '/'
-  return {
-    message: `is a prefix, not a pattern such as ${JSON.stringify(path)}`,
-    hint: `write ${prefix}, which also matches the paths below it`,
-  }
-}
-
-/** A word of the union that is close to the given word. */
-function suggestion({ data, schema }: ErrorObject): string {
-  const words = (schema as { enum?: string[] }[]).flatMap((branch) => branch.enum ?? [])
-  const near = typeof data === 'string' ? nearest(data, words) : undefined
-  return near ? `did you mean ${near}?; ` : ''
-}
-
-const description = (schema: unknown) => (schema as { description?: string } | undefined)?.description

@@ -3,6 +3,7 @@
  * and those that are asked for meanwhile become one more.
  */
 import { readFileSync } from 'node:fs'
+import { shownPath } from '../platform/config/harmless.ts'
 import type { Config, Secrets } from '../platform/config/schema.ts'
 import { type ConfigProblem, formatProblem } from '../platform/config/source.ts'
 import type { Clock } from '../platform/lib/clock.ts'
@@ -162,5 +163,5 @@ function assertFits({ config, needsRestart }: ReloadPlan): void {
   if (needsRestart.length === 0) return
   const { problems } = checkConfig(config, { isComplete: true })
   const where = `until a restart changes ${needsRestart.join(', ')}`
-  if (problems.length) throw new ConfigError(problems.map(({ path, message, hint }) => ({ where, path: path.join('.'), message, hint })))
+  if (problems.length) throw new ConfigError(problems.map(({ path, message, hint }) => ({ where, path: shownPath(path), message, hint })))
 }

@@ -30,7 +30,11 @@ SIGHUP lets it read its configuration again, as the command reload does.`,
   ).action(async (file: string | undefined, args: ServeArgs) => {
     // by default a signal that arrives before the gateway listens for it would end the process
     process.on('SIGHUP', () => {})
-    const { config, secrets, warnings } = await load(terminal, args, { file: fileOf(file, args) })
+    const { config, secrets, warnings, absentFiles } = await load(terminal, args, { file: fileOf(file, args) })
+    if (absentFiles.length) {
+      const { ConfigError } = await import('../app/load-config.ts')
+      throw new ConfigError(absentFiles)
+    }
     const source = { file: sourceOf(fileOf(file, args)), env: terminal.io.env, flags: settingsOf(args) }
     const [{ serve }, { formatProblem }, { createLogger, flushLogger }, { output, isPretty }] = await Promise.all([
       import('../app/serve.ts'),

@@ -120,6 +120,9 @@ const Upstream = Type.Union([
   }),
 ])
 
+/** Without a user or a password: it is public. */
+const PAGE_URL = 'https?://[^\\s"<>/?#@\\\\]+([/?#][^\\s"<>]*)?'
+
 const METHOD = '^[A-Z]+(-[A-Z]+)*$'
 const FIELD_NAME = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
 const FieldValue = { pattern: '^[\\x20-\\x7e\\xa0-\\xff]*$' }
@@ -380,7 +383,7 @@ export const ConfigSchema = Type.Object(
         port: port(8080),
         publicUrl: Type.Optional(
           Type.String({
-            pattern: '^https?://[^/?#]+/?$',
+            pattern: '^https?://[^/?#@]+/?$',
             description: 'URL under which clients reach the gateway, such as https://api.example.com. None: localhost and the port.',
           }),
         ),
@@ -504,7 +507,7 @@ export const ConfigSchema = Type.Object(
     ),
     tokens: section(
       {
-        issuer: Type.Optional(Type.String({ pattern: '^https?://[^?#]+$', description: 'None: server.publicUrl.' })),
+        issuer: Type.Optional(Type.String({ pattern: '^https?://[^?#@]+$', description: 'None: server.publicUrl.' })),
         audience: Type.String({ default: 'api', minLength: 1, description: 'The aud claim.' }),
         clientId: Type.String({
           default: 'portcullis',
@@ -589,7 +592,7 @@ export const ConfigSchema = Type.Object(
                 enabled: Type.Boolean({ default: false, description: 'Refuse new passwords that are known from breaches.' }),
                 url: Type.String({
                   default: 'https://api.pwnedpasswords.com/range/',
-                  pattern: '^https?://[^?#]+/$',
+                  pattern: '^https?://[^?#@]+/$',
                   description: 'Range API (k-anonymity). The gateway sends it the first five digits of a SHA-1, never more.',
                 }),
                 timeoutMs: integer(1, 1000, 'Time to wait for the API. Then the password is accepted, with a warning in the log.', 60_000),
@@ -719,13 +722,13 @@ export const ConfigSchema = Type.Object(
                 }),
                 homeUrl: Type.Optional(
                   Type.String({
-                    pattern: '^(https?://[^\\s"<>]+|/[^\\s"<>]*)$',
+                    pattern: `^(${PAGE_URL}|/(?!/[^/?#]*@)[^\\s"<>]*)$`,
                     description: 'Where the name on each page leads: your application, such as /shop/ or https://app.example.com.',
                   }),
                 ),
                 supportUrl: Type.Optional(
                   Type.String({
-                    pattern: '^(https?://[^\\s"<>]+|mailto:[^\\s"<>]+)$',
+                    pattern: `^(${PAGE_URL}|mailto:[^\\s"<>]+)$`,
                     description: 'Where users find help: a page, or mailto:.',
                   }),
                 ),
@@ -868,7 +871,7 @@ export const ConfigSchema = Type.Object(
     ),
     cors: section(
       {
-        origins: Type.Array(Type.String({ pattern: '^\\*$|^https?://[^/?#]+$' }), { default: [], description: 'Allowed origins, or *.' }),
+        origins: Type.Array(Type.String({ pattern: '^\\*$|^https?://[^/?#@]+$' }), { default: [], description: 'Allowed origins, or *.' }),
         credentials: Type.Boolean({ default: false, description: 'Let browsers send cookies and Authorization.' }),
         maxAgeSeconds: integer(0, 600, 'How long browsers may cache a preflight.', 86_400),
         mode: Type.Optional(corsMode('None: own if there are origins, otherwise upstream.')),

@@ -1,7 +1,9 @@
 /** Reads the sources of a configuration: a YAML file, the environment and flags. Each value keeps the place it came from. */
 import type { TSchema } from 'typebox'
-import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument, visit, type YAMLError } from 'yaml'
+import { type Document, isCollection, isMap, isScalar, LineCounter, type Node, parseDocument, visit } from 'yaml'
+import { isFileName, shownFlag, shownVariable, snake } from './harmless.ts'
 import { nearest } from './nearest.ts'
+import { explainYaml, LOOPING_ALIASES, NAME_IN_BRACKETS, UNKNOWN_ALIAS } from './yaml-problems.ts'
 
 /** `where` is `file:line:col`, an environment variable or a flag; `path` is dotted. */
 export interface ConfigProblem {
@@ -25,7 +27,7 @@ export const formatProblem = (problem: ConfigProblem): string => [whatAndWhere(p
 export const problemLines = (problem: ConfigProblem): string => [whatAndWhere(problem), problem.hint].filter(Boolean).join('\n  ')
 
 export type Path = readonly (string | number)[]
-export const dotted = (path: Path): string =>
+const dotted = (path: Path): string =>
   path
     .map((p) => (typeof p === 'number' ? `[${p}]` : `.${p}`))
     .join('')
@@ -40,30 +42,25 @@ export interface ConfigSource {
 
 export function readYaml(file: string, text: string): ConfigSource {
   const lines = new LineCounter()
-  const doc = parseDocument(text, { lineCounter: lines, prettyErrors: false, merge: false })
+  // at the default level, the parser writes names that are lists or mappings to standard error
+  const doc = parseDocument(text, { lineCounter: lines, prettyErrors: false, merge: false, logLevel: 'error' })
   const at = (offset: number) => {
     const { line, col } = lines.linePos(offset)
     return `${file}:${line}:${col}`
   }
-  const problems = [...doc.errors, ...doc.warnings].map(
-    (e): ConfigProblem => ({ where: at(e.pos[0]), path: '', message: e.message, hint: SYNTAX_HINTS[e.code] ?? GENERAL_HINT }),
-  )
+  const problems = [...doc.errors, ...doc.warnings].map((e): ConfigProblem => ({ where: at(e.pos[0]), path: '', ...explainYaml(e) }))
   visit(doc, {
     Alias(_, node) {
-      if (!node.resolve(doc))
-        problems.push({
-          where: at(node.range![0]),
-          path: '',
-          message: `*${node.source} is an unknown alias: there is no &${node.source} before it`,
-          hint: 'quote a value that begins with an asterisk',
-        })
+      if (!node.resolve(doc)) problems.push({ where: at(node.range![0]), path: '', ...UNKNOWN_ALIAS })
+    },
+    Pair(_, { key }) {
+      if (isCollection(key)) problems.push({ where: at(key.range![0]), path: '', ...NAME_IN_BRACKETS })
     },
   })
-  const root = problems.length
-    ? {}
-    : plain(doc, (message) => problems.push({ where: `${file}:1:1`, path: '', message, hint: 'write the values out' }))
+  const root = problems.length ? {} : plain(doc)
+  if (root === null) problems.push({ where: `${file}:1:1`, path: '', ...LOOPING_ALIASES })
   const isObject = typeof root === 'object' && root !== null && !Array.isArray(root)
-  if (!isObject)
+  if (!isObject && root !== null)
     problems.push({
       where: `${file}:1:1`,
       path: '',
@@ -92,25 +89,12 @@ export function readYaml(file: string, text: string): ConfigSource {
   return { value: isObject ? (root as Record<string, unknown>) : {}, problems, locate }
 }
 
-/** The parser says what is wrong; this adds what would be right. */
-const SYNTAX_HINTS: Partial<Record<YAMLError['code'], string>> = {
-  TAB_AS_INDENT: 'use two spaces for each level',
-  BAD_INDENT: 'give all entries of a list or mapping the same indentation, and close every bracket',
-  BLOCK_AS_IMPLICIT_KEY: 'the next line may be indented too far: keys of one mapping start in the same column',
-  MULTILINE_IMPLICIT_KEY: 'a colon may be missing, or the next line may be indented too far',
-  MISSING_CHAR: 'a colon, dash, quote or bracket may be missing, or the indentation may be wrong',
-  DUPLICATE_KEY: 'keep only one of them',
-}
-
-const GENERAL_HINT = 'compare the line with config/portcullis.yaml'
-
-/** Converts to plain JSON values. Fails for a file whose aliases contain themselves, or expand to millions of values. */
-function plain(doc: Document, report: (message: string) => void): unknown {
+/** Plain JSON values. Null for a file whose aliases contain themselves, or expand to millions of values. */
+function plain(doc: Document): unknown {
   try {
     return JSON.parse(JSON.stringify(doc.toJS() ?? {}))
-  } catch (error) {
-    report(`its aliases cannot be followed: ${(error as Error).message.split('\n')[0]}`)
-    return {}
+  } catch {
+    return null
   }
 }
 
@@ -135,7 +119,6 @@ type JsonSchema = TSchema & {
 const leaves = ({ properties }: JsonSchema, path: string[] = []): string[][] =>
   Object.entries(properties ?? {}).flatMap(([key, schema]) => (schema.properties ? leaves(schema, [...path, key]) : [[...path, key]]))
 
-const snake = (key: string) => key.replace(/[A-Z]/g, (c) => `_${c}`).toUpperCase()
 const camel = (word: string) => word.toLowerCase().replace(/_([a-z0-9])/g, (_, c: string) => c.toUpperCase())
 
 /** Converts text from an environment variable or a flag to the type of the schema. Other text stays text, and validation reports it. */
@@ -202,9 +185,10 @@ export function readEnvironment(
       values.set(bare, readFile(value).trim())
     } catch (error) {
       problems.push({
-        where: key,
+        where: `${shownVariable(bare)}_FILE`,
         path: '',
-        message: `cannot read ${value}: ${(error as NodeJS.ErrnoException).code ?? 'error'}`,
+        // the secret itself may be in place of the file's name
+        message: `cannot read ${isFileName(value) ? value : 'this file'}: ${(error as NodeJS.ErrnoException).code ?? 'error'}`,
         hint: 'name a file that this user can read',
       })
     }
@@ -236,17 +220,18 @@ export function overlay(source: ConfigSource, schema: TSchema, env: ReadonlyMap<
     if (SECRET_VARIABLES.includes(name)) continue
     const steps = (FIXED[name] ?? name).slice('PORTCULLIS_'.length).split('__')
     const known = [...settings.map((path) => `PORTCULLIS_${path.map(snake).join('__')}`), ...SECRET_VARIABLES]
-    set(name, name, known, text, resolve(schema as JsonSchema, steps, snake, camel))
+    set(shownVariable(name), name, known, text, resolve(schema as JsonSchema, steps, snake, camel))
   }
   for (const flag of flags) {
     const cut = flag.indexOf('=')
     const name = cut < 0 ? flag : flag.slice(0, cut)
-    if (cut < 0) problems.push({ where: `--set ${flag}`, path: '', message: 'has no value', hint: 'write it as --set section.key=value' })
+    if (cut < 0)
+      problems.push({ where: `--set ${shownFlag(flag)}`, path: '', message: 'has no value', hint: 'write it as --set section.key=value' })
     else {
       const same = (key: string) => key
       const found = resolve(schema as JsonSchema, name.split('.'), same, same)
       set(
-        `--set ${name}`,
+        `--set ${shownFlag(name)}`,
         name,
         settings.map((path) => path.join('.')),
         flag.slice(cut + 1),

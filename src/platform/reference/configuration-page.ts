@@ -103,6 +103,8 @@ Every key outside \`routes\` is also an environment variable: \`auth.password.mi
 list are separated by commas. \`DATABASE_URL\`, \`REDIS_URL\` and \`PORT\` are short for \`database.url\`, \`redis.url\` and \`server.port\`. A variable
 whose name ends in \`_FILE\` is the path of a file with the value. *Required* means that the key must be in its mapping, if the mapping is given.
 
+A problem names the line and the setting. It repeats a value or an unknown name only if that looks like a plain word, number or address, so that a secret in the wrong place stays secret.
+
 Secrets never belong in the file. They are environment variables: \`PORTCULLIS_SECRET_KEY\` (32 random bytes in base64; required), \`PORTCULLIS_SECRET_KEY_PREVIOUS\` (the old key, while the key is replaced),
 \`PORTCULLIS_ADMIN_EMAIL\` and \`PORTCULLIS_ADMIN_PASSWORD\` (the first admin, created once).
 `

@@ -1,5 +1,6 @@
 /** Files of `auth.browser.texts`: a YAML mapping from keys to texts. Each text is checked, so that no page shows a gap. */
 import { readFileSync } from 'node:fs'
+import { isFileName, shownFlag } from '../config/harmless.ts'
 import { nearest } from '../config/nearest.ts'
 import { type ConfigProblem, readYaml } from '../config/source.ts'
 import { fileErrorText } from '../lib/errors.ts'
@@ -27,7 +28,8 @@ export function readTextFiles(files: Readonly<Record<string, string>>, { skipAbs
       problems.push(...read.problems)
     } catch (error) {
       if (skipAbsent && (error as NodeJS.ErrnoException).code === 'ENOENT') continue
-      problems.push({ where: file, path: '', message: `cannot be read: ${fileErrorText(error)}`, hint: 'name a YAML file of texts' })
+      const where = isFileName(file) ? file : `auth.browser.texts.${code}`
+      problems.push({ where, path: '', message: `cannot be read: ${fileErrorText(error)}`, hint: 'name a YAML file of texts' })
     }
   }
   return { texts, problems }
@@ -41,7 +43,7 @@ export function readTexts(file: string, content: string): { texts: LanguageTexts
   for (const [key, value] of Object.entries(source.value)) {
     const text = typeof value === 'string' ? value.trim() : value
     const fault = faultOf(key, text)
-    if (fault) problems.push({ where: source.locate([key]), path: key, ...fault })
+    if (fault) problems.push({ where: source.locate([key]), path: shownFlag(key), ...fault })
     else texts[key as TextKey] = text as string
   }
   return { texts, problems }

@@ -1,5 +1,6 @@
 /** Rules about browsers between settings: the session cookie, its origins, the console, service workers. */
 import { isAddress, isPublicSuffix, isSameSite, isWithin } from '../../identity/access/site.ts'
+import { notShown } from '../../platform/config/harmless.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { BUILT_IN_LANGUAGES } from '../../platform/texts/texts.ts'
 import { consoleHostsOf } from './console-hosts.ts'
@@ -98,7 +99,7 @@ function checkOrigins(config: Config, publicUrl: URL, problems: Finding[]): void
     const path = [...AT, 'origins', i]
     const url = URL.parse(origin)
     if (url === null) {
-      problems.push({ path, message: `must be an origin such as https://app.example.com, not ${JSON.stringify(origin)}` })
+      problems.push({ path, message: `must be an origin such as https://app.example.com${notShown(origin)}` })
       return
     }
     const isSame = hosts.some(

@@ -2,6 +2,7 @@
 import { BlockList, isIP } from 'node:net'
 import { identityHeaderNames } from '../../identity/access/identity-headers.ts'
 import { createRoles } from '../../identity/users/roles.ts'
+import { isHarmless, notShown } from '../../platform/config/harmless.ts'
 import { nearest } from '../../platform/config/nearest.ts'
 import { type Config, DEFAULT_TARGET_BYTES, type RouteConfig } from '../../platform/config/schema.ts'
 import { problemOfUrl } from '../../platform/db/hosts.ts'
@@ -45,8 +46,7 @@ function checkAddresses({ server, tokens, cors, headers }: Config, problems: Fin
     [['tokens', 'issuer'], tokens.issuer],
   ] as const
   for (const [path, url] of urls)
-    if (!URL.canParse(url))
-      problems.push({ path: [...path], message: `must be a URL such as https://api.example.com, not ${JSON.stringify(url)}` })
+    if (!URL.canParse(url)) problems.push({ path: [...path], message: `must be a URL such as https://api.example.com${notShown(url)}` })
   if (cors.credentials && cors.origins.includes('*'))
     problems.push({ path: ['cors', 'credentials'], message: 'cannot be true for origin *', hint: 'name the origins in cors.origins' })
   const { unverifiedEmail: _, ...names } = headers.identity
@@ -58,13 +58,16 @@ function checkAddresses({ server, tokens, cors, headers }: Config, problems: Fin
   })
 }
 
+/** Any text can be a name of the right form, also a secret. */
+const nameOrThis = (name: string): string => (isHarmless(name) ? name : 'this name')
+
 /** @param names of identity headers, this one among them */
 function checkIdentityHeader(name: string, names: readonly string[], path: Finding['path'], problems: Finding[]): void {
   const folded = foldName(name.toLowerCase())
   if (RESERVED_NAMES.has(folded))
     problems.push({ path, message: `${name} is a header of HTTP itself`, hint: 'use a name such as X-Auth-User' })
   if (names.filter((n) => foldName(n.toLowerCase()) === folded).length > 1)
-    problems.push({ path, message: `${name} is used twice`, hint: 'give each header a name of its own' })
+    problems.push({ path, message: `${nameOrThis(name)} is used twice`, hint: 'give each header a name of its own' })
 }
 
 /** Claims that the gateway or a verifier gives a meaning, in our tokens or in those of OpenID Connect. */
@@ -100,7 +103,7 @@ function checkClaims({ tokens: { claims } }: Config, problems: Finding[]): void 
     if (REGISTERED_CLAIMS.has(claim.toLowerCase()))
       problems.push({ path, message: `${claim} has a meaning of its own in tokens`, hint: 'use another name, such as tenant' })
     if (claims.findIndex((other) => other.claim === claim) < i)
-      problems.push({ path, message: `${claim} is used twice`, hint: 'give each claim a name of its own' })
+      problems.push({ path, message: `${nameOrThis(claim)} is used twice`, hint: 'give each claim a name of its own' })
   })
 }
 
@@ -274,7 +277,7 @@ function checkHeaderEdits({ headers, tokens, routes }: Config, problems: Finding
       if (FRAMING_NAMES.has(folded) || vouched.has(folded) || NEVER_PASSED.has(folded))
         problems.push({ path, message: `${name} is set by the gateway alone`, hint: 'remove it here' })
       else if (!isReservedHeader(folded))
-        warnings.push({ path, message: `has no effect: ${name} is not a reserved header`, hint: 'remove it here' })
+        warnings.push({ path, message: `has no effect: ${nameOrThis(name)} is not a reserved header`, hint: 'remove it here' })
     })
     for (const side of ['request', 'response'] as const) {
       const { set, remove } = route.headers[side]
@@ -285,7 +288,7 @@ function checkHeaderEdits({ headers, tokens, routes }: Config, problems: Finding
         const path = ['routes', i, 'headers', side, key]
         const isFraming = FRAMING_NAMES.has(side === 'request' ? folded : lower)
         if (isHostOfRequest && readHost(set[name]) === null)
-          problems.push({ path, message: `${JSON.stringify(set[name])} is not a host such as orders.internal or orders.internal:8080` })
+          problems.push({ path, message: 'the value of Host must be a host such as orders.internal or orders.internal:8080' })
         else if ((isFraming && !isHostOfRequest) || (side === 'request' && (vouched.has(folded) || SET_BY_US.has(folded))))
           problems.push({ path, message: `${name} is set by the gateway alone`, hint: 'remove it here' })
         else if (side === 'request' && key === 'remove' && isReservedHeader(lower))
@@ -342,7 +345,7 @@ function checkNetworks({ server, limits, routes }: Config, problems: Finding[], 
   for (const [path, list] of lists) {
     list.forEach((text, i) => {
       if (parseNetworks([text]) === null)
-        problems.push({ path: [...path, i], message: `must be a network such as 10.0.0.0/8 or fd00::/8, not ${JSON.stringify(text)}` })
+        problems.push({ path: [...path, i], message: `must be a network such as 10.0.0.0/8 or fd00::/8${notShown(text)}` })
     })
   }
   server.trustedProxies.forEach((text, i) => {
@@ -412,7 +415,7 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
     for (const [j, upstream] of route.upstream.entries()) {
       const url = typeof upstream === 'string' ? upstream : upstream.url
       if (!URL.canParse(url))
-        problems.push({ path: [...at, 'upstream', j], message: `must be an origin such as http://orders:3000, not ${JSON.stringify(url)}` })
+        problems.push({ path: [...at, 'upstream', j], message: `must be an origin such as http://orders:3000${notShown(url)}` })
       else if (new URL(url).port === '0')
         problems.push({
           path: [...at, 'upstream', j],
@@ -449,7 +452,7 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
         const near = nearest(role, defined)
         warnings.push({
           path: [...at, 'access'],
-          message: `role ${role} is not in auth.roles`,
+          message: `${isHarmless(role) ? `role ${role}` : 'a role'} is not in auth.roles`,
           hint: near ? `did you mean ${near}?` : `add it to auth.roles; known: ${defined.join(', ')}`,
         })
       }

@@ -154,6 +154,19 @@ it('a key of a certificate that is not there is a warning, also under --strict',
   })
 })
 
+it('a start refuses what is no file of a certificate, and does not repeat it', async () => {
+  const file = join(dir, 'pem.yaml')
+  writeFileSync(file, `server: { tls: { cert: /nowhere/a.crt, key: "-----BEGIN PRIVATE KEY-----\\nMIIEvQIBADANBg" } }\n`)
+  expect(await runCli(['serve', file], withKey())).toEqual({
+    code: 2,
+    stdout: '',
+    stderr: [
+      `${file}:1:18: server.tls.cert: there is no /nowhere/a.crt on this machine\n  the gateway does not start without it\n`,
+      `${file}:1:39: server.tls.key: there is no such file on this machine\n  the gateway does not start without it\n`,
+    ].join(''),
+  })
+})
+
 const RANDOM_KEY = 'give 32 random bytes in base64, for example from: openssl rand -base64 32'
 
 describe('the rest', () => {

@@ -35,10 +35,12 @@ describe('the configuration as it is shown', () => {
   })
 
   it('hides what upstreams know us by, and the password of any URL that is not a setting for secrets', () => {
-    const { routes, auth } = shown({
-      auth: { password: { breachCheck: { url: 'https://us:s3cr3t@range.example.com/' } } },
+    const config = configWith({
       routes: [route('/a', { headers: { request: { set: { 'X-Api-Key': 's3cr3t' } }, response: { set: { 'X-Shown': 'yes' } } } })],
     })
+    // the loader refuses it
+    config.auth.password.breachCheck.url = 'https://us:s3cr3t@range.example.com/'
+    const { routes, auth } = withoutSecrets(config) as any
     expect(routes[0].headers).toMatchObject({ request: { set: { 'X-Api-Key': '***' } }, response: { set: { 'X-Shown': 'yes' } } })
     expect(auth.password.breachCheck.url).toBe('https://us:***@range.example.com/')
     expect(routes[0]).toMatchObject({ match: { path: '/a' }, upstream: ['http://127.0.0.1:9'], access: 'public' })
