@@ -89,7 +89,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     metrics,
     inFlight: () => observer.inFlight() - streams.count(),
     isKnown: (headers) => current.access.isKnown(headers),
-    fields: () => current.handlers.rawFields,
+    fields: (req) => (req === null ? current.handlers.rawFields : current.handlers.errorFields(req)),
   })
   const listener = createListener({ config, clock, observer, metrics, gate, certificate })
   const certificateFiles =
