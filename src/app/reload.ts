@@ -2,6 +2,7 @@
  * Reads the configuration again and puts it in force as one swap. A configuration that is refused changes nothing. One reload runs at a time,
  * and those that are asked for meanwhile become one more.
  */
+import { readFileSync } from 'node:fs'
 import type { Config, Secrets } from '../platform/config/schema.ts'
 import { type ConfigProblem, formatProblem } from '../platform/config/source.ts'
 import type { Clock } from '../platform/lib/clock.ts'
@@ -61,6 +62,8 @@ export function createReloader({ source, config, secrets, prepare, logger, metri
 
   function read(): ReloadPlan & { warnings: ConfigProblem[] } {
     if (source === null) throw new Error('the configuration of this gateway comes from no file')
+    // a start takes an empty file. A reload may meet a file that is just being written: it must not end every route
+    if (source.file && isBlank(source.file)) throw new ConfigError([blank(source.file)])
     const loaded = loadConfig(source)
     refused = loaded.config
     // on this machine the files must be there
@@ -138,8 +141,24 @@ export function createReloader({ source, config, secrets, prepare, logger, metri
   }
 }
 
+/** A file that cannot be read is the concern of the loader. */
+function isBlank(file: string): boolean {
+  try {
+    return readFileSync(file, 'utf8').trim() === ''
+  } catch {
+    return false
+  }
+}
+
+const blank = (file: string): ConfigProblem => ({
+  where: file,
+  path: '',
+  message: 'is empty',
+  hint: 'write the whole configuration; only a restart takes an empty file',
+})
+
 /**
- * A file that is empty, or that is not completely written, is a valid configuration without routes: every client would get 404.
+ * The beginning of a file may be a valid configuration without routes: every client would get 404.
  * @throws ConfigError
  */
 function assertRoutes({ routes }: Config, next: Config): void {

@@ -5,7 +5,7 @@ import type { Db } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
-import type { Lane, Passwords, QueueSlot } from '../credentials/passwords.ts'
+import type { Passwords, QueueSlot } from '../credentials/passwords.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { type CookieWish, type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
 import type { MfaTokens } from '../tokens/mfa-tokens.ts'
@@ -51,7 +51,7 @@ export function createLogin({ db, accounts, passwords, limits, devices, loginCom
     if (known) slot.moveTo('known')
     const device = { token: input.device_token, device: presented }
     const answer = await limits.login(context.client, user ?? { unknown: name }, known, () =>
-      enter(user, input.password, { lane: known ? 'known' : 'stranger', slot }, { device, wish: wishOf(input) }, context),
+      enter(user, input.password, { isKnown: known !== null, slot }, { device, wish: wishOf(input) }, context),
     )
     // refused outside of the limits: the password was right, so this is no failed attempt
     if (answer === 'changed') throw await refusal(user, 'the account changed while the password was checked', context)
@@ -62,12 +62,12 @@ export function createLogin({ db, accounts, passwords, limits, devices, loginCom
   async function enter(
     user: User | null,
     password: string,
-    { lane, slot }: { lane: Lane; slot: QueueSlot },
+    { isKnown, slot }: { isKnown: boolean; slot: QueueSlot },
     entry: { device: { token: string | undefined; device: Device | null }; wish: CookieWish | null },
     context: AuditContext,
   ) {
     // the same hash is computed for a user who does not exist
-    const matches = await passwords.verify(user?.password_hash ?? null, password, lane, slot)
+    const matches = await passwords.verify(user?.password_hash ?? null, password, slot)
     if (!user || !matches || user.disabled_at) {
       throw await refusal(user, !user ? 'unknown user' : matches ? 'disabled user' : 'wrong password', context)
     }
@@ -87,7 +87,7 @@ export function createLogin({ db, accounts, passwords, limits, devices, loginCom
       return null
     })
     if (entered === 'changed') return entered
-    if (entered === 'unconfirmed') throw await loginConfirmation.request(user, lane === 'known' ? 'owner' : 'stranger', context)
+    if (entered === 'unconfirmed') throw await loginConfirmation.request(user, isKnown ? 'owner' : 'stranger', context)
     if (entered) return loginCompletion.answer(entered)
     const mfa_token = await mfaTokens.issue({ userId: user.id, sessionEpoch: user.session_epoch })
     return { mfa_required: true as const, mfa_token, methods: ['totp', 'backup_code'] }

@@ -29,15 +29,17 @@ export interface Passwords {
    * database together, and be refused only then. @throws overloaded, at once
    */
   admit<T>(lane: Lane, work: (slot: QueueSlot) => Promise<T>): Promise<T>
-  hash(password: string, slot?: QueueSlot): Promise<string>
+  /** @param from where it waits. Default: stranger */
+  hash(password: string, from?: Lane | QueueSlot): Promise<string>
   /**
    * Pass null for a user who does not exist: the work is the same. An imported hash is checked with its own algorithm, and takes at least
    * as long. A password that is too long matches nothing.
    *
    * The password matches in its normal form and as it was typed, since another program may have hashed it without a normal form. The
    * second hash is computed for every account when the two forms differ, so the time does not show which account was imported.
+   * @param from where it waits. Default: stranger
    */
-  verify(hash: string | null, password: string, lane?: Lane, slot?: QueueSlot): Promise<boolean>
+  verify(hash: string | null, password: string, from?: Lane | QueueSlot): Promise<boolean>
   /** @returns true for a hash of another kind than Argon2id, or with other parameters than configured */
   needsRehash(hash: string): boolean
   close(): void
@@ -72,20 +74,16 @@ export async function createPasswords(
   return {
     assertRoom: gate.assertRoom,
     admit: gate.admit,
-    hash: (password, slot) => gate.pass(() => hasher.hash(normalPassword(password)), 'stranger', slot),
-    async verify(hash, typed, lane, slot) {
+    hash: (password, from) => gate.pass(() => hasher.hash(normalPassword(password)), from),
+    async verify(hash, typed, from) {
       const password = normalPassword(typed)
       const isPossible = hash !== null && hash !== NO_PASSWORD && Buffer.byteLength(password) <= MAX_PASSWORD_BYTES
       const forms = typed === password ? [password] : [password, typed]
-      return gate.pass(
-        async () => {
-          let matches = false
-          for (const form of forms) if (await verifyForm(isPossible ? hash : null, form)) matches = true
-          return matches
-        },
-        lane ?? 'stranger',
-        slot,
-      )
+      return gate.pass(async () => {
+        let matches = false
+        for (const form of forms) if (await verifyForm(isPossible ? hash : null, form)) matches = true
+        return matches
+      }, from)
     },
     needsRehash: (hash) => !isCurrent(hash),
     close: hasher.close,
@@ -103,8 +101,8 @@ function createGate(concurrency: number, queue: number, metrics: Metrics, permit
   const waiting: Record<Lane, (() => void)[]> = { known: [], stranger: [] }
   /** Slots of requests that have not come to their hash yet. */
   const coming: Record<Lane, number> = { known: 0, stranger: 0 }
-  /** Ends the wait of a slot. They return its lane, and null when it had ended before. */
-  const leavers = new WeakMap<QueueSlot, () => Lane | null>()
+  /** Called when a request comes to its hash. They return the lane of its slot. */
+  const arrivals = new WeakMap<QueueSlot, () => Lane>()
   metrics.argon2InFlight.collectFrom(() => running - awaiting)
   metrics.argon2Queued.collectFrom(() => waiting.known.length + waiting.stranger.length + awaiting)
 
@@ -129,31 +127,31 @@ function createGate(concurrency: number, queue: number, metrics: Metrics, permit
     assertRoom,
     async admit<T>(lane: Lane, work: (slot: QueueSlot) => Promise<T>): Promise<T> {
       assertRoom(lane)
-      let taken: Lane | null = lane
-      coming[lane]++
-      const leave = () => {
-        const left = taken
-        if (left) coming[left]--
-        taken = null
-        return left
+      let own = lane
+      let isComing = true
+      coming[own]++
+      const arrive = () => {
+        if (isComing) coming[own]--
+        isComing = false
+        return own
       }
       const slot: QueueSlot = {
         moveTo(other) {
-          if (!taken || taken === other || (other === 'known' && !hasRoom(other))) return
-          leave()
+          if (!isComing || own === other || (other === 'known' && !hasRoom(other))) return
           assertRoom(other)
+          coming[own]--
           coming[other]++
-          taken = other
+          own = other
         },
       }
-      leavers.set(slot, leave)
-      return work(slot).finally(leave)
+      arrivals.set(slot, arrive)
+      return work(slot).finally(arrive)
     },
-    async pass<T>(work: () => Promise<T>, lane: Lane, slot?: QueueSlot): Promise<T> {
-      // a slot waits in its own lane, which had room for it
-      const own = slot && leavers.get(slot)?.()
-      if (!slot) assertRoom(lane)
-      if (running >= concurrency) await new Promise<void>((resolve) => waiting[own ?? lane].push(resolve))
+    async pass<T>(work: () => Promise<T>, from: Lane | QueueSlot = 'stranger'): Promise<T> {
+      if (typeof from === 'string') assertRoom(from)
+      // the lane of a slot had room for it
+      const lane = typeof from === 'string' ? from : arrivals.get(from)!()
+      if (running >= concurrency) await new Promise<void>((resolve) => waiting[lane].push(resolve))
       else running++
       try {
         return await (permit ? withPermit(permit, work) : work())

@@ -89,8 +89,7 @@ export function createReadAfterPause({ readDatabase, readSiblings, logger, syste
     do {
       opened.isReadOutdated = false
       isRead = await readAgain()
-      const pauseMs = watch.takePause()
-      if (pauseMs > 0) begin(pauseMs)
+      watch.look()
     } while (opened.isReadOutdated)
     return isRead || opened.pauseMs < TOLERATED_MS
   }
@@ -112,8 +111,7 @@ export function createReadAfterPause({ readDatabase, readSiblings, logger, syste
       end()
     },
     ready() {
-      const pauseMs = watch.takePause()
-      if (pauseMs > 0) begin(pauseMs)
+      watch.look()
       return doubt === null ? null : doubt.waiting
     },
     isRefusing: () => doubt?.isRefusing ?? false,

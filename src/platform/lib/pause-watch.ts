@@ -8,15 +8,15 @@ export interface PauseWatch {
   /** Until then no pause is noticed. */
   start(): void
   stop(): void
-  /** Each pause is reported once. It costs two readings of a clock. @returns milliseconds; 0 without a pause */
-  takePause(): number
+  /** Reports a pause, each pause once. It costs two readings of a clock. */
+  look(): void
 }
 
 const BEAT_MS = 250
 
 /**
  * @param clock of this machine. The steady clock may stand still while a machine sleeps, and the wall clock may be set: the longer time counts
- * @param onPause called with the milliseconds of a pause that the timer noticed first
+ * @param onPause called with the milliseconds of each pause
  */
 export function createPauseWatch(clock: Clock, minimumMs: number, onPause: (ms: number) => void): PauseWatch {
   let timer: NodeJS.Timeout | null = null
@@ -29,22 +29,21 @@ export function createPauseWatch(clock: Clock, minimumMs: number, onPause: (ms: 
     wallLimit = wall + BEAT_MS + minimumMs
   }
 
-  function takePause(): number {
+  function look(): void {
     const steady = clock.steady()
     const wall = clock.now()
-    if (steady < steadyLimit && wall < wallLimit) return 0
+    if (steady < steadyLimit && wall < wallLimit) return
     const pauseMs = Math.max(steady - steadyLimit, wall - wallLimit) + BEAT_MS + minimumMs
     mark(steady, wall)
-    return pauseMs
+    onPause(pauseMs)
   }
 
   return {
     start() {
       mark(clock.steady(), clock.now())
       timer = setInterval(() => {
-        const pauseMs = takePause()
-        if (pauseMs > 0) onPause(pauseMs)
-        else mark(clock.steady(), clock.now())
+        look()
+        mark(clock.steady(), clock.now())
       }, BEAT_MS).unref()
     },
     stop() {
@@ -52,6 +51,6 @@ export function createPauseWatch(clock: Clock, minimumMs: number, onPause: (ms: 
       timer = null
       steadyLimit = wallLimit = Number.POSITIVE_INFINITY
     },
-    takePause,
+    look,
   }
 }

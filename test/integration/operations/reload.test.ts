@@ -174,6 +174,15 @@ describe('a reload', () => {
     expect(await metric(gateway, 'portcullis_config_last_reload_timestamp_seconds')).toBeGreaterThan(before)
   })
 
+  it('of an empty file is refused: it may be a file that is just being written', async () => {
+    writeFileSync(gateway.file, '\n')
+    expect(await gateway.app.reloader!.reload('files')).toMatchObject({
+      status: 'refused',
+      problems: [expect.stringContaining('is empty')],
+    })
+    expect((await call(gateway, '/a/x')).status).toBe(200)
+  })
+
   it('never removes the last route: the file may not be completely written', async () => {
     expect(await gateway.reload({ routes: [] })).toEqual({
       status: 'refused',

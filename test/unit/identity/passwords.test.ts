@@ -81,7 +81,7 @@ describe('the gate before argon2', () => {
         begun.push(n)
         // the look-ups of a login
         await looked
-        await passwords.verify(null, 'x', 'stranger', slot)
+        await passwords.verify(null, 'x', slot)
         return passwords.hash('correct horse battery', slot)
       })
     const entered = [1, 2, 3, 4, 5].map(enter)
@@ -101,7 +101,7 @@ describe('the gate before argon2', () => {
     const enter = () =>
       passwords.admit('stranger', async (slot) => {
         slot.moveTo('known')
-        return passwords.verify(null, 'x', 'known', slot)
+        return passwords.verify(null, 'x', slot)
       })
     // one is computed, and two wait in each lane
     const entered = Array.from({ length: 20 }, enter)
