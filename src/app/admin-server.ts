@@ -58,6 +58,12 @@ export function createAdminServer({ metrics, contentType, checks, reload, consol
     const { needsRestart, ...rest } = result
     return { ...rest, needs_restart: needsRestart }
   })
+  app.route({
+    method: ['GET', 'PUT', 'PATCH', 'DELETE'],
+    url: '/reload',
+    handler: async (_request, reply) =>
+      reply.code(405).header('allow', 'POST').send({ status: 'method not allowed', detail: 'Send a POST.' }),
+  })
   if (console) void app.register(handOver(console))
   return app
 }

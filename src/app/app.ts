@@ -17,7 +17,7 @@ import { followCertificate, readCertificate } from './certificate.ts'
 import { createHealthHistory } from './console/health-history.ts'
 import { readHealth } from './console/health-reading.ts'
 import { hasConsole, hasConsoleListener } from './console-listener.ts'
-import { DB_LAG_SECONDS, showConfig, showGauges } from './gauges.ts'
+import { isDatabaseUp, showConfig, showGauges } from './gauges.ts'
 import { buildGeneration, type Generation, type Lasting, streamTermsOf } from './generation.ts'
 import { createLimits } from './limits.ts'
 import { createListener, type Listener } from './listener.ts'
@@ -89,7 +89,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     metrics,
     inFlight: () => observer.inFlight() - streams.count(),
     isKnown: (headers) => current.access.isKnown(headers),
-    fields: () => current.handlers.rawFields,
+    fields: (req) => (req === null ? current.handlers.rawFields : current.handlers.errorFields(req)),
   })
   const listener = createListener({ config, clock, observer, metrics, gate, certificate })
   const certificateFiles =
@@ -157,7 +157,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     { name: 'listening', ok: listener.server.listening && !isStopping, required: true },
     { name: 'signing keys loaded', ok: keyring.status().length > 0, required: true },
     { name: 'revocations loaded', ok: revocations.isLoaded(), required: true },
-    { name: 'database', ok: revocations.lagSeconds() < DB_LAG_SECONDS, required: false },
+    { name: 'database', ok: isDatabaseUp(platform, identity), required: false },
     { name: 'redis', ok: limits.isRedisUp(), required: false },
     ...clockCheck(clock.skewSeconds()),
   ]

@@ -11,11 +11,16 @@ import { measureWaits } from './waits.ts'
 /** The database counts as not available when revocations were last read longer ago than this. */
 export const DB_LAG_SECONDS = 3
 
+export const isDatabaseUp = ({ database }: Platform, { revocations }: Identity): boolean =>
+  revocations.lagSeconds() < DB_LAG_SECONDS && !database.isBreakerOpen()
+
 const SAMPLE_MS = 5000
 
 /** @returns stops the updates */
-export function showGauges({ clock, metrics, database }: Platform, { revocations, keyring }: Identity, limits: Limits): () => void {
-  metrics.dbUp.collectFrom(() => Number(revocations.lagSeconds() < DB_LAG_SECONDS))
+export function showGauges(platform: Platform, identity: Identity, limits: Limits): () => void {
+  const { clock, metrics, database } = platform
+  const { revocations, keyring } = identity
+  metrics.dbUp.collectFrom(() => Number(isDatabaseUp(platform, identity)))
   metrics.dbBreakerOpen.collectFrom(() => Number(database.isBreakerOpen()))
   metrics.replicaLag.collectFrom(() => database.replicaLagSeconds())
   metrics.redisUp.collectFrom(() => Number(limits.isRedisUp()))

@@ -22,6 +22,8 @@ export interface Handlers {
   isHandshake(req: IncomingMessage): boolean
   /** For refusals of bytes that are no request: lower-case name, value. */
   rawFields: readonly string[]
+  /** For refusals of a request before any work: lower-case name, value. */
+  errorFields(req: IncomingMessage): readonly string[]
   /** Answers that follow have `connection: close`. */
   close(): Promise<void>
 }
@@ -109,6 +111,7 @@ const NONE: Handlers = {
   handle: (_req, res) => void res.destroy(),
   isHandshake: () => false,
   rawFields: [],
+  errorFields: () => [],
   close: async () => {},
 }
 

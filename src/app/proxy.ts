@@ -77,7 +77,7 @@ export function createProxy({
       ),
     )
   const readClient = createClientReader(parseNetworks(trustedProxies)!, parseNetworks(config.limits.exempt)!, forwardedBy, warnUntrusted)
-  const cors = createCors(config)
+  const cors = createCors(config, table)
   const upstreams = servers.prepare(table.routes)
   const pipeline = createPipeline({
     receive: createReceive({ table, readClient, maxHeaders, maxTargetBytes }),

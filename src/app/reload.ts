@@ -71,8 +71,8 @@ export function createReloader({ source, config, secrets, prepare, logger, metri
     if (loaded.absentFiles.length) throw new ConfigError(loaded.absentFiles)
     const plan = planReload(running, loaded.config)
     plan.needsRestart.push(...changedSecrets(secrets, loaded.secrets))
-    assertFits(plan)
-    return { ...plan, warnings: loaded.warnings }
+    assertRoutes(running, plan.config)
+    return { ...plan, warnings: plan.needsRestart.length > 0 ? checkFit(plan) : loaded.warnings }
   }
 
   async function run(cause: ReloadCause): Promise<ReloadResult> {
@@ -158,10 +158,25 @@ const blank = (file: string): ConfigProblem => ({
   hint: 'write the whole configuration; only a restart takes an empty file',
 })
 
-/** The settings that stay may not fit the new ones: a new route may lie below the old prefix. @throws ConfigError */
-function assertFits({ config, needsRestart }: ReloadPlan): void {
-  if (needsRestart.length === 0) return
-  const { problems } = checkConfig(config, { isComplete: true })
+/**
+ * The beginning of a file may be a valid configuration without routes: every client would get 404.
+ * @throws ConfigError
+ */
+function assertRoutes({ routes }: Config, next: Config): void {
+  if (routes.length === 0 || next.routes.length > 0) return
+  const message = `there are none, and the gateway has ${routes.length}`
+  const hint = 'perhaps the file is not completely written; to run the gateway without routes, restart it'
+  throw new ConfigError([{ where: '', path: 'routes', message, hint }])
+}
+
+/**
+ * The settings that stay may not fit the new ones: a new route may lie below the old prefix.
+ * @returns the warnings @throws ConfigError
+ */
+function checkFit({ config, needsRestart }: ReloadPlan): ConfigProblem[] {
+  const { problems, warnings } = checkConfig(config, { isComplete: true })
   const where = `until a restart changes ${needsRestart.join(', ')}`
-  if (problems.length) throw new ConfigError(problems.map(({ path, message, hint }) => ({ where, path: shownPath(path), message, hint })))
+  const place = ({ path, message, hint }: (typeof problems)[number]): ConfigProblem => ({ where, path: shownPath(path), message, hint })
+  if (problems.length) throw new ConfigError(problems.map(place))
+  return warnings.map(place)
 }

@@ -72,10 +72,11 @@ export function createServer(deps: ServerDeps): FastifyInstance {
   return app
 }
 
-export const handlersOf = (app: FastifyInstance, { isHandshake }: Pipeline, { rawFields }: Cors): Handlers => ({
+export const handlersOf = (app: FastifyInstance, { isHandshake }: Pipeline, { rawFields, errorFields }: Cors): Handlers => ({
   handle: app.routing,
   isHandshake,
   rawFields,
+  errorFields,
   close: () => app.close(),
 })
 

@@ -27,7 +27,9 @@ Exit codes: 0 the configuration is in force, 1 the gateway does not answer, 2 th
     if (answer === null) {
       // perhaps the configuration is why the gateway was not found
       await load(terminal, args, { file: fileOf(file, args), needSecrets: false })
-      terminal.complain(`no answer from ${url}: is the gateway running?`)
+      terminal.complain(
+        `no answer from ${url}: is the gateway running?\n  if the configuration moves its admin listener, name the present one, for example with --set admin.port=N`,
+      )
       terminal.exitCode = 1
       return
     }

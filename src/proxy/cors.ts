@@ -8,7 +8,8 @@ import { type CorsRule, compileCors, sessionOriginsOf } from './routing/cors-rul
 import type { Exchange, Received, Routed } from './routing/exchange.ts'
 import { findRoute } from './routing/match-route.ts'
 import { isProxied } from './routing/receive.ts'
-import { type Route, routesFor } from './routing/route-table.ts'
+import { originForm, readHost, readTarget } from './routing/request-target.ts'
+import { type Route, type RouteTable, routesFor } from './routing/route-table.ts'
 
 /** All of these change the fields of the response. */
 export interface Cors {
@@ -20,7 +21,9 @@ export interface Cors {
   /** For requests whose route is known. */
   addFields(exchange: Routed, request: IncomingMessage): void
   /** Lets the page read an error of the gateway. */
-  addToError(exchange: Exchange, request: IncomingMessage): void
+  addToError(exchange: Pick<Exchange, 'route' | 'node' | 'fields'>, request: IncomingMessage): void
+  /** Lets the page read an error of a request that has no exchange. @returns lower-case name, value … */
+  errorFields(request: IncomingMessage): string[]
   /** For refusals of bytes that are no request: lower-case name, value. */
   rawFields: readonly string[]
 }
@@ -30,7 +33,7 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
 /** RFC 6454 §6.2, and what browsers send for extensions and apps. Anything else is not repeated in a response. */
 const ORIGIN = /^(?:null|[a-z][a-z0-9+.-]*:\/\/[^\s"'<>,;\\/?#]+)$/i
 
-export function createCors(config: Pick<Config, 'cors' | 'auth'>): Cors {
+export function createCors(config: Pick<Config, 'cors' | 'auth'>, table: Pick<RouteTable, 'find'>): Cors {
   const { origins, credentials, maxAgeSeconds } = config.cors
   const isAny = origins.includes('*')
   const allowed = new Set(origins.map((origin) => origin.toLowerCase()))
@@ -56,6 +59,18 @@ export function createCors(config: Pick<Config, 'cors' | 'auth'>): Cors {
   /** Adds the fields of an ordinary response. */
   function expose(fields: string[], origin: string | undefined, { exposed }: CorsRule): void {
     if (allow(fields, origin)) fields.push('access-control-expose-headers', exposed)
+  }
+
+  function addToError(
+    { route, node, fields }: Pick<Exchange, 'route' | 'node' | 'fields'>,
+    { headers: { origin } }: IncomingMessage,
+  ): void {
+    if (origin === undefined || fields.includes('access-control-allow-origin')) return
+    const rule = route?.cors ?? (node === null ? byDefault : node.own ? ownEndpoints : node.routes[0]!.cors)
+    if (rule.isOwn) expose(fields, origin, rule)
+    // without Allow-Credentials a page learns nothing that its own server could not ask for
+    else if (ORIGIN.test(origin))
+      fields.push('vary', 'Origin', 'access-control-allow-origin', origin, 'access-control-expose-headers', rule.exposed)
   }
 
   /** A browser treats a preflight response without these fields as a refusal. */
@@ -89,13 +104,19 @@ export function createCors(config: Pick<Config, 'cors' | 'auth'>): Cors {
     addFields({ route: { cors }, fields }, { headers }) {
       if (cors.isOwn) expose(fields, headers.origin, cors)
     },
-    addToError({ route, node, fields }, { headers: { origin } }) {
-      if (origin === undefined || fields.includes('access-control-allow-origin')) return
-      const rule = route?.cors ?? (node === null ? byDefault : node.own ? ownEndpoints : node.routes[0]!.cors)
-      if (rule.isOwn) expose(fields, origin, rule)
-      // without Allow-Credentials a page learns nothing that its own server could not ask for
-      else if (ORIGIN.test(origin))
-        fields.push('vary', 'Origin', 'access-control-allow-origin', origin, 'access-control-expose-headers', rule.exposed)
+    addToError,
+    errorFields(request) {
+      const fields: string[] = []
+      const { origin, host: given } = request.headers
+      if (origin === undefined) return fields
+      const host = readHost(given)
+      const target = readTarget(originForm(request))
+      const isReadable = host !== null && typeof target !== 'string'
+      const node = isReadable ? table.find(host, target.folded) : null
+      const route = isReadable && node !== null ? findRoute(routesFor(node, target.path), request.method!) : undefined
+      if (node === null) expose(fields, origin, ownEndpoints)
+      addToError({ route: route ?? null, node, fields }, request)
+      return fields
     },
     // the origin is unknown: these responses tell nothing but the reason of the refusal
     rawFields: hasOrigins ? ['access-control-allow-origin', '*'] : [],

@@ -3,7 +3,7 @@ import type { LoadLevel } from './loop-watch.ts'
 
 /**
  * health: always answered. login: login and refresh, without which a client cannot even begin. known: the credential was proven before, so that
- * only little work is left. other: the rest.
+ * only little work is left. other: the rest, and logins beyond their own share.
  */
 export type Priority = 'health' | 'login' | 'known' | 'other'
 
@@ -22,7 +22,7 @@ export interface AdmissionDeps {
   maxInFlight: number
   /** What fits into the heap. */
   mostInHeap: number
-  /** Requests in flight, without streams. */
+  /** Requests in flight, without streams, and without requests that wait for their own client. */
   inFlight(): number
   /** Of them logins and refreshes. */
   loginsInFlight(): number
@@ -32,29 +32,31 @@ export interface AdmissionDeps {
   isDescriptorScarce(): boolean
 }
 
-/** Most logins and refreshes at a time that a late loop does not refuse. */
+/** The share of logins and refreshes where nothing bounds the requests in flight: a late loop does not refuse so many. */
 const LOGINS = 200
 
 export function createAdmission(deps: AdmissionDeps): Admission {
   const { maxInFlight, mostInHeap, inFlight, loginsInFlight, loopLevel, heapLevel, isDescriptorScarce } = deps
   const max = Math.min(maxInFlight || Number.POSITIVE_INFINITY, mostInHeap)
   const tenth = max === Number.POSITIVE_INFINITY ? 0 : Math.floor(max / 10)
-  // the last tenth is for logins and refreshes, and the tenth before it for known credentials
-  const bounds: Record<Priority, number> = { health: Number.POSITIVE_INFINITY, login: max, known: max - tenth, other: max - 2 * tenth }
-  const maxLogins = max === Number.POSITIVE_INFINITY ? LOGINS : Math.max(1, tenth)
+  const bounds = { known: max - tenth, other: max - 2 * tenth } as const
+  const loginShare = max === Number.POSITIVE_INFINITY ? LOGINS : Math.max(1, tenth)
   const full: ShedReason = mostInHeap === max ? 'heap' : 'in_flight'
-  const refusedFrom: Record<Priority, number> = { health: 3, login: 2, known: 2, other: 1 }
+  const refusedFrom = { known: 2, other: 1 } as const
 
-  const isTooMuch = (level: LoadLevel, priority: Priority): boolean =>
-    level >= refusedFrom[priority] && (priority !== 'login' || loginsInFlight() >= maxLogins)
+  /** Logins within their own tenth take no room from other requests. */
+  const besideLogins = () => inFlight() - Math.min(tenth, loginsInFlight())
 
   return {
-    isBusy: () => inFlight() >= bounds.other || loopLevel() > 0 || heapLevel() > 0 || isDescriptorScarce(),
+    isBusy: () => besideLogins() >= bounds.other || loopLevel() > 0 || heapLevel() > 0 || isDescriptorScarce(),
     judge(priority) {
-      if (priority !== 'health' && isDescriptorScarce()) return 'descriptors'
-      if (inFlight() >= bounds[priority]) return full
-      if (isTooMuch(loopLevel(), priority)) return 'loop_delay'
-      return isTooMuch(heapLevel(), priority) ? 'heap' : null
+      if (priority === 'health') return null
+      if (isDescriptorScarce()) return 'descriptors'
+      if (priority === 'login' && loginsInFlight() < loginShare) return inFlight() >= max ? full : null
+      const as = priority === 'known' ? 'known' : 'other'
+      if (besideLogins() >= bounds[as]) return full
+      if (loopLevel() >= refusedFrom[as]) return 'loop_delay'
+      return heapLevel() >= refusedFrom[as] ? 'heap' : null
     },
   }
 }

@@ -18,7 +18,9 @@ import { createDescriptors, readDescriptors } from './descriptors.ts'
 import { createHeapWatch, roomInHeap } from './heap-watch.ts'
 import { createLoopWatch } from './loop-watch.ts'
 import { createPauses } from './pauses.ts'
-import { createClassify } from './priority.ts'
+import { createClassify, createIsLogin } from './priority.ts'
+import { createSlowBodies } from './slow-bodies.ts'
+import { whenClosed } from './when-closed.ts'
 
 export interface Gate {
   /** @returns true when the request was refused, and answered */
@@ -45,8 +47,8 @@ export interface GateDeps {
   inFlight(): number
   /** The credential was proven before, and is remembered. */
   isKnown(headers: IncomingHttpHeaders): boolean
-  /** Fields of every refusal: lower-case name, value … */
-  fields(): readonly string[]
+  /** Fields by which pages of other origins may read a refusal: lower-case name, value … @param req null: nothing of it was read */
+  fields(req: IncomingMessage | null): readonly string[]
   random?: () => number
 }
 
@@ -74,8 +76,10 @@ export function createGate({ config, clock, steady, logger, metrics, inFlight, i
   let descriptors = createDescriptors({ limit: null, used: 0, reserved, maxConnections, maxInFlight })
   let served = maxConnections
   let scarce: 'heap' | 'descriptors' = 'descriptors'
-  const classify = createClassify(prefix, isKnown)
-  let loginsInFlight = 0
+  const isLogin = createIsLogin(prefix)
+  const classify = createClassify(isLogin, isKnown)
+  const bodies = createSlowBodies(steady)
+  let logins = 0
   let admission = admissionFor(Number.POSITIVE_INFINITY)
   const pauses = createPauses(steady)
   const report = createReport(logger, steady)
@@ -88,6 +92,7 @@ export function createGate({ config, clock, steady, logger, metrics, inFlight, i
     timer = setTimeout(tick, loop.tick()).unref()
     heap.tick()
     descriptors.tick()
+    bodies.tick()
     pauses.tick(loop.level() > 0)
     report.tick()
   }
@@ -96,17 +101,24 @@ export function createGate({ config, clock, steady, logger, metrics, inFlight, i
     return createAdmission({
       maxInFlight,
       mostInHeap,
-      inFlight,
-      loginsInFlight: () => loginsInFlight,
+      inFlight: () => inFlight() - bodies.count(),
+      loginsInFlight: () => logins - bodies.logins(),
       loopLevel: loop.level,
       heapLevel: heap.level,
       isDescriptorScarce: () => descriptors.isScarce(),
     })
   }
 
-  function countLogin(res: ServerResponse): void {
-    loginsInFlight++
-    res.once('close', () => loginsInFlight--)
+  /** For each request that may begin: without a body, and apart from logins, it costs two or three look-ups. */
+  function begin(req: IncomingMessage, res: ServerResponse): false {
+    const isOneLogin = isLogin(req.url!)
+    if (isOneLogin) {
+      logins++
+      whenClosed(req, res, () => logins--)
+    }
+    // the body of an upgrade belongs to the stream
+    if (hasBody(req) && !req.complete) bodies.watch(req, res, isOneLogin)
+    return false
   }
 
   function count(reason: ShedReason, method: string): void {
@@ -116,10 +128,10 @@ export function createGate({ config, clock, steady, logger, metrics, inFlight, i
     report.refused(reason)
   }
 
-  function headOf(requestId: string, body: string, isOAuth: boolean): string[] {
+  function headOf(req: IncomingMessage | null, requestId: string, body: string, isOAuth: boolean): string[] {
     const [least, most] = RETRY_AFTER
     return [
-      ...fields(),
+      ...fields(req),
       'content-type',
       isOAuth ? 'application/json' : 'application/problem+json',
       'content-length',
@@ -139,7 +151,7 @@ export function createGate({ config, clock, steady, logger, metrics, inFlight, i
     const requestId = randomUUID()
     const isOAuth = oauthPaths.includes(req.url!)
     const body = isOAuth ? oauthBody : JSON.stringify(problemBody(overloaded, requestId, clock.now(), prefix))
-    const head = headOf(requestId, body, isOAuth)
+    const head = headOf(req, requestId, body, isOAuth)
     const isReadable = canGoOn(req)
     // a connection costs memory and a descriptor
     const isLast = reason === 'descriptors' || reason === 'heap'
@@ -157,7 +169,7 @@ export function createGate({ config, clock, steady, logger, metrics, inFlight, i
     if (!isReadable) return void socket.destroy()
     const requestId = randomUUID()
     const body = JSON.stringify(problemBody(overloaded, requestId, clock.now(), prefix))
-    const lines = headOf(requestId, body, false).map((text, i) => (i % 2 === 0 ? `${text}: ` : `${text}\r\n`))
+    const lines = headOf(null, requestId, body, false).map((text, i) => (i % 2 === 0 ? `${text}: ` : `${text}\r\n`))
     socket.end(`HTTP/1.1 503 ${overloaded.title}\r\n${lines.join('')}connection: close\r\n\r\n${body}`)
     // bytes that nobody has read would reset the connection, and the answer would be lost
     socket.resume()
@@ -167,15 +179,10 @@ export function createGate({ config, clock, steady, logger, metrics, inFlight, i
 
   return {
     refuses(req, res) {
-      if (!admission.isBusy()) return false
       // a connection after a refused body: its bytes are no requests
-      if (isLingering(req.socket)) return false
-      const priority = classify(req.url ?? '', req.headers)
-      const reason = admission.judge(priority)
-      if (reason === null) {
-        if (priority === 'login') countLogin(res)
-        return false
-      }
+      if (!admission.isBusy() || isLingering(req.socket)) return begin(req, res)
+      const reason = admission.judge(classify(req.url!, req.headers))
+      if (reason === null) return begin(req, res)
       count(reason, req.method ?? '')
       refuse(req, res, reason)
       return true

@@ -25,8 +25,8 @@ const TICK_MS = 50
 const BUSY_TICK_MS = 10
 
 /**
- * Judged is the mean of the last two rounds, because a single pause, such as a collection of garbage, is no overload: the requests that it
- * delayed are answered sooner than they are refused and sent again. The level falls only below half of its bound.
+ * Judged is the mean of the last two rounds, because a single pause up to twice the bound, such as a collection of garbage, is no overload:
+ * the requests that it delayed are answered sooner than they are refused and sent again. The level falls only below half of its bound.
  */
 export function createLoopWatch({ clock, maxDelayMs }: LoopWatchDeps): LoopWatch {
   const bounds = [0, maxDelayMs, maxDelayMs * 1.5] as const

@@ -17,14 +17,22 @@ const LOGINS = [
   '/ui/confirm-login',
 ]
 
-/** @param isKnown the credential was proven before, and is remembered */
-export function createClassify(authPrefix: string, isKnown: (headers: IncomingHttpHeaders) => boolean): Classify {
+/** For each request, so that it stays cheap for all other paths. */
+export function createIsLogin(authPrefix: string): (url: string) => boolean {
   const logins = new Set(LOGINS.map((path) => authPrefix + path))
+  return (url) => url.startsWith(authPrefix) && logins.has(pathOf(url))
+}
+
+/** @param isKnown the credential was proven before, and is remembered */
+export function createClassify(isLogin: (url: string) => boolean, isKnown: (headers: IncomingHttpHeaders) => boolean): Classify {
   return (url, headers) => {
-    const query = url.indexOf('?')
-    const path = query === -1 ? url : url.slice(0, query)
-    if (path === '/health') return 'health'
-    if (logins.has(path)) return 'login'
+    if (pathOf(url) === '/health') return 'health'
+    if (isLogin(url)) return 'login'
     return isKnown(headers) ? 'known' : 'other'
   }
+}
+
+function pathOf(url: string): string {
+  const query = url.indexOf('?')
+  return query === -1 ? url : url.slice(0, query)
 }

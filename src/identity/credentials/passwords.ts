@@ -1,7 +1,7 @@
 /** Hashes passwords behind a semaphore and a bounded queue, so that logins leave enough CPU for the proxied traffic. */
 import argon2 from 'argon2'
 import type { Config } from '../../platform/config/schema.ts'
-import { type Problem, problem } from '../../platform/lib/errors.ts'
+import { drawRetryAfter, type Problem, problem } from '../../platform/lib/errors.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import { createHasher, type Hasher } from './hasher.ts'
 import { NO_PASSWORD } from './password-hashes.ts'
@@ -108,9 +108,7 @@ function createGate(concurrency: number, queue: number, metrics: Metrics, permit
 
   function refuse(): Problem {
     metrics.argon2Rejected.inc()
-    // jitter, so that the refused clients do not all retry at the same time
-    const retryAfter = String(1 + Math.floor(Math.random() * 4))
-    return problem('overloaded', { cause: 'the password queue is full', headers: { 'retry-after': retryAfter } })
+    return problem('overloaded', { cause: 'the password queue is full', headers: { 'retry-after': String(drawRetryAfter(4)) } })
   }
   const hasRoom = (lane: Lane) => coming[lane] + waiting[lane].length < queue + concurrency - running
   function assertRoom(lane: Lane = 'stranger'): void {

@@ -454,7 +454,7 @@ export const ConfigSchema = Type.Object(
             maxInFlight: integer(
               0,
               2000,
-              'Requests in flight in each worker. Further requests get 503, the least important first. Streams do not count. 0: no limit.',
+              'Requests in flight in each worker. Further requests get 503, the least important first. Streams and slow uploads do not count. 0: no limit.',
               1_000_000,
             ),
             maxLoopDelayMs: integer(

@@ -1,13 +1,11 @@
 /** Classifies the driver's errors where they arise: callers see DatabaseUnavailable for every kind of unavailable database. */
 import type { AbortableOperationOptions, CompiledQuery, DatabaseConnection, Dialect, Driver } from 'kysely'
-import { causeText, Problem } from '../lib/errors.ts'
+import { causeText, drawRetryAfter, Problem } from '../lib/errors.ts'
 
 /** The database is not available at the moment. `cause` is the driver's error. */
 export class DatabaseUnavailable extends Problem {
   constructor(cause: unknown) {
-    // jitter, so that the refused clients do not all retry at the same time
-    const retryAfter = String(1 + Math.floor(Math.random() * 3))
-    super('unavailable', { cause, headers: { 'retry-after': retryAfter } })
+    super('unavailable', { cause, headers: { 'retry-after': String(drawRetryAfter(3)) } })
     // logs show the message; clients read `detail`
     this.message = causeText(cause)
   }

@@ -179,8 +179,11 @@ const shorten = (name: string) => (name.length > MAX_SHOWN_NAME ? `${name.slice(
 /** @param authPrefix `auth.prefix`, for details that name an endpoint */
 export const detailOf = ({ detail }: Problem, authPrefix: string): string => detail.replaceAll(AUTH_PREFIX, () => authPrefix)
 
+/** Seconds, from 1: refused clients do not all retry at the same time. */
+export const drawRetryAfter = (mostSeconds: number): number => 1 + Math.floor(Math.random() * mostSeconds)
+
 /** 503 with the seconds after which a client should try again. */
-export const unavailable = (cause: unknown, retryAfterSeconds = 1): Problem =>
+export const unavailable = (cause: unknown, retryAfterSeconds = drawRetryAfter(3)): Problem =>
   problem('unavailable', { cause, headers: { 'retry-after': String(retryAfterSeconds) } })
 
 export interface ProblemBody {

@@ -39,8 +39,9 @@ export const row: FaultRow = {
       await pause(seconds * 1000)
       const open = await gateway.metric('portcullis_redis_breaker_open')
       const during = proxied.between(from, performance.now())
-      const added = p(during, 0.99) - p(before, 0.99)
-      found.push(`${delayMs} ms: p99 +${added} ms, slowest ${p(during, 1)} ms, breaker open ${open}`)
+      const p99 = p(during, 0.99)
+      const added = p99 - p(before, 0.99)
+      found.push(`${delayMs} ms: p99 ${p99} ms, slowest ${p(during, 1)} ms, breaker open ${open}`)
       tally.promise(options.short || added <= TIMEOUT_MS, `with ${delayMs} ms the p99 rose by ${added} ms`)
       // two time-outs, beside what the slowest request took before
       tally.promise(options.short || p(during, 1) <= p(before, 1) + 2 * TIMEOUT_MS, `with ${delayMs} ms a request took ${p(during, 1)} ms`)

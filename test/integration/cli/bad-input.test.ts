@@ -162,7 +162,7 @@ it('a start refuses what is no file of a certificate, and does not repeat it', a
     stdout: '',
     stderr: [
       `${file}:1:18: server.tls.cert: there is no /nowhere/a.crt on this machine\n  the gateway does not start without it\n`,
-      `${file}:1:39: server.tls.key: there is no such file on this machine\n  the gateway does not start without it\n`,
+      `${file}:1:40: server.tls.key: there is no such file on this machine\n  the gateway does not start without it\n`,
     ].join(''),
   })
 })

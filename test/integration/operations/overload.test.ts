@@ -7,6 +7,7 @@ import { afterEach, expect, test } from 'vitest'
 import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { until } from '../../support/processes.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
+import { connect, type Wire } from '../../support/wire.ts'
 
 const opened: { close(): Promise<void> }[] = []
 afterEach(async () => {
@@ -22,7 +23,10 @@ interface Held {
 }
 
 /** An upstream that holds its answers, and a gateway with a bound of ten requests in flight. */
-async function startHeld(overload: object = { maxInFlight: 10 }): Promise<Held> {
+async function startHeld(
+  overload: object = { maxInFlight: 10 },
+  { server = {}, ...config }: { server?: object; cors?: object } = {},
+): Promise<Held> {
   const waiting: ServerResponse[] = []
   const upstream = await startUpstream((req, res) => {
     if (req.url?.startsWith('/slow')) waiting.push(res)
@@ -32,9 +36,10 @@ async function startHeld(overload: object = { maxInFlight: 10 }): Promise<Held> 
   })
   opened.push(upstream)
   const gateway = await startGateway({
-    config: { server: { overload }, limits: { streams: 100 } },
+    config: { server: { overload, ...server }, limits: { streams: 100 }, ...config },
     routes: [
       { name: 'open', match: { path: '/' }, upstream: [upstream.url], access: 'public' },
+      { name: 'theirs', match: { path: '/theirs' }, upstream: [upstream.url], access: 'public', cors: { mode: 'upstream' } },
       { name: 'closed', match: { path: '/slow/closed' }, upstream: [upstream.url], access: 'authenticated' },
     ],
   })
@@ -219,4 +224,152 @@ test('a connection that was refused for a late loop is read again', async () => 
   expect(await until(async () => (await ask()).status === 200, 'the connection is served again')).toBe(true)
   expect(await ask()).toEqual({ status: 200, isReused: true })
   agent.destroy()
+})
+
+const LOGIN = 'POST /auth/login HTTP/1.1\r\nhost: g\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{'
+
+async function open({ port }: Gateway, bytes: string): Promise<Wire> {
+  const wire = await connect(port)
+  opened.push({ close: async () => wire.destroy() })
+  wire.write(bytes)
+  return wire
+}
+
+const requestsInFlight = (gateway: Gateway) => metric(gateway, 'portcullis_http_requests_in_flight')
+const servesOthers = ({ url }: Gateway) => until(async () => (await fetch(`${url}/other`)).status === 200, 'others are served')
+
+/** With a bound of ten: the rest fills eight tenths, not one request more or less. */
+async function expectWholeBound({ gateway, held, release }: Held): Promise<void> {
+  await until(async () => (await requestsInFlight(gateway)) === 0, 'no request is in flight')
+  const begun: Promise<Response>[] = []
+  for (let i = 1; i <= 8; i++) {
+    begun.push(fetch(`${gateway.url}/slow/${i}`))
+    await until(() => held() === i, 'the upstream holds the request')
+  }
+  expect((await fetch(`${gateway.url}/other`)).status).toBe(503)
+  release()
+  for (const response of await Promise.all(begun)) expect(response.status).toBe(200)
+}
+
+test('many logins whose bodies do not arrive leave others served', async () => {
+  const all = await startHeld()
+  const { gateway } = all
+  const { token, login } = await register(gateway)
+  const wires: Wire[] = []
+  // each wave is larger than the whole bound
+  for (let wave = 0; wave < 3; wave++) {
+    for (let i = 0; i < 12; i++) wires.push(await open(gateway, LOGIN))
+    await servesOthers(gateway)
+  }
+  expect(await requestsInFlight(gateway)).toBeGreaterThan(10)
+  for (let i = 0; i < 3; i++) {
+    expect((await fetch(`${gateway.url}/auth/me`, { headers: { authorization: `Bearer ${token}` } })).status).toBe(200)
+    expect((await logIn(gateway, login)).status).toBe(200)
+    expect((await fetch(`${gateway.url}/other`)).status).toBe(200)
+  }
+  const waiting = wires.find((wire) => wire.text() === '')!
+  waiting.write(`${' '.repeat(97)}}`)
+  await waiting.receives('HTTP/1.1 422')
+  for (const wire of wires) wire.destroy()
+  await expectWholeBound(all)
+})
+
+test('logins beyond their tenth are judged like the rest, and logins within it take no room from known credentials', async () => {
+  const { gateway } = await startHeld()
+  const { token } = await register(gateway)
+  const known = { headers: { authorization: `Bearer ${token}` } }
+  expect((await fetch(`${gateway.url}/auth/me`, known)).status).toBe(200)
+  const wires: Wire[] = []
+  await until(async () => {
+    wires.push(await open(gateway, LOGIN))
+    return wires.some((wire) => wire.text().startsWith('HTTP/1.1 503'))
+  }, 'a login is refused')
+  expect(wires.length).toBeGreaterThan(8)
+  expect((await fetch(`${gateway.url}/auth/me`, known)).status).toBe(200)
+})
+
+const POST = (path: string) => `POST ${path} HTTP/1.1\r\nhost: g\r\ncontent-length: 4\r\n\r\nab`
+const GET = 'GET /other HTTP/1.1\r\nhost: g\r\n\r\n'
+
+test('the count is right again after each end of a request with a slow body', async () => {
+  const all = await startHeld({ maxInFlight: 10 }, { server: { requestTimeoutMs: 2000, headersTimeoutMs: 2000 } })
+  const { gateway, held, release } = all
+  const begin = async (...bytes: string[]) => {
+    const wires = await Promise.all(bytes.map((one) => open(gateway, one)))
+    await until(async () => (await requestsInFlight(gateway)) >= wires.length, 'the requests have begun')
+    return wires
+  }
+  /** Until they are slow, they fill the bound. */
+  const fill = async (bytes: string) => {
+    const wires = await begin(...Array.from({ length: 8 }, () => bytes))
+    await servesOthers(gateway)
+    return wires
+  }
+
+  // the clients leave
+  for (const wire of await fill(POST('/other'))) wire.destroy()
+  await expectWholeBound(all)
+
+  // the deadline of the request ends
+  for (const wire of await fill(POST('/other'))) expect(await wire.closes()).toContain('HTTP/1.1 408')
+  await expectWholeBound(all)
+
+  // the bodies arrive, and the connections serve further requests
+  for (const wire of await fill(POST('/other'))) {
+    wire.write(`cd${POST('/other')}`)
+    await wire.receives('HTTP/1.1 200')
+    wire.write(`cd${GET}`)
+    await until(() => wire.text().split('HTTP/1.1 200').length === 4, 'three answers')
+    wire.destroy()
+  }
+  await expectWholeBound(all)
+
+  // a request waits behind another on its connection, and the client leaves
+  const behind = await begin(`GET /slow/1 HTTP/1.1\r\nhost: g\r\n\r\n${LOGIN}`, `GET /slow/2 HTTP/1.1\r\nhost: g\r\n\r\n${POST('/other')}`)
+  await until(() => held() === 2, 'the upstream holds the first requests')
+  await until(async () => (await requestsInFlight(gateway)) === 4, 'the requests behind them have begun')
+  await fill(POST('/other'))
+  for (const wire of behind) wire.destroy()
+  release()
+  for (const one of opened.splice(2)) await one.close()
+  await expectWholeBound(all)
+
+  // the answer comes before the rest of the body: a stream, and a refusal
+  const early = [await open(gateway, POST('/events/1')), await open(gateway, POST('/slow/closed'))]
+  await early[0]!.receives('data: 1')
+  await early[1]!.receives('HTTP/1.1 401')
+  await servesOthers(gateway)
+  for (const wire of early) wire.destroy()
+  await expectWholeBound(all)
+})
+
+test('pages of other origins can read a refusal as they can read any error', async () => {
+  const origins = ['https://app.example.com']
+  const { gateway, held, release } = await startHeld({ maxInFlight: 1 }, { cors: { origins, credentials: true } })
+  const errorFor = async (path: string, origin: string, status: number) => {
+    const response = await fetch(gateway.url + path, { method: 'POST', headers: { origin, authorization: 'Bearer a.b.c' } })
+    expect([path, response.status]).toEqual([path, status])
+    return Object.fromEntries([...response.headers].filter(([name]) => name.startsWith('access-control-')))
+  }
+  const cases = [
+    ['/auth/me', origins[0]!, 405],
+    ['/auth/me', 'https://else.example', 405],
+    ['/slow/closed', origins[0]!, 401],
+    ['/slow/closed', 'https://else.example', 401],
+    ['/theirs', 'https://else.example', 401],
+  ] as const
+  const usual = []
+  for (const [path, origin, status] of cases) usual.push(await errorFor(path, origin, status))
+  expect(usual[0]).toMatchObject({ 'access-control-allow-origin': origins[0], 'access-control-allow-credentials': 'true' })
+  expect(usual[0]!['access-control-expose-headers']).toContain('retry-after')
+  expect(usual[3]).toEqual({})
+  expect(usual[4]).toMatchObject({ 'access-control-allow-origin': 'https://else.example' })
+
+  const begun = fetch(`${gateway.url}/slow/1`)
+  await until(() => held() === 1, 'the upstream holds the request')
+  const refused = []
+  for (const [path, origin] of cases) refused.push(await errorFor(path, origin, 503))
+  expect(refused).toEqual(usual)
+  release()
+  await begun
 })

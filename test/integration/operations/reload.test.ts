@@ -1,6 +1,6 @@
 /** The configuration is read again while the gateway serves. */
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import http, { type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -181,6 +181,22 @@ describe('a reload', () => {
       problems: [expect.stringContaining('is empty')],
     })
     expect((await call(gateway, '/a/x')).status).toBe(200)
+  })
+
+  it('never removes the last route: the file may not be completely written', async () => {
+    expect(await gateway.reload({ routes: [] })).toEqual({
+      status: 'refused',
+      problems: [
+        'routes: there are none, and the gateway has 3; perhaps the file is not completely written; to run the gateway without routes, restart it',
+      ],
+    })
+    expect((await call(gateway, '/a')).status).toBe(200)
+  })
+
+  it('warns of what the settings that stay make of the new routes', async () => {
+    const result = await gateway.reload({ routes: [route('a'), route('auth')], config: { auth: { prefix: '/account' } } })
+    expect(result).toMatchObject({ status: 'reloaded', needsRestart: ['auth.prefix'] })
+    expect((result as { warnings: string[] }).warnings.join()).toMatch(/until a restart changes auth\.prefix: routes\[1\]/)
   })
 
   it('shows the sha of the configuration in force', async () => {
@@ -365,7 +381,8 @@ describe('POST /reload on the admin listener', () => {
 
   it('is not on the public listener, and takes no GET', async () => {
     expect((await call(gateway, '/reload', { method: 'POST' })).status).toBe(404)
-    expect((await call({ url: gateway.adminUrl }, '/reload')).status).toBe(404)
+    const { status, headers } = await call({ url: gateway.adminUrl }, '/reload')
+    expect([status, headers.get('allow')]).toEqual([405, 'POST'])
   })
 
   it('is what the command reload calls', async () => {
@@ -433,6 +450,17 @@ describe('reload.watch', () => {
     await until(async () => (await metric(watching, 'portcullis_config_last_reload_success')) === 0, 'the refusal')
     expect(await page()).toContain('Second title')
     await watching.close()
+  })
+
+  it('goes on after a file that was empty for a moment', async () => {
+    const watched = await startGateway({ routes: [route('a')], config: { reload: { watch: true } } })
+    const good = readFileSync(watched.file)
+    writeFileSync(watched.file, '')
+    await until(() => watched.log().some(({ reason }) => reason === 'config_refused'), 'the refusal')
+    expect((await call(watched, '/a')).status).toBe(200)
+    writeFileSync(watched.file, good.toString().replaceAll('/a"', '/b"'))
+    await until(async () => (await call(watched, '/b')).status === 200, 'the new route')
+    await watched.close()
   })
 
   it('notices a write, a rename and a folder whose link leads elsewhere', async () => {

@@ -157,7 +157,7 @@ describe('a gateway that has no revocation snapshot yet', () => {
     for (const path of ['/users', '/public', '/auth/me']) {
       const { status, body, headers } = await call({ url }, path, { token })
       expect({ path, status, code: body.code }).toEqual({ path, status: 503, code: 'unavailable' })
-      expect(headers.get('retry-after')).toBe('1')
+      expect(headers.get('retry-after')).toMatch(/^[123]$/)
     }
     expect(upstream.take()).toEqual([])
     expect((await call({ url: adminUrl }, '/readyz')).status).toBe(503)

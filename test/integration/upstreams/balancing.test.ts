@@ -201,7 +201,8 @@ it('sticky by address: a client stays at one upstream without a cookie, and othe
     server: { trustedProxies: ['127.0.0.1/32'] },
   })
   const seen = new Set<string>()
-  for (let i = 0; i < 10; i++) {
+  // each address draws one of three: with 50 addresses none of the three is left out
+  for (let i = 0; i < 50; i++) {
     const client = createClient(gateway, { 'x-forwarded-for': `192.0.2.${i}` })
     const { name, set } = await client.get()
     seen.add(name!)

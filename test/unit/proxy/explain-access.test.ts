@@ -149,7 +149,7 @@ async function decide(config: Config, { method, url, caller, address, isWebSocke
     assertServiceWorker: createAssertServiceWorker(config),
     requireHttps: createRequireHttps(config),
     answerRoot: createRootPage(config),
-    cors: createCors(config),
+    cors: createCors(config, table),
     authenticate() {
       if (caller.refusal !== null) throw new Problem(caller.refusal)
       return caller.principal

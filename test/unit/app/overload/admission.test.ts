@@ -31,6 +31,22 @@ test('the rest is refused first, then known credentials, then logins, health nev
   expect(judgeAll({ inFlight: 100 })).toEqual([true, null, 'in_flight', 'in_flight', 'in_flight'])
 })
 
+test('logins within their own tenth take no room from the rest and from known credentials', () => {
+  expect(judgeAll({ inFlight: 89, loginsInFlight: 10 })).toEqual([false, null, null, null, null])
+  expect(judgeAll({ inFlight: 85, loginsInFlight: 5 })).toEqual([true, null, null, null, 'in_flight'])
+  expect(judgeAll({ inFlight: 99, loginsInFlight: 9 })).toEqual([true, null, null, 'in_flight', 'in_flight'])
+  expect(judgeAll({ inFlight: 98, loginsInFlight: 9 })).toEqual([true, null, null, null, 'in_flight'])
+})
+
+test('logins beyond their own tenth are judged like the rest', () => {
+  expect(judgeAll({ inFlight: 89, loginsInFlight: 89 })).toEqual([false, null, null, null, null])
+  expect(judgeAll({ inFlight: 90, loginsInFlight: 90 })).toEqual([true, null, 'in_flight', null, 'in_flight'])
+  expect(judgeAll({ inFlight: 99, loginsInFlight: 10 })).toEqual([true, null, 'in_flight', null, 'in_flight'])
+  expect(judgeAll({ inFlight: 100, loginsInFlight: 10 })).toEqual([true, null, 'in_flight', 'in_flight', 'in_flight'])
+  expect(judgeAll({ loopLevel: 1, loginsInFlight: 10 })).toEqual([true, null, 'loop_delay', null, 'loop_delay'])
+  expect(judgeAll({ heapLevel: 1, loginsInFlight: 10 })).toEqual([true, null, 'heap', null, 'heap'])
+})
+
 test('a bound below ten has no shares', () => {
   expect(judgeAll({ maxInFlight: 3, inFlight: 2 })).toEqual([false, null, null, null, null])
   expect(judgeAll({ maxInFlight: 3, inFlight: 3 })).toEqual([true, null, 'in_flight', 'in_flight', 'in_flight'])

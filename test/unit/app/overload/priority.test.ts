@@ -1,8 +1,8 @@
 /** How important a request is while the process is busy. */
 import { expect, test } from 'vitest'
-import { createClassify } from '../../../../src/app/overload/priority.ts'
+import { createClassify, createIsLogin } from '../../../../src/app/overload/priority.ts'
 
-const classify = createClassify('/auth', ({ authorization }) => authorization === 'Bearer known')
+const classify = createClassify(createIsLogin('/auth'), ({ authorization }) => authorization === 'Bearer known')
 const known = { authorization: 'Bearer known' }
 
 test.each([
