@@ -5,6 +5,8 @@ import { createPrincipalReader } from '../identity/access/authenticate.ts'
 import type { SessionCookies } from '../identity/access/session-cookie.ts'
 import { createAccountDeletion } from '../identity/accounts/account-deletion.service.ts'
 import { authRoutes } from '../identity/accounts/auth.routes.ts'
+import { createInvitations } from '../identity/accounts/invitations.ts'
+import { invitationRoutes } from '../identity/accounts/invitations.routes.ts'
 import type { BackgroundQueue } from '../identity/accounts/background-queue.ts'
 import { emailRoutes } from '../identity/accounts/email.routes.ts'
 import { createEmailVerification } from '../identity/accounts/email-verification.service.ts'
@@ -45,8 +47,18 @@ import { logoutPages } from '../identity/pages/logout.pages.ts'
 import { createPageCookies } from '../identity/pages/page-cookies.ts'
 import type { Pages } from '../identity/pages/page-kit.ts'
 import { createPageSessions } from '../identity/pages/page-sessions.ts'
+import { invitationPages } from '../identity/pages/invitation.pages.ts'
+import { providerPages } from '../identity/pages/provider.pages.ts'
+import { createBackchannelLogout } from '../identity/providers/backchannel-logout.service.ts'
+import { createFlowCookies } from '../identity/providers/flow-cookies.ts'
+import { createFlows } from '../identity/providers/flows.ts'
+import { createLinkedLogins } from '../identity/providers/linked-logins.service.ts'
+import { createProviderLogout } from '../identity/providers/provider-logout.ts'
+import { providersRoutes } from '../identity/providers/providers.routes.ts'
+import { createSignIn } from '../identity/providers/sign-in.service.ts'
 import { registerPages } from '../identity/pages/register.pages.ts'
 import type { FastifyTypeProviderTypebox } from '../platform/http/type-provider.ts'
+import { contextOf } from '../platform/request/request-context.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import type { Access } from './access.ts'
 import type { Identity } from './identity.ts'
@@ -85,7 +97,7 @@ export function createAccountApi({
   lastErrors,
 }: AccountApiDeps): AccountApi {
   const { config, clock, metrics, db, secrets, outbox, isMailable } = platform
-  const { revocations, accounts, passwords, policy, devices } = identity
+  const { revocations, accounts, passwords, policy, devices, providers } = identity
   const {
     accessTokens,
     refreshTokens,
@@ -100,7 +112,7 @@ export function createAccountApi({
   } = access
 
   const { limits, passwordCheck, loginCompletion, factor, codeAttempts, links, loginConfirmation } = loginServices
-  const { login, loginMfa, reauthenticate, logout } = loginServices
+  const { login, loginMfa, reauthenticate, logout, mfaTokens } = loginServices
   const stepUp = createStepUp({ db, clock, accounts, outbox, passwordCheck, factor, codeAttempts })
   const enrolment = createEnrolment({ db, config, accounts, outbox, stepUp, factor, codeAttempts, sessionOpener })
   const sessions = createSessions({ db, accounts, config })
@@ -148,20 +160,50 @@ export function createAccountApi({
     limitInvalidTokens,
   })
 
+  const { auth } = config
+  const publicBase = config.server.publicUrl + auth.prefix
+  const invitations = createInvitations({ db, accounts, config, passwords, policy, limits, loginCompletion })
+  const flows = createFlows({ db, secrets, base: publicBase })
+  const signIn = createSignIn({
+    db,
+    accounts,
+    secrets,
+    auth,
+    outbox,
+    keepAdmin: identity.keepAdmin,
+    flows,
+    limits,
+    devices,
+    loginCompletion,
+    loginConfirmation,
+    sessionOpener,
+    postProof,
+    stepUp,
+    mfaTokens,
+    metrics,
+    invitationOf: invitations.forProvider,
+  })
+  const linkedLogins = createLinkedLogins({ db, outbox, stepUp, providers })
+  const backchannelLogout = createBackchannelLogout({ db, accounts, limits })
+  const providerLogout = createProviderLogout({ db, secrets, providers, returnUrl: `${publicBase}/ui/login?done=logout` })
+  const flowCookies = createFlowCookies(crossSite, auth.prefix, () => clock.now() / 1000)
+
   const sessionAnswers = createSessionAnswers(browser && { cookies: browser.cookies, crossSite })
   const mountUi =
-    frame && browser && createUi({ frame, requireAuth, saveLanguage: profile.chooseLanguage, pages: pagesWith(frame, browser.cookies) })
+    frame && browser && createUi({ frame, requireAuth, saveLanguage: profile.chooseLanguage, ...pagesWith(frame, browser.cookies) })
 
-  function pagesWith({ returnTo }: PageFrame, sessionCookies: SessionCookies): Pages[] {
-    const { auth } = config
+  function pagesWith({ returnTo }: PageFrame, sessionCookies: SessionCookies): { pages: Pages[]; providerPages: Pages } {
     const cookies = createPageCookies(crossSite)
-    const pageSessions = createPageSessions(sessionCookies, cookies, crossSite)
-    return [
-      loginPages({ login, loginMfa, reauthenticate, profile, sessions: pageSessions, cookies, returnTo, auth }),
+    const wideCookies = createPageCookies(crossSite, auth.prefix)
+    const pageSessions = createPageSessions(sessionCookies, wideCookies, crossSite)
+    const invitation = invitationPages({ invitations, providers, sessions: pageSessions, cookies: wideCookies, auth, serviceName: serviceNameOf(config) })
+    const pages = [
+      loginPages({ login, loginMfa, reauthenticate, profile, linkedLogins, providers, sessions: pageSessions, cookies, wideCookies, returnTo, auth }),
       registerPages({ register, sessions: pageSessions, returnTo, auth }),
       forgotPages(recovery),
       linkPages({ verification, recovery, loginConfirmation, cookies, minLength: auth.password.minLength }),
-      logoutPages({ logout, sessions: pageSessions, returnTo }),
+      logoutPages({ logout, providerLogout, sessions: pageSessions, cookies: wideCookies, returnTo }),
+      invitation.pages,
       accountPages({
         auth,
         clock,
@@ -180,8 +222,26 @@ export function createAccountApi({
         sessionAnswers,
         leadOn: pageSessions.leadOn,
         returnTo,
+        providers,
+        linkedLogins,
+        signIn,
+        flowCookies,
       }),
     ]
+    const ways = providerPages({
+      providers,
+      signIn,
+      flowCookies,
+      sessions: pageSessions,
+      cookies,
+      wideCookies,
+      crossSite,
+      returnTo,
+      publicUrl: config.server.publicUrl,
+      authPrefix: auth.prefix,
+      invitationOf: invitation.tokenHashOf,
+    })
+    return { pages, providerPages: ways }
   }
 
   return {
@@ -203,8 +263,22 @@ export function createAccountApi({
         meRoutes({ profile, changePassword, deleteAccount, sessionAnswers, requireAuth, usernames: config.auth.username }),
       )
       await auth.register(mfaRoutes({ enrolment, sendCookie: sessionAnswers.send, requireAuth }))
-      if (browser)
+      if (browser && frame) {
         await auth.register(ownSessionRoutes({ ownSession: createOwnSession({ db }), logout, sessionAnswers, crossSite, requireAuth }))
+        await auth.register(
+          providersRoutes({
+            providers,
+            signIn,
+            linkedLogins,
+            backchannelLogout,
+            flowCookies,
+            returnTo: (request, target) => frame.returnTo.of({ request, client: contextOf(request.raw).client }, target),
+            authPrefix: config.auth.prefix,
+            requireAuth,
+          }),
+        )
+        await auth.register(invitationRoutes({ invitations, sessionAnswers, usernames: config.auth.username }))
+      }
       await letRequestsPass()
       await auth.register(sessionRoutes({ sessions, requireAuth }))
       await auth.register(emailRoutes({ verification, requireAuth }))

@@ -10,7 +10,7 @@ import { type CredentialLimits, createCredentialLimits } from '../identity/crede
 import { createPasswordCheck, type PasswordCheck } from '../identity/credentials/password-check.ts'
 import { type CodeAttempts, createCodeAttempts } from '../identity/factors/code-attempts.ts'
 import { createSecondFactor, type SecondFactor } from '../identity/factors/second-factor.ts'
-import { createMfaTokens } from '../identity/tokens/mfa-tokens.ts'
+import { createMfaTokens, type MfaTokens } from '../identity/tokens/mfa-tokens.ts'
 import type { Access } from './access.ts'
 import type { Identity } from './identity.ts'
 import type { Limits } from './limits.ts'
@@ -24,6 +24,7 @@ export interface LoginServices {
   codeAttempts: CodeAttempts
   links: Links
   loginConfirmation: LoginConfirmation
+  mfaTokens: MfaTokens
   login: ReturnType<typeof createLogin>
   loginMfa: ReturnType<typeof createLoginMfa>
   reauthenticate: ReturnType<typeof createReauthentication>
@@ -58,6 +59,7 @@ export function createLoginServices({ platform, identity, access, limits: { limi
     codeAttempts,
     links,
     loginConfirmation,
+    mfaTokens,
     login: createLogin({ db, accounts, passwords, limits, devices, loginCompletion, loginConfirmation, mfaTokens }),
     loginMfa: createLoginMfa({
       db,
@@ -70,7 +72,7 @@ export function createLoginServices({ platform, identity, access, limits: { limi
       loginCompletion,
       outbox,
     }),
-    reauthenticate: createReauthentication({ accounts, outbox, passwordCheck, factor, codeAttempts, sessionOpener }),
+    reauthenticate: createReauthentication({ db, accounts, outbox, passwordCheck, factor, codeAttempts, sessionOpener }),
     logout: createLogout({ accounts, refreshTokens }),
   }
 }

@@ -14,13 +14,15 @@ export interface UiDeps {
   requireAuth: RequireAuth
   saveLanguage: SaveLanguage
   pages: readonly Pages[]
+  /** Below `{prefix}/providers`. */
+  providerPages: Pages
 }
 
 /** Keeps the choice of a user, for mails. */
 export type SaveLanguage = (userId: string, code: string, context: RequestContext) => Promise<void>
 
 /** @returns registers the pages */
-export function createUi({ frame, requireAuth, saveLanguage, pages }: UiDeps): (auth: FastifyInstance) => Promise<void> {
+export function createUi({ frame, requireAuth, saveLanguage, pages, providerPages }: UiDeps): (auth: FastifyInstance) => Promise<void> {
   const { base, texts, assets, layout, crossSite, returnTo } = frame
   const kit = createPageKit({ base, layout, texts, crossSite, requireAuth })
 
@@ -40,7 +42,16 @@ export function createUi({ frame, requireAuth, saveLanguage, pages }: UiDeps): (
     for (const define of pages) define(ui, kit)
   }
 
-  return async (auth) => void (await auth.register(register, { prefix: '/ui' }))
+  /** Providers know these paths. */
+  async function registerProviders(app: FastifyInstance): Promise<void> {
+    readForms(app)
+    providerPages(app, kit)
+  }
+
+  return async (auth) => {
+    await auth.register(register, { prefix: '/ui' })
+    await auth.register(registerProviders, { prefix: '/providers' })
+  }
 }
 
 export interface PageBasics {

@@ -124,7 +124,7 @@ export const authRoutes =
           description:
             "Proves again who the user is, for an action that asks for a recent login. Needs a user's access token and the password.",
           security: BEARER,
-          body: strictBody({ password: Password, code: Type.Optional(Code), ...sessionAnswers.fields }),
+          body: strictBody({ password: Type.Optional(Password), code: Type.Optional(Code), ...sessionAnswers.fields }),
           response: answers({ 200: Renewed }, [401, 422, 429, 503]),
         },
         onRequest: async (request) => void (await requireAuth(request, { allowIncomplete: true })),

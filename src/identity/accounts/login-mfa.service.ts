@@ -6,7 +6,7 @@ import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { InvalidTokenLimit } from '../access/invalid-token-limit.ts'
 import { notifyOfBackupCode } from '../factors/backup-code-notice.ts'
 import { type CodeAttempts, wrongCode } from '../factors/code-attempts.ts'
-import { type SecondFactor, WITH_FACTOR } from '../factors/second-factor.ts'
+import { PROVIDER_AND_FACTOR, type SecondFactor, WITH_FACTOR } from '../factors/second-factor.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
 import type { MfaTokens } from '../tokens/mfa-tokens.ts'
@@ -14,6 +14,7 @@ import { markUsed } from '../tokens/used-tokens.repo.ts'
 import { findUserById, lockUser } from '../users/users.repo.ts'
 import type { LoginCompletion } from './complete-login.ts'
 import type { Devices } from './devices.ts'
+import { giveSession } from './linked-logins.repo.ts'
 
 export interface LoginMfaDeps {
   db: Db
@@ -56,8 +57,12 @@ export function createLoginMfa(deps: LoginMfaDeps) {
         const shown = await factor.use(trx, user.id, input.code, now)
         if (!shown) throw wrongCode()
         await notifyOfBackupCode(trx, outbox, { user: locked, shown, now, context })
-        const entry = { amr: WITH_FACTOR, device, wish: wishOf(input), detail: shown.type }
-        return { shown, entered: await loginCompletion.enter(tx, locked, entry, context) }
+        const amr = claims.providerLogin === undefined ? WITH_FACTOR : PROVIDER_AND_FACTOR
+        const entry = { amr, device, wish: wishOf(input), detail: shown.type }
+        const entered = await loginCompletion.enter(tx, locked, entry, context)
+        if (claims.providerLogin !== undefined && !(await giveSession(trx, claims.providerLogin, entered.session.id)))
+          throw problem('mfa_token_invalid', { cause: 'the login of the provider was removed meanwhile' })
+        return { shown, entered }
       }),
     )
     return loginCompletion.answer(entered)

@@ -1,5 +1,5 @@
 /**
- * Changes the password of the caller. Every session ends, and the caller gets a new session. A session by cookie stays, with a new cookie.
+ * Changes the password of the caller, or sets the first password. Every session ends, and the caller gets a new session. A session by cookie stays, with a new cookie.
  */
 
 import type { AuditContext } from '../../platform/audit/audit.ts'
@@ -17,7 +17,7 @@ import type { Accounts, AccountTransaction } from '../sessions/account-transacti
 import { type CookieWish, type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
 import { authenticationOf, cookieOf } from '../sessions/lock-caller.ts'
 import type { SessionOpener } from '../sessions/open-session.ts'
-import { findUserById, updateUser } from '../users/users.repo.ts'
+import { findUserById, hasPassword, updateUser } from '../users/users.repo.ts'
 
 export interface PasswordChangeDeps {
   accounts: Accounts
@@ -29,7 +29,8 @@ export interface PasswordChangeDeps {
 }
 
 export interface PasswordChangeInput extends SessionChoice {
-  current_password: string
+  /** May be left out by a user who has no password. */
+  current_password?: string
   new_password: string
   code?: string
 }
@@ -43,7 +44,8 @@ interface Renewal {
 export function createPasswordChange({ accounts, outbox, passwords, policy, stepUp, sessionOpener }: PasswordChangeDeps) {
   async function change(principal: Principal, input: PasswordChangeInput, context: RequestContext) {
     const proven = await stepUp(principal, { password: input.current_password, code: input.code }, context)
-    const isSame = normalPassword(input.new_password) === normalPassword(input.current_password)
+    if (input.current_password === undefined && hasPassword(proven.user)) throw invalidField('current_password', 'required', 'is missing')
+    const isSame = input.current_password !== undefined && normalPassword(input.new_password) === normalPassword(input.current_password)
     const fault = isSame ? SAME_PASSWORD : await policy(input.new_password, [proven.user.username, proven.user.email])
     if (fault) throw invalidField('new_password', fault.code, fault.detail)
     const password_hash = await passwords.hash(input.new_password)

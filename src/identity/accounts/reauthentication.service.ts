@@ -4,8 +4,8 @@
  */
 
 import type { AuditContext } from '../../platform/audit/audit.ts'
-import { databaseNow } from '../../platform/db/database.ts'
-import { invalidField } from '../../platform/lib/errors.ts'
+import { type Db, databaseNow } from '../../platform/db/database.ts'
+import { invalidField, problem } from '../../platform/lib/errors.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { Principal } from '../access/principal.ts'
@@ -13,14 +13,15 @@ import { moveApiKeys } from '../api-keys/api-keys.repo.ts'
 import type { PasswordCheck } from '../credentials/password-check.ts'
 import { notifyOfBackupCode } from '../factors/backup-code-notice.ts'
 import { type CodeAttempts, wrongCode } from '../factors/code-attempts.ts'
-import { type SecondFactor, WITH_FACTOR } from '../factors/second-factor.ts'
+import { amrOf, type SecondFactor } from '../factors/second-factor.ts'
 import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
 import { type CookieWish, type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
 import { authenticationOf, cookieOf } from '../sessions/lock-caller.ts'
 import type { Opened, SessionOpener } from '../sessions/open-session.ts'
-import { findUserById, type User } from '../users/users.repo.ts'
+import { findUserById, hasPassword, type User } from '../users/users.repo.ts'
 
 export interface ReauthenticationDeps {
+  db: Db
   accounts: Accounts
   outbox: Outbox
   passwordCheck: PasswordCheck
@@ -30,13 +31,14 @@ export interface ReauthenticationDeps {
 }
 
 export interface ReauthenticationInput extends SessionChoice {
-  password: string
+  /** May be left out by a user who has a second factor and no password. */
+  password?: string
   code?: string
 }
 
-export function createReauthentication({ accounts, outbox, passwordCheck, factor, codeAttempts, sessionOpener }: ReauthenticationDeps) {
+export function createReauthentication({ db, accounts, outbox, passwordCheck, factor, codeAttempts, sessionOpener }: ReauthenticationDeps) {
   async function reauthenticate(principal: Principal, input: ReauthenticationInput, context: RequestContext) {
-    const checked = await passwordCheck(principal, input.password, context)
+    const checked = input.password === undefined ? await withoutPassword(principal) : await passwordCheck(principal, input.password, context)
     if (checked.mfa_enabled && input.code === undefined)
       throw invalidField('code', 'required', 'is needed, because a second factor is set up')
     const attempt = { user: checked, known: { kind: 'session' as const, id: principal.sessionId }, event: 'reauthenticate', context }
@@ -44,6 +46,15 @@ export function createReauthentication({ accounts, outbox, passwordCheck, factor
       ? await codeAttempts.count(attempt, () => raise(principal, checked, input, context))
       : await raise(principal, checked, { session: input.session, remember: input.remember }, context)
     return sessionOpener.answer(opened)
+  }
+
+  /** @throws validation_failed when the user has a password, or no factor to show instead */
+  async function withoutPassword({ id }: Principal): Promise<User> {
+    const user = await findUserById(db, id)
+    if (!user) throw problem('token_revoked', { cause: 'the user was deleted' })
+    if (hasPassword(user)) throw invalidField('password', 'required', 'is missing')
+    if (!user.mfa_enabled) throw invalidField('password', 'required', 'is not set: confirm with a linked login, or set a password with a mailed link')
+    return user
   }
 
   const raise = (
@@ -60,7 +71,7 @@ export function createReauthentication({ accounts, outbox, passwordCheck, factor
       // a factor may have been set up while the password was checked
       if (user.mfa_enabled && !shown) throw wrongCode()
       await notifyOfBackupCode(trx, outbox, { user, shown, now, context })
-      const amr = shown ? WITH_FACTOR : ['pwd']
+      const amr = amrOf(user, shown !== null)
       const held = await cookieOf(trx, principal)
       const opened = held
         ? await sessionOpener.raise(tx, user, held.session, {

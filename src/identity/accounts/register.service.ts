@@ -70,7 +70,8 @@ export function createRegister({
   const provesFirst = config.auth.emailVerification === 'required'
 
   async function register(input: RegisterInput, context: RequestContext): Promise<Registered> {
-    if (config.auth.registration === 'closed') throw problem('registration_closed')
+    if (config.auth.registration !== 'open')
+      throw problem('registration_closed', { cause: `auth.registration is ${config.auth.registration}` })
     passwords.assertRoom()
     // a client pays nothing for what is wrong before a look-up
     const account = await readAccount(input, policy.local, config.auth)

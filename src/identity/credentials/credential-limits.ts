@@ -65,6 +65,10 @@ export interface CredentialLimits {
    * @returns false above the limit. The mail is then not sent, and the answer does not show it
    */
   mail(address: string, purpose: LinkPurpose, by: 'owner' | 'stranger'): Promise<boolean>
+  /** Counts sign-ins with a provider that are begun. @throws 429 */
+  startProvider(client: Client): Promise<void>
+  /** Counts answers of providers that are refused, in the same budget. @throws 429 */
+  provider<T>(client: Client, work: () => Promise<T>): Promise<T>
   /** The same for refused credentials of machine clients. @throws 429 */
   client<T>(client: Client, work: () => Promise<T>): Promise<T>
 }
@@ -79,6 +83,7 @@ const MAX_CODES_IN_A_ROW = 100
 const WRONG: readonly ErrorCode[] = ['invalid_credentials']
 const TAKEN: readonly ErrorCode[] = ['username_taken', 'email_taken']
 const WRONG_CODE: readonly ErrorCode[] = ['invalid_code']
+const REFUSED_ANSWER: readonly ErrorCode[] = ['flow_invalid', 'provider_refused', 'logout_token_invalid']
 
 export interface CredentialLimitsDeps {
   limiter: Limiter
@@ -114,6 +119,7 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
     slowCodes: failuresOf('mfa', { ...durable, name: 'mfaSlow', limit: 1, windowSeconds: DAY_SECONDS }),
     codeReports: growing('mfa', [1, 2], { ...durable, name: 'mfaReport' }),
     recovery: failuresOf('recovery'),
+    provider: failuresOf('provider'),
     mail: named('mail'),
   }
 
@@ -206,7 +212,9 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
     refresh: refreshBudget.check,
     client: clientBudget.check,
     recovery: (client) => countAttempt(ofNetworks(limits.recovery, client)),
-    link: (client, work) => countingFailure(ofNetworks(limits.recovery, client), ['link_invalid'], work),
+    startProvider: (client) => countAttempt(ofNetworks(limits.provider, client)),
+    provider: (client, work) => countingFailure(ofNetworks(limits.provider, client), REFUSED_ANSWER, work),
+    link: (client, work) => countingFailure(ofNetworks(limits.recovery, client), ['link_invalid', 'invitation_invalid'], work),
     async mail(address, purpose, by) {
       return (await consume([limits.mail, hidden(`mail recipient ${purpose} ${by}`, canonicalEmail(address))])).isAllowed
     },

@@ -4,7 +4,7 @@ import { uuidv7 } from 'uuidv7'
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow, inTransaction, type Transaction } from '../../platform/db/database.ts'
-import { problem } from '../../platform/lib/errors.ts'
+import { invalidField, problem } from '../../platform/lib/errors.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
@@ -14,7 +14,7 @@ import { cookieOf } from '../sessions/lock-caller.ts'
 import type { SessionOpener } from '../sessions/open-session.ts'
 import { updateCookieAmr } from '../sessions/session-cookies.repo.ts'
 import { updateAmr } from '../sessions/sessions.repo.ts'
-import { findUserById, type User, updateUser } from '../users/users.repo.ts'
+import { findUserById, hasPassword, type User, updateUser } from '../users/users.repo.ts'
 import { BACKUP_CODES, backupCodeMac, newBackupCode } from './backup-codes.ts'
 import { type CodeAttempts, wrongCode } from './code-attempts.ts'
 import {
@@ -28,7 +28,7 @@ import {
   type TotpFactor,
   useStep,
 } from './factors.repo.ts'
-import { type SecondFactor, type Shown, WITH_FACTOR } from './second-factor.ts'
+import { amrOf, type SecondFactor, type Shown } from './second-factor.ts'
 import type { Proof, StepUp } from './step-up.ts'
 import { enrolmentOf, newSeed, stepOf } from './totp.ts'
 
@@ -50,9 +50,11 @@ export function createEnrolment(deps: EnrolmentDeps) {
   const { db, config, accounts, outbox, stepUp, factor, codeAttempts, sessionOpener } = deps
   const issuer = config.auth.mfa.issuer ?? new URL(config.server.publicUrl).hostname
 
-  async function enrol(principal: Principal, password: string, context: RequestContext) {
+  /** @param password may be left out by a user who has no password */
+  async function enrol(principal: Principal, password: string | undefined, context: RequestContext) {
     const seed = newSeed()
     const change = await stepUp(principal, { password }, context)
+    if (password === undefined && hasPassword(change.user)) throw invalidField('password', 'required', 'is missing')
     return change.commit('mfa_enrol', async ({ trx, record }, { user, now }) => {
       if (user.mfa_enabled) throw problem('mfa_already_enabled')
       const row = { id: uuidv7(), user_id: user.id, created_at: now }
@@ -89,12 +91,12 @@ export function createEnrolment(deps: EnrolmentDeps) {
         if (step === null || !(await useStep(trx, waiting.id, step))) throw wrongCode()
         await confirmFactor(trx, waiting.id, now)
         await updateUser(trx, user.id, { mfa_enabled: true })
-        await updateAmr(trx, principal.sessionId, WITH_FACTOR)
+        await updateAmr(trx, principal.sessionId, amrOf(user, true))
         await revoke.otherSessions(user.id, principal.sessionId, 'factor_enabled')
         const held = await cookieOf(trx, principal)
         // an access token shows the factor after its refresh; a worker must read the user of a cookie again
         if (held) await revoke.outdateTokens(user.id)
-        const raised = held && (await sessionOpener.raise(tx, user, held.session, { ...held.cookie, amr: WITH_FACTOR }))
+        const raised = held && (await sessionOpener.raise(tx, user, held.session, { ...held.cookie, amr: amrOf(user, true) }))
         await notify(trx, user, 'factor_enabled', now, context)
         await record({ userId: user.id, sessionId: principal.sessionId })
         return { shown: { type: 'totp' } as Shown, codes: await newCodes(trx, user.id, seed), given: raised?.given ?? {} }
@@ -109,8 +111,8 @@ export function createEnrolment(deps: EnrolmentDeps) {
       await confirmedFactorOf(trx, user.id)
       await deleteFactors(trx, user.id)
       await updateUser(trx, user.id, { mfa_enabled: false })
-      await updateAmr(trx, principal.sessionId, ['pwd'])
-      await updateCookieAmr(trx, principal.sessionId, ['pwd'])
+      await updateAmr(trx, principal.sessionId, amrOf(user, false))
+      await updateCookieAmr(trx, principal.sessionId, amrOf(user, false))
       await revoke.otherSessions(user.id, principal.sessionId, 'factor_disabled')
       // issued access tokens say that a factor was shown
       await revoke.outdateTokens(user.id)

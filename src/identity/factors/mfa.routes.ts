@@ -50,9 +50,9 @@ export const mfaRoutes =
         config: { name: 'auth.mfa.totp' },
         schema: {
           summary: 'Begin to set up an authenticator app',
-          description: `Gives the secret as text, as an address and as a QR code; it counts after \`/mfa/totp/confirm\`. Needs the password. ${NEEDS_STEP_UP}`,
+          description: `Gives the secret as text, as an address and as a QR code; it counts after \`/mfa/totp/confirm\`. Needs the password, if there is one. ${NEEDS_STEP_UP}`,
           security: BEARER,
-          body: strictBody({ password: Password }),
+          body: strictBody({ password: Type.Optional(Password) }),
           response: answers(
             { 200: Type.Object({ secret: Type.String(), otpauth_uri: Type.String(), qr_svg: Type.String() }) },
             [401, 409, 422, 429],

@@ -4,6 +4,7 @@ import { unavailable } from '../../platform/lib/errors.ts'
 import { type Secrets, UnreadableSecret } from '../../platform/vault/secrets.ts'
 import { backupCodeMac, isSameMac, readBackupCode } from './backup-codes.ts'
 import { findConfirmedFactor, findUnusedBackupCodes, type TotpFactor, useBackupCode, useStep } from './factors.repo.ts'
+import { hasPassword, type User } from '../users/users.repo.ts'
 import { stepOf } from './totp.ts'
 
 export type Shown = { type: 'totp' } | { type: 'backup'; left: number }
@@ -21,6 +22,14 @@ export interface SecondFactor {
 
 /** RFC 8176: a password and a code are several factors. */
 export const WITH_FACTOR = ['pwd', 'otp', 'mfa']
+
+/** After a sign-in with a provider. RFC 8176 has no word for it. */
+export const FEDERATED = ['fed']
+export const PROVIDER_AND_FACTOR = ['fed', 'otp', 'mfa']
+
+/** What a user shows who proves again who they are: a password, or a login of a provider where there is no password. */
+export const amrOf = (user: Pick<User, 'password_hash'>, hasFactor: boolean): string[] =>
+  hasPassword(user) ? (hasFactor ? WITH_FACTOR : ['pwd']) : hasFactor ? PROVIDER_AND_FACTOR : FEDERATED
 
 type Owned = Pick<TotpFactor, 'id' | 'user_id'>
 

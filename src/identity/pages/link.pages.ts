@@ -179,7 +179,7 @@ ${link.fields(page, found)}
 }
 
 /** @param pasted a link of a mail, or its token alone. @throws link_invalid */
-function tokenIn(pasted: string): string {
+export function tokenIn(pasted: string): string {
   const token = /(?:^|[#&]token=)([A-Za-z0-9_-]{20,512})\s*$/.exec(pasted.trim())?.[1]
   if (token === undefined) throw problem('link_invalid', { cause: 'this is neither a link nor a token' })
   return token

@@ -9,6 +9,9 @@ import type { createLogin } from '../accounts/login.service.ts'
 import type { createLoginMfa } from '../accounts/login-mfa.service.ts'
 import type { createProfile } from '../accounts/profile.service.ts'
 import type { createReauthentication } from '../accounts/reauthentication.service.ts'
+import type { createLinkedLogins } from '../providers/linked-logins.service.ts'
+import type { Provider } from '../providers/provider.ts'
+import type { Providers } from '../providers/providers.ts'
 import { type Html, html } from './html.ts'
 import type { View } from './layout.ts'
 import type { PageCookies } from './page-cookies.ts'
@@ -25,6 +28,7 @@ import {
   showPassword,
 } from './page-kit.ts'
 import type { PageSessions } from './page-sessions.ts'
+import { providerButtons } from './provider.pages.ts'
 import type { ReturnTo } from './return-to.ts'
 
 export interface LoginPagesDeps {
@@ -32,10 +36,14 @@ export interface LoginPagesDeps {
   loginMfa: ReturnType<typeof createLoginMfa>
   reauthenticate: ReturnType<typeof createReauthentication>
   profile: Pick<ReturnType<typeof createProfile>, 'get'>
+  linkedLogins: Pick<ReturnType<typeof createLinkedLogins>, 'list'>
+  providers: Providers
   sessions: PageSessions
   cookies: PageCookies
+  /** Sent to all paths of the gateway. */
+  wideCookies: PageCookies
   returnTo: ReturnTo
-  auth: Pick<Config['auth'], 'username' | 'registration' | 'emailVerification'>
+  auth: Pick<Config['auth'], 'username' | 'registration' | 'emailVerification' | 'prefix'>
 }
 
 /** What was done before, by the value of the parameter `done`. */
@@ -53,10 +61,11 @@ const STEP_SECONDS = 3600
 const MARK = '~'
 
 export const loginPages =
-  ({ login, loginMfa, reauthenticate, profile, sessions, cookies, returnTo, auth }: LoginPagesDeps) =>
+  ({ login, loginMfa, reauthenticate, profile, linkedLogins, providers, sessions, cookies, wideCookies, returnTo, auth }: LoginPagesDeps) =>
   (app: FastifyInstance, kit: PageKit): void => {
     const targetOf = (page: Page) => returnTo.of(page, page.query.return_to)
     const within = (page: Page, path: string) => returnTo.to(page.base + path, targetOf(page))
+    const startOf = (page: Page, { id }: Provider, query = '') => returnTo.to(`${auth.prefix}/providers/${id}/start${query}`, targetOf(page))
 
     kit.define(app, {
       path: '/login',
@@ -94,6 +103,8 @@ ${showPassword(page, 'password')}
 <label class="check"><input type="checkbox" name="remember" value="yes"${form.typed.remember !== undefined && html` checked`}> ${text('login.remember')}</label>
 <button>${text('login.submit')}</button>
 </form>
+${providers.list.length > 0 && html`<p class="or">${text('provider.or')}</p>`}
+${providerButtons(page, providers, (provider) => startOf(page, provider))}
 <p class="links"><a href="${page.base}/forgot">${text('login.forgot')}</a>${
           auth.registration === 'open' && html` <a href="${within(page, '/register')}">${text('login.register')}</a>`
         }</p>`,
@@ -109,6 +120,7 @@ ${showPassword(page, 'password')}
         return { to: within(page, '/factor') }
       }
       sessions.send(page, entered)
+      wideCookies.clear(page, 'left')
       return { to: within(page, '/login?check=1') }
     }
 
@@ -137,16 +149,17 @@ ${showPassword(page, 'password')}
     /** A logged-in user proves again who they are. */
     async function again(page: Page, userId: string): Promise<View> {
       const { text, base } = page
-      const { username, email, mfa_enabled } = await profile.get(userId)
+      const { username, email, mfa_enabled, has_password } = await profile.get(userId)
+      if (!has_password && !mfa_enabled) return againWithProvider(page, userId)
       return {
         title: text('again.title'),
         body: html`${formNotice(page, { invalid_credentials: 'again.wrong-password' })}
-<p>${text('again.lead')}</p>
+<p>${text(has_password ? 'again.lead' : 'again.code-lead')}</p>
 <form method="post">
 <label for="username">${text('field.account')}</label>
 <input id="username" name="username" autocomplete="username" value="${username ?? email}" readonly>
-${field(page, { name: 'password', label: 'field.password', type: 'password', autocomplete: 'current-password', isFocused: true })}
-${showPassword(page, 'password')}
+${has_password && field(page, { name: 'password', label: 'field.password', type: 'password', autocomplete: 'current-password', isFocused: true })}
+${has_password && showPassword(page, 'password')}
 ${mfa_enabled && field(page, { name: 'code', label: 'field.code', autocomplete: 'one-time-code', hint: text('factor.hint'), maxLength: LENGTHS.code })}
 <button>${text('page.continue')}</button>
 </form>
@@ -154,10 +167,30 @@ ${mfa_enabled && field(page, { name: 'code', label: 'field.code', autocomplete: 
       }
     }
 
+    /** A user without a password and without a factor shows the login of a provider. */
+    async function againWithProvider(page: Page, userId: string): Promise<View> {
+      const { text, base } = page
+      const linked = await linkedLogins.list(userId)
+      const able = providers.list.filter(({ id, provesFreshness }) => provesFreshness && linked.some(({ provider }) => provider === id))
+      return {
+        title: text('again.title'),
+        body: html`${formNotice(page)}
+<p>${text('again.choose')}</p>
+<ul class="providers">${able.map(
+          (provider) =>
+            html`<li><a class="button" href="${startOf(page, provider, '?reauthenticate=1')}">${text('provider.confirm-with', { provider: provider.label })}</a></li>`,
+        )}</ul>
+<p>${text('again.no-password')}</p>
+<p><a class="button quiet" href="${base}/forgot">${text('again.set-password')}</a></p>
+<p class="links"><a href="${targetOf(page) ?? `${base}/account`}">${text('page.back')}</a> <a href="${base}/logout">${text('again.other')}</a></p>`,
+      }
+    }
+
     async function submitAgain(page: Page, fields: Fields): Promise<Outcome> {
-      const { password } = requireFields(fields, { password: LENGTHS.password })
+      const { has_password } = await profile.get(page.principal!.id)
+      const password = has_password ? requireFields(fields, { password: LENGTHS.password }).password : undefined
       const { code } = fields.code === undefined ? {} : requireFields(fields, { code: LENGTHS.code })
-      const input = { password, ...(code !== undefined && { code }), session: 'cookie' as const }
+      const input = { ...(password !== undefined && { password }), ...(code !== undefined && { code }), session: 'cookie' as const }
       sessions.send(page, await reauthenticate(page.principal!, input, page.context))
       return sessions.leadOn(page, targetOf(page) ?? `${page.base}/account`)
     }

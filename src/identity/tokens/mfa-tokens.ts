@@ -12,6 +12,8 @@ export interface MfaClaims {
   userId: string
   /** `users.session_epoch`. A change that ends every session also ends unfinished logins. */
   sessionEpoch: number
+  /** The sign-in with a provider that came first. None: a password came first. */
+  providerLogin?: string | undefined
 }
 
 export interface MfaTokens {
@@ -37,14 +39,20 @@ export function createMfaTokens({ keyring, issuer, clock }: { keyring: Keyring; 
     })
     const fault = retirementFault(key.retirement, payload, MFA_TOKEN_LIFE_SECONDS)
     if (fault) throw problem('mfa_token_invalid', { cause: fault })
-    return { userId: payload.sub!, sessionEpoch: Number(payload.sev), jti: payload.jti!, expiresAt: new Date(payload.exp! * 1000) }
+    return {
+      userId: payload.sub!,
+      sessionEpoch: Number(payload.sev),
+      ...(typeof payload.fed === 'string' && { providerLogin: payload.fed }),
+      jti: payload.jti!,
+      expiresAt: new Date(payload.exp! * 1000),
+    }
   }
 
   return {
-    issue({ userId, sessionEpoch }) {
+    issue({ userId, sessionEpoch, providerLogin }) {
       const { kid, algorithm, privateKey } = keyring.signing()
       const issuedAt = Math.floor(clock.now() / 1000)
-      return new SignJWT({ sev: sessionEpoch })
+      return new SignJWT({ sev: sessionEpoch, ...(providerLogin !== undefined && { fed: providerLogin }) })
         .setProtectedHeader({ alg: algorithm, typ: MFA_TOKEN_TYPE, kid })
         .setIssuer(issuer)
         .setAudience(audience)

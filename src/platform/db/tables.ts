@@ -233,6 +233,66 @@ export interface ClientTable {
   last_used_at: Date | null
 }
 
+/** A login at a provider that belongs to a user. */
+export interface LinkedLoginTable {
+  id: string
+  user_id: string
+  /** The id of the provider in the configuration, when it was linked. */
+  provider: string
+  issuer: string
+  /** `sub`: never changes, and is never given to another person. */
+  subject: string
+  /** As the provider named it last. Shown to the user, and used for nothing else. */
+  email: string | null
+  created_at: Date
+  last_used_at: Date
+}
+
+/** A sign-in on its way through a provider. */
+export interface LoginFlowTable {
+  state_hash: Buffer
+  /** Of the value that the browser keeps: nobody else can bring the answer. */
+  cookie_hash: Buffer
+  provider: string
+  intent: 'login' | 'link' | 'reauthenticate'
+  /** Who has begun it; null for a login. */
+  user_id: string | null
+  session_id: string | null
+  /** SHA-256 of the token of an invitation. */
+  invitation: Buffer | null
+  return_to: string | null
+  is_persistent: boolean
+  /** The answer of the provider, until the browser comes back with its session. */
+  answer_sealed: string | null
+  created_at: Date
+  expires_at: Date
+}
+
+/** A sign-in that the provider has confirmed. */
+export interface ProviderLoginTable {
+  id: string
+  linked_login_id: string
+  /** Null until the second factor is shown. */
+  session_id: string | null
+  /** The session at the provider (OpenID Connect Back-Channel Logout). */
+  provider_sid: string | null
+  /** For the logout at the provider. */
+  id_token_sealed: string | null
+  created_at: Date
+}
+
+export interface InvitationTable {
+  id: string
+  email: string
+  email_canonical: string
+  roles: string[]
+  token_hash: Buffer
+  /** Null: the command line, or a user who was deleted since. */
+  invited_by: string | null
+  created_at: Date
+  expires_at: Date
+}
+
 export interface AuditLogTable {
   id: string
   at: Date
@@ -303,6 +363,10 @@ export interface Database {
   held_usernames: HeldUsernameTable
   api_keys: ApiKeyTable
   clients: ClientTable
+  linked_logins: LinkedLoginTable
+  login_flows: LoginFlowTable
+  provider_logins: ProviderLoginTable
+  invitations: InvitationTable
   limit_counters: { key: string; count: number; resets_at: Date }
   schema_minimum: { only_row: Generated<boolean>; step: string }
 }

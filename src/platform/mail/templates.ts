@@ -35,6 +35,8 @@ interface LinkTemplates {
   confirm_login: Link & Omit<Asked, 'username'>
   /** For a registration with an address that already has an account. The same work as for a link: the time shows no account. */
   already_registered: Record<string, never>
+  /** An administrator invites a person. */
+  invitation: Link
 }
 
 /** Notices of what the account itself did. They go only to a proven address. */
@@ -47,6 +49,9 @@ interface OwnTemplates {
   backup_code_used: NoticeContext & { left: number }
   new_device: NoticeContext
   api_key_created: NoticeContext & { name: string }
+  /** `provider`: the label of the configuration. */
+  login_linked: NoticeContext & { provider: string }
+  login_unlinked: NoticeContext & { provider: string }
 }
 
 /** Alerts about what another person may have done. They go to every address, so they hold no text that a user chose. */
@@ -67,6 +72,7 @@ export const MAIL_CLASSES: { [T in keyof Templates]: ClassOf<T> } = {
   reset_password: 'link',
   confirm_login: 'link',
   already_registered: 'link',
+  invitation: 'link',
   email_changed: 'own',
   password_changed: 'own',
   factor_enabled: 'own',
@@ -74,6 +80,8 @@ export const MAIL_CLASSES: { [T in keyof Templates]: ClassOf<T> } = {
   backup_code_used: 'own',
   new_device: 'own',
   api_key_created: 'own',
+  login_linked: 'own',
+  login_unlinked: 'own',
   wrong_codes: 'alert',
   refresh_reused: 'alert',
 }
@@ -199,6 +207,15 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
       ...(pages === null ? [] : [{ label: language.text('mail.log-in'), url: pages.login }]),
     ],
   }),
+  invitation: ({ url, minutes }, { service, language }) => ({
+    subject: language.text('mail.invitation.subject', { service }),
+    blocks: [
+      language.text('mail.invitation.text', { service }),
+      { label: language.text('mail.invitation.button'), url },
+      language.text('mail.link-life', { life: life(minutes, language) }),
+      language.text('mail.invitation.not-you'),
+    ],
+  }),
   email_changed: notice({
     subject: 'mail.email_changed.subject',
     text: 'mail.email_changed.text',
@@ -226,6 +243,17 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
     text: 'mail.api_key_created.text',
     more: ({ name }, { text }) => [[text('mail.fact.name'), name]],
     advice: 'mail.api_key_created.not-you',
+  }),
+  login_linked: notice<'login_linked'>({
+    subject: 'mail.login_linked.subject',
+    text: 'mail.login_linked.text',
+    values: ({ provider }) => ({ provider }),
+    advice: 'mail.login_linked.not-you',
+  }),
+  login_unlinked: notice<'login_unlinked'>({
+    subject: 'mail.login_unlinked.subject',
+    text: 'mail.login_unlinked.text',
+    values: ({ provider }) => ({ provider }),
   }),
 }
 

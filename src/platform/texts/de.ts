@@ -75,6 +75,18 @@ export const de: Record<TextKey, string> = {
   'error.registration_closed': 'Die Registrierung ist geschlossen. Bitte wenden Sie sich an einen Administrator.',
   'error.username_taken': 'Der Benutzername ist vergeben. Bitte wählen Sie einen anderen.',
   'error.email_taken': 'Die E-Mail-Adresse ist vergeben. Bitte melden Sie sich an, oder verwenden Sie eine andere Adresse.',
+  'error.flow_invalid':
+    'Die Anmeldung wurde nicht rechtzeitig beendet, oder sie wurde in einem anderen Browser begonnen. Bitte beginnen Sie noch einmal.',
+  'error.provider_refused': 'Die Anmeldung wurde abgebrochen oder abgelehnt. Es wurde nichts geändert.',
+  'error.provider_unavailable':
+    'Der Anbieter antwortet zurzeit nicht. Bitte melden Sie sich auf andere Weise an, oder versuchen Sie es gleich noch einmal.',
+  'error.email_unproven':
+    'Der Anbieter bestätigt Ihre E-Mail-Adresse nicht. Legen Sie zuerst ein Konto mit der Adresse an. Verknüpfen Sie dann diese Anmeldung in Ihrem Konto.',
+  'error.already_linked': 'Diese Anmeldung gehört zu einem anderen Konto, oder Ihr Konto hat schon eine andere Anmeldung dieses Anbieters.',
+  'error.last_credential':
+    'Das ist Ihre letzte Möglichkeit, sich anzumelden. Legen Sie zuerst ein Passwort fest, oder verknüpfen Sie eine andere Anmeldung.',
+  'error.invitation_invalid':
+    'Die Einladung ist ungültig, wurde schon benutzt oder ist abgelaufen. Bitte lassen Sie sich noch einmal einladen.',
 
   // login
   'login.title': 'Anmelden',
@@ -92,6 +104,33 @@ export const de: Record<TextKey, string> = {
   'again.lead': 'Der nächste Schritt ist geschützt. Geben Sie Ihr Passwort noch einmal ein.',
   'again.wrong-password': 'Das Passwort ist falsch.',
   'again.other': 'Mit einem anderen Konto anmelden',
+
+  // login with a provider
+  'provider.with': 'Weiter mit {provider}',
+  'provider.or': 'oder',
+  'provider.title': 'Mit {provider} anmelden',
+  'provider.moving-on': 'Sie werden zu {provider} weitergeleitet',
+  'provider.again': 'Noch einmal mit {provider} beginnen',
+  'provider.taken-lead':
+    'Es gibt ein Konto mit dieser E-Mail-Adresse. Melden Sie sich dort an, und verknüpfen Sie {provider} in Ihrem Konto.',
+  'provider.other-ways': 'Auf andere Weise anmelden',
+  'provider.confirm-with': 'Mit {provider} bestätigen',
+  'again.choose': 'Der nächste Schritt ist geschützt. Bitte zeigen Sie noch einmal, dass Sie es sind.',
+  'again.code-lead': 'Der nächste Schritt ist geschützt. Bitte geben Sie einen Code ein.',
+  'again.no-password': 'Ihr Konto hat kein Passwort. Wir können Ihnen einen Link schicken, mit dem Sie eines festlegen.',
+  'again.set-password': 'Passwort per E-Mail festlegen',
+
+  // invitation
+  'invitation.title': 'Ihre Einladung',
+  'invitation.lead': 'Sie sind zu {service} eingeladen. Wählen Sie, wie Sie sich anmelden möchten.',
+  'invitation.for': 'Die Einladung gilt für {email}.',
+  'invitation.submit': 'Konto anlegen',
+  'invitation.has-account': 'Es gibt ein Konto mit dieser Adresse. Melden Sie sich an, um die Einladung anzunehmen.',
+  'invitation.accept': 'Einladung annehmen',
+  'invitation.accept-lead': 'Nehmen Sie die Einladung für Ihr Konto {name} an.',
+  'invitation.other-account':
+    'Die Einladung gilt für {email}, und Sie sind mit einem anderen Konto angemeldet. Melden Sie sich ab, und öffnen Sie den Link noch einmal.',
+  'invitation.done': 'Vielen Dank. Die Einladung ist angenommen.',
 
   // factor
   'factor.title': 'Zweiter Schritt',
@@ -215,6 +254,21 @@ export const de: Record<TextKey, string> = {
   'account.codes.renew': 'Neue Ersatzcodes erstellen',
   'account.codes.renew-means': 'Ihre alten Ersatzcodes werden ungültig.',
   'account.codes.renewed': 'Das sind Ihre neuen Ersatzcodes. Die alten Codes sind ungültig.',
+
+  // account: logins with providers
+  'account.logins.title': 'Verknüpfte Anmeldungen',
+  'account.logins.intro':
+    'Mit diesen Anbietern können Sie sich anmelden. Eine verknüpfte Anmeldung ersetzt Ihr Passwort, nicht den zweiten Schritt.',
+  'account.logins.none': 'Es ist keine Anmeldung verknüpft.',
+  'account.logins.used': 'Zuletzt benutzt',
+  'account.logins.link': '{provider} verknüpfen',
+  'account.logins.link-now': 'Verknüpfen',
+  'account.logins.unlink-now': 'Verknüpfung lösen',
+  'account.logins.linked': 'Die Anmeldung ist verknüpft.',
+  'account.logins.unlink': 'Verknüpfung mit {provider} lösen',
+  'account.logins.unlink-means': 'Sie können sich nicht mehr mit {provider} anmelden, und die Sitzungen dieser Anmeldung enden.',
+  'account.logins.unlinked': 'Die Anmeldung ist nicht mehr verknüpft.',
+  'account.logins.no-password': 'Ihr Konto hat kein Passwort. Fordern Sie per E-Mail einen Link an, um eines festzulegen.',
 
   // account: sessions
   'account.sessions.title': 'Geräte',
@@ -387,6 +441,16 @@ export const de: Record<TextKey, string> = {
   'mail.refresh_reused.subject': 'Eine Sitzung wurde zu Ihrer Sicherheit beendet',
   'mail.refresh_reused.text':
     'Ein Schlüssel, der ein Gerät bei {service} angemeldet hält, wurde zweimal benutzt: Vielleicht hat ihn jemand kopiert. Diese Sitzung wurde beendet.',
+  'mail.invitation.subject': 'Sie sind zu {service} eingeladen',
+  'mail.invitation.text': 'Sie sind eingeladen, bei {service} ein Konto anzulegen oder Ihr Konto dort zu benutzen.',
+  'mail.invitation.button': 'Einladung öffnen',
+  'mail.invitation.not-you': 'Wenn Sie keine Einladung erwarten, können Sie diese E-Mail ignorieren.',
+  'mail.login_linked.subject': 'Eine Anmeldung wurde verknüpft',
+  'mail.login_linked.text': 'Mit {provider} kann man sich jetzt bei Ihrem Konto bei {service} anmelden.',
+  'mail.login_linked.not-you':
+    'Wenn Sie das nicht waren, legen Sie ein neues Passwort fest, und lösen Sie die Verknüpfung in Ihrem Konto.',
+  'mail.login_unlinked.subject': 'Die Verknüpfung einer Anmeldung wurde gelöst',
+  'mail.login_unlinked.text': 'Mit {provider} kann man sich nicht mehr bei Ihrem Konto bei {service} anmelden.',
   'mail.api_key_created.subject': 'Ein API-Schlüssel wurde erzeugt',
   'mail.api_key_created.text':
     'Für Ihr Konto bei {service} wurde ein API-Schlüssel erzeugt. Wer den Schlüssel hat, kann in Ihrem Namen handeln.',
@@ -564,6 +628,20 @@ export const de: Record<TextKey, string> = {
   'console.user.revoke-key-what':
     'Jede Anfrage mit diesem Schlüssel wird ab sofort abgelehnt. Programme, die ihn benutzen, funktionieren nicht mehr. Das lässt sich nicht rückgängig machen.',
   'console.user.revoke-key-done': 'Der API-Schlüssel wurde widerrufen.',
+  'console.invitations': 'Einladungen',
+  'console.invitations-new': 'Jemanden einladen',
+  'console.invitations-what': 'Die Person bekommt eine E-Mail mit einem Link. Der Link gilt 7 Tage und nur einmal.',
+  'console.invitations-none': 'Es gibt keine offenen Einladungen.',
+  'console.invitation.create': 'Einladung senden',
+  'console.invitation.create-done': 'Die Einladung ist unterwegs.',
+  'console.invitation.resend': 'Noch einmal senden',
+  'console.invitation.resend-title': 'Einladung von {email} noch einmal senden?',
+  'console.invitation.resend-what': 'Ein neuer Link wird verschickt. Der frühere Link gilt nicht mehr.',
+  'console.invitation.resend-done': 'Ein neuer Link ist unterwegs.',
+  'console.invitation.withdraw': 'Zurückziehen',
+  'console.invitation.withdraw-title': 'Einladung von {email} zurückziehen?',
+  'console.invitation.withdraw-what': 'Der Link gilt nicht mehr.',
+  'console.invitation.withdraw-done': 'Die Einladung ist zurückgezogen.',
   'console.clients': 'Maschinen-Clients',
   'console.clients-what': 'Programme, die eigene Zugriffstoken erhalten: mit client_id und Geheimnis oder mit einer signierten Assertion.',
   'console.clients-new': 'Neuer Maschinen-Client',

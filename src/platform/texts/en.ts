@@ -74,6 +74,14 @@ export const en = {
   'error.registration_closed': 'Registration is closed. Please ask an administrator for an account.',
   'error.username_taken': 'The username is taken. Please choose another username.',
   'error.email_taken': 'The e-mail address is taken. Please log in, or use another address.',
+  'error.flow_invalid': 'The sign-in was not finished in time, or it was begun in another browser. Please begin again.',
+  'error.provider_refused': 'The sign-in was cancelled or refused. Nothing was changed.',
+  'error.provider_unavailable': 'The provider does not answer at the moment. Please log in in another way, or try again in a moment.',
+  'error.email_unproven':
+    'The provider does not prove your e-mail address. Create an account with the address first. Then link this login in your account.',
+  'error.already_linked': 'This login belongs to another account, or your account has another login of this provider.',
+  'error.last_credential': 'This is your last way to log in. Set a password or link another login first.',
+  'error.invitation_invalid': 'The invitation is not valid, was used before, or has expired. Please ask for a new invitation.',
 
   // login
   'login.title': 'Log in',
@@ -91,6 +99,31 @@ export const en = {
   'again.lead': 'The next step is protected. Enter your password again.',
   'again.wrong-password': 'The password is wrong.',
   'again.other': 'Log in as another user',
+
+  // login with a provider
+  'provider.with': 'Continue with {provider}',
+  'provider.or': 'or',
+  'provider.title': 'Sign in with {provider}',
+  'provider.moving-on': 'You are being taken to {provider}',
+  'provider.again': 'Begin again with {provider}',
+  'provider.taken-lead': 'There is an account with this e-mail address. Log in to it, and link {provider} in your account.',
+  'provider.other-ways': 'Log in in another way',
+  'provider.confirm-with': 'Confirm with {provider}',
+  'again.choose': 'The next step is protected. Show again that it is you.',
+  'again.code-lead': 'The next step is protected. Enter a code.',
+  'again.no-password': 'Your account has no password. We can mail you a link that sets one.',
+  'again.set-password': 'Set a password by mail',
+
+  // invitation
+  'invitation.title': 'Your invitation',
+  'invitation.lead': 'You are invited to {service}. Choose how you want to log in.',
+  'invitation.for': 'The invitation is for {email}.',
+  'invitation.submit': 'Create the account',
+  'invitation.has-account': 'There is an account with this address. Log in to accept the invitation.',
+  'invitation.accept': 'Accept the invitation',
+  'invitation.accept-lead': 'Accept the invitation for your account {name}.',
+  'invitation.other-account': 'The invitation is for {email}, and you are logged in to another account. Log out, and open the link again.',
+  'invitation.done': 'Thank you. The invitation is accepted.',
 
   // factor
   'factor.title': 'Second step',
@@ -212,6 +245,20 @@ export const en = {
   'account.codes.renew': 'Make new backup codes',
   'account.codes.renew-means': 'Your old backup codes become invalid.',
   'account.codes.renewed': 'These are your new backup codes. The old codes are invalid.',
+
+  // account: logins with providers
+  'account.logins.title': 'Linked logins',
+  'account.logins.intro': 'You can log in with these providers. A linked login replaces your password, not the second step.',
+  'account.logins.none': 'No login is linked.',
+  'account.logins.used': 'Last used',
+  'account.logins.link': 'Link {provider}',
+  'account.logins.link-now': 'Link',
+  'account.logins.unlink-now': 'Unlink',
+  'account.logins.linked': 'The login is linked.',
+  'account.logins.unlink': 'Unlink {provider}',
+  'account.logins.unlink-means': 'You can no longer log in with {provider}, and its sessions end.',
+  'account.logins.unlinked': 'The login is no longer linked.',
+  'account.logins.no-password': 'Your account has no password. Ask for a link by mail to set one.',
 
   // account: sessions
   'account.sessions.title': 'Devices',
@@ -382,6 +429,15 @@ export const en = {
   'mail.refresh_reused.subject': 'A session was ended for your safety',
   'mail.refresh_reused.text':
     'A key that keeps a device logged in to {service} was used twice: someone may have copied it. That session was ended.',
+  'mail.invitation.subject': 'You are invited to {service}',
+  'mail.invitation.text': 'You are invited to make an account at {service}, or to use the account that you have.',
+  'mail.invitation.button': 'Open the invitation',
+  'mail.invitation.not-you': 'If you do not expect an invitation, you can ignore this mail.',
+  'mail.login_linked.subject': 'A login was linked',
+  'mail.login_linked.text': '{provider} now logs in to your account at {service}.',
+  'mail.login_linked.not-you': 'If this was not you, set a new password, and unlink the login in your account.',
+  'mail.login_unlinked.subject': 'A login was unlinked',
+  'mail.login_unlinked.text': '{provider} no longer logs in to your account at {service}.',
   'mail.api_key_created.subject': 'An API key was made',
   'mail.api_key_created.text': 'An API key was made for your account at {service}. Anyone who has the key can act in your name.',
   'mail.api_key_created.not-you':
@@ -549,6 +605,20 @@ export const en = {
   'console.user.revoke-key-what':
     'Every request with this key is refused from now on. Programs that use it stop working. This cannot be undone.',
   'console.user.revoke-key-done': 'The API key was revoked.',
+  'console.invitations': 'Invitations',
+  'console.invitations-new': 'Invite a person',
+  'console.invitations-what': 'The person gets a mail with a link. The link is valid for 7 days, and works once.',
+  'console.invitations-none': 'There are no open invitations.',
+  'console.invitation.create': 'Send the invitation',
+  'console.invitation.create-done': 'The invitation is on its way.',
+  'console.invitation.resend': 'Send again',
+  'console.invitation.resend-title': 'Send the invitation of {email} again?',
+  'console.invitation.resend-what': 'A new link is mailed. The link before is no longer valid.',
+  'console.invitation.resend-done': 'A new link is on its way.',
+  'console.invitation.withdraw': 'Withdraw',
+  'console.invitation.withdraw-title': 'Withdraw the invitation of {email}?',
+  'console.invitation.withdraw-what': 'The link is no longer valid.',
+  'console.invitation.withdraw-done': 'The invitation is withdrawn.',
   'console.clients': 'Machine clients',
   'console.clients-what': 'Programs that get their own access tokens by client_id and secret, or by a signed assertion.',
   'console.clients-new': 'New machine client',

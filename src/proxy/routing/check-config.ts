@@ -9,6 +9,7 @@ import { problemOfUrl } from '../../platform/db/hosts.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
 import { checkBrowser } from './check-browser.ts'
+import { checkProviders } from './check-providers.ts'
 import { CORS_FIELDS, modeOf, sessionOriginsOf } from './cors-rule.ts'
 import type { Finding } from './finding.ts'
 import { readHost } from './request-target.ts'
@@ -29,6 +30,7 @@ export function checkConfig(config: Config, { isComplete = true } = {}): { probl
   checkHeaderEdits(config, problems, warnings)
   checkCors(config, warnings)
   if (URL.canParse(config.server.publicUrl)) checkBrowser(config, problems, warnings)
+  checkProviders(config, problems, warnings)
   checkMail(config, problems, warnings)
   if (!config.routes.length)
     warnings.push({

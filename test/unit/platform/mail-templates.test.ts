@@ -15,6 +15,7 @@ const DATA: Templates = {
   reset_password: { url, minutes: 30 },
   confirm_login: { url, minutes: 30, at: '2026-11-21T13:40:56.735Z', device: HOSTILE },
   already_registered: {},
+  invitation: { url, minutes: 10_080 },
   email_changed: context,
   password_changed: context,
   factor_enabled: context,
@@ -24,6 +25,8 @@ const DATA: Templates = {
   new_device: context,
   refresh_reused: context,
   api_key_created: { ...context, name: HOSTILE },
+  login_linked: { ...context, provider: HOSTILE },
+  login_unlinked: { ...context, provider: HOSTILE },
 }
 const NAMES = Object.keys(DATA) as (keyof Templates)[]
 const texts = createTexts(['en', 'de'])

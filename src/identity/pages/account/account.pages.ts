@@ -9,6 +9,7 @@ import { createAccountFrame } from './account-frame.ts'
 import { type ApiKeysDeps, apiKeysPage } from './api-keys.pages.ts'
 import { type DeleteDeps, deletePages } from './delete.pages.ts'
 import { type FactorsDeps, factorsPage } from './factors.pages.ts'
+import { type LoginsDeps, loginsPage } from './logins.pages.ts'
 import { type OverviewDeps, overviewPage } from './overview.pages.ts'
 import { type PasswordDeps, passwordPage } from './password.pages.ts'
 import { type ProfileDeps, profilePage } from './profile.pages.ts'
@@ -21,6 +22,7 @@ type Services = Pick<OverviewDeps, 'enrolment'> &
   Pick<FactorsDeps, 'enrolment' | 'serviceName'> &
   Pick<SessionsDeps, 'sessions' | 'logout'> &
   Pick<ApiKeysDeps, 'apiKeys' | 'grantsOf'> &
+  Pick<LoginsDeps, 'providers' | 'linkedLogins' | 'signIn' | 'flowCookies'> &
   Pick<DeleteDeps, 'deleteAccount'>
 
 export interface AccountPagesDeps extends Services {
@@ -33,7 +35,7 @@ export interface AccountPagesDeps extends Services {
 export const accountPages = (deps: AccountPagesDeps) => (app: FastifyInstance, kit: PageKit) => {
   const { auth, clock, secrets, crossSite } = deps
   const base = `${auth.prefix}/ui`
-  const frame = createAccountFrame({ base, clock })
+  const frame = createAccountFrame({ base, clock, hasProviders: deps.providers.list.length > 0 })
   const shownOnce = createShownOnce({ path: `${base}/account`, secrets, crossSite, clock })
   const all = { ...deps, base, frame, shownOnce, minLength: auth.password.minLength }
   const pages = [
@@ -41,6 +43,7 @@ export const accountPages = (deps: AccountPagesDeps) => (app: FastifyInstance, k
     profilePage(all),
     passwordPage(all),
     factorsPage(all),
+    ...(deps.providers.list.length > 0 ? [loginsPage(all)] : []),
     sessionsPage(all),
     apiKeysPage(all),
     ...deletePages(all),
