@@ -35,10 +35,13 @@ export const row: FaultRow = {
     })
     const redis = stores.redis!.servers[0]!
     const urls = gateways.map(({ url }) => url)
-    const begun = performance.now()
     const proxied = proxiedTraffic(urls, rate, { tokenOf: tokensOf(clients) })
     await pause(options.short ? 1000 : 5000)
     const heapBefore = await Promise.all(gateways.map(heapMiB))
+    await pause(1000)
+    // the collection makes requests wait
+    const begun = performance.now()
+    await pause(options.short ? 1000 : 5000)
     const killed = performance.now()
     await redis.kill()
     // guesses of a password: beyond the limit they are refused, also without Redis
@@ -50,8 +53,8 @@ export const row: FaultRow = {
       tally.promise([401, 429, 503].includes(answer.status), `a login answered ${answer.status}`)
     }
     await pause(Math.max(0, seconds * 1000 - (performance.now() - killed)))
-    const heapAfter = await Promise.all(gateways.map(heapMiB))
     const restarted = performance.now()
+    const heapAfter = await Promise.all(gateways.map(heapMiB))
     await redis.start()
     const up = performance.now()
     await until(() => isEverywhere(gateways, 'portcullis_redis_up', (n) => n > 0), 'redis_up', 30_000)
