@@ -80,6 +80,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   const { tls } = config.server
   const certificate = tls ? readCertificate(tls) : null
   const streams = createStreams({ revocations, clock, metrics })
+  const stalls = { open: 0 }
   let current: Generation
   const gate = createGate({
     config,
@@ -87,7 +88,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     steady: systemClock,
     logger,
     metrics,
-    inFlight: () => observer.inFlight() - streams.count(),
+    inFlight: () => observer.inFlight() - streams.count() - stalls.open,
     isKnown: (headers) => current.access.isKnown(headers),
     fields: (req) => (req === null ? current.handlers.rawFields : current.handlers.errorFields(req)),
   })
@@ -113,6 +114,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     servers,
     streams,
     compressions: { open: 0 },
+    stalls,
     connections: listener.connections,
     backgroundQueue: createBackgroundQueue(logger),
     compilers: options.compilers ?? createSchemaCompilers(),

@@ -12,6 +12,7 @@ import { problem } from '../platform/lib/errors.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import type { CompressionLoad } from '../proxy/forward/compression.ts'
 import type { Streams, StreamTerms } from '../proxy/forward/streams.ts'
+import type { Stalls } from '../proxy/forward/watchdog.ts'
 import { findRoute } from '../proxy/routing/match-route.ts'
 import { matchTarget } from '../proxy/routing/request-target.ts'
 import { type Route, type RouteTable, routesFor } from '../proxy/routing/route-table.ts'
@@ -42,6 +43,7 @@ export interface Lasting {
   servers: UpstreamServers
   streams: Streams
   compressions: CompressionLoad
+  stalls: Stalls
   connections: Listener['connections']
   backgroundQueue: BackgroundQueue
   compilers: SchemaCompilers
@@ -72,8 +74,20 @@ export interface Generation {
 
 /** @param before the generation in force; null at the start @throws when a file that the configuration names cannot be used */
 export async function buildGeneration(lasting: Lasting, config: Config, before: Generation | null): Promise<Generation> {
-  const { limits, observer, servers, streams, compressions, connections, backgroundQueue, lastErrors, health, logOnce, isStopping } =
-    lasting
+  const {
+    limits,
+    observer,
+    servers,
+    streams,
+    compressions,
+    stalls,
+    connections,
+    backgroundQueue,
+    lastErrors,
+    health,
+    logOnce,
+    isStopping,
+  } = lasting
   const platform = before ? withConfig(lasting.platform, config) : lasting.platform
   const identity = before ? underConfig(lasting.identity, platform) : lasting.identity
   const { clock, logger } = platform
@@ -89,6 +103,7 @@ export async function buildGeneration(lasting: Lasting, config: Config, before: 
     servers,
     streams,
     compressions,
+    stalls,
     ownMethods: (path) => ownMethodsOf(app, path),
     logOnce,
     isStopping,

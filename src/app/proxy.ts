@@ -11,6 +11,7 @@ import { type CompressionLoad, createCompression } from '../proxy/forward/compre
 import { createForward } from '../proxy/forward/forward.ts'
 import { createHeaderRules } from '../proxy/forward/headers.ts'
 import type { Streams } from '../proxy/forward/streams.ts'
+import type { Stalls } from '../proxy/forward/watchdog.ts'
 import { createWebSocketBridge } from '../proxy/forward/websocket.ts'
 import { createRequireHttps } from '../proxy/https-only.ts'
 import { createPipeline, type Pipeline } from '../proxy/pipeline.ts'
@@ -34,6 +35,7 @@ export interface ProxyDeps {
   servers: UpstreamServers
   streams: Streams
   compressions: CompressionLoad
+  stalls: Stalls
   /** Methods of the gateway's own endpoint at a path; empty when there is none. */
   ownMethods(path: string): string[]
   /** Calls `log` in one of the gateway's processes only. */
@@ -61,6 +63,7 @@ export function createProxy({
   servers,
   streams,
   compressions,
+  stalls,
   ownMethods,
   logOnce,
   isStopping,
@@ -90,7 +93,12 @@ export function createProxy({
     authenticate,
     cookies,
     limits: createRouteLimits(config.limits, table.routes, limits.admission),
-    forward: createForward({ upstreams, headers, compressionOf: createCompression({ routes: table.routes, metrics, load: compressions }) }),
+    forward: createForward({
+      upstreams,
+      headers,
+      compressionOf: createCompression({ routes: table.routes, metrics, load: compressions }),
+      stalls,
+    }),
     bridge: createWebSocketBridge({ upstreams, headers, streams }),
     streams,
     ownMethods,

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os'
 import closeWithGrace from 'close-with-grace'
 import type { Config } from '../platform/config/schema.ts'
 import { isDatabaseThere } from '../platform/db/describe-database.ts'
+import { writeCompiledCode } from '../platform/lib/compile-cache.ts'
 import { flushLogger } from '../platform/telemetry/logger.ts'
 import { buildApp } from './app.ts'
 import { graceMs, listen, listenAdmin, logUncaught, type Running, type ServeOptions } from './listen.ts'
@@ -29,6 +30,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
   })
   const workers = countWorkers(config)
   running = workers > 1 ? await supervise(options, workers) : await serveAlone(options)
+  writeCompiledCode()
   const { port, adminPort } = running
   logger.info({ port, admin_port: adminPort, routes: config.routes.length, workers }, 'portcullis is listening')
   if (isReloadDue) void running.reload('SIGHUP')

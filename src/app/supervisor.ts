@@ -361,7 +361,9 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       [...services.jobs, ...(hasListener ? [keyringJob(services)] : []), ...(hasConsole(config) ? [history.job] : [])],
       logger,
     )
-    const [port = 0] = await Promise.all(Array.from({ length: workers }, launch))
+    // the gateway is ready with its first worker, which need not share the processors with the starts of the others
+    const port = await launch()
+    await Promise.all(Array.from({ length: workers - 1 }, launch))
     reloader.begin()
     return { port, adminPort, stop, reload: reloader.reload }
   } catch (error) {

@@ -1,6 +1,7 @@
 /** The entry point of a worker process: it runs the public listener with the configuration that the supervisor sends. */
 import cluster from 'node:cluster'
 import closeWithGrace from 'close-with-grace'
+import { writeCompiledCode } from '../platform/lib/compile-cache.ts'
 import { createIpcChannel } from '../platform/lib/ipc-channel.ts'
 import { createLogOutput } from '../platform/telemetry/log-output.ts'
 import { createLogger, flushLogger } from '../platform/telemetry/logger.ts'
@@ -41,6 +42,7 @@ const answers: WorkerAnswers = {
     })
     stop = async () => grace.close()
     await running.start()
+    writeCompiledCode()
     return listen(running, config)
   },
   metrics: async () => app?.platform.metrics.registry.getMetricsAsJSON() ?? [],

@@ -4,6 +4,7 @@ import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import type { Config } from '../../platform/config/schema.ts'
 import { answers, BEARER, NO_CREDENTIAL, OPTIONAL_BEARER, strictBody } from '../../platform/http/endpoint.ts'
+import { hasLeft } from '../../platform/http/has-left.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
@@ -147,7 +148,7 @@ export const authRoutes =
           response: answers({ 200: Type.Omit(Tokens, ['user']) }, [401, 422, 429, 503]),
         },
       },
-      (request) => refresh(request.body.refresh_token, contextOf(request.raw)),
+      ({ body, raw }) => refresh(body.refresh_token, contextOf(raw), () => hasLeft(raw)),
     )
 
     for (const [path, scope] of [

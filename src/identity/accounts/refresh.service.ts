@@ -34,7 +34,7 @@ export function createRefresh({ refreshTokens, sessionOpener, limits, metrics }:
     throw problem(REFUSAL[result.outcome], { cause: `refresh token ${result.outcome}` })
   }
 
-  return (presented: string, context: RequestContext): Promise<TokenPair> =>
+  const withinLimits = (presented: string, context: RequestContext): Promise<TokenPair> =>
     limits
       .refresh(context.client, () => refresh(presented, context))
       .catch((error) => {
@@ -42,4 +42,12 @@ export function createRefresh({ refreshTokens, sessionOpener, limits, metrics }:
         if (error instanceof Problem && COUNTED.includes(error.code)) metrics.refreshes.inc({ outcome: error.code })
         throw error
       })
+
+  /** @param hasLeft the client has closed its connection. Nobody else can tell whether it got the answer */
+  return async (presented: string, context: RequestContext, hasLeft: () => boolean): Promise<TokenPair> => {
+    const pair = await withinLimits(presented, context)
+    // the answer is made: a failure here only leaves the usual time for a retry
+    if (hasLeft()) await refreshTokens.undelivered(presented).catch(() => {})
+    return pair
+  }
 }

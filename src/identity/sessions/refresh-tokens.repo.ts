@@ -37,6 +37,15 @@ export const markRotated = (trx: Transaction, id: string, at: Date, retry: { non
     .where('id', '=', id)
     .execute()
 
+/** The client has left before the answer: it may come back later than others with the same token. */
+export const prolongRetry = (db: Db, hash: Buffer, seconds: number) =>
+  db
+    .updateTable('refresh_tokens')
+    .set({ rotated_at: sql`clock_timestamp() + make_interval(secs => ${seconds})` })
+    .where('token_hash', '=', hash)
+    .where('retry_nonce', 'is not', null)
+    .execute()
+
 /** The child was used, so its parent can no longer be repeated. */
 export const forgetRetry = (trx: Transaction, id: string) =>
   trx.updateTable('refresh_tokens').set({ retry_nonce: null, retry_key_id: null }).where('id', '=', id).execute()

@@ -24,6 +24,7 @@ import {
   insertRefreshToken,
   lockRefreshToken,
   markRotated,
+  prolongRetry,
   type RefreshToken,
 } from './refresh-tokens.repo.ts'
 import { idleTtlSeconds } from './session-life.ts'
@@ -45,6 +46,8 @@ export interface RefreshTokens {
   start(trx: Transaction, session: Session, now: Date): Promise<string>
   /** Exchanges a token for its one successor. */
   rotate<T>(presented: string, context: AuditContext, issue: IssuePair<T>): Promise<RefreshOutcome<T>>
+  /** The client has left before it got the answer to this token: a retry counts as such for ten minutes more. */
+  undelivered(presented: string): Promise<void>
   /** The rows of a token, valid or not. */
   locate(presented: string): Promise<TokenLocation | null>
   /**
@@ -79,6 +82,9 @@ export interface RefreshTokensDeps {
   metrics: Pick<Metrics, 'refreshes'>
   logger: Logger
 }
+
+/** A client that waits in a crowd after an outage may need several attempts. */
+const UNDELIVERED_SECONDS = 600
 
 const PREFIX = 'rt_'
 const FORM = /^rt_[A-Za-z0-9_-]{43}$/
@@ -240,6 +246,9 @@ export function createRefreshTokens({ db, accounts, outbox, secrets, tokens, aut
   return {
     start,
     rotate,
+    async undelivered(presented) {
+      if (looksLikeRefreshToken(presented)) await prolongRetry(db, hashOf(presented), UNDELIVERED_SECONDS)
+    },
     locate,
     async judge(tx, place, context) {
       return (await assess(tx, place, context)).judgement

@@ -183,8 +183,8 @@ async function recordMinimum(db: Db, steps: Steps, applied: readonly string[]): 
 type Migratable = Pick<OpenDatabase, 'db' | 'openForMigrations'>
 
 const LOCK = 7610005
-/** Shorter than the lock timeout of the pool: requests that queue behind the step's lock are served, not refused, when the step gives up. */
-const LOCK_TIMEOUT_MS = 1500
+/** Shorter than a request waits for a free connection (1 s): requests that queue behind the lock of the step are served, not refused, when it gives up. */
+const LOCK_TIMEOUT_MS = 250
 const PATIENCE_MS = 600_000
 const MAX_PAUSE_MS = 15_000
 const REPORT_MS = 10_000

@@ -27,12 +27,13 @@ import {
   writeChunk,
 } from './response-relay.ts'
 import type { StreamEnd } from './streams.ts'
-import { clientReads, clientStalls, endWatchdog, expectHeaders, headersCame, startWatchdog } from './watchdog.ts'
+import { clientReads, clientStalls, endWatchdog, expectHeaders, headersCame, type Stalls, startWatchdog } from './watchdog.ts'
 
 export interface ForwardDeps {
   upstreams: Upstreams
   headers: HeaderRules
   compressionOf: CompressionOf
+  stalls: Stalls
 }
 
 /** A request of which nothing was written is sent again so often. */
@@ -44,7 +45,7 @@ const MAX_FRESH = 2
  */
 export type Forward = (request: IncomingMessage, exchange: Authenticated, answer: Answer) => void
 
-export function createForward({ upstreams, headers, compressionOf }: ForwardDeps): Forward {
+export function createForward({ upstreams, headers, compressionOf, stalls }: ForwardDeps): Forward {
   return (request, exchange, answer) => {
     const { route } = exchange
     const length = declaredLength(request)
@@ -110,7 +111,7 @@ export function createForward({ upstreams, headers, compressionOf }: ForwardDeps
           compression?.restoreTags(fields, request)
           const isAgain = unwritten > 0 || isRepeated
           const connection = isAgain ? slot.upstream.freshConnection() : slot.upstream.pool()
-          dispatchOnce({ slot, connection, carrier, fields, body, request, exchange, answer, compression }, (error) => {
+          dispatchOnce({ slot, connection, carrier, fields, body, request, exchange, answer, compression, stalls }, (error) => {
             if (error === undefined || !prepareAgain(error)) return end(error)
             ask()
           })
@@ -187,11 +188,12 @@ interface Sending {
   exchange: Authenticated
   answer: Answer
   compression: RouteCompression | null
+  stalls: Stalls
 }
 
 /** Sends once. @param done called once; with undici's error or a Problem only while the response has not begun */
 function dispatchOnce(
-  { slot, connection, carrier, fields, body, request, exchange, answer, compression }: Sending,
+  { slot, connection, carrier, fields, body, request, exchange, answer, compression, stalls }: Sending,
   done: (error?: unknown) => void,
 ): void {
   const { route, target } = exchange
@@ -293,7 +295,7 @@ function dispatchOnce(
           clientReads(watchdog)
           resume()
         })
-        clientStalls(watchdog)
+        clientStalls(watchdog, relay.closeStream ? null : stalls)
         return false
       },
       onComplete() {

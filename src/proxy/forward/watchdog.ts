@@ -15,12 +15,19 @@ export interface Watchdog {
   /** False once the headers have come, or do not matter any more. */
   isExpecting: boolean
   stalled: NodeJS.Timeout | undefined
+  /** Counts this exchange while its client does not read. Null: it does not count. */
+  stalls: Stalls | null
+}
+
+/** Responses that wait for their clients now, of the whole process. Event streams do not count. */
+export interface Stalls {
+  open: number
 }
 
 export function startWatchdog(timeouts: Route['timeouts'], giveUp: (cause: string) => void): Watchdog {
   const { totalMs } = timeouts
   const total = totalMs > 0 ? setTimeout(() => giveUp(`not done in totalMs = ${totalMs}`), totalMs) : undefined
-  return { timeouts, giveUp, total, headers: null, isExpecting: true, stalled: undefined }
+  return { timeouts, giveUp, total, headers: null, isExpecting: true, stalled: undefined, stalls: null }
 }
 
 /** The upstream has everything that it may wait for: the deadline for its headers begins. */
@@ -36,19 +43,25 @@ export function headersCame(watchdog: Watchdog): void {
   watchdog.headers = null
 }
 
-/** The client does not read the response; undici's own deadline is paused meanwhile. */
-export function clientStalls(watchdog: Watchdog): void {
+/** The client does not read the response; undici's own deadline is paused meanwhile. @param stalls null for an event stream */
+export function clientStalls(watchdog: Watchdog, stalls: Stalls | null): void {
   const { idleMs } = watchdog.timeouts
+  watchdog.stalls = stalls
+  if (stalls) stalls.open++
   watchdog.stalled = setTimeout(() => watchdog.giveUp(`the client has read nothing for idleMs = ${idleMs}`), idleMs)
 }
 
-export const clientReads = (watchdog: Watchdog): void => clearTimeout(watchdog.stalled)
+export function clientReads(watchdog: Watchdog): void {
+  clearTimeout(watchdog.stalled)
+  if (watchdog.stalls) watchdog.stalls.open--
+  watchdog.stalls = null
+}
 
 /** Ends all deadlines. */
 export function endWatchdog(watchdog: Watchdog): void {
   headersCame(watchdog)
   clearTimeout(watchdog.total)
-  clearTimeout(watchdog.stalled)
+  clientReads(watchdog)
 }
 
 /** Routes with the same headersMs share a list. */

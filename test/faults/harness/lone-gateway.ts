@@ -34,9 +34,12 @@ export interface NormalClient {
   stop(): Promise<void>
 }
 
-/** A client beside a fault: whatever is not a 200 is counted as `normal: …`. */
-export function normalClient(url: string, perSecond: number, tally: Tally): NormalClient {
-  const agent = keepAliveAgent()
+/**
+ * A client beside a fault: whatever is not a 200 is counted as `normal: …`.
+ * @param maxSockets its connections. Without a bound it opens more of them when answers come late
+ */
+export function normalClient(url: string, perSecond: number, tally: Tally, maxSockets?: number): NormalClient {
+  const agent = keepAliveAgent(maxSockets)
   const times: number[] = []
   const load: Load = openLoop(perSecond, async () => {
     const { status, ms } = await tryAsk(url, { agent, timeoutMs: 10_000 })

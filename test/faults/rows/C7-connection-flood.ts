@@ -23,7 +23,7 @@ export const row: FaultRow = {
       routes: [route('/', { upstream: [upstream.url] })],
       config: { server: { maxConnections } },
     })
-    const normal = normalClient(`${gateway.url}/x`, 50, tally)
+    const normal = normalClient(`${gateway.url}/x`, 50, tally, 2)
     // its connections exist before the flood
     await until(() => tally.get('normal requests: ok') >= 20, 'the normal client')
     const before = gateway.sockets()

@@ -9,6 +9,9 @@ import { until } from '../../support/processes.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 import { connect, type Wire } from '../../support/wire.ts'
 
+/** More than the buffers of a connection hold. */
+const LARGE = Buffer.alloc(16 * 1024 * 1024)
+
 const opened: { close(): Promise<void> }[] = []
 afterEach(async () => {
   for (const one of opened.splice(0).reverse()) await one.close()
@@ -30,6 +33,7 @@ async function startHeld(
   const waiting: ServerResponse[] = []
   const upstream = await startUpstream((req, res) => {
     if (req.url?.startsWith('/slow')) waiting.push(res)
+    else if (req.url?.startsWith('/large')) res.end(LARGE)
     else if (req.url?.startsWith('/events')) res.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: 1\n\n')
     else return false
     return true
@@ -270,6 +274,23 @@ test('many logins whose bodies do not arrive leave others served', async () => {
   const waiting = wires.find((wire) => wire.text() === '')!
   waiting.write(`${' '.repeat(97)}}`)
   await waiting.receives('HTTP/1.1 422')
+  for (const wire of wires) wire.destroy()
+  await expectWholeBound(all)
+})
+
+test('many clients that do not read their responses leave others served', async () => {
+  const all = await startHeld()
+  const { gateway } = all
+  const wires: Wire[] = []
+  for (let i = 0; i < 15; i++) {
+    const wire = await open(gateway, 'GET /large HTTP/1.1\r\nhost: g\r\n\r\n')
+    wire.socket.pause()
+    wires.push(wire)
+    // its buffers are full before the next begins
+    await until(async () => (await fetch(`${gateway.url}/other`)).status === 200, 'the gateway serves others')
+  }
+  expect(await requestsInFlight(gateway)).toBeGreaterThan(10)
+  for (let i = 0; i < 3; i++) expect((await fetch(`${gateway.url}/other`)).status).toBe(200)
   for (const wire of wires) wire.destroy()
   await expectWholeBound(all)
 })

@@ -6,6 +6,7 @@ import { useGateway } from '../../support/fixtures.ts'
 import { startGateway } from '../../support/gateway.ts'
 import { rows } from '../../support/rows.ts'
 import { claimsOf, endGrace, me, refresh } from '../../support/session.ts'
+import { connect } from '../../support/wire.ts'
 
 describe.each(['embedded', 'postgres+redis'] as const)('by default, with onRetry: repeat, on %s', (stores) => {
   const gateway = useGateway({ stores })
@@ -39,6 +40,28 @@ describe.each(['embedded', 'postgres+redis'] as const)('by default, with onRetry
       ])
     await rotatedAgo(soon, 20)
     await rotatedAgo(late, 31)
+    expect((await refresh(gateway, soon.refreshToken)).status).toBe(200)
+    expect((await refresh(gateway, late.refreshToken)).body.code).toBe('refresh_reused')
+  })
+
+  it('a client that left before its answer has ten minutes more', async () => {
+    const [soon, late] = [await newUser(gateway), await newUser(gateway)]
+    for (const { refreshToken, token } of [soon, late]) {
+      const body = JSON.stringify({ refresh_token: refreshToken })
+      const wire = await connect(gateway.port)
+      wire.socket.end(
+        `POST /auth/refresh HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+      )
+      await wire.closes()
+      expect(await nonces(token)).toBe(1)
+    }
+    const minutesAgo = (user: TestUser, minutes: number) =>
+      rows(gateway, `UPDATE refresh_tokens SET rotated_at = rotated_at - $2 * interval '1 min' WHERE session_id = $1`, [
+        claimsOf(user.token).sid,
+        minutes,
+      ])
+    await minutesAgo(soon, 10)
+    await minutesAgo(late, 11)
     expect((await refresh(gateway, soon.refreshToken)).status).toBe(200)
     expect((await refresh(gateway, late.refreshToken)).body.code).toBe('refresh_reused')
   })
