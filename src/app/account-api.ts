@@ -5,11 +5,11 @@ import { createPrincipalReader } from '../identity/access/authenticate.ts'
 import type { SessionCookies } from '../identity/access/session-cookie.ts'
 import { createAccountDeletion } from '../identity/accounts/account-deletion.service.ts'
 import { authRoutes } from '../identity/accounts/auth.routes.ts'
-import { createInvitations } from '../identity/accounts/invitations.ts'
-import { invitationRoutes } from '../identity/accounts/invitations.routes.ts'
 import type { BackgroundQueue } from '../identity/accounts/background-queue.ts'
 import { emailRoutes } from '../identity/accounts/email.routes.ts'
 import { createEmailVerification } from '../identity/accounts/email-verification.service.ts'
+import { invitationRoutes } from '../identity/accounts/invitations.routes.ts'
+import { createInvitations } from '../identity/accounts/invitations.ts'
 import { loginConfirmationRoutes } from '../identity/accounts/login-confirmation.routes.ts'
 import { meRoutes } from '../identity/accounts/me.routes.ts'
 import { ownSessionRoutes } from '../identity/accounts/own-session.routes.ts'
@@ -41,14 +41,15 @@ import { createTokenGrant } from '../identity/oauth/token-grant.service.ts'
 import { createTokenRevocation } from '../identity/oauth/token-revocation.service.ts'
 import { accountPages } from '../identity/pages/account/account.pages.ts'
 import { forgotPages } from '../identity/pages/forgot.pages.ts'
+import { invitationPages } from '../identity/pages/invitation.pages.ts'
 import { linkPages } from '../identity/pages/link.pages.ts'
 import { loginPages } from '../identity/pages/login.pages.ts'
 import { logoutPages } from '../identity/pages/logout.pages.ts'
 import { createPageCookies } from '../identity/pages/page-cookies.ts'
 import type { Pages } from '../identity/pages/page-kit.ts'
 import { createPageSessions } from '../identity/pages/page-sessions.ts'
-import { invitationPages } from '../identity/pages/invitation.pages.ts'
 import { providerPages } from '../identity/pages/provider.pages.ts'
+import { registerPages } from '../identity/pages/register.pages.ts'
 import { createBackchannelLogout } from '../identity/providers/backchannel-logout.service.ts'
 import { createFlowCookies } from '../identity/providers/flow-cookies.ts'
 import { createFlows } from '../identity/providers/flows.ts'
@@ -56,7 +57,6 @@ import { createLinkedLogins } from '../identity/providers/linked-logins.service.
 import { createProviderLogout } from '../identity/providers/provider-logout.ts'
 import { providersRoutes } from '../identity/providers/providers.routes.ts'
 import { createSignIn } from '../identity/providers/sign-in.service.ts'
-import { registerPages } from '../identity/pages/register.pages.ts'
 import type { FastifyTypeProviderTypebox } from '../platform/http/type-provider.ts'
 import { contextOf } from '../platform/request/request-context.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
@@ -196,9 +196,28 @@ export function createAccountApi({
     const cookies = createPageCookies(crossSite)
     const wideCookies = createPageCookies(crossSite, auth.prefix)
     const pageSessions = createPageSessions(sessionCookies, wideCookies, crossSite)
-    const invitation = invitationPages({ invitations, providers, sessions: pageSessions, cookies: wideCookies, auth, serviceName: serviceNameOf(config) })
+    const invitation = invitationPages({
+      invitations,
+      providers,
+      sessions: pageSessions,
+      cookies: wideCookies,
+      auth,
+      serviceName: serviceNameOf(config),
+    })
     const pages = [
-      loginPages({ login, loginMfa, reauthenticate, profile, linkedLogins, providers, sessions: pageSessions, cookies, wideCookies, returnTo, auth }),
+      loginPages({
+        login,
+        loginMfa,
+        reauthenticate,
+        profile,
+        linkedLogins,
+        providers,
+        sessions: pageSessions,
+        cookies,
+        wideCookies,
+        returnTo,
+        auth,
+      }),
       registerPages({ register, sessions: pageSessions, returnTo, auth }),
       forgotPages(recovery),
       linkPages({ verification, recovery, loginConfirmation, cookies, minLength: auth.password.minLength }),

@@ -81,7 +81,12 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
     const sure = areSure ? warnings.filter(({ path }) => path.length > 1) : []
     throw new ConfigError(inOrder(all), sure.map(place))
   }
-  return { config, secrets: { ...secrets.secrets, providers: clients.secrets }, warnings: warnings.map(place), absentFiles: absentFiles(config).map(place) }
+  return {
+    config,
+    secrets: { ...secrets.secrets, providers: clients.secrets },
+    warnings: warnings.map(place),
+    absentFiles: absentFiles(config).map(place),
+  }
 }
 
 /** Reads no more than this section, so that the rest may be wrong. What cannot be read is the default. */
@@ -129,7 +134,9 @@ function namedFiles({ server, auth, routes }: Config): NamedFile[] {
   )
   const providers = auth.providers.flatMap(({ caFile, clientSecretJwt }, i) => [
     ...(caFile === undefined ? [] : [{ path: ['auth', 'providers', i, 'caFile'], file: caFile }]),
-    ...(clientSecretJwt === undefined ? [] : [{ path: ['auth', 'providers', i, 'clientSecretJwt', 'keyFile'], file: clientSecretJwt.keyFile }]),
+    ...(clientSecretJwt === undefined
+      ? []
+      : [{ path: ['auth', 'providers', i, 'clientSecretJwt', 'keyFile'], file: clientSecretJwt.keyFile }]),
   ])
   const brand = brandFiles(auth.browser.brand).map(({ name, file }) => ({ path: [...BRAND, name], file }))
   const texts = Object.entries(auth.browser.texts).map(([code, file]) => ({ path: [...TEXTS, code], file }))
@@ -208,10 +215,19 @@ function readClientSecrets({ auth }: Config, env: NodeJS.ProcessEnv) {
     const file = env[`${name}_FILE`]
     try {
       const secret = env[name] ?? (file === undefined ? '' : readFileSync(file, 'utf8').trim())
-      if (secret === '') problems.push({ path, message: `the environment variable ${name} is not set`, hint: `set it, or ${name}_FILE, to the client secret` })
+      if (secret === '')
+        problems.push({
+          path,
+          message: `the environment variable ${name} is not set`,
+          hint: `set it, or ${name}_FILE, to the client secret`,
+        })
       else secrets[id] = secret
     } catch (error) {
-      problems.push({ path, message: `the file of ${name}_FILE cannot be read: ${fileErrorText(error)}`, hint: 'name a file that this user can read' })
+      problems.push({
+        path,
+        message: `the file of ${name}_FILE cannot be read: ${fileErrorText(error)}`,
+        hint: 'name a file that this user can read',
+      })
     }
   })
   return { secrets, problems }

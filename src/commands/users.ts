@@ -234,7 +234,7 @@ const inviteCommand = (terminal: Terminal) =>
   ).action(async (email: string, { role: roles = [], days: text = String(MAX_DAYS), ...args }: InviteArgs) => {
     const days = readNumber('--days', text, { min: 1, max: MAX_DAYS })
     await withServices(terminal, args, async ({ identity: { administration }, by }) => {
-      const { invitationViewOf } = await import('../identity/admin/invitations.routes.ts')
+      const { invitationViewOf } = await import('../identity/admin/views.ts')
       terminal.printJson(invitationViewOf(await administration.invite({ email, roles, expiresInSeconds: days * DAY_SECONDS }, by)))
     })
   })
@@ -255,11 +255,14 @@ const invitationsCommand = (terminal: Terminal) =>
   ).action(async ({ resend, withdraw, json, ...args }: InvitationsArgs) => {
     if (resend !== undefined && withdraw !== undefined) throw new UsageError('users invitations takes --resend or --withdraw, not both')
     await withServices(terminal, args, async ({ identity: { administration }, by }) => {
-      const { invitationViewOf } = await import('../identity/admin/invitations.routes.ts')
+      const { invitationViewOf } = await import('../identity/admin/views.ts')
       if (resend !== undefined) return terminal.printJson(invitationViewOf(await administration.resendInvitation(resend, by)))
-      if (withdraw !== undefined) return terminal.printJson({ ...invitationViewOf(await administration.withdrawInvitation(withdraw, by)), withdrawn: true })
+      if (withdraw !== undefined)
+        return terminal.printJson({ ...invitationViewOf(await administration.withdrawInvitation(withdraw, by)), withdrawn: true })
       const rows = (await administration.invitations()).map((one) => ({ ...invitationViewOf(one), roles: one.roles.join(',') }))
-      json ? terminal.printJson(rows) : terminal.print(table(rows.map(({ id, email, roles, expires_at }) => ({ id, email, roles, expires_at }))))
+      json
+        ? terminal.printJson(rows)
+        : terminal.print(table(rows.map(({ id, email, roles, expires_at }) => ({ id, email, roles, expires_at }))))
     })
   })
 

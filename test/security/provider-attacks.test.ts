@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { call, newUser, proveAddress } from '../support/client.ts'
 import { type FakeProvider, startFakeProvider } from '../support/fake-provider.ts'
 import { rows } from '../support/rows.ts'
-import { linksOf, openIdSettings, ORIGIN, type SignInGateway, startSignInGateway, userOf } from '../support/sign-in.ts'
+import { linksOf, ORIGIN, openIdSettings, type SignInGateway, startSignInGateway, userOf } from '../support/sign-in.ts'
 import type { WebAgent } from '../support/web-agent.ts'
 
 let provider: FakeProvider
@@ -43,7 +43,11 @@ const somebody = () => {
   const sub = `person-${count++}`
   provider.person = { sub, email: `${sub}@example.com`, email_verified: true }
 }
-const last = () => gateway.log().filter((l) => l.msg === 'request').at(-1)!
+const last = () =>
+  gateway
+    .log()
+    .filter((l) => l.msg === 'request')
+    .at(-1)!
 /** Stops before the browser brings the answer back. */
 async function begin(agent: WebAgent, id = 'acme', query = ''): Promise<URL> {
   const { trail } = await agent.open(`${ORIGIN}/auth/providers/${id}/start${query}`, (to) => to.pathname.endsWith('/callback'))
@@ -51,8 +55,9 @@ async function begin(agent: WebAgent, id = 'acme', query = ''): Promise<URL> {
 }
 const refused = async (agent: WebAgent, back: URL) => {
   const answer = await agent.open(back.href)
+  const lastOutcome = last().outcome
   expect(await userOf(agent)).toBeNull()
-  return [answer.status, last().reason === 'request' ? null : last().reason]
+  return [answer.status, lastOutcome]
 }
 
 describe('an ID token is refused', () => {
@@ -77,7 +82,8 @@ describe('an ID token is refused', () => {
 
   it('that is signed by nobody', async () => {
     somebody()
-    provider.sign = (claims) => [{ alg: 'none' }, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.') + '.'
+    provider.sign = (claims) =>
+      `${[{ alg: 'none' }, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.')}.`
     const agent = gateway.agent()
     expect(await refused(agent, await begin(agent))).toEqual([401, 'provider_refused'])
   })
@@ -177,17 +183,21 @@ describe('a code', () => {
 })
 
 describe('where the browser goes on', () => {
-  it.each(['https://evil.test/', '//evil.test/', '/\\evil.test', 'javascript:alert(1)', '/auth/providers/acme/start', 'https:evil.test'])(
-    'never to %s',
-    async (target) => {
-      somebody()
-      const agent = gateway.agent()
-      const { trail } = await gateway.signIn(agent, 'acme', `?return_to=${encodeURIComponent(target)}`)
-      const own = trail.filter((to) => !to.startsWith(provider.issuer))
-      for (const to of own) expect(new URL(to).origin).toBe(ORIGIN)
-      expect(trail.at(-1)).toBe(`${ORIGIN}/auth/ui/account`)
-    },
-  )
+  it.each([
+    'https://evil.test/',
+    '//evil.test/',
+    '/\\evil.test',
+    'javascript:alert(1)',
+    '/auth/providers/acme/start',
+    'https:evil.test',
+  ])('never to %s', async (target) => {
+    somebody()
+    const agent = gateway.agent()
+    const { trail } = await gateway.signIn(agent, 'acme', `?return_to=${encodeURIComponent(target)}`)
+    const own = trail.filter((to) => !to.startsWith(provider.issuer))
+    for (const to of own) expect(new URL(to).origin).toBe(ORIGIN)
+    expect(trail.at(-1)).toBe(`${ORIGIN}/auth/ui/account`)
+  })
 })
 
 describe('an account of another person', () => {
@@ -197,7 +207,7 @@ describe('an account of another person', () => {
     evil.person = { sub: 'eve', email: user.email, email_verified: true }
     const agent = gateway.agent()
     const answer = await gateway.signIn(agent, 'evil')
-    expect([answer.status, last().reason, await userOf(agent)]).toEqual([409, 'email_taken', null])
+    expect([answer.status, last().outcome, await userOf(agent)]).toEqual([409, 'email_taken', null])
     expect(await linksOf(gateway, user.email)).toEqual([])
   })
 
@@ -227,7 +237,7 @@ describe('an account of another person', () => {
     // the victim gets the answer, and even the cookie of the flow
     for (const [name, value] of attacker.cookies.get(ORIGIN)!) if (name.includes('flow')) victim.cookies.get(ORIGIN)!.set(name, value)
     const answer = await victim.open(trail.at(-1)!)
-    expect([answer.status, last().reason]).toEqual([400, 'flow_invalid'])
+    expect([answer.status, last().outcome]).toEqual([400, 'flow_invalid'])
     expect(await rows(gateway, 'SELECT 1 FROM linked_logins WHERE user_id = $1 AND issuer = $2', [id, evil.issuer])).toEqual([])
   })
 
@@ -243,7 +253,7 @@ describe('an account of another person', () => {
     await gateway.signIn(second)
     const two = await beginLink(second, 'evil')
     const answer = await second.open(two.url)
-    expect([answer.status, last().reason]).toEqual([409, 'already_linked'])
+    expect([answer.status, last().outcome]).toEqual([409, 'already_linked'])
   })
 })
 

@@ -48,31 +48,47 @@ export async function startFakeGitHub(): Promise<FakeGitHub> {
     },
   }
 
-  const json = (response: ServerResponse, status: number, value: unknown) =>
-    void response.writeHead(status, { 'content-type': 'application/json; charset=utf-8' }).end(JSON.stringify(value))
+  const json = (response: ServerResponse, status: number, value: unknown): unknown =>
+    response.writeHead(status, { 'content-type': 'application/json; charset=utf-8' }).end(JSON.stringify(value))
 
-  function answer(url: URL, body: URLSearchParams, headers: http.IncomingHttpHeaders, response: ServerResponse): void {
+  function answer(url: URL, body: URLSearchParams, headers: http.IncomingHttpHeaders, response: ServerResponse): unknown {
     const status = github.statuses[url.pathname]
-    if (status !== undefined) return json(response, status, { message: 'Resource not accessible by integration', documentation_url: 'https://docs.github.com/rest' })
+    if (status !== undefined)
+      return json(response, status, {
+        message: 'Resource not accessible by integration',
+        documentation_url: 'https://docs.github.com/rest',
+      })
     const isKnown = headers.authorization === 'Bearer gho_16C7e42F292c6912E7710c838347Ae178B4a'
     switch (url.pathname) {
       case '/login/oauth/authorize': {
         const code = randomBytes(10).toString('hex')
         codes.set(code, url.searchParams)
         const back = new URLSearchParams({ code, state: url.searchParams.get('state')! })
-        return void response.writeHead(302, { location: `${url.searchParams.get('redirect_uri')}?${back}` }).end()
+        return response.writeHead(302, { location: `${url.searchParams.get('redirect_uri')}?${back}` }).end()
       }
       case '/login/oauth/access_token': {
         const asked = codes.get(body.get('code') ?? '')
         codes.delete(body.get('code') ?? '')
-        const challenge = createHash('sha256').update(body.get('code_verifier') ?? '').digest('base64url')
+        const challenge = createHash('sha256')
+          .update(body.get('code_verifier') ?? '')
+          .digest('base64url')
         const isRight = asked?.get('code_challenge') === challenge && body.get('client_secret') === github.clientSecret
         if (github.tokenError !== null || !isRight)
-          return json(response, 200, { error: github.tokenError ?? 'bad_verification_code', error_description: 'The code passed is incorrect or expired.', error_uri: 'https://docs.github.com' })
-        return json(response, 200, { access_token: 'gho_16C7e42F292c6912E7710c838347Ae178B4a', token_type: 'bearer', scope: 'read:user,user:email' })
+          return json(response, 200, {
+            error: github.tokenError ?? 'bad_verification_code',
+            error_description: 'The code passed is incorrect or expired.',
+            error_uri: 'https://docs.github.com',
+          })
+        return json(response, 200, {
+          access_token: 'gho_16C7e42F292c6912E7710c838347Ae178B4a',
+          token_type: 'bearer',
+          scope: 'read:user,user:email',
+        })
       }
       case '/api/v3/user':
-        return isKnown ? json(response, 200, { ...github.user, node_id: 'MDQ6VXNlcjU4MzIzMQ==', type: 'User', name: 'The Octocat', email: null }) : json(response, 401, { message: 'Bad credentials' })
+        return isKnown
+          ? json(response, 200, { ...github.user, node_id: 'MDQ6VXNlcjU4MzIzMQ==', type: 'User', name: 'The Octocat', email: null })
+          : json(response, 401, { message: 'Bad credentials' })
       case '/api/v3/user/emails':
         return isKnown ? json(response, 200, github.emails) : json(response, 401, { message: 'Bad credentials' })
       default:

@@ -1,4 +1,4 @@
-/** An OpenID provider whose every answer a test can change. It logs in whoever comes. */
+/** An OpenID provider whose every answer a test can change. It logs everybody in. */
 import { createHash, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -128,7 +128,9 @@ export async function startFakeProvider({ kind = 'oidc' }: { kind?: 'oidc' | 'ap
   async function exchange(body: URLSearchParams, response: ServerResponse): Promise<void> {
     const asked = codes.get(body.get('code') ?? '')
     codes.delete(body.get('code') ?? '')
-    const challenge = createHash('sha256').update(body.get('code_verifier') ?? '').digest('base64url')
+    const challenge = createHash('sha256')
+      .update(body.get('code_verifier') ?? '')
+      .digest('base64url')
     if (!asked || asked.get('code_challenge') !== challenge || asked.get('redirect_uri') !== body.get('redirect_uri'))
       return json(response, 400, { error: 'invalid_grant', error_description: '<b>a text of the provider</b>' })
     json(response, 200, { access_token: 'at', token_type: 'Bearer', expires_in: 60, id_token: await idToken(asked) })

@@ -71,7 +71,9 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
   if (request.method === 'GET')
     return void response
       .setHeader('content-type', 'text/html; charset=utf-8')
-      .end(`<!doctype html><html lang="en"><title>Provider</title><main><h1>Provider</h1><form method="post"><label>Name <input name="name"></label><button>Log in</button></form><a href="/interaction/${uid}/cancel">Cancel</a></main></html>`)
+      .end(
+        `<!doctype html><html lang="en"><title>Provider</title><main><h1>Provider</h1><form method="post"><label>Name <input name="name"></label><button>Log in</button></form><a href="/interaction/${uid}/cancel">Cancel</a></main></html>`,
+      )
   let text = ''
   for await (const chunk of request.setEncoding('utf8')) text += chunk
   const name = new URLSearchParams(text).get('name') ?? ''

@@ -38,10 +38,19 @@ export const openIdSettings = ({ issuer, clientId }: FakeProvider, more: Json = 
   ...more,
 })
 
-export async function startSignInGateway({ openId, github, settings = {}, auth = {}, secrets = {}, ...options }: SignInOptions): Promise<SignInGateway> {
+export async function startSignInGateway({
+  openId,
+  github,
+  settings = {},
+  auth = {},
+  secrets = {},
+  ...options
+}: SignInOptions): Promise<SignInGateway> {
   const providers = [
     ...(openId ? [openIdSettings(openId, settings)] : []),
-    ...(github ? [{ id: 'github', kind: 'github', issuer: github.issuer, clientId: github.clientId, clientSecretEnv: 'GITHUB_SECRET', ...settings }] : []),
+    ...(github
+      ? [{ id: 'github', kind: 'github', issuer: github.issuer, clientId: github.clientId, clientSecretEnv: 'GITHUB_SECRET', ...settings }]
+      : []),
   ]
   const config = {
     ...options.config,
@@ -60,8 +69,8 @@ export async function startSignInGateway({ openId, github, settings = {}, auth =
 
 /** The user of this agent's session; null without a session. */
 export async function userOf(agent: WebAgent): Promise<Json | null> {
-  const { status, html } = await agent.open(`${ORIGIN}/auth/session`)
-  return status === 200 ? JSON.parse(html) : null
+  const { status, body } = await agent.read(`${ORIGIN}/auth/session`)
+  return status === 200 ? body : null
 }
 
 export const linksOf = (gateway: Pick<Gateway, 'app'>, email: string) =>

@@ -19,6 +19,8 @@ export interface WebAgent {
   cookies: Map<string, Map<string, string>>
   /** Follows redirects. @param until stops before it follows a redirect to such an address */
   open(url: string, until?: (to: URL) => boolean): Promise<WebAnswer>
+  /** What a script of a page of the same site reads. */
+  read(url: string): Promise<{ status: number; body: any }>
   /** Sends a form, and follows its redirects. */
   post(url: string, fields: Record<string, string>, options?: { isCrossSite?: boolean; until?: (to: URL) => boolean }): Promise<WebAnswer>
 }
@@ -33,22 +35,30 @@ export function createWebAgent(ports: Record<string, number>): WebAgent {
     return cookies.get(site)!
   }
 
-  async function once_(method: string, url: URL, site: string, body: string | null): Promise<IncomingMessage & { text: string }> {
+  async function request(
+    method: string,
+    url: URL,
+    site: string,
+    body: string | null,
+    isScript = false,
+  ): Promise<IncomingMessage & { text: string }> {
     const port = ports[url.origin] ?? Number(url.port)
     const jar = jarOf(url.origin)
     const cookie = [...jar].map(([name, value]) => `${name}=${value}`).join('; ')
     const headers = {
       host: url.host,
-      accept: 'text/html,*/*;q=0.8',
+      accept: isScript ? 'application/json' : 'text/html,*/*;q=0.8',
       'accept-language': 'en',
-      'sec-fetch-mode': 'navigate',
-      'sec-fetch-dest': 'document',
+      'sec-fetch-mode': isScript ? 'cors' : 'navigate',
+      'sec-fetch-dest': isScript ? 'empty' : 'document',
       'sec-fetch-site': site,
       ...(cookie !== '' && { cookie }),
       ...(body !== null && { 'content-type': 'application/x-www-form-urlencoded', 'content-length': Buffer.byteLength(body) }),
     }
-    const request = http.request({ host: '127.0.0.1', port, method, path: url.pathname + url.search, headers, agent: false }).end(body ?? undefined)
-    const [response] = (await once(request, 'response')) as [IncomingMessage]
+    const sent = http
+      .request({ host: '127.0.0.1', port, method, path: url.pathname + url.search, headers, agent: false })
+      .end(body ?? undefined)
+    const [response] = (await once(sent, 'response')) as [IncomingMessage]
     let text = ''
     for await (const chunk of response.setEncoding('utf8')) text += chunk
     for (const set of response.headers['set-cookie'] ?? []) keep(jar, set)
@@ -65,7 +75,7 @@ export function createWebAgent(ports: Record<string, number>): WebAgent {
   async function go(method: string, start: URL, body: string | null, site: string, until: (to: URL) => boolean): Promise<WebAnswer> {
     const trail: string[] = []
     let url = start
-    let response = await once_(method, url, site, body)
+    let response = await request(method, url, site, body)
     while (response.headers.location !== undefined && response.statusCode! >= 300 && response.statusCode! < 400) {
       const next = new URL(response.headers.location, url)
       trail.push(next.href)
@@ -73,13 +83,17 @@ export function createWebAgent(ports: Record<string, number>): WebAgent {
       const isSame = next.origin === url.origin && site === 'same-origin'
       site = isSame ? 'same-origin' : 'cross-site'
       url = next
-      response = await once_('GET', url, site, null)
+      response = await request('GET', url, site, null)
     }
     return { status: response.statusCode!, url, html: response.text, headers: response.headers, trail }
   }
 
   return {
     cookies,
+    async read(url) {
+      const { statusCode, text } = await request('GET', new URL(url), 'same-origin', null, true)
+      return { status: statusCode!, body: JSON.parse(text) }
+    },
     open: (url, until = () => false) => go('GET', new URL(url), null, 'none', until),
     post: (url, fields, { isCrossSite = false, until = () => false } = {}) =>
       go('POST', new URL(url), new URLSearchParams(fields).toString(), isCrossSite ? 'cross-site' : 'same-origin', until),

@@ -30,7 +30,8 @@ export const invitationRoutes =
         config: { name: 'auth.invitation' },
         schema: {
           summary: 'Look at an invitation',
-          description: 'Shows the invited address, and whether it has an account. The invitation stays as it is. Needs the token of the mail.',
+          description:
+            'Shows the invited address, and whether it has an account. The invitation stays as it is. Needs the token of the mail.',
           security: NO_CREDENTIAL,
           params: ofToken,
           response: answers(

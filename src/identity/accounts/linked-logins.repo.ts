@@ -58,7 +58,11 @@ export const findProviderLoginOf = (
     .executeTakeFirst()
 
 /** The sessions that a linked login has opened. @param sid of one session at the provider; null: all */
-export const findSessionsOfLogin = (trx: Transaction, linkedLoginId: string, sid: string | null): Promise<{ session_id: string | null }[]> =>
+export const findSessionsOfLogin = (
+  trx: Transaction,
+  linkedLoginId: string,
+  sid: string | null,
+): Promise<{ session_id: string | null }[]> =>
   trx
     .selectFrom('provider_logins')
     .select('session_id')

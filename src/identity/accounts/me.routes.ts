@@ -91,7 +91,12 @@ export const meRoutes =
           summary: 'Change your password; every other session ends',
           description: `Sets a new password, and gives the tokens of a new session. Needs the current password, if there is one. ${NEEDS_STEP_UP}`,
           security: BEARER,
-          body: strictBody({ current_password: Type.Optional(Password), new_password: Password, code: Type.Optional(Code), ...sessionAnswers.fields }),
+          body: strictBody({
+            current_password: Type.Optional(Password),
+            new_password: Password,
+            code: Type.Optional(Code),
+            ...sessionAnswers.fields,
+          }),
           response: answers({ 200: Renewed }, [401, 409, 422, 429, 503]),
         },
         onRequest: async (request) => void (await requireAuth(request, { allowIncomplete: true })),

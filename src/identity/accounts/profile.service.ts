@@ -168,8 +168,7 @@ export function createProfile({ db, accounts, auth, tokens, limits, links, postP
 
 function readChange({ username, email }: ProfileChange, owesPassword: boolean): { username?: string; email?: string } {
   const errors = nameFaults(username === undefined ? undefined : canonicalUsername(username), email)
-  if (owesPassword)
-    errors.push({ field: 'current_password', code: 'required', detail: 'is needed to change the e-mail address' })
+  if (owesPassword) errors.push({ field: 'current_password', code: 'required', detail: 'is needed to change the e-mail address' })
   if (errors.length) throw problem('validation_failed', { errors })
   return {
     ...(username === undefined ? {} : { username: canonicalUsername(username) }),

@@ -38,7 +38,8 @@ export interface ReauthenticationInput extends SessionChoice {
 
 export function createReauthentication({ db, accounts, outbox, passwordCheck, factor, codeAttempts, sessionOpener }: ReauthenticationDeps) {
   async function reauthenticate(principal: Principal, input: ReauthenticationInput, context: RequestContext) {
-    const checked = input.password === undefined ? await withoutPassword(principal) : await passwordCheck(principal, input.password, context)
+    const checked =
+      input.password === undefined ? await withoutPassword(principal) : await passwordCheck(principal, input.password, context)
     if (checked.mfa_enabled && input.code === undefined)
       throw invalidField('code', 'required', 'is needed, because a second factor is set up')
     const attempt = { user: checked, known: { kind: 'session' as const, id: principal.sessionId }, event: 'reauthenticate', context }
@@ -53,7 +54,8 @@ export function createReauthentication({ db, accounts, outbox, passwordCheck, fa
     const user = await findUserById(db, id)
     if (!user) throw problem('token_revoked', { cause: 'the user was deleted' })
     if (hasPassword(user)) throw invalidField('password', 'required', 'is missing')
-    if (!user.mfa_enabled) throw invalidField('password', 'required', 'is not set: confirm with a linked login, or set a password with a mailed link')
+    if (!user.mfa_enabled)
+      throw invalidField('password', 'required', 'is not set: confirm with a linked login, or set a password with a mailed link')
     return user
   }
 

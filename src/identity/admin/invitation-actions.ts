@@ -49,7 +49,10 @@ export function createInvitationActions(deps: InvitationActionsDeps) {
   /** @throws not_found where there is no page that accepts an invitation */
   function requirePages(): void {
     if (!config.auth.browser.enabled)
-      throw problem('forbidden', { cause: 'auth.browser.enabled is false', detail: 'Invitations need auth.browser.enabled: their link leads to a page.' })
+      throw problem('forbidden', {
+        cause: 'auth.browser.enabled is false',
+        detail: 'Invitations need auth.browser.enabled: their link leads to a page.',
+      })
   }
 
   /** An inviter gives no more than what the inviter has. The command line may give every role. */
@@ -58,7 +61,13 @@ export function createInvitationActions(deps: InvitationActionsDeps) {
     if (more.length > 0) throw invalidField('roles', 'not_allowed', `must be roles of your own, and ${more.join(', ')} is not`)
   }
 
-  async function post(trx: Transaction, { email, expires_at }: Invitation, token: string, now: Date, language: string | null): Promise<void> {
+  async function post(
+    trx: Transaction,
+    { email, expires_at }: Invitation,
+    token: string,
+    now: Date,
+    language: string | null,
+  ): Promise<void> {
     const minutes = Math.floor((expires_at.getTime() - now.getTime()) / 60_000)
     const url = `${config.server.publicUrl}${config.auth.prefix}/ui/invitation#token=${token}`
     await outbox.post(trx, {

@@ -2,32 +2,10 @@
 import { Type } from 'typebox'
 import { answers, BEARER, NEEDS_ADMIN, NEEDS_RECENT_ADMIN, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
-import type { Invitation } from '../accounts/invitations.repo.ts'
 import type { Administration } from './administration.service.ts'
 import { MAX_INVITATION_SECONDS } from './invitation-actions.ts'
 import { actorOf } from './users.routes.ts'
-
-const InvitationSchema = Type.Object(
-  {
-    id: Type.String(),
-    email: Type.String(),
-    roles: Type.Array(Type.String()),
-    invited_by: Type.Union([Type.String(), Type.Null()], { description: 'The id of an administrator. Null: the command line.' }),
-    created_at: Type.String(),
-    expires_at: Type.String(),
-  },
-  { title: 'Invitation' },
-)
-
-/** Without the token, which only the mail holds. */
-export const invitationViewOf = ({ id, email, roles, invited_by, created_at, expires_at }: Invitation) => ({
-  id,
-  email,
-  roles,
-  invited_by,
-  created_at: created_at.toISOString(),
-  expires_at: expires_at.toISOString(),
-})
+import { InvitationSchema, invitationViewOf } from './views.ts'
 
 const ofInvitation = Type.Object({ id: Type.String() })
 
@@ -58,8 +36,12 @@ export const invitationsRoutes =
           security: BEARER,
           body: strictBody({
             email: Type.String({ maxLength: 254 }),
-            roles: Type.Optional(Type.Array(Type.String({ maxLength: 63 }), { maxItems: 100, description: 'Roles of your own. Default: user.' })),
-            expires_in_seconds: Type.Optional(Type.Integer({ minimum: 300, maximum: MAX_INVITATION_SECONDS, description: 'Default: a week.' })),
+            roles: Type.Optional(
+              Type.Array(Type.String({ maxLength: 63 }), { maxItems: 100, description: 'Roles of your own. Default: user.' }),
+            ),
+            expires_in_seconds: Type.Optional(
+              Type.Integer({ minimum: 300, maximum: MAX_INVITATION_SECONDS, description: 'Default: a week.' }),
+            ),
           }),
           response: answers({ 201: InvitationSchema }, [401, 403, 422]),
         },

@@ -2,9 +2,9 @@
 import type { Transaction } from '../../platform/db/database.ts'
 import { unavailable } from '../../platform/lib/errors.ts'
 import { type Secrets, UnreadableSecret } from '../../platform/vault/secrets.ts'
+import { hasPassword, type User } from '../users/users.repo.ts'
 import { backupCodeMac, isSameMac, readBackupCode } from './backup-codes.ts'
 import { findConfirmedFactor, findUnusedBackupCodes, type TotpFactor, useBackupCode, useStep } from './factors.repo.ts'
-import { hasPassword, type User } from '../users/users.repo.ts'
 import { stepOf } from './totp.ts'
 
 export type Shown = { type: 'totp' } | { type: 'backup'; left: number }

@@ -104,7 +104,10 @@ ${showPassword(page, 'password')}
   async function show(page: Page): Promise<View | Outcome> {
     const { text, base } = page
     if (page.query.done !== undefined)
-      return { title: text('invitation.title'), body: html`<p>${text('invitation.done')}</p><p><a class="button" href="${base}/account">${text('page.continue')}</a></p>` }
+      return {
+        title: text('invitation.title'),
+        body: html`<p>${text('invitation.done')}</p><p><a class="button" href="${base}/account">${text('page.continue')}</a></p>`,
+      }
     const token = page.query.step === undefined ? null : tokenOf(page)
     if (token === null) return first(page)
     try {
@@ -141,7 +144,8 @@ ${showPassword(page, 'password')}
   }
 
   return {
-    pages: (app: FastifyInstance, kit: PageKit): void => kit.define(app, { path: '/invitation', name: 'ui.invitation', for: 'everyone', show, submit }),
+    pages: (app: FastifyInstance, kit: PageKit): void =>
+      kit.define(app, { path: '/invitation', name: 'ui.invitation', for: 'everyone', show, submit }),
     /** For a sign-in with a provider that accepts the invitation. */
     tokenHashOf(page: Page): Buffer | null {
       const token = tokenOf(page)

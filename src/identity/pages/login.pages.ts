@@ -65,7 +65,8 @@ export const loginPages =
   (app: FastifyInstance, kit: PageKit): void => {
     const targetOf = (page: Page) => returnTo.of(page, page.query.return_to)
     const within = (page: Page, path: string) => returnTo.to(page.base + path, targetOf(page))
-    const startOf = (page: Page, { id }: Provider, query = '') => returnTo.to(`${auth.prefix}/providers/${id}/start${query}`, targetOf(page))
+    const startOf = (page: Page, { id }: Provider, query = '') =>
+      returnTo.to(`${auth.prefix}/providers/${id}/start${query}`, targetOf(page))
 
     kit.define(app, {
       path: '/login',

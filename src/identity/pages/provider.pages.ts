@@ -12,7 +12,7 @@ import type { Providers } from '../providers/providers.ts'
 import type { Finished, SignIn, Started } from '../providers/sign-in.service.ts'
 import { html } from './html.ts'
 import type { PageCookies } from './page-cookies.ts'
-import { PAGE_HEADERS, type Outcome, type Page, type PageKit, type Pages } from './page-kit.ts'
+import { type Outcome, PAGE_HEADERS, type Page, type PageKit, type Pages } from './page-kit.ts'
 import type { PageSessions } from './page-sessions.ts'
 import type { ReturnTo } from './return-to.ts'
 
@@ -111,7 +111,8 @@ export const providerPages = (deps: ProviderPagesDeps): Pages => {
   }
 }
 
-const parametersOf = ({ url }: FastifyRequest): URLSearchParams => new URLSearchParams(url.includes('?') ? url.slice(url.indexOf('?') + 1) : '')
+const parametersOf = ({ url }: FastifyRequest): URLSearchParams =>
+  new URLSearchParams(url.includes('?') ? url.slice(url.indexOf('?') + 1) : '')
 
 /** A page between a form and a page of the provider. */
 export function leadOut(page: Page, provider: Pick<Provider, 'label'>, url: URL): Outcome {
@@ -126,7 +127,7 @@ export function leadOut(page: Page, provider: Pick<Provider, 'label'>, url: URL)
 export function providerButtons(page: Page, { list }: Providers, startOf: (provider: Provider) => string) {
   if (list.length === 0) return false
   return html`<ul class="providers">${list.map(
-    (provider) => html`<li><a class="button quiet" href="${startOf(provider)}">${page.text('provider.with', { provider: provider.label })}</a></li>`,
+    (provider) =>
+      html`<li><a class="button quiet" href="${startOf(provider)}">${page.text('provider.with', { provider: provider.label })}</a></li>`,
   )}</ul>`
 }
-

@@ -1,11 +1,11 @@
 /** A provider ends sessions here (OpenID Connect Back-Channel Logout 1.0). */
 import type { Db } from '../../platform/db/database.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
+import { findLinkedLogin, findLoginsBySid, findSessionsOfLogin, type LinkedLogin } from '../accounts/linked-logins.repo.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { markUsed } from '../tokens/used-tokens.repo.ts'
 import { lockUser } from '../users/users.repo.ts'
-import { findLinkedLogin, findLoginsBySid, findSessionsOfLogin, type LinkedLogin } from '../accounts/linked-logins.repo.ts'
 import { logoutTokenInvalid } from './openid-provider.ts'
 import type { LogoutToken, Provider } from './provider.ts'
 

@@ -1,7 +1,8 @@
 /** What an address at a provider is worth here. Anybody may write any address at some providers. */
-import type { Provider, ProvenLogin } from './provider.ts'
-import { providerRefused } from './provider-errors.ts'
+
 import { canonicalEmail } from '../users/canonical-login.ts'
+import type { ProvenLogin, Provider } from './provider.ts'
+import { providerRefused } from './provider-errors.ts'
 
 type Settings = Pick<Provider['settings'], 'allowedDomains' | 'trustEmail'>
 type Address = Pick<ProvenLogin, 'email' | 'isEmailVerified'>

@@ -6,7 +6,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { Secrets } from '../../platform/vault/secrets.ts'
-import { type LoginFlow, insertFlow, keepAnswer, takeFlow } from './login-flows.repo.ts'
+import { insertFlow, keepAnswer, type LoginFlow, takeFlow } from './login-flows.repo.ts'
 import type { Expected, Provider } from './provider.ts'
 
 /** What a sign-in is for, and where it goes on. */

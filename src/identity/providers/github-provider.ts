@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import type { ProviderConfig } from '../../platform/config/schema.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { isEmail } from '../users/canonical-login.ts'
-import type { Expected, Outward, Provider, ProvenLogin } from './provider.ts'
+import type { Expected, Outward, ProvenLogin, Provider } from './provider.ts'
 import { problemOf, providerRefused, providerUnavailable, refusedBy } from './provider-errors.ts'
 import { createProviderFetch } from './provider-fetch.ts'
 
@@ -63,7 +63,10 @@ export function createGitHubProvider({ settings, clientSecret, label }: GitHubDe
   async function emailOf(token: string): Promise<Pick<ProvenLogin, 'email' | 'isEmailVerified'>> {
     const response = await read('/user/emails', token)
     if (response.status === 403 || response.status === 404)
-      throw problem('provider_refused', { cause: '/user/emails is not allowed', detail: 'GitHub does not allow this service to read your e-mail address.' })
+      throw problem('provider_refused', {
+        cause: '/user/emails is not allowed',
+        detail: 'GitHub does not allow this service to read your e-mail address.',
+      })
     const addresses = response.ok ? ((await response.json()) as Address[]) : null
     if (!Array.isArray(addresses)) throw providerRefused(`/user/emails answered ${response.status}`)
     const primary = addresses.find((one) => one.primary === true && one.verified === true)

@@ -4,13 +4,13 @@
  */
 import { createPrivateKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { createRemoteJWKSet, customFetch as joseFetch, decodeProtectedHeader, jwtVerify, SignJWT } from 'jose'
+import { createRemoteJWKSet, decodeProtectedHeader, customFetch as joseFetch, jwtVerify, SignJWT } from 'jose'
 import * as oidc from 'openid-client'
 import type { ProviderConfig } from '../../platform/config/schema.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
-import { Problem, problem } from '../../platform/lib/errors.ts'
+import { type Problem, problem } from '../../platform/lib/errors.ts'
 import { isEmail } from '../users/canonical-login.ts'
-import type { Expected, LogoutToken, Outward, Provider, ProvenLogin } from './provider.ts'
+import type { Expected, LogoutToken, Outward, ProvenLogin, Provider } from './provider.ts'
 import { problemOf, providerRefused, providerUnavailable } from './provider-errors.ts'
 import { createProviderFetch } from './provider-fetch.ts'
 
@@ -121,8 +121,16 @@ export function createOpenIdProvider({ settings, clientSecret, label, clock }: O
   }
 
   const verified = async (token: string, { keys, algorithms }: Known, options: object = {}) =>
-    (await jwtVerify(token, keys, { algorithms, issuer, audience: clientId, currentDate: new Date(clock.now()), clockTolerance: TOLERANCE_SECONDS, ...options }))
-      .payload
+    (
+      await jwtVerify(token, keys, {
+        algorithms,
+        issuer,
+        audience: clientId,
+        currentDate: new Date(clock.now()),
+        clockTolerance: TOLERANCE_SECONDS,
+        ...options,
+      })
+    ).payload
 
   /** @throws provider_refused, provider_unavailable */
   const asProblem = <T>(work: Promise<T>): Promise<T> =>

@@ -10,6 +10,7 @@ import { Problem, problem } from '../../platform/lib/errors.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import { removeUnprovenCredentials } from '../accounts/first-proof.ts'
+import { findLinkedLogin, insertLinkedLogin, type LinkedLogin, touchLinkedLogin } from '../accounts/linked-logins.repo.ts'
 import { deletePendingOf, lockPendingAddress } from '../accounts/pending-registrations.repo.ts'
 import type { AccountTransaction } from '../sessions/account-transaction.ts'
 import { canonicalEmail, shownEmail } from '../users/canonical-login.ts'
@@ -18,14 +19,8 @@ import { hasProvenAddress } from '../users/proven-address.ts'
 import { FIRST_ROLES } from '../users/roles.ts'
 import { findUserById, findUserByLogin, insertUser, lockUser, NO_PASSWORD, type User, updateUser } from '../users/users.repo.ts'
 import { isProven } from './email-trust.ts'
-import {
-  findLinkedLogin,
-  insertLinkedLogin,
-  type LinkedLogin,
-  touchLinkedLogin,
-} from '../accounts/linked-logins.repo.ts'
 import { freeUsername } from './new-username.ts'
-import type { Provider, ProvenLogin } from './provider.ts'
+import type { ProvenLogin, Provider } from './provider.ts'
 import { providerRefused } from './provider-errors.ts'
 import { rolesAfter } from './provider-roles.ts'
 
@@ -107,7 +102,12 @@ export function createProviderAccounts({ auth, outbox, keepAdmin }: ProviderAcco
     const { trx } = tx
     const now = await databaseNow(trx)
     await removeUnprovenCredentials(tx, user.id, now)
-    await updateUser(trx, user.id, { password_hash: NO_PASSWORD, password_must_change: false, email_verified_at: now, must_confirm_login: false })
+    await updateUser(trx, user.id, {
+      password_hash: NO_PASSWORD,
+      password_must_change: false,
+      email_verified_at: now,
+      must_confirm_login: false,
+    })
     await tx.revoke.allSessions(user.id, 'first_proof')
     await tx.record({ event: 'email_verify', userId: user.id, detail: isByInvitation ? 'invitation' : 'a provider has proven the address' })
     return (await findUserById(trx, user.id))!
@@ -116,7 +116,13 @@ export function createProviderAccounts({ auth, outbox, keepAdmin }: ProviderAcco
   const isPlain = ({ roles, mfa_enabled }: User) => !mfa_enabled && roles.every((role) => FIRST_ROLES.includes(role))
 
   /** An account with this address exists. @throws email_taken */
-  async function adopt(tx: AccountTransaction, found: User, provider: Provider, login: ProvenLogin, context: AuditContext): Promise<Admitted> {
+  async function adopt(
+    tx: AccountTransaction,
+    found: User,
+    provider: Provider,
+    login: ProvenLogin,
+    context: AuditContext,
+  ): Promise<Admitted> {
     const user = await lockUser(tx.trx, found.id)
     const taken = (cause: string) => problem('email_taken', { cause })
     if (!user || user.email_canonical !== canonicalEmail(login.email!)) throw taken('the account changed meanwhile')
@@ -133,9 +139,16 @@ export function createProviderAccounts({ auth, outbox, keepAdmin }: ProviderAcco
     return { user: await syncRoles(tx, user, provider, login), linked, isNew: true }
   }
 
-  async function make(tx: AccountTransaction, provider: Provider, login: ProvenLogin, invited: Invited | null, context: AuditContext): Promise<Admitted> {
+  async function make(
+    tx: AccountTransaction,
+    provider: Provider,
+    login: ProvenLogin,
+    invited: Invited | null,
+    context: AuditContext,
+  ): Promise<Admitted> {
     const { trx } = tx
-    if (!invited && auth.registration !== 'open') throw problem('registration_closed', { cause: `auth.registration is ${auth.registration}` })
+    if (!invited && auth.registration !== 'open')
+      throw problem('registration_closed', { cause: `auth.registration is ${auth.registration}` })
     const email = shownEmail(invited?.email ?? login.email!)
     const email_canonical = canonicalEmail(email)
     // who holds the invitation reads the mailbox
@@ -143,7 +156,9 @@ export function createProviderAccounts({ auth, outbox, keepAdmin }: ProviderAcco
     if (auth.emailVerification === 'required' && !isAddressProven) throw problem('email_unproven')
     const id = uuidv7()
     const username =
-      auth.username === 'required' ? await freeUsername(trx, [login.nickname, email.slice(0, email.lastIndexOf('@'))], auth.reservedUsernames) : null
+      auth.username === 'required'
+        ? await freeUsername(trx, [login.nickname, email.slice(0, email.lastIndexOf('@'))], auth.reservedUsernames)
+        : null
     const made = await insertUser(trx, {
       id,
       username,

@@ -34,13 +34,16 @@ export const providerRefused = (cause: string): Problem => problem('provider_ref
 
 /** The answer of the authorization endpoint is an error. */
 export const refusedBy = (word: unknown): Problem =>
-  TEMPORARY.has(String(word)) ? providerUnavailable(`the provider answered ${word}`) : providerRefused(`the provider answered ${errorWord(word)}`)
+  TEMPORARY.has(String(word))
+    ? providerUnavailable(`the provider answered ${word}`)
+    : providerRefused(`the provider answered ${errorWord(word)}`)
 
 /** @param error of openid-client, jose or fetch */
 export function problemOf(error: unknown): Problem {
   if (error instanceof Problem) return error
   if (error instanceof AuthorizationResponseError) return refusedBy(error.error)
-  if (error instanceof ResponseBodyError) return error.status >= 500 ? providerUnavailable(`status ${error.status}`) : refusedBy(error.error)
+  if (error instanceof ResponseBodyError)
+    return error.status >= 500 ? providerUnavailable(`status ${error.status}`) : refusedBy(error.error)
   if (error instanceof ClientError) {
     const status = (error.cause as { status?: unknown } | undefined)?.status
     if (error.code === 'OAUTH_TIMEOUT' || (typeof status === 'number' && status >= 500)) return providerUnavailable(causeOf(error))

@@ -142,7 +142,8 @@ export const providersRoutes =
           config: { name: 'auth.providers.logout' },
           schema: {
             summary: 'A provider ends sessions (OpenID Connect Back-Channel Logout 1.0)',
-            description: 'Ends the session that the logout token names, or all sessions of its subject. Needs a logout token of the provider.',
+            description:
+              'Ends the session that the logout token names, or all sessions of its subject. Needs a logout token of the provider.',
             security: NO_CREDENTIAL,
             consumes: [FORM],
             params: ofProvider,

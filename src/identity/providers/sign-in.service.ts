@@ -12,6 +12,7 @@ import type { Secrets } from '../../platform/vault/secrets.ts'
 import type { Principal } from '../access/principal.ts'
 import type { LoginCompletion } from '../accounts/complete-login.ts'
 import type { Devices } from '../accounts/devices.ts'
+import { findLinkedLogin, insertProviderLogin, type LinkedLogin } from '../accounts/linked-logins.repo.ts'
 import type { LoginConfirmation } from '../accounts/login-confirmation.service.ts'
 import type { PostProof } from '../accounts/post-proof.ts'
 import { asTaken } from '../accounts/register.service.ts'
@@ -27,11 +28,10 @@ import { hasProvenAddress } from '../users/proven-address.ts'
 import type { User } from '../users/users.repo.ts'
 import { assertAllowed } from './email-trust.ts'
 import type { Flows, NewFlow } from './flows.ts'
-import { findLinkedLogin, insertProviderLogin, type LinkedLogin } from '../accounts/linked-logins.repo.ts'
 import type { LoginFlow } from './login-flows.repo.ts'
-import type { Provider, ProvenLogin } from './provider.ts'
-import { providerRefused } from './provider-errors.ts'
+import type { ProvenLogin, Provider } from './provider.ts'
 import { createProviderAccounts, type Invited, type ProviderAccountsDeps } from './provider-account.ts'
+import { providerRefused } from './provider-errors.ts'
 
 export interface Started {
   /** Where the browser goes. */
@@ -104,7 +104,12 @@ export function createSignIn(deps: SignInDeps): SignIn {
     return { url: await provider.begin({ ...expected, mustAsk }), flow: { state, secret } }
   }
 
-  async function confirmed(tx: AccountTransaction, linked: LinkedLogin, { sid, idToken }: ProvenLogin, sessionId: string | null): Promise<string> {
+  async function confirmed(
+    tx: AccountTransaction,
+    linked: LinkedLogin,
+    { sid, idToken }: ProvenLogin,
+    sessionId: string | null,
+  ): Promise<string> {
     const id = uuidv7()
     const place = { table: 'provider_logins', row: id, column: 'id_token_sealed', owner: linked.user_id }
     await insertProviderLogin(tx.trx, {
@@ -123,13 +128,20 @@ export function createSignIn(deps: SignInDeps): SignIn {
     | { kind: 'factor'; user: User; entry: string }
     | { kind: 'unconfirmed'; user: User; isKnown: boolean }
 
-  async function enter(provider: Provider, flow: LoginFlow, login: ProvenLogin, deviceToken: string | undefined, context: RequestContext): Promise<Finished> {
+  async function enter(
+    provider: Provider,
+    flow: LoginFlow,
+    login: ProvenLogin,
+    deviceToken: string | undefined,
+    context: RequestContext,
+  ): Promise<Finished> {
     const { return_to: returnTo, is_persistent: isPersistent } = flow
     const presented = deviceToken === undefined ? null : await devices.find(deviceToken)
     const work = accounts.transaction('login', context, async (tx): Promise<Entered> => {
       const invited = flow.invitation && (await invitationOf(tx, flow.invitation))
       const { user, linked, isNew } = await providerAccounts.admit(tx, provider, login, invited, context)
-      if (user.must_confirm_login) return { kind: 'unconfirmed', user, isKnown: (await devices.recognise(user, presented, context.ip)) !== null }
+      if (user.must_confirm_login)
+        return { kind: 'unconfirmed', user, isKnown: (await devices.recognise(user, presented, context.ip)) !== null }
       if (user.mfa_enabled) {
         await tx.record({ outcome: 'mfa_required', userId: user.id, detail: provider.id })
         return { kind: 'factor', user, entry: await confirmed(tx, linked, login, null) }
@@ -160,7 +172,13 @@ export function createSignIn(deps: SignInDeps): SignIn {
     return principal
   }
 
-  async function finishLink(provider: Provider, flow: LoginFlow, login: ProvenLogin, caller: Principal | null, context: AuditContext): Promise<Finished> {
+  async function finishLink(
+    provider: Provider,
+    flow: LoginFlow,
+    login: ProvenLogin,
+    caller: Principal | null,
+    context: AuditContext,
+  ): Promise<Finished> {
     const principal = requireSameSession(flow, caller)
     await accounts.transaction('login_link', context, async (tx) => {
       const user = await tx.lockCaller(principal)
@@ -169,7 +187,13 @@ export function createSignIn(deps: SignInDeps): SignIn {
     return { kind: 'linked', returnTo: flow.return_to }
   }
 
-  async function finishAgain(provider: Provider, flow: LoginFlow, login: ProvenLogin, caller: Principal | null, context: AuditContext): Promise<Finished> {
+  async function finishAgain(
+    provider: Provider,
+    flow: LoginFlow,
+    login: ProvenLogin,
+    caller: Principal | null,
+    context: AuditContext,
+  ): Promise<Finished> {
     const principal = requireSameSession(flow, caller)
     const opened = await accounts.transaction('reauthenticate', context, async (tx) => {
       const user = await tx.lockCaller(principal)
@@ -221,7 +245,14 @@ export function createSignIn(deps: SignInDeps): SignIn {
   return {
     async login(provider, { returnTo, isPersistent, mustAsk, invitation }, context) {
       await limits.startProvider(context.client)
-      const purpose = { intent: 'login', user_id: null, session_id: null, invitation, return_to: returnTo, is_persistent: isPersistent } as const
+      const purpose = {
+        intent: 'login',
+        user_id: null,
+        session_id: null,
+        invitation,
+        return_to: returnTo,
+        is_persistent: isPersistent,
+      } as const
       return start(provider, await flows.begin(db, provider, purpose), mustAsk)
     },
     async reauthenticate(provider, principal, returnTo, context) {

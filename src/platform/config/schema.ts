@@ -399,7 +399,10 @@ const Provider = strict(
         {
           teamId: Type.String({ minLength: 1, maxLength: 64, description: 'Apple: the team.' }),
           keyId: Type.String({ minLength: 1, maxLength: 64, description: 'Apple: the id of the key.' }),
-          keyFile: Type.String({ minLength: 1, description: 'Apple: the file of the private key (.p8). The gateway signs and renews the secret.' }),
+          keyFile: Type.String({
+            minLength: 1,
+            description: 'Apple: the file of the private key (.p8). The gateway signs and renews the secret.',
+          }),
         },
         'For apple, in place of clientSecretEnv.',
       ),
@@ -411,7 +414,9 @@ const Provider = strict(
         description: 'What the gateway asks for. None: openid, email, profile; github: read:user, user:email; apple: name, email.',
       }),
     ),
-    label: Type.Optional(Type.String({ minLength: 1, maxLength: 64, description: 'Name on buttons. None: the name of a well-known provider, or the id.' })),
+    label: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 64, description: 'Name on buttons. None: the name of a well-known provider, or the id.' }),
+    ),
     allowedDomains: Type.Array(Type.String({ pattern: '^(\\*|[a-z0-9]([a-z0-9-]*[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+)$' }), {
       default: [],
       uniqueItems: true,
@@ -426,15 +431,25 @@ const Provider = strict(
     roles: Type.Optional(
       strict(
         {
-          claim: Type.String({ minLength: 1, maxLength: 128, description: 'Claim of the ID token: a text or a list of texts, such as groups.' }),
-          map: Type.Record(Type.String({ minLength: 1, maxLength: 256 }), Type.Array(Type.String({ pattern: ROLE_NAME }), { minItems: 1 }), {
-            description: 'The roles for each value of the claim. Every role that is named here is granted and revoked at each sign-in.',
+          claim: Type.String({
+            minLength: 1,
+            maxLength: 128,
+            description: 'Claim of the ID token: a text or a list of texts, such as groups.',
           }),
+          map: Type.Record(
+            Type.String({ minLength: 1, maxLength: 256 }),
+            Type.Array(Type.String({ pattern: ROLE_NAME }), { minItems: 1 }),
+            {
+              description: 'The roles for each value of the claim. Every role that is named here is granted and revoked at each sign-in.',
+            },
+          ),
         },
         'Roles that the provider decides about.',
       ),
     ),
-    caFile: Type.Optional(Type.String({ minLength: 1, description: 'PEM file of the CAs that may sign the certificate of the provider. None: the usual CAs.' })),
+    caFile: Type.Optional(
+      Type.String({ minLength: 1, description: 'PEM file of the CAs that may sign the certificate of the provider. None: the usual CAs.' }),
+    ),
   },
   'A provider that users sign in with.',
 )

@@ -75,7 +75,11 @@ const catalogue = {
   upstream_unreachable: [502, 'Bad Gateway', 'The service behind this route cannot be reached. Try again later.'],
   upstream_invalid: [502, 'Bad Gateway', 'The service behind this route gave an invalid answer. Report the request id.'],
   unavailable: [503, 'Service Unavailable', 'A part of this service is not available now. Try again after Retry-After.'],
-  provider_unavailable: [503, 'Service Unavailable', 'The provider does not answer now. Log in in another way, or try again after Retry-After.'],
+  provider_unavailable: [
+    503,
+    'Service Unavailable',
+    'The provider does not answer now. Log in in another way, or try again after Retry-After.',
+  ],
   overloaded: [503, 'Service Unavailable', 'This service is busy now. Try again after Retry-After.'],
   upstream_timeout: [504, 'Gateway Timeout', 'The service behind this route did not answer in time. Try again later.'],
 } as const satisfies Record<string, readonly [status: number, title: string, detail: string]>

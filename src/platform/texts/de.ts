@@ -447,8 +447,7 @@ export const de: Record<TextKey, string> = {
   'mail.invitation.not-you': 'Wenn Sie keine Einladung erwarten, können Sie diese E-Mail ignorieren.',
   'mail.login_linked.subject': 'Eine Anmeldung wurde verknüpft',
   'mail.login_linked.text': 'Mit {provider} kann man sich jetzt bei Ihrem Konto bei {service} anmelden.',
-  'mail.login_linked.not-you':
-    'Wenn Sie das nicht waren, legen Sie ein neues Passwort fest, und lösen Sie die Verknüpfung in Ihrem Konto.',
+  'mail.login_linked.not-you': 'Wenn Sie das nicht waren, legen Sie ein neues Passwort fest, und lösen Sie die Verknüpfung in Ihrem Konto.',
   'mail.login_unlinked.subject': 'Die Verknüpfung einer Anmeldung wurde gelöst',
   'mail.login_unlinked.text': 'Mit {provider} kann man sich nicht mehr bei Ihrem Konto bei {service} anmelden.',
   'mail.api_key_created.subject': 'Ein API-Schlüssel wurde erzeugt',
@@ -636,7 +635,7 @@ export const de: Record<TextKey, string> = {
   'console.invitation.create-done': 'Die Einladung ist unterwegs.',
   'console.invitation.resend': 'Noch einmal senden',
   'console.invitation.resend-title': 'Einladung von {email} noch einmal senden?',
-  'console.invitation.resend-what': 'Ein neuer Link wird verschickt. Der frühere Link gilt nicht mehr.',
+  'console.invitation.resend-what': 'Die Person bekommt einen neuen Link per E-Mail. Mit dem früheren geht es dann nicht mehr.',
   'console.invitation.resend-done': 'Ein neuer Link ist unterwegs.',
   'console.invitation.withdraw': 'Zurückziehen',
   'console.invitation.withdraw-title': 'Einladung von {email} zurückziehen?',

@@ -11,7 +11,11 @@ export function checkProviders(config: Config, problems: Finding[], warnings: Fi
   if (providers.length === 0) return
   const at = ['auth', 'providers']
   if (!browser.enabled)
-    problems.push({ path: at, message: 'needs auth.browser.enabled: the browser brings users back with a cookie', hint: 'set auth.browser.enabled: true' })
+    problems.push({
+      path: at,
+      message: 'needs auth.browser.enabled: the browser brings users back with a cookie',
+      hint: 'set auth.browser.enabled: true',
+    })
   const { publicUrl } = config.server
   if (!publicUrl.startsWith('https:') && !LOOPBACK_URL.test(publicUrl))
     warnings.push({
@@ -22,7 +26,11 @@ export function checkProviders(config: Config, problems: Finding[], warnings: Fi
   providers.forEach((provider, i) => {
     const path = [...at, i]
     if (providers.findIndex(({ id }) => id === provider.id) < i)
-      problems.push({ path: [...path, 'id'], message: `${isHarmless(provider.id) ? provider.id : 'this id'} is used twice`, hint: 'give each provider an id of its own' })
+      problems.push({
+        path: [...path, 'id'],
+        message: `${isHarmless(provider.id) ? provider.id : 'this id'} is used twice`,
+        hint: 'give each provider an id of its own',
+      })
     checkIssuer(provider, path, problems)
     checkSecret(provider, path, problems)
     checkEmail(provider, path, problems)
@@ -32,10 +40,13 @@ export function checkProviders(config: Config, problems: Finding[], warnings: Fi
 
 function checkIssuer({ kind, issuer, scopes }: ProviderConfig, path: Finding['path'], problems: Finding[]): void {
   if (issuer === undefined) {
-    if (kind === 'oidc')
-      problems.push({ path, message: 'issuer is missing', hint: 'name the issuer, such as https://accounts.google.com' })
+    if (kind === 'oidc') problems.push({ path, message: 'issuer is missing', hint: 'name the issuer, such as https://accounts.google.com' })
   } else if (!URL.canParse(issuer))
-    problems.push({ path: [...path, 'issuer'], message: 'is not a URL', hint: 'write it as the provider does, such as https://accounts.google.com' })
+    problems.push({
+      path: [...path, 'issuer'],
+      message: 'is not a URL',
+      hint: 'write it as the provider does, such as https://accounts.google.com',
+    })
   else if (!issuer.startsWith('https:') && !LOOPBACK_URL.test(issuer))
     problems.push({ path: [...path, 'issuer'], message: 'must begin with https://', hint: 'plain http is for a provider on this machine' })
   if (kind === 'oidc' && scopes !== undefined && !scopes.includes('openid'))
@@ -44,7 +55,11 @@ function checkIssuer({ kind, issuer, scopes }: ProviderConfig, path: Finding['pa
 
 function checkSecret({ kind, clientSecretEnv, clientSecretJwt }: ProviderConfig, path: Finding['path'], problems: Finding[]): void {
   if (kind !== 'apple' && clientSecretJwt !== undefined)
-    problems.push({ path: [...path, 'clientSecretJwt'], message: 'is for apple', hint: 'name the variable of the client secret in clientSecretEnv' })
+    problems.push({
+      path: [...path, 'clientSecretJwt'],
+      message: 'is for apple',
+      hint: 'name the variable of the client secret in clientSecretEnv',
+    })
   else if ((clientSecretEnv === undefined) === (clientSecretJwt === undefined))
     problems.push({
       path,
@@ -60,7 +75,7 @@ function checkEmail({ trustEmail, allowedDomains }: ProviderConfig, path: Findin
   if (trustEmail && allowedDomains.length === 0)
     problems.push({
       path: [...path, 'trustEmail'],
-      message: 'needs allowedDomains: whoever controls an address at this provider gets the account with this address',
+      message: 'needs allowedDomains: a person with an address at this provider gets the account with this address',
       hint: "list the domains of your organisation; or ['*'], if the provider checks every address",
     })
 }
