@@ -84,9 +84,14 @@ const WITHOUT_COOKIE = [
   'POST /auth/token',
   'POST /auth/introspect',
   'POST /auth/revoke',
+  'POST /auth/invitations/:token',
+  // a provider sends it, or lets the browser post it
+  'POST /auth/providers/:id/backchannel-logout',
+  'POST /auth/providers/:id/callback',
 ]
 /** They answer everybody alike. */
-const OPEN = /^GET (\/health|\/\.well-known\/|\/auth\/(docs|openapi\.json|email\/verify$|password\/reset$|login\/confirm$|ui$|ui\/))/
+const OPEN =
+  /^GET (\/health|\/\.well-known\/|\/auth\/(docs|openapi\.json|providers$|providers\/:id\/(start|callback)$|invitations\/|email\/verify$|password\/reset$|login\/confirm$|ui$|ui\/))/
 
 const admin = async () => {
   const user = await newUserWithRoles(gateway, ['admin'])

@@ -22,8 +22,13 @@ beforeAll(async () => {
       docs: { enabled: true },
       // an access token outlives the time of the step-up rule
       tokens: { accessTtlSeconds: 3600 },
-      auth: { apiKeys: { maxPerUser: 1000 }, browser: { enabled: true } },
+      auth: {
+        apiKeys: { maxPerUser: 1000 },
+        browser: { enabled: true },
+        providers: [{ id: 'github', kind: 'github', clientId: 'x', clientSecretEnv: 'GITHUB_SECRET' }],
+      },
     },
+    env: { GITHUB_SECRET: 'x' },
   })
 })
 afterAll(() => gateway.close())
@@ -53,6 +58,18 @@ interface Endpoint {
   withCode?: (token: string, user: TestUser, code: string) => Promise<Answer>
 }
 
+const unlink =
+  (body: object): Ask =>
+  async (token, { id }) => {
+    await rows(
+      gateway,
+      `INSERT INTO linked_logins (id, user_id, provider, issuer, subject, created_at, last_used_at)
+       VALUES (gen_random_uuid(), $1, 'github', 'https://github.com', gen_random_uuid()::text, now(), now()) ON CONFLICT DO NOTHING`,
+      [id],
+    )
+    return ask('DELETE', '/auth/providers/github/link', token, body)
+  }
+
 /** Changes of the own account. */
 const OWN: Record<string, Endpoint> = {
   'PATCH /auth/me': {
@@ -72,6 +89,16 @@ const OWN: Record<string, Endpoint> = {
     withPassword: (token, { password }) => ask('POST', '/auth/password/change', token, { current_password: password, new_password: NEXT }),
     withCode: (token, { password }, code) =>
       ask('POST', '/auth/password/change', token, { current_password: password, new_password: NEXT, code }),
+  },
+  'POST /auth/providers/{id}/link': {
+    ask: (token) => ask('POST', '/auth/providers/github/link', token, {}),
+    withPassword: (token, { password }) => ask('POST', '/auth/providers/github/link', token, { current_password: password }),
+    withCode: (token, _, code) => ask('POST', '/auth/providers/github/link', token, { code }),
+  },
+  'DELETE /auth/providers/{id}/link': {
+    ask: unlink({}),
+    withPassword: (token, user) => unlink({ current_password: user.password })(token, user),
+    withCode: (token, user, code) => unlink({ code })(token, user),
   },
   'POST /auth/mfa/totp': {
     ask: (token, { password }) => ask('POST', '/auth/mfa/totp', token, { password }),
@@ -110,6 +137,8 @@ const onUser =
     const other = await newUser(gateway)
     return ask(method, `/auth/admin/users/${other.id}${path}${await prepare(other)}`, token)
   }
+const newInvitation = async () =>
+  (await gateway.app.identity.administration.invite({ email: `${randomUUID()}@example.com`, roles: ['user'] }, OPERATOR)).id
 const onClient =
   (method: string, path: string, body?: unknown): Ask =>
   async (token) =>
@@ -122,6 +151,15 @@ const ADMINS: Record<string, Endpoint> = {
       ask('POST', '/auth/admin/users', token, { username: `n${randomUUID().slice(0, 20)}`, email: `${randomUUID()}@example.com` }),
   },
   'DELETE /auth/admin/users/{id}': { ask: onUser('DELETE', '') },
+  'POST /auth/admin/invitations': {
+    ask: (token) => ask('POST', '/auth/admin/invitations', token, { email: `${randomUUID()}@example.com` }),
+  },
+  'POST /auth/admin/invitations/{id}/resend': {
+    ask: async (token) => ask('POST', `/auth/admin/invitations/${await newInvitation()}/resend`, token, {}),
+  },
+  'DELETE /auth/admin/invitations/{id}': {
+    ask: async (token) => ask('DELETE', `/auth/admin/invitations/${await newInvitation()}`, token, {}),
+  },
   ...Object.fromEntries(
     ['disable', 'enable', 'unlock', 'end-sessions', 'force-password-change', 'reset-factor'].map((action) => [
       `POST /auth/admin/users/{id}/${action}`,
@@ -190,6 +228,12 @@ const NONE: Record<string, string> = {
   'POST /auth/revoke': ENDS,
   'POST /auth/token': MACHINE,
   'POST /auth/introspect': MACHINE,
+  'POST /auth/providers/{id}/backchannel-logout': ENDS,
+  'GET /auth/invitations/{token}': LINK,
+  'POST /auth/invitations/{token}': LINK,
+  'GET /auth/providers': READS,
+  'GET /auth/providers/linked': READS,
+  'GET /auth/admin/invitations': READS,
   'GET /auth/me': READS,
   'GET /auth/session': READS,
   'GET /auth/mfa': READS,

@@ -10,25 +10,36 @@ import type { LinkPurpose } from '../../src/identity/credentials/credential-limi
 import { inTransaction } from '../../src/platform/db/database.ts'
 import { makeApiKey } from '../../src/platform/request/api-key-format.ts'
 import { byCookie, cookieLogin } from '../support/browser-session.ts'
-import { call, newUserWithRoles, raw, statusOf, type TestUser } from '../support/client.ts'
+import { call, newUserWithRoles, OPERATOR, raw, statusOf, type TestUser } from '../support/client.ts'
 import { basic, tokenOf as machineTokenOf, newClient, post, type TestClient } from '../support/clients.ts'
 import { ownEndpoints } from '../support/endpoints.ts'
+import { type FakeProvider, startFakeProvider } from '../support/fake-provider.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
 import { newKey } from '../support/keys.ts'
 import { mailsTo, tokenOf } from '../support/mails.ts'
 import { claimsOf, me, refresh } from '../support/session.ts'
+import { openIdSettings } from '../support/sign-in.ts'
 import { rotateKey } from '../support/signing-keys.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 let upstream: Upstream
+let provider: FakeProvider
 let gateway: Gateway
 let admin: TestUser
 let machine: TestClient
 beforeAll(async () => {
   upstream = await startUpstream()
+  provider = await startFakeProvider()
   const to = (name: string, part: object) => ({ name, match: { path: `/${name}` }, upstream: [upstream.url], ...part })
   gateway = await startGateway({
-    config: { auth: { apiKeys: { maxPerUser: 1000 }, browser: { enabled: true } } },
+    config: {
+      auth: {
+        apiKeys: { maxPerUser: 1000 },
+        browser: { enabled: true },
+        providers: [openIdSettings(provider), { id: 'github', kind: 'github', clientId: 'x', clientSecretEnv: 'GITHUB_SECRET' }],
+      },
+    },
+    env: { ACME_SECRET: provider.clientSecret, GITHUB_SECRET: 'x' },
     routes: [
       to('public', { access: 'public' }),
       to('users', { access: 'authenticated' }),
@@ -42,6 +53,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await gateway.close()
   await upstream.close()
+  await provider.close()
 })
 
 type Make = (user: TestUser) => string | Promise<string>
@@ -62,6 +74,12 @@ const linkFor =
     const { url } = await inTransaction(db, (trx) => links.issue(trx, { user, purpose, ttlSeconds: 600, sessionId: null, device: null }))
     return url.split('#token=')[1]!
   }
+
+async function invitationToken(): Promise<string> {
+  const email = `${randomUUID()}@example.com`
+  await gateway.app.identity.administration.invite({ email, roles: ['user'] }, OPERATOR)
+  return tokenOf((await mailsTo(gateway, email)).at(-1)!)
+}
 
 const KINDS: Record<string, Make> = {
   'access token': ({ token }) => token,
@@ -87,6 +105,7 @@ const KINDS: Record<string, Make> = {
   'mailed token': async ({ email }) => tokenOf((await mailsTo(gateway, email)).findLast(({ data }) => data.url)!),
   'reset link': linkFor('reset_password'),
   'login link': linkFor('confirm_login'),
+  invitation: () => invitationToken(),
   'API key': async (user) => (await newKey(gateway, user)).key,
   'random API key': makeApiKey,
   'machine token': () => machineTokenOf(gateway, machine),
@@ -128,7 +147,12 @@ const administering = (endpoints: [endpoint: string, path?: string][]): Record<s
     endpoints.map(([text, path]): [string, Verifier] => {
       const [method, route] = text.split(' ') as [string, string]
       const endpoint = `${method} /auth/admin${route}`
-      const body = () => (route === '/users' ? { username: `n${randomUUID().slice(0, 20)}`, email: `${randomUUID()}@example.com` } : {})
+      const body = () =>
+        route === '/users'
+          ? { username: `n${randomUUID().slice(0, 20)}`, email: `${randomUUID()}@example.com` }
+          : route === '/invitations'
+            ? { email: `${randomUUID()}@example.com` }
+            : {}
       const present: Verifier['present'] = (token, owner) => {
         const to = (path ?? route).replace(':id', owner.id).replace(':sessionId', claimsOf(owner.token).sid)
         return ask(`/auth/admin${to}`, { method, token, ...(method === 'GET' ? {} : { body: body() }) })
@@ -180,6 +204,8 @@ const VERIFIERS: Record<string, Verifier> = {
     ['POST /keys/rotate'],
     ['GET /audit'],
     ['GET /audit/export'],
+    ['GET /invitations'],
+    ['POST /invitations'],
     ['GET /users'],
     ['POST /users'],
     ['GET /users/:id'],
@@ -200,6 +226,61 @@ const VERIFIERS: Record<string, Verifier> = {
   'POST /auth/admin/keys/:kid/revoke': {
     ...bearer('POST /auth/admin/keys/:kid/revoke', ''),
     present: async (token) => ask(`/auth/admin/keys/${(await rotateKey(gateway)).kid}/revoke`, { method: 'POST', token }),
+  },
+  ...Object.fromEntries(
+    (
+      [
+        ['POST', '/resend'],
+        ['DELETE', ''],
+      ] as const
+    ).map(([method, path]) => {
+      const endpoint = `${method} /auth/admin/invitations/:id${path}`
+      const present: Verifier['present'] = async (token) => {
+        const { id } = await gateway.app.identity.administration.invite({ email: `${randomUUID()}@example.com`, roles: ['user'] }, OPERATOR)
+        return ask(`/auth/admin/invitations/${id}${path}`, { method, token, body: {} })
+      }
+      return [endpoint, { ...bearer(endpoint, ''), present }]
+    }),
+  ),
+  ...Object.fromEntries(
+    ['GET', 'POST'].map((method) => {
+      const endpoint = `${method} /auth/invitations/:token`
+      const body = { username: `n${randomUUID().slice(0, 20)}`, password: 'another plain zebra 7' }
+      const verifier: Verifier = {
+        endpoint,
+        takes: ['invitation'],
+        present: (token) => ask(`/auth/invitations/${token}`, { method, ...(method === 'POST' && { body }) }),
+        refusal: (kind) => (isJwt(kind) ? { status: 404, code: 'route_not_found' } : { status: 400, code: 'invitation_invalid' }),
+      }
+      return [endpoint, verifier]
+    }),
+  ),
+  'GET /auth/providers/linked': bearer('GET /auth/providers/linked', '/auth/providers/linked'),
+  'POST /auth/providers/:id/link': {
+    ...bearer('POST /auth/providers/:id/link', ''),
+    present: (token) => ask('/auth/providers/github/link', { body: {}, token }),
+  },
+  // the user who passes has no linked login
+  'DELETE /auth/providers/:id/link': {
+    ...bearer('DELETE /auth/providers/:id/link', ''),
+    async present(token) {
+      const answer = await ask('/auth/providers/github/link', { method: 'DELETE', body: {}, token })
+      return answer.status === 404 ? { status: 200 } : answer
+    },
+  },
+  // test/security/provider-attacks.test.ts has the tokens of providers
+  'POST /auth/providers/:id/backchannel-logout': {
+    endpoint: 'POST /auth/providers/:id/backchannel-logout',
+    takes: [],
+    async present(token) {
+      const { status, body } = await call(gateway, '/auth/providers/acme/backchannel-logout', {
+        method: 'POST',
+        body: `logout_token=${encodeURIComponent(token)}`,
+        headers: { 'content-type': 'application/x-www-form-urlencoded' },
+      })
+      return { status, code: body.code }
+    },
+    refusal: () => ({ status: 400, code: 'logout_token_invalid' }),
   },
   'GET /auth/api-keys': bearer('GET /auth/api-keys', '/auth/api-keys'),
   'POST /auth/api-keys': bearer('POST /auth/api-keys', '/auth/api-keys', { body: { name: 'x' } }),
@@ -374,6 +455,10 @@ const WITHOUT = [
   'GET /auth/password/reset',
   'GET /auth/login/confirm',
   'POST /auth/password/forgot',
+  'GET /auth/providers',
+  'GET /auth/providers/:id/start',
+  'GET /auth/providers/:id/callback',
+  'POST /auth/providers/:id/callback',
 ]
 
 it('the verifiers below, and what takes no credential, are all the endpoints that there are', () => {

@@ -148,15 +148,15 @@ export const providersRoutes =
             consumes: [FORM],
             params: ofProvider,
             body: Type.Object({ logout_token: Type.Optional(Type.String()) }),
-            response: answers({ 200: Type.Null() }, [400, 404, 429, 503]),
+            response: answers({ 200: Type.Object({}) }, [400, 404, 429, 503]),
           },
         },
-        async (request, reply) => {
+        async (request) => {
           const provider = providers.get((request.params as { id: string }).id)
           const { logout_token: token } = request.body as Form
           if (token === undefined) throw logoutTokenInvalid('it is missing')
           await backchannelLogout(provider, token, contextOf(request.raw))
-          return reply.code(200).send(null)
+          return {}
         },
       )
     })
