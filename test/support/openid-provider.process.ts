@@ -30,6 +30,12 @@ await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
 const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 const { privateKey } = await generateKeyPair('RS256', { extractable: true })
 
+/** The usual page loads a font of another site. */
+async function askForLogout(ctx: { type: string; body: string }, form: string): Promise<void> {
+  ctx.type = 'html'
+  ctx.body = `<!doctype html><html lang="en"><title>Provider</title><main><h1>Log out?</h1>${form}<button form="op.logoutForm" name="logout" value="yes">Log out</button></main></html>`
+}
+
 const provider = new Provider(issuer, {
   clients: [
     {
@@ -49,7 +55,11 @@ const provider = new Provider(issuer, {
   conformIdTokenClaims: false,
   claims: { openid: ['sub', 'groups'], email: ['email', 'email_verified'], profile: ['preferred_username', 'name'] },
   findAccount: (_ctx: unknown, sub: string) => ({ accountId: sub, claims: async () => byName.get(sub) ?? { sub } }),
-  features: { devInteractions: { enabled: false }, backchannelLogout: { enabled: true }, rpInitiatedLogout: { enabled: true } },
+  features: {
+    devInteractions: { enabled: false },
+    backchannelLogout: { enabled: true },
+    rpInitiatedLogout: { enabled: true, logoutSource: askForLogout },
+  },
   pkce: { required: () => true },
   interactions: { url: (_ctx: unknown, { uid }: { uid: string }) => `/interaction/${uid}` },
   ttl: { Session: 3600, Interaction: 600, Grant: 3600, IdToken: 600, AccessToken: 600 },
