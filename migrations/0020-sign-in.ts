@@ -54,7 +54,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       email_canonical text NOT NULL,
       roles           text[] NOT NULL,
       token_hash      bytea NOT NULL UNIQUE,
-      invited_by      uuid REFERENCES users ON DELETE SET NULL,
+      invited_by      uuid REFERENCES users ON DELETE CASCADE,
       created_at      timestamptz NOT NULL,
       expires_at      timestamptz NOT NULL
     )`.execute(db)

@@ -162,7 +162,7 @@ export function createAccountApi({
 
   const { auth } = config
   const publicBase = config.server.publicUrl + auth.prefix
-  const invitations = createInvitations({ db, accounts, config, passwords, policy, limits, loginCompletion })
+  const invitations = createInvitations({ db, accounts, config, passwords, policy, limits, loginCompletion, grantsOf })
   const flows = createFlows({ db, secrets, base: publicBase })
   const signIn = createSignIn({
     db,

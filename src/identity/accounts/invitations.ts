@@ -15,8 +15,8 @@ import type { Passwords } from '../credentials/passwords.ts'
 import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
 import { type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
 import { assertNotHeld } from '../users/held-usernames.repo.ts'
-import { FIRST_ROLES } from '../users/roles.ts'
-import { findUserByLogin, insertUser, type User, updateUser } from '../users/users.repo.ts'
+import { FIRST_ROLES, type Grants } from '../users/roles.ts'
+import { findUserById, findUserByLogin, insertUser, type User, updateUser } from '../users/users.repo.ts'
 import type { LoginCompletion } from './complete-login.ts'
 import { findInvitation, type Invitation, takeInvitation } from './invitations.repo.ts'
 import { linkHash } from './links.ts'
@@ -31,6 +31,7 @@ export interface InvitationsDeps {
   policy: PasswordPolicy
   limits: CredentialLimits
   loginCompletion: LoginCompletion
+  grantsOf: (roles: readonly string[]) => Grants
 }
 
 export interface InvitationDetails {
@@ -54,18 +55,29 @@ export function mintInvitation(): { token: string; tokenHash: Buffer } {
 
 const invalid = (cause: string) => problem('invitation_invalid', { cause })
 
-export function createInvitations({ db, accounts, config, passwords, policy, limits, loginCompletion }: InvitationsDeps) {
+export function createInvitations({ db, accounts, config, passwords, policy, limits, loginCompletion, grantsOf }: InvitationsDeps) {
   /** @throws invitation_invalid */
   async function find(token: string): Promise<Invitation> {
     const hash = linkHash(token)
     const invitation = hash && (await findInvitation(db, hash))
     if (!invitation) throw invalid('unknown, used, withdrawn or expired')
+    await assertInviterStands(db, invitation)
     return invitation
+  }
+
+  /** Inviters who lost the right to invite leave no door open. @throws invitation_invalid */
+  async function assertInviterStands(on: Db | Transaction, { invited_by, roles }: Invitation): Promise<void> {
+    // by the command line
+    if (invited_by === null) return
+    const inviter = await findUserById(on, invited_by)
+    const own = inviter && !inviter.disabled_at ? grantsOf(inviter.roles).roles : []
+    if (!['admin', ...roles].every((role) => own.includes(role))) throw invalid('the inviter no longer has these roles')
   }
 
   async function take(trx: Transaction, tokenHash: Buffer): Promise<Invitation> {
     const taken = await takeInvitation(trx, tokenHash)
     if (!taken) throw invalid('used, withdrawn or expired meanwhile')
+    await assertInviterStands(trx, taken)
     return taken
   }
 

@@ -130,7 +130,7 @@ export function createInvitationActions(deps: InvitationActionsDeps) {
         const now = await databaseNow(trx)
         const lifeMs = known.expires_at.getTime() - known.created_at.getTime()
         const expires_at = new Date(now.getTime() + Math.min(lifeMs, MAX_INVITATION_SECONDS * 1000))
-        const renewed = await renewInvitation(trx, id, { token_hash: tokenHash, expires_at })
+        const renewed = await renewInvitation(trx, id, { token_hash: tokenHash, expires_at, invited_by: by.principal?.id ?? null })
         await post(trx, renewed, token, now, by.context.language ?? null)
         return renewed
       })

@@ -8,6 +8,7 @@ import { Problem, problem } from '../../platform/lib/errors.ts'
 import type { createInvitations, InvitationDetails } from '../accounts/invitations.ts'
 import { linkHash } from '../accounts/links.ts'
 import type { Providers } from '../providers/providers.ts'
+import { canonicalEmail } from '../users/canonical-login.ts'
 import { html } from './html.ts'
 import type { View } from './layout.ts'
 import { tokenIn } from './link.pages.ts'
@@ -58,6 +59,8 @@ ${
   principal === null
     ? html`<p>${text('invitation.has-account')}</p>
 <p><a class="button" href="${login}">${text('login.submit')}</a></p>`
+    : canonicalEmail(principal.email ?? '') !== canonicalEmail(email)
+      ? html`<p>${text('invitation.other-account', { email })}</p>`
     : html`<p>${text('invitation.accept-lead', { name: principal.email ?? '' })}</p>
 <form method="post"><input type="hidden" name="action" value="accept"><button>${text('invitation.accept')}</button></form>`
 }`,

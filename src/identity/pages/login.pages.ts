@@ -176,11 +176,14 @@ ${mfa_enabled && field(page, { name: 'code', label: 'field.code', autocomplete: 
       return {
         title: text('again.title'),
         body: html`${formNotice(page)}
-<p>${text('again.choose')}</p>
+${
+  able.length > 0 &&
+  html`<p>${text('again.choose')}</p>
 <ul class="providers">${able.map(
-          (provider) =>
-            html`<li><a class="button" href="${startOf(page, provider, '?reauthenticate=1')}">${text('provider.confirm-with', { provider: provider.label })}</a></li>`,
-        )}</ul>
+    (provider) =>
+      html`<li><a class="button" href="${startOf(page, provider, '?reauthenticate=1')}">${text('provider.confirm-with', { provider: provider.label })}</a></li>`,
+  )}</ul>`
+}
 <p>${text('again.no-password')}</p>
 <p><a class="button quiet" href="${base}/forgot">${text('again.set-password')}</a></p>
 <p class="links"><a href="${targetOf(page) ?? `${base}/account`}">${text('page.back')}</a> <a href="${base}/logout">${text('again.other')}</a></p>`,

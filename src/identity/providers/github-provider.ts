@@ -93,6 +93,7 @@ export function createGitHubProvider({ settings, clientSecret, label }: GitHubDe
       groups: null,
       sid: null,
       idToken: null,
+      authTime: null,
     }
   }
 

@@ -174,6 +174,7 @@ export function createOpenIdProvider({ settings, clientSecret, label, clock }: O
       groups: roles ? valuesOf(claims[roles.claim]) : null,
       sid: textOf(claims.sid),
       idToken: tokens.id_token!,
+      authTime: timeOf(claims.auth_time, clock),
     }
   }
 
@@ -242,6 +243,11 @@ export const logoutTokenInvalid = (cause: string): Problem => problem('logout_to
 
 const MAX_TEXT = 255
 const textOf = (value: unknown): string | null => (typeof value === 'string' && value !== '' && value.length <= MAX_TEXT ? value : null)
+
+/** No later than now, and no earlier than 1970. */
+const timeOf = (seconds: unknown, clock: Clock): Date | null =>
+  typeof seconds === 'number' && seconds >= 0 ? new Date(Math.min(seconds * 1000, clock.now())) : null
+
 const isObject = (value: unknown): boolean => typeof value === 'object' && value !== null && !Array.isArray(value)
 
 const valuesOf = (value: unknown): string[] | null =>

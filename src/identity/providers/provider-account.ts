@@ -113,7 +113,7 @@ export function createProviderAccounts({ auth, outbox, keepAdmin }: ProviderAcco
     return (await findUserById(trx, user.id))!
   }
 
-  const isPlain = ({ roles, mfa_enabled }: User) => !mfa_enabled && roles.every((role) => FIRST_ROLES.includes(role))
+  const hasOnlyFirstRoles = ({ roles }: User) => roles.every((role) => FIRST_ROLES.includes(role))
 
   /** An account with this address exists. @throws email_taken */
   async function adopt(
@@ -128,12 +128,13 @@ export function createProviderAccounts({ auth, outbox, keepAdmin }: ProviderAcco
     if (!user || user.email_canonical !== canonicalEmail(login.email!)) throw taken('the account changed meanwhile')
     if (!isProven(provider.settings, login)) throw taken('the provider is not trusted for this address')
     if (user.disabled_at) throw providerRefused('disabled user')
+    if (!hasOnlyFirstRoles(user)) throw taken('an account with roles is linked only by its user')
     if (!hasProvenAddress(user)) {
       const owner = await takeOver(tx, user, false)
       const linked = await insertLink(tx, owner, provider, login, 'first proof of the address')
       return { user: await syncRoles(tx, owner, provider, login), linked, isNew: true }
     }
-    if (!isPlain(user)) throw taken('an account with a second factor or with roles is linked only by its user')
+    if (user.mfa_enabled) throw taken('an account with a second factor is linked only by its user')
     const linked = await insertLink(tx, user, provider, login, 'by its address')
     await notify(tx, user, provider, context)
     return { user: await syncRoles(tx, user, provider, login), linked, isNew: true }

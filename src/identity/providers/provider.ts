@@ -59,6 +59,8 @@ export interface ProvenLogin {
   /** `sid`: the session at the provider. */
   sid: string | null
   idToken: string | null
+  /** `auth_time`: when the person showed a credential to the provider. Null: it does not say so. */
+  authTime: Date | null
 }
 
 export interface LogoutToken {

@@ -94,6 +94,9 @@ export interface SignInDeps extends ProviderAccountsDeps {
   invitationOf(tx: AccountTransaction, tokenHash: Buffer): Promise<Invited>
 }
 
+/** A provider that does not say when the person authenticated proves no recent login. */
+const LONG_AGO = new Date(0)
+
 export function createSignIn(deps: SignInDeps): SignIn {
   const { db, accounts, secrets, flows, limits, devices, loginCompletion, loginConfirmation, sessionOpener, postProof, stepUp } = deps
   const { mfaTokens, metrics, invitationOf } = deps
@@ -147,7 +150,8 @@ export function createSignIn(deps: SignInDeps): SignIn {
         return { kind: 'factor', user, entry: await confirmed(tx, linked, login, null) }
       }
       const wish: CookieWish = { purpose: 'browser', isPersistent }
-      const entry = { amr: FEDERATED, device: { token: deviceToken, device: presented }, wish, detail: provider.id }
+      const device = { token: deviceToken, device: presented }
+      const entry = { amr: FEDERATED, authTime: login.authTime ?? LONG_AGO, device, wish, detail: provider.id }
       const entered = await loginCompletion.enter(tx, user, entry, context)
       await confirmed(tx, linked, login, entered.session.id)
       if (isNew && !hasProvenAddress(user) && (await limits.mail(user.email, 'verify_email', 'stranger')))

@@ -261,14 +261,14 @@ export const de: Record<TextKey, string> = {
     'Mit diesen Anbietern können Sie sich anmelden. Eine verknüpfte Anmeldung ersetzt Ihr Passwort, nicht den zweiten Schritt.',
   'account.logins.none': 'Es ist keine Anmeldung verknüpft.',
   'account.logins.used': 'Zuletzt benutzt',
-  'account.logins.link': '{provider} verknüpfen',
+  'account.logins.link': 'Weitere Anmeldung verknüpfen',
   'account.logins.link-now': 'Verknüpfen',
   'account.logins.unlink-now': 'Verknüpfung lösen',
   'account.logins.linked': 'Die Anmeldung ist verknüpft.',
   'account.logins.unlink': 'Verknüpfung mit {provider} lösen',
   'account.logins.unlink-means': 'Sie können sich nicht mehr mit {provider} anmelden, und die Sitzungen dieser Anmeldung enden.',
   'account.logins.unlinked': 'Die Anmeldung ist nicht mehr verknüpft.',
-  'account.logins.no-password': 'Ihr Konto hat kein Passwort. Fordern Sie per E-Mail einen Link an, um eines festzulegen.',
+  'account.logins.no-password': 'Ihr Konto hat kein Passwort.',
 
   // account: sessions
   'account.sessions.title': 'Geräte',

@@ -251,14 +251,14 @@ export const en = {
   'account.logins.intro': 'You can log in with these providers. A linked login replaces your password, not the second step.',
   'account.logins.none': 'No login is linked.',
   'account.logins.used': 'Last used',
-  'account.logins.link': 'Link {provider}',
+  'account.logins.link': 'Link another login',
   'account.logins.link-now': 'Link',
   'account.logins.unlink-now': 'Unlink',
   'account.logins.linked': 'The login is linked.',
   'account.logins.unlink': 'Unlink {provider}',
   'account.logins.unlink-means': 'You can no longer log in with {provider}, and its sessions end.',
   'account.logins.unlinked': 'The login is no longer linked.',
-  'account.logins.no-password': 'Your account has no password. Ask for a link by mail to set one.',
+  'account.logins.no-password': 'Your account has no password.',
 
   // account: sessions
   'account.sessions.title': 'Devices',

@@ -43,7 +43,7 @@ export function loginsPage({ frame, base, profile, providers, linkedLogins, sign
   function formOf(page: AccountPage, user: OwnUserView, kind: 'link' | 'unlink', { id, label }: Pick<Provider, 'id' | 'label'>): Html {
     const action = `${kind}-${id}`
     const submit = kind === 'link' ? 'account.logins.link-now' : 'account.logins.unlink-now'
-    const options = { action, submit, button: kind === 'link' ? 'quiet' : 'danger', label: `${page.text(submit)}: ${label}` } as const
+    const options = { action, submit, button: kind === 'link' ? 'quiet small' : 'danger', label: `${page.text(submit)}: ${label}` } as const
     return frame.form(page, '/logins', options, frame.proof(page, action, user))
   }
 
@@ -61,7 +61,7 @@ ${formOf(page, user, 'unlink', { id: login.provider, label: login.label })}
   }
 
   const linkForm = (page: AccountPage, user: OwnUserView, provider: Provider): Html =>
-    html`<li><p class="name">${page.text('account.logins.link', { provider: provider.label })}</p>
+    html`<li class="row"><p class="name">${provider.label}</p>
 ${formOf(page, user, 'link', provider)}</li>`
 
   return {
@@ -80,7 +80,8 @@ ${formOf(page, user, 'link', provider)}</li>`
         html`<p>${text('account.logins.intro')}</p>
 ${linked.length === 0 ? html`<p class="none">${text('account.logins.none')}</p>` : html`<ul class="rows">${linked.map((login) => linkedRow(page, user, login))}</ul>`}
 ${!user.has_password && html`<p class="hint">${text('account.logins.no-password')} <a href="${base}/account/password">${text('account.password.title')}</a></p>`}
-${free.length > 0 && html`<ul class="providers">${free.map((provider) => linkForm(page, user, provider))}</ul>`}`,
+${free.length > 0 && html`<h2>${text('account.logins.link')}</h2>
+<ul class="rows">${free.map((provider) => linkForm(page, user, provider))}</ul>`}`,
         { notices: { linked: 'account.logins.linked', unlinked: 'account.logins.unlinked' } },
       )
     },
