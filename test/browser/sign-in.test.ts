@@ -1,15 +1,15 @@
 /** Sign-in with a real provider, in a real browser. */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type BrowserGateway, useBrowserGateway, type Visit } from '../support/browser-gateway.ts'
-import { newUser } from '../support/client.ts'
+import { newUser, OPERATOR } from '../support/client.ts'
 import { type FakeProvider, startFakeProvider } from '../support/fake-provider.ts'
 import { type RealProvider, startRealProvider } from '../support/openid-provider.ts'
-import { freePort } from '../support/processes.ts'
+import { freePort, until } from '../support/processes.ts'
 
 // a browser takes its time to start on a busy machine
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
 
-const PEOPLE = ['ann', 'bob', 'cleo', 'dan', 'eve'].map((sub) => ({
+const PEOPLE = ['ann', 'bob', 'cleo', 'dan', 'eve', 'finn', 'gil'].map((sub) => ({
   sub,
   email: `${sub}@example.com`,
   email_verified: true,
@@ -45,11 +45,12 @@ const gateway: BrowserGateway = useBrowserGateway(() => ({
           allowedDomains: ['example.com'],
           trustEmail: true,
         },
+        { id: 'apple', kind: 'apple', issuer: apple.issuer, clientId: apple.clientId, clientSecretEnv: 'APPLE_SECRET' },
         { id: 'github', kind: 'github', issuer: 'http://127.0.0.1:9', clientId: 'x', clientSecretEnv: 'WORK_SECRET' },
       ],
     },
   },
-  env: { WORK_SECRET: provider.clientSecret },
+  env: { WORK_SECRET: provider.clientSecret, APPLE_SECRET: apple.clientSecret },
 }))
 
 /** What the pages of the gateway complain about. */
@@ -118,6 +119,97 @@ describe.each([
     expect(own(visit)).toEqual([])
     await visit.close()
   })
+})
+
+describe.each([
+  ['with JavaScript', true],
+  ['without JavaScript', false],
+])('an invited person, %s', (_how, hasJavaScript) => {
+  const name = hasJavaScript ? 'finn' : 'gil'
+  const invited = async (visit: Visit, address: string, roles: string[]) => {
+    await gateway.app.identity.administration.invite({ email: address, roles }, OPERATOR)
+    const link = await gateway.mailedLink(address, 'invitation')
+    await visit.open(link)
+    if (!hasJavaScript) {
+      await visit.page.fill('[name=link]', link)
+      await visit.page.click('main form button')
+    }
+    await visit.page.waitForURL((url) => url.search === '?step=2')
+    expect(visit.page.url()).not.toContain('token')
+  }
+
+  it('chooses a password, and is logged in', async () => {
+    const visit = await gateway.visit({ hasJavaScript })
+    await invited(visit, `${name}-new@example.com`, ['user'])
+    expect(await visit.violations()).toEqual([])
+    await visit.page.fill('[name=username]', `${name}new`)
+    await visit.page.fill('[name=password]', 'plain zebra umbrella')
+    await visit.page.click('text=Create the account')
+    await visit.page.waitForURL((url) => url.pathname === '/auth/ui/account')
+    expect(await visit.text()).toContain(`${name}-new@example.com`)
+    expect(own(visit)).toEqual([])
+    await visit.close()
+  })
+
+  it('signs in with a provider, and gets the roles of the invitation', async () => {
+    const visit = await gateway.visit({ hasJavaScript })
+    const { page } = visit
+    await invited(visit, `${name}-work@example.com`, ['user', 'admin'])
+    await page.click('text=Continue with Example Work')
+    await page.waitForURL((url) => url.origin === provider.issuer)
+    await page.fill('[name=name]', name)
+    await page.click('button')
+    await page.waitForURL((url) => url.pathname === '/auth/ui/account')
+    const user = await gateway.app.identity.administration.find(`${name}-work@example.com`)
+    expect(user.roles).toEqual(['admin', 'user'])
+    expect(own(visit)).toEqual([])
+    await visit.close()
+  })
+
+  it('who has an account logs in, and accepts', async () => {
+    const user = await newUser(gateway)
+    const visit = await gateway.visit({ hasJavaScript })
+    const { page } = visit
+    await invited(visit, user.email, ['admin'])
+    expect(await visit.text()).toContain('There is an account with this address.')
+    await page.click('text=Log in')
+    await page.fill('[name=login]', user.username)
+    await page.fill('[name=password]', user.password)
+    await page.click('main form button:not([type=button])')
+    await page.waitForURL((url) => url.pathname === '/auth/ui/invitation')
+    await page.click('text=Accept the invitation')
+    await page.waitForURL((url) => url.search === '?done=1')
+    expect((await gateway.app.identity.administration.find(user.email)).roles).toEqual(['admin', 'user'])
+    expect(own(visit)).toEqual([])
+    await visit.close()
+  })
+
+  it('signs in with Apple, whose answer is a form of another site', async () => {
+    apple.person = { sub: `apple-${name}`, email: `${name}@apple.example.com`, email_verified: 'true' }
+    const visit = await gateway.visit({ hasJavaScript })
+    const { page } = visit
+    await visit.open('/login')
+    await page.click('text=Continue with Apple')
+    await page.waitForURL((url) => url.origin === apple.issuer)
+    await page.click('button')
+    await page.waitForURL((url) => url.pathname === '/auth/ui/account')
+    expect(await visit.text()).toContain(`${name}@apple.example.com`)
+    await visit.close()
+  })
+})
+
+it('who logs out at the provider is logged out here', async () => {
+  const visit = await gateway.visit()
+  const { page } = visit
+  await signIn(visit, 'eve')
+  await page.waitForURL((url) => url.pathname === '/auth/ui/account')
+  await page.goto(`${provider.issuer}/session/end`)
+  await page.click('button[value=yes]')
+  await until(async () => {
+    await visit.open('/account')
+    return new URL(page.url()).pathname === '/auth/ui/login'
+  }, 'the session is over')
+  await visit.close()
 })
 
 it('a provider that does not answer leaves the other ways open', async () => {

@@ -30,10 +30,13 @@ export const pageCookieName = (cookie: PageCookie, isSecure: boolean): string =>
 
 const OURS = new Set(Object.keys(NAMES).map((cookie) => `portcullis-${cookie}`))
 
-/** The cookie of a sign-in on its way through a provider. @param tag hexadecimal digits */
-export const flowCookieName = (tag: string, isSecure: boolean): string => `${isSecure ? '__Secure-' : ''}portcullis-flow-${tag}`
+/**
+ * The cookie of a sign-in on its way through a provider. The prefix keeps other hosts of the domain from setting one: with it they could log
+ * a visitor in to an account of their own. @param tag hexadecimal digits
+ */
+export const flowCookieName = (tag: string, isSecure: boolean): string => `${isSecure ? '__Host-' : ''}portcullis-flow-${tag}`
 
-export const isFlowCookieName = (name: string): boolean => /^(?:__Secure-)?portcullis-flow-[0-9a-f]+$/.test(name)
+export const isFlowCookieName = (name: string): boolean => /^(?:__Host-)?portcullis-flow-[0-9a-f]+$/.test(name)
 
 /** Whether a name is of one of these cookies, also with a prefix of RFC 6265bis. */
 export const isPageCookieName = (name: string): boolean =>

@@ -29,11 +29,14 @@ const MAX_FLOWS = 8
 
 /** @param now seconds */
 export function createFlowCookies({ isSecure }: Pick<CrossSite, 'isSecure'>, authPrefix: string, now: () => number): FlowCookies {
-  const path = `${authPrefix}/providers`
-
-  /** A form that another site posts brings only cookies with `SameSite=None`. */
-  const header = (name: string, value: string, life: number, client: Client, isFormPost: boolean) =>
-    `${name}=${value}; Path=${path}; Max-Age=${life}; HttpOnly; SameSite=${isFormPost ? 'None' : 'Lax'}${isSecure(client) || isFormPost ? '; Secure' : ''}`
+  function header(name: string, value: string, life: number, client: Client, isFormPost: boolean): string {
+    // the prefix `__Host-` needs the path of all; no upstream gets the cookie
+    const path = isSecure(client) ? '/' : `${authPrefix}/providers`
+    // a form that another site posts brings only cookies with `SameSite=None`
+    const sameSite = isFormPost ? 'None' : 'Lax'
+    const secure = isSecure(client) || isFormPost ? '; Secure' : ''
+    return `${name}=${value}; Path=${path}; Max-Age=${life}; HttpOnly; SameSite=${sameSite}${secure}`
+  }
 
   /** Name, and when the flow began. The oldest comes first. */
   function flowsIn({ headers }: IncomingMessage): string[] {

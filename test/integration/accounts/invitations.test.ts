@@ -119,7 +119,7 @@ describe('an inviter', () => {
     ['eight days', { expires_in_seconds: 8 * 86_400 }, 'expires_in_seconds'],
     ['a moment', { expires_in_seconds: 1 }, 'expires_in_seconds'],
     ['no address', { email: 'nobody' }, 'email'],
-  ])('who asks for %s is told the field', async (_, change, field) => {
+  ])('who asks for %s learns which field is wrong', async (_, change, field) => {
     const { status, body } = await ask('POST', '', { email: someAddress(), ...change })
     expect([status, body.errors?.[0]?.field]).toEqual([422, field])
   })
