@@ -60,6 +60,8 @@ const provider = new Provider(issuer, {
     backchannelLogout: { enabled: true },
     rpInitiatedLogout: { enabled: true, logoutSource: askForLogout },
   },
+  // the usual dispatcher refuses addresses of this machine
+  fetch: (url: string, { dispatcher: _, ...options }: any) => fetch(url, options),
   pkce: { required: () => true },
   interactions: { url: (_ctx: unknown, { uid }: { uid: string }) => `/interaction/${uid}` },
   ttl: { Session: 3600, Interaction: 600, Grant: 3600, IdToken: 600, AccessToken: 600 },
