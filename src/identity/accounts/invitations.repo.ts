@@ -26,8 +26,11 @@ export const takeInvitation = (trx: Transaction, tokenHash: Buffer): Promise<Inv
 export const lockInvitation = (trx: Transaction, id: string): Promise<Invitation | undefined> =>
   trx.selectFrom('invitations').selectAll().where('id', '=', id).forUpdate().executeTakeFirst()
 
-export const renewInvitation = (trx: Transaction, id: string, change: Pick<Invitation, 'token_hash' | 'expires_at' | 'invited_by'>): Promise<Invitation> =>
-  trx.updateTable('invitations').set(change).where('id', '=', id).returningAll().executeTakeFirstOrThrow()
+export const renewInvitation = (
+  trx: Transaction,
+  id: string,
+  change: Pick<Invitation, 'token_hash' | 'expires_at' | 'invited_by'>,
+): Promise<Invitation> => trx.updateTable('invitations').set(change).where('id', '=', id).returningAll().executeTakeFirstOrThrow()
 
 export const deleteInvitation = (trx: Transaction, id: string): Promise<Invitation | undefined> =>
   trx.deleteFrom('invitations').where('id', '=', id).returningAll().executeTakeFirst()

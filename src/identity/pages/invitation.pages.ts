@@ -61,7 +61,7 @@ ${
 <p><a class="button" href="${login}">${text('login.submit')}</a></p>`
     : canonicalEmail(principal.email ?? '') !== canonicalEmail(email)
       ? html`<p>${text('invitation.other-account', { email })}</p>`
-    : html`<p>${text('invitation.accept-lead', { name: principal.email ?? '' })}</p>
+      : html`<p>${text('invitation.accept-lead', { name: principal.email ?? '' })}</p>
 <form method="post"><input type="hidden" name="action" value="accept"><button>${text('invitation.accept')}</button></form>`
 }`,
     }
@@ -76,6 +76,7 @@ ${
 <p>${text('invitation.lead', { service: serviceName })}</p>
 <p class="hint">${text('invitation.for', { email })}</p>
 ${providerButtons(page, providers, ({ id }) => `${auth.prefix}/providers/${id}/start`)}
+${providers.list.length > 0 && html`<p class="or">${text('provider.or')}</p>`}
 <form method="post">
 <input type="hidden" name="action" value="create">
 ${

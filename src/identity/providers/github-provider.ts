@@ -13,7 +13,7 @@ export interface GitHubDeps {
   label: string
 }
 
-export const GITHUB = 'https://github.com'
+const GITHUB = 'https://github.com'
 const API_VERSION = '2022-11-28'
 
 interface Address {

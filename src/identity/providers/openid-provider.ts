@@ -22,7 +22,7 @@ export interface OpenIdDeps {
   clock: Clock
 }
 
-export const APPLE = 'https://appleid.apple.com'
+const APPLE = 'https://appleid.apple.com'
 const GOOGLE = 'https://accounts.google.com'
 
 /** A key of the provider signs alone: no algorithm works with a shared secret. */

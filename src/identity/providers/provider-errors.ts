@@ -25,7 +25,7 @@ const WORDS = new Set([
 const TEMPORARY = new Set(['server_error', 'temporarily_unavailable'])
 
 /** A word of an error response that may be in a log. */
-export const errorWord = (word: unknown): string => (typeof word === 'string' && WORDS.has(word) ? word : 'another error')
+const errorWord = (word: unknown): string => (typeof word === 'string' && WORDS.has(word) ? word : 'another error')
 
 export const providerUnavailable = (cause: unknown): Problem =>
   problem('provider_unavailable', { cause, headers: { 'retry-after': String(drawRetryAfter(5)) } })

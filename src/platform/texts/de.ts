@@ -261,7 +261,7 @@ export const de: Record<TextKey, string> = {
     'Mit diesen Anbietern können Sie sich anmelden. Eine verknüpfte Anmeldung ersetzt Ihr Passwort, nicht den zweiten Schritt.',
   'account.logins.none': 'Es ist keine Anmeldung verknüpft.',
   'account.logins.used': 'Zuletzt benutzt',
-  'account.logins.link': 'Weitere Anmeldung verknüpfen',
+  'account.logins.link': 'Anmeldung verknüpfen',
   'account.logins.link-now': 'Verknüpfen',
   'account.logins.unlink-now': 'Verknüpfung lösen',
   'account.logins.linked': 'Die Anmeldung ist verknüpft.',

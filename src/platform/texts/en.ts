@@ -251,7 +251,7 @@ export const en = {
   'account.logins.intro': 'You can log in with these providers. A linked login replaces your password, not the second step.',
   'account.logins.none': 'No login is linked.',
   'account.logins.used': 'Last used',
-  'account.logins.link': 'Link another login',
+  'account.logins.link': 'Link a login',
   'account.logins.link-now': 'Link',
   'account.logins.unlink-now': 'Unlink',
   'account.logins.linked': 'The login is linked.',

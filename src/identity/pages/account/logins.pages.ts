@@ -80,8 +80,11 @@ ${formOf(page, user, 'link', provider)}</li>`
         html`<p>${text('account.logins.intro')}</p>
 ${linked.length === 0 ? html`<p class="none">${text('account.logins.none')}</p>` : html`<ul class="rows">${linked.map((login) => linkedRow(page, user, login))}</ul>`}
 ${!user.has_password && html`<p class="hint">${text('account.logins.no-password')} <a href="${base}/account/password">${text('account.password.title')}</a></p>`}
-${free.length > 0 && html`<h2>${text('account.logins.link')}</h2>
-<ul class="rows">${free.map((provider) => linkForm(page, user, provider))}</ul>`}`,
+${
+  free.length > 0 &&
+  html`<h2>${text('account.logins.link')}</h2>
+<ul class="rows">${free.map((provider) => linkForm(page, user, provider))}</ul>`
+}`,
         { notices: { linked: 'account.logins.linked', unlinked: 'account.logins.unlinked' } },
       )
     },
