@@ -1,6 +1,7 @@
 /** An OpenID provider whose every answer a test can change. It logs everybody in. */
 import { createHash, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
+import https from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { exportJWK, type JWK, type JWTHeaderParameters, SignJWT } from 'jose'
 
@@ -23,6 +24,8 @@ export interface FakeProvider {
   answer: ((parameters: URLSearchParams) => void) | null
   /** Answers the token endpoint in its place. */
   token: ((response: ServerResponse) => void) | null
+  /** Answers everything in its place. */
+  everything: ((response: ServerResponse, path: string) => void) | null
   /** Requests, by path. */
   seen: { path: string; query: URLSearchParams; body: URLSearchParams; authorization: string | undefined }[]
   /** How often each path was asked. */
@@ -47,13 +50,20 @@ function newKey(): Key {
   return { kid: randomBytes(6).toString('hex'), privateKey, publicKey }
 }
 
-export async function startFakeProvider({ kind = 'oidc' }: { kind?: 'oidc' | 'apple' } = {}): Promise<FakeProvider> {
+export interface FakeProviderOptions {
+  kind?: 'oidc' | 'apple'
+  /** Of 127.0.0.1: it then listens with TLS. */
+  certificate?: { cert: string; key: string }
+}
+
+export async function startFakeProvider({ kind = 'oidc', certificate }: FakeProviderOptions = {}): Promise<FakeProvider> {
   let key = newKey()
   const codes = new Map<string, URLSearchParams>()
-  const server = http.createServer((request, response) => void handle(request, response))
+  const listener = (request: IncomingMessage, response: ServerResponse) => void handle(request, response)
+  const server = certificate ? https.createServer(certificate, listener) : http.createServer(listener)
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
-  const issuer = `http://127.0.0.1:${port}`
+  const issuer = `${certificate ? 'https' : 'http'}://127.0.0.1:${port}`
 
   const provider: FakeProvider = {
     issuer,
@@ -66,6 +76,7 @@ export async function startFakeProvider({ kind = 'oidc' }: { kind?: 'oidc' | 'ap
     sign: null,
     answer: null,
     token: null,
+    everything: null,
     seen: [],
     count: (path) => provider.seen.filter((one) => one.path === path).length,
     rotate() {
@@ -145,6 +156,7 @@ export async function startFakeProvider({ kind = 'oidc' }: { kind?: 'oidc' | 'ap
     for await (const chunk of request.setEncoding('utf8')) text += chunk
     const body = new URLSearchParams(text)
     provider.seen.push({ path: url.pathname, query: url.searchParams, body, authorization: request.headers.authorization })
+    if (provider.everything) return provider.everything(response, url.pathname)
     switch (url.pathname) {
       case '/.well-known/openid-configuration':
         return json(response, 200, {

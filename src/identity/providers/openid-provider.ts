@@ -11,7 +11,7 @@ import type { Clock } from '../../platform/lib/clock.ts'
 import { type Problem, problem } from '../../platform/lib/errors.ts'
 import { isEmail } from '../users/canonical-login.ts'
 import type { Expected, LogoutToken, Outward, ProvenLogin, Provider } from './provider.ts'
-import { problemOf, providerRefused, providerUnavailable } from './provider-errors.ts'
+import { metadataUnavailable, problemOf, providerRefused, providerUnavailable } from './provider-errors.ts'
 import { createProviderFetch } from './provider-fetch.ts'
 
 export interface OpenIdDeps {
@@ -98,10 +98,15 @@ export function createOpenIdProvider({ settings, clientSecret, label, clock }: O
 
   function readOnce(): Promise<Known> {
     reading ??= read()
-      .then((fresh) => {
-        known = fresh
-        return fresh
-      })
+      .then(
+        (fresh) => {
+          known = fresh
+          return fresh
+        },
+        (error) => {
+          throw metadataUnavailable(error)
+        },
+      )
       .finally(() => {
         reading = null
       })

@@ -53,6 +53,10 @@ export function problemOf(error: unknown): Problem {
   return providerUnavailable(causeOf(error))
 }
 
+/** Nobody can sign in before the metadata are read, whatever is wrong with them. */
+export const metadataUnavailable = (error: unknown): Problem =>
+  error instanceof Problem ? error : providerUnavailable(`the metadata cannot be read: ${causeOf(error)}`)
+
 const isJose = (error: unknown): error is Error & { code: string } => /^ERR_J/.test(String((error as { code?: unknown } | null)?.code))
 
 /** The code of an error: its message may hold what the provider wrote. */
