@@ -274,7 +274,8 @@ function soundPart(value: Config, invalid: Invalid[]): SoundPart {
   const ofRoutes = invalid.filter(({ path }) => path[0] === 'routes')
   const badRoutes = new Set(ofRoutes.filter(({ isUnknownKey }) => !isUnknownKey).map(({ path }) => path[1]))
   const trimmed = ofRoutes.map(({ path }) => path).filter((path) => !badRoutes.has(path[1]))
-  const kept = structuredClone(value)
+  // a default may have copied a method of a list, such as `map`, where an object was expected
+  const kept = JSON.parse(JSON.stringify(value)) as typeof value
   for (const { path } of invalid) if (path[0] !== 'routes') remove(kept, path)
   for (const path of trimmed) removeKey(kept, path)
   const sound = Value.Default(ConfigSchema, kept) as Config
