@@ -221,7 +221,7 @@ export function createAccountApi({
       registerPages({ register, sessions: pageSessions, returnTo, auth }),
       forgotPages(recovery),
       linkPages({ verification, recovery, loginConfirmation, cookies, minLength: auth.password.minLength }),
-      logoutPages({ logout, providerLogout, sessions: pageSessions, cookies: wideCookies, returnTo }),
+      logoutPages({ logout, providers, providerLogout, sessions: pageSessions, cookies: wideCookies, returnTo }),
       invitation.pages,
       accountPages({
         auth,

@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { createLogout } from '../accounts/logout.service.ts'
 import type { ProviderLogout } from '../providers/provider-logout.ts'
+import type { Providers } from '../providers/providers.ts'
 import { html } from './html.ts'
 import type { PageCookies } from './page-cookies.ts'
 import { formNotice, type PageKit } from './page-kit.ts'
@@ -11,6 +12,7 @@ import type { ReturnTo } from './return-to.ts'
 
 export interface LogoutPagesDeps {
   logout: ReturnType<typeof createLogout>
+  providers: Providers
   providerLogout: ProviderLogout
   /** Sent to all paths of the gateway. */
   cookies: PageCookies
@@ -22,7 +24,7 @@ export interface LogoutPagesDeps {
 const LEFT_SECONDS = 3600
 
 export const logoutPages =
-  ({ logout, providerLogout, cookies, sessions, returnTo }: LogoutPagesDeps) =>
+  ({ logout, providers, providerLogout, cookies, sessions, returnTo }: LogoutPagesDeps) =>
   (app: FastifyInstance, kit: PageKit): void =>
     kit.define(app, {
       path: '/logout',
@@ -47,7 +49,7 @@ export const logoutPages =
         // pages of the session must not come back from the cache
         reply.header('clear-site-data', '"cache"')
         // at a shared computer, the next sign-in must not go through without a question
-        cookies.set(page, 'left', '1', LEFT_SECONDS)
+        if (providers.list.length > 0) cookies.set(page, 'left', '1', LEFT_SECONDS)
         if (out) return leadOut(page, out.provider, out.url)
         const target = returnTo.of(page, query.return_to)
         return target === null ? { to: `${base}/login?done=logout` } : sessions.leadOn(page, target)
