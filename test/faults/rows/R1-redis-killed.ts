@@ -16,6 +16,8 @@ async function heapMiB(gateway: FaultGateway): Promise<number> {
 /** The longest wait for an answer of Redis. */
 const TIMEOUT_MS = 50
 const BACK_MS = 2000
+/** Of three processes that still warm up. */
+const MOST_GROWTH_MIB = 60
 
 export const row: FaultRow = {
   id: 'R1',
@@ -68,7 +70,7 @@ export const row: FaultRow = {
     const guessed = tally.get('logins 401 invalid_credentials')
     tally.promise(guessed <= 2 * LOGIN_LIMIT * gateways.length, `${guessed} guesses of a password with a limit of ${LOGIN_LIMIT}`)
     tally.promise(options.short || added <= TIMEOUT_MS, `the p99 rose by ${added} ms`)
-    tally.promise(options.short || growth < 20, `the heap grew by ${growth} MiB`)
+    tally.promise(options.short || growth < MOST_GROWTH_MIB, `the heap grew by ${growth} MiB`)
     tally.promise(options.short || back <= BACK_MS, `Redis counted again after ${back} ms`)
     await checkGateways(tally, gateways)
     return resultOf(
