@@ -28,9 +28,10 @@ export async function serve(options: ServeOptions): Promise<Running> {
     logger.info('stopped')
     await flushLogger(logger)
   })
+  // here it holds up no timer and no request
+  writeCompiledCode()
   const workers = countWorkers(config)
   running = workers > 1 ? await supervise(options, workers) : await serveAlone(options)
-  writeCompiledCode()
   const { port, adminPort } = running
   logger.info({ port, admin_port: adminPort, routes: config.routes.length, workers }, 'portcullis is listening')
   if (isReloadDue) void running.reload('SIGHUP')

@@ -19,6 +19,8 @@ const heard: ((message: string) => void)[] = []
 
 const answers: WorkerAnswers = {
   async start({ config, secrets, workers, sharesHashing }: Assignment) {
+    // here it holds up no timer and no request
+    writeCompiledCode()
     const output = createLogOutput()
     const logger = createLogger(config.log.level, output)
     const siblings = {
@@ -42,7 +44,6 @@ const answers: WorkerAnswers = {
     })
     stop = async () => grace.close()
     await running.start()
-    writeCompiledCode()
     return listen(running, config)
   },
   metrics: async () => app?.platform.metrics.registry.getMetricsAsJSON() ?? [],

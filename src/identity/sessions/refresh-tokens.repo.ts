@@ -37,7 +37,7 @@ export const markRotated = (trx: Transaction, id: string, at: Date, retry: { non
     .where('id', '=', id)
     .execute()
 
-/** The client has left before the answer: it may come back later than others with the same token. */
+/** Moves the time of the rotation into the future: a retry is a retry for `seconds` more. */
 export const prolongRetry = (db: Db, hash: Buffer, seconds: number) =>
   db
     .updateTable('refresh_tokens')

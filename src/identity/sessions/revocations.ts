@@ -135,7 +135,7 @@ export function createRevocations({
       loadedAt = systemClock.steady()
       failure = null
       if (lost) await writeLost(lost)
-      if (!mustWriteBack && (from === '0' || sessions.size < MANY)) forgetExpired()
+      if (!mustWriteBack && (from === '0' || sessions.size < MANY)) forgetExpired(page.databaseMs)
     } catch (error) {
       if (!failure) logger.warn({ reason: 'revocations_unread', cause: String(error) }, 'revocations cannot be read from the database')
       failure = error
@@ -189,8 +189,8 @@ export function createRevocations({
     logger,
   })
 
-  function forgetExpired(): void {
-    const now = clock.now()
+  /** @param now by the database, which set the ends: milliseconds */
+  function forgetExpired(now: number): void {
     for (const ends of [sessions, keys]) for (const [id, until] of ends) if (until < now) ends.delete(id)
     for (const [id, { until }] of users) if (until < now) users.delete(id)
   }

@@ -14,5 +14,5 @@ export function keepCompiledCode(): void {
   process.env.NODE_COMPILE_CACHE = folder
 }
 
-/** Node writes the folder when a process ends. A process that is killed would leave nothing. */
+/** Node writes the folder when a process ends. A process that is killed would leave nothing. The first time it takes half a second, in which nothing else runs. */
 export const writeCompiledCode = (): void => flushCompileCache()

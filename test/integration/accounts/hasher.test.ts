@@ -11,7 +11,11 @@ let gateway: GatewayProcess
 let user: TestUser
 beforeAll(async () => {
   const databaseUrl = await createDatabase(inject('postgresUrl'))
-  gateway = await startGatewayProcess({ routes: [], stores: { databaseUrl, redisUrl: 'memory' } })
+  gateway = await startGatewayProcess({
+    routes: [],
+    server: { overload: { maxLoopDelayMs: 0 } },
+    stores: { databaseUrl, redisUrl: 'memory' },
+  })
   user = await newUser(gateway)
 })
 afterAll(() => gateway.stop())

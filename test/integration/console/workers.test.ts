@@ -15,7 +15,7 @@ beforeAll(async () => {
   databaseUrl = await createDatabase(inject('postgresUrl'))
   gateway = await startGatewayProcess({
     routes: [],
-    server: { workers: 2, shutdownDelayMs: 0 },
+    server: { workers: 2, shutdownDelayMs: 0, overload: { maxLoopDelayMs: 0 } },
     auth: { browser: { enabled: true } },
     stores: { databaseUrl, redisUrl: inject('redisUrl') },
   })

@@ -31,7 +31,7 @@ async function start(stdout: number, { workers = 1, args = [] }: { workers?: num
     routes: [{ name: 'r'.repeat(60), match: { path: '/' }, upstream: [upstream.url], access: 'public' }],
     stdout,
     args,
-    server: { shutdownDelayMs: 0, workers },
+    server: { shutdownDelayMs: 0, workers, overload: { maxLoopDelayMs: 0 } },
     stores: { databaseUrl: await createDatabase(inject('postgresUrl')), redisUrl: inject('redisUrl') },
   })
   ended.push(() => gateway.stop())

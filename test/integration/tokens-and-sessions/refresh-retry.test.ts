@@ -33,13 +33,8 @@ describe.each(['embedded', 'postgres+redis'] as const)('by default, with onRetry
   it('a repeat within 30 seconds is a retry, and later it is theft', async () => {
     const [soon, late] = [await newUser(gateway), await newUser(gateway)]
     for (const { refreshToken } of [soon, late]) await refresh(gateway, refreshToken)
-    const rotatedAgo = (user: TestUser, seconds: number) =>
-      rows(gateway, `UPDATE refresh_tokens SET rotated_at = rotated_at - $2 * interval '1 s' WHERE session_id = $1`, [
-        claimsOf(user.token).sid,
-        seconds,
-      ])
-    await rotatedAgo(soon, 20)
-    await rotatedAgo(late, 31)
+    await letPass(soon, 20)
+    await letPass(late, 31)
     expect((await refresh(gateway, soon.refreshToken)).status).toBe(200)
     expect((await refresh(gateway, late.refreshToken)).body.code).toBe('refresh_reused')
   })
@@ -55,17 +50,18 @@ describe.each(['embedded', 'postgres+redis'] as const)('by default, with onRetry
       await wire.closes()
       expect(await nonces(token)).toBe(1)
     }
-    const minutesAgo = (user: TestUser, minutes: number) =>
-      rows(gateway, `UPDATE refresh_tokens SET rotated_at = rotated_at - $2 * interval '1 min' WHERE session_id = $1`, [
-        claimsOf(user.token).sid,
-        minutes,
-      ])
-    await minutesAgo(soon, 10)
-    await minutesAgo(late, 11)
+    await letPass(soon, 600)
+    await letPass(late, 660)
     expect((await refresh(gateway, soon.refreshToken)).status).toBe(200)
     expect((await refresh(gateway, late.refreshToken)).body.code).toBe('refresh_reused')
   })
 
+  /** As if so many seconds had passed since the rotation. */
+  const letPass = (user: TestUser, seconds: number) =>
+    rows(gateway, `UPDATE refresh_tokens SET rotated_at = rotated_at - $2 * interval '1 s' WHERE session_id = $1`, [
+      claimsOf(user.token).sid,
+      seconds,
+    ])
   const nonces = async (token: string) =>
     (await rows(gateway, 'SELECT 1 AS one FROM refresh_tokens WHERE session_id = $1 AND retry_nonce IS NOT NULL', [claimsOf(token).sid]))
       .length
