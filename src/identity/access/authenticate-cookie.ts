@@ -8,6 +8,7 @@ import { LRUCache } from 'lru-cache'
 import type { Config } from '../../platform/config/schema.ts'
 import type { Db } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
+import { dropEnded } from '../../platform/lib/drop-ended.ts'
 import { Problem, problem } from '../../platform/lib/errors.ts'
 import { shareOfHeap } from '../../platform/lib/heap-limit.ts'
 import type { Client } from '../../platform/request/client-address.ts'
@@ -188,9 +189,11 @@ export function createCookieAuthentication({
     if (!entry) {
       known.delete(value)
       refused.set(value, now + REFUSED_MS)
+      dropEnded(refused, (until) => now >= until)
       return null
     }
     known.set(value, entry)
+    dropEnded(known, ({ until }) => now >= until)
     return entry
   }
 

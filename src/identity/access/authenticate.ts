@@ -6,6 +6,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { LRUCache } from 'lru-cache'
 import type { Config } from '../../platform/config/schema.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
+import { dropEnded } from '../../platform/lib/drop-ended.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { shareOfHeap } from '../../platform/lib/heap-limit.ts'
 import { looksLikeApiKey } from '../../platform/request/api-key-format.ts'
@@ -81,8 +82,11 @@ export function createAuthentication({
   const misses = metrics.tokenCache.bind({ result: 'miss' })
   const toPrincipal = createPrincipalReader(config)
 
-  function judge({ principal }: Proof): Principal {
-    if (principal.expiresAt * 1000 + CLOCK_TOLERANCE_MS <= clock.now()) throw problem('token_expired')
+  const hasExpired = ({ principal }: Proof): boolean => principal.expiresAt * 1000 + CLOCK_TOLERANCE_MS <= clock.now()
+
+  function judge(proof: Proof): Principal {
+    const { principal } = proof
+    if (hasExpired(proof)) throw problem('token_expired')
     if (revocations.isRevoked(principal.sessionId, principal.id, principal.epoch)) throw problem('token_revoked')
     return principal
   }
@@ -100,6 +104,7 @@ export function createAuthentication({
       verifying.set(token, pending)
       const proof = await pending
       cache.set(headerOf(token), proof)
+      dropEnded(cache, hasExpired)
       return judge(proof)
     })
   }

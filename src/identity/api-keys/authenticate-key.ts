@@ -7,6 +7,7 @@ import { LRUCache } from 'lru-cache'
 import type { Config } from '../../platform/config/schema.ts'
 import type { Db } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
+import { dropEnded } from '../../platform/lib/drop-ended.ts'
 import { type ErrorCode, problem } from '../../platform/lib/errors.ts'
 import { shareOfHeap } from '../../platform/lib/heap-limit.ts'
 import { digestOf, isApiKey } from '../../platform/request/api-key-format.ts'
@@ -130,13 +131,14 @@ export function createApiKeyAuthentication({
     }
     misses!.count++
     const found = await findApiKey(db, digest)
+    const now = clock.steady()
     const code = refusalOf(found, clock.now())
     if (code !== null) {
       known.delete(digest)
-      refused.set(digest, { code, until: clock.steady() + REFUSED_MS })
+      refused.set(digest, { code, until: now + REFUSED_MS })
+      dropEnded(refused, ({ until }) => now >= until)
       throw problem(code, { cause: found ? 'the API key has ended, or its owner is disabled' : 'unknown API key' })
     }
-    const now = clock.steady()
     const entry: Known = {
       principal: toPrincipal(found!),
       keyExpiresAt: found!.key.expires_at?.getTime() ?? Number.POSITIVE_INFINITY,
@@ -145,6 +147,7 @@ export function createApiKeyAuthentication({
       useWrittenAt: known.get(digest)?.useWrittenAt ?? Number.NEGATIVE_INFINITY,
     }
     known.set(digest, entry)
+    dropEnded(known, ({ until }) => now >= until)
     return entry
   }
 
