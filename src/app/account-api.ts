@@ -15,6 +15,7 @@ import { meRoutes } from '../identity/accounts/me.routes.ts'
 import { ownSessionRoutes } from '../identity/accounts/own-session.routes.ts'
 import { createOwnSession } from '../identity/accounts/own-session.service.ts'
 import { pageRoutes } from '../identity/accounts/pages.routes.ts'
+import { passkeyRoutes } from '../identity/accounts/passkeys.routes.ts'
 import { createPasswordChange } from '../identity/accounts/password-change.service.ts'
 import { createPendingRegistrations } from '../identity/accounts/pending-registration.service.ts'
 import { createPostProof } from '../identity/accounts/post-proof.ts'
@@ -26,11 +27,13 @@ import { createRegister } from '../identity/accounts/register.service.ts'
 import { createSessionAnswers } from '../identity/accounts/session-answers.ts'
 import { sessionRoutes } from '../identity/accounts/sessions.routes.ts'
 import { createSessions } from '../identity/accounts/sessions.service.ts'
+import { createWaysIn } from '../identity/accounts/ways-in.ts'
 import { adminRoutes } from '../identity/admin/admin.routes.ts'
 import { apiKeyRoutes } from '../identity/api-keys/api-keys.routes.ts'
 import { createApiKeys } from '../identity/api-keys/api-keys.service.ts'
 import { createEnrolment } from '../identity/factors/enrolment.service.ts'
 import { mfaRoutes } from '../identity/factors/mfa.routes.ts'
+import { createPasskeys } from '../identity/factors/passkeys.service.ts'
 import { createStepUp } from '../identity/factors/step-up.ts'
 import { createClientAssertions } from '../identity/oauth/client-assertion.ts'
 import { createClientAuthentication } from '../identity/oauth/client-authentication.ts'
@@ -183,7 +186,25 @@ export function createAccountApi({
     metrics,
     invitationOf: invitations.forProvider,
   })
-  const linkedLogins = createLinkedLogins({ db, outbox, stepUp, providers })
+  const waysIn = createWaysIn({
+    auth,
+    isConfigured: (issuer) => providers.withIssuer(issuer) !== null,
+    rpId: loginServices.passkeys?.relyingParty.id ?? null,
+  })
+  const linkedLogins = createLinkedLogins({ db, outbox, stepUp, providers, waysIn })
+  const passkeys =
+    loginServices.passkeys &&
+    createPasskeys({
+      ...loginServices.passkeys,
+      db,
+      accounts,
+      limits,
+      outbox,
+      stepUp,
+      factor,
+      sessionOpener,
+      assertOtherWayIn: waysIn.assertOther,
+    })
   const backchannelLogout = createBackchannelLogout({ db, accounts, limits })
   const providerLogout = createProviderLogout({ db, secrets, providers, returnUrl: `${publicBase}/ui/login?done=logout` })
   const flowCookies = createFlowCookies(crossSite, auth.prefix, () => clock.now() / 1000)
@@ -281,6 +302,10 @@ export function createAccountApi({
       await auth.register(
         meRoutes({ profile, changePassword, deleteAccount, sessionAnswers, requireAuth, usernames: config.auth.username }),
       )
+      if (passkeys && loginServices.passkeys)
+        await auth.register(
+          passkeyRoutes({ passkeys, passkeyLogin: loginServices.passkeys.login, loginMfa, reauthenticate, sessionAnswers, requireAuth }),
+        )
       await auth.register(mfaRoutes({ enrolment, sendCookie: sessionAnswers.send, requireAuth }))
       if (browser && frame) {
         await auth.register(ownSessionRoutes({ ownSession: createOwnSession({ db }), logout, sessionAnswers, crossSite, requireAuth }))

@@ -2,6 +2,7 @@
  * A person accepts an invitation. The token was mailed, so who brings it reads the mailbox: the address is proven. A GET only looks; a POST
  * uses the invitation up.
  */
+
 import { randomBytes } from 'node:crypto'
 import { uuidv7 } from 'uuidv7'
 import type { Config } from '../../platform/config/schema.ts'
@@ -14,6 +15,7 @@ import type { PasswordPolicy } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
 import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
 import { type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
+import { BY_PASSWORD } from '../tokens/amr.ts'
 import { assertNotHeld } from '../users/held-usernames.repo.ts'
 import { FIRST_ROLES, type Grants } from '../users/roles.ts'
 import { findUserById, findUserByLogin, insertUser, type User, updateUser } from '../users/users.repo.ts'
@@ -111,7 +113,7 @@ export function createInvitations({ db, accounts, config, passwords, policy, lim
         await assertNotHeld(trx, made)
         const user = await updateUser(trx, made.id, { email_verified_at: await databaseNow(trx) })
         await deletePendingOf(trx, email_canonical)
-        const entry = { amr: ['pwd'], device: { token: undefined, device: null }, wish: wishOf(input) }
+        const entry = { amr: [...BY_PASSWORD], device: { token: undefined, device: null }, wish: wishOf(input) }
         const entered = await loginCompletion.open(tx, user, entry, context)
         await tx.record({ userId: user.id, sessionId: entered.session.id, detail: id })
         return entered

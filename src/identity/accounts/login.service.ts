@@ -6,8 +6,10 @@ import { problem } from '../../platform/lib/errors.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { Passwords, QueueSlot } from '../credentials/passwords.ts'
+import type { SecondFactor } from '../factors/second-factor.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { type CookieWish, type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
+import { BY_PASSWORD } from '../tokens/amr.ts'
 import type { MfaTokens } from '../tokens/mfa-tokens.ts'
 import { canonicalLogin } from '../users/canonical-login.ts'
 import { findUserByLogin, lockUser, replaceHash, type User } from '../users/users.repo.ts'
@@ -25,6 +27,7 @@ export interface LoginDeps {
   loginCompletion: LoginCompletion
   loginConfirmation: LoginConfirmation
   mfaTokens: MfaTokens
+  factor: Pick<SecondFactor, 'methodsOf'>
 }
 
 export interface LoginInput extends SessionChoice {
@@ -36,7 +39,17 @@ export interface LoginInput extends SessionChoice {
 /** Stands for an unknown user in the lookup of devices, so that the work is the same. */
 const NOBODY = { id: '00000000-0000-0000-0000-000000000000' }
 
-export function createLogin({ db, accounts, passwords, limits, devices, loginCompletion, loginConfirmation, mfaTokens }: LoginDeps) {
+export function createLogin({
+  db,
+  accounts,
+  passwords,
+  limits,
+  devices,
+  loginCompletion,
+  loginConfirmation,
+  mfaTokens,
+  factor,
+}: LoginDeps) {
   const login = (input: LoginInput, context: RequestContext) =>
     passwords.admit(input.device_token === undefined ? 'stranger' : 'known', (slot) => admitted(input, slot, context))
 
@@ -82,15 +95,15 @@ export function createLogin({ db, accounts, passwords, limits, devices, loginCom
       if (!isSame) return 'changed'
       if (rehashed) await replaceHash(trx, user.id, user.password_hash, rehashed)
       if (locked.must_confirm_login) return 'unconfirmed'
-      if (!locked.mfa_enabled) return loginCompletion.enter(tx, locked, { amr: ['pwd'], ...entry }, context)
+      if (!locked.mfa_enabled) return loginCompletion.enter(tx, locked, { amr: [...BY_PASSWORD], ...entry }, context)
       await tx.record({ outcome: 'mfa_required', userId: user.id })
       return null
     })
     if (entered === 'changed') return entered
     if (entered === 'unconfirmed') throw await loginConfirmation.request(user, isKnown ? 'owner' : 'stranger', context)
     if (entered) return loginCompletion.answer(entered)
-    const mfa_token = await mfaTokens.issue({ userId: user.id, sessionEpoch: user.session_epoch })
-    return { mfa_required: true as const, mfa_token, methods: ['totp', 'backup_code'] }
+    const mfa_token = await mfaTokens.issue({ userId: user.id, sessionEpoch: user.session_epoch, amr: BY_PASSWORD })
+    return { mfa_required: true as const, mfa_token, methods: await factor.methodsOf(db, user.id) }
   }
 
   /** @param cause for the log and the audit log only: the client gets the same answer for every cause */

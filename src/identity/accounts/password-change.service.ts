@@ -11,12 +11,13 @@ import type { Principal } from '../access/principal.ts'
 import { moveApiKeys } from '../api-keys/api-keys.repo.ts'
 import { type PasswordPolicy, SAME_PASSWORD } from '../credentials/password-policy.ts'
 import { normalPassword, type Passwords } from '../credentials/passwords.ts'
-import { type Shown, WITH_FACTOR } from '../factors/second-factor.ts'
+import { amrOf, type Shown } from '../factors/second-factor.ts'
 import type { StepUp } from '../factors/step-up.ts'
 import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
 import { type CookieWish, type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
 import { authenticationOf, cookieOf } from '../sessions/lock-caller.ts'
 import type { SessionOpener } from '../sessions/open-session.ts'
+import { BY_PASSWORD, showsFactor, withFactor } from '../tokens/amr.ts'
 import { findUserById, hasPassword, updateUser } from '../users/users.repo.ts'
 
 export interface PasswordChangeDeps {
@@ -73,13 +74,15 @@ export function createPasswordChange({ accounts, outbox, passwords, policy, step
       // workers read the user again
       await revoke.outdateTokens(userId)
       const { amr, auth_time } = held.cookie
-      const level = shown ? { amr: WITH_FACTOR, auth_time: now } : { amr, auth_time: amr.includes('otp') ? auth_time : now }
+      const level = shown
+        ? { amr: withFactor(BY_PASSWORD, amrOf(shown)), auth_time: now }
+        : { amr, auth_time: showsFactor(amr) ? auth_time : now }
       return sessionOpener.raise(tx, (await findUserById(trx, userId))!, held.session, { ...held.cookie, ...level })
     }
     await revoke.allSessions(userId, 'password_change')
     const user = (await findUserById(trx, userId))!
     const before = await authenticationOf(trx, principal)
-    const how = shown ? { amr: WITH_FACTOR, deviceId: before.deviceId } : before
+    const how = shown ? { amr: withFactor(BY_PASSWORD, amrOf(shown)), deviceId: before.deviceId } : before
     const replaced = await sessionOpener.open(tx, user, { ...how, wish }, context)
     await moveApiKeys(trx, userId, sessionId, replaced.session.id)
     return replaced

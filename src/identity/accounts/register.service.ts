@@ -15,6 +15,7 @@ import type { Passwords } from '../credentials/passwords.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { type CookieWish, type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
 import type { Given } from '../sessions/open-session.ts'
+import { BY_PASSWORD } from '../tokens/amr.ts'
 import {
   assertNotReserved,
   canonicalEmail,
@@ -111,7 +112,7 @@ export function createRegister({
         language: context.language ?? null,
       })
       await assertNotHeld(trx, user)
-      const entry = { amr: ['pwd'], device: { token: undefined, device: null }, wish }
+      const entry = { amr: [...BY_PASSWORD], device: { token: undefined, device: null }, wish }
       const entered = await loginCompletion.open(tx, user, entry, context)
       if (mayMail) await postProof(trx, user, user.email, entered.session.id, context)
       await tx.record({ userId: user.id, sessionId: entered.session.id })

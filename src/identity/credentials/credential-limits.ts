@@ -69,6 +69,8 @@ export interface CredentialLimits {
   startProvider(client: Client): Promise<void>
   /** Counts answers of providers that are refused, in the same budget. @throws 429 */
   provider<T>(client: Client, work: () => Promise<T>): Promise<T>
+  /** Counts passkeys that are refused. @throws 429 */
+  passkey<T>(client: Client, work: () => Promise<T>): Promise<T>
   /** The same for refused credentials of machine clients. @throws 429 */
   client<T>(client: Client, work: () => Promise<T>): Promise<T>
 }
@@ -83,6 +85,7 @@ const MAX_CODES_IN_A_ROW = 100
 const WRONG: readonly ErrorCode[] = ['invalid_credentials']
 const TAKEN: readonly ErrorCode[] = ['username_taken', 'email_taken']
 const WRONG_CODE: readonly ErrorCode[] = ['invalid_code']
+const REFUSED_PASSKEY: readonly ErrorCode[] = ['passkey_refused']
 const REFUSED_ANSWER: readonly ErrorCode[] = ['flow_invalid', 'provider_refused', 'logout_token_invalid']
 
 export interface CredentialLimitsDeps {
@@ -120,6 +123,7 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
     codeReports: growing('mfa', [1, 2], { ...durable, name: 'mfaReport' }),
     recovery: failuresOf('recovery'),
     provider: failuresOf('provider'),
+    passkey: failuresOf('passkey'),
     mail: named('mail'),
   }
 
@@ -214,6 +218,7 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
     recovery: (client) => countAttempt(ofNetworks(limits.recovery, client)),
     startProvider: (client) => countAttempt(ofNetworks(limits.provider, client)),
     provider: (client, work) => countingFailure(ofNetworks(limits.provider, client), REFUSED_ANSWER, work),
+    passkey: (client, work) => countingFailure(ofNetworks(limits.passkey, client), REFUSED_PASSKEY, work),
     link: (client, work) => countingFailure(ofNetworks(limits.recovery, client), ['link_invalid', 'invitation_invalid'], work),
     async mail(address, purpose, by) {
       return (await consume([limits.mail, hidden(`mail recipient ${purpose} ${by}`, canonicalEmail(address))])).isAllowed

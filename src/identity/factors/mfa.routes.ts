@@ -37,7 +37,10 @@ export const mfaRoutes =
           summary: 'Whether a second factor is set up',
           description: "Shows whether an authenticator app is set up, and how many backup codes are left. Needs a user's access token.",
           security: BEARER,
-          response: answers({ 200: Type.Object({ totp: Type.Boolean(), backup_codes_left: Type.Integer() }) }, [401]),
+          response: answers(
+            { 200: Type.Object({ totp: Type.Boolean(), passkeys: Type.Integer(), backup_codes_left: Type.Integer() }) },
+            [401],
+          ),
         },
         onRequest: async (request) => void (await admit(request)),
       },

@@ -6,8 +6,8 @@ import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { Principal } from '../access/principal.ts'
 import { deleteLinkedLogin, findLinkedLoginsOf, findSessionsOfLogin } from '../accounts/linked-logins.repo.ts'
+import type { WaysIn } from '../accounts/ways-in.ts'
 import type { Proof, StepUp } from '../factors/step-up.ts'
-import { hasPassword } from '../users/users.repo.ts'
 import type { Providers } from './providers.ts'
 
 /** For the user. */
@@ -25,9 +25,10 @@ export interface LinkedLoginsDeps {
   outbox: Outbox
   stepUp: StepUp
   providers: Providers
+  waysIn: WaysIn
 }
 
-export function createLinkedLogins({ db, outbox, stepUp, providers }: LinkedLoginsDeps) {
+export function createLinkedLogins({ db, outbox, stepUp, providers, waysIn }: LinkedLoginsDeps) {
   return {
     async list(userId: string): Promise<LinkedLoginView[]> {
       return (await findLinkedLoginsOf(db, userId)).map(({ provider, issuer, email, created_at, last_used_at }) => {
@@ -53,9 +54,7 @@ export function createLinkedLogins({ db, outbox, stepUp, providers }: LinkedLogi
         const all = await findLinkedLoginsOf(tx.trx, user.id)
         const linked = all.find(({ issuer, provider }) => (providers.withIssuer(issuer)?.id ?? provider) === id)
         if (!linked) throw problem('not_found')
-        // a login of a provider that is no longer configured is no way in
-        const others = all.filter((one) => one !== linked && providers.withIssuer(one.issuer) !== null)
-        if (!hasPassword(user) && others.length === 0) throw problem('last_credential')
+        await waysIn.assertOther(tx.trx, user, linked.id)
         for (const { session_id } of await findSessionsOfLogin(tx.trx, linked.id, null))
           if (session_id !== null && session_id !== principal.sessionId) await tx.revoke.session(user.id, session_id, 'login_unlink')
         await deleteLinkedLogin(tx.trx, linked.id)

@@ -17,12 +17,12 @@ import type { LoginConfirmation } from '../accounts/login-confirmation.service.t
 import type { PostProof } from '../accounts/post-proof.ts'
 import { asTaken } from '../accounts/register.service.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
-import { FEDERATED } from '../factors/second-factor.ts'
 import type { Proof, StepUp } from '../factors/step-up.ts'
 import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
 import type { CookieWish, NewCookie } from '../sessions/cookie-values.ts'
 import { cookieOf } from '../sessions/lock-caller.ts'
 import type { SessionOpener } from '../sessions/open-session.ts'
+import { BY_PROVIDER, showsFactor } from '../tokens/amr.ts'
 import type { MfaTokens } from '../tokens/mfa-tokens.ts'
 import { hasProvenAddress } from '../users/proven-address.ts'
 import type { User } from '../users/users.repo.ts'
@@ -151,7 +151,7 @@ export function createSignIn(deps: SignInDeps): SignIn {
       }
       const wish: CookieWish = { purpose: 'browser', isPersistent }
       const device = { token: deviceToken, device: presented }
-      const entry = { amr: FEDERATED, authTime: login.authTime ?? LONG_AGO, device, wish, detail: provider.id }
+      const entry = { amr: [...BY_PROVIDER], authTime: login.authTime ?? LONG_AGO, device, wish, detail: provider.id }
       const entered = await loginCompletion.enter(tx, user, entry, context)
       await confirmed(tx, linked, login, entered.session.id)
       if (isNew && !hasProvenAddress(user) && (await limits.mail(user.email, 'verify_email', 'stranger')))
@@ -163,7 +163,12 @@ export function createSignIn(deps: SignInDeps): SignIn {
     })
     if (done.kind === 'unconfirmed') throw await loginConfirmation.request(done.user, done.isKnown ? 'owner' : 'stranger', context)
     if (done.kind === 'factor') {
-      const mfaToken = await mfaTokens.issue({ userId: done.user.id, sessionEpoch: done.user.session_epoch, providerLogin: done.entry })
+      const mfaToken = await mfaTokens.issue({
+        userId: done.user.id,
+        sessionEpoch: done.user.session_epoch,
+        amr: BY_PROVIDER,
+        providerLogin: done.entry,
+      })
       return { kind: 'factor', mfaToken, isPersistent, returnTo }
     }
     return { kind: 'entered', answer: loginCompletion.answer(done.entered) as { cookie: NewCookie; device_token: string }, returnTo }
@@ -207,7 +212,7 @@ export function createSignIn(deps: SignInDeps): SignIn {
       if (!held) throw problem('flow_invalid', { cause: 'the session has no cookie' })
       const now = await databaseNow(tx.trx)
       // a factor that was shown before stays shown
-      const amr = held.cookie.amr.includes('mfa') ? held.cookie.amr : FEDERATED
+      const amr = showsFactor(held.cookie.amr) ? held.cookie.amr : [...BY_PROVIDER]
       const raised = await sessionOpener.raise(tx, user, held.session, { ...held.cookie, amr, auth_time: now })
       await tx.record({ userId: user.id, sessionId: raised.session.id, detail: provider.id })
       return raised

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { decodeProtectedHeader, errors as jose, jwtVerify, SignJWT } from 'jose'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
+import { BY_PASSWORD } from './amr.ts'
 import type { Keyring } from './keyring.ts'
 import { MFA_TOKEN_LIFE_SECONDS, retirementFault } from './retired-key.ts'
 
@@ -12,7 +13,9 @@ export interface MfaClaims {
   userId: string
   /** `users.session_epoch`. A change that ends every session also ends unfinished logins. */
   sessionEpoch: number
-  /** The sign-in with a provider that came first. None: a password came first. */
+  /** What the user has shown first. */
+  amr: readonly string[]
+  /** The sign-in with a provider that came first. */
   providerLogin?: string | undefined
 }
 
@@ -42,6 +45,7 @@ export function createMfaTokens({ keyring, issuer, clock }: { keyring: Keyring; 
     return {
       userId: payload.sub!,
       sessionEpoch: Number(payload.sev),
+      amr: (payload.amr as string[] | undefined) ?? [...BY_PASSWORD],
       ...(typeof payload.fed === 'string' && { providerLogin: payload.fed }),
       jti: payload.jti!,
       expiresAt: new Date(payload.exp! * 1000),
@@ -49,10 +53,10 @@ export function createMfaTokens({ keyring, issuer, clock }: { keyring: Keyring; 
   }
 
   return {
-    issue({ userId, sessionEpoch, providerLogin }) {
+    issue({ userId, sessionEpoch, amr, providerLogin }) {
       const { kid, algorithm, privateKey } = keyring.signing()
       const issuedAt = Math.floor(clock.now() / 1000)
-      return new SignJWT({ sev: sessionEpoch, ...(providerLogin !== undefined && { fed: providerLogin }) })
+      return new SignJWT({ sev: sessionEpoch, amr, ...(providerLogin !== undefined && { fed: providerLogin }) })
         .setProtectedHeader({ alg: algorithm, typ: MFA_TOKEN_TYPE, kid })
         .setIssuer(issuer)
         .setAudience(audience)

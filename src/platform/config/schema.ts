@@ -740,6 +740,51 @@ export const ConfigSchema = Type.Object(
           },
           'Second factor.',
         ),
+        passkeys: section(
+          {
+            enabled: Type.Boolean({ default: false, description: 'Users log in with passkeys (WebAuthn), and use them as second factor.' }),
+            rpId: Type.Optional(
+              Type.String({
+                pattern: '^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$',
+                maxLength: 253,
+                description:
+                  'Host name that passkeys belong to: the host of the pages, or a parent domain. Passkeys of another name no longer work. None: the host of server.publicUrl.',
+              }),
+            ),
+            rpName: Type.Optional(
+              Type.String({
+                minLength: 1,
+                maxLength: 64,
+                description: 'Name of the service that browsers show. None: auth.browser.brand.name.',
+              }),
+            ),
+            origins: Type.Array(Type.String({ pattern: ORIGIN }), {
+              default: [],
+              uniqueItems: true,
+              maxItems: 32,
+              description:
+                'Further origins of pages that use passkeys, such as https://app.example.com. The origin of server.publicUrl is always one.',
+            }),
+          },
+          'Passkeys.',
+        ),
+        emailLogin: oneOf(['off', 'on'], {
+          default: 'off',
+          description: 'on: a mailed code or link logs in. It is no second factor, and registers nobody.',
+        }),
+        proofOfWork: section(
+          {
+            enabled: Type.Boolean({
+              default: false,
+              description:
+                'Registration, mailed links and codes, and logins after failures need a small computation of the client (ALTCHA).',
+            }),
+            cost: integer(1000, 20_000, 'Rounds of PBKDF2 for each try of the client. The server computes as much once.', 1_000_000),
+            tries: integer(2, 200, 'Mean number of tries until the client has the answer.', 100_000),
+            loginFailures: integer(0, 3, 'Failed logins of an address in 10 minutes after which a login needs the computation.', 1000),
+          },
+          'Proof of work against programs that try many accounts. No third party is asked.',
+        ),
         admin: section(
           {
             maxAuthAgeSeconds: integer(
@@ -917,6 +962,7 @@ export const ConfigSchema = Type.Object(
               'Requested mails to one e-mail address. Verification mails and password mails are counted separately, and so are requests by the owner and by strangers. Alerts to an address that is not proven have the same limit together. Each kind of notice to a proven address has six times the limit. Mails over the limit are not sent.',
             ),
             provider: credentialLimit(60, 600, 'Sign-ins with a provider that are begun or refused, per address.'),
+            passkey: credentialLimit(60, 600, 'Passkeys that are refused, per address.'),
             refresh: credentialLimit(10, 60, `Failed refreshes per address. ${PACED}`),
             client: credentialLimit(30, 60, `Failed authentications of machine clients, per address. ${PACED}`),
             token: credentialLimit(60, 60, `Access tokens and API keys that fail verification, per address. ${PACED}`),

@@ -35,6 +35,8 @@ export interface UserTable {
   metadata: Generated<Metadata>
   /** Of mails. Null: unknown. */
   language: Generated<string | null>
+  /** The id of the user for authenticators: random. Null before the first passkey. */
+  passkey_handle: Generated<Buffer | null>
 }
 
 export interface SessionTable {
@@ -110,6 +112,52 @@ export interface BackupCodeTable {
   user_id: string
   code_mac: string
   used_at: Date | null
+}
+
+/** WebAuthn L3 §4: a credential record. */
+export interface PasskeyTable {
+  id: string
+  user_id: string
+  credential_id: Buffer
+  /** A COSE key. */
+  public_key: Buffer
+  /** It works for this RP ID alone. */
+  rp_id: string
+  /** The newest count of the authenticator's signatures; 0 where it does not count. */
+  sign_count: string
+  transports: string[]
+  /** It may be copied to other devices. This never changes. */
+  is_backup_eligible: boolean
+  is_backed_up: boolean
+  /** Chosen by the user. */
+  name: string
+  created_at: Date
+  last_used_at: Date | null
+}
+
+/** The key of the MACs of backup codes. A user without a row: the seed of the authenticator app. */
+export interface BackupCodeKeyTable {
+  id: string
+  user_id: string
+  secret_sealed: string
+}
+
+/** A login by a mailed code or link that is under way. */
+export interface EmailLoginTable {
+  id: string
+  user_id: string
+  /** Of the value that only the asking browser or app has. */
+  flow_hash: Buffer
+  code_mac: string
+  link_hash: Buffer
+  /** The address that got the mail. */
+  email: string
+  session_epoch: number
+  wrong_codes: Generated<number>
+  /** The device that asked: a name of the fixed list. */
+  device: string | null
+  created_at: Date
+  expires_at: Date
 }
 
 export interface LinkTable {
@@ -352,6 +400,9 @@ export interface Database {
   audit_batches: AuditBatchTable
   totp_factors: TotpFactorTable
   backup_codes: BackupCodeTable
+  backup_code_keys: BackupCodeKeyTable
+  passkeys: PasskeyTable
+  email_logins: EmailLoginTable
   used_tokens: { issuer: string; jti: string; expires_at: Date }
   links: LinkTable
   pending_registrations: PendingRegistrationTable

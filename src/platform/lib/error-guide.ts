@@ -106,6 +106,12 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     client: 'Begin again, or log in in another way.',
     operator: 'The log names the cause. `invalid_client`: check `clientId` and the client secret.',
   },
+  passkey_refused: {
+    when: 'The signature, the challenge, the origin or the flags of a passkey are not right, its challenge is older than 5 minutes or was used, or the passkey was removed.',
+    client: 'Begin again, or log in in another way. If the passkey was removed, delete it on the device.',
+    operator:
+      'The log names the cause. If every passkey fails, check `auth.passkeys.rpId` and `origins`: `portcullis check` explains them.',
+  },
   invalid_client: {
     when: 'A machine client is unknown or disabled, or its secret or assertion is wrong.',
     client: 'Check `client_id`, and the secret or the key. Check that the clock of the machine is right.',
@@ -176,6 +182,11 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     client: 'Send the request from a page of the gateway, or use an access token. Programs that are no browser use tokens.',
     operator: 'If the page is yours and of the same site, add its origin to `auth.browser.origins`.',
   },
+  proof_of_work_required: {
+    when: '`auth.proofOfWork` is enabled, and the request has no solution, or one that is wrong, older than 5 minutes, used, or for another action.',
+    client: 'Get a challenge with `GET /challenge?for=…`, solve it, and send the request again.',
+    operator: 'If users of slow devices complain, lower `auth.proofOfWork.cost`.',
+  },
   email_unproven: {
     when: 'A first sign-in with a provider that gives no address, or whose addresses are not trusted while `auth.emailVerification` is `required`.',
     client: 'Register with the address, log in, and link the login of the provider.',
@@ -224,6 +235,11 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
   last_credential: {
     when: 'A user without a password unlinks the last login.',
     client: 'Set a password, or link another login first.',
+    operator: NOTHING,
+  },
+  passkey_exists: {
+    when: 'A passkey is added that an account has already.',
+    client: 'Log in with it, or add a passkey on another device.',
     operator: NOTHING,
   },
   mfa_already_enabled: {

@@ -52,6 +52,9 @@ interface OwnTemplates {
   /** `provider`: the label of the configuration. */
   login_linked: NoticeContext & { provider: string }
   login_unlinked: NoticeContext & { provider: string }
+  /** `name`: chosen by the user. */
+  passkey_added: NoticeContext & { name: string }
+  passkey_removed: NoticeContext & { name: string }
 }
 
 /** Alerts about what another person may have done. They go to every address, so they hold no text that a user chose. */
@@ -82,6 +85,8 @@ export const MAIL_CLASSES: { [T in keyof Templates]: ClassOf<T> } = {
   api_key_created: 'own',
   login_linked: 'own',
   login_unlinked: 'own',
+  passkey_added: 'own',
+  passkey_removed: 'own',
   wrong_codes: 'alert',
   refresh_reused: 'alert',
 }
@@ -254,6 +259,17 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
     subject: 'mail.login_unlinked.subject',
     text: 'mail.login_unlinked.text',
     values: ({ provider }) => ({ provider }),
+  }),
+  passkey_added: notice<'passkey_added'>({
+    subject: 'mail.passkey_added.subject',
+    text: 'mail.passkey_added.text',
+    more: ({ name }, { text }) => [[text('mail.fact.name'), name]],
+    advice: 'mail.passkey_added.not-you',
+  }),
+  passkey_removed: notice<'passkey_removed'>({
+    subject: 'mail.passkey_removed.subject',
+    text: 'mail.passkey_removed.text',
+    more: ({ name }, { text }) => [[text('mail.fact.name'), name]],
   }),
 }
 

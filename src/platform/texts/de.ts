@@ -450,6 +450,13 @@ export const de: Record<TextKey, string> = {
   'mail.login_linked.not-you': 'Wenn Sie das nicht waren, legen Sie ein neues Passwort fest, und lösen Sie die Verknüpfung in Ihrem Konto.',
   'mail.login_unlinked.subject': 'Die Verknüpfung einer Anmeldung wurde gelöst',
   'mail.login_unlinked.text': 'Mit {provider} kann man sich nicht mehr bei Ihrem Konto bei {service} anmelden.',
+  'mail.passkey_added.subject': 'Ein Passkey wurde hinzugefügt',
+  'mail.passkey_added.text':
+    'Zu Ihrem Konto bei {service} wurde ein Passkey hinzugefügt. Man kann sich mit ihm anmelden, und jeder andere Weg fragt jetzt nach einem zweiten Faktor.',
+  'mail.passkey_added.not-you':
+    'Wenn Sie das nicht waren, legen Sie ein neues Passwort fest, und entfernen Sie den Passkey in Ihrem Konto.',
+  'mail.passkey_removed.subject': 'Ein Passkey wurde entfernt',
+  'mail.passkey_removed.text': 'Aus Ihrem Konto bei {service} wurde ein Passkey entfernt. Man kann sich mit ihm nicht mehr anmelden.',
   'mail.api_key_created.subject': 'Ein API-Schlüssel wurde erzeugt',
   'mail.api_key_created.text':
     'Für Ihr Konto bei {service} wurde ein API-Schlüssel erzeugt. Wer den Schlüssel hat, kann in Ihrem Namen handeln.',

@@ -438,6 +438,12 @@ export const en = {
   'mail.login_linked.not-you': 'If this was not you, set a new password, and unlink the login in your account.',
   'mail.login_unlinked.subject': 'A login was unlinked',
   'mail.login_unlinked.text': '{provider} no longer logs in to your account at {service}.',
+  'mail.passkey_added.subject': 'A passkey was added',
+  'mail.passkey_added.text':
+    'A passkey was added to your account at {service}. It logs in, and every other way to log in now asks for a second factor.',
+  'mail.passkey_added.not-you': 'If this was not you, set a new password, and remove the passkey in your account.',
+  'mail.passkey_removed.subject': 'A passkey was removed',
+  'mail.passkey_removed.text': 'A passkey was removed from your account at {service}. It no longer logs in.',
   'mail.api_key_created.subject': 'An API key was made',
   'mail.api_key_created.text': 'An API key was made for your account at {service}. Anyone who has the key can act in your name.',
   'mail.api_key_created.not-you':

@@ -1,0 +1,60 @@
+/** Finds the passkey that has signed, checks its answer, and uses the answer up under the lock of its user. */
+import type { AuthenticationResponseJSON } from '@simplewebauthn/server'
+import type { Db, Transaction } from '../../platform/db/database.ts'
+import { findUserById, type User } from '../users/users.repo.ts'
+import { type Ceremonies, type PasskeyAnswer, type Purpose, passkeyRefused, type Signed } from './passkey-ceremonies.ts'
+import { findPasskeyByCredential, type Passkey, updatePasskey } from './passkeys.repo.ts'
+import type { Shown } from './second-factor.ts'
+
+export type SignedAnswer = PasskeyAnswer<AuthenticationResponseJSON>
+
+export interface CheckedPasskey {
+  passkey: Passkey
+  /** Its owner before the lock. */
+  user: User
+  signed: Signed
+}
+
+export interface PasskeyCheck {
+  /** @throws passkey_refused */
+  check(purpose: Purpose, answer: SignedAnswer): Promise<CheckedPasskey>
+  /**
+   * Call it in the transaction of the change that needs the passkey, after the lock of the user.
+   * @throws passkey_refused when the passkey was removed, when the challenge was used, and when the count of signatures falls: the key may
+   * have been copied
+   */
+  use(trx: Transaction, checked: CheckedPasskey, now: Date): Promise<Shown & { type: 'passkey' }>
+}
+
+/** Where passkeys are not enabled, none is accepted. */
+export const NO_PASSKEYS: PasskeyCheck = {
+  check: async () => {
+    throw passkeyRefused('passkeys are not enabled')
+  },
+  use: async () => {
+    throw passkeyRefused('passkeys are not enabled')
+  },
+}
+
+export function createPasskeyCheck({ db, ceremonies }: { db: Db; ceremonies: Ceremonies }): PasskeyCheck {
+  return {
+    async check(purpose, answer) {
+      const passkey = await findPasskeyByCredential(db, Buffer.from(answer.credential.id, 'base64url'))
+      const user = passkey && (await findUserById(db, passkey.user_id))
+      if (!user) throw passkeyRefused('the passkey is unknown')
+      if (purpose.for === 'factor' && purpose.userId !== user.id) throw passkeyRefused('the passkey is of another user')
+      return { passkey, user, signed: await ceremonies.finishRequest(purpose, answer, passkey, user.passkey_handle) }
+    },
+
+    async use(trx, { passkey, signed }, now) {
+      const current = await findPasskeyByCredential(trx, passkey.credential_id)
+      if (current?.id !== passkey.id) throw passkeyRefused('the passkey was removed')
+      const before = Number(current.sign_count)
+      if ((before > 0 || signed.signCount > 0) && signed.signCount <= before)
+        throw passkeyRefused(`the count of signatures has fallen from ${before} to ${signed.signCount}`)
+      await ceremonies.useUp(trx, signed)
+      await updatePasskey(trx, passkey.id, { sign_count: String(signed.signCount), is_backed_up: signed.isBackedUp, last_used_at: now })
+      return { type: 'passkey', amr: signed.amr }
+    },
+  }
+}
