@@ -91,6 +91,8 @@ export interface CeremoniesDeps {
 }
 
 const LIFE_SECONDS = 300
+/** COSE: EdDSA, ES256 and RS256, which together every authenticator has. */
+const ALGORITHMS = [-8, -7, -257]
 const HANDLE_BYTES = 32
 
 /** Random, so that it says nothing about the user (WebAuthn L3 §14.6.1). */
@@ -135,6 +137,7 @@ export function createCeremonies({ relyingParty, secrets, clock }: CeremoniesDep
         attestationType: 'none',
         excludeCredentials: known.map(descriptorOf),
         authenticatorSelection: { residentKey: 'required', userVerification: 'required' },
+        supportedAlgorithmIDs: ALGORITHMS,
       })
       return { flow_token, options }
     },
@@ -147,6 +150,7 @@ export function createCeremonies({ relyingParty, secrets, clock }: CeremoniesDep
         expectedOrigin: origins,
         expectedRPID: relyingParty.id,
         requireUserVerification: true,
+        supportedAlgorithmIDs: ALGORITHMS,
       }).catch(refuse)
       if (!registrationInfo) throw passkeyRefused('the attestation is not valid')
       const made = registrationInfo.credential
