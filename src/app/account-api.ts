@@ -8,6 +8,7 @@ import { authRoutes } from '../identity/accounts/auth.routes.ts'
 import type { BackgroundQueue } from '../identity/accounts/background-queue.ts'
 import { emailRoutes } from '../identity/accounts/email.routes.ts'
 import { createEmailVerification } from '../identity/accounts/email-verification.service.ts'
+import { createFactorStep } from '../identity/accounts/factor-step.ts'
 import { invitationRoutes } from '../identity/accounts/invitations.routes.ts'
 import { createInvitations } from '../identity/accounts/invitations.ts'
 import { loginConfirmationRoutes } from '../identity/accounts/login-confirmation.routes.ts'
@@ -51,6 +52,7 @@ import { logoutPages } from '../identity/pages/logout.pages.ts'
 import { createPageCookies } from '../identity/pages/page-cookies.ts'
 import type { Pages } from '../identity/pages/page-kit.ts'
 import { createPageSessions } from '../identity/pages/page-sessions.ts'
+import { createPasskeyForms } from '../identity/pages/passkey-form.ts'
 import { providerPages } from '../identity/pages/provider.pages.ts'
 import { registerPages } from '../identity/pages/register.pages.ts'
 import { createBackchannelLogout } from '../identity/providers/backchannel-logout.service.ts'
@@ -213,7 +215,11 @@ export function createAccountApi({
   const mountUi =
     frame && browser && createUi({ frame, requireAuth, saveLanguage: profile.chooseLanguage, ...pagesWith(frame, browser.cookies) })
 
-  function pagesWith({ returnTo }: PageFrame, sessionCookies: SessionCookies): { pages: Pages[]; providerPages: Pages } {
+  function pagesWith({ returnTo, base, assets }: PageFrame, sessionCookies: SessionCookies): { pages: Pages[]; providerPages: Pages } {
+    const factorStep = createFactorStep({ db, mfaTokens, limitInvalidTokens, factor })
+    const passkeyForms =
+      loginServices.passkeys &&
+      createPasskeyForms({ ...loginServices.passkeys, crossSite, scriptPath: `${base}/${assets.passkeyScript.path}` })
     const cookies = createPageCookies(crossSite)
     const wideCookies = createPageCookies(crossSite, auth.prefix)
     const pageSessions = createPageSessions(sessionCookies, wideCookies, crossSite)
@@ -238,6 +244,8 @@ export function createAccountApi({
         wideCookies,
         returnTo,
         auth,
+        factorStep,
+        passkeys: loginServices.passkeys && passkeyForms && { login: loginServices.passkeys.login, forms: passkeyForms },
       }),
       registerPages({ register, sessions: pageSessions, returnTo, auth }),
       forgotPages(recovery),
@@ -266,6 +274,7 @@ export function createAccountApi({
         linkedLogins,
         signIn,
         flowCookies,
+        passkeys: passkeys && passkeyForms && { passkeys, passkeyForms },
       }),
     ]
     const ways = providerPages({

@@ -77,7 +77,7 @@ export function mountPageBasics(app: FastifyInstance, { base, home, assets, text
     if (contextOf(raw).client.isSecure) return
     for (const name of ['cross-origin-opener-policy', 'origin-agent-cluster']) reply.removeHeader(name)
   })
-  for (const { path, type, content } of [assets.style, assets.script])
+  for (const { path, type, content } of [assets.style, assets.script, assets.passkeyScript])
     app.get(`/${path}`, hidden(`${name}.assets`, { isAsset: true }), (_request, reply) =>
       reply.header('cache-control', 'public, max-age=31536000, immutable').type(type).send(content),
     )

@@ -1,12 +1,12 @@
 /** The endpoints for passkeys. `options` begins a ceremony of WebAuthn, and `verify` ends it; the JSON forms are those of WebAuthn L3 §5.1.8. */
-import type { AuthenticationResponseJSON, RegistrationResponseJSON } from '@simplewebauthn/server'
 import type { FastifyRequest } from 'fastify'
-import { type Static, Type } from 'typebox'
+import { Type } from 'typebox'
 import { answers, BEARER, NEEDS_STEP_UP, OPTIONAL_BEARER, requireId, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { invalidField, problem } from '../../platform/lib/errors.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import { principalOf, type RequireAuth, requireSession } from '../access/require-auth.ts'
+import { Assertion, Attestation, assertionOf, attestationOf, FlowToken } from '../factors/passkey-answers.ts'
 import type { Passkeys } from '../factors/passkeys.service.ts'
 import { Code, Password, Tokens } from '../users/schemas.ts'
 import { UserSchema } from '../users/user-view.ts'
@@ -24,35 +24,6 @@ export interface PasskeyRoutesDeps {
   requireAuth: RequireAuth
 }
 
-const Text = Type.String({ maxLength: 16_384 })
-const Id = Type.String({ minLength: 1, maxLength: 1400, pattern: '^[A-Za-z0-9_-]+$' })
-const FlowToken = Type.String({ maxLength: 128, description: 'From `options`.' })
-const common = { id: Id, rawId: Id, type: Type.Literal('public-key') }
-
-/** Browsers add members: those that are not needed are ignored. */
-const Assertion = Type.Object(
-  {
-    ...common,
-    response: Type.Object({
-      clientDataJSON: Text,
-      authenticatorData: Text,
-      signature: Text,
-      userHandle: Type.Optional(Type.Union([Text, Type.Null()])),
-    }),
-  },
-  { title: 'AuthenticationResponseJSON' },
-)
-const Attestation = Type.Object(
-  {
-    ...common,
-    response: Type.Object({
-      clientDataJSON: Text,
-      attestationObject: Text,
-      transports: Type.Optional(Type.Array(Type.String({ maxLength: 32 }), { maxItems: 16 })),
-    }),
-  },
-  { title: 'RegistrationResponseJSON' },
-)
 const Options = Type.Object({
   flow_token: Type.String({ description: 'For `verify`, within 5 minutes.' }),
   options: Type.Object({}, { additionalProperties: true, description: 'For `navigator.credentials`.' }),
@@ -74,18 +45,6 @@ const LoggedIn = Type.Union([
   Type.Object({ user: UserSchema, device_token: Type.Optional(Type.String()) }),
 ])
 const ofPasskey = Type.Object({ id: Type.String() })
-
-/** Browsers send `userHandle: null`, which the library does not know. */
-export function assertionOf(credential: Static<typeof Assertion>): AuthenticationResponseJSON {
-  const { userHandle, ...response } = credential.response
-  return { ...credential, response: { ...response, ...(userHandle != null && { userHandle }) }, clientExtensionResults: {} }
-}
-
-export const attestationOf = (credential: Static<typeof Attestation>): RegistrationResponseJSON => ({
-  ...credential,
-  response: credential.response,
-  clientExtensionResults: {},
-})
 
 export const passkeyRoutes =
   ({ passkeys, passkeyLogin, loginMfa, reauthenticate, sessionAnswers, requireAuth }: PasskeyRoutesDeps) =>

@@ -50,11 +50,11 @@ export function createEnrolment(deps: EnrolmentDeps) {
   const { db, config, accounts, outbox, stepUp, factor, codeAttempts, sessionOpener } = deps
   const issuer = config.auth.mfa.issuer ?? new URL(config.server.publicUrl).hostname
 
-  /** @param password may be left out by a user who has no password */
-  async function enrol(principal: Principal, password: string | undefined, context: RequestContext) {
+  /** @param proof the password may be left out by a user who has none */
+  async function enrol(principal: Principal, proof: Proof, context: RequestContext) {
     const seed = newSeed()
-    const change = await stepUp(principal, { password }, context)
-    if (password === undefined && hasPassword(change.user)) throw invalidField('password', 'required', 'is missing')
+    const change = await stepUp(principal, proof, context)
+    if (proof.password === undefined && hasPassword(change.user)) throw invalidField('password', 'required', 'is missing')
     return change.commit('mfa_enrol', async ({ trx, record }, { user, now }) => {
       if (await findConfirmedFactor(trx, user.id)) throw problem('mfa_already_enabled')
       const row = { id: uuidv7(), user_id: user.id, created_at: now }

@@ -55,7 +55,7 @@ export const mfaRoutes =
           summary: 'Begin to set up an authenticator app',
           description: `Gives the secret as text, as an address and as a QR code; it counts after \`/mfa/totp/confirm\`. Needs the password, if there is one. ${NEEDS_STEP_UP}`,
           security: BEARER,
-          body: strictBody({ password: Type.Optional(Password) }),
+          body: ProofBody,
           response: answers(
             { 200: Type.Object({ secret: Type.String(), otpauth_uri: Type.String(), qr_svg: Type.String() }) },
             [401, 409, 422, 429],
@@ -63,7 +63,7 @@ export const mfaRoutes =
         },
         onRequest: async (request) => void (await admit(request)),
       },
-      (request) => enrolment.enrol(principalOf(request), request.body.password, contextOf(request.raw)),
+      (request) => enrolment.enrol(principalOf(request), request.body, contextOf(request.raw)),
     )
 
     app.post(

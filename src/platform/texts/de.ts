@@ -84,7 +84,10 @@ export const de: Record<TextKey, string> = {
     'Der Anbieter bestätigt Ihre E-Mail-Adresse nicht. Legen Sie zuerst ein Konto mit der Adresse an. Verknüpfen Sie dann diese Anmeldung in Ihrem Konto.',
   'error.already_linked': 'Diese Anmeldung gehört zu einem anderen Konto, oder Ihr Konto hat schon eine andere Anmeldung dieses Anbieters.',
   'error.last_credential':
-    'Das ist Ihre letzte Möglichkeit, sich anzumelden. Legen Sie zuerst ein Passwort fest, oder verknüpfen Sie eine andere Anmeldung.',
+    'Das ist Ihre letzte Möglichkeit, sich anzumelden. Legen Sie zuerst ein Passwort fest, oder fügen Sie eine andere Anmeldung oder einen Passkey hinzu.',
+  'error.passkey_refused': 'Der Passkey wurde nicht angenommen. Versuchen Sie es noch einmal, oder wählen Sie einen anderen Weg.',
+  'error.passkey_exists': 'Dieses Gerät hat schon einen Passkey Ihres Kontos.',
+  'error.proof_of_work_required': 'Ihr Browser muss erst eine kurze Rechnung lösen. Versuchen Sie es noch einmal.',
   'error.invitation_invalid':
     'Die Einladung ist ungültig, wurde schon benutzt oder ist abgelaufen. Bitte lassen Sie sich noch einmal einladen.',
 
@@ -256,6 +259,39 @@ export const de: Record<TextKey, string> = {
   'account.codes.renewed': 'Das sind Ihre neuen Ersatzcodes. Die alten Codes sind ungültig.',
 
   // account: logins with providers
+  'passkey.log-in': 'Mit einem Passkey anmelden',
+  'passkey.use': 'Passkey benutzen',
+  'passkey.confirm': 'Mit dem Passkey bestätigen',
+  'passkey.failed': 'Das Gerät hat keinen Passkey geliefert. Versuchen Sie es noch einmal, oder wählen Sie einen anderen Weg.',
+  'passkey.exists': 'Dieses Gerät hat schon einen Passkey Ihres Kontos.',
+  'passkey.needs-script': 'Passkeys brauchen JavaScript. Schalten Sie es ein, oder melden Sie sich auf einem anderen Weg an.',
+  'passkey.unknown-browser':
+    'Dieser Browser kennt keine Passkeys. Nehmen Sie einen anderen Browser, oder melden Sie sich auf einem anderen Weg an.',
+  'account.passkeys.title': 'Passkeys',
+  'account.passkeys.intro':
+    'Mit einem Passkey melden Sie sich durch Ihr Gerät an: mit Fingerabdruck, Gesicht oder PIN. So kann Ihnen niemand ein Passwort stehlen.',
+  'account.passkeys.none': 'Sie haben keinen Passkey.',
+  'account.passkeys.made': 'Hinzugefügt',
+  'account.passkeys.backed-up': 'Ihre Passkey-Verwaltung hat eine Kopie.',
+  'account.passkeys.rename': 'Umbenennen',
+  'account.passkeys.rename-now': 'Namen speichern',
+  'account.passkeys.remove': 'Entfernen',
+  'account.passkeys.remove-means': 'Mit diesem Passkey kann man sich nicht mehr anmelden. Alle anderen Geräte werden abgemeldet.',
+  'account.passkeys.add': 'Passkey hinzufügen',
+  'account.passkeys.first':
+    'Danach fragt auch jeder andere Weg der Anmeldung nach dem Passkey oder einem Ersatzcode. Die Ersatzcodes bekommen Sie gleich. Alle anderen Geräte werden abgemeldet.',
+  'account.passkeys.begin': 'Passkey hinzufügen',
+  'account.passkeys.make-lead':
+    'Ihr Browser fragt, wo der Passkey liegen soll: auf diesem Gerät, auf Ihrem Telefon oder auf einem Sicherheitsschlüssel.',
+  'account.passkeys.make': 'Passkey anlegen',
+  'account.passkeys.other-host': 'Unter dieser Adresse des Dienstes lassen sich keine Passkeys hinzufügen.',
+  'account.passkeys.added': 'Der Passkey ist hinzugefügt.',
+  'account.passkeys.renamed': 'Der Passkey hat einen neuen Namen.',
+  'account.passkeys.removed': 'Der Passkey ist entfernt. Alle anderen Geräte sind abgemeldet.',
+  'account.passkeys.now-on':
+    'Der Passkey ist hinzugefügt, und die Anmeldung in zwei Schritten ist an. Alle anderen Geräte sind abgemeldet.',
+  'account.factors.by-passkey': 'Jede Anmeldung außer der mit einem Passkey fragt nach einem Passkey oder einem Ersatzcode.',
+  'account.factors.or-passkey': 'Oder fügen Sie einen Passkey hinzu: Auch er ist ein zweiter Schritt',
   'account.logins.title': 'Verknüpfte Anmeldungen',
   'account.logins.intro':
     'Mit diesen Anbietern können Sie sich anmelden. Eine verknüpfte Anmeldung ersetzt Ihr Passwort, nicht den zweiten Schritt.',

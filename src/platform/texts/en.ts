@@ -80,7 +80,10 @@ export const en = {
   'error.email_unproven':
     'The provider does not prove your e-mail address. Create an account with the address first. Then link this login in your account.',
   'error.already_linked': 'This login belongs to another account, or your account has another login of this provider.',
-  'error.last_credential': 'This is your last way to log in. Set a password or link another login first.',
+  'error.last_credential': 'This is your last way to log in. Set a password, or add another login or passkey first.',
+  'error.passkey_refused': 'The passkey was not accepted. Try again, or choose another way.',
+  'error.passkey_exists': 'This device has a passkey of your account already.',
+  'error.proof_of_work_required': 'Your browser has to do a short computation first. Try again.',
   'error.invitation_invalid': 'The invitation is not valid, was used before, or has expired. Please ask for a new invitation.',
 
   // login
@@ -247,6 +250,36 @@ export const en = {
   'account.codes.renewed': 'These are your new backup codes. The old codes are invalid.',
 
   // account: logins with providers
+  'passkey.log-in': 'Log in with a passkey',
+  'passkey.use': 'Use your passkey',
+  'passkey.confirm': 'Confirm with your passkey',
+  'passkey.failed': 'The device did not give a passkey. Try again, or choose another way.',
+  'passkey.exists': 'This device has a passkey of your account already.',
+  'passkey.needs-script': 'Passkeys need JavaScript. Turn it on, or log in in another way.',
+  'passkey.unknown-browser': 'This browser knows no passkeys. Use another browser, or log in in another way.',
+  'account.passkeys.title': 'Passkeys',
+  'account.passkeys.intro':
+    'A passkey logs you in by your device: with a fingerprint, your face or a PIN. No password can be stolen from you.',
+  'account.passkeys.none': 'You have no passkey.',
+  'account.passkeys.made': 'Added',
+  'account.passkeys.backed-up': 'Your passkey manager keeps a copy.',
+  'account.passkeys.rename': 'Rename',
+  'account.passkeys.rename-now': 'Save the name',
+  'account.passkeys.remove': 'Remove',
+  'account.passkeys.remove-means': 'This passkey no longer logs in. All other devices are logged out.',
+  'account.passkeys.add': 'Add a passkey',
+  'account.passkeys.first':
+    'From then on, every other way to log in asks for the passkey or a backup code, too. You get the backup codes next. All other devices are logged out.',
+  'account.passkeys.begin': 'Add a passkey',
+  'account.passkeys.make-lead': 'Your browser asks where the passkey is to be kept: on this device, on your phone or on a security key.',
+  'account.passkeys.make': 'Make the passkey',
+  'account.passkeys.other-host': 'Passkeys cannot be added at this address of the service.',
+  'account.passkeys.added': 'The passkey is added.',
+  'account.passkeys.renamed': 'The passkey has a new name.',
+  'account.passkeys.removed': 'The passkey is removed. All other devices are logged out.',
+  'account.passkeys.now-on': 'The passkey is added, and the two-step login is on. All other devices are logged out.',
+  'account.factors.by-passkey': 'Every login but that with a passkey asks for a passkey or a backup code.',
+  'account.factors.or-passkey': 'Or add a passkey: it is a second step, too',
   'account.logins.title': 'Linked logins',
   'account.logins.intro': 'You can log in with these providers. A linked login replaces your password, not the second step.',
   'account.logins.none': 'No login is linked.',

@@ -20,6 +20,7 @@ const TITLES: Record<Section, TextKey> = {
   '/profile': 'account.profile.title',
   '/password': 'account.password.title',
   '/factors': 'account.factors.title',
+  '/passkeys': 'account.passkeys.title',
   '/logins': 'account.logins.title',
   '/sessions': 'account.sessions.title',
   '/api-keys': 'account.keys.title',
@@ -60,9 +61,9 @@ export interface ProofOptions {
   needsPassword?: boolean
 }
 
-/** @param hasProviders false: there is no page of linked logins */
-export function createAccountFrame({ base, clock, hasProviders }: { base: string; clock: Clock; hasProviders: boolean }): AccountFrame {
-  const sections = ACCOUNT_SECTIONS.filter((section) => hasProviders || section !== '/logins')
+/** @param hidden the pages that this configuration does not have */
+export function createAccountFrame({ base, clock, hidden }: { base: string; clock: Clock; hidden: ReadonlySet<Section> }): AccountFrame {
+  const sections = ACCOUNT_SECTIONS.filter((section) => !hidden.has(section))
   const to = (section: Section, done?: string) => `${base}/account${section}${done === undefined ? '' : `?done=${done}`}`
 
   function navigationOf({ text }: Page, current: Section) {
@@ -97,8 +98,7 @@ ${content}
       return [
         !isFresh && !needsPassword && html`<p class="hint">${page.text('account.proof')}</p>`,
         !isFresh &&
-          !has_password &&
-          !mfa_enabled &&
+          (!has_password || mfa_enabled) &&
           html`<p><a class="button quiet" href="${withReturnTo(`${base}/login`, page.request.url)}">${page.text('again.title')}</a></p>`,
         (needsPassword || (!isFresh && has_password)) &&
           entry(page, action, {
