@@ -10,7 +10,11 @@ import { codeOf, enrol } from '../support/totp.ts'
 const gateway = useGateway({
   config: {
     server: { publicUrl: 'http://localhost' },
-    auth: { browser: { ...BROWSER.auth.browser, origins: ['http://localhost:5173'] }, mfa: { requiredForRoles: ['admin'] } },
+    auth: {
+      browser: { ...BROWSER.auth.browser, origins: ['http://localhost:5173'] },
+      mfa: { requiredForRoles: ['admin'] },
+      passkeys: { enabled: true },
+    },
     docs: { enabled: true },
   },
 })

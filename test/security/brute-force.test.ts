@@ -1,4 +1,5 @@
 /** Every endpoint that takes a credential, as the OpenAPI document tells them, stops who guesses. */
+import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Answer, type CallOptions, call, newUser, type TestUser } from '../support/client.ts'
 import { newClient, post as postForm, type TestClient } from '../support/clients.ts'
@@ -10,7 +11,7 @@ import { enrol, mfaToken } from '../support/totp.ts'
 const FEW = { limit: 3, windowSeconds: 600 }
 /** Secrets of 256 random bits are checked on at this pace each second, because a limit must not refuse a valid secret of the same address. */
 const PACE = 50
-const PACED = ['POST /auth/refresh', 'POST /auth/token', 'POST /auth/introspect', 'POST /auth/revoke']
+const PACED = ['POST /auth/passkeys/login/options', 'POST /auth/refresh', 'POST /auth/token', 'POST /auth/introspect', 'POST /auth/revoke']
 
 let gateway: Gateway
 let user: TestUser
@@ -29,6 +30,7 @@ beforeAll(async () => {
     account: FEW,
     mfa: FEW,
     recovery: FEW,
+    passkey: FEW,
     refresh: FEW,
     client: FEW,
     token: FEW,
@@ -37,7 +39,12 @@ beforeAll(async () => {
     clock: stillClock(),
     // without Redis every count is in Postgres, where a window can be ended
     redisUrl: `redis://127.0.0.1:${await freePort()}`,
-    config: { server: { trustedProxies: ['127.0.0.1/32'] }, docs: { enabled: true }, limits: { exempt: [], credentials } },
+    config: {
+      server: { trustedProxies: ['127.0.0.1/32'], publicUrl: 'https://gateway.test' },
+      docs: { enabled: true },
+      limits: { exempt: [], credentials },
+      auth: { passkeys: { enabled: true } },
+    },
   })
   user = await newUser(gateway)
   factorUser = await enrol(gateway, await newUser(gateway))
@@ -58,6 +65,8 @@ const post = (path: string, options: CallOptions) => ask(path, { method: 'POST',
 const form = (path: string, fields: Record<string, string>) => postForm(gateway, path, fields, { 'x-forwarded-for': address })
 const wrong = 'a wrong password'
 const random = (i: number, length: number) => String(i).padStart(length, 'x')
+
+const NO_PASSKEY = { rawId: 'eA', type: 'public-key', response: { clientDataJSON: '', authenticatorData: '', signature: '' } }
 
 /** One guess, with all else right. */
 const GUESSES: Record<string, (i: number) => Promise<Answer>> = {
@@ -80,6 +89,13 @@ const GUESSES: Record<string, (i: number) => Promise<Answer>> = {
   'POST /auth/mfa/totp': () => post('/auth/mfa/totp', { body: { password: wrong }, token: user.token }),
   'POST /auth/mfa/totp/confirm': () => post('/auth/mfa/totp/confirm', { body: { code: '000000' }, token: enrolling }),
   'DELETE /auth/mfa/totp': () => ask('/auth/mfa/totp', { method: 'DELETE', body: { code: '000000' }, token: enrolled!.token }),
+  'POST /auth/passkeys/login/options': (i) => post('/auth/passkeys/login/options', { body: { mfa_token: random(i, 43) } }),
+  'POST /auth/passkeys/login/verify': (i) =>
+    post('/auth/passkeys/login/verify', { body: { flow_token: random(i, 43), credential: { ...NO_PASSKEY, id: random(i, 43) } } }),
+  'POST /auth/passkeys/register/options': () =>
+    post('/auth/passkeys/register/options', { body: { current_password: wrong }, token: user.token }),
+  'DELETE /auth/passkeys/{id}': () =>
+    ask(`/auth/passkeys/${randomUUID()}`, { method: 'DELETE', body: { current_password: wrong }, token: user.token }),
   'POST /auth/token': () => form('/auth/token', { grant_type: 'client_credentials', client_id: machine.id, client_secret: wrong }),
   'POST /auth/introspect': () => form('/auth/introspect', { token: user.token, client_id: machine.id, client_secret: wrong }),
   'POST /auth/revoke': () => form('/auth/revoke', { token: user.token, client_id: machine.id, client_secret: wrong }),
@@ -134,9 +150,10 @@ describe('invalid attempts', () => {
   })
 })
 
-/** A random secret of 256 bits cannot be guessed, so its attempts need no longer windows. */
+/** A random secret of 256 bits and a signature cannot be guessed, so their attempts need no longer windows. */
 const LINKS = ['password/reset', 'email/verify', 'login/confirm'].flatMap((path) => [`POST /auth/${path}`, `POST /auth/${path}/details`])
-const GUESSABLE = Object.keys(GUESSES).filter((endpoint) => !PACED.includes(endpoint) && !LINKS.includes(endpoint))
+const SIGNED = ['POST /auth/passkeys/login/verify']
+const GUESSABLE = Object.keys(GUESSES).filter((endpoint) => ![...PACED, ...LINKS, ...SIGNED].includes(endpoint))
 
 describe('a client that goes on when a window has ended', () => {
   /** Ends the windows of these limits, or of all. */

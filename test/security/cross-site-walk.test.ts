@@ -19,7 +19,7 @@ const ROUTES = [
   { name: 'methods', access: 'authenticated' },
 ]
 const gateway = useGateway(() => ({
-  config: { ...BROWSER, server: { publicUrl: 'http://localhost' }, docs: { enabled: true } },
+  config: { auth: { ...BROWSER.auth, passkeys: { enabled: true } }, server: { publicUrl: 'http://localhost' }, docs: { enabled: true } },
   routes: ROUTES.map(({ name, ...route }) => ({
     name,
     match: { path: `/${name}`, ...(name === 'methods' ? { methods: ['POST', 'PURGE'] } : {}) },

@@ -19,12 +19,14 @@ let gateway: Gateway
 beforeAll(async () => {
   gateway = await startGateway({
     config: {
+      server: { publicUrl: 'https://gateway.test' },
       docs: { enabled: true },
       // an access token outlives the time of the step-up rule
       tokens: { accessTtlSeconds: 3600 },
       auth: {
         apiKeys: { maxPerUser: 1000 },
         browser: { enabled: true },
+        passkeys: { enabled: true },
         providers: [{ id: 'github', kind: 'github', clientId: 'x', clientSecretEnv: 'GITHUB_SECRET' }],
       },
     },
@@ -70,6 +72,19 @@ const unlink =
     return ask('DELETE', '/auth/providers/github/link', token, body)
   }
 
+/** A passkey beside a password. */
+const removePasskey =
+  (body: object): Ask =>
+  async (token, { id }) => {
+    const [passkey] = await rows<{ id: string }>(
+      gateway,
+      `INSERT INTO passkeys (id, user_id, credential_id, public_key, rp_id, sign_count, transports, is_backup_eligible, is_backed_up, name, created_at)
+       VALUES (gen_random_uuid(), $1, sha256(gen_random_uuid()::text::bytea), '', 'gateway.test', 0, '{}', false, false, 'x', now()) RETURNING id`,
+      [id],
+    )
+    return ask('DELETE', `/auth/passkeys/${passkey!.id}`, token, body)
+  }
+
 /** Changes of the own account. */
 const OWN: Record<string, Endpoint> = {
   'PATCH /auth/me': {
@@ -99,6 +114,16 @@ const OWN: Record<string, Endpoint> = {
     ask: unlink({}),
     withPassword: (token, user) => unlink({ current_password: user.password })(token, user),
     withCode: (token, user, code) => unlink({ code })(token, user),
+  },
+  'POST /auth/passkeys/register/options': {
+    ask: (token) => ask('POST', '/auth/passkeys/register/options', token, {}),
+    withPassword: (token, { password }) => ask('POST', '/auth/passkeys/register/options', token, { current_password: password }),
+    withCode: (token, _, code) => ask('POST', '/auth/passkeys/register/options', token, { code }),
+  },
+  'DELETE /auth/passkeys/{id}': {
+    ask: removePasskey({}),
+    withPassword: (token, user) => removePasskey({ current_password: user.password })(token, user),
+    withCode: (token, user, code) => removePasskey({ code })(token, user),
   },
   'POST /auth/mfa/totp': {
     ask: (token, { password }) => ask('POST', '/auth/mfa/totp', token, { password }),
@@ -211,6 +236,11 @@ const NONE: Record<string, string> = {
   'POST /auth/reauthenticate': AUTHENTICATES,
   'POST /auth/refresh': 'continues a session, and keeps the time of its authentication',
   'POST /auth/mfa/totp/confirm': 'finishes what POST /mfa/totp began under the rule; only its answer shows the seed',
+  'POST /auth/passkeys/login/options': AUTHENTICATES,
+  'POST /auth/passkeys/login/verify': AUTHENTICATES,
+  'POST /auth/passkeys/register/verify': 'finishes what its options began under the rule; only their answer has the flow token',
+  'GET /auth/passkeys': READS,
+  'PATCH /auth/passkeys/{id}': 'changes a name that only the owner sees',
   'POST /auth/password/forgot': LINK,
   'POST /auth/password/reset': LINK,
   'POST /auth/login/confirm': LINK,

@@ -33,9 +33,11 @@ beforeAll(async () => {
   const to = (name: string, part: object) => ({ name, match: { path: `/${name}` }, upstream: [upstream.url], ...part })
   gateway = await startGateway({
     config: {
+      server: { publicUrl: 'http://localhost' },
       auth: {
         apiKeys: { maxPerUser: 1000 },
         browser: { enabled: true },
+        passkeys: { enabled: true },
         providers: [openIdSettings(provider), { id: 'github', kind: 'github', clientId: 'x', clientSecretEnv: 'GITHUB_SECRET' }],
       },
     },
@@ -91,10 +93,10 @@ const KINDS: Record<string, Make> = {
   'assertion to ourselves': signed('assertion+jwt'),
   'ID token': signed('JWT', { nonce: 'n', at_hash: 'h' }),
   'ID token without a typ': signed(undefined, { nonce: 'n' }),
-  'MFA token': signed('mfa+jwt', { aud: 'http://gateway.test#mfa', sev: 1 }),
+  'MFA token': signed('mfa+jwt', { aud: 'http://localhost#mfa', sev: 1 }),
   'MFA token for the audience of access tokens': signed('mfa+jwt'),
   'logout token': signed('logout+jwt', { events: { 'http://schemas.openid.net/event/backchannel-logout': {} } }),
-  'DPoP proof': signed('dpop+jwt', { htm: 'GET', htu: 'http://gateway.test/users' }),
+  'DPoP proof': signed('dpop+jwt', { htm: 'GET', htu: 'http://localhost/users' }),
   'introspection answer': signed('token-introspection+jwt'),
   'security event': signed('secevent+jwt'),
   'random string': () => randomBytes(32).toString('base64url'),
@@ -106,6 +108,7 @@ const KINDS: Record<string, Make> = {
   'reset link': linkFor('reset_password'),
   'login link': linkFor('confirm_login'),
   invitation: () => invitationToken(),
+  'flow of a passkey': async () => (await call(gateway, '/auth/passkeys/login/options', { body: {} })).body.flow_token,
   'API key': async (user) => (await newKey(gateway, user)).key,
   'random API key': makeApiKey,
   'machine token': () => machineTokenOf(gateway, machine),
@@ -175,6 +178,66 @@ const asForm = async (path: string, token: string) => {
 }
 const handshake = (token: string) =>
   `GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\nAuthorization: Bearer ${token}\r\n\r\n`
+
+const NO_PASSKEY = {
+  id: 'eA',
+  rawId: 'eA',
+  type: 'public-key',
+  response: { clientDataJSON: '', authenticatorData: '', signature: '', attestationObject: '' },
+}
+/** Past the door the passkey is refused, which stands for a success. */
+const withPasskey = async (path: string, options: Parameters<typeof call>[2]) => {
+  const answer = await ask(path, options)
+  return answer.code === 'passkey_refused' ? { status: 200 } : answer
+}
+const PASSKEYS: Record<string, Verifier> = {
+  ...Object.fromEntries(
+    ['login/options', 'login/verify'].flatMap((step): [string, Verifier][] => {
+      const path = `/auth/passkeys/${step}`
+      const body = step === 'login/verify' ? { flow_token: 'x', credential: NO_PASSKEY } : {}
+      return [
+        [`POST ${path} by bearer`, { ...bearer(`POST ${path}`, ''), present: (token) => withPasskey(path, { token, body }) }],
+        [
+          `POST ${path} by MFA token`,
+          {
+            endpoint: `POST ${path}`,
+            takes: ['MFA token'],
+            present: (token) => withPasskey(path, { body: { ...body, mfa_token: token } }),
+            refusal: inBody({ status: 401, code: 'mfa_token_invalid' }),
+          },
+        ],
+      ]
+    }),
+  ),
+  // a flow token is worth nothing without the signature of a passkey
+  'POST /auth/passkeys/login/verify by flow': {
+    endpoint: 'POST /auth/passkeys/login/verify',
+    takes: [],
+    present: (token) => ask('/auth/passkeys/login/verify', { body: { flow_token: token, credential: NO_PASSKEY } }),
+    refusal: (kind) => (isJwt(kind) ? { status: 422, code: 'validation_failed' } : { status: 401, code: 'passkey_refused' }),
+  },
+  'POST /auth/passkeys/register/options': bearer('POST /auth/passkeys/register/options', '/auth/passkeys/register/options', { body: {} }),
+  'POST /auth/passkeys/register/verify': {
+    ...bearer('POST /auth/passkeys/register/verify', ''),
+    present: (token) => withPasskey('/auth/passkeys/register/verify', { token, body: { flow_token: 'x', credential: NO_PASSKEY } }),
+  },
+  'GET /auth/passkeys': bearer('GET /auth/passkeys', '/auth/passkeys'),
+  ...Object.fromEntries(
+    (
+      [
+        ['PATCH', { name: 'x' }],
+        ['DELETE', {}],
+      ] as const
+    ).map(([method, body]): [string, Verifier] => {
+      const endpoint = `${method} /auth/passkeys/:id`
+      const present: Verifier['present'] = async (token) => {
+        const answer = await ask(`/auth/passkeys/${randomUUID()}`, { method, token, body })
+        return answer.status === 404 ? { status: 200 } : answer
+      }
+      return [endpoint, { ...bearer(endpoint, ''), present }]
+    }),
+  ),
+}
 
 const VERIFIERS: Record<string, Verifier> = {
   'a proxied route for users': bearer(null, '/users/x'),
@@ -378,6 +441,7 @@ const VERIFIERS: Record<string, Verifier> = {
     },
     refusal: inBody({ status: 401, code: 'mfa_token_invalid' }),
   },
+  ...PASSKEYS,
   'POST /auth/logout by bearer': bearer('POST /auth/logout', '/auth/logout', { method: 'POST' }),
   'POST /auth/logout-all by bearer': bearer('POST /auth/logout-all', '/auth/logout-all', { method: 'POST' }),
   'POST /auth/email/verify/request': bearer('POST /auth/email/verify/request', '/auth/email/verify/request', { method: 'POST' }),

@@ -3,8 +3,10 @@ import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { answers, BEARER, NEEDS_STEP_UP, OPTIONAL_BEARER, requireId, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
-import { invalidField, problem } from '../../platform/lib/errors.ts'
+import { invalidField, Problem, problem } from '../../platform/lib/errors.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
+import type { Principal } from '../access/principal.ts'
+import { hasCredential } from '../access/request-credentials.ts'
 import { principalOf, type RequireAuth, requireSession } from '../access/require-auth.ts'
 import { Assertion, Attestation, assertionOf, attestationOf, FlowToken } from '../factors/passkey-answers.ts'
 import type { Passkeys } from '../factors/passkeys.service.ts'
@@ -55,6 +57,16 @@ export const passkeyRoutes =
       if (principal.mustChangePassword) throw problem('password_change_required')
     }
 
+    /** The session of a cookie that has ended keeps nobody from logging in. */
+    async function callerOf(request: FastifyRequest): Promise<Principal | null> {
+      try {
+        return await requireAuth.optional(request)
+      } catch (error) {
+        if (error instanceof Problem && error.status === 401 && !hasCredential(request.headers)) return null
+        throw error
+      }
+    }
+
     app.post(
       '/passkeys/login/options',
       {
@@ -65,13 +77,15 @@ export const passkeyRoutes =
             'Names no user. With an `mfa_token` it begins the second step of a login, and with an access token a proof of who the user is.',
           security: OPTIONAL_BEARER,
           body: strictBody({ mfa_token: Type.Optional(Type.String({ minLength: 1, maxLength: 4096 })) }),
-          response: answers({ 200: Options }, [401, 422, 429, 503]),
+          response: answers({ 200: Options }, [401, 403, 422, 429, 503]),
         },
+        // before the body is read: a page of another site is refused
+        onRequest: async (request) => void (await callerOf(request)),
       },
       async (request) => {
         const { mfa_token } = request.body
         if (mfa_token !== undefined) return passkeyLogin.optionsForFactor(mfa_token, contextOf(request.raw))
-        const principal = await requireAuth.optional(request)
+        const principal = await callerOf(request)
         if (!principal) return passkeyLogin.optionsForLogin()
         requireSession(principal)
         return passkeyLogin.optionsAgain(principal)
@@ -96,6 +110,8 @@ export const passkeyRoutes =
           }),
           response: answers({ 200: LoggedIn }, [401, 403, 422, 429, 503]),
         },
+        // before the body is read: a page of another site is refused
+        onRequest: async (request) => void (await callerOf(request)),
       },
       async (request, reply) => {
         sessionAnswers.checkChoice(request, request.body)
@@ -103,7 +119,7 @@ export const passkeyRoutes =
         const context = contextOf(request.raw)
         const passkey = { flow_token, credential: assertionOf(credential) }
         if (mfa_token !== undefined) return sessionAnswers.send(request, reply, await loginMfa({ ...rest, mfa_token, passkey }, context))
-        const principal = await requireAuth.optional(request)
+        const principal = await callerOf(request)
         if (!principal) return sessionAnswers.send(request, reply, await passkeyLogin.login({ ...rest, ...passkey }, context))
         requireSession(principal)
         const { device_token, ...choice } = rest

@@ -267,7 +267,7 @@ export const de: Record<TextKey, string> = {
   'passkey.needs-script': 'Passkeys brauchen JavaScript. Schalten Sie es ein, oder melden Sie sich auf einem anderen Weg an.',
   'passkey.unknown-browser':
     'Dieser Browser kennt keine Passkeys. Nehmen Sie einen anderen Browser, oder melden Sie sich auf einem anderen Weg an.',
-  'account.passkeys.title': 'Passkeys',
+  'account.passkeys.title': 'Ihre Passkeys',
   'account.passkeys.intro':
     'Mit einem Passkey melden Sie sich durch Ihr Gerät an: mit Fingerabdruck, Gesicht oder PIN. So kann Ihnen niemand ein Passwort stehlen.',
   'account.passkeys.none': 'Sie haben keinen Passkey.',

@@ -7,7 +7,7 @@ import { useGateway } from '../../support/fixtures.ts'
 const packageJson = JSON.parse(readFileSync('package.json', 'utf8'))
 const PUBLIC_URL = 'https://api.example.com'
 const gateway = useGateway({
-  config: { server: { publicUrl: PUBLIC_URL }, docs: { enabled: true }, auth: { browser: { enabled: true } } },
+  config: { server: { publicUrl: PUBLIC_URL }, docs: { enabled: true }, auth: { browser: { enabled: true }, passkeys: { enabled: true } } },
 })
 
 interface Operation {

@@ -20,8 +20,9 @@ const limits = {
     perUser: { limit: 3, windowSeconds: HOUR, key: 'principal' },
   },
 }
-const server = { trustedProxies: ['127.0.0.1/32'] }
-const gateway = useGateway(() => ({ config: { server, limits, docs: { enabled: true } }, routes: routes() }))
+const server = { trustedProxies: ['127.0.0.1/32'], publicUrl: 'https://gateway.test' }
+const auth = { passkeys: { enabled: true } }
+const gateway = useGateway(() => ({ config: { server, auth, limits, docs: { enabled: true } }, routes: routes() }))
 
 const inTurn = async <T>(n: number, make: () => Promise<T>): Promise<T[]> => {
   const all: T[] = []
