@@ -14,7 +14,7 @@ import type { Provider } from '../providers/provider.ts'
 import type { Providers } from '../providers/providers.ts'
 import { type Html, html } from './html.ts'
 import type { View } from './layout.ts'
-import type { PageCookies } from './page-cookies.ts'
+import { MARK, type PageCookies, STEP_SECONDS } from './page-cookies.ts'
 import {
   type Fields,
   field,
@@ -43,7 +43,7 @@ export interface LoginPagesDeps {
   /** Sent to all paths of the gateway. */
   wideCookies: PageCookies
   returnTo: ReturnTo
-  auth: Pick<Config['auth'], 'username' | 'registration' | 'emailVerification' | 'prefix'>
+  auth: Pick<Config['auth'], 'username' | 'registration' | 'emailVerification' | 'emailLogin' | 'prefix'>
 }
 
 /** What was done before, by the value of the parameter `done`. */
@@ -54,11 +54,6 @@ const DONE: Readonly<Record<string, TextKey>> = {
   logout: 'logout.done',
   expired: 'factor.expired',
 }
-
-/** Longer than the step itself, so that the page can say that the step has expired. */
-const STEP_SECONDS = 3600
-/** Between the token and the wish to stay logged in. */
-const MARK = '~'
 
 export const loginPages =
   ({ login, loginMfa, reauthenticate, profile, linkedLogins, providers, sessions, cookies, wideCookies, returnTo, auth }: LoginPagesDeps) =>
@@ -104,6 +99,7 @@ ${showPassword(page, 'password')}
 <label class="check"><input type="checkbox" name="remember" value="yes"${form.typed.remember !== undefined && html` checked`}> ${text('login.remember')}</label>
 <button>${text('login.submit')}</button>
 </form>
+${emailLoginLink(page)}
 ${providers.list.length > 0 && html`<p class="or">${text('provider.or')}</p>`}
 ${providerButtons(page, providers, (provider) => startOf(page, provider))}
 <p class="links"><a href="${page.base}/forgot">${text('login.forgot')}</a>${
@@ -111,6 +107,10 @@ ${providerButtons(page, providers, (provider) => startOf(page, provider))}
         }</p>`,
       }
     }
+
+    const emailLoginLink = (page: Page) =>
+      auth.emailLogin === 'on' &&
+      html`<p><a class="button quiet" href="${within(page, '/login/email')}">${page.text('email-login.instead')}</a></p>`
 
     async function submitLogin(page: Page, fields: Fields): Promise<Outcome> {
       const typed = requireFields(fields, { login: LENGTHS.login, password: LENGTHS.password })
@@ -184,6 +184,7 @@ ${
       html`<li><a class="button" href="${startOf(page, provider, '?reauthenticate=1')}">${text('provider.confirm-with', { provider: provider.label })}</a></li>`,
   )}</ul>`
 }
+${emailLoginLink(page)}
 <p>${text('again.no-password')}</p>
 <p><a class="button quiet" href="${base}/forgot">${text('again.set-password')}</a></p>
 <p class="links"><a href="${targetOf(page) ?? `${base}/account`}">${text('page.back')}</a> <a href="${base}/logout">${text('again.other')}</a></p>`,
