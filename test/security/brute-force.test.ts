@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Answer, type CallOptions, call, newUser, type TestUser } from '../support/client.ts'
 import { newClient, post as postForm, type TestClient } from '../support/clients.ts'
+import { askForCode } from '../support/email-login.ts'
 import { type Gateway, startGateway, stillClock } from '../support/gateway.ts'
 import { freePort } from '../support/processes.ts'
 import { rows } from '../support/rows.ts'
@@ -20,6 +21,8 @@ let [enrolled, other]: TestUser[] = []
 /** Of somebody who has begun to set a factor up. */
 let enrolling: string
 let machine: TestClient
+/** Of a code that was mailed. */
+let flow: string
 beforeAll(async () => {
   const many = { limit: 1000, windowSeconds: 600 }
   const credentials = {
@@ -32,12 +35,18 @@ beforeAll(async () => {
     refresh: FEW,
     client: FEW,
     token: FEW,
+    emailLogin: FEW,
   }
   gateway = await startGateway({
     clock: stillClock(),
     // without Redis every count is in Postgres, where a window can be ended
     redisUrl: `redis://127.0.0.1:${await freePort()}`,
-    config: { server: { trustedProxies: ['127.0.0.1/32'] }, docs: { enabled: true }, limits: { exempt: [], credentials } },
+    config: {
+      server: { trustedProxies: ['127.0.0.1/32'] },
+      docs: { enabled: true },
+      auth: { emailLogin: 'on' },
+      limits: { exempt: [], credentials },
+    },
   })
   user = await newUser(gateway)
   factorUser = await enrol(gateway, await newUser(gateway))
@@ -48,6 +57,7 @@ beforeAll(async () => {
   await call(gateway, '/auth/mfa/totp', { body: { password }, token })
   enrolling = token
   machine = await newClient(gateway)
+  flow = await askForCode(gateway, user.email, { 'x-forwarded-for': '10.1.3.1' })
 })
 afterAll(() => gateway.close())
 
@@ -63,6 +73,7 @@ const random = (i: number, length: number) => String(i).padStart(length, 'x')
 const GUESSES: Record<string, (i: number) => Promise<Answer>> = {
   'POST /auth/login': () => post('/auth/login', { body: { login: user.username, password: wrong } }),
   'POST /auth/login/mfa': () => post('/auth/login/mfa', { body: { mfa_token: halfway, code: '000000' } }),
+  'POST /auth/login/email/verify': () => post('/auth/login/email/verify', { body: { flow_token: flow, code: 'no code' } }),
   'POST /auth/refresh': (i) => post('/auth/refresh', { body: { refresh_token: `rt_${random(i, 43)}` } }),
   'POST /auth/reauthenticate': () => post('/auth/reauthenticate', { body: { password: wrong }, token: user.token }),
   'PATCH /auth/me': () =>
@@ -136,7 +147,9 @@ describe('invalid attempts', () => {
 
 /** A random secret of 256 bits cannot be guessed, so its attempts need no longer windows. */
 const LINKS = ['password/reset', 'email/verify', 'login/confirm'].flatMap((path) => [`POST /auth/${path}`, `POST /auth/${path}/details`])
-const GUESSABLE = Object.keys(GUESSES).filter((endpoint) => !PACED.includes(endpoint) && !LINKS.includes(endpoint))
+/** Five codes end the flow, and twenty a day are checked for an account: see email-login-attacks.test.ts. */
+const BY_DAY = 'POST /auth/login/email/verify'
+const GUESSABLE = Object.keys(GUESSES).filter((endpoint) => ![...PACED, ...LINKS, BY_DAY].includes(endpoint))
 
 describe('a client that goes on when a window has ended', () => {
   /** Ends the windows of these limits, or of all. */

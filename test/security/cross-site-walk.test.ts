@@ -19,7 +19,7 @@ const ROUTES = [
   { name: 'methods', access: 'authenticated' },
 ]
 const gateway = useGateway(() => ({
-  config: { ...BROWSER, server: { publicUrl: 'http://localhost' }, docs: { enabled: true } },
+  config: { auth: { ...BROWSER.auth, emailLogin: 'on' }, server: { publicUrl: 'http://localhost' }, docs: { enabled: true } },
   routes: ROUTES.map(({ name, ...route }) => ({
     name,
     match: { path: `/${name}`, ...(name === 'methods' ? { methods: ['POST', 'PURGE'] } : {}) },
@@ -73,6 +73,8 @@ const WITHOUT_COOKIE = [
   'POST /auth/register',
   'POST /auth/login',
   'POST /auth/login/mfa',
+  'POST /auth/login/email',
+  'POST /auth/login/email/verify',
   'POST /auth/login/confirm',
   'POST /auth/login/confirm/details',
   'POST /auth/refresh',

@@ -25,6 +25,7 @@ beforeAll(async () => {
       auth: {
         apiKeys: { maxPerUser: 1000 },
         browser: { enabled: true },
+        emailLogin: 'on',
         providers: [{ id: 'github', kind: 'github', clientId: 'x', clientSecretEnv: 'GITHUB_SECRET' }],
       },
     },
@@ -208,6 +209,8 @@ const NONE: Record<string, string> = {
   'POST /auth/register': AUTHENTICATES,
   'POST /auth/login': AUTHENTICATES,
   'POST /auth/login/mfa': AUTHENTICATES,
+  'POST /auth/login/email': AUTHENTICATES,
+  'POST /auth/login/email/verify': AUTHENTICATES,
   'POST /auth/reauthenticate': AUTHENTICATES,
   'POST /auth/refresh': 'continues a session, and keeps the time of its authentication',
   'POST /auth/mfa/totp/confirm': 'finishes what POST /mfa/totp began under the rule; only its answer shows the seed',

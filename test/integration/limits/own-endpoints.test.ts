@@ -21,7 +21,7 @@ const limits = {
   },
 }
 const server = { trustedProxies: ['127.0.0.1/32'] }
-const gateway = useGateway(() => ({ config: { server, limits, docs: { enabled: true } }, routes: routes() }))
+const gateway = useGateway(() => ({ config: { server, limits, docs: { enabled: true }, auth: { emailLogin: 'on' } }, routes: routes() }))
 
 const inTurn = async <T>(n: number, make: () => Promise<T>): Promise<T[]> => {
   const all: T[] = []
@@ -41,6 +41,8 @@ const WITH_CREDENTIAL_LIMITS = [
   'POST /auth/register',
   'POST /auth/login',
   'POST /auth/login/mfa',
+  'POST /auth/login/email',
+  'POST /auth/login/email/verify',
   'POST /auth/login/confirm',
   'POST /auth/login/confirm/details',
   'POST /auth/refresh',
