@@ -1,5 +1,6 @@
 /** Attacks on the login with a mailed code or link. */
 import { randomBytes, randomUUID } from 'node:crypto'
+import pg from 'pg'
 import { describe, expect, it } from 'vitest'
 import { from, newAddress, newUserFrom } from '../support/addresses.ts'
 import { COOKIE, cookieFrom } from '../support/browser-session.ts'
@@ -61,6 +62,18 @@ describe('whether an address has an account', () => {
     expect(answers[0]).toMatchObject({ status: 202, body: { status: 'accepted' }, flow: expect.stringMatching(/^x{10}\.x{43}\.x{22}$/) })
     await worked(7)
     expect(await loginMails(gateway, disabled.email)).toEqual([])
+  })
+
+  it('is not looked up before the answer: also while the table of users is locked', async () => {
+    const user = await newProven()
+    const client = new pg.Client(gateway.databaseUrl)
+    await client.connect()
+    await client.query('BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE')
+    for (const email of ['nobody@mail.test', user.email])
+      expect((await call(gateway, '/auth/login/email', { body: { email } })).status).toBe(202)
+    await client.query('ROLLBACK')
+    await client.end()
+    await until(async () => (await loginMails(gateway, user.email)).length === 1, 'the mail')
   })
 
   it('is in no answer to a wrong code, from the first to the seventh', async () => {

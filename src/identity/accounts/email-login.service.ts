@@ -56,8 +56,8 @@ export interface EmailLoginDeps {
 interface Choice extends SessionChoice {
   device_token?: string
 }
-export type CodeInput = Choice & { flow_token: string; code: string }
-export type LinkInput = Choice & { token: string }
+type CodeInput = Choice & { flow_token: string; code: string }
+type LinkInput = Choice & { token: string }
 
 export type LoggedInByMail = ReturnType<LoginCompletion['answer']> | { mfa_required: true; mfa_token: string; methods: FactorMethod[] }
 
