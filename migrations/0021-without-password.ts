@@ -36,10 +36,10 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       user_id       uuid NOT NULL REFERENCES users ON DELETE CASCADE,
       flow_hash     bytea NOT NULL UNIQUE,
       code_mac      text NOT NULL,
-      link_hash     bytea NOT NULL UNIQUE,
+      link_hash     bytea UNIQUE,
       email         text NOT NULL,
       session_epoch integer NOT NULL,
-      wrong_codes   integer NOT NULL DEFAULT 0,
+      is_known      boolean NOT NULL,
       device        text,
       created_at    timestamptz NOT NULL,
       expires_at    timestamptz NOT NULL

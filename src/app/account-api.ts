@@ -7,6 +7,9 @@ import { createAccountDeletion } from '../identity/accounts/account-deletion.ser
 import { authRoutes } from '../identity/accounts/auth.routes.ts'
 import type { BackgroundQueue } from '../identity/accounts/background-queue.ts'
 import { emailRoutes } from '../identity/accounts/email.routes.ts'
+import { emailLoginRoutes } from '../identity/accounts/email-login.routes.ts'
+import { createEmailLogins } from '../identity/accounts/email-login.service.ts'
+import { createEmailLoginSecrets } from '../identity/accounts/email-login-secrets.ts'
 import { createEmailVerification } from '../identity/accounts/email-verification.service.ts'
 import { createFactorStep } from '../identity/accounts/factor-step.ts'
 import { invitationRoutes } from '../identity/accounts/invitations.routes.ts'
@@ -44,6 +47,7 @@ import { oauthRoutes } from '../identity/oauth/oauth.routes.ts'
 import { createTokenGrant } from '../identity/oauth/token-grant.service.ts'
 import { createTokenRevocation } from '../identity/oauth/token-revocation.service.ts'
 import { accountPages } from '../identity/pages/account/account.pages.ts'
+import { emailLoginPages } from '../identity/pages/email-login.pages.ts'
 import { forgotPages } from '../identity/pages/forgot.pages.ts'
 import { invitationPages } from '../identity/pages/invitation.pages.ts'
 import { linkPages } from '../identity/pages/link.pages.ts'
@@ -140,6 +144,23 @@ export function createAccountApi({
   })
   const changePassword = createPasswordChange({ accounts, outbox, passwords, policy, stepUp, sessionOpener })
   const recovery = createRecovery({ db, accounts, outbox, links, devices, passwords, policy, limits, backgroundQueue })
+  const emailLogins =
+    config.auth.emailLogin === 'on'
+      ? createEmailLogins({
+          db,
+          accounts,
+          outbox,
+          limits,
+          devices,
+          secrets: createEmailLoginSecrets({ secrets, clock }),
+          links,
+          loginCompletion,
+          mfaTokens,
+          factor,
+          backgroundQueue,
+          hasPages: config.auth.browser.enabled,
+        })
+      : null
   const apiKeys = createApiKeys({ db, accounts, stepUp, outbox, grantsOf, config })
   const deleteAccount = createAccountDeletion({ accounts, stepUp, eraseAccount: identity.eraseAccount })
   const assertions = createClientAssertions({ db, clock, config })
@@ -248,6 +269,7 @@ export function createAccountApi({
         passkeys: loginServices.passkeys && passkeyForms && { login: loginServices.passkeys.login, forms: passkeyForms },
       }),
       registerPages({ register, sessions: pageSessions, returnTo, auth }),
+      ...(emailLogins ? [emailLoginPages({ emailLogins, sessions: pageSessions, cookies, wideCookies, returnTo })] : []),
       forgotPages(recovery),
       linkPages({ verification, recovery, loginConfirmation, cookies, minLength: auth.password.minLength }),
       logoutPages({ logout, providers, providerLogout, sessions: pageSessions, cookies: wideCookies, returnTo }),
@@ -315,6 +337,7 @@ export function createAccountApi({
         await auth.register(
           passkeyRoutes({ passkeys, passkeyLogin: loginServices.passkeys.login, loginMfa, reauthenticate, sessionAnswers, requireAuth }),
         )
+      if (emailLogins) await auth.register(emailLoginRoutes({ emailLogins, sessionAnswers }))
       await auth.register(mfaRoutes({ enrolment, sendCookie: sessionAnswers.send, requireAuth }))
       if (browser && frame) {
         await auth.register(ownSessionRoutes({ ownSession: createOwnSession({ db }), logout, sessionAnswers, crossSite, requireAuth }))

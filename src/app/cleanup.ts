@@ -3,6 +3,7 @@
  * lasts. Each step runs whatever happened to the other steps.
  */
 import { deleteDevicesUnseenSince } from '../identity/accounts/devices.repo.ts'
+import { deleteExpiredEmailLogins } from '../identity/accounts/email-logins.repo.ts'
 import { deleteExpiredInvitations } from '../identity/accounts/invitations.repo.ts'
 import { deleteUnfinishedLogins } from '../identity/accounts/linked-logins.repo.ts'
 import { deleteExpiredLinks } from '../identity/accounts/links.repo.ts'
@@ -89,6 +90,7 @@ export function createCleanup(deps: CleanupDeps): () => Promise<CleanupResult | 
     revocations: batches(deleteExpiredRevocations),
     limit_counters: batches(deleteEndedCounters),
     links: batches(deleteExpiredLinks),
+    email_logins: batches(deleteExpiredEmailLogins),
     pending_registrations: batches(deleteExpiredPending),
     login_flows: batches(deleteExpiredFlows),
     provider_logins: batches((on, now, limit) => deleteUnfinishedLogins(on, new Date(now.getTime() - UNFINISHED_MS), limit)),

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Answer, type CallOptions, call, newUser, type TestUser } from '../support/client.ts'
 import { newClient, post as postForm, type TestClient } from '../support/clients.ts'
+import { askForCode } from '../support/email-login.ts'
 import { type Gateway, startGateway, stillClock } from '../support/gateway.ts'
 import { freePort } from '../support/processes.ts'
 import { rows } from '../support/rows.ts'
@@ -21,6 +22,8 @@ let [enrolled, other]: TestUser[] = []
 /** Of somebody who has begun to set a factor up. */
 let enrolling: string
 let machine: TestClient
+/** Of a code that was mailed. */
+let flow: string
 beforeAll(async () => {
   const many = { limit: 1000, windowSeconds: 600 }
   const credentials = {
@@ -34,6 +37,7 @@ beforeAll(async () => {
     refresh: FEW,
     client: FEW,
     token: FEW,
+    emailLogin: FEW,
   }
   gateway = await startGateway({
     clock: stillClock(),
@@ -43,7 +47,7 @@ beforeAll(async () => {
       server: { trustedProxies: ['127.0.0.1/32'], publicUrl: 'https://gateway.test' },
       docs: { enabled: true },
       limits: { exempt: [], credentials },
-      auth: { passkeys: { enabled: true } },
+      auth: { passkeys: { enabled: true }, emailLogin: 'on' },
     },
   })
   user = await newUser(gateway)
@@ -55,6 +59,7 @@ beforeAll(async () => {
   await call(gateway, '/auth/mfa/totp', { body: { password }, token })
   enrolling = token
   machine = await newClient(gateway)
+  flow = await askForCode(gateway, user.email, { 'x-forwarded-for': '10.1.3.1' })
 })
 afterAll(() => gateway.close())
 
@@ -72,6 +77,7 @@ const NO_PASSKEY = { rawId: 'eA', type: 'public-key', response: { clientDataJSON
 const GUESSES: Record<string, (i: number) => Promise<Answer>> = {
   'POST /auth/login': () => post('/auth/login', { body: { login: user.username, password: wrong } }),
   'POST /auth/login/mfa': () => post('/auth/login/mfa', { body: { mfa_token: halfway, code: '000000' } }),
+  'POST /auth/login/email/verify': () => post('/auth/login/email/verify', { body: { flow_token: flow, code: 'no code' } }),
   'POST /auth/refresh': (i) => post('/auth/refresh', { body: { refresh_token: `rt_${random(i, 43)}` } }),
   'POST /auth/reauthenticate': () => post('/auth/reauthenticate', { body: { password: wrong }, token: user.token }),
   'PATCH /auth/me': () =>
@@ -153,7 +159,9 @@ describe('invalid attempts', () => {
 /** A random secret of 256 bits and a signature cannot be guessed, so their attempts need no longer windows. */
 const LINKS = ['password/reset', 'email/verify', 'login/confirm'].flatMap((path) => [`POST /auth/${path}`, `POST /auth/${path}/details`])
 const SIGNED = ['POST /auth/passkeys/login/verify']
-const GUESSABLE = Object.keys(GUESSES).filter((endpoint) => ![...PACED, ...LINKS, ...SIGNED].includes(endpoint))
+/** Five codes end the flow, and twenty a day are checked for an account: see email-login-attacks.test.ts. */
+const BY_DAY = 'POST /auth/login/email/verify'
+const GUESSABLE = Object.keys(GUESSES).filter((endpoint) => ![...PACED, ...LINKS, ...SIGNED, BY_DAY].includes(endpoint))
 
 describe('a client that goes on when a window has ended', () => {
   /** Ends the windows of these limits, or of all. */

@@ -19,7 +19,11 @@ const ROUTES = [
   { name: 'methods', access: 'authenticated' },
 ]
 const gateway = useGateway(() => ({
-  config: { auth: { ...BROWSER.auth, passkeys: { enabled: true } }, server: { publicUrl: 'http://localhost' }, docs: { enabled: true } },
+  config: {
+    auth: { ...BROWSER.auth, passkeys: { enabled: true }, emailLogin: 'on' },
+    server: { publicUrl: 'http://localhost' },
+    docs: { enabled: true },
+  },
   routes: ROUTES.map(({ name, ...route }) => ({
     name,
     match: { path: `/${name}`, ...(name === 'methods' ? { methods: ['POST', 'PURGE'] } : {}) },
@@ -73,6 +77,8 @@ const WITHOUT_COOKIE = [
   'POST /auth/register',
   'POST /auth/login',
   'POST /auth/login/mfa',
+  'POST /auth/login/email',
+  'POST /auth/login/email/verify',
   'POST /auth/login/confirm',
   'POST /auth/login/confirm/details',
   'POST /auth/refresh',

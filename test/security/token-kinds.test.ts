@@ -12,6 +12,7 @@ import { makeApiKey } from '../../src/platform/request/api-key-format.ts'
 import { byCookie, cookieLogin } from '../support/browser-session.ts'
 import { call, newUserWithRoles, OPERATOR, raw, statusOf, type TestUser } from '../support/client.ts'
 import { basic, tokenOf as machineTokenOf, newClient, post, type TestClient } from '../support/clients.ts'
+import { askForCode, mailedLogin } from '../support/email-login.ts'
 import { ownEndpoints } from '../support/endpoints.ts'
 import { type FakeProvider, startFakeProvider } from '../support/fake-provider.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
@@ -34,10 +35,12 @@ beforeAll(async () => {
   gateway = await startGateway({
     config: {
       server: { publicUrl: 'http://localhost' },
+      limits: { credentials: { mail: { limit: 1000, windowSeconds: 600 } } },
       auth: {
         apiKeys: { maxPerUser: 1000 },
         browser: { enabled: true },
         passkeys: { enabled: true },
+        emailLogin: 'on',
         providers: [openIdSettings(provider), { id: 'github', kind: 'github', clientId: 'x', clientSecretEnv: 'GITHUB_SECRET' }],
       },
     },
@@ -104,9 +107,11 @@ const KINDS: Record<string, Make> = {
   'session cookie': (user) => cookieLogin(gateway, user),
   'random session cookie': () => `ps_${randomBytes(41).toString('base64url')}`,
   'device token': () => `dt_${randomBytes(32).toString('base64url')}`,
-  'mailed token': async ({ email }) => tokenOf((await mailsTo(gateway, email)).findLast(({ data }) => data.url)!),
+  'mailed token': async ({ email }) => tokenOf((await mailsTo(gateway, email)).findLast(({ template }) => template === 'verify_email')!),
   'reset link': linkFor('reset_password'),
   'login link': linkFor('confirm_login'),
+  'link that logs in': async ({ email }) => (await mailedLogin(gateway, email)).token!,
+  'flow of a mailed code': ({ email }) => askForCode(gateway, email),
   invitation: () => invitationToken(),
   'flow of a passkey': async () => (await call(gateway, '/auth/passkeys/login/options', { body: {} })).body.flow_token,
   'API key': async (user) => (await newKey(gateway, user)).key,
@@ -494,6 +499,21 @@ const VERIFIERS: Record<string, Verifier> = {
     present: (token) => ask('/auth/login/confirm', { body: { token } }),
     refusal: (kind) => (isJwt(kind) ? { status: 422, code: 'validation_failed' } : { status: 400, code: 'link_invalid' }),
   },
+  'POST /auth/login/email/verify by link': {
+    endpoint: 'POST /auth/login/email/verify',
+    takes: ['link that logs in'],
+    present: (token) => ask('/auth/login/email/verify', { body: { token } }),
+    refusal: (kind) => (isJwt(kind) ? { status: 422, code: 'validation_failed' } : { status: 400, code: 'link_invalid' }),
+  },
+  'POST /auth/login/email/verify by code': {
+    endpoint: 'POST /auth/login/email/verify',
+    takes: ['flow of a mailed code'],
+    async present(token) {
+      const answer = await ask('/auth/login/email/verify', { body: { flow_token: token, code: 'no code' } })
+      return answer.code === 'invalid_code' ? { status: 200 } : answer
+    },
+    refusal: (kind) => (isJwt(kind) ? { status: 422, code: 'validation_failed' } : { status: 400, code: 'flow_invalid' }),
+  },
   'POST /auth/password/reset/details': {
     endpoint: 'POST /auth/password/reset/details',
     takes: ['reset link'],
@@ -519,6 +539,7 @@ const WITHOUT = [
   'GET /auth/password/reset',
   'GET /auth/login/confirm',
   'POST /auth/password/forgot',
+  'POST /auth/login/email',
   'GET /auth/providers',
   'GET /auth/providers/:id/start',
   'GET /auth/providers/:id/callback',

@@ -1,7 +1,7 @@
 /** The cookies that the pages of the gateway keep in a browser, besides the session. No upstream may set them. */
 
-/** What a page keeps until a later step. `left`: the user has logged out. */
-export type StepSecret = 'mfa' | 'device' | 'verify' | 'reset' | 'confirm-login' | 'invitation' | 'left'
+/** What a page keeps until a later step. `email-flow`: of a code that was mailed. `left`: the user has logged out. */
+export type StepSecret = 'mfa' | 'device' | 'verify' | 'reset' | 'confirm-login' | 'email-login' | 'email-flow' | 'invitation' | 'left'
 
 /** What the account pages show once. */
 export type SecretKind = 'api-key' | 'backup-codes' | 'enrolment'
@@ -16,6 +16,8 @@ const NAMES: Record<PageCookie, true> = {
   verify: true,
   reset: true,
   'confirm-login': true,
+  'email-login': true,
+  'email-flow': true,
   invitation: true,
   'api-key': true,
   'backup-codes': true,

@@ -19,7 +19,7 @@ import type { Provider } from '../providers/provider.ts'
 import type { Providers } from '../providers/providers.ts'
 import { type Html, html } from './html.ts'
 import type { View } from './layout.ts'
-import type { PageCookies } from './page-cookies.ts'
+import { MARK, type PageCookies, STEP_SECONDS } from './page-cookies.ts'
 import {
   type Fields,
   field,
@@ -49,10 +49,10 @@ export interface LoginPagesDeps {
   /** Sent to all paths of the gateway. */
   wideCookies: PageCookies
   returnTo: ReturnTo
-  auth: Pick<Config['auth'], 'username' | 'registration' | 'emailVerification' | 'prefix'>
   factorStep: FactorStep
   /** Null where passkeys are not enabled. */
   passkeys: { login: PasskeyLogin; forms: PasskeyForms } | null
+  auth: Pick<Config['auth'], 'username' | 'registration' | 'emailVerification' | 'emailLogin' | 'prefix'>
 }
 
 /** What was done before, by the value of the parameter `done`. */
@@ -63,11 +63,6 @@ const DONE: Readonly<Record<string, TextKey>> = {
   logout: 'logout.done',
   expired: 'factor.expired',
 }
-
-/** Longer than the step itself, so that the page can say that the step has expired. */
-const STEP_SECONDS = 3600
-/** Between the token and the wish to stay logged in. */
-const MARK = '~'
 
 export const loginPages =
   ({
@@ -118,6 +113,9 @@ export const loginPages =
       const begun = passkeys?.forms.isOffered(page) ? await passkeys.login.optionsForLogin() : null
       const done = query.done === undefined || !Object.hasOwn(DONE, query.done) ? undefined : DONE[query.done]
       const isWrong = form.problem?.code === 'invalid_credentials'
+      const or = html`<p class="or">${text('provider.or')}</p>`
+      // without JavaScript the form of a passkey stays hidden, and its "or" with it
+      const hasOtherWays = providers.list.length > 0 || auth.emailLogin === 'on'
       return {
         title: text('login.title'),
         isLoggedIn: false,
@@ -131,8 +129,9 @@ ${showPassword(page, 'password')}
 <label class="check"><input type="checkbox" name="remember" value="yes"${form.typed.remember !== undefined && html` checked`}> ${text('login.remember')}</label>
 <button>${text('login.submit')}</button>
 </form>
-${(providers.list.length > 0 || begun) && html`<p class="or">${text('provider.or')}</p>`}
-${begun && passkeys!.forms.form(page, begun, { submit: 'passkey.log-in', isAutofilled: form.problem === null, renewUrl: optionsUrl, fields: html`<input type="hidden" name="remember">` })}
+${hasOtherWays && or}
+${begun && passkeys!.forms.form(page, begun, { submit: 'passkey.log-in', isAutofilled: form.problem === null, renewUrl: optionsUrl, fields: [!hasOtherWays && or, html`<input type="hidden" name="remember">`] })}
+${emailLoginLink(page)}
 ${providerButtons(page, providers, (provider) => startOf(page, provider))}
 <p class="links"><a href="${page.base}/forgot">${text('login.forgot')}</a>${
           auth.registration === 'open' && html` <a href="${within(page, '/register')}">${text('login.register')}</a>`
@@ -158,6 +157,10 @@ ${providerButtons(page, providers, (provider) => startOf(page, provider))}
       if (!passkeys) throw problem('passkey_refused', { cause: 'passkeys are not enabled' })
       return passkeys.login
     }
+
+    const emailLoginLink = (page: Page) =>
+      auth.emailLogin === 'on' &&
+      html`<p><a class="button quiet" href="${within(page, '/login/email')}">${page.text('email-login.instead')}</a></p>`
 
     async function submitLogin(page: Page, fields: Fields): Promise<Outcome> {
       const typed = requireFields(fields, { login: LENGTHS.login, password: LENGTHS.password })
@@ -235,6 +238,7 @@ ${
       html`<li><a class="button" href="${startOf(page, provider, '?reauthenticate=1')}">${text('provider.confirm-with', { provider: provider.label })}</a></li>`,
   )}</ul>`
 }
+${emailLoginLink(page)}
 <p>${text('again.no-password')}</p>
 <p><a class="button quiet" href="${base}/forgot">${text('again.set-password')}</a></p>
 <p class="links"><a href="${targetOf(page) ?? `${base}/account`}">${text('page.back')}</a> <a href="${base}/logout">${text('again.other')}</a></p>`,

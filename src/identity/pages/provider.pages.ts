@@ -11,7 +11,7 @@ import type { Provider } from '../providers/provider.ts'
 import type { Providers } from '../providers/providers.ts'
 import type { Finished, SignIn, Started } from '../providers/sign-in.service.ts'
 import { html } from './html.ts'
-import type { PageCookies } from './page-cookies.ts'
+import { MARK, type PageCookies, STEP_SECONDS } from './page-cookies.ts'
 import { type Outcome, PAGE_HEADERS, type Page, type PageKit, type Pages } from './page-kit.ts'
 import type { PageSessions } from './page-sessions.ts'
 import type { ReturnTo } from './return-to.ts'
@@ -33,11 +33,6 @@ export interface ProviderPagesDeps {
   /** @returns SHA-256 of the token of an invitation that this browser has opened */
   invitationOf(page: Page): Buffer | null
 }
-
-/** Longer than the step itself, so that the page can say that the step has expired. */
-const STEP_SECONDS = 3600
-/** Between the token and the wish to stay logged in: see login.pages.ts. */
-const MARK = '~'
 
 /** Registered below `{prefix}/providers`. */
 export const providerPages = (deps: ProviderPagesDeps): Pages => {

@@ -963,6 +963,7 @@ export const ConfigSchema = Type.Object(
             ),
             provider: credentialLimit(60, 600, 'Sign-ins with a provider that are begun or refused, per address.'),
             passkey: credentialLimit(60, 600, 'Passkeys that are refused, per address.'),
+            emailLogin: credentialLimit(30, 600, 'Logins by mail that are begun or refused, per address.'),
             refresh: credentialLimit(10, 60, `Failed refreshes per address. ${PACED}`),
             client: credentialLimit(30, 60, `Failed authentications of machine clients, per address. ${PACED}`),
             token: credentialLimit(60, 60, `Access tokens and API keys that fail verification, per address. ${PACED}`),

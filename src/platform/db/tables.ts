@@ -146,14 +146,16 @@ export interface BackupCodeKeyTable {
 export interface EmailLoginTable {
   id: string
   user_id: string
-  /** Of the value that only the asking browser or app has. */
+  /** Of the token that only the asking browser or app has. */
   flow_hash: Buffer
   code_mac: string
-  link_hash: Buffer
+  /** Null: there is no page that a link could lead to. */
+  link_hash: Buffer | null
   /** The address that got the mail. */
   email: string
   session_epoch: number
-  wrong_codes: Generated<number>
+  /** A known device of the user has asked. Strangers do not end its flows. */
+  is_known: boolean
   /** The device that asked: a name of the fixed list. */
   device: string | null
   created_at: Date

@@ -46,7 +46,7 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     operator: NOTHING,
   },
   flow_invalid: {
-    when: 'A browser comes back from a provider without the cookie of its sign-in, after 10 minutes, or a second time.',
+    when: 'A browser comes back from a provider without the cookie of its sign-in, after 10 minutes, or a second time. Or a mailed code is sent with an unknown `flow_token`, after 10 minutes, or after five wrong codes.',
     client: 'Begin the sign-in again, in one browser.',
     operator: 'If every sign-in fails, check that `server.publicUrl` is the address that browsers use.',
   },
@@ -133,7 +133,7 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     operator: NOTHING,
   },
   invalid_code: {
-    when: 'The code of the second factor is wrong, or it was used before.',
+    when: 'The code of the second factor, or the mailed code, is wrong or was used before.',
     client: 'Let the user enter the current code, or a backup code.',
     operator: 'If right codes fail, check the clock of the database server. Remove a lost factor with `portcullis users reset-factor`.',
   },

@@ -33,6 +33,8 @@ interface LinkTemplates {
   reset_password: Link
   /** For a login after an administrator removed the second factor. */
   confirm_login: Link & Omit<Asked, 'username'>
+  /** `url` null: the code alone. */
+  email_login: Omit<Asked, 'username'> & { code: string; url: string | null; minutes: number }
   /** For a registration with an address that already has an account. The same work as for a link: the time shows no account. */
   already_registered: Record<string, never>
   /** An administrator invites a person. */
@@ -74,6 +76,7 @@ export const MAIL_CLASSES: { [T in keyof Templates]: ClassOf<T> } = {
   verify_email: 'link',
   reset_password: 'link',
   confirm_login: 'link',
+  email_login: 'link',
   already_registered: 'link',
   invitation: 'link',
   email_changed: 'own',
@@ -202,6 +205,16 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
       { label: language.text('mail.confirm_login.button'), url },
       language.text('mail.link-life', { life: life(minutes, language) }),
       language.text('mail.confirm_login.not-you'),
+    ],
+  }),
+  email_login: ({ code, url, minutes, at, device }, { service, language }) => ({
+    subject: language.text('mail.email_login.subject'),
+    blocks: [
+      language.text('mail.email_login.text', { service }),
+      factsOf({ at, device, ip: null }, language, [[language.text('mail.fact.code'), code]]),
+      ...(url === null ? [] : [language.text('mail.email_login.link'), { label: language.text('mail.log-in'), url }]),
+      language.text(url === null ? 'mail.email_login.life' : 'mail.email_login.lives', { life: life(minutes, language) }),
+      language.text('mail.email_login.not-you'),
     ],
   }),
   already_registered: (_data, { service, language, pages }) => ({

@@ -33,6 +33,7 @@ export const de: Record<TextKey, string> = {
   'field.current-password': 'Aktuelles Passwort',
   'field.code': 'Code',
   'field.backup-code': 'Ersatzcode',
+  'field.mailed-code': 'Code aus der E-Mail',
   'field.link': 'Link aus der E-Mail',
   'field.account': 'Konto',
 
@@ -177,6 +178,22 @@ export const de: Record<TextKey, string> = {
     'Ein Administrator hat Ihren zweiten Faktor entfernt, und jemand hat sich mit Ihrem Passwort angemeldet. Bestätigen Sie nur, wenn Sie es waren.',
   'confirm.submit': 'Ja, das war ich',
   'confirm-login.done': 'Vielen Dank. Bitte melden Sie sich noch einmal an.',
+
+  // login by mail
+  'email-login.instead': 'Lieber einen Code per E-Mail',
+  'email-login.title': 'Per E-Mail anmelden',
+  'email-login.lead': 'Geben Sie die E-Mail-Adresse Ihres Kontos ein. Wir senden Ihnen einen Code, mit dem Sie sich anmelden.',
+  'email-login.submit': 'Code senden',
+  'email-login.sent':
+    'Wenn es ein Konto mit dieser Adresse gibt, ist ein Code unterwegs. Geben Sie ihn innerhalb von 10 Minuten hier ein, oder öffnen Sie den Link in der E-Mail.',
+  'email-login.wrong': 'Der Code ist falsch oder nicht mehr gültig. Prüfen Sie ihn, oder öffnen Sie den Link in der E-Mail.',
+  'email-login.over':
+    'Der Code ist abgelaufen, oder es wurden zu viele falsche Codes eingegeben. Öffnen Sie den Link in der E-Mail, oder fordern Sie einen anderen Code an.',
+  'email-login.again': 'Noch einen Code senden',
+  'email-login.link-lead':
+    'Sie haben den Link geöffnet, den wir Ihnen gesendet haben. Er meldet auf diesem Gerät bei diesem Konto an. Fahren Sie nur fort, wenn Sie selbst ihn angefordert haben.',
+  'email-login.link-submit': 'Hier anmelden',
+  'email-login.done': 'Sie sind angemeldet.',
 
   // logout
   'logout.title': 'Abmelden',
@@ -429,6 +446,7 @@ export const de: Record<TextKey, string> = {
   'mail.fact.address': 'IP-Adresse',
   'mail.fact.account': 'Konto',
   'mail.fact.name': 'Bezeichnung',
+  'mail.fact.code': 'Code',
   'mail.not-you': 'Wenn Sie das nicht waren, setzen Sie sofort ein neues Passwort: Das beendet alle Sitzungen Ihres Kontos.',
   'mail.log-in': 'Anmelden',
   'mail.new-password': 'Neues Passwort setzen',
@@ -450,6 +468,13 @@ export const de: Record<TextKey, string> = {
   'mail.confirm_login.button': 'Anmeldung bestätigen',
   'mail.confirm_login.not-you':
     'Wenn Sie das nicht waren, öffnen Sie den Link nicht. Setzen Sie sofort ein neues Passwort, und wenden Sie sich an die Betreiber des Dienstes.',
+  'mail.email_login.subject': 'Ihr Code zum Anmelden',
+  'mail.email_login.text':
+    'Für Ihr Konto bei {service} wurde eine Anmeldung angefordert. Geben Sie diesen Code dort ein, wo Sie ihn angefordert haben:',
+  'mail.email_login.link': 'Oder melden Sie sich auf dem Gerät an, auf dem Sie diese E-Mail lesen:',
+  'mail.email_login.life': 'Der Code gilt einmal, und zwar für {life}.',
+  'mail.email_login.lives': 'Code und Link gelten einmal, und zwar für {life}.',
+  'mail.email_login.not-you': 'Wenn Sie das nicht angefordert haben, müssen Sie nichts tun. Geben Sie den Code nicht weiter.',
   'mail.already_registered.subject': 'Sie haben schon ein Konto',
   'mail.already_registered.text':
     'Jemand wollte mit dieser Adresse ein Konto bei {service} anlegen. Sie haben schon ein Konto, deshalb wurde nichts geändert.',

@@ -34,6 +34,7 @@ export const en = {
   'field.current-password': 'Current password',
   'field.code': 'Code',
   'field.backup-code': 'Backup code',
+  'field.mailed-code': 'Code from the mail',
   'field.link': 'Link from the mail',
   'field.account': 'Account',
 
@@ -169,6 +170,21 @@ export const en = {
   'confirm.lead': 'An administrator removed your second factor, and your password was used to log in. Confirm only if it was you.',
   'confirm.submit': 'Yes, it was me',
   'confirm-login.done': 'Thank you. Please log in again.',
+
+  // login by mail
+  'email-login.instead': 'Send me a code instead',
+  'email-login.title': 'Log in by mail',
+  'email-login.lead': 'Enter the e-mail address of your account. We mail you a code that logs you in.',
+  'email-login.submit': 'Send the code',
+  'email-login.sent':
+    'If there is an account with this address, a code is on its way. Enter it here within 10 minutes, or open the link in the mail.',
+  'email-login.wrong': 'The code is wrong, or no longer valid. Check it, or open the link in the mail.',
+  'email-login.over': 'The code has expired, or too many wrong codes were entered. Open the link in the mail, or ask for another code.',
+  'email-login.again': 'Send another code',
+  'email-login.link-lead':
+    'You have opened the link that was mailed to you. It logs in to this account, on this device. Go on only if it was you who asked for it.',
+  'email-login.link-submit': 'Log in here',
+  'email-login.done': 'You are logged in.',
 
   // logout
   'logout.title': 'Log out',
@@ -414,6 +430,7 @@ export const en = {
   'mail.fact.address': 'Address',
   'mail.fact.account': 'Account',
   'mail.fact.name': 'Name',
+  'mail.fact.code': 'Code',
   'mail.not-you': 'If this was not you, set a new password at once: it ends every session of your account.',
   'mail.log-in': 'Log in',
   'mail.new-password': 'Set a new password',
@@ -435,6 +452,12 @@ export const en = {
   'mail.confirm_login.button': 'Confirm the login',
   'mail.confirm_login.not-you':
     'If it was not you, do not open the link. Set a new password at once, and contact the operators of the service.',
+  'mail.email_login.subject': 'Your code to log in',
+  'mail.email_login.text': 'A login to your account at {service} was asked for. Enter this code where you asked for it:',
+  'mail.email_login.link': 'Or log in on the device where you read this mail:',
+  'mail.email_login.life': 'The code works once, for {life}.',
+  'mail.email_login.lives': 'The code and the link work once, for {life}.',
+  'mail.email_login.not-you': 'If you did not ask for this, do nothing, and give the code to nobody.',
   'mail.already_registered.subject': 'You have an account already',
   'mail.already_registered.text':
     'Someone asked for an account at {service} with this address. You have an account already, so nothing was changed.',

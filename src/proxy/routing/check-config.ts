@@ -251,10 +251,14 @@ function checkMail({ mail, auth }: Config, problems: Finding[], warnings: Findin
       message: 'is not the address of a mail server',
       hint: 'percent-encode user and password, such as %40 for @',
     })
-  if (mail.url === undefined && auth.emailVerification === 'required')
+  const needed = [
+    ...(auth.emailVerification === 'required' ? ['links that prove an address'] : []),
+    ...(auth.emailLogin === 'on' ? ['codes and links that log in'] : []),
+  ]
+  if (mail.url === undefined && needed.length > 0)
     warnings.push({
       path,
-      message: 'is not set: links that prove an address are only written to files, in database.dataDir/outbox',
+      message: `is not set: ${needed.join(', and ')} are only written to files, in database.dataDir/outbox`,
       hint: 'set mail.url, such as smtp://mail.example.com:587',
     })
   if (mail.startTls !== undefined && mail.url?.startsWith('smtps:'))

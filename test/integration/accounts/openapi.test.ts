@@ -7,7 +7,11 @@ import { useGateway } from '../../support/fixtures.ts'
 const packageJson = JSON.parse(readFileSync('package.json', 'utf8'))
 const PUBLIC_URL = 'https://api.example.com'
 const gateway = useGateway({
-  config: { server: { publicUrl: PUBLIC_URL }, docs: { enabled: true }, auth: { browser: { enabled: true }, passkeys: { enabled: true } } },
+  config: {
+    server: { publicUrl: PUBLIC_URL },
+    docs: { enabled: true },
+    auth: { browser: { enabled: true }, passkeys: { enabled: true }, emailLogin: 'on' },
+  },
 })
 
 interface Operation {
@@ -87,6 +91,8 @@ it('every operation says which credentials it takes; the operations for everybod
     'POST /auth/login',
     'POST /auth/login/mfa',
     'POST /auth/refresh',
+    'POST /auth/login/email',
+    'POST /auth/login/email/verify',
     'GET /auth/providers',
     'POST /auth/providers/{id}/backchannel-logout',
     'GET /auth/invitations/{token}',

@@ -21,7 +21,7 @@ const limits = {
   },
 }
 const server = { trustedProxies: ['127.0.0.1/32'], publicUrl: 'https://gateway.test' }
-const auth = { passkeys: { enabled: true } }
+const auth = { passkeys: { enabled: true }, emailLogin: 'on' }
 const gateway = useGateway(() => ({ config: { server, auth, limits, docs: { enabled: true } }, routes: routes() }))
 
 const inTurn = async <T>(n: number, make: () => Promise<T>): Promise<T[]> => {
@@ -42,6 +42,8 @@ const WITH_CREDENTIAL_LIMITS = [
   'POST /auth/register',
   'POST /auth/login',
   'POST /auth/login/mfa',
+  'POST /auth/login/email',
+  'POST /auth/login/email/verify',
   'POST /auth/login/confirm',
   'POST /auth/login/confirm/details',
   'POST /auth/refresh',

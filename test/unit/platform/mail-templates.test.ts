@@ -14,6 +14,7 @@ const DATA: Templates = {
   verify_email: { url, minutes: 1440, username: 'ann.smith', at: '2026-11-21T13:40:56.735Z', device: HOSTILE, more: [] },
   reset_password: { url, minutes: 30 },
   confirm_login: { url, minutes: 30, at: '2026-11-21T13:40:56.735Z', device: HOSTILE },
+  email_login: { code: '048213', url, minutes: 10, at: '2026-11-21T13:40:56.735Z', device: HOSTILE },
   already_registered: {},
   invitation: { url, minutes: 10_080 },
   email_changed: context,
