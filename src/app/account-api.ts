@@ -6,6 +6,7 @@ import type { SessionCookies } from '../identity/access/session-cookie.ts'
 import { createAccountDeletion } from '../identity/accounts/account-deletion.service.ts'
 import { authRoutes } from '../identity/accounts/auth.routes.ts'
 import type { BackgroundQueue } from '../identity/accounts/background-queue.ts'
+import { challengeRoutes } from '../identity/accounts/challenge.routes.ts'
 import { emailRoutes } from '../identity/accounts/email.routes.ts'
 import { createEmailVerification } from '../identity/accounts/email-verification.service.ts'
 import { invitationRoutes } from '../identity/accounts/invitations.routes.ts'
@@ -51,6 +52,7 @@ import { logoutPages } from '../identity/pages/logout.pages.ts'
 import { createPageCookies } from '../identity/pages/page-cookies.ts'
 import type { Pages } from '../identity/pages/page-kit.ts'
 import { createPageSessions } from '../identity/pages/page-sessions.ts'
+import { createProofForms } from '../identity/pages/proof-of-work.ts'
 import { providerPages } from '../identity/pages/provider.pages.ts'
 import { registerPages } from '../identity/pages/register.pages.ts'
 import { createBackchannelLogout } from '../identity/providers/backchannel-logout.service.ts'
@@ -114,14 +116,26 @@ export function createAccountApi({
     browser,
   } = access
 
-  const { limits, passwordCheck, loginCompletion, factor, codeAttempts, links, loginConfirmation } = loginServices
+  const { limits, proofOfWork, passwordCheck, loginCompletion, factor, codeAttempts, links, loginConfirmation } = loginServices
   const { login, loginMfa, reauthenticate, logout, mfaTokens } = loginServices
   const stepUp = createStepUp({ db, clock, accounts, outbox, passwordCheck, factor, codeAttempts })
   const enrolment = createEnrolment({ db, config, accounts, outbox, stepUp, factor, codeAttempts, sessionOpener })
   const sessions = createSessions({ db, accounts, config })
   const postProof = createPostProof({ links, outbox })
   const pending = createPendingRegistrations({ db, accounts, limits, links, outbox, backgroundQueue })
-  const register = createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, postProof, isMailable, pending })
+  const register = createRegister({
+    db,
+    accounts,
+    config,
+    passwords,
+    policy,
+    limits,
+    proofOfWork,
+    loginCompletion,
+    postProof,
+    isMailable,
+    pending,
+  })
   const verification = createEmailVerification({ db, accounts, passwords, limits, links, outbox, pending, postProof })
   const refresh = createRefresh({ refreshTokens, sessionOpener, limits, metrics })
   const profile = createProfile({
@@ -137,7 +151,7 @@ export function createAccountApi({
     stepUp,
   })
   const changePassword = createPasswordChange({ accounts, outbox, passwords, policy, stepUp, sessionOpener })
-  const recovery = createRecovery({ db, accounts, outbox, links, devices, passwords, policy, limits, backgroundQueue })
+  const recovery = createRecovery({ db, accounts, outbox, links, devices, passwords, policy, limits, proofOfWork, backgroundQueue })
   const apiKeys = createApiKeys({ db, accounts, stepUp, outbox, grantsOf, config })
   const deleteAccount = createAccountDeletion({ accounts, stepUp, eraseAccount: identity.eraseAccount })
   const assertions = createClientAssertions({ db, clock, config })
@@ -213,10 +227,11 @@ export function createAccountApi({
   const mountUi =
     frame && browser && createUi({ frame, requireAuth, saveLanguage: profile.chooseLanguage, ...pagesWith(frame, browser.cookies) })
 
-  function pagesWith({ returnTo }: PageFrame, sessionCookies: SessionCookies): { pages: Pages[]; providerPages: Pages } {
+  function pagesWith({ returnTo, solver }: PageFrame, sessionCookies: SessionCookies): { pages: Pages[]; providerPages: Pages } {
     const cookies = createPageCookies(crossSite)
     const wideCookies = createPageCookies(crossSite, auth.prefix)
     const pageSessions = createPageSessions(sessionCookies, wideCookies, crossSite)
+    const proofForms = createProofForms({ proofOfWork, solverPath: solver?.path ?? '', providers, auth })
     const invitation = invitationPages({
       invitations,
       providers,
@@ -237,10 +252,11 @@ export function createAccountApi({
         cookies,
         wideCookies,
         returnTo,
+        proofForms,
         auth,
       }),
-      registerPages({ register, sessions: pageSessions, returnTo, auth }),
-      forgotPages(recovery),
+      registerPages({ register, sessions: pageSessions, returnTo, proofForms, auth }),
+      forgotPages({ ...recovery, proofForms }),
       linkPages({ verification, recovery, loginConfirmation, cookies, minLength: auth.password.minLength }),
       logoutPages({ logout, providers, providerLogout, sessions: pageSessions, cookies: wideCookies, returnTo }),
       invitation.pages,
@@ -328,6 +344,7 @@ export function createAccountApi({
       await auth.register(emailRoutes({ verification, requireAuth }))
       await auth.register(pageRoutes(config))
       await auth.register(recoveryRoutes(recovery))
+      if (proofOfWork.isEnabled) await auth.register(challengeRoutes(proofOfWork))
       await auth.register(loginConfirmationRoutes(loginConfirmation))
       await auth.register(apiKeyRoutes({ apiKeys, requireAuth }))
       await auth.register(oauthRoutes({ grantToken, introspect, revokeToken }))

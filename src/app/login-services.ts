@@ -8,7 +8,9 @@ import { createLogout } from '../identity/accounts/logout.service.ts'
 import { createPasskeyLogin, type PasskeyLogin } from '../identity/accounts/passkey-login.service.ts'
 import { createReauthentication } from '../identity/accounts/reauthentication.service.ts'
 import { type CredentialLimits, createCredentialLimits } from '../identity/credentials/credential-limits.ts'
+import { createLoginFailures } from '../identity/credentials/login-failures.ts'
 import { createPasswordCheck, type PasswordCheck } from '../identity/credentials/password-check.ts'
+import { createProofOfWork, type ProofOfWork } from '../identity/credentials/proof-of-work.ts'
 import { type CodeAttempts, createCodeAttempts } from '../identity/factors/code-attempts.ts'
 import { type Ceremonies, createCeremonies, type RelyingParty } from '../identity/factors/passkey-ceremonies.ts'
 import { createPasskeyCheck, NO_PASSKEYS } from '../identity/factors/passkey-check.ts'
@@ -23,6 +25,7 @@ import type { Platform } from './platform.ts'
 
 export interface LoginServices {
   limits: CredentialLimits
+  proofOfWork: ProofOfWork
   passwordCheck: PasswordCheck
   loginCompletion: LoginCompletion
   factor: SecondFactor
@@ -51,6 +54,8 @@ export function createLoginServices({ platform, identity, access, limits: { limi
   const { sessionOpener, refreshTokens, limitInvalidTokens } = access
 
   const limits = createCredentialLimits({ limiter, clock, secrets }, config.limits.credentials)
+  const failures = createLoginFailures(limiter, config.auth.proofOfWork.loginFailures)
+  const proofOfWork = createProofOfWork({ db, secrets, clock, metrics, failures }, config.auth.proofOfWork)
   const passwordCheck = createPasswordCheck({ db, accounts, passwords, limits })
   const loginCompletion = createLoginCompletion({ sessionOpener, devices })
   const mfaTokens = createMfaTokens({ keyring, issuer: config.tokens.issuer, clock })
@@ -63,6 +68,7 @@ export function createLoginServices({ platform, identity, access, limits: { limi
   const loginConfirmation = createLoginConfirmation({ db, accounts, limits, links, outbox })
   return {
     limits,
+    proofOfWork,
     passwordCheck,
     loginCompletion,
     factor,
@@ -88,7 +94,7 @@ export function createLoginServices({ platform, identity, access, limits: { limi
           passkeyCheck,
         }),
       },
-    login: createLogin({ db, accounts, passwords, limits, devices, loginCompletion, loginConfirmation, mfaTokens, factor }),
+    login: createLogin({ db, accounts, passwords, limits, proofOfWork, devices, loginCompletion, loginConfirmation, mfaTokens, factor }),
     loginMfa: createLoginMfa({
       db,
       accounts,

@@ -28,6 +28,7 @@ import {
   showPassword,
 } from './page-kit.ts'
 import type { PageSessions } from './page-sessions.ts'
+import { type ProofForms, proofOf } from './proof-of-work.ts'
 import { providerButtons } from './provider.pages.ts'
 import type { ReturnTo } from './return-to.ts'
 
@@ -43,6 +44,7 @@ export interface LoginPagesDeps {
   /** Sent to all paths of the gateway. */
   wideCookies: PageCookies
   returnTo: ReturnTo
+  proofForms: ProofForms
   auth: Pick<Config['auth'], 'username' | 'registration' | 'emailVerification' | 'prefix'>
 }
 
@@ -61,7 +63,20 @@ const STEP_SECONDS = 3600
 const MARK = '~'
 
 export const loginPages =
-  ({ login, loginMfa, reauthenticate, profile, linkedLogins, providers, sessions, cookies, wideCookies, returnTo, auth }: LoginPagesDeps) =>
+  ({
+    login,
+    loginMfa,
+    reauthenticate,
+    profile,
+    linkedLogins,
+    providers,
+    sessions,
+    cookies,
+    wideCookies,
+    returnTo,
+    proofForms,
+    auth,
+  }: LoginPagesDeps) =>
   (app: FastifyInstance, kit: PageKit): void => {
     const targetOf = (page: Page) => returnTo.of(page, page.query.return_to)
     const within = (page: Page, path: string) => returnTo.to(page.base + path, targetOf(page))
@@ -87,8 +102,9 @@ export const loginPages =
       },
     })
 
-    function loginForm(page: Page): View {
+    async function loginForm(page: Page): Promise<View> {
       const { text, query, form } = page
+      const proof = await proofForms.of(page, 'login')
       const done = query.done === undefined || !Object.hasOwn(DONE, query.done) ? undefined : DONE[query.done]
       const isWrong = form.problem?.code === 'invalid_credentials'
       return {
@@ -97,11 +113,12 @@ export const loginPages =
         body: html`${form.problem === null && done !== undefined && notice(text(done))}
 ${formNotice(page)}
 ${isWrong && auth.emailVerification === 'required' && html`<p class="hint">${text('login.unproven')} <a href="${page.base}/verify">${text('verify.again')}</a></p>`}
-<form method="post">
+<form method="post"${proof?.attributes}>
 ${field(page, { name: 'login', label: auth.username === 'off' ? 'field.email' : 'field.login', autocomplete: 'username', inputmode: auth.username === 'off' ? 'email' : 'text', maxLength: LENGTHS.login, isFocused: !isWrong })}
 ${field(page, { name: 'password', label: 'field.password', type: 'password', autocomplete: 'current-password', isFocused: isWrong })}
 ${showPassword(page, 'password')}
 <label class="check"><input type="checkbox" name="remember" value="yes"${form.typed.remember !== undefined && html` checked`}> ${text('login.remember')}</label>
+${proof?.fields}
 <button>${text('login.submit')}</button>
 </form>
 ${providers.list.length > 0 && html`<p class="or">${text('provider.or')}</p>`}
@@ -115,7 +132,10 @@ ${providerButtons(page, providers, (provider) => startOf(page, provider))}
     async function submitLogin(page: Page, fields: Fields): Promise<Outcome> {
       const typed = requireFields(fields, { login: LENGTHS.login, password: LENGTHS.password })
       const remember = fields.remember !== undefined
-      const entered = await login({ ...typed, session: 'cookie', remember, ...sessions.deviceToken(page) }, page.context)
+      const entered = await login(
+        { ...typed, ...proofOf(fields), session: 'cookie', remember, ...sessions.deviceToken(page) },
+        page.context,
+      )
       if ('mfa_required' in entered) {
         cookies.set(page, 'mfa', entered.mfa_token + (remember ? MARK : ''), STEP_SECONDS)
         return { to: within(page, '/factor') }
