@@ -17,6 +17,7 @@ import { createPasskeyCheck, NO_PASSKEYS } from '../identity/factors/passkey-che
 import { relyingPartyOf } from '../identity/factors/relying-party.ts'
 import { createSecondFactor, type SecondFactor } from '../identity/factors/second-factor.ts'
 import { createMfaTokens, type MfaTokens } from '../identity/tokens/mfa-tokens.ts'
+import { markUsed } from '../identity/tokens/used-tokens.repo.ts'
 import type { Access } from './access.ts'
 import type { Identity } from './identity.ts'
 import type { Limits } from './limits.ts'
@@ -55,7 +56,10 @@ export function createLoginServices({ platform, identity, access, limits: { limi
 
   const limits = createCredentialLimits({ limiter, clock, secrets }, config.limits.credentials)
   const failures = createLoginFailures(limiter, config.auth.proofOfWork.loginFailures)
-  const proofOfWork = createProofOfWork({ db, secrets, clock, metrics, failures }, config.auth.proofOfWork)
+  const proofOfWork = createProofOfWork(
+    { secrets, clock, metrics, failures, markUsed: (id, expiresAt) => markUsed(db, 'pow', id, expiresAt) },
+    config.auth.proofOfWork,
+  )
   const passwordCheck = createPasswordCheck({ db, accounts, passwords, limits })
   const loginCompletion = createLoginCompletion({ sessionOpener, devices })
   const mfaTokens = createMfaTokens({ keyring, issuer: config.tokens.issuer, clock })

@@ -9,13 +9,11 @@ import { deriveKey } from 'altcha-lib/algorithms/pbkdf2'
 import { type Static, Type } from 'typebox'
 import { Value } from 'typebox/value'
 import type { Config } from '../../platform/config/schema.ts'
-import type { Db } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { drawRetryAfter, problem } from '../../platform/lib/errors.ts'
 import type { Client } from '../../platform/request/client-address.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Secrets } from '../../platform/vault/secrets.ts'
-import { markUsed } from '../tokens/used-tokens.repo.ts'
 import type { LoginFailures } from './login-failures.ts'
 
 /** What a challenge is for. A solution for one action is none for another. */
@@ -77,7 +75,8 @@ export interface ProofOfWork {
 }
 
 export interface ProofOfWorkDeps {
-  db: Db
+  /** Marks a challenge as used. Only one of several calls succeeds, in whatever process. @returns false when it was used before */
+  markUsed(id: string, expiresAt: Date): Promise<boolean>
   secrets: Pick<Secrets, 'deriveAll'>
   clock: Pick<Clock, 'now'>
   metrics: Pick<Metrics, 'proofOfWork'>
@@ -100,7 +99,6 @@ const LIFE_SECONDS = 300
 const MAX_WAITING = 64
 /** Solutions that this process remembers as used, so that the database is not asked for each repetition. */
 const MAX_REMEMBERED = 10_000
-const ISSUER = 'pow'
 
 /** Where no proof of work is asked for. */
 const NO_PROOF_OF_WORK: ProofOfWork = {
@@ -114,7 +112,7 @@ const NO_PROOF_OF_WORK: ProofOfWork = {
 }
 
 export function createProofOfWork(deps: ProofOfWorkDeps, config: Config['auth']['proofOfWork']): ProofOfWork {
-  const { db, clock, metrics, failures } = deps
+  const { clock, metrics, failures } = deps
   if (!config.enabled) return NO_PROOF_OF_WORK
   const { cost, tries } = config
   const keys = keysOf(deps.secrets)
@@ -139,7 +137,7 @@ export function createProofOfWork(deps: ProofOfWorkDeps, config: Config['auth'][
     if (used.has(nonce)) return 'used'
     if (!(await isSolved(solved))) return 'wrong'
     // kept for longer than it is valid, because the database has its own clock
-    const isFirst = await markUsed(db, ISSUER, nonce, new Date((expiresAt + LIFE_SECONDS) * 1000))
+    const isFirst = await deps.markUsed(nonce, new Date((expiresAt + LIFE_SECONDS) * 1000))
     used.set(nonce, true)
     return isFirst ? null : 'used'
   }

@@ -9,6 +9,7 @@ import { problemOfUrl } from '../../platform/db/hosts.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
 import { checkBrowser } from './check-browser.ts'
+import { checkProofOfWork } from './check-proof-of-work.ts'
 import { checkProviders } from './check-providers.ts'
 import { CORS_FIELDS, modeOf, sessionOriginsOf } from './cors-rule.ts'
 import type { Finding } from './finding.ts'
@@ -32,6 +33,7 @@ export function checkConfig(config: Config, { isComplete = true } = {}): { probl
   if (URL.canParse(config.server.publicUrl)) checkBrowser(config, problems, warnings)
   checkProviders(config, problems, warnings)
   checkMail(config, problems, warnings)
+  checkProofOfWork(config, warnings)
   if (!config.routes.length)
     warnings.push({
       path: ['routes'],
