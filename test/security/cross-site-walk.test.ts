@@ -19,7 +19,7 @@ const ROUTES = [
   { name: 'methods', access: 'authenticated' },
 ]
 const gateway = useGateway(() => ({
-  config: { ...BROWSER, server: { publicUrl: 'http://localhost' }, docs: { enabled: true } },
+  config: { auth: { ...BROWSER.auth, proofOfWork: { enabled: true } }, server: { publicUrl: 'http://localhost' }, docs: { enabled: true } },
   routes: ROUTES.map(({ name, ...route }) => ({
     name,
     match: { path: `/${name}`, ...(name === 'methods' ? { methods: ['POST', 'PURGE'] } : {}) },
@@ -91,7 +91,7 @@ const WITHOUT_COOKIE = [
 ]
 /** They answer everybody alike. */
 const OPEN =
-  /^GET (\/health|\/\.well-known\/|\/auth\/(docs|openapi\.json|providers$|providers\/:id\/(start|callback)$|invitations\/|email\/verify$|password\/reset$|login\/confirm$|ui$|ui\/))/
+  /^GET (\/health|\/\.well-known\/|\/auth\/(docs|openapi\.json|challenge$|providers$|providers\/:id\/(start|callback)$|invitations\/|email\/verify$|password\/reset$|login\/confirm$|ui$|ui\/))/
 
 const admin = async () => {
   const user = await newUserWithRoles(gateway, ['admin'])

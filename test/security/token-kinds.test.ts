@@ -36,6 +36,7 @@ beforeAll(async () => {
       auth: {
         apiKeys: { maxPerUser: 1000 },
         browser: { enabled: true },
+        proofOfWork: { enabled: true },
         providers: [openIdSettings(provider), { id: 'github', kind: 'github', clientId: 'x', clientSecretEnv: 'GITHUB_SECRET' }],
       },
     },
@@ -455,6 +456,7 @@ const WITHOUT = [
   'GET /auth/password/reset',
   'GET /auth/login/confirm',
   'POST /auth/password/forgot',
+  'GET /auth/challenge',
   'GET /auth/providers',
   'GET /auth/providers/:id/start',
   'GET /auth/providers/:id/callback',

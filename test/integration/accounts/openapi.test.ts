@@ -7,7 +7,11 @@ import { useGateway } from '../../support/fixtures.ts'
 const packageJson = JSON.parse(readFileSync('package.json', 'utf8'))
 const PUBLIC_URL = 'https://api.example.com'
 const gateway = useGateway({
-  config: { server: { publicUrl: PUBLIC_URL }, docs: { enabled: true }, auth: { browser: { enabled: true } } },
+  config: {
+    server: { publicUrl: PUBLIC_URL },
+    docs: { enabled: true },
+    auth: { browser: { enabled: true }, proofOfWork: { enabled: true } },
+  },
 })
 
 interface Operation {
@@ -95,6 +99,7 @@ it('every operation says which credentials it takes; the operations for everybod
     'POST /auth/password/forgot',
     'POST /auth/password/reset/details',
     'POST /auth/password/reset',
+    'GET /auth/challenge',
     'POST /auth/login/confirm/details',
     'POST /auth/login/confirm',
   ])

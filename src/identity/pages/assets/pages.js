@@ -76,6 +76,8 @@ for (const form of document.querySelectorAll('form[data-challenge]')) {
     show(null)
     try {
       field.value = await solved()
+      // a solution that was ready comes before the event has ended, and a form is not sent again within its event
+      await new Promise((resolve) => setTimeout(resolve))
     } catch {
       show('failed')
     } finally {
