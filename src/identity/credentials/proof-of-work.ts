@@ -21,7 +21,7 @@ export const ACTIONS = ['register', 'forgot', 'email_login', 'login'] as const
 export type Action = (typeof ACTIONS)[number]
 
 /** About 730 characters are usual. */
-export const MAX_SOLUTION_LENGTH = 2048
+const MAX_SOLUTION_LENGTH = 2048
 
 /** For bodies. Where no proof of work is asked for, it is ignored: a page that was opened before a reload of the configuration still works. */
 export const proofOfWorkField = {
