@@ -6,6 +6,7 @@ import type { SessionCookies } from '../identity/access/session-cookie.ts'
 import { createAccountDeletion } from '../identity/accounts/account-deletion.service.ts'
 import { authRoutes } from '../identity/accounts/auth.routes.ts'
 import type { BackgroundQueue } from '../identity/accounts/background-queue.ts'
+import { challengeRoutes } from '../identity/accounts/challenge.routes.ts'
 import { emailRoutes } from '../identity/accounts/email.routes.ts'
 import { emailLoginRoutes } from '../identity/accounts/email-login.routes.ts'
 import { createEmailLogins } from '../identity/accounts/email-login.service.ts'
@@ -57,6 +58,7 @@ import { createPageCookies } from '../identity/pages/page-cookies.ts'
 import type { Pages } from '../identity/pages/page-kit.ts'
 import { createPageSessions } from '../identity/pages/page-sessions.ts'
 import { createPasskeyForms } from '../identity/pages/passkey-form.ts'
+import { createProofForms } from '../identity/pages/proof-of-work.ts'
 import { providerPages } from '../identity/pages/provider.pages.ts'
 import { registerPages } from '../identity/pages/register.pages.ts'
 import { createBackchannelLogout } from '../identity/providers/backchannel-logout.service.ts'
@@ -120,14 +122,26 @@ export function createAccountApi({
     browser,
   } = access
 
-  const { limits, passwordCheck, loginCompletion, factor, codeAttempts, links, loginConfirmation } = loginServices
+  const { limits, proofOfWork, passwordCheck, loginCompletion, factor, codeAttempts, links, loginConfirmation } = loginServices
   const { login, loginMfa, reauthenticate, logout, mfaTokens } = loginServices
   const stepUp = createStepUp({ db, clock, accounts, outbox, passwordCheck, factor, codeAttempts })
   const enrolment = createEnrolment({ db, config, accounts, outbox, stepUp, factor, codeAttempts, sessionOpener })
   const sessions = createSessions({ db, accounts, config })
   const postProof = createPostProof({ links, outbox })
   const pending = createPendingRegistrations({ db, accounts, limits, links, outbox, backgroundQueue })
-  const register = createRegister({ db, accounts, config, passwords, policy, limits, loginCompletion, postProof, isMailable, pending })
+  const register = createRegister({
+    db,
+    accounts,
+    config,
+    passwords,
+    policy,
+    limits,
+    proofOfWork,
+    loginCompletion,
+    postProof,
+    isMailable,
+    pending,
+  })
   const verification = createEmailVerification({ db, accounts, passwords, limits, links, outbox, pending, postProof })
   const refresh = createRefresh({ refreshTokens, sessionOpener, limits, metrics })
   const profile = createProfile({
@@ -143,7 +157,6 @@ export function createAccountApi({
     stepUp,
   })
   const changePassword = createPasswordChange({ accounts, outbox, passwords, policy, stepUp, sessionOpener })
-  const recovery = createRecovery({ db, accounts, outbox, links, devices, passwords, policy, limits, backgroundQueue })
   const emailLogins =
     config.auth.emailLogin === 'on'
       ? createEmailLogins({
@@ -151,6 +164,7 @@ export function createAccountApi({
           accounts,
           outbox,
           limits,
+          proofOfWork,
           devices,
           secrets: createEmailLoginSecrets({ secrets, clock }),
           links,
@@ -161,6 +175,7 @@ export function createAccountApi({
           hasPages: config.auth.browser.enabled,
         })
       : null
+  const recovery = createRecovery({ db, accounts, outbox, links, devices, passwords, policy, limits, proofOfWork, backgroundQueue })
   const apiKeys = createApiKeys({ db, accounts, stepUp, outbox, grantsOf, config })
   const deleteAccount = createAccountDeletion({ accounts, stepUp, eraseAccount: identity.eraseAccount })
   const assertions = createClientAssertions({ db, clock, config })
@@ -236,7 +251,10 @@ export function createAccountApi({
   const mountUi =
     frame && browser && createUi({ frame, requireAuth, saveLanguage: profile.chooseLanguage, ...pagesWith(frame, browser.cookies) })
 
-  function pagesWith({ returnTo, base, assets }: PageFrame, sessionCookies: SessionCookies): { pages: Pages[]; providerPages: Pages } {
+  function pagesWith(
+    { returnTo, base, assets, solver }: PageFrame,
+    sessionCookies: SessionCookies,
+  ): { pages: Pages[]; providerPages: Pages } {
     const factorStep = createFactorStep({ db, mfaTokens, limitInvalidTokens, factor })
     const passkeyForms =
       loginServices.passkeys &&
@@ -244,6 +262,7 @@ export function createAccountApi({
     const cookies = createPageCookies(crossSite)
     const wideCookies = createPageCookies(crossSite, auth.prefix)
     const pageSessions = createPageSessions(sessionCookies, wideCookies, crossSite)
+    const proofForms = createProofForms({ proofOfWork, solverPath: solver?.path ?? '', providers, auth })
     const invitation = invitationPages({
       invitations,
       providers,
@@ -264,13 +283,14 @@ export function createAccountApi({
         cookies,
         wideCookies,
         returnTo,
+        proofForms,
         auth,
         factorStep,
         passkeys: loginServices.passkeys && passkeyForms && { login: loginServices.passkeys.login, forms: passkeyForms },
       }),
-      registerPages({ register, sessions: pageSessions, returnTo, auth }),
-      ...(emailLogins ? [emailLoginPages({ emailLogins, sessions: pageSessions, cookies, wideCookies, returnTo })] : []),
-      forgotPages(recovery),
+      ...(emailLogins ? [emailLoginPages({ emailLogins, proofForms, sessions: pageSessions, cookies, wideCookies, returnTo })] : []),
+      registerPages({ register, sessions: pageSessions, returnTo, proofForms, auth }),
+      forgotPages({ ...recovery, proofForms }),
       linkPages({ verification, recovery, loginConfirmation, cookies, minLength: auth.password.minLength }),
       logoutPages({ logout, providers, providerLogout, sessions: pageSessions, cookies: wideCookies, returnTo }),
       invitation.pages,
@@ -360,6 +380,7 @@ export function createAccountApi({
       await auth.register(emailRoutes({ verification, requireAuth }))
       await auth.register(pageRoutes(config))
       await auth.register(recoveryRoutes(recovery))
+      if (proofOfWork.isEnabled) await auth.register(challengeRoutes(proofOfWork))
       await auth.register(loginConfirmationRoutes(loginConfirmation))
       await auth.register(apiKeyRoutes({ apiKeys, requireAuth }))
       await auth.register(oauthRoutes({ grantToken, introspect, revokeToken }))

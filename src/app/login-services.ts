@@ -8,13 +8,16 @@ import { createLogout } from '../identity/accounts/logout.service.ts'
 import { createPasskeyLogin, type PasskeyLogin } from '../identity/accounts/passkey-login.service.ts'
 import { createReauthentication } from '../identity/accounts/reauthentication.service.ts'
 import { type CredentialLimits, createCredentialLimits } from '../identity/credentials/credential-limits.ts'
+import { createLoginFailures } from '../identity/credentials/login-failures.ts'
 import { createPasswordCheck, type PasswordCheck } from '../identity/credentials/password-check.ts'
+import { createProofOfWork, type ProofOfWork } from '../identity/credentials/proof-of-work.ts'
 import { type CodeAttempts, createCodeAttempts } from '../identity/factors/code-attempts.ts'
 import { type Ceremonies, createCeremonies, type RelyingParty } from '../identity/factors/passkey-ceremonies.ts'
 import { createPasskeyCheck, NO_PASSKEYS } from '../identity/factors/passkey-check.ts'
 import { relyingPartyOf } from '../identity/factors/relying-party.ts'
 import { createSecondFactor, type SecondFactor } from '../identity/factors/second-factor.ts'
 import { createMfaTokens, type MfaTokens } from '../identity/tokens/mfa-tokens.ts'
+import { markUsed } from '../identity/tokens/used-tokens.repo.ts'
 import type { Access } from './access.ts'
 import type { Identity } from './identity.ts'
 import type { Limits } from './limits.ts'
@@ -23,6 +26,7 @@ import type { Platform } from './platform.ts'
 
 export interface LoginServices {
   limits: CredentialLimits
+  proofOfWork: ProofOfWork
   passwordCheck: PasswordCheck
   loginCompletion: LoginCompletion
   factor: SecondFactor
@@ -51,6 +55,11 @@ export function createLoginServices({ platform, identity, access, limits: { limi
   const { sessionOpener, refreshTokens, limitInvalidTokens } = access
 
   const limits = createCredentialLimits({ limiter, clock, secrets }, config.limits.credentials)
+  const failures = createLoginFailures(limiter, config.auth.proofOfWork.loginFailures)
+  const proofOfWork = createProofOfWork(
+    { secrets, clock, metrics, failures, markUsed: (id, expiresAt) => markUsed(db, 'pow', id, expiresAt) },
+    config.auth.proofOfWork,
+  )
   const passwordCheck = createPasswordCheck({ db, accounts, passwords, limits })
   const loginCompletion = createLoginCompletion({ sessionOpener, devices })
   const mfaTokens = createMfaTokens({ keyring, issuer: config.tokens.issuer, clock })
@@ -63,6 +72,7 @@ export function createLoginServices({ platform, identity, access, limits: { limi
   const loginConfirmation = createLoginConfirmation({ db, accounts, limits, links, outbox })
   return {
     limits,
+    proofOfWork,
     passwordCheck,
     loginCompletion,
     factor,
@@ -88,7 +98,7 @@ export function createLoginServices({ platform, identity, access, limits: { limi
           passkeyCheck,
         }),
       },
-    login: createLogin({ db, accounts, passwords, limits, devices, loginCompletion, loginConfirmation, mfaTokens, factor }),
+    login: createLogin({ db, accounts, passwords, limits, proofOfWork, devices, loginCompletion, loginConfirmation, mfaTokens, factor }),
     loginMfa: createLoginMfa({
       db,
       accounts,

@@ -20,7 +20,7 @@ const ROUTES = [
 ]
 const gateway = useGateway(() => ({
   config: {
-    auth: { ...BROWSER.auth, passkeys: { enabled: true }, emailLogin: 'on' },
+    auth: { ...BROWSER.auth, passkeys: { enabled: true }, emailLogin: 'on', proofOfWork: { enabled: true } },
     server: { publicUrl: 'http://localhost' },
     docs: { enabled: true },
   },
@@ -97,7 +97,7 @@ const WITHOUT_COOKIE = [
 ]
 /** They answer everybody alike. */
 const OPEN =
-  /^GET (\/health|\/\.well-known\/|\/auth\/(docs|openapi\.json|providers$|providers\/:id\/(start|callback)$|invitations\/|email\/verify$|password\/reset$|login\/confirm$|ui$|ui\/))/
+  /^GET (\/health|\/\.well-known\/|\/auth\/(docs|openapi\.json|challenge$|providers$|providers\/:id\/(start|callback)$|invitations\/|email\/verify$|password\/reset$|login\/confirm$|ui$|ui\/))/
 
 const admin = async () => {
   const user = await newUserWithRoles(gateway, ['admin'])

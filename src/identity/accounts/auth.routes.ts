@@ -9,6 +9,7 @@ import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provid
 import { problem } from '../../platform/lib/errors.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import { principalOf, type RequireAuth, requireSession } from '../access/require-auth.ts'
+import { proofOfWorkField } from '../credentials/proof-of-work.ts'
 import { Code, Password, Pending, Renewed, Tokens, usernameField } from '../users/schemas.ts'
 import { UserSchema } from '../users/user-view.ts'
 import type { createLogin } from './login.service.ts'
@@ -56,6 +57,7 @@ export const authRoutes =
             ...usernameField(usernames),
             email: Type.String({ maxLength: 254 }),
             password: Password,
+            ...proofOfWorkField,
             ...sessionAnswers.fields,
           }),
           response: answers({ 201: LoggedIn, 202: Pending }, [403, 409, 422, 429, 503]),
@@ -82,6 +84,7 @@ export const authRoutes =
             login: Type.String({ minLength: 1, maxLength: 254 }),
             password: Password,
             device_token: Type.Optional(DeviceToken),
+            ...proofOfWorkField,
             ...sessionAnswers.fields,
           }),
           response: answers({ 200: Type.Union([ByTokens, ByCookie, MfaRequired]) }, [401, 403, 422, 429, 503]),

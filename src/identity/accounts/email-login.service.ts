@@ -14,6 +14,7 @@ import type { Outbox } from '../../platform/mail/outbox.ts'
 import { listedDeviceName } from '../../platform/request/device-name.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
+import type { ProofOfWork } from '../credentials/proof-of-work.ts'
 import type { FactorMethod, SecondFactor } from '../factors/second-factor.ts'
 import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
 import { type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
@@ -42,6 +43,7 @@ export interface EmailLoginDeps {
   accounts: Accounts
   outbox: Outbox
   limits: CredentialLimits
+  proofOfWork: Pick<ProofOfWork, 'require'>
   devices: Devices
   secrets: EmailLoginSecrets
   links: Pick<Links, 'mint'>
@@ -62,8 +64,11 @@ type LinkInput = Choice & { token: string }
 export type LoggedInByMail = ReturnType<LoginCompletion['answer']> | { mfa_required: true; mfa_token: string; methods: FactorMethod[] }
 
 export interface EmailLogins {
-  /** Answers before the account is looked up: neither the answer nor its time depends on whether there is an account. @throws rate_limited */
-  request(email: string, context: RequestContext): Promise<{ status: 'accepted'; flow_token: string }>
+  /** Answers before the account is looked up: neither the answer nor its time depends on whether there is an account. @throws proof_of_work_required, rate_limited */
+  request(
+    input: { email: string; proof_of_work?: string | undefined },
+    context: RequestContext,
+  ): Promise<{ status: 'accepted'; flow_token: string }>
   /** @throws flow_invalid, invalid_code, rate_limited */
   byCode(input: CodeInput, context: RequestContext): Promise<LoggedInByMail>
   /** @throws link_invalid, rate_limited */
@@ -77,9 +82,24 @@ const MAX_FLOWS = 3
 const PURPOSE = 'email_login'
 
 export function createEmailLogins(deps: EmailLoginDeps): EmailLogins {
-  const { db, accounts, outbox, limits, devices, secrets, links, loginCompletion, mfaTokens, factor, backgroundQueue, hasPages } = deps
+  const {
+    db,
+    accounts,
+    outbox,
+    limits,
+    proofOfWork,
+    devices,
+    secrets,
+    links,
+    loginCompletion,
+    mfaTokens,
+    factor,
+    backgroundQueue,
+    hasPages,
+  } = deps
 
-  async function request(email: string, context: RequestContext) {
+  async function request({ email, proof_of_work }: { email: string; proof_of_work?: string | undefined }, context: RequestContext) {
+    await proofOfWork.require('email_login', proof_of_work, context)
     await limits.startEmailLogin(context.client)
     const { token, hash } = secrets.begin()
     backgroundQueue.add('the mail for a login', context.requestId, () => send(email, hash, context))

@@ -6,6 +6,7 @@ import { problem } from '../../platform/lib/errors.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { Passwords, QueueSlot } from '../credentials/passwords.ts'
+import type { ProofOfWork } from '../credentials/proof-of-work.ts'
 import type { SecondFactor } from '../factors/second-factor.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { type CookieWish, type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
@@ -23,6 +24,7 @@ export interface LoginDeps {
   accounts: Accounts
   passwords: Passwords
   limits: CredentialLimits
+  proofOfWork: Pick<ProofOfWork, 'login'>
   devices: Devices
   loginCompletion: LoginCompletion
   loginConfirmation: LoginConfirmation
@@ -34,6 +36,7 @@ export interface LoginInput extends SessionChoice {
   login: string
   password: string
   device_token?: string
+  proof_of_work?: string
 }
 
 /** Stands for an unknown user in the lookup of devices, so that the work is the same. */
@@ -44,14 +47,22 @@ export function createLogin({
   accounts,
   passwords,
   limits,
+  proofOfWork,
   devices,
   loginCompletion,
   loginConfirmation,
   mfaTokens,
   factor,
 }: LoginDeps) {
-  const login = (input: LoginInput, context: RequestContext) =>
-    passwords.admit(input.device_token === undefined ? 'stranger' : 'known', (slot) => admitted(input, slot, context))
+  async function login(input: LoginInput, context: RequestContext) {
+    const lane = input.device_token === undefined ? 'stranger' : 'known'
+    const enterQueue = () => passwords.admit(lane, (slot) => admitted(input, slot, context))
+    // the admin listener gives out no challenges, and strangers do not reach it
+    if (input.session === 'console') return enterQueue()
+    // a full queue uses no solution up
+    passwords.assertRoom(lane)
+    return proofOfWork.login(input.proof_of_work, context, enterQueue)
+  }
 
   async function admitted(input: LoginInput, slot: QueueSlot, context: RequestContext) {
     const presented = input.device_token === undefined ? null : await devices.find(input.device_token)

@@ -12,6 +12,7 @@ import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { PasswordPolicy } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
+import type { ProofOfWork } from '../credentials/proof-of-work.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { type CookieWish, type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
 import type { Given } from '../sessions/open-session.ts'
@@ -38,6 +39,7 @@ export interface RegisterInput extends SessionChoice {
   username?: string | undefined
   email: string
   password: string
+  proof_of_work?: string | undefined
 }
 
 export interface RegisterDeps {
@@ -47,6 +49,7 @@ export interface RegisterDeps {
   passwords: Passwords
   policy: PasswordPolicy
   limits: CredentialLimits
+  proofOfWork: Pick<ProofOfWork, 'require'>
   loginCompletion: LoginCompletion
   postProof: PostProof
   isMailable: IsMailable
@@ -63,6 +66,7 @@ export function createRegister({
   passwords,
   policy,
   limits,
+  proofOfWork,
   loginCompletion,
   postProof,
   isMailable,
@@ -76,6 +80,7 @@ export function createRegister({
     passwords.assertRoom()
     // a client pays nothing for what is wrong before a look-up
     const account = await readAccount(input, policy.local, config.auth)
+    await proofOfWork.require('register', input.proof_of_work, context)
     return limits.register(context.client, () => enter(account, input, context))
   }
 

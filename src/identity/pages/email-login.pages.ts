@@ -10,10 +10,12 @@ import { defineLinkPage } from './link.pages.ts'
 import { MARK, type PageCookies, STEP_SECONDS } from './page-cookies.ts'
 import { type Fields, field, formNotice, LENGTHS, type Outcome, type Page, type PageKit, requireFields } from './page-kit.ts'
 import type { PageSessions } from './page-sessions.ts'
+import { type ProofForms, proofOf } from './proof-of-work.ts'
 import type { ReturnTo } from './return-to.ts'
 
 export interface EmailLoginPagesDeps {
   emailLogins: EmailLogins
+  proofForms: ProofForms
   sessions: PageSessions
   cookies: PageCookies
   /** Sent to all paths of the gateway. */
@@ -24,7 +26,7 @@ export interface EmailLoginPagesDeps {
 const PATH = '/login/email'
 
 export const emailLoginPages =
-  ({ emailLogins, sessions, cookies, wideCookies, returnTo }: EmailLoginPagesDeps) =>
+  ({ emailLogins, proofForms, sessions, cookies, wideCookies, returnTo }: EmailLoginPagesDeps) =>
   (app: FastifyInstance, kit: PageKit): void => {
     const within = (page: Page, path: string) => returnTo.to(page.base + path, returnTo.of(page, page.query.return_to))
 
@@ -43,18 +45,22 @@ export const emailLoginPages =
       },
     })
 
-    const addressForm = (page: Page): View => ({
-      title: page.text('email-login.title'),
-      isLoggedIn: false,
-      body: html`${formNotice(page, { flow_invalid: 'email-login.over' })}
+    async function addressForm(page: Page): Promise<View> {
+      const proof = await proofForms.of(page, 'email_login')
+      return {
+        title: page.text('email-login.title'),
+        isLoggedIn: false,
+        body: html`${formNotice(page, { flow_invalid: 'email-login.over' })}
 <p>${page.text('email-login.lead')}</p>
-<form method="post" action="${within(page, PATH)}">
+<form method="post" action="${within(page, PATH)}"${proof?.attributes}>
 ${field(page, { name: 'email', label: 'field.email', type: 'email', autocomplete: 'username', inputmode: 'email', maxLength: LENGTHS.email, isFocused: true })}
 ${rememberBox(page)}
+${proof?.fields}
 <button>${page.text('email-login.submit')}</button>
 </form>
 <p class="links"><a href="${within(page, '/login')}">${page.text('page.to-login')}</a></p>`,
-    })
+      }
+    }
 
     const codeForm = (page: Page): View => ({
       title: page.text('page.look-into-mail'),
@@ -71,7 +77,10 @@ ${field(page, { name: 'code', label: 'field.mailed-code', autocomplete: 'one-tim
 
     /** The answer is the same for every address. */
     async function submitAddress(page: Page, fields: Fields): Promise<Outcome> {
-      const { flow_token } = await emailLogins.request(requireFields(fields, { email: LENGTHS.email }).email, page.context)
+      const { flow_token } = await emailLogins.request(
+        { ...requireFields(fields, { email: LENGTHS.email }), ...proofOf(fields) },
+        page.context,
+      )
       cookies.set(page, 'email-flow', flow_token + (fields.remember === undefined ? '' : MARK), STEP_SECONDS)
       return { to: within(page, `${PATH}?step=2`) }
     }

@@ -34,6 +34,7 @@ import {
 } from './page-kit.ts'
 import type { PageSessions } from './page-sessions.ts'
 import { answerIn, type PasskeyForms } from './passkey-form.ts'
+import { type ProofForms, proofOf } from './proof-of-work.ts'
 import { providerButtons } from './provider.pages.ts'
 import type { ReturnTo } from './return-to.ts'
 
@@ -53,6 +54,7 @@ export interface LoginPagesDeps {
   /** Null where passkeys are not enabled. */
   passkeys: { login: PasskeyLogin; forms: PasskeyForms } | null
   auth: Pick<Config['auth'], 'username' | 'registration' | 'emailVerification' | 'emailLogin' | 'prefix'>
+  proofForms: ProofForms
 }
 
 /** What was done before, by the value of the parameter `done`. */
@@ -79,6 +81,7 @@ export const loginPages =
     auth,
     factorStep,
     passkeys,
+    proofForms,
   }: LoginPagesDeps) =>
   (app: FastifyInstance, kit: PageKit): void => {
     const optionsUrl = `${auth.prefix}/passkeys/login/options`
@@ -111,6 +114,7 @@ export const loginPages =
     async function loginForm(page: Page): Promise<View> {
       const { text, query, form } = page
       const begun = passkeys?.forms.isOffered(page) ? await passkeys.login.optionsForLogin() : null
+      const proof = await proofForms.of(page, 'login')
       const done = query.done === undefined || !Object.hasOwn(DONE, query.done) ? undefined : DONE[query.done]
       const isWrong = form.problem?.code === 'invalid_credentials'
       const or = html`<p class="or">${text('provider.or')}</p>`
@@ -122,11 +126,12 @@ export const loginPages =
         body: html`${form.problem === null && done !== undefined && notice(text(done))}
 ${formNotice(page)}
 ${isWrong && auth.emailVerification === 'required' && html`<p class="hint">${text('login.unproven')} <a href="${page.base}/verify">${text('verify.again')}</a></p>`}
-<form method="post">
+<form method="post"${proof?.attributes}>
 ${field(page, { name: 'login', label: auth.username === 'off' ? 'field.email' : 'field.login', autocomplete: begun ? 'username webauthn' : 'username', inputmode: auth.username === 'off' ? 'email' : 'text', maxLength: LENGTHS.login, isFocused: !isWrong })}
 ${field(page, { name: 'password', label: 'field.password', type: 'password', autocomplete: 'current-password', isFocused: isWrong })}
 ${showPassword(page, 'password')}
 <label class="check"><input type="checkbox" name="remember" value="yes"${form.typed.remember !== undefined && html` checked`}> ${text('login.remember')}</label>
+${proof?.fields}
 <button>${text('login.submit')}</button>
 </form>
 ${hasOtherWays && or}
@@ -165,7 +170,10 @@ ${providerButtons(page, providers, (provider) => startOf(page, provider))}
     async function submitLogin(page: Page, fields: Fields): Promise<Outcome> {
       const typed = requireFields(fields, { login: LENGTHS.login, password: LENGTHS.password })
       const remember = fields.remember !== undefined
-      const entered = await login({ ...typed, session: 'cookie', remember, ...sessions.deviceToken(page) }, page.context)
+      const entered = await login(
+        { ...typed, ...proofOf(fields), session: 'cookie', remember, ...sessions.deviceToken(page) },
+        page.context,
+      )
       if ('mfa_required' in entered) {
         cookies.set(page, 'mfa', entered.mfa_token + (remember ? MARK : ''), STEP_SECONDS)
         return { to: within(page, '/factor') }

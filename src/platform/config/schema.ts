@@ -779,9 +779,19 @@ export const ConfigSchema = Type.Object(
               description:
                 'Registration, mailed links and codes, and logins after failures need a small computation of the client (ALTCHA).',
             }),
-            cost: integer(1000, 20_000, 'Rounds of PBKDF2 for each try of the client. The server computes as much once.', 1_000_000),
-            tries: integer(2, 200, 'Mean number of tries until the client has the answer.', 100_000),
-            loginFailures: integer(0, 3, 'Failed logins of an address in 10 minutes after which a login needs the computation.', 1000),
+            cost: integer(
+              1000,
+              5000,
+              'Rounds of PBKDF2 for each try of the client. The gateway computes as many for each challenge.',
+              1_000_000,
+            ),
+            tries: integer(2, 800, 'Mean number of tries until the client has the answer. Never more than twice as many.', 100_000),
+            loginFailures: integer(
+              0,
+              3,
+              'Failed logins of an address in 10 minutes after which a login needs the computation. 0: each login needs it.',
+              1000,
+            ),
           },
           'Proof of work against programs that try many accounts. No third party is asked.',
         ),

@@ -185,7 +185,7 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
   proof_of_work_required: {
     when: '`auth.proofOfWork` is enabled, and the request has no solution, or one that is wrong, older than 5 minutes, used, or for another action.',
     client: 'Get a challenge with `GET /challenge?for=…`, solve it, and send the request again.',
-    operator: 'If users of slow devices complain, lower `auth.proofOfWork.cost`.',
+    operator: 'If users of slow devices complain, lower `auth.proofOfWork.tries`.',
   },
   email_unproven: {
     when: 'A first sign-in with a provider that gives no address, or whose addresses are not trusted while `auth.emailVerification` is `required`.',

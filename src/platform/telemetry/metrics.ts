@@ -154,6 +154,7 @@ export function createMetrics(version: string) {
       'outcome',
     ]),
     mfa: counter('mfa_total', 'Second factors presented.', ['type', 'outcome']),
+    proofOfWork: counter('proof_of_work_total', 'Challenges issued, and solutions judged, by action.', ['action', 'outcome']),
     breachChecks: counter('breach_checks_total', 'Passwords looked up among breached passwords.', ['outcome']),
     mails: counter('mails_total', 'Mails handed to the mail server.', ['template', 'outcome']),
     outboxWaiting: gauge('outbox_waiting', 'Mails that wait to be sent.', [], 'max'),

@@ -81,6 +81,8 @@ export const de: Record<TextKey, string> = {
   'error.provider_refused': 'Die Anmeldung wurde abgebrochen oder abgelehnt. Es wurde nichts geändert.',
   'error.provider_unavailable':
     'Der Anbieter antwortet zurzeit nicht. Bitte melden Sie sich auf andere Weise an, oder versuchen Sie es gleich noch einmal.',
+  'error.proof_of_work_required':
+    'Ihr Browser hat die Prüfung nicht ausgeführt, die dieses Formular braucht, oder zu lange dafür gebraucht. Es wurde nichts geändert. Bitte senden Sie das Formular noch einmal.',
   'error.email_unproven':
     'Der Anbieter bestätigt Ihre E-Mail-Adresse nicht. Legen Sie zuerst ein Konto mit der Adresse an. Verknüpfen Sie dann diese Anmeldung in Ihrem Konto.',
   'error.already_linked': 'Diese Anmeldung gehört zu einem anderen Konto, oder Ihr Konto hat schon eine andere Anmeldung dieses Anbieters.',
@@ -88,9 +90,20 @@ export const de: Record<TextKey, string> = {
     'Das ist Ihre letzte Möglichkeit, sich anzumelden. Legen Sie zuerst ein Passwort fest, oder fügen Sie eine andere Anmeldung oder einen Passkey hinzu.',
   'error.passkey_refused': 'Der Passkey wurde nicht angenommen. Versuchen Sie es noch einmal, oder wählen Sie einen anderen Weg.',
   'error.passkey_exists': 'Dieses Gerät hat schon einen Passkey Ihres Kontos.',
-  'error.proof_of_work_required': 'Ihr Browser muss erst eine kurze Rechnung lösen. Versuchen Sie es noch einmal.',
   'error.invitation_invalid':
     'Die Einladung ist ungültig, wurde schon benutzt oder ist abgelaufen. Bitte lassen Sie sich noch einmal einladen.',
+
+  // proof of work
+  'proof.checking': 'Ihr Browser wird geprüft …',
+  'proof.failed': 'Die Prüfung Ihres Browsers ist nicht gelungen. Bitte versuchen Sie es gleich noch einmal.',
+  'proof.insecure':
+    'Diese Seite wurde über einfaches http geöffnet. Dort kann Ihr Browser die Prüfung dieses Formulars nicht ausführen. Öffnen Sie die Seite mit https.',
+  'proof.no-script':
+    'Dieses Formular braucht JavaScript: Ihr Browser berechnet etwas, bevor das Formular gesendet wird. Das hindert Programme daran, viele Konten auszuprobieren.',
+  'proof.turn-on': 'Schalten Sie JavaScript für diese Website ein, und öffnen Sie die Seite noch einmal.',
+  'proof.wait': 'Oder warten Sie zehn Minuten: Dann gelingt die Anmeldung ohne JavaScript.',
+  'proof.provider': 'Oder melden Sie sich über einen Anbieter an. Dazu brauchen Sie kein JavaScript.',
+  'proof.support': 'Oder bitten Sie um Hilfe.',
 
   // login
   'login.title': 'Anmelden',

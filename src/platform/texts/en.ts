@@ -78,14 +78,26 @@ export const en = {
   'error.flow_invalid': 'The sign-in was not finished in time, or it was begun in another browser. Please begin again.',
   'error.provider_refused': 'The sign-in was cancelled or refused. Nothing was changed.',
   'error.provider_unavailable': 'The provider does not answer at the moment. Please log in in another way, or try again in a moment.',
+  'error.proof_of_work_required':
+    'Your browser has not done the check that this form needs, or took too long. Nothing was changed. Please send the form again.',
   'error.email_unproven':
     'The provider does not prove your e-mail address. Create an account with the address first. Then link this login in your account.',
   'error.already_linked': 'This login belongs to another account, or your account has another login of this provider.',
   'error.last_credential': 'This is your last way to log in. Set a password, or add another login or passkey first.',
   'error.passkey_refused': 'The passkey was not accepted. Try again, or choose another way.',
   'error.passkey_exists': 'This device has a passkey of your account already.',
-  'error.proof_of_work_required': 'Your browser has to do a short computation first. Try again.',
   'error.invitation_invalid': 'The invitation is not valid, was used before, or has expired. Please ask for a new invitation.',
+
+  // proof of work
+  'proof.checking': 'Checking your browser…',
+  'proof.failed': 'The check of your browser did not succeed. Please try again in a moment.',
+  'proof.insecure': 'This page was opened over plain http, where your browser cannot do the check of this form. Open the page with https.',
+  'proof.no-script':
+    'This form needs JavaScript: your browser computes something before the form is sent. That keeps programs from trying many accounts.',
+  'proof.turn-on': 'Turn JavaScript on for this site, and open the page again.',
+  'proof.wait': 'Or wait ten minutes: then the login works without it.',
+  'proof.provider': 'Or log in with a provider, which needs no JavaScript.',
+  'proof.support': 'Or ask for help.',
 
   // login
   'login.title': 'Log in',

@@ -10,6 +10,7 @@ import { isId } from '../../platform/lib/ids.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
 import { checkBrowser } from './check-browser.ts'
 import { checkPasskeys } from './check-passkeys.ts'
+import { checkProofOfWork } from './check-proof-of-work.ts'
 import { checkProviders } from './check-providers.ts'
 import { CORS_FIELDS, modeOf, sessionOriginsOf } from './cors-rule.ts'
 import type { Finding } from './finding.ts'
@@ -34,6 +35,7 @@ export function checkConfig(config: Config, { isComplete = true } = {}): { probl
   checkProviders(config, problems, warnings)
   checkPasskeys(config, problems, warnings)
   checkMail(config, problems, warnings)
+  checkProofOfWork(config, warnings)
   if (!config.routes.length)
     warnings.push({
       path: ['routes'],

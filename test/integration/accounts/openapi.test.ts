@@ -10,7 +10,7 @@ const gateway = useGateway({
   config: {
     server: { publicUrl: PUBLIC_URL },
     docs: { enabled: true },
-    auth: { browser: { enabled: true }, passkeys: { enabled: true }, emailLogin: 'on' },
+    auth: { browser: { enabled: true }, passkeys: { enabled: true }, emailLogin: 'on', proofOfWork: { enabled: true } },
   },
 })
 
@@ -101,6 +101,7 @@ it('every operation says which credentials it takes; the operations for everybod
     'POST /auth/password/forgot',
     'POST /auth/password/reset/details',
     'POST /auth/password/reset',
+    'GET /auth/challenge',
     'POST /auth/login/confirm/details',
     'POST /auth/login/confirm',
   ])

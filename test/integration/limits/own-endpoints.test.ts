@@ -103,6 +103,17 @@ describe('every own endpoint', () => {
   })
 })
 
+describe('with a proof of work', () => {
+  const withProof = useGateway(() => ({ config: { server, limits, auth: { proofOfWork: { enabled: true } } }, routes: routes() }))
+
+  it('a challenge counts by address', async () => {
+    const address = newAddress()
+    const ask = () => call(withProof, '/auth/challenge?for=register', { headers: from(address) })
+    expect((await inTurn(4, ask)).map(({ status }) => status)).toEqual([200, 200, 200, 429])
+    expect((await call(withProof, '/auth/challenge?for=register', { headers: from(newAddress()) })).status).toBe(200)
+  })
+})
+
 describe('with sessions by cookie', () => {
   const withCookies = useGateway(() => ({ config: { server, limits, auth: { browser: { enabled: true } } }, routes: routes() }))
   const ask = (path: string, cookie: string, address: string) => byCookie(withCookies, path, cookie, { headers: from(address) })
