@@ -70,11 +70,11 @@ export const passkeyRoutes =
     app.post(
       '/passkeys/login/options',
       {
-        config: { name: 'auth.passkeys.login.options' },
+        config: { name: 'auth.passkeys.login.options', countsByAddress: true },
         schema: {
           summary: 'Begin a login with a passkey',
           description:
-            'Names no user. With an `mfa_token` it begins the second step of a login, and with an access token a proof of who the user is.',
+            'Names no user. Needs nothing for a login, an `mfa_token` for its second step, or an access token for a new proof of who the user is.',
           security: OPTIONAL_BEARER,
           body: strictBody({ mfa_token: Type.Optional(Type.String({ minLength: 1, maxLength: 4096 })) }),
           response: answers({ 200: Options }, [401, 403, 422, 429, 503]),
@@ -99,7 +99,7 @@ export const passkeyRoutes =
         schema: {
           summary: 'Log in with a passkey',
           description:
-            'Opens the session. With the `mfa_token` of the options it ends the second step of a login; with an access token it answers as `/reauthenticate` does.',
+            'Opens the session. Needs what the options needed: nothing, the `mfa_token`, or the access token. With the last it answers as `/reauthenticate` does.',
           security: OPTIONAL_BEARER,
           body: strictBody({
             flow_token: FlowToken,

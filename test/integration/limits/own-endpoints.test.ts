@@ -20,9 +20,12 @@ const limits = {
     perUser: { limit: 3, windowSeconds: HOUR, key: 'principal' },
   },
 }
-const server = { trustedProxies: ['127.0.0.1/32'], publicUrl: 'https://gateway.test' }
+const server = { trustedProxies: ['127.0.0.1/32'] }
 const auth = { passkeys: { enabled: true }, emailLogin: 'on' }
-const gateway = useGateway(() => ({ config: { server, auth, limits, docs: { enabled: true } }, routes: routes() }))
+const gateway = useGateway(() => ({
+  config: { server: { ...server, publicUrl: 'https://gateway.test' }, auth, limits, docs: { enabled: true } },
+  routes: routes(),
+}))
 
 const inTurn = async <T>(n: number, make: () => Promise<T>): Promise<T[]> => {
   const all: T[] = []
@@ -58,18 +61,22 @@ const WITH_CREDENTIAL_LIMITS = [
   'POST /auth/token',
   'POST /auth/introspect',
   'POST /auth/revoke',
+  'POST /auth/passkeys/login/verify',
 ]
+/** It begins a login, and takes an access token, too. */
+const BY_ADDRESS = ['POST /auth/passkeys/login/options']
 const PAGES = /^GET \/auth\/(docs|openapi\.json|email\/verify$|password\/reset$|login\/confirm$)/
 
 describe('every own endpoint', () => {
   it('that this file names exists', () => {
     const all = ownEndpoints(gateway)
-    for (const endpoint of [...UNLIMITED, ...WITH_CREDENTIAL_LIMITS]) expect(all).toContain(endpoint)
+    for (const endpoint of [...UNLIMITED, ...WITH_CREDENTIAL_LIMITS, ...BY_ADDRESS]) expect(all).toContain(endpoint)
   })
 
   it('that needs an access token counts by principal, and without a token by address', async () => {
     const guarded = ownEndpoints(gateway).filter(
-      (endpoint) => !UNLIMITED.includes(endpoint) && !WITH_CREDENTIAL_LIMITS.includes(endpoint) && !PAGES.test(endpoint),
+      (endpoint) =>
+        !UNLIMITED.includes(endpoint) && ![...WITH_CREDENTIAL_LIMITS, ...BY_ADDRESS].includes(endpoint) && !PAGES.test(endpoint),
     )
     expect(guarded.length).toBeGreaterThan(25)
     for (const endpoint of guarded) {
@@ -93,6 +100,12 @@ describe('every own endpoint', () => {
       expect([endpoint, statuses[3]]).toEqual([endpoint, 429])
       expect(statuses.slice(0, 3)).not.toContain(429)
     }
+  })
+
+  it('that begins a login counts by address', async () => {
+    const address = newAddress()
+    const ask = () => call(gateway, '/auth/passkeys/login/options', { body: {}, headers: from(address) })
+    expect((await inTurn(4, ask)).map(({ status }) => status)).toEqual([200, 200, 200, 429])
   })
 
   it('that monitors and verifiers ask for is never limited', async () => {
