@@ -1,5 +1,6 @@
 /** Passkeys: to log in, as second factor, to prove who the user is; and how users keep them. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { readFileSync } from 'node:fs'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { call, login, newUser, newUserWithRoles, OPERATOR, proveAddress } from '../../support/client.ts'
 import type { Gateway } from '../../support/gateway.ts'
 import { mailsTo } from '../../support/mails.ts'
@@ -295,4 +296,40 @@ describe('without `auth.passkeys.enabled`', () => {
     expect(body.methods).toEqual(['backup_code'])
     await plain.close()
   })
+})
+
+it('the example of the documentation adds a passkey, logs in with it, and removes it', async () => {
+  const file = 'clients/passkeys/passkeys.js'
+  expect(readFileSync('docs/passwordless.md', 'utf8')).toContain(`\`\`\`js\n${readFileSync(file, 'utf8')}\`\`\``)
+  const { createPasskeys } = (await import(new URL(`../../../${file}`, import.meta.url).href)) as { createPasskeys(auth: string): any }
+  const device = newAuthenticator()
+  const signals: any[] = []
+  const asJson = (answer: object) => ({ toJSON: () => ({ ...answer, authenticatorAttachment: 'platform', clientExtensionResults: {} }) })
+  vi.stubGlobal('PublicKeyCredential', {
+    parseRequestOptionsFromJSON: (options: object) => options,
+    parseCreationOptionsFromJSON: (options: object) => options,
+    signalAllAcceptedCredentials: async (signal: object) => void signals.push(signal),
+  })
+  vi.stubGlobal('navigator', {
+    credentials: {
+      create: async ({ publicKey }: any) => asJson(device.create(publicKey)),
+      get: async ({ publicKey }: any) => asJson(device.get(publicKey)),
+    },
+  })
+  try {
+    const user = await newUser(gateway)
+    const passkeys = createPasskeys(`${gateway.url}/auth`)
+    const added = await passkeys.add(user.token, 'Laptop')
+    expect([added.passkey.name, added.backup_codes.length]).toEqual(['Laptop', 10])
+    expect((await passkeys.login('conditional')).user.id).toBe(user.id)
+    const { mfa_token } = (await passwordLogin(user)).body
+    const session = await passkeys.reauthenticate((await passkeys.loginMfa(mfa_token)).access_token)
+    expect(claimsOf(session.access_token).amr).toEqual(['hwk', 'user', 'mfa'])
+    const renewed = async () => (await refresh(gateway, session.refresh_token)).body.access_token
+    await passkeys.remove(session.access_token, added.passkey.id, renewed)
+    expect(signals).toMatchObject([{ rpId: 'gateway.test', allAcceptedCredentialIds: [] }])
+    await expect(passkeys.login()).rejects.toMatchObject({ code: 'passkey_refused' })
+  } finally {
+    vi.unstubAllGlobals()
+  }
 })
