@@ -85,7 +85,7 @@ const CHANGES: readonly Change[] = [
   },
   {
     name: 'reset-factor',
-    description: 'ends all sessions, removes the second factor and its backup codes, and informs the user by mail',
+    description: 'ends all sessions, removes the authenticator app, the passkeys and the backup codes, and informs the user by mail',
     apply: ({ identity: { administration }, by }, login) => administration.resetFactor(login, by),
   },
 ]

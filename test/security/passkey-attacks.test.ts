@@ -94,6 +94,18 @@ describe('a login is refused', () => {
     )
   })
 
+  it('whose count falls in the second step, or in a new proof, which the audit log says, too', async () => {
+    const { user, device } = await newPasskeyUser(gateway)
+    const { access_token: token } = (await sign(gateway, device, { wrong: { count: 9 } })).body
+    expect(await sign(gateway, device, { mfaToken: await firstStep(user), wrong: { count: 2 } })).toMatchObject(refused)
+    expect(await sign(gateway, device, { token, wrong: { count: 3 } })).toMatchObject(refused)
+    const audited = `SELECT event, detail FROM audit_log WHERE user_id = $1 AND outcome = 'passkey_refused' ORDER BY id`
+    expect(await rows(gateway, audited, [user.id])).toEqual([
+      { event: 'login', detail: 'the count of signatures has fallen from 9 to 2' },
+      { event: 'reauthenticate', detail: 'the count of signatures has fallen from 9 to 3' },
+    ])
+  })
+
   it('with a body that is none', async () => {
     const { flow_token, options } = (await beginSigning(gateway)).body
     const credential = victim.device.get(options)

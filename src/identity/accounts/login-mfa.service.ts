@@ -7,14 +7,14 @@ import type { InvalidTokenLimit } from '../access/invalid-token-limit.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import { notifyOfBackupCode } from '../factors/backup-code-notice.ts'
 import { type CodeAttempts, wrongCode } from '../factors/code-attempts.ts'
-import type { CheckedPasskey, PasskeyCheck, SignedAnswer } from '../factors/passkey-check.ts'
+import { type CheckedPasskey, type PasskeyCheck, recordRefusal, type SignedAnswer } from '../factors/passkey-check.ts'
 import { amrOf, type SecondFactor, type Shown } from '../factors/second-factor.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
 import { withFactor } from '../tokens/amr.ts'
-import type { MfaTokens } from '../tokens/mfa-tokens.ts'
+import type { MfaTokens, ProvenMfaToken } from '../tokens/mfa-tokens.ts'
 import { markUsed } from '../tokens/used-tokens.repo.ts'
-import { findUserById, lockUser } from '../users/users.repo.ts'
+import { findUserById, lockUser, type User } from '../users/users.repo.ts'
 import type { LoginCompletion } from './complete-login.ts'
 import type { Devices } from './devices.ts'
 import { giveSession } from './linked-logins.repo.ts'
@@ -42,6 +42,10 @@ export function createLoginMfa(deps: LoginMfaDeps) {
     const claims = await limitInvalidTokens.check(context.client, () => mfaTokens.verify(input.mfa_token))
     const user = await findUserById(db, claims.userId)
     if (!user) throw problem('mfa_token_invalid', { cause: 'the user was deleted' })
+    return recordRefusal(accounts, 'login', user.id, context, () => finishFor(user, claims, input, context))
+  }
+
+  async function finishFor(user: User, claims: ProvenMfaToken, input: LoginMfaInput, context: RequestContext) {
     const presented = input.device_token === undefined ? null : await devices.find(input.device_token)
     const known = await devices.recognise(user, presented, context.ip)
     const device = { token: input.device_token, device: presented }

@@ -1,12 +1,11 @@
 /** The login with a passkey. It names no user beforehand, so it shows nobody who has an account. */
 import { type Db, databaseNow } from '../../platform/db/database.ts'
-import { Problem } from '../../platform/lib/errors.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { InvalidTokenLimit } from '../access/invalid-token-limit.ts'
 import type { Principal } from '../access/principal.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import { type Ceremonies, passkeyRefused, type RelyingParty } from '../factors/passkey-ceremonies.ts'
-import type { PasskeyCheck, SignedAnswer } from '../factors/passkey-check.ts'
+import { type PasskeyCheck, recordRefusal, type SignedAnswer } from '../factors/passkey-check.ts'
 import { findPasskeysOf } from '../factors/passkeys.repo.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
@@ -62,7 +61,7 @@ export function createPasskeyLogin(deps: PasskeyLoginDeps) {
     limits.passkey(context.client, async () => {
       const checked = await passkeyCheck.check({ for: 'login' }, input)
       const { user } = checked
-      try {
+      return recordRefusal(accounts, 'login', user.id, context, async () => {
         const presented = input.device_token === undefined ? null : await devices.find(input.device_token)
         const isKnown = (await devices.recognise(user, presented, context.ip)) !== null
         const entered = await accounts.transaction('login', context, async (tx): Promise<Entered | User> => {
@@ -76,11 +75,7 @@ export function createPasskeyLogin(deps: PasskeyLoginDeps) {
         })
         if (!('session' in entered)) throw await loginConfirmation.request(entered, isKnown ? 'owner' : 'stranger', context)
         return loginCompletion.answer(entered)
-      } catch (error) {
-        if (error instanceof Problem && error.code === 'passkey_refused')
-          await accounts.record('login', { outcome: error.code, userId: user.id, detail: String(error.cause) }, context)
-        throw error
-      }
+      })
     })
 
   return { optionsForLogin, optionsForFactor, optionsAgain, login: accounts.counted('login', login) }

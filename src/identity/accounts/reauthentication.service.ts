@@ -15,7 +15,7 @@ import type { PasswordCheck } from '../credentials/password-check.ts'
 import { notifyOfBackupCode } from '../factors/backup-code-notice.ts'
 import { type CodeAttempts, wrongCode } from '../factors/code-attempts.ts'
 import { passkeyRefused } from '../factors/passkey-ceremonies.ts'
-import type { PasskeyCheck, SignedAnswer } from '../factors/passkey-check.ts'
+import { type PasskeyCheck, recordRefusal, type SignedAnswer } from '../factors/passkey-check.ts'
 import { amrOf, type SecondFactor, type Shown } from '../factors/second-factor.ts'
 import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
 import { type CookieWish, type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
@@ -72,7 +72,8 @@ export function createReauthentication(deps: ReauthenticationDeps) {
       return found
     })
     const use: Use = (trx, now) => passkeyCheck.use(trx, signed, now)
-    return (await raise(principal, signed.user, { session, remember, use }, context)).opened
+    const work = () => raise(principal, signed.user, { session, remember, use }, context)
+    return (await recordRefusal(accounts, 'reauthenticate', id, context, work)).opened
   }
 
   /** @throws validation_failed when the user has a password, or no factor to show instead */

@@ -1,6 +1,9 @@
 /** Finds the passkey that has signed, checks its answer, and uses the answer up under the lock of its user. */
 import type { AuthenticationResponseJSON } from '@simplewebauthn/server'
+import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Db, Transaction } from '../../platform/db/database.ts'
+import { Problem } from '../../platform/lib/errors.ts'
+import type { Accounts } from '../sessions/account-transaction.ts'
 import { findUserById, type User } from '../users/users.repo.ts'
 import { type Ceremonies, type PasskeyAnswer, type Purpose, passkeyRefused, type Signed } from './passkey-ceremonies.ts'
 import { findPasskeyByCredential, type Passkey, updatePasskey } from './passkeys.repo.ts'
@@ -34,6 +37,23 @@ export const NO_PASSKEYS: PasskeyCheck = {
   use: async () => {
     throw passkeyRefused('passkeys are not enabled')
   },
+}
+
+/** Writes the audit row of a refusal: a key that was copied is seen there. */
+export async function recordRefusal<T>(
+  accounts: Pick<Accounts, 'record'>,
+  event: string,
+  userId: string,
+  context: AuditContext,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof Problem && error.code === 'passkey_refused')
+      await accounts.record(event, { outcome: error.code, userId, detail: String(error.cause) }, context)
+    throw error
+  }
 }
 
 export function createPasskeyCheck({ db, ceremonies }: { db: Db; ceremonies: Ceremonies }): PasskeyCheck {

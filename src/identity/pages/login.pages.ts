@@ -53,7 +53,7 @@ export interface LoginPagesDeps {
   factorStep: FactorStep
   /** Null where passkeys are not enabled. */
   passkeys: { login: PasskeyLogin; forms: PasskeyForms } | null
-  auth: Pick<Config['auth'], 'username' | 'registration' | 'emailVerification' | 'emailLogin' | 'prefix'>
+  auth: Pick<Config['auth'], 'username' | 'registration' | 'emailVerification' | 'emailLogin' | 'prefix' | 'browser'>
   proofForms: ProofForms
 }
 
@@ -84,6 +84,7 @@ export const loginPages =
     proofForms,
   }: LoginPagesDeps) =>
   (app: FastifyInstance, kit: PageKit): void => {
+    const { supportUrl } = auth.browser.brand
     const optionsUrl = `${auth.prefix}/passkeys/login/options`
     const targetOf = (page: Page) => returnTo.of(page, page.query.return_to)
     const within = (page: Page, path: string) => returnTo.to(page.base + path, targetOf(page))
@@ -294,7 +295,7 @@ ${field(page, { name: 'code', label: isBackup ? 'field.backup-code' : 'field.cod
               : isBackup
                 ? html`<a href="${within(page, '/factor')}">${text('factor.app')}</a>`
                 : html`<a href="${within(page, '/factor?backup=1')}">${text('factor.backup')}</a>`
-          } <a href="${within(page, '/login')}">${text('factor.restart')}</a></p>`,
+          } <a href="${within(page, '/login')}">${text('factor.restart')}</a>${supportUrl !== undefined && html` <a href="${supportUrl}">${text('factor.lost')}</a>`}</p>`,
         }
       },
       async submit(page, fields) {

@@ -19,10 +19,12 @@ export interface MfaClaims {
   providerLogin?: string | undefined
 }
 
+export type ProvenMfaToken = MfaClaims & { jti: string; expiresAt: Date }
+
 export interface MfaTokens {
   issue(claims: MfaClaims): Promise<string>
   /** @throws mfa_token_invalid */
-  verify(token: string): Promise<MfaClaims & { jti: string; expiresAt: Date }>
+  verify(token: string): Promise<ProvenMfaToken>
 }
 
 export function createMfaTokens({ keyring, issuer, clock }: { keyring: Keyring; issuer: string; clock: Clock }): MfaTokens {

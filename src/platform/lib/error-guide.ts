@@ -258,8 +258,8 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     operator: 'Make another user an admin with `portcullis users grant`.',
   },
   limit_reached: {
-    when: 'The user has the largest number of API keys.',
-    client: 'Revoke a key that is not used any more.',
+    when: 'The user has the largest number of API keys, or 20 passkeys.',
+    client: 'Revoke a key or remove a passkey that is not used any more.',
     operator: 'If users need more keys, raise `auth.apiKeys.maxPerUser`.',
   },
   body_too_large: {

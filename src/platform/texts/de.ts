@@ -156,6 +156,7 @@ export const de: Record<TextKey, string> = {
   'factor.backup-lead': 'Geben Sie einen der Ersatzcodes ein, die Sie aufbewahrt haben. Jeder Code gilt einmal.',
   'factor.backup': 'Ersatzcode verwenden',
   'factor.app': 'Authenticator-App verwenden',
+  'factor.lost': 'Telefon, Passkey und Codes verloren?',
   'factor.restart': 'Von vorn beginnen',
   'factor.expired': 'Die Anmeldung wurde nicht rechtzeitig abgeschlossen. Bitte melden Sie sich noch einmal an.',
 
@@ -502,7 +503,7 @@ export const de: Record<TextKey, string> = {
   'mail.factor_enabled.subject': 'Ein zweiter Faktor wurde eingerichtet',
   'mail.factor_enabled.text': 'Bei der Anmeldung bei {service} wird jetzt nach einem Code aus Ihrer Authenticator-App gefragt.',
   'mail.factor_disabled.subject': 'Der zweite Faktor wurde entfernt',
-  'mail.factor_disabled.text': 'Bei der Anmeldung bei {service} wird nicht mehr nach einem Code gefragt: Das Passwort genügt.',
+  'mail.factor_disabled.text': 'Aus Ihrem Konto bei {service} wurde ein zweiter Faktor entfernt.',
   'mail.backup_code_used.subject': 'Ein Ersatzcode wurde benutzt',
   'mail.backup_code_used.none': 'Bei {service} wurde ein Ersatzcode benutzt. Es ist keiner mehr übrig. Erzeugen Sie rechtzeitig neue.',
   'mail.backup_code_used.one': 'Bei {service} wurde ein Ersatzcode benutzt. Es ist noch einer übrig. Erzeugen Sie rechtzeitig neue.',
@@ -688,7 +689,7 @@ export const de: Record<TextKey, string> = {
   'console.user.reset-factor': 'Zweiten Faktor entfernen',
   'console.user.reset-factor-title': 'Zweiten Faktor von {name} entfernen?',
   'console.user.reset-factor-what':
-    'Die Authenticator-App und die Ersatzcodes gelten nicht mehr, und alle Sitzungen enden. Der Benutzer erhält eine E-Mail und bestätigt die nächste Anmeldung über einen zugesandten Link. Vergewissern Sie sich, dass wirklich der Benutzer darum bittet.',
+    'Die Authenticator-App, die Passkeys und die Ersatzcodes gelten nicht mehr, und alle Sitzungen enden. Der Benutzer erhält eine E-Mail und bestätigt die nächste Anmeldung über einen zugesandten Link. Vergewissern Sie sich, dass wirklich der Benutzer darum bittet.',
   'console.user.reset-factor-done': 'Der zweite Faktor wurde entfernt.',
   'console.user.delete': 'Löschen',
   'console.user.delete-title': '{name} löschen?',

@@ -148,6 +148,7 @@ export const en = {
   'factor.backup-lead': 'Enter one of the backup codes that you kept. Each code works once.',
   'factor.backup': 'Use a backup code',
   'factor.app': 'Use the authenticator app',
+  'factor.lost': 'Lost your phone, passkey and codes?',
   'factor.restart': 'Start again',
   'factor.expired': 'The login was not finished in time. Please log in again.',
 
@@ -484,7 +485,7 @@ export const en = {
   'mail.factor_enabled.subject': 'A second factor was set up',
   'mail.factor_enabled.text': 'Logging in to {service} now asks for a code from your authenticator app.',
   'mail.factor_disabled.subject': 'The second factor was removed',
-  'mail.factor_disabled.text': 'Logging in to {service} no longer asks for a code: the password is enough.',
+  'mail.factor_disabled.text': 'A second factor was removed from your account at {service}.',
   'mail.backup_code_used.subject': 'A backup code was used',
   'mail.backup_code_used.none': 'A backup code was used at {service}; none is left. Make new ones when you run short.',
   'mail.backup_code_used.one': 'A backup code was used at {service}; one is left. Make new ones when you run short.',
@@ -659,7 +660,7 @@ export const en = {
   'console.user.reset-factor': 'Remove the second factor',
   'console.user.reset-factor-title': 'Remove the second factor of {name}?',
   'console.user.reset-factor-what':
-    'The authenticator app and the backup codes stop working, and all sessions end. The user gets a mail, and confirms the next login by a mailed link. Make sure that it is the user who asks for this.',
+    'The authenticator app, the passkeys and the backup codes stop working, and all sessions end. The user gets a mail, and confirms the next login by a mailed link. Make sure that it is the user who asks for this.',
   'console.user.reset-factor-done': 'The second factor was removed.',
   'console.user.delete': 'Delete',
   'console.user.delete-title': 'Delete {name}?',
