@@ -32,6 +32,7 @@ const WRONG_ANYWHERE: [what: string, wrong: Wrong][] = [
   ['for a challenge of its own', { challenge: base64url('a challenge of the attacker') }],
   ['for an empty challenge', { challenge: '' }],
   ['of the wrong kind', { type: 'payment.get' }],
+  ['in a frame of another site', { crossOrigin: true }],
   ['without the presence of a user', { isPresent: false }],
   ['without a verified user', { isVerified: false }],
 ]

@@ -153,6 +153,7 @@ export function createCeremonies({ relyingParty, secrets, clock }: CeremoniesDep
         supportedAlgorithmIDs: ALGORITHMS,
       }).catch(refuse)
       if (!registrationInfo) throw passkeyRefused('the attestation is not valid')
+      refuseFrames(credential.response)
       const made = registrationInfo.credential
       return {
         ...flow,
@@ -194,6 +195,7 @@ export function createCeremonies({ relyingParty, secrets, clock }: CeremoniesDep
         credential: { id: credential.id, publicKey: new Uint8Array(passkey.public_key), counter: 0 },
       }).catch(refuse)
       if (!verified) throw passkeyRefused('the signature is not valid')
+      refuseFrames(credential.response)
       if ((info.credentialDeviceType === 'multiDevice') !== passkey.is_backup_eligible)
         throw passkeyRefused('the flag BE has changed, which it never may')
       return { ...flow, signCount: info.newCounter, isBackedUp: info.credentialBackedUp, amr: amrOfPasskey(passkey) }
@@ -216,6 +218,12 @@ export const amrOfPasskey = ({ is_backup_eligible }: Pick<Passkey, 'is_backup_el
 const holderOf = (purpose: Purpose): string => ('sessionId' in purpose ? purpose.sessionId : 'userId' in purpose ? purpose.userId : '')
 
 const descriptorOf = ({ credential_id, transports }: Passkey) => ({ id: credential_id.toString('base64url'), transports })
+
+/** No page of a relying party expects its passkeys in the frame of another site (§7.1 step 10, §7.2 step 13). The library has read the JSON. */
+function refuseFrames({ clientDataJSON }: { clientDataJSON: string }): void {
+  const { crossOrigin } = JSON.parse(Buffer.from(clientDataJSON, 'base64url').toString()) as { crossOrigin?: unknown }
+  if (crossOrigin === true) throw passkeyRefused('the page stood in a frame of another site')
+}
 
 /** The library throws an Error for everything that is wrong with an answer. */
 function refuse(error: unknown): never {
