@@ -1,6 +1,7 @@
 /** Defects that a review of passkeys, logins by mail and step-up has found. Each test fails until its defect is mended. */
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
+import { from, newAddress } from '../support/addresses.ts'
 import { COOKIE, cookieFrom, SAME_ORIGIN } from '../support/browser-session.ts'
 import { call, newUser, proveAddress } from '../support/client.ts'
 import { mailedLogin, otherThan, verify as verifyMail } from '../support/email-login.ts'
@@ -12,6 +13,7 @@ import { mailsTo } from '../support/mails.ts'
 import { addPasskey, beginSigning, newAuthenticator, newPasskeyUser, sign, startPasskeyGateway, verify } from '../support/passkeys.ts'
 import { until } from '../support/processes.ts'
 import { rows } from '../support/rows.ts'
+import { claimsOf, refresh } from '../support/session.ts'
 import { ORIGIN, startSignInGateway } from '../support/sign-in.ts'
 import { codeOf, enrol, mfaToken, newFactorUser } from '../support/totp.ts'
 
@@ -304,4 +306,32 @@ describe('a login by mail', () => {
     expect(own.token).toBeNull()
     expect((await verifyMail(gateway, { flow_token: own.flow, code: own.code })).status).toBe(200)
   })
+})
+
+it('the session that removes its hardware key says no longer that it was shown: only a synced passkey is left', async () => {
+  const gateway = await passkeyGateway()
+  const { device, added } = await newPasskeyUser(gateway)
+  const entered = (await sign(gateway, device)).body
+  const token = entered.access_token
+  expect((await addPasskey(gateway, { token }, newAuthenticator({ isSynced: true }))).status).toBe(200)
+  expect((await call(gateway, `/auth/passkeys/${added.passkey.id}`, { method: 'DELETE', token, body: {} })).status).toBe(204)
+  const { body } = await refresh(gateway, entered.refresh_token)
+  expect(claimsOf(body.access_token).amr).not.toContain('hwk')
+})
+
+it('refused passkeys keep no valid passkey of the same network out: nobody guesses one', async () => {
+  const passkey = { limit: 5, windowSeconds: 600 }
+  const gateway = await keep(
+    startPasskeyGateway({
+      config: { server: { trustedProxies: ['127.0.0.1/32'] }, limits: { exempt: [], credentials: { passkey } } },
+    }),
+  )
+  const { device } = await newPasskeyUser(gateway)
+  const office = from(newAddress())
+  const response = { clientDataJSON: '', authenticatorData: '', signature: '' }
+  const nothing = { flow_token: 'x', credential: { id: 'eHh4', rawId: 'eHh4', type: 'public-key', response } }
+  for (let i = 0; i < 6; i++) await call(gateway, '/auth/passkeys/login/verify', { body: nothing, headers: office })
+  const { flow_token, options } = (await beginSigning(gateway)).body
+  const body = { flow_token, credential: device.get(options) }
+  expect((await call(gateway, '/auth/passkeys/login/verify', { body, headers: office })).status).toBe(200)
 })
