@@ -6,7 +6,7 @@ export const minimum = '0019-schema-minimum'
 /** Passkeys, and logins by a mailed code or link. */
 export async function up(db: Kysely<unknown>): Promise<void> {
   // random, so that it tells an authenticator nothing about the user (WebAuthn L3 §14.6.1)
-  await sql`ALTER TABLE users ADD COLUMN passkey_handle bytea UNIQUE`.execute(db)
+  await sql`ALTER TABLE users ADD COLUMN passkey_handle bytea`.execute(db)
   await sql`
     CREATE TABLE passkeys (
       id                 uuid PRIMARY KEY,

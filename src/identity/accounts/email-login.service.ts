@@ -156,7 +156,8 @@ export function createEmailLogins(deps: EmailLoginDeps): EmailLogins {
     limits.emailLogin(context.client, async () => {
       const hash = secrets.open(flow_token)
       const login = await findEmailLoginByFlow(db, hash)
-      const account = login ? { id: login.user_id, unlocks: login.unlocks } : { unknown: flow_token }
+      // flows of a known device or network have a budget of their own, which strangers cannot use up
+      const account = login ? { id: login.user_id + (login.is_known ? '|known' : ''), unlocks: login.unlocks } : { unknown: flow_token }
       return limits.mailedCode(hash, account, async (isChecked) => {
         const isRight = secrets.isCode(login, code) && isChecked
         return (isRight && (await enter(login!, choice, context))) || (await refuse('invalid_code', login, context))

@@ -45,17 +45,18 @@ export function createLoginMfa(deps: LoginMfaDeps) {
     return recordRefusal(accounts, 'login', user.id, context, () => finishFor(user, claims, input, context))
   }
 
+  const checkPasskey = async (userId: string, answer: SignedAnswer) =>
+    passkeyCheck.check({ for: 'factor', userId }, answer, await passkeyCheck.find(answer))
+
   async function finishFor(user: User, claims: ProvenMfaToken, input: LoginMfaInput, context: RequestContext) {
     const presented = input.device_token === undefined ? null : await devices.find(input.device_token)
     const known = await devices.recognise(user, presented, context.ip)
     const device = { token: input.device_token, device: presented }
-    const signed =
-      'passkey' in input &&
-      (await limits.passkey(context.client, () => passkeyCheck.check({ for: 'factor', userId: user.id }, input.passkey)))
+    const signed = 'passkey' in input && (await limits.passkey(context.client, () => checkPasskey(user.id, input.passkey)))
     const use = (trx: Transaction, now: Date): Promise<Shown | null> =>
       'code' in input ? factor.use(trx, user.id, input.code, now) : passkeyCheck.use(trx, signed as CheckedPasskey, now)
 
-    const { entered } = await codeAttempts.count({ user, known, event: 'login', context }, () =>
+    const enter = () =>
       accounts.transaction('login', context, async (tx) => {
         const { trx } = tx
         const locked = await lockUser(trx, user.id)
@@ -72,8 +73,9 @@ export function createLoginMfa(deps: LoginMfaDeps) {
         if (claims.providerLogin !== undefined && !(await giveSession(trx, claims.providerLogin, entered.session.id)))
           throw problem('mfa_token_invalid', { cause: 'the login of the provider was removed meanwhile' })
         return { shown, entered }
-      }),
-    )
+      })
+    const attempt = { user, known, event: 'login', context }
+    const { entered } = 'code' in input ? await codeAttempts.count(attempt, enter) : await codeAttempts.uncounted(enter)
     return loginCompletion.answer(entered)
   }
 

@@ -59,14 +59,17 @@ export function createPasskeyLogin(deps: PasskeyLoginDeps) {
 
   const login = (input: PasskeyLoginInput, context: RequestContext) =>
     limits.passkey(context.client, async () => {
-      const checked = await passkeyCheck.check({ for: 'login' }, input)
-      const { user } = checked
+      const found = await passkeyCheck.find(input)
+      const { user } = found
       return recordRefusal(accounts, 'login', user.id, context, async () => {
+        const checked = await passkeyCheck.check({ for: 'login' }, input, found)
         const presented = input.device_token === undefined ? null : await devices.find(input.device_token)
         const isKnown = (await devices.recognise(user, presented, context.ip)) !== null
         const entered = await accounts.transaction('login', context, async (tx): Promise<Entered | User> => {
           const locked = await lockUser(tx.trx, user.id)
           if (!locked || locked.disabled_at) throw passkeyRefused('the user is disabled, or was deleted')
+          // a gateway of a version before passkeys has removed the factors of the user, and left this one
+          if (!locked.mfa_enabled) throw passkeyRefused('the factors of the user were removed')
           const shown = await passkeyCheck.use(tx.trx, checked, await databaseNow(tx.trx))
           if (locked.must_confirm_login) return locked
           const device = { token: input.device_token, device: presented }

@@ -64,17 +64,17 @@ export function createReauthentication(deps: ReauthenticationDeps) {
     return sessionOpener.answer(opened)
   }
 
-  async function byPasskey(principal: Principal, answer: SignedAnswer, { session, remember }: SessionChoice, context: RequestContext) {
-    const { id, sessionId } = principal
-    const signed = await limits.passkey(context.client, async () => {
-      const found = await passkeyCheck.check({ for: 'reauthenticate', sessionId }, answer)
-      if (found.user.id !== id) throw passkeyRefused('the passkey is of another user')
-      return found
-    })
-    const use: Use = (trx, now) => passkeyCheck.use(trx, signed, now)
-    const work = () => raise(principal, signed.user, { session, remember, use }, context)
-    return (await recordRefusal(accounts, 'reauthenticate', id, context, work)).opened
-  }
+  const byPasskey = (principal: Principal, answer: SignedAnswer, { session, remember }: SessionChoice, context: RequestContext) =>
+    limits.passkey(context.client, () =>
+      recordRefusal(accounts, 'reauthenticate', principal.id, context, async () => {
+        const { id, sessionId } = principal
+        const found = await passkeyCheck.find(answer)
+        if (found.user.id !== id) throw passkeyRefused('the passkey is of another user')
+        const checked = await passkeyCheck.check({ for: 'reauthenticate', sessionId }, answer, found)
+        const use: Use = (trx, now) => passkeyCheck.use(trx, checked, now)
+        return (await raise(principal, checked.user, { session, remember, use }, context)).opened
+      }),
+    )
 
   /** @throws validation_failed when the user has a password, or no factor to show instead */
   async function withoutPassword({ id }: Principal): Promise<User> {

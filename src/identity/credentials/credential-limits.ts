@@ -82,7 +82,7 @@ export interface CredentialLimits {
   startProvider(client: Client): Promise<void>
   /** Counts answers of providers that are refused, in the same budget. @throws 429 */
   provider<T>(client: Client, work: () => Promise<T>): Promise<T>
-  /** Counts passkeys that are refused. @throws 429 */
+  /** Counts passkeys that are refused. A valid passkey is never refused for the others: see `failure-budget.ts`. @throws 429 */
   passkey<T>(client: Client, work: () => Promise<T>): Promise<T>
   /** The same for refused credentials of machine clients. @throws 429 */
   client<T>(client: Client, work: () => Promise<T>): Promise<T>
@@ -141,7 +141,6 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
     codeReports: growing('mfa', [1, 2], { ...durable, name: 'mfaReport' }),
     recovery: failuresOf('recovery'),
     provider: failuresOf('provider'),
-    passkey: failuresOf('passkey'),
     emailLogin: failuresOf('emailLogin'),
     codesOfFlow: failuresOf('emailLogin', { ...durable, name: 'codesOfFlow', limit: MAX_CODES_OF_FLOW, windowSeconds: FLOW_SECONDS }),
     mailedCodes: failuresOf('emailLogin', { ...durable, name: 'mailedCodes', limit: MAX_MAILED_CODES, windowSeconds: DAY_SECONDS }),
@@ -153,6 +152,7 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
     createFailureBudget(deps, { limit: named(name), failures, fallback: DATABASE })
   const refreshBudget = budgetOf('refresh', ['refresh_invalid', 'refresh_expired', 'refresh_superseded', 'refresh_reused'])
   const clientBudget = budgetOf('client', ['invalid_client'])
+  const passkeyBudget = budgetOf('passkey', REFUSED_PASSKEY)
 
   const consume = ([limit, key]: Counted) => limiter.consume(limit, key, DATABASE)
 
@@ -244,7 +244,7 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
     recovery: (client) => countAttempt(ofNetworks(limits.recovery, client)),
     startProvider: (client) => countAttempt(ofNetworks(limits.provider, client)),
     provider: (client, work) => countingFailure(ofNetworks(limits.provider, client), REFUSED_ANSWER, work),
-    passkey: (client, work) => countingFailure(ofNetworks(limits.passkey, client), REFUSED_PASSKEY, work),
+    passkey: passkeyBudget.check,
     startEmailLogin: (client) => countAttempt(ofNetworks(limits.emailLogin, client)),
     emailLogin: (client, work) => countingFailure(ofNetworks(limits.emailLogin, client), REFUSED_EMAIL_LOGIN, work),
     mailedCode(flow, account, work) {

@@ -12,7 +12,7 @@ import type { Principal } from '../access/principal.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { cookieOf } from '../sessions/lock-caller.ts'
 import type { SessionOpener } from '../sessions/open-session.ts'
-import { updateCookieAmr } from '../sessions/session-cookies.repo.ts'
+import { shrinkCookieAmr } from '../sessions/session-cookies.repo.ts'
 import { lockSession, updateAmr } from '../sessions/sessions.repo.ts'
 import { BY_CODE, withFactor, withoutFactors } from '../tokens/amr.ts'
 import { findUserById, hasPassword, type User, updateUser } from '../users/users.repo.ts'
@@ -116,9 +116,9 @@ export function createEnrolment(deps: EnrolmentDeps) {
         await updateUser(trx, user.id, { mfa_enabled: false })
       }
       const { amr } = (await lockSession(trx, principal.sessionId))!
-      const left = withoutFactors(amr, (value) => BY_CODE.includes(value))
-      await updateAmr(trx, principal.sessionId, left)
-      await updateCookieAmr(trx, principal.sessionId, left)
+      const withoutCode = (shown: readonly string[]) => withoutFactors(shown, (value) => BY_CODE.includes(value))
+      await updateAmr(trx, principal.sessionId, withoutCode(amr))
+      await shrinkCookieAmr(trx, principal.sessionId, withoutCode)
       await revoke.otherSessions(user.id, principal.sessionId, 'factor_disabled')
       // issued access tokens say that a factor was shown
       await revoke.outdateTokens(user.id)

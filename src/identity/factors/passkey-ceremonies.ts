@@ -13,6 +13,7 @@ import {
   verifyAuthenticationResponse,
   verifyRegistrationResponse,
 } from '@simplewebauthn/server'
+import { decodeAttestationObject } from '@simplewebauthn/server/helpers'
 import type { Transaction } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { type Problem, problem } from '../../platform/lib/errors.ts'
@@ -144,6 +145,7 @@ export function createCeremonies({ relyingParty, secrets, clock }: CeremoniesDep
 
     async finishCreation(purpose, { flow_token, credential }) {
       const { flow, expectedChallenge } = open(purpose, flow_token)
+      refuseAttestation(credential.response.attestationObject)
       const { registrationInfo } = await verifyRegistrationResponse({
         response: credential,
         expectedChallenge,
@@ -155,6 +157,9 @@ export function createCeremonies({ relyingParty, secrets, clock }: CeremoniesDep
       if (!registrationInfo) throw passkeyRefused('the attestation is not valid')
       refuseFrames(credential.response)
       const made = registrationInfo.credential
+      if (made.id !== credential.id) throw passkeyRefused('the answer names another passkey than its attestation')
+      if (Buffer.byteLength(made.id, 'base64url') > MAX_ID_BYTES || made.publicKey.length > MAX_KEY_BYTES)
+        throw passkeyRefused('the passkey or its id is too large')
       return {
         ...flow,
         credentialId: Buffer.from(made.id, 'base64url'),
@@ -207,6 +212,10 @@ export function createCeremonies({ relyingParty, secrets, clock }: CeremoniesDep
   }
 }
 
+/** WebAuthn L3 §4: a credential id. */
+const MAX_ID_BYTES = 1023
+/** An RSA key of 4096 bits has 540 bytes. */
+const MAX_KEY_BYTES = 1100
 const TRANSPORT = /^[a-z-]{1,32}$/
 const MAX_TRANSPORTS = 8
 
@@ -219,10 +228,24 @@ const holderOf = (purpose: Purpose): string => ('sessionId' in purpose ? purpose
 
 const descriptorOf = ({ credential_id, transports }: Passkey) => ({ id: credential_id.toString('base64url'), transports })
 
+/**
+ * No attestation is asked for, and browsers then send `none`, or the signature of the key itself. The library checks certificates of other
+ * formats with lists that it would get from the network.
+ */
+function refuseAttestation(attestationObject: string): void {
+  let format: string
+  try {
+    format = decodeAttestationObject(new Uint8Array(Buffer.from(attestationObject, 'base64url'))).get('fmt')
+  } catch (error) {
+    refuse(error)
+  }
+  if (format !== 'none' && format !== 'packed') throw passkeyRefused('the attestation has another format than none')
+}
+
 /** No page of a relying party expects its passkeys in the frame of another site (§7.1 step 10, §7.2 step 13). The library has read the JSON. */
 function refuseFrames({ clientDataJSON }: { clientDataJSON: string }): void {
-  const { crossOrigin } = JSON.parse(Buffer.from(clientDataJSON, 'base64url').toString()) as { crossOrigin?: unknown }
-  if (crossOrigin === true) throw passkeyRefused('the page stood in a frame of another site')
+  const data = JSON.parse(Buffer.from(clientDataJSON, 'base64url').toString()) as { crossOrigin?: unknown; topOrigin?: unknown }
+  if (data.crossOrigin === true || data.topOrigin !== undefined) throw passkeyRefused('the page stood in a frame of another site')
 }
 
 /** The library throws an Error for everything that is wrong with an answer. */

@@ -11,16 +11,21 @@ import type { Shown } from './second-factor.ts'
 
 export type SignedAnswer = PasskeyAnswer<AuthenticationResponseJSON>
 
-export interface CheckedPasskey {
+export interface FoundPasskey {
   passkey: Passkey
   /** Its owner before the lock. */
   user: User
+}
+
+export interface CheckedPasskey extends FoundPasskey {
   signed: Signed
 }
 
 export interface PasskeyCheck {
+  /** Finds the passkey that an answer names. Nothing of the answer is proven. @throws passkey_refused */
+  find(answer: SignedAnswer): Promise<FoundPasskey>
   /** @throws passkey_refused */
-  check(purpose: Purpose, answer: SignedAnswer): Promise<CheckedPasskey>
+  check(purpose: Purpose, answer: SignedAnswer, found: FoundPasskey): Promise<CheckedPasskey>
   /**
    * Call it in the transaction of the change that needs the passkey, after the lock of the user.
    * @throws passkey_refused when the passkey was removed, when the challenge was used, and when the count of signatures falls: the key may
@@ -31,6 +36,9 @@ export interface PasskeyCheck {
 
 /** Where passkeys are not enabled, none is accepted. */
 export const NO_PASSKEYS: PasskeyCheck = {
+  find: async () => {
+    throw passkeyRefused('passkeys are not enabled')
+  },
   check: async () => {
     throw passkeyRefused('passkeys are not enabled')
   },
@@ -58,10 +66,14 @@ export async function recordRefusal<T>(
 
 export function createPasskeyCheck({ db, ceremonies }: { db: Db; ceremonies: Ceremonies }): PasskeyCheck {
   return {
-    async check(purpose, answer) {
+    async find(answer) {
       const passkey = await findPasskeyByCredential(db, Buffer.from(answer.credential.id, 'base64url'))
       const user = passkey && (await findUserById(db, passkey.user_id))
       if (!user) throw passkeyRefused('the passkey is unknown')
+      return { passkey, user }
+    },
+
+    async check(purpose, answer, { passkey, user }) {
       if (purpose.for === 'factor' && purpose.userId !== user.id) throw passkeyRefused('the passkey is of another user')
       return { passkey, user, signed: await ceremonies.finishRequest(purpose, answer, passkey, user.passkey_handle) }
     },

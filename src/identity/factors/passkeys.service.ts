@@ -3,7 +3,7 @@ import type { RegistrationResponseJSON } from '@simplewebauthn/server'
 import { uuidv7 } from 'uuidv7'
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import { brokenConstraint, type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
-import { problem } from '../../platform/lib/errors.ts'
+import { invalidField, problem } from '../../platform/lib/errors.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import { deviceName } from '../../platform/request/device-name.ts'
@@ -13,17 +13,18 @@ import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { Accounts, AccountTransaction } from '../sessions/account-transaction.ts'
 import { cookieOf } from '../sessions/lock-caller.ts'
 import type { Given, SessionOpener } from '../sessions/open-session.ts'
-import { updateCookieAmr } from '../sessions/session-cookies.repo.ts'
+import { shrinkCookieAmr } from '../sessions/session-cookies.repo.ts'
 import { lockSession, updateAmr } from '../sessions/sessions.repo.ts'
 import { withFactor, withoutFactors } from '../tokens/amr.ts'
 import { findUserById, type User, updateUser } from '../users/users.repo.ts'
-import { deleteBackupCodes, findConfirmedFactor } from './factors.repo.ts'
+import { deleteBackupCodes, deleteTotp, findConfirmedFactor } from './factors.repo.ts'
 import {
   amrOfPasskey,
   type Ceremonies,
   type Created,
   newPasskeyHandle,
   type PasskeyAnswer,
+  passkeyRefused,
   type RelyingParty,
 } from './passkey-ceremonies.ts'
 import {
@@ -88,7 +89,7 @@ export function createPasskeys(deps: PasskeysDeps) {
       await record({ userId: user.id, sessionId: principal.sessionId })
       return { user, known, handle: await passkeyHandleOf(trx, user.id, newPasskeyHandle()) }
     })
-    return ceremonies.creation(purposeOf(principal), { handle, name: user.username ?? user.email }, known)
+    return ceremonies.creation(purposeOf(principal, user), { handle, name: user.username ?? user.email }, known)
   }
 
   /**
@@ -101,15 +102,18 @@ export function createPasskeys(deps: PasskeysDeps) {
     context: RequestContext,
   ): Promise<AddedPasskey> =>
     limits.passkey(context.client, async () => {
-      const created = await ceremonies.finishCreation(purposeOf(principal), answer)
+      const before = await findUserById(db, principal.id)
+      if (!before) throw problem('token_revoked', { cause: 'the user was deleted' })
+      const created = await ceremonies.finishCreation(purposeOf(principal, before), answer)
       const added = accounts.transaction('passkey_add', context, async (tx) => {
         const { trx, record } = tx
         const user = await tx.lockCaller(principal)
+        if (user.mfa_enabled !== before.mfa_enabled) throw passkeyRefused('a factor was added or removed meanwhile')
         const now = await databaseNow(trx)
         await ceremonies.useUp(trx, created)
-        const passkey = await insert(trx, user, created, name ?? nameFrom(context), now)
+        const passkey = await insert(trx, user, created, name === undefined ? nameFrom(context) : readName(name), now)
         const first = user.mfa_enabled ? {} : await becomeFactor(tx, principal, user, passkey)
-        const data = { ...noticeContextOf(now, context), name: passkey.name }
+        const data = noticeContextOf(now, context)
         await outbox.post(trx, { template: 'passkey_added', data, to: user.email, userId: user.id })
         await record({ userId: user.id, sessionId: principal.sessionId, detail: passkey.id })
         return { passkey: viewOfPasskey(passkey), ...first }
@@ -144,6 +148,8 @@ export function createPasskeys(deps: PasskeysDeps) {
     const { trx, revoke } = tx
     const { sessionId } = principal
     await updateUser(trx, user.id, { mfa_enabled: true })
+    // an app that waits for its first code was begun without a factor
+    await deleteTotp(trx, user.id)
     const shown = amrOfPasskey(passkey)
     await updateAmr(trx, sessionId, withFactor((await lockSession(trx, sessionId))!.amr, shown))
     await revoke.otherSessions(user.id, sessionId, 'factor_enabled')
@@ -163,12 +169,12 @@ export function createPasskeys(deps: PasskeysDeps) {
     }
   }
 
-  /** @throws not_found */
+  /** @throws not_found, validation_failed */
   async function rename(principal: Principal, id: string, name: string, context: AuditContext): Promise<PasskeyView> {
     return accounts.transaction('passkey_rename', context, async (tx) => {
       const user = await tx.lockCaller(principal)
       const passkey = await ownPasskey(tx.trx, user.id, id)
-      await updatePasskey(tx.trx, id, { name })
+      await updatePasskey(tx.trx, id, { name: readName(name) })
       await tx.record({ userId: user.id, detail: id })
       return viewOfPasskey({ ...passkey, name })
     })
@@ -178,29 +184,31 @@ export function createPasskeys(deps: PasskeysDeps) {
   async function remove(principal: Principal, id: string, proof: Proof, context: RequestContext): Promise<void> {
     const change = await stepUp(principal, proof, context)
     await change.commit('passkey_remove', async ({ trx, record, revoke }, { user, now }) => {
-      const passkey = await ownPasskey(trx, user.id, id)
+      await ownPasskey(trx, user.id, id)
       await assertOtherWayIn(trx, user, id)
       await deletePasskey(trx, id)
-      const isLast = (await findPasskeysOf(trx, user.id)).length === 0
-      if (isLast) await endAsFactor(trx, user, principal.sessionId)
+      await shrinkFactors(trx, user, principal.sessionId)
       await revoke.otherSessions(user.id, principal.sessionId, 'passkey_removed')
       // issued access tokens may say that this passkey was shown
       await revoke.outdateTokens(user.id)
-      const data = { ...noticeContextOf(now, context), name: passkey.name }
+      const data = noticeContextOf(now, context)
       await outbox.post(trx, { template: 'passkey_removed', data, to: user.email, userId: user.id })
       await record({ userId: user.id, sessionId: principal.sessionId, detail: id })
     })
   }
 
-  async function endAsFactor(trx: Transaction, user: User, sessionId: string): Promise<void> {
-    if (!(await findConfirmedFactor(trx, user.id))) {
+  /** After a removal: the session shows no kind of passkey that the user no longer has. */
+  async function shrinkFactors(trx: Transaction, user: User, sessionId: string): Promise<void> {
+    const passkeys = (await findPasskeysOf(trx, user.id)).filter(({ rp_id }) => rp_id === relyingParty.id)
+    if (passkeys.length === 0 && !(await findConfirmedFactor(trx, user.id))) {
       await deleteBackupCodes(trx, user.id)
       await updateUser(trx, user.id, { mfa_enabled: false })
     }
-    const { amr } = (await lockSession(trx, sessionId))!
-    const left = withoutFactors(amr, (value) => value === 'hwk' || value === 'swk')
-    await updateAmr(trx, sessionId, left)
-    await updateCookieAmr(trx, sessionId, left)
+    const kinds = passkeys.flatMap(amrOfPasskey)
+    const shrink = (amr: readonly string[]) =>
+      withoutFactors(amr, (value) => (value === 'hwk' || value === 'swk') && !kinds.includes(value))
+    await updateAmr(trx, sessionId, shrink((await lockSession(trx, sessionId))!.amr))
+    await shrinkCookieAmr(trx, sessionId, shrink)
   }
 
   async function ownPasskey(trx: Transaction, userId: string, id: string): Promise<Passkey> {
@@ -220,7 +228,15 @@ export function createPasskeys(deps: PasskeysDeps) {
 
 export type Passkeys = ReturnType<typeof createPasskeys>
 
-const purposeOf = ({ sessionId }: Principal) => ({ for: 'register', sessionId }) as const
+/** The rule that was checked at the beginning must hold at the end: it asks for a factor where the user has one. */
+const purposeOf = ({ sessionId }: Principal, { mfa_enabled }: User) =>
+  ({ for: 'register', sessionId: `${sessionId}${mfa_enabled ? ' with a factor' : ''}` }) as const
+
+/** @throws validation_failed */
+function readName(name: string): string {
+  if (/^[^\p{Cc}]{1,64}$/u.test(name)) return name
+  throw invalidField('name', 'format', 'must have 1 to 64 characters, and no control characters')
+}
 
 const nameFrom = ({ userAgent }: AuditContext): string => deviceName(userAgent ?? null) ?? DEFAULT_NAME
 

@@ -75,6 +75,10 @@ export function createSecondFactor({ secrets, rpId }: { secrets: Secrets; rpId: 
 
   const open = (factor: Owned & { secret_sealed: string }): Buffer => readable(() => unsealFactor(secrets, factor))
 
+  /** A passkey of another name works no longer. */
+  const hasUsablePasskey = async (db: Db | Transaction, userId: string): Promise<boolean> =>
+    (await findPasskeysOf(db, userId)).some(({ rp_id }) => rp_id === rpId)
+
   /** @returns null when the user never had backup codes */
   async function backupKeyOf(trx: Transaction, userId: string): Promise<Buffer | null> {
     const row = await findBackupCodeKey(trx, userId)
@@ -106,8 +110,7 @@ export function createSecondFactor({ secrets, rpId }: { secrets: Secrets; rpId: 
       return totp && step !== null && (await useStep(trx, totp.id, step)) ? { type: 'totp' } : null
     },
     async methodsOf(db, userId) {
-      const [totp, passkeys] = await Promise.all([findConfirmedFactor(db, userId), findPasskeysOf(db, userId)])
-      const hasUsable = passkeys.some(({ rp_id }) => rp_id === rpId)
+      const [totp, hasUsable] = await Promise.all([findConfirmedFactor(db, userId), hasUsablePasskey(db, userId)])
       return [...(totp ? (['totp'] as const) : []), ...(hasUsable ? (['passkey'] as const) : []), 'backup_code']
     },
     async renewBackupCodes(trx, userId) {
@@ -122,7 +125,7 @@ export function createSecondFactor({ secrets, rpId }: { secrets: Secrets; rpId: 
     },
     async removeTotp(trx, totp) {
       const userId = totp.user_id
-      const isLeft = (await findPasskeysOf(trx, userId)).length > 0
+      const isLeft = await hasUsablePasskey(trx, userId)
       if (isLeft && !(await findBackupCodeKey(trx, userId))) await storeBackupKey(trx, userId, open(totp))
       await deleteTotp(trx, userId)
       return isLeft

@@ -211,9 +211,10 @@ export function createSignIn(deps: SignInDeps): SignIn {
       const held = await cookieOf(tx.trx, principal)
       if (!held) throw problem('flow_invalid', { cause: 'the session has no cookie' })
       const now = await databaseNow(tx.trx)
-      // a factor that was shown before stays shown
-      const amr = showsFactor(held.cookie.amr) ? held.cookie.amr : [...BY_PROVIDER]
-      const raised = await sessionOpener.raise(tx, user, held.session, { ...held.cookie, amr, auth_time: now })
+      // a factor that was shown before stays shown, and is no more recent than it was
+      const { amr, auth_time } = held.cookie
+      const level = showsFactor(amr) ? { amr, auth_time } : { amr: [...BY_PROVIDER], auth_time: now }
+      const raised = await sessionOpener.raise(tx, user, held.session, { ...held.cookie, ...level })
       await tx.record({ userId: user.id, sessionId: raised.session.id, detail: provider.id })
       return raised
     })

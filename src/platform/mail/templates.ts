@@ -54,9 +54,9 @@ interface OwnTemplates {
   /** `provider`: the label of the configuration. */
   login_linked: NoticeContext & { provider: string }
   login_unlinked: NoticeContext & { provider: string }
-  /** `name`: chosen by the user. */
-  passkey_added: NoticeContext & { name: string }
-  passkey_removed: NoticeContext & { name: string }
+  /** Without the name of the passkey: who has stolen a session may have chosen it. */
+  passkey_added: NoticeContext
+  passkey_removed: NoticeContext
 }
 
 /** Alerts about what another person may have done. They go to every address, so they hold no text that a user chose. */
@@ -273,16 +273,14 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
     text: 'mail.login_unlinked.text',
     values: ({ provider }) => ({ provider }),
   }),
-  passkey_added: notice<'passkey_added'>({
+  passkey_added: notice({
     subject: 'mail.passkey_added.subject',
     text: 'mail.passkey_added.text',
-    more: ({ name }, { text }) => [[text('mail.fact.name'), name]],
     advice: 'mail.passkey_added.not-you',
   }),
-  passkey_removed: notice<'passkey_removed'>({
+  passkey_removed: notice({
     subject: 'mail.passkey_removed.subject',
     text: 'mail.passkey_removed.text',
-    more: ({ name }, { text }) => [[text('mail.fact.name'), name]],
   }),
 }
 

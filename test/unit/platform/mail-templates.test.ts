@@ -28,8 +28,8 @@ const DATA: Templates = {
   api_key_created: { ...context, name: HOSTILE },
   login_linked: { ...context, provider: HOSTILE },
   login_unlinked: { ...context, provider: HOSTILE },
-  passkey_added: { ...context, name: HOSTILE },
-  passkey_removed: { ...context, name: HOSTILE },
+  passkey_added: context,
+  passkey_removed: context,
 }
 const NAMES = Object.keys(DATA) as (keyof Templates)[]
 const texts = createTexts(['en', 'de'])
