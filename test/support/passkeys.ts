@@ -3,7 +3,7 @@ import { type Authenticator, createAuthenticator, type Wrong } from './authentic
 import { type Answer, call, newUser, type TestUser } from './client.ts'
 import { type Gateway, type GatewayOptions, startGateway } from './gateway.ts'
 
-export const PASSKEY_ORIGIN = 'https://gateway.test'
+const PASSKEY_ORIGIN = 'https://gateway.test'
 
 type Json = Record<string, any>
 
