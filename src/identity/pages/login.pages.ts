@@ -166,7 +166,7 @@ ${providerButtons(page, providers, (provider) => startOf(page, provider))}
 
     const emailLoginLink = (page: Page) =>
       auth.emailLogin === 'on' &&
-      html`<p><a class="button quiet" href="${within(page, '/login/email')}">${page.text('email-login.instead')}</a></p>`
+      html`<p class="way"><a class="button quiet" href="${within(page, '/login/email')}">${page.text('email-login.instead')}</a></p>`
 
     async function submitLogin(page: Page, fields: Fields): Promise<Outcome> {
       const typed = requireFields(fields, { login: LENGTHS.login, password: LENGTHS.password })
@@ -282,12 +282,12 @@ ${emailLoginLink(page)}
           title: text('factor.title'),
           isLoggedIn: false,
           body: html`${formNotice(page)}
-${begun && passkeys!.forms.form(page, begun, { submit: 'passkey.use' })}
+${begun && passkeys!.forms.form(page, begun, { submit: 'passkey.use', isMain: true })}
 ${begun && html`<p class="or">${text('provider.or')}</p>`}
 <p>${text(isBackup ? 'factor.backup-lead' : 'factor.lead')}</p>
 <form method="post">
-${field(page, { name: 'code', label: isBackup ? 'field.backup-code' : 'field.code', autocomplete: isBackup ? 'off' : 'one-time-code', inputmode: isBackup ? 'text' : 'numeric', maxLength: LENGTHS.code, isFocused: true })}
-<button>${text('login.submit')}</button>
+${field(page, { name: 'code', label: isBackup ? 'field.backup-code' : 'field.code', autocomplete: isBackup ? 'off' : 'one-time-code', inputmode: isBackup ? 'text' : 'numeric', maxLength: LENGTHS.code, isFocused: begun === null })}
+<button${begun && html` class="quiet"`}>${text('login.submit')}</button>
 </form>
 <p class="links">${
             !hasApp

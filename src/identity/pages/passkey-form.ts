@@ -16,6 +16,8 @@ export interface PasskeyFormOptions {
   submit: TextKey
   /** A new passkey is made. Default: a passkey signs. */
   isNew?: boolean
+  /** The page is for this form above all. */
+  isMain?: boolean
   /** The browser offers passkeys at the field whose `autocomplete` ends with `webauthn`. */
   isAutofilled?: boolean
   /** The endpoint that gives new options, before these have expired. */
@@ -47,7 +49,7 @@ export function createPasskeyForms({ relyingParty, crossSite, scriptPath }: Pass
       const origin = crossSite.ownOrigin(request.raw, client)
       return origin !== null && relyingParty.origins.includes(origin)
     },
-    form({ text }, { flow_token, options }, { submit, isNew = false, isAutofilled = false, renewUrl, fields }) {
+    form({ text }, { flow_token, options }, { submit, isNew = false, isMain = isNew, isAutofilled = false, renewUrl, fields }) {
       return html`<form method="post" hidden data-passkey="${JSON.stringify(options)}" data-kind="${isNew ? 'create' : 'get'}" data-failed="${text('passkey.failed')}"${
         isNew && html` data-exists="${text('passkey.exists')}"`
       }${isAutofilled && html` data-autofill`}${renewUrl !== undefined && html` data-renew="${renewUrl}"`}>
@@ -55,7 +57,7 @@ export function createPasskeyForms({ relyingParty, crossSite, scriptPath }: Pass
 <input type="hidden" name="flow_token" value="${flow_token}">
 <input type="hidden" name="credential">
 ${fields}
-<button${!isNew && html` class="quiet"`}>${text(submit)}</button>
+<button${!isMain && html` class="quiet"`}>${text(submit)}</button>
 </form>
 ${script}`
     },

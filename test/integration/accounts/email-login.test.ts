@@ -4,7 +4,7 @@ import { cookieFrom, SAME_ORIGIN } from '../../support/browser-session.ts'
 import { type Answer, call, newUser, OPERATOR, proveAddress, type TestUser } from '../../support/client.ts'
 import { askForCode, byCode, byLink, loginMails, mailedLogin, otherThan, verify } from '../../support/email-login.ts'
 import { useGateway, useUpstream } from '../../support/fixtures.ts'
-import { type Gateway, metric } from '../../support/gateway.ts'
+import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { until } from '../../support/processes.ts'
 import { dump, rows } from '../../support/rows.ts'
 import { claimsOf, me } from '../../support/session.ts'
@@ -305,4 +305,14 @@ describe('with auth.emailLogin: off', () => {
     for (const path of ['/login/email', '/email-login']) expect((await call(off, `/auth/ui${path}`)).status).toBe(404)
     expect((await call(off, '/auth/ui/login', { headers: { host: 'localhost' } })).body).not.toContain('/login/email')
   })
+})
+
+it('works with the embedded database, by code and by link', async () => {
+  const embedded = await startGateway({ stores: 'embedded', config: { auth: { emailLogin: 'on', browser: { enabled: true } } } })
+  const user = await newUser(embedded)
+  const mailed = await mailedLogin(embedded, user.email)
+  expect((await verify(embedded, { flow_token: mailed.flow, code: mailed.code })).status).toBe(200)
+  const again = await mailedLogin(embedded, user.email)
+  expect((await verify(embedded, { token: again.token })).status).toBe(200)
+  await embedded.close()
 })

@@ -283,6 +283,24 @@ describe('a removal', () => {
   })
 })
 
+describe('with the embedded database', () => {
+  it('a passkey is added, logs in, is the second step, and is removed', async () => {
+    const embedded = await startPasskeyGateway({ stores: 'embedded' })
+    const { user, device } = await newPasskeyUser(embedded)
+    const { access_token: token } = (await sign(embedded, device)).body
+    const { passkeys, user_handle } = (await call(embedded, '/auth/passkeys', { token })).body
+    expect([passkeys[0].credential_id, user_handle]).toEqual([
+      device.credentials[0]!.id.toString('base64url'),
+      device.credentials[0]!.userHandle,
+    ])
+    const first = await call(embedded, '/auth/login', { body: { login: user.username, password: user.password } })
+    expect((await sign(embedded, device, { mfaToken: first.body.mfa_token })).status).toBe(200)
+    expect((await addPasskey(embedded, { token }, newAuthenticator())).status).toBe(200)
+    expect((await call(embedded, `/auth/passkeys/${passkeys[0].id}`, { method: 'DELETE', token, body: {} })).status).toBe(204)
+    await embedded.close()
+  })
+})
+
 describe('without `auth.passkeys.enabled`', () => {
   it('there are no endpoints, and a passkey is no method', async () => {
     const { user } = await newPasskeyUser(gateway)
