@@ -3,17 +3,12 @@
  * derived from the token of its flow, from its purpose and from whom it is for. The token is used up by the change that needs the passkey.
  */
 import { randomBytes } from 'node:crypto'
-import {
-  type AuthenticationResponseJSON,
-  generateAuthenticationOptions,
-  generateRegistrationOptions,
-  type PublicKeyCredentialCreationOptionsJSON,
-  type PublicKeyCredentialRequestOptionsJSON,
-  type RegistrationResponseJSON,
-  verifyAuthenticationResponse,
-  verifyRegistrationResponse,
+import type {
+  AuthenticationResponseJSON,
+  PublicKeyCredentialCreationOptionsJSON,
+  PublicKeyCredentialRequestOptionsJSON,
+  RegistrationResponseJSON,
 } from '@simplewebauthn/server'
-import { decodeAttestationObject } from '@simplewebauthn/server/helpers'
 import type { Transaction } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { type Problem, problem } from '../../platform/lib/errors.ts'
@@ -105,6 +100,10 @@ const TOKEN = /^(\d{10})\.[A-Za-z0-9_-]{43}$/
 export const passkeyRefused = (cause: unknown): Problem => problem('passkey_refused', { cause })
 
 export function createCeremonies({ relyingParty, secrets, clock }: CeremoniesDeps): Ceremonies {
+  // only where passkeys are enabled: it would take a fifth of the time of a start
+  const library = Promise.all([import('@simplewebauthn/server'), import('@simplewebauthn/server/helpers')]).then(
+    ([server, { decodeAttestationObject }]) => ({ ...server, decodeAttestationObject }),
+  )
   const origins = [...relyingParty.origins]
 
   const derived = (purpose: Purpose, token: string): Buffer[] =>
@@ -127,6 +126,7 @@ export function createCeremonies({ relyingParty, secrets, clock }: CeremoniesDep
   return {
     async creation(purpose, { handle, name }, known) {
       const { flow_token, challenge } = begin(purpose)
+      const { generateRegistrationOptions } = await library
       const options = await generateRegistrationOptions({
         rpID: relyingParty.id,
         rpName: relyingParty.name,
@@ -145,7 +145,8 @@ export function createCeremonies({ relyingParty, secrets, clock }: CeremoniesDep
 
     async finishCreation(purpose, { flow_token, credential }) {
       const { flow, expectedChallenge } = open(purpose, flow_token)
-      refuseAttestation(credential.response.attestationObject)
+      const { decodeAttestationObject, verifyRegistrationResponse } = await library
+      refuseAttestation(() => decodeAttestationObject(new Uint8Array(Buffer.from(credential.response.attestationObject, 'base64url'))))
       const { registrationInfo } = await verifyRegistrationResponse({
         response: credential,
         expectedChallenge,
@@ -173,6 +174,7 @@ export function createCeremonies({ relyingParty, secrets, clock }: CeremoniesDep
 
     async request(purpose, known) {
       const { flow_token, challenge } = begin(purpose)
+      const { generateAuthenticationOptions } = await library
       const options = await generateAuthenticationOptions({
         rpID: relyingParty.id,
         challenge,
@@ -190,6 +192,7 @@ export function createCeremonies({ relyingParty, secrets, clock }: CeremoniesDep
       if (named === undefined ? purpose.for === 'login' : named !== handle?.toString('base64url'))
         throw passkeyRefused('the answer names another user')
       if (passkey.rp_id !== relyingParty.id) throw passkeyRefused(`the passkey belongs to ${passkey.rp_id}`)
+      const { verifyAuthenticationResponse } = await library
       const { verified, authenticationInfo: info } = await verifyAuthenticationResponse({
         response: credential,
         expectedChallenge,
@@ -232,10 +235,10 @@ const descriptorOf = ({ credential_id, transports }: Passkey) => ({ id: credenti
  * No attestation is asked for, and browsers then send `none`, or the signature of the key itself. The library checks certificates of other
  * formats with lists that it would get from the network.
  */
-function refuseAttestation(attestationObject: string): void {
+function refuseAttestation(decode: () => { get(key: 'fmt'): string }): void {
   let format: string
   try {
-    format = decodeAttestationObject(new Uint8Array(Buffer.from(attestationObject, 'base64url'))).get('fmt')
+    format = decode().get('fmt')
   } catch (error) {
     refuse(error)
   }
