@@ -46,7 +46,10 @@ export interface FaultInjector {
   counts: Map<string, number>
 }
 
-/** Faults last for one to four seconds. @param without names of faults that are left out */
+/**
+ * Faults last for one to four seconds. No kind comes again before each of them has come.
+ * @param without names of faults that are left out
+ */
 export function createInjector(
   { setting, databaseRelays, redisRelays }: Relayed,
   random: Random,
@@ -55,6 +58,7 @@ export function createInjector(
   const { gateways, stores } = setting
   const blindTimes: BlindTime[] = []
   const counts = new Map<string, number>()
+  const countOf = ({ name }: Injected) => counts.get(name) ?? 0
   const aWhile = () => pause(1000 + random.below(3000))
   const redis = stores.redis?.servers[0]
 
@@ -120,7 +124,9 @@ export function createInjector(
         },
       },
     ]
-    return random.pick(kinds.filter(({ name }) => !without.includes(name)))
+    const possible = kinds.filter(({ name }) => !without.includes(name))
+    const fewest = Math.min(...possible.map(countOf))
+    return random.pick(possible.filter((kind) => countOf(kind) === fewest))
   }
 
   return {
