@@ -54,6 +54,10 @@ const PAIRS: Record<string, { account: Ask; none: Ask }> = {
     account: () => ['/auth/password/forgot', { email: 'ann@example.com' }],
     none: () => ['/auth/password/forgot', { email: 'nob@example.com' }],
   },
+  'code by mail': {
+    account: () => ['/auth/login/email', { email: 'ann@example.com' }],
+    none: () => ['/auth/login/email', { email: 'nob@example.com' }],
+  },
   'link of a registration, again': {
     account: () => ['/auth/email/verify/request', { email: 'waiting@example.com' }],
     none: () => ['/auth/email/verify/request', { email: 'nobodys@example.com' }],
@@ -86,7 +90,7 @@ async function main(): Promise<void> {
   const gateway = await startGatewayProcess({
     routes: [],
     server: { workers: 1 },
-    auth: { emailVerification: 'required' },
+    auth: { emailVerification: 'required', emailLogin: 'on' },
     credentialLimits: { account: many, mail: many },
     stores: { databaseUrl, redisUrl: 'memory' },
   })

@@ -133,7 +133,7 @@ export function createAnswerNavigation({ frame, clock, origins, hasFactor }: Ans
     const step = STEPS[known.code]
     if (step) return answerStep(step, known, request, exchange, kind)
     const language = languageOf(request.headers, texts)
-    return show(errorView(known, kind, exchange, language), known, kind, language)
+    return show(errorView(known, kind, exchange, language, base), known, kind, language)
   }
 }
 
@@ -150,14 +150,27 @@ ${requestId(exchange, language)}`,
   }
 }
 
+/** Refusals of a sign-in with a provider: each has a sentence of its own, and leads to the other ways in. */
+const SIGN_IN: ReadonlySet<ErrorCode> = new Set([
+  'flow_invalid',
+  'provider_refused',
+  'provider_unavailable',
+  'already_linked',
+  'email_unproven',
+  'email_taken',
+  'invitation_invalid',
+  'registration_closed',
+])
+
 /** Statuses with a sentence of their own. */
 const STATUSES = new Set([403, 404, 429, 500, 502, 503, 504])
 
-function errorView(known: Problem, kind: RequestKind, exchange: Exchange, language: Language): View {
+function errorView(known: Problem, kind: RequestKind, exchange: Exchange, language: Language, base: string): View {
   const { text } = language
   const about = STATUSES.has(known.status) ? (`problem.${known.status}` as 'problem.404') : 'problem.other'
   // some refusals have a sentence that helps more than the sentence of their status
-  const isSpecial = known.status === 403 && known.code !== 'forbidden'
+  const isSignIn = SIGN_IN.has(known.code)
+  const isSpecial = isSignIn || (known.status === 403 && known.code !== 'forbidden')
   const sentence = (isSpecial ? language.find(`error.${known.code}`) : null) ?? text(about)
   const wait = Number(known.headers['retry-after'])
   const isTemporary = known.status === 429 || known.status >= 502
@@ -166,7 +179,8 @@ function errorView(known: Problem, kind: RequestKind, exchange: Exchange, langua
     isLoggedIn: isLoggedIn(exchange),
     body: html`<p>${sentence}</p>
 ${wait > 0 && html`<p>${text('problem.retry', { when: waitText(wait, language) })}</p>`}
-${isTemporary && kind !== 'form' && html`<p><a class="button" href="">${text('problem.again')}</a></p>`}
+${isSignIn && html`<p><a class="button" href="${base}/login">${text('provider.other-ways')}</a></p>`}
+${isTemporary && !isSignIn && kind !== 'form' && html`<p><a class="button" href="">${text('problem.again')}</a></p>`}
 ${requestId(exchange, language)}`,
   }
 }

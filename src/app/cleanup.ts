@@ -3,9 +3,13 @@
  * lasts. Each step runs whatever happened to the other steps.
  */
 import { deleteDevicesUnseenSince } from '../identity/accounts/devices.repo.ts'
+import { deleteExpiredEmailLogins } from '../identity/accounts/email-logins.repo.ts'
+import { deleteExpiredInvitations } from '../identity/accounts/invitations.repo.ts'
+import { deleteUnfinishedLogins } from '../identity/accounts/linked-logins.repo.ts'
 import { deleteExpiredLinks } from '../identity/accounts/links.repo.ts'
 import { deleteExpiredPending } from '../identity/accounts/pending-registrations.repo.ts'
 import { deleteDeadApiKeys } from '../identity/api-keys/api-keys.repo.ts'
+import { deleteExpiredFlows } from '../identity/providers/login-flows.repo.ts'
 import { countRefreshTokens, deleteExpiredRefreshTokens, forgetRetriesBefore } from '../identity/sessions/refresh-tokens.repo.ts'
 import { deleteExpiredRevocations } from '../identity/sessions/revocations.repo.ts'
 import { deleteDeadSessions } from '../identity/sessions/sessions.repo.ts'
@@ -42,6 +46,10 @@ const BATCH = 5000
 const SESSIONS_BATCH = 500
 /** Rows of sent and abandoned mails are kept this long; they name no recipient. */
 const MAILS_DAYS = 30
+/** Longer than a second factor may take. */
+const UNFINISHED_MS = 3_600_000
+/** An administrator sees for this time that nobody has accepted an invitation. */
+const INVITATIONS_DAYS = 7
 /** A device that was not seen for this time counts as new. */
 const DEVICES_DAYS = 180
 
@@ -82,7 +90,11 @@ export function createCleanup(deps: CleanupDeps): () => Promise<CleanupResult | 
     revocations: batches(deleteExpiredRevocations),
     limit_counters: batches(deleteEndedCounters),
     links: batches(deleteExpiredLinks),
+    email_logins: batches(deleteExpiredEmailLogins),
     pending_registrations: batches(deleteExpiredPending),
+    login_flows: batches(deleteExpiredFlows),
+    provider_logins: batches((on, now, limit) => deleteUnfinishedLogins(on, new Date(now.getTime() - UNFINISHED_MS), limit)),
+    invitations: batches((on, now, limit) => deleteExpiredInvitations(on, days(now, INVITATIONS_DAYS), limit)),
     held_usernames: batches(deleteEndedHolds),
     devices: batches((on, now, limit) => deleteDevicesUnseenSince(on, days(now, DEVICES_DAYS), limit)),
     mails: batches((on, now, limit) => deleteOldMails(on, days(now, MAILS_DAYS), limit)),

@@ -10,11 +10,12 @@ import { createPasswordPolicy, type PasswordPolicy } from '../identity/credentia
 import { createPasswords, type HashPermit, type Passwords } from '../identity/credentials/passwords.ts'
 import { resealFactors } from '../identity/factors/reseal-factors.ts'
 import { type Clients, createClients } from '../identity/oauth/clients.service.ts'
+import { createProviders, type Providers } from '../identity/providers/providers.ts'
 import { type Accounts, createAccounts } from '../identity/sessions/account-transaction.ts'
 import { createEndAgain } from '../identity/sessions/end-again.ts'
 import { createRevocations, type Revocations, type Siblings } from '../identity/sessions/revocations.ts'
 import { createKeyring, type Keyring } from '../identity/tokens/keyring.ts'
-import { createLastAdmin } from '../identity/users/last-admin.ts'
+import { createLastAdmin, type KeepAdmin } from '../identity/users/last-admin.ts'
 import type { Secrets as SecretValues } from '../platform/config/schema.ts'
 import { migrateUp } from '../platform/db/migrate.ts'
 import { type MigrationEvent, textOfEvent } from '../platform/db/migration-events.ts'
@@ -38,7 +39,10 @@ export interface Identity {
   accounts: Accounts
   passwords: Passwords
   policy: PasswordPolicy
+  keepAdmin: KeepAdmin
   devices: Devices
+  /** That users sign in with. */
+  providers: Providers
   eraseAccount: EraseAccount
   administration: Administration
   clients: Clients
@@ -69,12 +73,14 @@ export async function createIdentity(platform: Platform, { siblings, hasher, has
   const passwords = await createPasswords(config.auth.password, metrics, hasher, hashPermit)
   const cleanup = createCleanup({ db, needsLock: database.kind === 'postgres', config: config.auth, removeOldAudit, metrics, logger })
   const rules = createRules(platform, { keyring, accounts, passwords })
+  const providers = createProviders({ auth: config.auth, secrets: platform.providerSecrets, clock })
 
   return {
     keyring,
     revocations,
     accounts,
     passwords,
+    providers,
     ...rules,
     cleanup,
     async prepare({ adminEmail, adminPassword, mustChangePassword = true }) {
@@ -96,7 +102,7 @@ export async function createIdentity(platform: Platform, { siblings, hasher, has
   }
 }
 
-type Rules = Pick<Identity, 'policy' | 'devices' | 'eraseAccount' | 'administration' | 'clients' | 'importUsers'>
+type Rules = Pick<Identity, 'policy' | 'keepAdmin' | 'devices' | 'eraseAccount' | 'administration' | 'clients' | 'importUsers'>
 
 /** What follows from the configuration, and has no state of its own. */
 function createRules(platform: Platform, { keyring, accounts, passwords }: Pick<Identity, 'keyring' | 'accounts' | 'passwords'>): Rules {
@@ -107,6 +113,7 @@ function createRules(platform: Platform, { keyring, accounts, passwords }: Pick<
   const lockForAction = createLockForAction({ clock, admin: config.auth.admin })
   return {
     policy,
+    keepAdmin,
     devices: createDevices({ db, outbox }),
     eraseAccount,
     administration: createAdministration({

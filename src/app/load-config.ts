@@ -62,6 +62,7 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
   }
   const secrets = readSecrets(variables.values)
   const isNeeded = typeof needSecrets === 'function' ? needSecrets(config) : needSecrets
+  const clients = isNeeded ? readClientSecrets(config, env) : { secrets: {}, problems: [] }
   const missing = isNeeded && !secrets.secrets.secretKey && !secrets.problems.length ? [NO_KEY] : []
   const all = [
     ...source.problems,
@@ -71,6 +72,7 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
     ...problems.map(place).filter(({ path }) => !trimmed.some((key) => shownPath(key.slice(0, -1)) === path)),
     ...readTextFiles(config.auth.browser.texts, { skipAbsent: true }).problems,
     ...secrets.problems,
+    ...clients.problems.map(place),
     ...missing,
   ]
   if (all.length) {
@@ -79,7 +81,12 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
     const sure = areSure ? warnings.filter(({ path }) => path.length > 1) : []
     throw new ConfigError(inOrder(all), sure.map(place))
   }
-  return { config, secrets: secrets.secrets, warnings: warnings.map(place), absentFiles: absentFiles(config).map(place) }
+  return {
+    config,
+    secrets: { ...secrets.secrets, providers: clients.secrets },
+    warnings: warnings.map(place),
+    absentFiles: absentFiles(config).map(place),
+  }
 }
 
 /** Reads no more than this section, so that the rest may be wrong. What cannot be read is the default. */
@@ -125,9 +132,15 @@ function namedFiles({ server, auth, routes }: Config): NamedFile[] {
       return file === undefined ? [] : [{ path: [...path, 'tls', name], file }]
     }),
   )
+  const providers = auth.providers.flatMap(({ caFile, clientSecretJwt }, i) => [
+    ...(caFile === undefined ? [] : [{ path: ['auth', 'providers', i, 'caFile'], file: caFile }]),
+    ...(clientSecretJwt === undefined
+      ? []
+      : [{ path: ['auth', 'providers', i, 'clientSecretJwt', 'keyFile'], file: clientSecretJwt.keyFile }]),
+  ])
   const brand = brandFiles(auth.browser.brand).map(({ name, file }) => ({ path: [...BRAND, name], file }))
   const texts = Object.entries(auth.browser.texts).map(([code, file]) => ({ path: [...TEXTS, code], file }))
-  return [...tls, ...brand, ...texts]
+  return [...tls, ...providers, ...brand, ...texts]
 }
 
 /** The files that a configuration names, besides its own. */
@@ -167,7 +180,7 @@ const NO_KEY: ConfigProblem = {
   hint: RANDOM_KEY,
 }
 
-function readSecrets(values: ReadonlyMap<string, string>): { secrets: Secrets; problems: ConfigProblem[] } {
+function readSecrets(values: ReadonlyMap<string, string>): { secrets: Omit<Secrets, 'providers'>; problems: ConfigProblem[] } {
   const problems: ConfigProblem[] = []
   const key = (name: string) => {
     const text = values.get(name)
@@ -189,6 +202,34 @@ function readSecrets(values: ReadonlyMap<string, string>): { secrets: Secrets; p
     adminEmail: values.get('PORTCULLIS_ADMIN_EMAIL') ?? null,
     adminPassword: values.get('PORTCULLIS_ADMIN_PASSWORD') ?? null,
   }
+  return { secrets, problems }
+}
+
+/** The secrets that providers gave this gateway. Their variables have names of the operator's choice. */
+function readClientSecrets({ auth }: Config, env: NodeJS.ProcessEnv) {
+  const secrets: Record<string, string> = {}
+  const problems: { path: Path; message: string; hint: string }[] = []
+  auth.providers.forEach(({ id, clientSecretEnv: name }, i) => {
+    if (name === undefined) return
+    const path = ['auth', 'providers', i, 'clientSecretEnv']
+    const file = env[`${name}_FILE`]
+    try {
+      const secret = env[name] ?? (file === undefined ? '' : readFileSync(file, 'utf8').trim())
+      if (secret === '')
+        problems.push({
+          path,
+          message: `the environment variable ${name} is not set`,
+          hint: `set it, or ${name}_FILE, to the client secret`,
+        })
+      else secrets[id] = secret
+    } catch (error) {
+      problems.push({
+        path,
+        message: `the file of ${name}_FILE cannot be read: ${fileErrorText(error)}`,
+        hint: 'name a file that this user can read',
+      })
+    }
+  })
   return { secrets, problems }
 }
 
@@ -233,7 +274,8 @@ function soundPart(value: Config, invalid: Invalid[]): SoundPart {
   const ofRoutes = invalid.filter(({ path }) => path[0] === 'routes')
   const badRoutes = new Set(ofRoutes.filter(({ isUnknownKey }) => !isUnknownKey).map(({ path }) => path[1]))
   const trimmed = ofRoutes.map(({ path }) => path).filter((path) => !badRoutes.has(path[1]))
-  const kept = structuredClone(value)
+  // a default may have copied a method of a list, such as `map`, where an object was expected
+  const kept = JSON.parse(JSON.stringify(value)) as typeof value
   for (const { path } of invalid) if (path[0] !== 'routes') remove(kept, path)
   for (const path of trimmed) removeKey(kept, path)
   const sound = Value.Default(ConfigSchema, kept) as Config

@@ -24,6 +24,8 @@ const TAGS: Record<string, { name: string; description: string }> = {
   'own-session': { name: 'Sessions', description: '' },
   sessions: { name: 'Sessions', description: 'Where a user is logged in.' },
   'api-keys': { name: 'API keys', description: 'Keys for programs that act for a user.' },
+  providers: { name: 'Providers', description: 'Sign-in with a provider, and linked logins.' },
+  invitation: { name: 'Invitations', description: 'For invited people.' },
   mfa: { name: 'Second factor', description: 'Codes of an authenticator app, and backup codes.' },
   password: { name: 'Account', description: 'The account of the caller.' },
   email: { name: 'Account', description: '' },

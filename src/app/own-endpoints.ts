@@ -136,6 +136,7 @@ const isAsset = ({ routeOptions }: FastifyRequest): boolean => (routeOptions.con
  * a limit of its own (credential-limits.ts).
  */
 function countsAsAnonymous({ routeOptions, headers }: FastifyRequest): boolean {
+  if ((routeOptions.config as { countsByAddress?: true }).countsByAddress) return true
   const { security } = (routeOptions.schema ?? {}) as { security?: readonly object[] }
   if (!security) return true
   const needsToken = security.length > 0 && security.every((scheme) => 'bearer' in scheme)

@@ -42,6 +42,8 @@ export interface Platform {
   /** Null without Redis: this process counts the limits. */
   redis: RedisConnections | null
   secrets: Secrets
+  /** The client secrets of `auth.providers`, by the id of the provider. */
+  providerSecrets: SecretValues['providers']
   /** Of pages and mails. */
   texts: Texts
   audit: Audit
@@ -85,6 +87,7 @@ export async function openPlatform({ config, secrets: values, logger, clock: giv
     db,
     redis,
     secrets,
+    providerSecrets: values.providers,
     texts,
     audit,
     sealer,

@@ -26,6 +26,7 @@ const NEED_RESTART: readonly string[] = [
   'auth.password.argon2',
   'auth.refresh',
   'auth.sessions',
+  'auth.providers',
   'auth.browser.enabled',
   'auth.browser.console',
   'auth.browser.cookieDomain',
@@ -63,13 +64,17 @@ export function planReload(running: Config, wanted: Config): ReloadPlan {
 }
 
 /** Only the secrets that a running gateway uses. */
-export const changedSecrets = (running: Secrets, wanted: Secrets): string[] =>
-  (
-    [
-      ['PORTCULLIS_SECRET_KEY', 'secretKey'],
-      ['PORTCULLIS_SECRET_KEY_PREVIOUS', 'previousSecretKey'],
-    ] as const
-  ).flatMap(([name, key]) => (String(running[key]?.toString('hex')) === String(wanted[key]?.toString('hex')) ? [] : [name]))
+export function changedSecrets(running: Secrets, wanted: Secrets): string[] {
+  const keys = [
+    ['PORTCULLIS_SECRET_KEY', 'secretKey'],
+    ['PORTCULLIS_SECRET_KEY_PREVIOUS', 'previousSecretKey'],
+  ] as const
+  const changedKeys = keys.filter(([, key]) => String(running[key]?.toString('hex')) !== String(wanted[key]?.toString('hex')))
+  // a provider that was added or removed is named by its setting
+  const both = Object.keys(running.providers).filter((id) => Object.hasOwn(wanted.providers, id))
+  const providers = both.filter((id) => running.providers[id] !== wanted.providers[id])
+  return [...changedKeys.map(([name]) => name), ...providers.map((id) => `the client secret of the provider ${id}`)]
+}
 
 const at = (root: object, path: readonly string[]): unknown =>
   path.reduce<unknown>((value, key) => (value as Section | undefined)?.[key], root)

@@ -1,7 +1,7 @@
 /** Mounts the pages for browsers below `{prefix}/ui`, with their style, their script and the choice of a language. */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { RequireAuth } from '../identity/access/require-auth.ts'
-import type { Assets } from '../identity/pages/assets.ts'
+import type { Asset, Assets } from '../identity/pages/assets.ts'
 import { languageCookie } from '../identity/pages/language.ts'
 import { createPageKit, type Pages, readFields } from '../identity/pages/page-kit.ts'
 import { Problem, problem } from '../platform/lib/errors.ts'
@@ -14,14 +14,16 @@ export interface UiDeps {
   requireAuth: RequireAuth
   saveLanguage: SaveLanguage
   pages: readonly Pages[]
+  /** Below `{prefix}/providers`. */
+  providerPages: Pages
 }
 
 /** Keeps the choice of a user, for mails. */
 export type SaveLanguage = (userId: string, code: string, context: RequestContext) => Promise<void>
 
 /** @returns registers the pages */
-export function createUi({ frame, requireAuth, saveLanguage, pages }: UiDeps): (auth: FastifyInstance) => Promise<void> {
-  const { base, texts, assets, layout, crossSite, returnTo } = frame
+export function createUi({ frame, requireAuth, saveLanguage, pages, providerPages }: UiDeps): (auth: FastifyInstance) => Promise<void> {
+  const { base, texts, assets, solver, layout, crossSite, returnTo } = frame
   const kit = createPageKit({ base, layout, texts, crossSite, requireAuth })
 
   async function chosen(request: FastifyRequest, code: string): Promise<void> {
@@ -36,11 +38,21 @@ export function createUi({ frame, requireAuth, saveLanguage, pages }: UiDeps): (
 
   async function register(ui: FastifyInstance): Promise<void> {
     mountPageBasics(ui, { base, home: `${base}/login`, assets, texts, name: 'ui', chosen, otherPage })
+    if (solver) mountAssets(ui, 'ui', solver.files)
     ui.get('/', hidden('ui.start'), (_request, reply) => reply.redirect(`${base}/account`, 303))
     for (const define of pages) define(ui, kit)
   }
 
-  return async (auth) => void (await auth.register(register, { prefix: '/ui' }))
+  /** Providers know these paths. */
+  async function registerProviders(app: FastifyInstance): Promise<void> {
+    readForms(app)
+    providerPages(app, kit)
+  }
+
+  return async (auth) => {
+    await auth.register(register, { prefix: '/ui' })
+    await auth.register(registerProviders, { prefix: '/providers' })
+  }
 }
 
 export interface PageBasics {
@@ -66,10 +78,7 @@ export function mountPageBasics(app: FastifyInstance, { base, home, assets, text
     if (contextOf(raw).client.isSecure) return
     for (const name of ['cross-origin-opener-policy', 'origin-agent-cluster']) reply.removeHeader(name)
   })
-  for (const { path, type, content } of [assets.style, assets.script])
-    app.get(`/${path}`, hidden(`${name}.assets`, { isAsset: true }), (_request, reply) =>
-      reply.header('cache-control', 'public, max-age=31536000, immutable').type(type).send(content),
-    )
+  mountAssets(app, name, [assets.style, assets.script, assets.passkeyScript])
   app.get<{ Params: { code: string } }>('/language/:code', hidden(`${name}.language`), async (request, reply) => {
     const language = texts.languages.find(({ code }) => code === request.params.code)
     if (!language) throw problem('not_found')
@@ -80,6 +89,13 @@ export function mountPageBasics(app: FastifyInstance, { base, home, assets, text
     const to = backTo(request.headers.referer, base) ?? otherPage?.(request) ?? home
     return reply.header('set-cookie', languageCookie(language.code)).redirect(to, 303)
   })
+}
+
+function mountAssets(app: FastifyInstance, name: string, assets: readonly Asset[]): void {
+  for (const { path, type, content } of assets)
+    app.get(`/${path}`, hidden(`${name}.assets`, { isAsset: true }), (_request, reply) =>
+      reply.header('cache-control', 'public, max-age=31536000, immutable').type(type).send(content),
+    )
 }
 
 /** @param name the label in logs and metrics */

@@ -85,7 +85,7 @@ const CHANGES: readonly Change[] = [
   },
   {
     name: 'reset-factor',
-    description: 'ends all sessions, removes the second factor and its backup codes, and informs the user by mail',
+    description: 'ends all sessions, removes the authenticator app, the passkeys and the backup codes, and informs the user by mail',
     apply: ({ identity: { administration }, by }, login) => administration.resetFactor(login, by),
   },
 ]
@@ -93,6 +93,8 @@ const CHANGES: readonly Change[] = [
 export function usersCommand(terminal: Terminal): Command {
   const group = groupOf('users', 'accounts', [
     createCommand(terminal),
+    inviteCommand(terminal),
+    invitationsCommand(terminal),
     importCommand(terminal),
     listCommand(terminal),
     changeCommand(terminal, SHOW),
@@ -211,6 +213,56 @@ portcullis users create --email bob@example.com --username bob --password-stdin 
       const input = { username, email, password: given, roles, mustChangePassword: given === undefined }
       const { user, password } = await administration.create(input, by)
       await printUser(terminal, user, password === null ? {} : { password })
+    })
+  })
+
+interface InviteArgs extends ConfigArgs {
+  role?: string[]
+  days?: string
+}
+
+const MAX_DAYS = 7
+const DAY_SECONDS = 86_400
+
+const inviteCommand = (terminal: Terminal) =>
+  withExamples(
+    withConfig(new Command('invite').description('invites a person by mail').argument('<EMAIL>', 'the address that gets the link'))
+      .option('--role <ROLE>', 'a role of auth.roles; may be repeated (default: user)', collect)
+      .option('--days <N>', `how long the link is valid (default: ${MAX_DAYS}, the longest)`),
+    'portcullis users invite ann@example.com\nportcullis users invite bob@example.com --role editor --days 2',
+    'The link makes an account, or gives the roles to the account that the address has. A later invitation replaces an earlier one.',
+  ).action(async (email: string, { role: roles = [], days: text = String(MAX_DAYS), ...args }: InviteArgs) => {
+    const days = readNumber('--days', text, { min: 1, max: MAX_DAYS })
+    await withServices(terminal, args, async ({ identity: { administration }, by }) => {
+      const { invitationViewOf } = await import('../identity/admin/views.ts')
+      terminal.printJson(invitationViewOf(await administration.invite({ email, roles, expiresInSeconds: days * DAY_SECONDS }, by)))
+    })
+  })
+
+interface InvitationsArgs extends ConfigArgs {
+  resend?: string
+  withdraw?: string
+  json?: boolean
+}
+
+const invitationsCommand = (terminal: Terminal) =>
+  withExamples(
+    withConfig(new Command('invitations').description('prints the open invitations, newest first'))
+      .option('--resend <ID>', 'mail a new link; the link before is no longer valid')
+      .option('--withdraw <ID>', 'the link is no longer valid')
+      .option('--json', 'print JSON instead of a table'),
+    'portcullis users invitations\nportcullis users invitations --withdraw 0199a7c4-2f6e-7c3a-9d1b-6a5e4f3b2c1d',
+  ).action(async ({ resend, withdraw, json, ...args }: InvitationsArgs) => {
+    if (resend !== undefined && withdraw !== undefined) throw new UsageError('users invitations takes --resend or --withdraw, not both')
+    await withServices(terminal, args, async ({ identity: { administration }, by }) => {
+      const { invitationViewOf } = await import('../identity/admin/views.ts')
+      if (resend !== undefined) return terminal.printJson(invitationViewOf(await administration.resendInvitation(resend, by)))
+      if (withdraw !== undefined)
+        return terminal.printJson({ ...invitationViewOf(await administration.withdrawInvitation(withdraw, by)), withdrawn: true })
+      const rows = (await administration.invitations()).map((one) => ({ ...invitationViewOf(one), roles: one.roles.join(',') }))
+      json
+        ? terminal.printJson(rows)
+        : terminal.print(table(rows.map(({ id, email, roles, expires_at }) => ({ id, email, roles, expires_at }))))
     })
   })
 

@@ -1,7 +1,9 @@
 /** Every endpoint that takes a credential, as the OpenAPI document tells them, stops who guesses. */
+import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type Answer, type CallOptions, call, newUser, type TestUser } from '../support/client.ts'
 import { newClient, post as postForm, type TestClient } from '../support/clients.ts'
+import { askForCode } from '../support/email-login.ts'
 import { type Gateway, startGateway, stillClock } from '../support/gateway.ts'
 import { freePort } from '../support/processes.ts'
 import { rows } from '../support/rows.ts'
@@ -10,7 +12,7 @@ import { enrol, mfaToken } from '../support/totp.ts'
 const FEW = { limit: 3, windowSeconds: 600 }
 /** Secrets of 256 random bits are checked on at this pace each second, because a limit must not refuse a valid secret of the same address. */
 const PACE = 50
-const PACED = ['POST /auth/refresh', 'POST /auth/token', 'POST /auth/introspect', 'POST /auth/revoke']
+const PACED = ['POST /auth/passkeys/login/options', 'POST /auth/refresh', 'POST /auth/token', 'POST /auth/introspect', 'POST /auth/revoke']
 
 let gateway: Gateway
 let user: TestUser
@@ -20,6 +22,8 @@ let [enrolled, other]: TestUser[] = []
 /** Of somebody who has begun to set a factor up. */
 let enrolling: string
 let machine: TestClient
+/** Of a code that was mailed. */
+let flow: string
 beforeAll(async () => {
   const many = { limit: 1000, windowSeconds: 600 }
   const credentials = {
@@ -29,15 +33,22 @@ beforeAll(async () => {
     account: FEW,
     mfa: FEW,
     recovery: FEW,
+    passkey: FEW,
     refresh: FEW,
     client: FEW,
     token: FEW,
+    emailLogin: FEW,
   }
   gateway = await startGateway({
     clock: stillClock(),
     // without Redis every count is in Postgres, where a window can be ended
     redisUrl: `redis://127.0.0.1:${await freePort()}`,
-    config: { server: { trustedProxies: ['127.0.0.1/32'] }, docs: { enabled: true }, limits: { exempt: [], credentials } },
+    config: {
+      server: { trustedProxies: ['127.0.0.1/32'], publicUrl: 'https://gateway.test' },
+      docs: { enabled: true },
+      limits: { exempt: [], credentials },
+      auth: { passkeys: { enabled: true }, emailLogin: 'on' },
+    },
   })
   user = await newUser(gateway)
   factorUser = await enrol(gateway, await newUser(gateway))
@@ -48,6 +59,7 @@ beforeAll(async () => {
   await call(gateway, '/auth/mfa/totp', { body: { password }, token })
   enrolling = token
   machine = await newClient(gateway)
+  flow = await askForCode(gateway, user.email, { 'x-forwarded-for': '10.1.3.1' })
 })
 afterAll(() => gateway.close())
 
@@ -59,10 +71,13 @@ const form = (path: string, fields: Record<string, string>) => postForm(gateway,
 const wrong = 'a wrong password'
 const random = (i: number, length: number) => String(i).padStart(length, 'x')
 
+const NO_PASSKEY = { rawId: 'eA', type: 'public-key', response: { clientDataJSON: '', authenticatorData: '', signature: '' } }
+
 /** One guess, with all else right. */
 const GUESSES: Record<string, (i: number) => Promise<Answer>> = {
   'POST /auth/login': () => post('/auth/login', { body: { login: user.username, password: wrong } }),
   'POST /auth/login/mfa': () => post('/auth/login/mfa', { body: { mfa_token: halfway, code: '000000' } }),
+  'POST /auth/login/email/verify': () => post('/auth/login/email/verify', { body: { flow_token: flow, code: 'no code' } }),
   'POST /auth/refresh': (i) => post('/auth/refresh', { body: { refresh_token: `rt_${random(i, 43)}` } }),
   'POST /auth/reauthenticate': () => post('/auth/reauthenticate', { body: { password: wrong }, token: user.token }),
   'PATCH /auth/me': () =>
@@ -80,6 +95,13 @@ const GUESSES: Record<string, (i: number) => Promise<Answer>> = {
   'POST /auth/mfa/totp': () => post('/auth/mfa/totp', { body: { password: wrong }, token: user.token }),
   'POST /auth/mfa/totp/confirm': () => post('/auth/mfa/totp/confirm', { body: { code: '000000' }, token: enrolling }),
   'DELETE /auth/mfa/totp': () => ask('/auth/mfa/totp', { method: 'DELETE', body: { code: '000000' }, token: enrolled!.token }),
+  'POST /auth/passkeys/login/options': (i) => post('/auth/passkeys/login/options', { body: { mfa_token: random(i, 43) } }),
+  'POST /auth/passkeys/login/verify': (i) =>
+    post('/auth/passkeys/login/verify', { body: { flow_token: random(i, 43), credential: { ...NO_PASSKEY, id: random(i, 43) } } }),
+  'POST /auth/passkeys/register/options': () =>
+    post('/auth/passkeys/register/options', { body: { current_password: wrong }, token: user.token }),
+  'DELETE /auth/passkeys/{id}': () =>
+    ask(`/auth/passkeys/${randomUUID()}`, { method: 'DELETE', body: { current_password: wrong }, token: user.token }),
   'POST /auth/token': () => form('/auth/token', { grant_type: 'client_credentials', client_id: machine.id, client_secret: wrong }),
   'POST /auth/introspect': () => form('/auth/introspect', { token: user.token, client_id: machine.id, client_secret: wrong }),
   'POST /auth/revoke': () => form('/auth/revoke', { token: user.token, client_id: machine.id, client_secret: wrong }),
@@ -134,9 +156,12 @@ describe('invalid attempts', () => {
   })
 })
 
-/** A random secret of 256 bits cannot be guessed, so its attempts need no longer windows. */
+/** A random secret of 256 bits and a signature cannot be guessed, so their attempts need no longer windows. */
 const LINKS = ['password/reset', 'email/verify', 'login/confirm'].flatMap((path) => [`POST /auth/${path}`, `POST /auth/${path}/details`])
-const GUESSABLE = Object.keys(GUESSES).filter((endpoint) => !PACED.includes(endpoint) && !LINKS.includes(endpoint))
+const SIGNED = ['POST /auth/passkeys/login/verify']
+/** Five codes end the flow, and twenty a day are checked for an account: see email-login-attacks.test.ts. */
+const BY_DAY = 'POST /auth/login/email/verify'
+const GUESSABLE = Object.keys(GUESSES).filter((endpoint) => ![...PACED, ...LINKS, ...SIGNED, BY_DAY].includes(endpoint))
 
 describe('a client that goes on when a window has ended', () => {
   /** Ends the windows of these limits, or of all. */

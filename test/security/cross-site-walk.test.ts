@@ -19,7 +19,11 @@ const ROUTES = [
   { name: 'methods', access: 'authenticated' },
 ]
 const gateway = useGateway(() => ({
-  config: { ...BROWSER, server: { publicUrl: 'http://localhost' }, docs: { enabled: true } },
+  config: {
+    auth: { ...BROWSER.auth, passkeys: { enabled: true }, emailLogin: 'on', proofOfWork: { enabled: true } },
+    server: { publicUrl: 'http://localhost' },
+    docs: { enabled: true },
+  },
   routes: ROUTES.map(({ name, ...route }) => ({
     name,
     match: { path: `/${name}`, ...(name === 'methods' ? { methods: ['POST', 'PURGE'] } : {}) },
@@ -73,6 +77,8 @@ const WITHOUT_COOKIE = [
   'POST /auth/register',
   'POST /auth/login',
   'POST /auth/login/mfa',
+  'POST /auth/login/email',
+  'POST /auth/login/email/verify',
   'POST /auth/login/confirm',
   'POST /auth/login/confirm/details',
   'POST /auth/refresh',
@@ -84,9 +90,14 @@ const WITHOUT_COOKIE = [
   'POST /auth/token',
   'POST /auth/introspect',
   'POST /auth/revoke',
+  'POST /auth/invitations/:token',
+  // a provider sends it, or lets the browser post it
+  'POST /auth/providers/:id/backchannel-logout',
+  'POST /auth/providers/:id/callback',
 ]
 /** They answer everybody alike. */
-const OPEN = /^GET (\/health|\/\.well-known\/|\/auth\/(docs|openapi\.json|email\/verify$|password\/reset$|login\/confirm$|ui$|ui\/))/
+const OPEN =
+  /^GET (\/health|\/\.well-known\/|\/auth\/(docs|openapi\.json|challenge$|providers$|providers\/:id\/(start|callback)$|invitations\/|email\/verify$|password\/reset$|login\/confirm$|ui$|ui\/))/
 
 const admin = async () => {
   const user = await newUserWithRoles(gateway, ['admin'])

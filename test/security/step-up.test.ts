@@ -19,11 +19,19 @@ let gateway: Gateway
 beforeAll(async () => {
   gateway = await startGateway({
     config: {
+      server: { publicUrl: 'https://gateway.test' },
       docs: { enabled: true },
       // an access token outlives the time of the step-up rule
       tokens: { accessTtlSeconds: 3600 },
-      auth: { apiKeys: { maxPerUser: 1000 }, browser: { enabled: true } },
+      auth: {
+        apiKeys: { maxPerUser: 1000 },
+        browser: { enabled: true },
+        passkeys: { enabled: true },
+        emailLogin: 'on',
+        providers: [{ id: 'github', kind: 'github', clientId: 'x', clientSecretEnv: 'GITHUB_SECRET' }],
+      },
     },
+    env: { GITHUB_SECRET: 'x' },
   })
 })
 afterAll(() => gateway.close())
@@ -53,6 +61,31 @@ interface Endpoint {
   withCode?: (token: string, user: TestUser, code: string) => Promise<Answer>
 }
 
+const unlink =
+  (body: object): Ask =>
+  async (token, { id }) => {
+    await rows(
+      gateway,
+      `INSERT INTO linked_logins (id, user_id, provider, issuer, subject, created_at, last_used_at)
+       VALUES (gen_random_uuid(), $1, 'github', 'https://github.com', gen_random_uuid()::text, now(), now()) ON CONFLICT DO NOTHING`,
+      [id],
+    )
+    return ask('DELETE', '/auth/providers/github/link', token, body)
+  }
+
+/** A passkey beside a password. */
+const removePasskey =
+  (body: object): Ask =>
+  async (token, { id }) => {
+    const [passkey] = await rows<{ id: string }>(
+      gateway,
+      `INSERT INTO passkeys (id, user_id, credential_id, public_key, rp_id, sign_count, transports, is_backup_eligible, is_backed_up, name, created_at)
+       VALUES (gen_random_uuid(), $1, sha256(gen_random_uuid()::text::bytea), '', 'gateway.test', 0, '{}', false, false, 'x', now()) RETURNING id`,
+      [id],
+    )
+    return ask('DELETE', `/auth/passkeys/${passkey!.id}`, token, body)
+  }
+
 /** Changes of the own account. */
 const OWN: Record<string, Endpoint> = {
   'PATCH /auth/me': {
@@ -72,6 +105,26 @@ const OWN: Record<string, Endpoint> = {
     withPassword: (token, { password }) => ask('POST', '/auth/password/change', token, { current_password: password, new_password: NEXT }),
     withCode: (token, { password }, code) =>
       ask('POST', '/auth/password/change', token, { current_password: password, new_password: NEXT, code }),
+  },
+  'POST /auth/providers/{id}/link': {
+    ask: (token) => ask('POST', '/auth/providers/github/link', token, {}),
+    withPassword: (token, { password }) => ask('POST', '/auth/providers/github/link', token, { current_password: password }),
+    withCode: (token, _, code) => ask('POST', '/auth/providers/github/link', token, { code }),
+  },
+  'DELETE /auth/providers/{id}/link': {
+    ask: unlink({}),
+    withPassword: (token, user) => unlink({ current_password: user.password })(token, user),
+    withCode: (token, user, code) => unlink({ code })(token, user),
+  },
+  'POST /auth/passkeys/register/options': {
+    ask: (token) => ask('POST', '/auth/passkeys/register/options', token, {}),
+    withPassword: (token, { password }) => ask('POST', '/auth/passkeys/register/options', token, { current_password: password }),
+    withCode: (token, _, code) => ask('POST', '/auth/passkeys/register/options', token, { code }),
+  },
+  'DELETE /auth/passkeys/{id}': {
+    ask: removePasskey({}),
+    withPassword: (token, user) => removePasskey({ current_password: user.password })(token, user),
+    withCode: (token, user, code) => removePasskey({ code })(token, user),
   },
   'POST /auth/mfa/totp': {
     ask: (token, { password }) => ask('POST', '/auth/mfa/totp', token, { password }),
@@ -110,6 +163,8 @@ const onUser =
     const other = await newUser(gateway)
     return ask(method, `/auth/admin/users/${other.id}${path}${await prepare(other)}`, token)
   }
+const newInvitation = async () =>
+  (await gateway.app.identity.administration.invite({ email: `${randomUUID()}@example.com`, roles: ['user'] }, OPERATOR)).id
 const onClient =
   (method: string, path: string, body?: unknown): Ask =>
   async (token) =>
@@ -122,6 +177,15 @@ const ADMINS: Record<string, Endpoint> = {
       ask('POST', '/auth/admin/users', token, { username: `n${randomUUID().slice(0, 20)}`, email: `${randomUUID()}@example.com` }),
   },
   'DELETE /auth/admin/users/{id}': { ask: onUser('DELETE', '') },
+  'POST /auth/admin/invitations': {
+    ask: (token) => ask('POST', '/auth/admin/invitations', token, { email: `${randomUUID()}@example.com` }),
+  },
+  'POST /auth/admin/invitations/{id}/resend': {
+    ask: async (token) => ask('POST', `/auth/admin/invitations/${await newInvitation()}/resend`, token, {}),
+  },
+  'DELETE /auth/admin/invitations/{id}': {
+    ask: async (token) => ask('DELETE', `/auth/admin/invitations/${await newInvitation()}`, token, {}),
+  },
   ...Object.fromEntries(
     ['disable', 'enable', 'unlock', 'end-sessions', 'force-password-change', 'reset-factor'].map((action) => [
       `POST /auth/admin/users/{id}/${action}`,
@@ -170,9 +234,16 @@ const NONE: Record<string, string> = {
   'POST /auth/register': AUTHENTICATES,
   'POST /auth/login': AUTHENTICATES,
   'POST /auth/login/mfa': AUTHENTICATES,
+  'POST /auth/login/email': AUTHENTICATES,
+  'POST /auth/login/email/verify': AUTHENTICATES,
   'POST /auth/reauthenticate': AUTHENTICATES,
   'POST /auth/refresh': 'continues a session, and keeps the time of its authentication',
   'POST /auth/mfa/totp/confirm': 'finishes what POST /mfa/totp began under the rule; only its answer shows the seed',
+  'POST /auth/passkeys/login/options': AUTHENTICATES,
+  'POST /auth/passkeys/login/verify': AUTHENTICATES,
+  'POST /auth/passkeys/register/verify': 'finishes what its options began under the rule; only their answer has the flow token',
+  'GET /auth/passkeys': READS,
+  'PATCH /auth/passkeys/{id}': 'changes a name that only the owner sees',
   'POST /auth/password/forgot': LINK,
   'POST /auth/password/reset': LINK,
   'POST /auth/login/confirm': LINK,
@@ -190,6 +261,12 @@ const NONE: Record<string, string> = {
   'POST /auth/revoke': ENDS,
   'POST /auth/token': MACHINE,
   'POST /auth/introspect': MACHINE,
+  'POST /auth/providers/{id}/backchannel-logout': ENDS,
+  'GET /auth/invitations/{token}': LINK,
+  'POST /auth/invitations/{token}': LINK,
+  'GET /auth/providers': READS,
+  'GET /auth/providers/linked': READS,
+  'GET /auth/admin/invitations': READS,
   'GET /auth/me': READS,
   'GET /auth/session': READS,
   'GET /auth/mfa': READS,

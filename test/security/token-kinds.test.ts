@@ -10,25 +10,42 @@ import type { LinkPurpose } from '../../src/identity/credentials/credential-limi
 import { inTransaction } from '../../src/platform/db/database.ts'
 import { makeApiKey } from '../../src/platform/request/api-key-format.ts'
 import { byCookie, cookieLogin } from '../support/browser-session.ts'
-import { call, newUserWithRoles, raw, statusOf, type TestUser } from '../support/client.ts'
+import { call, newUserWithRoles, OPERATOR, raw, statusOf, type TestUser } from '../support/client.ts'
 import { basic, tokenOf as machineTokenOf, newClient, post, type TestClient } from '../support/clients.ts'
+import { askForCode, mailedLogin } from '../support/email-login.ts'
 import { ownEndpoints } from '../support/endpoints.ts'
+import { type FakeProvider, startFakeProvider } from '../support/fake-provider.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
 import { newKey } from '../support/keys.ts'
 import { mailsTo, tokenOf } from '../support/mails.ts'
 import { claimsOf, me, refresh } from '../support/session.ts'
+import { openIdSettings } from '../support/sign-in.ts'
 import { rotateKey } from '../support/signing-keys.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 let upstream: Upstream
+let provider: FakeProvider
 let gateway: Gateway
 let admin: TestUser
 let machine: TestClient
 beforeAll(async () => {
   upstream = await startUpstream()
+  provider = await startFakeProvider()
   const to = (name: string, part: object) => ({ name, match: { path: `/${name}` }, upstream: [upstream.url], ...part })
   gateway = await startGateway({
-    config: { auth: { apiKeys: { maxPerUser: 1000 }, browser: { enabled: true } } },
+    config: {
+      server: { publicUrl: 'http://localhost' },
+      limits: { credentials: { mail: { limit: 1000, windowSeconds: 600 } } },
+      auth: {
+        apiKeys: { maxPerUser: 1000 },
+        browser: { enabled: true },
+        passkeys: { enabled: true },
+        emailLogin: 'on',
+        proofOfWork: { enabled: true },
+        providers: [openIdSettings(provider), { id: 'github', kind: 'github', clientId: 'x', clientSecretEnv: 'GITHUB_SECRET' }],
+      },
+    },
+    env: { ACME_SECRET: provider.clientSecret, GITHUB_SECRET: 'x' },
     routes: [
       to('public', { access: 'public' }),
       to('users', { access: 'authenticated' }),
@@ -42,6 +59,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await gateway.close()
   await upstream.close()
+  await provider.close()
 })
 
 type Make = (user: TestUser) => string | Promise<string>
@@ -63,6 +81,12 @@ const linkFor =
     return url.split('#token=')[1]!
   }
 
+async function invitationToken(): Promise<string> {
+  const email = `${randomUUID()}@example.com`
+  await gateway.app.identity.administration.invite({ email, roles: ['user'] }, OPERATOR)
+  return tokenOf((await mailsTo(gateway, email)).at(-1)!)
+}
+
 const KINDS: Record<string, Make> = {
   'access token': ({ token }) => token,
   'refresh token': ({ refreshToken }) => refreshToken,
@@ -73,10 +97,10 @@ const KINDS: Record<string, Make> = {
   'assertion to ourselves': signed('assertion+jwt'),
   'ID token': signed('JWT', { nonce: 'n', at_hash: 'h' }),
   'ID token without a typ': signed(undefined, { nonce: 'n' }),
-  'MFA token': signed('mfa+jwt', { aud: 'http://gateway.test#mfa', sev: 1 }),
+  'MFA token': signed('mfa+jwt', { aud: 'http://localhost#mfa', sev: 1 }),
   'MFA token for the audience of access tokens': signed('mfa+jwt'),
   'logout token': signed('logout+jwt', { events: { 'http://schemas.openid.net/event/backchannel-logout': {} } }),
-  'DPoP proof': signed('dpop+jwt', { htm: 'GET', htu: 'http://gateway.test/users' }),
+  'DPoP proof': signed('dpop+jwt', { htm: 'GET', htu: 'http://localhost/users' }),
   'introspection answer': signed('token-introspection+jwt'),
   'security event': signed('secevent+jwt'),
   'random string': () => randomBytes(32).toString('base64url'),
@@ -84,9 +108,13 @@ const KINDS: Record<string, Make> = {
   'session cookie': (user) => cookieLogin(gateway, user),
   'random session cookie': () => `ps_${randomBytes(41).toString('base64url')}`,
   'device token': () => `dt_${randomBytes(32).toString('base64url')}`,
-  'mailed token': async ({ email }) => tokenOf((await mailsTo(gateway, email)).findLast(({ data }) => data.url)!),
+  'mailed token': async ({ email }) => tokenOf((await mailsTo(gateway, email)).findLast(({ template }) => template === 'verify_email')!),
   'reset link': linkFor('reset_password'),
   'login link': linkFor('confirm_login'),
+  'link that logs in': async ({ email }) => (await mailedLogin(gateway, email)).token!,
+  'flow of a mailed code': ({ email }) => askForCode(gateway, email),
+  invitation: () => invitationToken(),
+  'flow of a passkey': async () => (await call(gateway, '/auth/passkeys/login/options', { body: {} })).body.flow_token,
   'API key': async (user) => (await newKey(gateway, user)).key,
   'random API key': makeApiKey,
   'machine token': () => machineTokenOf(gateway, machine),
@@ -128,7 +156,12 @@ const administering = (endpoints: [endpoint: string, path?: string][]): Record<s
     endpoints.map(([text, path]): [string, Verifier] => {
       const [method, route] = text.split(' ') as [string, string]
       const endpoint = `${method} /auth/admin${route}`
-      const body = () => (route === '/users' ? { username: `n${randomUUID().slice(0, 20)}`, email: `${randomUUID()}@example.com` } : {})
+      const body = () =>
+        route === '/users'
+          ? { username: `n${randomUUID().slice(0, 20)}`, email: `${randomUUID()}@example.com` }
+          : route === '/invitations'
+            ? { email: `${randomUUID()}@example.com` }
+            : {}
       const present: Verifier['present'] = (token, owner) => {
         const to = (path ?? route).replace(':id', owner.id).replace(':sessionId', claimsOf(owner.token).sid)
         return ask(`/auth/admin${to}`, { method, token, ...(method === 'GET' ? {} : { body: body() }) })
@@ -151,6 +184,66 @@ const asForm = async (path: string, token: string) => {
 }
 const handshake = (token: string) =>
   `GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${randomBytes(16).toString('base64')}\r\nAuthorization: Bearer ${token}\r\n\r\n`
+
+const NO_PASSKEY = {
+  id: 'eA',
+  rawId: 'eA',
+  type: 'public-key',
+  response: { clientDataJSON: '', authenticatorData: '', signature: '', attestationObject: '' },
+}
+/** Past the door the passkey is refused, which stands for a success. */
+const withPasskey = async (path: string, options: Parameters<typeof call>[2]) => {
+  const answer = await ask(path, options)
+  return answer.code === 'passkey_refused' ? { status: 200 } : answer
+}
+const PASSKEYS: Record<string, Verifier> = {
+  ...Object.fromEntries(
+    ['login/options', 'login/verify'].flatMap((step): [string, Verifier][] => {
+      const path = `/auth/passkeys/${step}`
+      const body = step === 'login/verify' ? { flow_token: 'x', credential: NO_PASSKEY } : {}
+      return [
+        [`POST ${path} by bearer`, { ...bearer(`POST ${path}`, ''), present: (token) => withPasskey(path, { token, body }) }],
+        [
+          `POST ${path} by MFA token`,
+          {
+            endpoint: `POST ${path}`,
+            takes: ['MFA token'],
+            present: (token) => withPasskey(path, { body: { ...body, mfa_token: token } }),
+            refusal: inBody({ status: 401, code: 'mfa_token_invalid' }),
+          },
+        ],
+      ]
+    }),
+  ),
+  // a flow token is worth nothing without the signature of a passkey
+  'POST /auth/passkeys/login/verify by flow': {
+    endpoint: 'POST /auth/passkeys/login/verify',
+    takes: [],
+    present: (token) => ask('/auth/passkeys/login/verify', { body: { flow_token: token, credential: NO_PASSKEY } }),
+    refusal: (kind) => (isJwt(kind) ? { status: 422, code: 'validation_failed' } : { status: 401, code: 'passkey_refused' }),
+  },
+  'POST /auth/passkeys/register/options': bearer('POST /auth/passkeys/register/options', '/auth/passkeys/register/options', { body: {} }),
+  'POST /auth/passkeys/register/verify': {
+    ...bearer('POST /auth/passkeys/register/verify', ''),
+    present: (token) => withPasskey('/auth/passkeys/register/verify', { token, body: { flow_token: 'x', credential: NO_PASSKEY } }),
+  },
+  'GET /auth/passkeys': bearer('GET /auth/passkeys', '/auth/passkeys'),
+  ...Object.fromEntries(
+    (
+      [
+        ['PATCH', { name: 'x' }],
+        ['DELETE', {}],
+      ] as const
+    ).map(([method, body]): [string, Verifier] => {
+      const endpoint = `${method} /auth/passkeys/:id`
+      const present: Verifier['present'] = async (token) => {
+        const answer = await ask(`/auth/passkeys/${randomUUID()}`, { method, token, body })
+        return answer.status === 404 ? { status: 200 } : answer
+      }
+      return [endpoint, { ...bearer(endpoint, ''), present }]
+    }),
+  ),
+}
 
 const VERIFIERS: Record<string, Verifier> = {
   'a proxied route for users': bearer(null, '/users/x'),
@@ -180,6 +273,8 @@ const VERIFIERS: Record<string, Verifier> = {
     ['POST /keys/rotate'],
     ['GET /audit'],
     ['GET /audit/export'],
+    ['GET /invitations'],
+    ['POST /invitations'],
     ['GET /users'],
     ['POST /users'],
     ['GET /users/:id'],
@@ -200,6 +295,61 @@ const VERIFIERS: Record<string, Verifier> = {
   'POST /auth/admin/keys/:kid/revoke': {
     ...bearer('POST /auth/admin/keys/:kid/revoke', ''),
     present: async (token) => ask(`/auth/admin/keys/${(await rotateKey(gateway)).kid}/revoke`, { method: 'POST', token }),
+  },
+  ...Object.fromEntries(
+    (
+      [
+        ['POST', '/resend'],
+        ['DELETE', ''],
+      ] as const
+    ).map(([method, path]) => {
+      const endpoint = `${method} /auth/admin/invitations/:id${path}`
+      const present: Verifier['present'] = async (token) => {
+        const { id } = await gateway.app.identity.administration.invite({ email: `${randomUUID()}@example.com`, roles: ['user'] }, OPERATOR)
+        return ask(`/auth/admin/invitations/${id}${path}`, { method, token, body: {} })
+      }
+      return [endpoint, { ...bearer(endpoint, ''), present }]
+    }),
+  ),
+  ...Object.fromEntries(
+    ['GET', 'POST'].map((method) => {
+      const endpoint = `${method} /auth/invitations/:token`
+      const body = { username: `n${randomUUID().slice(0, 20)}`, password: 'another plain zebra 7' }
+      const verifier: Verifier = {
+        endpoint,
+        takes: ['invitation'],
+        present: (token) => ask(`/auth/invitations/${token}`, { method, ...(method === 'POST' && { body }) }),
+        refusal: (kind) => (isJwt(kind) ? { status: 404, code: 'route_not_found' } : { status: 400, code: 'invitation_invalid' }),
+      }
+      return [endpoint, verifier]
+    }),
+  ),
+  'GET /auth/providers/linked': bearer('GET /auth/providers/linked', '/auth/providers/linked'),
+  'POST /auth/providers/:id/link': {
+    ...bearer('POST /auth/providers/:id/link', ''),
+    present: (token) => ask('/auth/providers/github/link', { body: {}, token }),
+  },
+  // the user who passes has no linked login
+  'DELETE /auth/providers/:id/link': {
+    ...bearer('DELETE /auth/providers/:id/link', ''),
+    async present(token) {
+      const answer = await ask('/auth/providers/github/link', { method: 'DELETE', body: {}, token })
+      return answer.status === 404 ? { status: 200 } : answer
+    },
+  },
+  // test/security/provider-attacks.test.ts has the tokens of providers
+  'POST /auth/providers/:id/backchannel-logout': {
+    endpoint: 'POST /auth/providers/:id/backchannel-logout',
+    takes: [],
+    async present(token) {
+      const { status, body } = await call(gateway, '/auth/providers/acme/backchannel-logout', {
+        method: 'POST',
+        body: `logout_token=${encodeURIComponent(token)}`,
+        headers: { 'content-type': 'application/x-www-form-urlencoded' },
+      })
+      return { status, code: body.code }
+    },
+    refusal: () => ({ status: 400, code: 'logout_token_invalid' }),
   },
   'GET /auth/api-keys': bearer('GET /auth/api-keys', '/auth/api-keys'),
   'POST /auth/api-keys': bearer('POST /auth/api-keys', '/auth/api-keys', { body: { name: 'x' } }),
@@ -297,6 +447,7 @@ const VERIFIERS: Record<string, Verifier> = {
     },
     refusal: inBody({ status: 401, code: 'mfa_token_invalid' }),
   },
+  ...PASSKEYS,
   'POST /auth/logout by bearer': bearer('POST /auth/logout', '/auth/logout', { method: 'POST' }),
   'POST /auth/logout-all by bearer': bearer('POST /auth/logout-all', '/auth/logout-all', { method: 'POST' }),
   'POST /auth/email/verify/request': bearer('POST /auth/email/verify/request', '/auth/email/verify/request', { method: 'POST' }),
@@ -349,6 +500,21 @@ const VERIFIERS: Record<string, Verifier> = {
     present: (token) => ask('/auth/login/confirm', { body: { token } }),
     refusal: (kind) => (isJwt(kind) ? { status: 422, code: 'validation_failed' } : { status: 400, code: 'link_invalid' }),
   },
+  'POST /auth/login/email/verify by link': {
+    endpoint: 'POST /auth/login/email/verify',
+    takes: ['link that logs in'],
+    present: (token) => ask('/auth/login/email/verify', { body: { token } }),
+    refusal: (kind) => (isJwt(kind) ? { status: 422, code: 'validation_failed' } : { status: 400, code: 'link_invalid' }),
+  },
+  'POST /auth/login/email/verify by code': {
+    endpoint: 'POST /auth/login/email/verify',
+    takes: ['flow of a mailed code'],
+    async present(token) {
+      const answer = await ask('/auth/login/email/verify', { body: { flow_token: token, code: 'no code' } })
+      return answer.code === 'invalid_code' ? { status: 200 } : answer
+    },
+    refusal: (kind) => (isJwt(kind) ? { status: 422, code: 'validation_failed' } : { status: 400, code: 'flow_invalid' }),
+  },
   'POST /auth/password/reset/details': {
     endpoint: 'POST /auth/password/reset/details',
     takes: ['reset link'],
@@ -374,6 +540,12 @@ const WITHOUT = [
   'GET /auth/password/reset',
   'GET /auth/login/confirm',
   'POST /auth/password/forgot',
+  'POST /auth/login/email',
+  'GET /auth/challenge',
+  'GET /auth/providers',
+  'GET /auth/providers/:id/start',
+  'GET /auth/providers/:id/callback',
+  'POST /auth/providers/:id/callback',
 ]
 
 it('the verifiers below, and what takes no credential, are all the endpoints that there are', () => {

@@ -51,7 +51,7 @@ export interface BrowserGatewayOptions extends GatewayOptions {
   isSecure?: boolean
 }
 
-type MailTemplate = 'verify_email' | 'reset_password' | 'confirm_login'
+type MailTemplate = 'verify_email' | 'reset_password' | 'confirm_login' | 'email_login' | 'invitation'
 
 type Json = { [key: string]: any }
 

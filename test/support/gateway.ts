@@ -58,6 +58,8 @@ export interface GatewayOptions {
   redisUrl?: string
   dataDir?: string
   env?: NodeJS.ProcessEnv
+  /** Default: a free port. Needed where `server.publicUrl` must hold it. */
+  port?: number
   secretKey?: string
   clock?: TestClock
   resolve?: Resolve
@@ -128,7 +130,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     await app.stop()
     throw error
   }
-  const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
+  const url = await app.server.listen({ host: '127.0.0.1', port: options.port ?? 0 })
   const adminUrl = await app.admin!.listen({ host: '127.0.0.1', port: 0 })
   app.reloader!.begin()
   return {

@@ -9,6 +9,7 @@ import type { BrowserContext, Page } from 'playwright-core'
 import { launchChromium } from './browser.ts'
 import { call } from './client.ts'
 import { bare, freePort, start, until } from './processes.ts'
+import { addAuthenticator } from './virtual-authenticator.ts'
 
 const IMAGES = resolve('docs/images')
 const MAX_BYTES = 60_000
@@ -40,6 +41,22 @@ async function shop(page: Page): Promise<void> {
   await page.mouse.move(0, 0)
 }
 
+/** Two passkeys: of a phone, and of a key ring. */
+async function passkeys(page: Page): Promise<void> {
+  const path = '/auth/ui/account/passkeys'
+  for (const name of ['Phone', 'Key ring']) {
+    const device = await addAuthenticator(page, { isSynced: name === 'Phone' })
+    await page.click('main form button:has-text("Add a passkey")')
+    await Promise.all([page.waitForURL(/done=/), page.click('text=Make the passkey')])
+    await page.goto(new URL(path, page.url()).href)
+    await page.locator('summary:has-text("Rename")').last().click()
+    await page.locator('[name=name]').last().fill(name)
+    await Promise.all([page.waitForURL(/done=renamed/), page.locator('text=Save the name').last().click()])
+    await device.remove()
+    await page.goto(new URL(path, page.url()).href)
+  }
+}
+
 /** A rate needs two samples. */
 const samples = (page: Page) =>
   until(
@@ -54,10 +71,12 @@ const samples = (page: Page) =>
 const PICTURES: Picture[] = [
   { name: 'shop', path: '/shop/', as: 'user', height: 1010, ready: shop },
   { name: 'shop-dark', path: '/shop/', as: 'user', isDark: true, height: 1010, ready: shop },
-  { name: 'login', path: '/auth/ui/login?return_to=/shop/', height: 560 },
+  { name: 'login', path: '/auth/ui/login?return_to=/shop/', height: 640 },
   { name: 'console-users', path: '/console/users', as: 'admin', height: 560 },
   { name: 'console-health', path: '/console/health', as: 'admin', width: 1120, height: 600, ready: samples },
   { name: 'account', path: '/auth/ui/account', as: 'user', height: 640 },
+  // last: from then on every login of this user asks for a second step
+  { name: 'passkeys', path: '/auth/ui/account/passkeys', as: 'user', height: 640, ready: passkeys },
 ]
 
 async function logIn(page: Page, url: string, login: string, password: string): Promise<void> {
@@ -69,7 +88,13 @@ async function logIn(page: Page, url: string, login: string, password: string): 
 
 const dir = mkdtempSync(join(tmpdir(), 'portcullis-screenshots-'))
 const [port, adminPort] = [await freePort(), await freePort()]
-const settings = [`database.dataDir=${join(dir, 'data')}`, `server.port=${port}`, `admin.port=${adminPort}`].flatMap((s) => ['--set', s])
+const settings = [
+  `database.dataDir=${join(dir, 'data')}`,
+  `server.port=${port}`,
+  `admin.port=${adminPort}`,
+  `server.publicUrl=http://localhost:${port}`,
+  'auth.passkeys.enabled=true',
+].flatMap((s) => ['--set', s])
 const demo = start(process.execPath, [resolve('src/cli.ts'), 'demo', ...settings], { env: { ...bare(), HOME: dir } })
 try {
   const introduction = await until(

@@ -63,11 +63,20 @@ export interface Session {
 export type ClientEvent = 'loggedin' | 'loggedout'
 
 export interface Client {
-  /** @param input `login`: e-mail address or username. `remember` (cookie mode): the login outlives the browser */
-  login(input: { login: string; password: string; remember?: boolean; device_token?: string }): Promise<LoggedIn | MfaRequired>
+  /**
+   * @param input `login`: e-mail address or username. `remember` (cookie mode): the login outlives the browser. `proof_of_work`: the solution
+   * of a challenge, where the gateway answers 403 `proof_of_work_required`
+   */
+  login(input: {
+    login: string
+    password: string
+    remember?: boolean
+    device_token?: string
+    proof_of_work?: string
+  }): Promise<LoggedIn | MfaRequired>
   loginMfa(input: { mfa_token: string; code: string; remember?: boolean; device_token?: string }): Promise<LoggedIn>
   /** `status: 'pending'`: the gateway mailed a link, and the user logs in after opening the link. */
-  register(input: { username?: string; email: string; password: string }): Promise<LoggedIn | { status: 'pending' }>
+  register(input: { username?: string; email: string; password: string; proof_of_work?: string }): Promise<LoggedIn | { status: 'pending' }>
   /** Shows again who the user is, where a route answers 401 `reauthentication_required`. */
   reauthenticate(input: { password: string; code?: string }): Promise<LoggedIn>
   changePassword(input: { current_password: string; new_password: string }): Promise<unknown>

@@ -4,6 +4,7 @@ import { clientsSection } from './clients.pages.ts'
 import { configurationSection } from './configuration.pages.ts'
 import { errorsSection } from './errors.pages.ts'
 import { healthSection } from './health.pages.ts'
+import { invitationsSection } from './invitations.pages.ts'
 import { keysSection } from './keys.pages.ts'
 import { routesSection } from './routes.pages.ts'
 import type { ConsoleParts, ConsoleSection } from './section.ts'
@@ -12,6 +13,7 @@ import { whySection } from './why.pages.ts'
 
 const SECTIONS = [
   usersSection,
+  invitationsSection,
   clientsSection,
   healthSection,
   auditSection,

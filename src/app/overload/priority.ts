@@ -9,12 +9,16 @@ const LOGINS = [
   '/login',
   '/login/mfa',
   '/login/confirm',
+  '/login/email',
+  '/login/email/verify',
   '/refresh',
   '/reauthenticate',
   '/token',
   '/ui/login',
   '/ui/factor',
   '/ui/confirm-login',
+  '/ui/login/email',
+  '/ui/email-login',
 ]
 
 /** For each request, so that it stays cheap for all other paths. */

@@ -17,6 +17,7 @@ import { type CookiePurpose, type CookieValues, cookieHash, looksLikeCookieValue
 import type { Revocations } from '../sessions/revocations.ts'
 import { type FoundCookie, findCookieByHash, findCookieById, touchCookieSession } from '../sessions/session-cookies.repo.ts'
 import { idleTtlSeconds } from '../sessions/session-life.ts'
+import { showsFactor } from '../tokens/amr.ts'
 import { createMetadataClaims } from '../tokens/metadata-claims.ts'
 import type { Grants } from '../users/roles.ts'
 import type { CrossSite } from './cross-site.ts'
@@ -217,7 +218,7 @@ export function createCookieAuthentication({
 
   function toPrincipal(found: FoundCookie, restMs: number): Principal {
     const { roles, scopes } = grantsOf(found.roles)
-    const hasFactor = found.amr.includes('otp')
+    const hasFactor = showsFactor(found.amr)
     return {
       kind: 'user',
       id: found.user_id,

@@ -14,6 +14,7 @@ import type { Client } from '../../platform/request/client-address.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Revocations } from '../sessions/revocations.ts'
 import type { AccessTokenClaims, AccessTokens } from '../tokens/access-tokens.ts'
+import { showsFactor } from '../tokens/amr.ts'
 import type { Keyring, VerificationKey } from '../tokens/keyring.ts'
 import { createRoles } from '../users/roles.ts'
 import { createIdentityHeaders } from './identity-headers.ts'
@@ -167,7 +168,7 @@ export function createPrincipalReader(config: Config): (claims: AccessTokenClaim
     const written = { roles: claims.roles, scopes: claims.scope.split(' ').filter(Boolean) }
     // the scopes of a user follow from the roles, as they are defined now: the token may be older
     const { roles, scopes } = isMachine ? written : grantsOf(claims.roles)
-    const hasFactor = claims.amr.includes('otp')
+    const hasFactor = showsFactor(claims.amr)
     return {
       kind: isMachine ? 'client' : 'user',
       id,

@@ -8,6 +8,7 @@ import { cookieNameOf, cookieValues, trimBlanks } from '../../platform/http/cook
 import type { Client } from '../../platform/request/client-address.ts'
 import type { CookiePurpose, NewCookie } from '../sessions/cookie-values.ts'
 import type { CrossSite } from './cross-site.ts'
+import { isFlowCookieName } from './page-cookie-names.ts'
 
 export interface SessionCookies {
   /** The one name that is read and set under the scheme of this request. Null: plain http to another host than this machine. */
@@ -81,12 +82,14 @@ export function createSessionCookies({ auth }: Pick<Config, 'auth'>, crossSite: 
   }
 }
 
+const isOurs = (name: string): boolean => SESSION_COOKIE_NAMES.has(name) || isFlowCookieName(name)
+
 /** The header without our cookies; the others stay as they were sent. @returns null when no cookie is left */
-export function withoutSessionCookies(header: string): string | null {
+export function withoutOurCookies(header: string): string | null {
   if (!header.includes('portcullis')) return header
   const parts = header.split(';')
   // upstreams trim more than we do when we read a cookie
-  const kept = parts.filter((part) => !SESSION_COOKIE_NAMES.has(cookieNameOf(part).trim()))
+  const kept = parts.filter((part) => !isOurs(cookieNameOf(part).trim()))
   if (kept.length === parts.length) return header
   const left = kept.join(';')
   // the blank belonged to the cookie that was removed before it

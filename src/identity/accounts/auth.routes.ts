@@ -9,6 +9,7 @@ import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provid
 import { problem } from '../../platform/lib/errors.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import { principalOf, type RequireAuth, requireSession } from '../access/require-auth.ts'
+import { proofOfWorkField } from '../credentials/proof-of-work.ts'
 import { Code, Password, Pending, Renewed, Tokens, usernameField } from '../users/schemas.ts'
 import { UserSchema } from '../users/user-view.ts'
 import type { createLogin } from './login.service.ts'
@@ -31,12 +32,12 @@ export interface AuthRoutesDeps {
   usernames: Config['auth']['username']
 }
 
-const DeviceToken = Type.String({ maxLength: 512 })
-const ByTokens = Type.Intersect([Tokens, Type.Object({ device_token: Type.String() })])
-const ByCookie = Type.Object({ user: UserSchema, device_token: Type.String() })
+export const DeviceToken = Type.String({ maxLength: 512 })
+export const ByTokens = Type.Intersect([Tokens, Type.Object({ device_token: Type.String() })])
+export const ByCookie = Type.Object({ user: UserSchema, device_token: Type.String() })
 // the first schema that fits is taken: a cookie's answer is a part of the answer with tokens
 const LoggedIn = Type.Union([ByTokens, ByCookie])
-const MfaRequired = Type.Object({ mfa_required: Type.Literal(true), mfa_token: Type.String(), methods: Type.Array(Type.String()) })
+export const MfaRequired = Type.Object({ mfa_required: Type.Literal(true), mfa_token: Type.String(), methods: Type.Array(Type.String()) })
 const RefreshToken = Type.String({ minLength: 1, maxLength: 4096 })
 const OptionalRefreshToken = strictBody({ refresh_token: Type.Optional(RefreshToken) })
 
@@ -56,6 +57,7 @@ export const authRoutes =
             ...usernameField(usernames),
             email: Type.String({ maxLength: 254 }),
             password: Password,
+            ...proofOfWorkField,
             ...sessionAnswers.fields,
           }),
           response: answers({ 201: LoggedIn, 202: Pending }, [403, 409, 422, 429, 503]),
@@ -82,6 +84,7 @@ export const authRoutes =
             login: Type.String({ minLength: 1, maxLength: 254 }),
             password: Password,
             device_token: Type.Optional(DeviceToken),
+            ...proofOfWorkField,
             ...sessionAnswers.fields,
           }),
           response: answers({ 200: Type.Union([ByTokens, ByCookie, MfaRequired]) }, [401, 403, 422, 429, 503]),
@@ -125,7 +128,7 @@ export const authRoutes =
           description:
             "Proves again who the user is, for an action that asks for a recent login. Needs a user's access token and the password.",
           security: BEARER,
-          body: strictBody({ password: Password, code: Type.Optional(Code), ...sessionAnswers.fields }),
+          body: strictBody({ password: Type.Optional(Password), code: Type.Optional(Code), ...sessionAnswers.fields }),
           response: answers({ 200: Renewed }, [401, 422, 429, 503]),
         },
         onRequest: async (request) => void (await requireAuth(request, { allowIncomplete: true })),

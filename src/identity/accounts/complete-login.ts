@@ -12,6 +12,8 @@ import type { Devices } from './devices.ts'
 export interface Entry {
   /** RFC 8176: how the user has authenticated. */
   amr: string[]
+  /** When the user has authenticated. Default: now. */
+  authTime?: Date
   device: { token: string | undefined; device: Device | null }
   /** Null: the client gets tokens. */
   wish: CookieWish | null
@@ -29,9 +31,9 @@ export interface LoginCompletion {
 }
 
 export function createLoginCompletion({ sessionOpener, devices }: { sessionOpener: SessionOpener; devices: Devices }): LoginCompletion {
-  const open: LoginCompletion['open'] = async (tx, user, { amr, device, wish }, context) => {
+  const open: LoginCompletion['open'] = async (tx, user, { device, ...how }, context) => {
     const { deviceId, deviceToken } = await devices.remember(tx.trx, user, device, context)
-    return { ...(await sessionOpener.open(tx, user, { amr, deviceId, wish }, context)), deviceToken }
+    return { ...(await sessionOpener.open(tx, user, { ...how, deviceId }, context)), deviceToken }
   }
 
   return {

@@ -7,9 +7,10 @@ import { deleteFactors } from '../factors/factors.repo.ts'
 import type { AccountTransaction } from '../sessions/account-transaction.ts'
 import { updateUser } from '../users/users.repo.ts'
 import { deleteDevicesOf } from './devices.repo.ts'
+import { deleteLinkedLoginsOf } from './linked-logins.repo.ts'
 
 /**
- * Removes everything that can log in and was added before the proof. Each new kind of credential is removed here too: linked logins, passkeys.
+ * Removes everything that can log in and was added before the proof. Each new kind of credential is removed here too: passkeys.
  * The caller replaces the password and ends the sessions.
  */
 export async function removeUnprovenCredentials(tx: AccountTransaction, userId: string, now: Date): Promise<void> {
@@ -18,6 +19,7 @@ export async function removeUnprovenCredentials(tx: AccountTransaction, userId: 
   if (hadFactor) await tx.record({ event: 'mfa_disable', userId, detail: 'first proof of the address' })
   await endApiKeys(tx, userId, now)
   await deleteDevicesOf(tx.trx, userId)
+  await deleteLinkedLoginsOf(tx.trx, userId)
 }
 
 /** Revokes all API keys of a user. The caller raises the epochs of the user, so that caches refuse the keys. */

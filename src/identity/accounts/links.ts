@@ -11,7 +11,7 @@ import { uuidv7 } from 'uuidv7'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
-import type { LinkPurpose } from '../credentials/credential-limits.ts'
+import type { LinkPurpose, MailPurpose } from '../credentials/credential-limits.ts'
 import { canonicalEmail } from '../users/canonical-login.ts'
 import { findUserById, lockUser, type User } from '../users/users.repo.ts'
 import { deleteLinksOf, findLink, findLinksOf, insertLink, type LinkRow, takeLink, trimLinks } from './links.repo.ts'
@@ -24,11 +24,13 @@ export const LINK_PATHS: Record<LinkPurpose, string> = {
 }
 
 /** The same with `auth.browser.enabled`. */
-const BROWSER_PATHS: Record<LinkPurpose, string> = {
+const BROWSER_PATHS = {
   verify_email: '/ui/verify',
   reset_password: '/ui/reset',
   confirm_login: '/ui/confirm-login',
-}
+  // without these pages, nothing could open a session
+  email_login: '/ui/email-login',
+} satisfies Record<MailPurpose, string>
 
 export const linkPathsOf = ({ browser }: Pick<Config['auth'], 'browser'>): Record<LinkPurpose, string> =>
   browser.enabled ? BROWSER_PATHS : LINK_PATHS
@@ -90,8 +92,8 @@ export interface Links {
   redeem(trx: Transaction, token: string, purpose: LinkPurpose): Promise<LivingLink | undefined>
   /** The new address that waits for the use of its link. Null when none waits. */
   waitingAddress(db: Db, owner: User): Promise<string | null>
-  /** Makes a token and its link. The caller stores the hash. */
-  mint(purpose: LinkPurpose): { tokenHash: Buffer; url: string }
+  /** Makes a token and its link. The caller stores the hash. @param purpose `email_login` only where there are pages for browsers */
+  mint(purpose: MailPurpose): { tokenHash: Buffer; url: string }
 }
 
 const FORM = /^[A-Za-z0-9_-]{43}$/
@@ -108,9 +110,9 @@ function isLiving(link: LinkRow, owner: User, now: Date): boolean {
 
 export function createLinks({ server, auth }: Pick<Config, 'server' | 'auth'>): Links {
   const base = server.publicUrl + auth.prefix
-  const paths = linkPathsOf(auth)
+  const paths = { ...BROWSER_PATHS, ...linkPathsOf(auth) }
 
-  function mint(purpose: LinkPurpose) {
+  function mint(purpose: MailPurpose) {
     const token = randomBytes(32).toString('base64url')
     return { tokenHash: linkHash(token)!, url: `${base}${paths[purpose]}#token=${token}` }
   }

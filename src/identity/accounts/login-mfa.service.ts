@@ -1,19 +1,23 @@
-/** The second step of a login: the code, with the token from the first step. */
-import { type Db, databaseNow } from '../../platform/db/database.ts'
+/** The second step of a login: a code or a passkey, with the token from the first step. */
+import { type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { InvalidTokenLimit } from '../access/invalid-token-limit.ts'
+import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import { notifyOfBackupCode } from '../factors/backup-code-notice.ts'
 import { type CodeAttempts, wrongCode } from '../factors/code-attempts.ts'
-import { type SecondFactor, WITH_FACTOR } from '../factors/second-factor.ts'
+import { type CheckedPasskey, type PasskeyCheck, recordRefusal, type SignedAnswer } from '../factors/passkey-check.ts'
+import { amrOf, type SecondFactor, type Shown } from '../factors/second-factor.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
-import type { MfaTokens } from '../tokens/mfa-tokens.ts'
+import { withFactor } from '../tokens/amr.ts'
+import type { MfaTokens, ProvenMfaToken } from '../tokens/mfa-tokens.ts'
 import { markUsed } from '../tokens/used-tokens.repo.ts'
-import { findUserById, lockUser } from '../users/users.repo.ts'
+import { findUserById, lockUser, type User } from '../users/users.repo.ts'
 import type { LoginCompletion } from './complete-login.ts'
 import type { Devices } from './devices.ts'
+import { giveSession } from './linked-logins.repo.ts'
 
 export interface LoginMfaDeps {
   db: Db
@@ -22,29 +26,37 @@ export interface LoginMfaDeps {
   limitInvalidTokens: InvalidTokenLimit
   factor: SecondFactor
   codeAttempts: CodeAttempts
+  passkeyCheck: PasskeyCheck
+  limits: Pick<CredentialLimits, 'passkey'>
   devices: Devices
   loginCompletion: LoginCompletion
   outbox: Outbox
 }
 
-export interface LoginMfaInput extends SessionChoice {
-  mfa_token: string
-  code: string
-  device_token?: string
-}
+export type LoginMfaInput = SessionChoice & { mfa_token: string; device_token?: string } & ({ code: string } | { passkey: SignedAnswer })
 
 export function createLoginMfa(deps: LoginMfaDeps) {
-  const { db, accounts, mfaTokens, limitInvalidTokens, factor, codeAttempts, devices, loginCompletion, outbox } = deps
+  const { db, accounts, mfaTokens, limitInvalidTokens, factor, codeAttempts, devices, loginCompletion, outbox, limits, passkeyCheck } = deps
 
   async function finish(input: LoginMfaInput, context: RequestContext) {
     const claims = await limitInvalidTokens.check(context.client, () => mfaTokens.verify(input.mfa_token))
     const user = await findUserById(db, claims.userId)
     if (!user) throw problem('mfa_token_invalid', { cause: 'the user was deleted' })
+    return recordRefusal(accounts, 'login', user.id, context, () => finishFor(user, claims, input, context))
+  }
+
+  const checkPasskey = async (userId: string, answer: SignedAnswer) =>
+    passkeyCheck.check({ for: 'factor', userId }, answer, await passkeyCheck.find(answer))
+
+  async function finishFor(user: User, claims: ProvenMfaToken, input: LoginMfaInput, context: RequestContext) {
     const presented = input.device_token === undefined ? null : await devices.find(input.device_token)
     const known = await devices.recognise(user, presented, context.ip)
     const device = { token: input.device_token, device: presented }
+    const signed = 'passkey' in input && (await limits.passkey(context.client, () => checkPasskey(user.id, input.passkey)))
+    const use = (trx: Transaction, now: Date): Promise<Shown | null> =>
+      'code' in input ? factor.use(trx, user.id, input.code, now) : passkeyCheck.use(trx, signed as CheckedPasskey, now)
 
-    const { entered } = await codeAttempts.count({ user, known, event: 'login', context }, () =>
+    const enter = () =>
       accounts.transaction('login', context, async (tx) => {
         const { trx } = tx
         const locked = await lockUser(trx, user.id)
@@ -53,13 +65,17 @@ export function createLoginMfa(deps: LoginMfaDeps) {
         if (!(await markUsed(trx, 'mfa', claims.jti, claims.expiresAt)))
           throw problem('mfa_token_invalid', { cause: 'the token was used before' })
         const now = await databaseNow(trx)
-        const shown = await factor.use(trx, user.id, input.code, now)
+        const shown = await use(trx, now)
         if (!shown) throw wrongCode()
         await notifyOfBackupCode(trx, outbox, { user: locked, shown, now, context })
-        const entry = { amr: WITH_FACTOR, device, wish: wishOf(input), detail: shown.type }
-        return { shown, entered: await loginCompletion.enter(tx, locked, entry, context) }
-      }),
-    )
+        const entry = { amr: withFactor(claims.amr, amrOf(shown)), device, wish: wishOf(input), detail: shown.type }
+        const entered = await loginCompletion.enter(tx, locked, entry, context)
+        if (claims.providerLogin !== undefined && !(await giveSession(trx, claims.providerLogin, entered.session.id)))
+          throw problem('mfa_token_invalid', { cause: 'the login of the provider was removed meanwhile' })
+        return { shown, entered }
+      })
+    const attempt = { user, known, event: 'login', context }
+    const { entered } = 'code' in input ? await codeAttempts.count(attempt, enter) : await codeAttempts.uncounted(enter)
     return loginCompletion.answer(entered)
   }
 

@@ -6,8 +6,11 @@ import { problem } from '../../platform/lib/errors.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { Passwords, QueueSlot } from '../credentials/passwords.ts'
+import type { ProofOfWork } from '../credentials/proof-of-work.ts'
+import type { SecondFactor } from '../factors/second-factor.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { type CookieWish, type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
+import { BY_PASSWORD } from '../tokens/amr.ts'
 import type { MfaTokens } from '../tokens/mfa-tokens.ts'
 import { canonicalLogin } from '../users/canonical-login.ts'
 import { findUserByLogin, lockUser, replaceHash, type User } from '../users/users.repo.ts'
@@ -21,24 +24,45 @@ export interface LoginDeps {
   accounts: Accounts
   passwords: Passwords
   limits: CredentialLimits
+  proofOfWork: Pick<ProofOfWork, 'login'>
   devices: Devices
   loginCompletion: LoginCompletion
   loginConfirmation: LoginConfirmation
   mfaTokens: MfaTokens
+  factor: Pick<SecondFactor, 'methodsOf'>
 }
 
 export interface LoginInput extends SessionChoice {
   login: string
   password: string
   device_token?: string
+  proof_of_work?: string
 }
 
 /** Stands for an unknown user in the lookup of devices, so that the work is the same. */
 const NOBODY = { id: '00000000-0000-0000-0000-000000000000' }
 
-export function createLogin({ db, accounts, passwords, limits, devices, loginCompletion, loginConfirmation, mfaTokens }: LoginDeps) {
-  const login = (input: LoginInput, context: RequestContext) =>
-    passwords.admit(input.device_token === undefined ? 'stranger' : 'known', (slot) => admitted(input, slot, context))
+export function createLogin({
+  db,
+  accounts,
+  passwords,
+  limits,
+  proofOfWork,
+  devices,
+  loginCompletion,
+  loginConfirmation,
+  mfaTokens,
+  factor,
+}: LoginDeps) {
+  async function login(input: LoginInput, context: RequestContext) {
+    const lane = input.device_token === undefined ? 'stranger' : 'known'
+    const enterQueue = () => passwords.admit(lane, (slot) => admitted(input, slot, context))
+    // the admin listener gives out no challenges, and strangers do not reach it
+    if (input.session === 'console') return enterQueue()
+    // a full queue uses no solution up
+    passwords.assertRoom(lane)
+    return proofOfWork.login(input.proof_of_work, context, enterQueue)
+  }
 
   async function admitted(input: LoginInput, slot: QueueSlot, context: RequestContext) {
     const presented = input.device_token === undefined ? null : await devices.find(input.device_token)
@@ -82,15 +106,15 @@ export function createLogin({ db, accounts, passwords, limits, devices, loginCom
       if (!isSame) return 'changed'
       if (rehashed) await replaceHash(trx, user.id, user.password_hash, rehashed)
       if (locked.must_confirm_login) return 'unconfirmed'
-      if (!locked.mfa_enabled) return loginCompletion.enter(tx, locked, { amr: ['pwd'], ...entry }, context)
+      if (!locked.mfa_enabled) return loginCompletion.enter(tx, locked, { amr: [...BY_PASSWORD], ...entry }, context)
       await tx.record({ outcome: 'mfa_required', userId: user.id })
       return null
     })
     if (entered === 'changed') return entered
     if (entered === 'unconfirmed') throw await loginConfirmation.request(user, isKnown ? 'owner' : 'stranger', context)
     if (entered) return loginCompletion.answer(entered)
-    const mfa_token = await mfaTokens.issue({ userId: user.id, sessionEpoch: user.session_epoch })
-    return { mfa_required: true as const, mfa_token, methods: ['totp', 'backup_code'] }
+    const mfa_token = await mfaTokens.issue({ userId: user.id, sessionEpoch: user.session_epoch, amr: BY_PASSWORD })
+    return { mfa_required: true as const, mfa_token, methods: await factor.methodsOf(db, user.id) }
   }
 
   /** @param cause for the log and the audit log only: the client gets the same answer for every cause */

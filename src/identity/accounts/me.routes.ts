@@ -89,9 +89,14 @@ export const meRoutes =
         config: { name: 'auth.password.change' },
         schema: {
           summary: 'Change your password; every other session ends',
-          description: `Sets a new password, and gives the tokens of a new session. Needs the current password. ${NEEDS_STEP_UP}`,
+          description: `Sets a new password, and gives the tokens of a new session. Needs the current password, if there is one. ${NEEDS_STEP_UP}`,
           security: BEARER,
-          body: strictBody({ current_password: Password, new_password: Password, code: Type.Optional(Code), ...sessionAnswers.fields }),
+          body: strictBody({
+            current_password: Type.Optional(Password),
+            new_password: Password,
+            code: Type.Optional(Code),
+            ...sessionAnswers.fields,
+          }),
           response: answers({ 200: Renewed }, [401, 409, 422, 429, 503]),
         },
         onRequest: async (request) => void (await requireAuth(request, { allowIncomplete: true })),

@@ -15,7 +15,7 @@ import { assertNotReserved, canonicalEmail, canonicalUsername, nameFaults, shown
 import { assertNotHeld, holdUsername } from '../users/held-usernames.repo.ts'
 import { hasProvenAddress } from '../users/proven-address.ts'
 import { type OwnUserView, ownViewOf } from '../users/user-view.ts'
-import { findUserById, findUserByLogin, type User, updateUser } from '../users/users.repo.ts'
+import { findUserById, findUserByLogin, hasPassword, type User, updateUser } from '../users/users.repo.ts'
 import { deleteLinksOf } from './links.repo.ts'
 import { type Links, PROOF_TTL_SECONDS } from './links.ts'
 import { assertMailable, type IsMailable } from './mailable.ts'
@@ -58,7 +58,7 @@ export function createProfile({ db, accounts, auth, tokens, limits, links, postP
    * address.
    */
   async function change(principal: Principal, input: ProfileChange, context: RequestContext): Promise<OwnUserView> {
-    const { email, ...names } = readChange(input)
+    const { email, ...names } = readChange(input, false)
     const proven = await stepUp(principal, { password: input.current_password, code: input.code }, context)
     if (names.username !== undefined && (await isPendingName(db, names.username, null))) throw problem('username_taken')
     if (email !== undefined) await assertMailable(isMailable, email)
@@ -98,11 +98,18 @@ export function createProfile({ db, accounts, auth, tokens, limits, links, postP
   }
 
   /** The answer shows whether a name is taken, so the limits are those of registrations. */
-  function changeWithinLimits(principal: Principal, input: ProfileChange, context: RequestContext): Promise<OwnUserView> {
-    const { username, email } = readChange(input)
+  async function changeWithinLimits(principal: Principal, input: ProfileChange, context: RequestContext): Promise<OwnUserView> {
+    const { username, email } = readChange(input, await owesPassword(principal, input))
     const work = () => change(principal, input, context)
     if (username !== undefined) return limits.register(context.client, work)
     return email !== undefined ? limits.taken(context.client, work) : work()
+  }
+
+  /** A user without a password shows only that the login is recent. */
+  async function owesPassword({ id }: Principal, { email, current_password }: ProfileChange): Promise<boolean> {
+    if (email === undefined || current_password !== undefined) return false
+    const user = await findUserById(db, id)
+    return user === undefined || hasPassword(user)
   }
 
   async function rename(trx: Transaction, user: User, username: string): Promise<User> {
@@ -159,10 +166,9 @@ export function createProfile({ db, accounts, auth, tokens, limits, links, postP
   }
 }
 
-function readChange({ username, email, current_password }: ProfileChange): { username?: string; email?: string } {
+function readChange({ username, email }: ProfileChange, owesPassword: boolean): { username?: string; email?: string } {
   const errors = nameFaults(username === undefined ? undefined : canonicalUsername(username), email)
-  if (email !== undefined && current_password === undefined)
-    errors.push({ field: 'current_password', code: 'required', detail: 'is needed to change the e-mail address' })
+  if (owesPassword) errors.push({ field: 'current_password', code: 'required', detail: 'is needed to change the e-mail address' })
   if (errors.length) throw problem('validation_failed', { errors })
   return {
     ...(username === undefined ? {} : { username: canonicalUsername(username) }),

@@ -4,6 +4,7 @@ import { Type } from 'typebox'
 import { answers, NO_CREDENTIAL, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
+import { proofOfWorkField } from '../credentials/proof-of-work.ts'
 import { Password } from '../users/schemas.ts'
 import { LinkDetails } from './links.ts'
 import type { createRecovery } from './recovery.service.ts'
@@ -19,12 +20,12 @@ export const recoveryRoutes =
           summary: 'Ask for a link that sets a new password; the answer is the same for every address',
           description: 'Mails a link if the address has an account. Needs no credential.',
           security: NO_CREDENTIAL,
-          body: strictBody({ email: Type.String({ minLength: 1, maxLength: 254 }) }),
-          response: answers({ 202: Type.Object({ status: Type.Literal('accepted') }) }, [422, 429, 503]),
+          body: strictBody({ email: Type.String({ minLength: 1, maxLength: 254 }), ...proofOfWorkField }),
+          response: answers({ 202: Type.Object({ status: Type.Literal('accepted') }) }, [403, 422, 429, 503]),
         },
       },
       async (request, reply) => {
-        await forgot(request.body.email, contextOf(request.raw))
+        await forgot(request.body, contextOf(request.raw))
         return reply.code(202).send({ status: 'accepted' })
       },
     )

@@ -11,6 +11,7 @@ import { findApiKeysOf } from '../api-keys/api-keys.repo.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import { type PasswordPolicy, SAME_PASSWORD } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
+import type { ProofOfWork } from '../credentials/proof-of-work.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { canonicalEmail } from '../users/canonical-login.ts'
 import { hasProvenAddress } from '../users/proven-address.ts'
@@ -30,7 +31,13 @@ export interface RecoveryDeps {
   passwords: Passwords
   policy: PasswordPolicy
   limits: CredentialLimits
+  proofOfWork: Pick<ProofOfWork, 'require'>
   backgroundQueue: BackgroundQueue
+}
+
+export interface Forgot {
+  email: string
+  proof_of_work?: string | undefined
 }
 
 export interface Reset {
@@ -43,9 +50,12 @@ export interface Reset {
 const LINK_TTL_SECONDS = 1800
 const PURPOSE = 'reset_password'
 
-export function createRecovery({ db, accounts, outbox, links, devices, passwords, policy, limits, backgroundQueue }: RecoveryDeps) {
+export function createRecovery(deps: RecoveryDeps) {
+  const { db, accounts, outbox, links, devices, passwords, policy, limits, proofOfWork, backgroundQueue } = deps
+
   /** Answers before the account is looked up: neither the answer nor its time depends on whether there is an account. */
-  async function forgot(email: string, context: RequestContext): Promise<void> {
+  async function forgot({ email, proof_of_work }: Forgot, context: RequestContext): Promise<void> {
+    await proofOfWork.require('forgot', proof_of_work, context)
     await limits.recovery(context.client)
     backgroundQueue.add('the mail for a new password', context.requestId, () => sendLink(email, context))
   }

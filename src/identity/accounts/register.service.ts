@@ -12,9 +12,11 @@ import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { CredentialLimits } from '../credentials/credential-limits.ts'
 import type { PasswordPolicy } from '../credentials/password-policy.ts'
 import type { Passwords } from '../credentials/passwords.ts'
+import type { ProofOfWork } from '../credentials/proof-of-work.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { type CookieWish, type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
 import type { Given } from '../sessions/open-session.ts'
+import { BY_PASSWORD } from '../tokens/amr.ts'
 import {
   assertNotReserved,
   canonicalEmail,
@@ -37,6 +39,7 @@ export interface RegisterInput extends SessionChoice {
   username?: string | undefined
   email: string
   password: string
+  proof_of_work?: string | undefined
 }
 
 export interface RegisterDeps {
@@ -46,6 +49,7 @@ export interface RegisterDeps {
   passwords: Passwords
   policy: PasswordPolicy
   limits: CredentialLimits
+  proofOfWork: Pick<ProofOfWork, 'require'>
   loginCompletion: LoginCompletion
   postProof: PostProof
   isMailable: IsMailable
@@ -62,6 +66,7 @@ export function createRegister({
   passwords,
   policy,
   limits,
+  proofOfWork,
   loginCompletion,
   postProof,
   isMailable,
@@ -70,10 +75,12 @@ export function createRegister({
   const provesFirst = config.auth.emailVerification === 'required'
 
   async function register(input: RegisterInput, context: RequestContext): Promise<Registered> {
-    if (config.auth.registration === 'closed') throw problem('registration_closed')
+    if (config.auth.registration !== 'open')
+      throw problem('registration_closed', { cause: `auth.registration is ${config.auth.registration}` })
     passwords.assertRoom()
     // a client pays nothing for what is wrong before a look-up
     const account = await readAccount(input, policy.local, config.auth)
+    await proofOfWork.require('register', input.proof_of_work, context)
     return limits.register(context.client, () => enter(account, input, context))
   }
 
@@ -110,7 +117,7 @@ export function createRegister({
         language: context.language ?? null,
       })
       await assertNotHeld(trx, user)
-      const entry = { amr: ['pwd'], device: { token: undefined, device: null }, wish }
+      const entry = { amr: [...BY_PASSWORD], device: { token: undefined, device: null }, wish }
       const entered = await loginCompletion.open(tx, user, entry, context)
       if (mayMail) await postProof(trx, user, user.email, entered.session.id, context)
       await tx.record({ userId: user.id, sessionId: entered.session.id })

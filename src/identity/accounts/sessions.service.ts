@@ -8,6 +8,7 @@ import type { Principal } from '../access/principal.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { idleTtlSeconds } from '../sessions/session-life.ts'
 import { findUsableSessions, type Session } from '../sessions/sessions.repo.ts'
+import { showsFactor } from '../tokens/amr.ts'
 import { lockUser } from '../users/users.repo.ts'
 
 export interface SessionView {
@@ -29,7 +30,7 @@ export const viewOfSession = (session: Session): SessionView => ({
   created_at: session.created_at.toISOString(),
   last_used_at: session.last_used_at.toISOString(),
   expires_at: session.expires_at.toISOString(),
-  mfa: session.amr.includes('otp'),
+  mfa: showsFactor(session.amr),
 })
 
 export function createSessions({ db, accounts, config }: { db: Db; accounts: Accounts; config: Config }) {

@@ -14,6 +14,7 @@ import { createRoles, knownRoles } from '../users/roles.ts'
 import { createAuditedAction } from './audited-action.ts'
 import { createChangeUser } from './change-user.ts'
 import { createUserCreation } from './create-user.ts'
+import { createInvitationActions } from './invitation-actions.ts'
 import { createKeyActions } from './key-actions.ts'
 import type { LockForAction } from './lock-for-action.ts'
 import { createMetadataActions } from './metadata-actions.ts'
@@ -53,6 +54,7 @@ export function createAdministration(deps: AdministrationDeps) {
     ...createUserActions({ changeUser, outbox, keepAdmin, eraseAccount }),
     ...createSessionActions(changeUser.update),
     ...createMetadataActions({ update: changeUser.update, metadataClaims: createMetadataClaims(config.tokens.claims), grantsOf }),
+    ...createInvitationActions({ db, accounts, audited, outbox, config, assertKnownRole, assertFits, lockForAction }),
     ...createKeyActions({ accounts, audited, keyring, lockForAction }),
   }
 }

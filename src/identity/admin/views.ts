@@ -1,5 +1,6 @@
 /** The views of users and keys for administrators. */
 import { type Static, Type } from 'typebox'
+import type { Invitation } from '../accounts/invitations.repo.ts'
 import type { KeyStatus } from '../tokens/keyring.ts'
 import { MetadataSchema, metadataViewOf } from '../users/metadata.ts'
 import { UserSchema, viewOf } from '../users/user-view.ts'
@@ -38,4 +39,26 @@ export const keyViewOf = (key: KeyStatus): Static<typeof KeySchema> => ({
   created_at: key.createdAt.toISOString(),
   signs_from: key.activatesAt.toISOString(),
   retired_at: key.retiredAt?.toISOString() ?? null,
+})
+
+export const InvitationSchema = Type.Object(
+  {
+    id: Type.String(),
+    email: Type.String(),
+    roles: Type.Array(Type.String()),
+    invited_by: Type.Union([Type.String(), Type.Null()], { description: 'The id of an administrator. Null: the command line.' }),
+    created_at: Type.String(),
+    expires_at: Type.String(),
+  },
+  { title: 'Invitation' },
+)
+
+/** Without the token, which only the mail holds. */
+export const invitationViewOf = ({ id, email, roles, invited_by, created_at, expires_at }: Invitation) => ({
+  id,
+  email,
+  roles,
+  invited_by,
+  created_at: created_at.toISOString(),
+  expires_at: expires_at.toISOString(),
 })

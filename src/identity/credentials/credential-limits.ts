@@ -37,6 +37,9 @@ export interface Known {
 /** The purpose of a mailed link. */
 export type LinkPurpose = LinkTable['purpose']
 
+/** What a mail is requested for. */
+export type MailPurpose = LinkPurpose | 'email_login'
+
 export interface CredentialLimits {
   /** Counts a registration or a new username, before `work` looks names up. A name that is taken counts as `taken` does. @throws 429 */
   register<T>(client: Client, work: () => Promise<T>): Promise<T>
@@ -64,7 +67,23 @@ export interface CredentialLimits {
    * not keep its owner from a password reset. Requests by the owner, with a session or from a known device, have a count of their own.
    * @returns false above the limit. The mail is then not sent, and the answer does not show it
    */
-  mail(address: string, purpose: LinkPurpose, by: 'owner' | 'stranger'): Promise<boolean>
+  mail(address: string, purpose: MailPurpose, by: 'owner' | 'stranger'): Promise<boolean>
+  /** Counts logins by mail that are begun. @throws 429 */
+  startEmailLogin(client: Client): Promise<void>
+  /** Counts codes and links of these logins that are refused, in the same budget. @throws 429 */
+  emailLogin<T>(client: Client, work: () => Promise<T>): Promise<T>
+  /**
+   * Counts a mailed code as wrong before `work` compares it, and takes it back unless it was wrong. A flow has five, and an account has twenty
+   * a day over all flows and addresses. Both are counted in the database, and alike for an account that does not exist.
+   * @param work gets false when the account has had its twenty: then every code is wrong. @throws flow_invalid after the five of the flow
+   */
+  mailedCode<T>(flow: Buffer, account: Account, work: (isChecked: boolean) => Promise<T>): Promise<T>
+  /** Counts sign-ins with a provider that are begun. @throws 429 */
+  startProvider(client: Client): Promise<void>
+  /** Counts answers of providers that are refused, in the same budget. @throws 429 */
+  provider<T>(client: Client, work: () => Promise<T>): Promise<T>
+  /** Counts passkeys that are refused. A valid passkey is never refused for the others: see `failure-budget.ts`. @throws 429 */
+  passkey<T>(client: Client, work: () => Promise<T>): Promise<T>
   /** The same for refused credentials of machine clients. @throws 429 */
   client<T>(client: Client, work: () => Promise<T>): Promise<T>
 }
@@ -74,11 +93,18 @@ type Counted = [limit: Limit, key: string]
 const DATABASE = { kind: 'database' } as const
 const DAY_SECONDS = 86_400
 const YEAR_SECONDS = 365 * DAY_SECONDS
+const MAX_CODES_OF_FLOW = 5
+/** Longer than a flow lives. */
+const FLOW_SECONDS = 1200
+const MAX_MAILED_CODES = 20
 /** NIST SP 800-63B §3.2.2. */
 const MAX_CODES_IN_A_ROW = 100
 const WRONG: readonly ErrorCode[] = ['invalid_credentials']
 const TAKEN: readonly ErrorCode[] = ['username_taken', 'email_taken']
 const WRONG_CODE: readonly ErrorCode[] = ['invalid_code']
+const REFUSED_EMAIL_LOGIN: readonly ErrorCode[] = ['flow_invalid', 'invalid_code', 'link_invalid']
+const REFUSED_PASSKEY: readonly ErrorCode[] = ['passkey_refused']
+const REFUSED_ANSWER: readonly ErrorCode[] = ['flow_invalid', 'provider_refused', 'logout_token_invalid']
 
 export interface CredentialLimitsDeps {
   limiter: Limiter
@@ -114,6 +140,10 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
     slowCodes: failuresOf('mfa', { ...durable, name: 'mfaSlow', limit: 1, windowSeconds: DAY_SECONDS }),
     codeReports: growing('mfa', [1, 2], { ...durable, name: 'mfaReport' }),
     recovery: failuresOf('recovery'),
+    provider: failuresOf('provider'),
+    emailLogin: failuresOf('emailLogin'),
+    codesOfFlow: failuresOf('emailLogin', { ...durable, name: 'codesOfFlow', limit: MAX_CODES_OF_FLOW, windowSeconds: FLOW_SECONDS }),
+    mailedCodes: failuresOf('emailLogin', { ...durable, name: 'mailedCodes', limit: MAX_MAILED_CODES, windowSeconds: DAY_SECONDS }),
     mail: named('mail'),
   }
 
@@ -122,6 +152,7 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
     createFailureBudget(deps, { limit: named(name), failures, fallback: DATABASE })
   const refreshBudget = budgetOf('refresh', ['refresh_invalid', 'refresh_expired', 'refresh_superseded', 'refresh_reused'])
   const clientBudget = budgetOf('client', ['invalid_client'])
+  const passkeyBudget = budgetOf('passkey', REFUSED_PASSKEY)
 
   const consume = ([limit, key]: Counted) => limiter.consume(limit, key, DATABASE)
 
@@ -135,13 +166,18 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
   }
 
   /** Consumes every limit, even when one of them refuses: the answer shows the longest wait. Refunds all unless `isCounted` holds. */
-  async function counting<T>(counted: Counted[], isCounted: (error: unknown) => boolean, work: () => Promise<T>): Promise<T> {
+  async function counting<T>(
+    counted: Counted[],
+    isCounted: (error: unknown) => boolean,
+    work: (decisions: readonly Decision[]) => Promise<T>,
+    check = assertAllowed,
+  ): Promise<T> {
     const decisions = await Promise.all(counted.map(consume))
     // a lost refund costs one of many allowed failures, and must not fail a valid login
     const refund = () => Promise.all(counted.map(([limit, key], i) => limiter.refund(limit, key, decisions[i]!).catch(() => undefined)))
     try {
-      assertAllowed(decisions)
-      const answer = await work()
+      check(decisions)
+      const answer = await work(decisions)
       if (!isCounted(null)) await refund()
       return answer
     } catch (error) {
@@ -152,7 +188,7 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
 
   /** A full queue or a lost database does not show that the credential is wrong. */
   const countingFailure = <T>(counted: Counted[], failures: readonly ErrorCode[], work: () => Promise<T>): Promise<T> =>
-    counting(counted, (error) => error instanceof Problem && failures.includes(error.code), work)
+    counting(counted, isOneOf(failures), work)
 
   /** The typed name may be a password in the wrong field, so only its HMAC is stored. */
   const hidden = (purpose: string, typed: string) => secrets.derive(purpose, Buffer.from(typed)).toString('base64url')
@@ -206,12 +242,32 @@ export function createCredentialLimits(deps: CredentialLimitsDeps, config: Confi
     refresh: refreshBudget.check,
     client: clientBudget.check,
     recovery: (client) => countAttempt(ofNetworks(limits.recovery, client)),
-    link: (client, work) => countingFailure(ofNetworks(limits.recovery, client), ['link_invalid'], work),
+    startProvider: (client) => countAttempt(ofNetworks(limits.provider, client)),
+    provider: (client, work) => countingFailure(ofNetworks(limits.provider, client), REFUSED_ANSWER, work),
+    passkey: passkeyBudget.check,
+    startEmailLogin: (client) => countAttempt(ofNetworks(limits.emailLogin, client)),
+    emailLogin: (client, work) => countingFailure(ofNetworks(limits.emailLogin, client), REFUSED_EMAIL_LOGIN, work),
+    mailedCode(flow, account, work) {
+      const counted: Counted[] = [
+        [limits.codesOfFlow, flow.toString('base64url')],
+        [limits.mailedCodes, keyOf(account)],
+      ]
+      const check = ([ofFlow]: Decision[]) => {
+        if (!ofFlow!.isAllowed) throw problem('flow_invalid', { cause: 'five codes of this flow were wrong' })
+      }
+      return counting(counted, isOneOf(WRONG_CODE), ([, ofAccount]) => work(ofAccount!.isAllowed), check)
+    },
+    link: (client, work) => countingFailure(ofNetworks(limits.recovery, client), ['link_invalid', 'invitation_invalid'], work),
     async mail(address, purpose, by) {
       return (await consume([limits.mail, hidden(`mail recipient ${purpose} ${by}`, canonicalEmail(address))])).isAllowed
     },
   }
 }
+
+const isOneOf =
+  (failures: readonly ErrorCode[]) =>
+  (error: unknown): boolean =>
+    error instanceof Problem && failures.includes(error.code)
 
 function assertAllowed(decisions: Decision[]): void {
   const refused = decisions.filter(({ isAllowed }) => !isAllowed)

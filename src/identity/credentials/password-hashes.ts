@@ -1,8 +1,5 @@
 /** The accepted password hashes: our own Argon2id hashes, and the hashes of imported users. */
 
-/** As in shadow(5): no password matches until the user sets a password with a mailed link. */
-export const NO_PASSWORD = '!'
-
 /** About a second per login, during which the login holds a slot for password hashes. */
 const MAX_BCRYPT_COST = 14
 const MAX_ARGON2 = { memoryKiB: 262_144, work: 1_048_576, parallelism: 16 }

@@ -3,8 +3,8 @@ import argon2 from 'argon2'
 import type { Config } from '../../platform/config/schema.ts'
 import { drawRetryAfter, type Problem, problem } from '../../platform/lib/errors.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
+import { NO_PASSWORD } from '../users/users.repo.ts'
 import { createHasher, type Hasher } from './hasher.ts'
-import { NO_PASSWORD } from './password-hashes.ts'
 
 /** Longer passwords are refused, never cut. */
 export const MAX_PASSWORD_BYTES = 1024

@@ -25,6 +25,8 @@ export interface CodeAttempt {
 export interface CodeAttempts {
   /** @throws rate_limited, and the errors of `work` */
   count<T extends { shown: Shown }>(attempt: CodeAttempt, work: () => Promise<T>): Promise<T>
+  /** For a passkey, which nobody can guess: wrong codes of another person must not refuse it. */
+  uncounted<T extends { shown: Shown }>(work: () => Promise<T>): Promise<T>
 }
 
 export interface CodeAttemptsDeps {
@@ -51,16 +53,19 @@ export function createCodeAttempts({ accounts, limits, outbox, metrics }: CodeAt
     })
   }
 
+  async function measured<T extends { shown: Shown }>(work: () => Promise<T>): Promise<T> {
+    try {
+      const done = await work()
+      metrics.mfa.inc({ type: done.shown.type, outcome: 'success' })
+      return done
+    } catch (error) {
+      metrics.mfa.inc({ type: 'any', outcome: error instanceof Problem ? error.code : 'internal' })
+      throw error
+    }
+  }
+
   return {
-    async count(attempt, work) {
-      try {
-        const done = await limits.mfa(attempt.user, attempt.known, work, (inARow) => recordWrong(attempt, inARow))
-        metrics.mfa.inc({ type: done.shown.type, outcome: 'success' })
-        return done
-      } catch (error) {
-        metrics.mfa.inc({ type: 'any', outcome: error instanceof Problem ? error.code : 'internal' })
-        throw error
-      }
-    },
+    count: (attempt, work) => measured(() => limits.mfa(attempt.user, attempt.known, work, (inARow) => recordWrong(attempt, inARow))),
+    uncounted: measured,
   }
 }

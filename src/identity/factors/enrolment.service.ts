@@ -4,7 +4,7 @@ import { uuidv7 } from 'uuidv7'
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow, inTransaction, type Transaction } from '../../platform/db/database.ts'
-import { problem } from '../../platform/lib/errors.ts'
+import { invalidField, problem } from '../../platform/lib/errors.ts'
 import { noticeContextOf } from '../../platform/mail/notice-context.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
@@ -12,23 +12,23 @@ import type { Principal } from '../access/principal.ts'
 import type { Accounts } from '../sessions/account-transaction.ts'
 import { cookieOf } from '../sessions/lock-caller.ts'
 import type { SessionOpener } from '../sessions/open-session.ts'
-import { updateCookieAmr } from '../sessions/session-cookies.repo.ts'
-import { updateAmr } from '../sessions/sessions.repo.ts'
-import { findUserById, type User, updateUser } from '../users/users.repo.ts'
-import { BACKUP_CODES, backupCodeMac, newBackupCode } from './backup-codes.ts'
+import { shrinkCookieAmr } from '../sessions/session-cookies.repo.ts'
+import { lockSession, updateAmr } from '../sessions/sessions.repo.ts'
+import { BY_CODE, withFactor, withoutFactors } from '../tokens/amr.ts'
+import { findUserById, hasPassword, type User, updateUser } from '../users/users.repo.ts'
 import { type CodeAttempts, wrongCode } from './code-attempts.ts'
 import {
   confirmFactor,
-  deleteFactors,
+  deleteBackupCodes,
   findConfirmedFactor,
   findUnusedBackupCodes,
   findWaitingFactor,
-  replaceBackupCodes,
   replaceWaitingFactor,
   type TotpFactor,
   useStep,
 } from './factors.repo.ts'
-import { type SecondFactor, type Shown, WITH_FACTOR } from './second-factor.ts'
+import { findPasskeysOf } from './passkeys.repo.ts'
+import type { SecondFactor, Shown } from './second-factor.ts'
 import type { Proof, StepUp } from './step-up.ts'
 import { enrolmentOf, newSeed, stepOf } from './totp.ts'
 
@@ -50,11 +50,13 @@ export function createEnrolment(deps: EnrolmentDeps) {
   const { db, config, accounts, outbox, stepUp, factor, codeAttempts, sessionOpener } = deps
   const issuer = config.auth.mfa.issuer ?? new URL(config.server.publicUrl).hostname
 
-  async function enrol(principal: Principal, password: string, context: RequestContext) {
+  /** @param proof the password may be left out by a user who has none */
+  async function enrol(principal: Principal, proof: Proof, context: RequestContext) {
     const seed = newSeed()
-    const change = await stepUp(principal, { password }, context)
+    const change = await stepUp(principal, proof, context)
+    if (proof.password === undefined && hasPassword(change.user)) throw invalidField('password', 'required', 'is missing')
     return change.commit('mfa_enrol', async ({ trx, record }, { user, now }) => {
-      if (user.mfa_enabled) throw problem('mfa_already_enabled')
+      if (await findConfirmedFactor(trx, user.id)) throw problem('mfa_already_enabled')
       const row = { id: uuidv7(), user_id: user.id, created_at: now }
       await replaceWaitingFactor(trx, { ...row, secret_sealed: factor.seal(row, seed) })
       await record({ userId: user.id, sessionId: principal.sessionId })
@@ -78,7 +80,7 @@ export function createEnrolment(deps: EnrolmentDeps) {
       accounts.transaction('mfa_confirm', context, async (tx) => {
         const { trx, lockCaller, record, revoke } = tx
         const user = await lockCaller(principal)
-        if (user.mfa_enabled) throw problem('mfa_already_enabled')
+        if (await findConfirmedFactor(trx, user.id)) throw problem('mfa_already_enabled')
         const waiting = await findWaitingFactor(trx, user.id)
         const now = await databaseNow(trx)
         if (!waiting || now.getTime() - waiting.created_at.getTime() > CONFIRM_WITHIN_MS)
@@ -89,15 +91,17 @@ export function createEnrolment(deps: EnrolmentDeps) {
         if (step === null || !(await useStep(trx, waiting.id, step))) throw wrongCode()
         await confirmFactor(trx, waiting.id, now)
         await updateUser(trx, user.id, { mfa_enabled: true })
-        await updateAmr(trx, principal.sessionId, WITH_FACTOR)
+        const amrBefore = (await lockSession(trx, principal.sessionId))!.amr
+        await updateAmr(trx, principal.sessionId, withFactor(amrBefore, BY_CODE))
         await revoke.otherSessions(user.id, principal.sessionId, 'factor_enabled')
         const held = await cookieOf(trx, principal)
         // an access token shows the factor after its refresh; a worker must read the user of a cookie again
         if (held) await revoke.outdateTokens(user.id)
-        const raised = held && (await sessionOpener.raise(tx, user, held.session, { ...held.cookie, amr: WITH_FACTOR }))
+        const raised =
+          held && (await sessionOpener.raise(tx, user, held.session, { ...held.cookie, amr: withFactor(held.cookie.amr, BY_CODE) }))
         await notify(trx, user, 'factor_enabled', now, context)
         await record({ userId: user.id, sessionId: principal.sessionId })
-        return { shown: { type: 'totp' } as Shown, codes: await newCodes(trx, user.id, seed), given: raised?.given ?? {} }
+        return { shown: { type: 'totp' } as Shown, codes: await factor.renewBackupCodes(trx, user.id), given: raised?.given ?? {} }
       }),
     )
     return { backup_codes: codes, ...given }
@@ -106,11 +110,15 @@ export function createEnrolment(deps: EnrolmentDeps) {
   async function disable(principal: Principal, proof: Proof, context: RequestContext): Promise<void> {
     const change = await stepUp(principal, proof, context)
     await change.commit('mfa_disable', async ({ trx, record, revoke }, { user, now }) => {
-      await confirmedFactorOf(trx, user.id)
-      await deleteFactors(trx, user.id)
-      await updateUser(trx, user.id, { mfa_enabled: false })
-      await updateAmr(trx, principal.sessionId, ['pwd'])
-      await updateCookieAmr(trx, principal.sessionId, ['pwd'])
+      const isLeft = await factor.removeTotp(trx, await confirmedFactorOf(trx, user.id))
+      if (!isLeft) {
+        await deleteBackupCodes(trx, user.id)
+        await updateUser(trx, user.id, { mfa_enabled: false })
+      }
+      const { amr } = (await lockSession(trx, principal.sessionId))!
+      const withoutCode = (shown: readonly string[]) => withoutFactors(shown, (value) => BY_CODE.includes(value))
+      await updateAmr(trx, principal.sessionId, withoutCode(amr))
+      await shrinkCookieAmr(trx, principal.sessionId, withoutCode)
       await revoke.otherSessions(user.id, principal.sessionId, 'factor_disabled')
       // issued access tokens say that a factor was shown
       await revoke.outdateTokens(user.id)
@@ -122,9 +130,9 @@ export function createEnrolment(deps: EnrolmentDeps) {
   async function renewCodes(principal: Principal, proof: Proof, context: RequestContext) {
     const change = await stepUp(principal, proof, context)
     const codes = await change.commit('backup_codes_renew', async ({ trx, record }, { user }) => {
-      const seed = factor.open(await confirmedFactorOf(trx, user.id))
+      if (!user.mfa_enabled) throw problem('mfa_not_enabled')
       await record({ userId: user.id, sessionId: principal.sessionId })
-      return newCodes(trx, user.id, seed)
+      return factor.renewBackupCodes(trx, user.id)
     })
     return { backup_codes: codes }
   }
@@ -132,24 +140,15 @@ export function createEnrolment(deps: EnrolmentDeps) {
   const status = (principal: Principal) =>
     inTransaction(db, async (trx) => {
       const confirmed = await findConfirmedFactor(trx, principal.id)
-      const left = confirmed ? (await findUnusedBackupCodes(trx, principal.id)).length : 0
-      return { totp: confirmed !== undefined, backup_codes_left: left }
+      const passkeys = (await findPasskeysOf(trx, principal.id)).length
+      const left = (await findUnusedBackupCodes(trx, principal.id)).length
+      return { totp: confirmed !== undefined, passkeys, backup_codes_left: left }
     })
 
   async function confirmedFactorOf(trx: Transaction, userId: string): Promise<TotpFactor> {
     const confirmed = await findConfirmedFactor(trx, userId)
     if (!confirmed) throw problem('mfa_not_enabled')
     return confirmed
-  }
-
-  async function newCodes(trx: Transaction, userId: string, seed: Buffer): Promise<string[]> {
-    const codes = Array.from({ length: BACKUP_CODES }, newBackupCode)
-    await replaceBackupCodes(
-      trx,
-      userId,
-      codes.map((code) => ({ id: uuidv7(), code_mac: backupCodeMac(seed, code) })),
-    )
-    return codes
   }
 
   async function ownerOf({ id }: Principal): Promise<User> {

@@ -37,7 +37,10 @@ export const mfaRoutes =
           summary: 'Whether a second factor is set up',
           description: "Shows whether an authenticator app is set up, and how many backup codes are left. Needs a user's access token.",
           security: BEARER,
-          response: answers({ 200: Type.Object({ totp: Type.Boolean(), backup_codes_left: Type.Integer() }) }, [401]),
+          response: answers(
+            { 200: Type.Object({ totp: Type.Boolean(), passkeys: Type.Integer(), backup_codes_left: Type.Integer() }) },
+            [401],
+          ),
         },
         onRequest: async (request) => void (await admit(request)),
       },
@@ -50,9 +53,9 @@ export const mfaRoutes =
         config: { name: 'auth.mfa.totp' },
         schema: {
           summary: 'Begin to set up an authenticator app',
-          description: `Gives the secret as text, as an address and as a QR code; it counts after \`/mfa/totp/confirm\`. Needs the password. ${NEEDS_STEP_UP}`,
+          description: `Gives the secret as text, as an address and as a QR code; it counts after \`/mfa/totp/confirm\`. Needs the password, if there is one. ${NEEDS_STEP_UP}`,
           security: BEARER,
-          body: strictBody({ password: Password }),
+          body: ProofBody,
           response: answers(
             { 200: Type.Object({ secret: Type.String(), otpauth_uri: Type.String(), qr_svg: Type.String() }) },
             [401, 409, 422, 429],
@@ -60,7 +63,7 @@ export const mfaRoutes =
         },
         onRequest: async (request) => void (await admit(request)),
       },
-      (request) => enrolment.enrol(principalOf(request), request.body.password, contextOf(request.raw)),
+      (request) => enrolment.enrol(principalOf(request), request.body, contextOf(request.raw)),
     )
 
     app.post(

@@ -1,7 +1,8 @@
 /** The style and the script of the pages. Their addresses hold a hash of the content, so that browsers keep them for ever. */
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { extname } from 'node:path'
+import { createRequire } from 'node:module'
+import { dirname, extname, join } from 'node:path'
 import type { Config } from '../../platform/config/schema.ts'
 import { lightened, textColourOn } from '../../platform/lib/colours.ts'
 
@@ -15,11 +16,19 @@ export interface Asset {
 export interface Assets {
   style: Asset
   script: Asset
+  /** Of the pages with passkeys. */
+  passkeyScript: Asset
   /** A data URL, so that no page needs a further request. Null without a logo. */
   logo: string | null
 }
 
+const require = createRequire(import.meta.url)
+
 const read = (name: string): string => readFileSync(new URL(`assets/${name}`, import.meta.url), 'utf8')
+
+/** The library as one script. */
+const readBundle = (): string =>
+  readFileSync(join(dirname(require.resolve('@simplewebauthn/browser')), '..', 'dist', 'bundle', 'index.umd.min.js'), 'utf8')
 
 const asset = (name: string, type: string, text: string): Asset => {
   const content = Buffer.from(text)
@@ -38,6 +47,7 @@ export function readAssets({ brand }: Config['auth']['browser'], moreStyle = '')
   return {
     style: asset('pages.css', 'text/css; charset=utf-8', read('pages.css') + moreStyle + colours + own),
     script: asset('pages.js', 'text/javascript; charset=utf-8', read('pages.js')),
+    passkeyScript: asset('passkeys.js', 'text/javascript; charset=utf-8', readBundle() + read('passkeys.js')),
     logo: logo === undefined ? null : `data:${LOGO_TYPES[extname(logo).toLowerCase()]};base64,${readFileSync(logo).toString('base64')}`,
   }
 }

@@ -26,15 +26,16 @@ export interface LinkPagesDeps {
   minLength: number
 }
 
-interface LinkPage {
-  path: 'verify' | 'reset' | 'confirm-login'
+export interface LinkPage {
+  path: 'verify' | 'reset' | 'confirm-login' | 'email-login'
   title: TextKey
   lead: TextKey
   submit: TextKey
   details(token: string, context: RequestContext): Promise<LinkDetails>
   /** The fields of the second step. */
   fields(page: Page, details: LinkDetails): Html | null
-  use(page: Page, token: string, fields: Fields): Promise<unknown>
+  /** @returns where the reader goes on. Null: to a page that says what was done */
+  use(page: Page, token: string, fields: Fields): Promise<Outcome | null>
   /** Below the first step. */
   help?(page: Page): Html
   /** A further form of this page. @returns null for the fields of another form */
@@ -60,12 +61,11 @@ ${showPassword(page, 'password')}`
         details: verification.details,
         // the session that asked for the link needs no password
         fields: (page) => (page.principal?.kind === 'user' && page.form.problem === null ? null : password(page)),
-        use: ({ principal, context }, token, { password }) =>
-          verification.verify(
-            { token, ...(password !== undefined && { password }) },
-            principal?.kind === 'user' ? principal : null,
-            context,
-          ),
+        async use({ principal, context }, token, { password }) {
+          const caller = principal?.kind === 'user' ? principal : null
+          await verification.verify({ token, ...(password !== undefined && { password }) }, caller, context)
+          return null
+        },
         help: (page) => html`<h2>${page.text('verify.no-mail')}</h2>
 <form method="post">
 ${field(page, { name: 'email', label: 'field.email', type: 'email', autocomplete: 'email', maxLength: LENGTHS.email })}
@@ -84,9 +84,10 @@ ${field(page, { name: 'email', label: 'field.email', type: 'email', autocomplete
           html`${field(page, { name: 'new_password', label: 'field.new-password', type: 'password', autocomplete: 'new-password', hint: page.text('page.password-hint', { minLength }) })}
 ${showPassword(page, 'new_password')}
 ${can_keep_api_keys && html`<label class="check"><input type="checkbox" name="keep_api_keys" value="yes"> ${page.text('reset.keep-api-keys')}</label>`}`,
-        use: ({ context }, token, fields) => {
+        async use({ context }, token, fields) {
           const { new_password } = requireFields(fields, { new_password: LENGTHS.password })
-          return recovery.reset({ token, new_password, keep_api_keys: fields.keep_api_keys !== undefined }, context)
+          await recovery.reset({ token, new_password, keep_api_keys: fields.keep_api_keys !== undefined }, context)
+          return null
         },
       },
       {
@@ -96,13 +97,17 @@ ${can_keep_api_keys && html`<label class="check"><input type="checkbox" name="ke
         submit: 'confirm.submit',
         details: loginConfirmation.details,
         fields: () => null,
-        use: ({ context }, token) => loginConfirmation.confirm(token, context),
+        async use({ context }, token) {
+          await loginConfirmation.confirm(token, context)
+          return null
+        },
       },
     ]
-    for (const page of pages) definePage(app, kit, page, cookies)
+    for (const page of pages) defineLinkPage(app, kit, page, cookies)
   }
 
-function definePage(app: FastifyInstance, kit: PageKit, link: LinkPage, cookies: PageCookies): void {
+/** Both steps of the page of a link. */
+export function defineLinkPage(app: FastifyInstance, kit: PageKit, link: LinkPage, cookies: PageCookies): void {
   const { path, details, use, other } = link
 
   /** The first step: the token. */
@@ -171,15 +176,16 @@ ${link.fields(page, found)}
       }
       const token = cookies.read(page, path)
       if (token === null) throw problem('link_invalid', { cause: 'the cookie with the token of the link has expired' })
-      await use(page, token, fields)
+      const onward = await use(page, token, fields)
       cookies.clear(page, path)
+      if (onward) return onward
       return { to: principal ? `${base}/${path}?done=1` : `${base}/login?done=${path}` }
     },
   })
 }
 
 /** @param pasted a link of a mail, or its token alone. @throws link_invalid */
-function tokenIn(pasted: string): string {
+export function tokenIn(pasted: string): string {
   const token = /(?:^|[#&]token=)([A-Za-z0-9_-]{20,512})\s*$/.exec(pasted.trim())?.[1]
   if (token === undefined) throw problem('link_invalid', { cause: 'this is neither a link nor a token' })
   return token

@@ -14,6 +14,11 @@ export interface PageCookies<Name extends StepSecret | SecretKind = StepSecret> 
   clear(page: Page, name: Name): void
 }
 
+/** Longer than a step itself, so that the page can say that the step has expired. */
+export const STEP_SECONDS = 3600
+/** Between the secret of a login's step and the wish to stay logged in. */
+export const MARK = '~'
+
 const VALUE = /^[A-Za-z0-9_.~-]+$/
 
 /** @param path of the pages that get the cookies. Default: all pages */

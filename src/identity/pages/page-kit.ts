@@ -60,6 +60,9 @@ export interface PageDefinition {
 
 export interface PageKit {
   define(app: FastifyInstance, page: PageDefinition): void
+  /** Reads a request for a page that answers in its own way. */
+  open(request: FastifyRequest, reply: FastifyReply): Promise<Page>
+  answer(page: Page, outcome: Outcome): void
   /** For an error that no form shows. */
   send(request: FastifyRequest, reply: FastifyReply, view: View): void
 }
@@ -145,6 +148,8 @@ export function createPageKit({ base, layout, texts, crossSite, requireAuth }: P
   }
 
   return {
+    open: (request, reply) => open(request, reply, 'everyone'),
+    answer,
     define(app, { path, name, for: who, show, submit }) {
       const options = { config: { name, knowsUser: true } as object, schema: { hide: true } }
       app.get(path, options, async (request, reply) => {

@@ -19,6 +19,8 @@ export interface PageSessions {
   deviceToken(page: Page): { device_token?: string }
   /** Leads on to a path of this origin. */
   leadOn(page: Page, path: string): Outcome
+  /** The same by a page of ours: the next request is one of our own site. */
+  moveOn(page: Page, path: string): Outcome
 }
 
 const DEVICE_SECONDS = 31_536_000
@@ -26,6 +28,14 @@ const DEVICE_SECONDS = 31_536_000
 export function createPageSessions(sessionCookies: SessionCookies, cookies: PageCookies, crossSite: CrossSite): PageSessions {
   function clear({ request, reply, client }: Page): void {
     for (const header of sessionCookies.toClear(request.raw, client)) reply.header('set-cookie', header)
+  }
+
+  function moveOn(page: Page, path: string): Outcome {
+    page.reply.header('refresh', `0;url=${path}`)
+    return {
+      title: page.text('page.moving-on'),
+      body: html`<p><a class="button" href="${path}">${page.text('page.continue')}</a></p>`,
+    }
   }
 
   return {
@@ -46,14 +56,8 @@ export function createPageSessions(sessionCookies: SessionCookies, cookies: Page
       const device_token = cookies.read(page, 'device')
       return device_token === null ? {} : { device_token }
     },
-    leadOn(page, path) {
-      if (path.startsWith(`${page.base}/`)) return { to: path }
-      // a service of ours may redirect to another site, and `form-action` would block this redirect after a form
-      page.reply.header('refresh', `0;url=${path}`)
-      return {
-        title: page.text('page.moving-on'),
-        body: html`<p><a class="button" href="${path}">${page.text('page.continue')}</a></p>`,
-      }
-    },
+    // a service of ours may redirect to another site, and `form-action` would block this redirect after a form
+    leadOn: (page, path) => (path.startsWith(`${page.base}/`) ? { to: path } : moveOn(page, path)),
+    moveOn,
   }
 }

@@ -17,10 +17,20 @@ export interface ReturnTo {
 }
 
 /** The account pages, below `{prefix}/ui/account`. */
-export const ACCOUNT_SECTIONS = ['', '/profile', '/password', '/factors', '/sessions', '/api-keys', '/delete'] as const
+export const ACCOUNT_SECTIONS = [
+  '',
+  '/profile',
+  '/password',
+  '/factors',
+  '/passkeys',
+  '/logins',
+  '/sessions',
+  '/api-keys',
+  '/delete',
+] as const
 
 /** The pages below `{prefix}/ui` that a reader may return to. Each of them only shows. */
-const PAGES = ACCOUNT_SECTIONS.map((section) => `/ui/account${section}`)
+const PAGES = [...ACCOUNT_SECTIONS.map((section) => `/ui/account${section}`), '/ui/invitation']
 
 const CONSOLE = /^\/console(?:\/[a-z0-9-]+)*$/
 

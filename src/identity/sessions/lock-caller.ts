@@ -2,6 +2,7 @@
 
 import type { Transaction } from '../../platform/db/database.ts'
 import { problem } from '../../platform/lib/errors.ts'
+import { showsFactor } from '../tokens/amr.ts'
 import { lockUser, type User } from '../users/users.repo.ts'
 import { findSessionCookie, type SessionCookie } from './session-cookies.repo.ts'
 import { type Authentication, lockSession, type Session } from './sessions.repo.ts'
@@ -39,7 +40,7 @@ export function assertStillValid(caller: Caller, user: User | undefined, session
  */
 export async function authenticationOf(trx: Transaction, caller: Caller): Promise<Authentication> {
   const { amr, device_id, auth_time } = (await lockSession(trx, caller.sessionId))!
-  return { amr, deviceId: device_id, ...(amr.includes('otp') ? { authTime: auth_time } : {}) }
+  return { amr, deviceId: device_id, ...(showsFactor(amr) ? { authTime: auth_time } : {}) }
 }
 
 /** The session of a caller by cookie, with the value that the caller sent. @returns null for a caller by token */

@@ -25,9 +25,19 @@ export const supersedeSessionCookies = (trx: Transaction, sessionId: string, at:
     .returningAll()
     .execute()
 
-/** Sets the authentication methods of all values of a session. The caller raises the epoch of the user, so that workers read them again. */
-export const updateCookieAmr = (trx: Transaction, sessionId: string, amr: string[]) =>
-  trx.updateTable('session_cookies').set({ amr }).where('session_id', '=', sessionId).execute()
+/**
+ * Takes authentication methods from each value of a session. An earlier value may have shown less than the session, and gains nothing.
+ * The caller raises the epoch of the user, so that workers read them again.
+ */
+export async function shrinkCookieAmr(trx: Transaction, sessionId: string, shrink: (amr: readonly string[]) => string[]): Promise<void> {
+  const values = await trx.selectFrom('session_cookies').select(['id', 'amr']).where('session_id', '=', sessionId).execute()
+  for (const { id, amr } of values)
+    await trx
+      .updateTable('session_cookies')
+      .set({ amr: shrink(amr) })
+      .where('id', '=', id)
+      .execute()
+}
 
 /** A value with its session and its user. */
 export interface FoundCookie {

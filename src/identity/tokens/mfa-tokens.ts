@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { decodeProtectedHeader, errors as jose, jwtVerify, SignJWT } from 'jose'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { problem } from '../../platform/lib/errors.ts'
+import { BY_PASSWORD } from './amr.ts'
 import type { Keyring } from './keyring.ts'
 import { MFA_TOKEN_LIFE_SECONDS, retirementFault } from './retired-key.ts'
 
@@ -12,12 +13,18 @@ export interface MfaClaims {
   userId: string
   /** `users.session_epoch`. A change that ends every session also ends unfinished logins. */
   sessionEpoch: number
+  /** What the user has shown first. */
+  amr: readonly string[]
+  /** The sign-in with a provider that came first. */
+  providerLogin?: string | undefined
 }
+
+export type ProvenMfaToken = MfaClaims & { jti: string; expiresAt: Date }
 
 export interface MfaTokens {
   issue(claims: MfaClaims): Promise<string>
   /** @throws mfa_token_invalid */
-  verify(token: string): Promise<MfaClaims & { jti: string; expiresAt: Date }>
+  verify(token: string): Promise<ProvenMfaToken>
 }
 
 export function createMfaTokens({ keyring, issuer, clock }: { keyring: Keyring; issuer: string; clock: Clock }): MfaTokens {
@@ -37,14 +44,21 @@ export function createMfaTokens({ keyring, issuer, clock }: { keyring: Keyring; 
     })
     const fault = retirementFault(key.retirement, payload, MFA_TOKEN_LIFE_SECONDS)
     if (fault) throw problem('mfa_token_invalid', { cause: fault })
-    return { userId: payload.sub!, sessionEpoch: Number(payload.sev), jti: payload.jti!, expiresAt: new Date(payload.exp! * 1000) }
+    return {
+      userId: payload.sub!,
+      sessionEpoch: Number(payload.sev),
+      amr: (payload.amr as string[] | undefined) ?? [...BY_PASSWORD],
+      ...(typeof payload.fed === 'string' && { providerLogin: payload.fed }),
+      jti: payload.jti!,
+      expiresAt: new Date(payload.exp! * 1000),
+    }
   }
 
   return {
-    issue({ userId, sessionEpoch }) {
+    issue({ userId, sessionEpoch, amr, providerLogin }) {
       const { kid, algorithm, privateKey } = keyring.signing()
       const issuedAt = Math.floor(clock.now() / 1000)
-      return new SignJWT({ sev: sessionEpoch })
+      return new SignJWT({ sev: sessionEpoch, amr, ...(providerLogin !== undefined && { fed: providerLogin }) })
         .setProtectedHeader({ alg: algorithm, typ: MFA_TOKEN_TYPE, kid })
         .setIssuer(issuer)
         .setAudience(audience)

@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { JsonObject } from './metadata.ts'
-import type { User } from './users.repo.ts'
+import { hasPassword, type User } from './users.repo.ts'
 
 /** The shape of `user` in every answer. */
 export const UserSchema = Type.Object(
@@ -19,7 +19,14 @@ export const UserSchema = Type.Object(
 )
 
 /** The own account. `metadata` is the public part. */
-export const OwnUserSchema = Type.Object({ ...UserSchema.properties, metadata: JsonObject }, { title: 'OwnUser' })
+export const OwnUserSchema = Type.Object(
+  {
+    ...UserSchema.properties,
+    has_password: Type.Boolean({ description: 'False: the user logs in with a linked login only.' }),
+    metadata: JsonObject,
+  },
+  { title: 'OwnUser' },
+)
 
 export type OwnUserView = Static<typeof OwnUserSchema>
 
@@ -37,4 +44,8 @@ export const viewOf = (user: User): UserView => ({
   last_login_at: user.last_login_at?.toISOString() ?? null,
 })
 
-export const ownViewOf = (user: User): OwnUserView => ({ ...viewOf(user), metadata: user.metadata.public ?? {} })
+export const ownViewOf = (user: User): OwnUserView => ({
+  ...viewOf(user),
+  has_password: hasPassword(user),
+  metadata: user.metadata.public ?? {},
+})

@@ -7,6 +7,11 @@ import { canonicalEmail } from './canonical-login.ts'
 
 export type User = Selectable<UserTable>
 
+/** The `password_hash` of a user without a password, as in shadow(5): no password matches until the user sets one. */
+export const NO_PASSWORD = '!'
+
+export const hasPassword = ({ password_hash }: Pick<User, 'password_hash'>): boolean => password_hash !== NO_PASSWORD
+
 /** @param login canonical: an e-mail address when it holds an `@`, else a username */
 export const findUserByLogin = (db: Db | Transaction, login: string): Promise<User | undefined> =>
   db

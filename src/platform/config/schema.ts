@@ -375,6 +375,85 @@ const Route = strict({
   }),
 })
 
+const Provider = strict(
+  {
+    id: Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$', description: 'Name in URLs, metrics and the audit log.' }),
+    kind: oneOf(['oidc', 'github', 'apple'], { description: 'oidc: OpenID Connect, as Google, Microsoft and Keycloak have it.' }),
+    issuer: Type.Optional(
+      Type.String({
+        pattern: '^https?://[^/?#@\\s]+(/[^?#\\s]*)?$',
+        description:
+          'Issuer of OpenID Connect, exactly as the provider writes it. None for github and apple: their own. http only on this machine.',
+      }),
+    ),
+    clientId: Type.String({ minLength: 1, maxLength: 512, description: 'The id that the provider gave this gateway.' }),
+    clientSecretEnv: Type.Optional(
+      Type.String({
+        pattern: '^(?!PORTCULLIS_)[A-Z][A-Z0-9_]{0,127}$',
+        description:
+          'Name of the environment variable that holds the client secret, such as GOOGLE_CLIENT_SECRET. The variable with _FILE appended names a file that holds it. Names with PORTCULLIS_ are settings.',
+      }),
+    ),
+    clientSecretJwt: Type.Optional(
+      strict(
+        {
+          teamId: Type.String({ minLength: 1, maxLength: 64, description: 'Apple: the team.' }),
+          keyId: Type.String({ minLength: 1, maxLength: 64, description: 'Apple: the id of the key.' }),
+          keyFile: Type.String({
+            minLength: 1,
+            description: 'Apple: the file of the private key (.p8). The gateway signs and renews the secret.',
+          }),
+        },
+        'For apple, in place of clientSecretEnv.',
+      ),
+    ),
+    scopes: Type.Optional(
+      Type.Array(Type.String({ pattern: '^[\\x21\\x23-\\x5b\\x5d-\\x7e]+$' }), {
+        minItems: 1,
+        uniqueItems: true,
+        description: 'What the gateway asks for. None: openid, email, profile; github: read:user, user:email; apple: name, email.',
+      }),
+    ),
+    label: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 64, description: 'Name on buttons. None: the name of a well-known provider, or the id.' }),
+    ),
+    allowedDomains: Type.Array(Type.String({ pattern: '^(\\*|[a-z0-9]([a-z0-9-]*[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+)$' }), {
+      default: [],
+      uniqueItems: true,
+      description:
+        'Only users whose address at the provider is of one of these domains may sign in. *: of any domain. Empty: any user, with or without an address of the provider.',
+    }),
+    trustEmail: Type.Boolean({
+      default: false,
+      description:
+        'An address of allowedDomains that the provider calls verified counts as proven here, and leads to an account with that address. Set it only where nobody can give themselves an address of these domains. Needs allowedDomains.',
+    }),
+    roles: Type.Optional(
+      strict(
+        {
+          claim: Type.String({
+            minLength: 1,
+            maxLength: 128,
+            description: 'Claim of the ID token: a text or a list of texts, such as groups.',
+          }),
+          map: Type.Record(
+            Type.String({ minLength: 1, maxLength: 256 }),
+            Type.Array(Type.String({ pattern: ROLE_NAME }), { minItems: 1 }),
+            {
+              description: 'The roles for each value of the claim. Every role that is named here is granted and revoked at each sign-in.',
+            },
+          ),
+        },
+        'Roles that the provider decides about.',
+      ),
+    ),
+    caFile: Type.Optional(
+      Type.String({ minLength: 1, description: 'PEM file of the CAs that may sign the certificate of the provider. None: the usual CAs.' }),
+    ),
+  },
+  'A provider that users sign in with.',
+)
+
 export const ConfigSchema = Type.Object(
   {
     server: section(
@@ -569,7 +648,11 @@ export const ConfigSchema = Type.Object(
           pattern: '^(/[A-Za-z0-9_.~-]+)+$',
           description: "Path prefix of the gateway's own endpoints.",
         }),
-        registration: oneOf(['open', 'closed'], { default: 'open', description: 'closed: only operators create users.' }),
+        registration: oneOf(['open', 'invited', 'closed'], {
+          default: 'open',
+          description:
+            'Who may create an account. open: everybody. invited: who has an invitation. closed: nobody. Operators create users in any case. It holds for sign-in with a provider, too.',
+        }),
         username: oneOf(['required', 'optional', 'off'], {
           default: 'required',
           description:
@@ -656,6 +739,61 @@ export const ConfigSchema = Type.Object(
             requiredForRoles: names('Roles that are valid only in sessions with a second factor. Other sessions get 403 mfa_required.'),
           },
           'Second factor.',
+        ),
+        passkeys: section(
+          {
+            enabled: Type.Boolean({ default: false, description: 'Users log in with passkeys (WebAuthn), and use them as second factor.' }),
+            rpId: Type.Optional(
+              Type.String({
+                pattern: '^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$',
+                maxLength: 253,
+                description:
+                  'Host name that passkeys belong to: the host of the pages, or a parent domain. Passkeys of another name no longer work. None: the host of server.publicUrl.',
+              }),
+            ),
+            rpName: Type.Optional(
+              Type.String({
+                minLength: 1,
+                maxLength: 64,
+                description: 'Name of the service that browsers show. None: auth.browser.brand.name.',
+              }),
+            ),
+            origins: Type.Array(Type.String({ pattern: ORIGIN }), {
+              default: [],
+              uniqueItems: true,
+              maxItems: 32,
+              description:
+                'Further origins of pages that use passkeys, such as https://app.example.com. The origin of server.publicUrl is always one.',
+            }),
+          },
+          'Passkeys.',
+        ),
+        emailLogin: oneOf(['off', 'on'], {
+          default: 'off',
+          description: 'on: a mailed code or link logs in. It is no second factor, and registers nobody.',
+        }),
+        proofOfWork: section(
+          {
+            enabled: Type.Boolean({
+              default: false,
+              description:
+                'Registration, mailed links and codes, and logins after failures need a small computation of the client (ALTCHA).',
+            }),
+            cost: integer(
+              1000,
+              5000,
+              'Rounds of PBKDF2 for each try of the client. The gateway computes as many for each challenge.',
+              1_000_000,
+            ),
+            tries: integer(2, 800, 'Mean number of tries until the client has the answer. Never more than twice as many.', 100_000),
+            loginFailures: integer(
+              0,
+              3,
+              'Failed logins of an address in 10 minutes after which a login needs the computation. 0: each login needs it.',
+              1000,
+            ),
+          },
+          'Proof of work against programs that try many accounts. No third party is asked.',
         ),
         admin: section(
           {
@@ -750,6 +888,11 @@ export const ConfigSchema = Type.Object(
           },
           'Browsers: sessions by cookie, pages and console.',
         ),
+        providers: Type.Array(Provider, {
+          default: [],
+          maxItems: 32,
+          description: 'Providers that users sign in with, in the order of their buttons. They need auth.browser.enabled.',
+        }),
         roles: Type.Record(
           Type.String({ pattern: ROLE_NAME }),
           Type.Object(
@@ -828,6 +971,9 @@ export const ConfigSchema = Type.Object(
               3600,
               'Requested mails to one e-mail address. Verification mails and password mails are counted separately, and so are requests by the owner and by strangers. Alerts to an address that is not proven have the same limit together. Each kind of notice to a proven address has six times the limit. Mails over the limit are not sent.',
             ),
+            provider: credentialLimit(60, 600, 'Sign-ins with a provider that are begun or refused, per address.'),
+            passkey: credentialLimit(60, 600, 'Passkeys that are refused, per address.'),
+            emailLogin: credentialLimit(30, 600, 'Logins by mail that are begun or refused, per address.'),
             refresh: credentialLimit(10, 60, `Failed refreshes per address. ${PACED}`),
             client: credentialLimit(30, 60, `Failed authentications of machine clients, per address. ${PACED}`),
             token: credentialLimit(60, 60, `Access tokens and API keys that fail verification, per address. ${PACED}`),
@@ -962,6 +1108,7 @@ type Parsed = Static<typeof ConfigSchema>
 export type RouteConfig = Static<typeof Route>
 export type AccessConfig = Static<typeof Access>
 export type PolicyConfig = Static<typeof Policy>
+export type ProviderConfig = Static<typeof Provider>
 
 /** Secrets come only from the environment; `check --print` never shows them. */
 export interface Secrets {
@@ -969,6 +1116,8 @@ export interface Secrets {
   previousSecretKey: Buffer | null
   adminEmail: string | null
   adminPassword: string | null
+  /** The client secrets of `auth.providers`, by the id of the provider. */
+  providers: Readonly<Record<string, string>>
 }
 
 export type Config = Parsed & {

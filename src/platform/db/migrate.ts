@@ -25,6 +25,8 @@ import * as largeTables from '../../../migrations/0016-large-tables.ts'
 import * as browserSessions from '../../../migrations/0017-browser-sessions.ts'
 import * as userLanguage from '../../../migrations/0018-user-language.ts'
 import * as schemaMinimum from '../../../migrations/0019-schema-minimum.ts'
+import * as signIn from '../../../migrations/0020-sign-in.ts'
+import * as withoutPassword from '../../../migrations/0021-without-password.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import type { Db, OpenDatabase } from './database.ts'
 import type { MigrationEvent } from './migration-events.ts'
@@ -64,6 +66,8 @@ export const STEPS: Steps = {
   '0017-browser-sessions': browserSessions,
   '0018-user-language': userLanguage,
   '0019-schema-minimum': schemaMinimum,
+  '0020-sign-in': signIn,
+  '0021-without-password': withoutPassword,
 }
 
 /** From this step on the database records which step a program must know. Programs from before do not read it. */

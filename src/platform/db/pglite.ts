@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { mkdirSync, rmSync } from 'node:fs'
 import net from 'node:net'
 import { join } from 'node:path'
-import { PGlite } from '@electric-sql/pglite'
+import { PGlite, types } from '@electric-sql/pglite'
 import { embeddedFolder } from './describe-database.ts'
 
 export interface EmbeddedDatabase {
@@ -20,6 +20,8 @@ export async function openPGlite(dataDir: string): Promise<EmbeddedDatabase> {
     const pglite = await PGlite.create({
       dataDir: embeddedFolder(dataDir),
       startParams: [...PGlite.defaultStartParams, '-c', 'shared_buffers=16MB'],
+      // as the driver of a Postgres server does
+      parsers: { [types.BYTEA]: (hex) => Buffer.from(hex.slice(2), 'hex') },
     })
     return { pglite, release }
   } catch (error) {

@@ -35,6 +35,8 @@ export interface UserTable {
   metadata: Generated<Metadata>
   /** Of mails. Null: unknown. */
   language: Generated<string | null>
+  /** The id of the user for authenticators: random. Null before the first passkey. */
+  passkey_handle: Generated<Buffer | null>
 }
 
 export interface SessionTable {
@@ -110,6 +112,54 @@ export interface BackupCodeTable {
   user_id: string
   code_mac: string
   used_at: Date | null
+}
+
+/** WebAuthn L3 §4: a credential record. */
+export interface PasskeyTable {
+  id: string
+  user_id: string
+  credential_id: Buffer
+  /** A COSE key. */
+  public_key: Buffer
+  /** It works for this RP ID alone. */
+  rp_id: string
+  /** The newest count of the authenticator's signatures; 0 where it does not count. */
+  sign_count: string
+  transports: string[]
+  /** It may be copied to other devices. This never changes. */
+  is_backup_eligible: boolean
+  is_backed_up: boolean
+  /** Chosen by the user. */
+  name: string
+  created_at: Date
+  last_used_at: Date | null
+}
+
+/** The key of the MACs of backup codes. A user without a row: the seed of the authenticator app. */
+export interface BackupCodeKeyTable {
+  id: string
+  user_id: string
+  secret_sealed: string
+}
+
+/** A login by a mailed code or link that is under way. */
+export interface EmailLoginTable {
+  id: string
+  user_id: string
+  /** Of the token that only the asking browser or app has. */
+  flow_hash: Buffer
+  code_mac: string
+  /** Null: there is no page that a link could lead to. */
+  link_hash: Buffer | null
+  /** The address that got the mail. */
+  email: string
+  session_epoch: number
+  /** A known device of the user has asked. Strangers do not end its flows. */
+  is_known: boolean
+  /** The device that asked: a name of the fixed list. */
+  device: string | null
+  created_at: Date
+  expires_at: Date
 }
 
 export interface LinkTable {
@@ -233,6 +283,66 @@ export interface ClientTable {
   last_used_at: Date | null
 }
 
+/** A login at a provider that belongs to a user. */
+export interface LinkedLoginTable {
+  id: string
+  user_id: string
+  /** The id of the provider in the configuration, when it was linked. */
+  provider: string
+  issuer: string
+  /** `sub`: never changes, and is never given to another person. */
+  subject: string
+  /** As the provider named it last. Shown to the user, and used for nothing else. */
+  email: string | null
+  created_at: Date
+  last_used_at: Date
+}
+
+/** A sign-in on its way through a provider. */
+export interface LoginFlowTable {
+  state_hash: Buffer
+  /** Of the value that the browser keeps: nobody else can bring the answer. */
+  cookie_hash: Buffer
+  provider: string
+  intent: 'login' | 'link' | 'reauthenticate'
+  /** Who has begun it; null for a login. */
+  user_id: string | null
+  session_id: string | null
+  /** SHA-256 of the token of an invitation. */
+  invitation: Buffer | null
+  return_to: string | null
+  is_persistent: boolean
+  /** The answer of the provider, until the browser comes back with its session. */
+  answer_sealed: string | null
+  created_at: Date
+  expires_at: Date
+}
+
+/** A sign-in that the provider has confirmed. */
+export interface ProviderLoginTable {
+  id: string
+  linked_login_id: string
+  /** Null until the second factor is shown. */
+  session_id: string | null
+  /** The session at the provider (OpenID Connect Back-Channel Logout). */
+  provider_sid: string | null
+  /** For the logout at the provider. */
+  id_token_sealed: string | null
+  created_at: Date
+}
+
+export interface InvitationTable {
+  id: string
+  email: string
+  email_canonical: string
+  roles: string[]
+  token_hash: Buffer
+  /** Null: the command line, or a user who was deleted since. */
+  invited_by: string | null
+  created_at: Date
+  expires_at: Date
+}
+
 export interface AuditLogTable {
   id: string
   at: Date
@@ -292,6 +402,9 @@ export interface Database {
   audit_batches: AuditBatchTable
   totp_factors: TotpFactorTable
   backup_codes: BackupCodeTable
+  backup_code_keys: BackupCodeKeyTable
+  passkeys: PasskeyTable
+  email_logins: EmailLoginTable
   used_tokens: { issuer: string; jti: string; expires_at: Date }
   links: LinkTable
   pending_registrations: PendingRegistrationTable
@@ -303,6 +416,10 @@ export interface Database {
   held_usernames: HeldUsernameTable
   api_keys: ApiKeyTable
   clients: ClientTable
+  linked_logins: LinkedLoginTable
+  login_flows: LoginFlowTable
+  provider_logins: ProviderLoginTable
+  invitations: InvitationTable
   limit_counters: { key: string; count: number; resets_at: Date }
   schema_minimum: { only_row: Generated<boolean>; step: string }
 }

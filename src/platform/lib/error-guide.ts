@@ -45,6 +45,21 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     client: 'Ask for a new link.',
     operator: NOTHING,
   },
+  flow_invalid: {
+    when: 'A browser comes back from a provider without the cookie of its sign-in, after 10 minutes, or a second time. Or a mailed code is sent with an unknown `flow_token`, after 10 minutes, or after five wrong codes.',
+    client: 'Begin the sign-in again, in one browser.',
+    operator: 'If every sign-in fails, check that `server.publicUrl` is the address that browsers use.',
+  },
+  invitation_invalid: {
+    when: 'The token of an invitation is unknown, used, withdrawn, replaced by a newer invitation, or expired; or it is of another address.',
+    client: 'Ask for a new invitation.',
+    operator: 'Send it again: `portcullis users invite`.',
+  },
+  logout_token_invalid: {
+    when: 'A provider sends a logout token with a wrong signature, issuer, audience, age or form, or a second time.',
+    client: 'Send a logout token of OpenID Connect Back-Channel Logout, once.',
+    operator: 'The log names the cause. Check `issuer` and `clientId` of the provider.',
+  },
   invalid_request: {
     when: 'A request to `/token`, `/introspect` or `/revoke` has a parameter that is missing, repeated or malformed.',
     client: 'Send a form (application/x-www-form-urlencoded) with each parameter once, and one client credential.',
@@ -86,6 +101,17 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     client: 'Let the user correct the login and the password, and offer a link to reset the password.',
     operator: 'If many occur, look at `portcullis_logins_total` and at the audit log: somebody may be guessing passwords.',
   },
+  provider_refused: {
+    when: 'The user has cancelled at the provider, the answer of the provider is not valid, the address is not of `allowedDomains`, or the account is disabled.',
+    client: 'Begin again, or log in in another way.',
+    operator: 'The log names the cause. `invalid_client`: check `clientId` and the client secret.',
+  },
+  passkey_refused: {
+    when: 'The signature, the challenge, the origin or the flags of a passkey are not right, its challenge is older than 5 minutes or was used, or the passkey was removed.',
+    client: 'Begin again, or log in in another way. If the passkey was removed, delete it on the device.',
+    operator:
+      'The log names the cause. If every passkey fails, check `auth.passkeys.rpId` and `origins`: `portcullis check` explains them.',
+  },
   invalid_client: {
     when: 'A machine client is unknown or disabled, or its secret or assertion is wrong.',
     client: 'Check `client_id`, and the secret or the key. Check that the clock of the machine is right.',
@@ -107,7 +133,7 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     operator: NOTHING,
   },
   invalid_code: {
-    when: 'The code of the second factor is wrong, or it was used before.',
+    when: 'The code of the second factor, or the mailed code, is wrong or was used before.',
     client: 'Let the user enter the current code, or a backup code.',
     operator: 'If right codes fail, check the clock of the database server. Remove a lost factor with `portcullis users reset-factor`.',
   },
@@ -156,6 +182,16 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     client: 'Send the request from a page of the gateway, or use an access token. Programs that are no browser use tokens.',
     operator: 'If the page is yours and of the same site, add its origin to `auth.browser.origins`.',
   },
+  proof_of_work_required: {
+    when: '`auth.proofOfWork` is enabled, and the request has no solution, or one that is wrong, older than 5 minutes, used, or for another action.',
+    client: 'Get a challenge with `GET /challenge?for=…`, solve it, and send the request again.',
+    operator: 'If users of slow devices complain, lower `auth.proofOfWork.tries`.',
+  },
+  email_unproven: {
+    when: 'A first sign-in with a provider that gives no address, or whose addresses are not trusted while `auth.emailVerification` is `required`.',
+    client: 'Register with the address, log in, and link the login of the provider.',
+    operator: 'If nobody can give themselves an address there, set `trustEmail` and `allowedDomains` of the provider.',
+  },
   registration_closed: {
     when: 'Somebody tries to register while `auth.registration` is `closed`.',
     client: 'Hide the form for registration.',
@@ -191,6 +227,21 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     client: 'Offer the login and the link to reset the password.',
     operator: 'Set `auth.emailVerification: required` if answers must not show which addresses have accounts.',
   },
+  already_linked: {
+    when: 'A user links a login that belongs to another account, or a second login of the same provider.',
+    client: 'Unlink it in the other account first, or sign in with it there.',
+    operator: NOTHING,
+  },
+  last_credential: {
+    when: 'A user without a password unlinks the last login.',
+    client: 'Set a password, or link another login first.',
+    operator: NOTHING,
+  },
+  passkey_exists: {
+    when: 'A passkey is added that an account has already.',
+    client: 'Log in with it, or add a passkey on another device.',
+    operator: NOTHING,
+  },
   mfa_already_enabled: {
     when: 'A second factor is to be set up, and the account has one.',
     client: 'Disable the old factor first with `DELETE /mfa/totp`.',
@@ -207,8 +258,8 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     operator: 'Make another user an admin with `portcullis users grant`.',
   },
   limit_reached: {
-    when: 'The user has the largest number of API keys.',
-    client: 'Revoke a key that is not used any more.',
+    when: 'The user has the largest number of API keys, or 20 passkeys.',
+    client: 'Revoke a key or remove a passkey that is not used any more.',
     operator: 'If users need more keys, raise `auth.apiKeys.maxPerUser`.',
   },
   body_too_large: {
@@ -281,6 +332,11 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     client: WAIT,
     operator:
       'Look at `/readyz?verbose` of the admin listener and at `portcullis_db_up`, `portcullis_redis_up`, `portcullis_upstream_breaker_state`.',
+  },
+  provider_unavailable: {
+    when: 'A provider does not answer within some seconds, or answers with an error of its own.',
+    client: 'Log in in another way, or wait as long as `Retry-After` says.',
+    operator: 'The log names the cause. Check that the gateway reaches the issuer, and that it trusts the certificate (`caFile`).',
   },
   overloaded: {
     when: 'The gateway is busy, or a queue is full: for password hashes, for mailed links, or for requests to the upstream.',

@@ -33,8 +33,12 @@ interface LinkTemplates {
   reset_password: Link
   /** For a login after an administrator removed the second factor. */
   confirm_login: Link & Omit<Asked, 'username'>
+  /** `url` null: the code alone. */
+  email_login: Omit<Asked, 'username'> & { code: string; url: string | null; minutes: number }
   /** For a registration with an address that already has an account. The same work as for a link: the time shows no account. */
   already_registered: Record<string, never>
+  /** An administrator invites a person. */
+  invitation: Link
 }
 
 /** Notices of what the account itself did. They go only to a proven address. */
@@ -47,6 +51,12 @@ interface OwnTemplates {
   backup_code_used: NoticeContext & { left: number }
   new_device: NoticeContext
   api_key_created: NoticeContext & { name: string }
+  /** `provider`: the label of the configuration. */
+  login_linked: NoticeContext & { provider: string }
+  login_unlinked: NoticeContext & { provider: string }
+  /** Without the name of the passkey: who has stolen a session may have chosen it. */
+  passkey_added: NoticeContext
+  passkey_removed: NoticeContext
 }
 
 /** Alerts about what another person may have done. They go to every address, so they hold no text that a user chose. */
@@ -66,7 +76,9 @@ export const MAIL_CLASSES: { [T in keyof Templates]: ClassOf<T> } = {
   verify_email: 'link',
   reset_password: 'link',
   confirm_login: 'link',
+  email_login: 'link',
   already_registered: 'link',
+  invitation: 'link',
   email_changed: 'own',
   password_changed: 'own',
   factor_enabled: 'own',
@@ -74,6 +86,10 @@ export const MAIL_CLASSES: { [T in keyof Templates]: ClassOf<T> } = {
   backup_code_used: 'own',
   new_device: 'own',
   api_key_created: 'own',
+  login_linked: 'own',
+  login_unlinked: 'own',
+  passkey_added: 'own',
+  passkey_removed: 'own',
   wrong_codes: 'alert',
   refresh_reused: 'alert',
 }
@@ -191,12 +207,31 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
       language.text('mail.confirm_login.not-you'),
     ],
   }),
+  email_login: ({ code, url, minutes, at, device }, { service, language }) => ({
+    subject: language.text('mail.email_login.subject'),
+    blocks: [
+      language.text('mail.email_login.text', { service }),
+      factsOf({ at, device, ip: null }, language, [[language.text('mail.fact.code'), code]]),
+      ...(url === null ? [] : [language.text('mail.email_login.link'), { label: language.text('mail.log-in'), url }]),
+      language.text(url === null ? 'mail.email_login.life' : 'mail.email_login.lives', { life: life(minutes, language) }),
+      language.text('mail.email_login.not-you'),
+    ],
+  }),
   already_registered: (_data, { service, language, pages }) => ({
     subject: language.text('mail.already_registered.subject'),
     blocks: [
       language.text('mail.already_registered.text', { service }),
       language.text('mail.already_registered.advice'),
       ...(pages === null ? [] : [{ label: language.text('mail.log-in'), url: pages.login }]),
+    ],
+  }),
+  invitation: ({ url, minutes }, { service, language }) => ({
+    subject: language.text('mail.invitation.subject', { service }),
+    blocks: [
+      language.text('mail.invitation.text', { service }),
+      { label: language.text('mail.invitation.button'), url },
+      language.text('mail.link-life', { life: life(minutes, language) }),
+      language.text('mail.invitation.not-you'),
     ],
   }),
   email_changed: notice({
@@ -226,6 +261,26 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
     text: 'mail.api_key_created.text',
     more: ({ name }, { text }) => [[text('mail.fact.name'), name]],
     advice: 'mail.api_key_created.not-you',
+  }),
+  login_linked: notice<'login_linked'>({
+    subject: 'mail.login_linked.subject',
+    text: 'mail.login_linked.text',
+    values: ({ provider }) => ({ provider }),
+    advice: 'mail.login_linked.not-you',
+  }),
+  login_unlinked: notice<'login_unlinked'>({
+    subject: 'mail.login_unlinked.subject',
+    text: 'mail.login_unlinked.text',
+    values: ({ provider }) => ({ provider }),
+  }),
+  passkey_added: notice({
+    subject: 'mail.passkey_added.subject',
+    text: 'mail.passkey_added.text',
+    advice: 'mail.passkey_added.not-you',
+  }),
+  passkey_removed: notice({
+    subject: 'mail.passkey_removed.subject',
+    text: 'mail.passkey_removed.text',
   }),
 }
 

@@ -145,6 +145,7 @@ export function createMetrics(version: string) {
     inFlight: sampled('http_requests_in_flight', 'Requests in flight.'),
     errors: counter('errors_total', 'Answers by error code.', ['code', 'route']),
     logins,
+    providerLogins: counter('provider_logins_total', 'Sign-ins with a provider that came back.', ['provider', 'outcome']),
     registrations: counter('registrations_total', 'Registrations.', ['outcome']),
     refreshes,
     /** By event and outcome, with the names of the audit log. */
@@ -153,6 +154,7 @@ export function createMetrics(version: string) {
       'outcome',
     ]),
     mfa: counter('mfa_total', 'Second factors presented.', ['type', 'outcome']),
+    proofOfWork: counter('proof_of_work_total', 'Challenges issued, and solutions judged, by action.', ['action', 'outcome']),
     breachChecks: counter('breach_checks_total', 'Passwords looked up among breached passwords.', ['outcome']),
     mails: counter('mails_total', 'Mails handed to the mail server.', ['template', 'outcome']),
     outboxWaiting: gauge('outbox_waiting', 'Mails that wait to be sent.', [], 'max'),

@@ -33,6 +33,7 @@ export const de: Record<TextKey, string> = {
   'field.current-password': 'Aktuelles Passwort',
   'field.code': 'Code',
   'field.backup-code': 'Ersatzcode',
+  'field.mailed-code': 'Code aus der E-Mail',
   'field.link': 'Link aus der E-Mail',
   'field.account': 'Konto',
 
@@ -75,6 +76,34 @@ export const de: Record<TextKey, string> = {
   'error.registration_closed': 'Die Registrierung ist geschlossen. Bitte wenden Sie sich an einen Administrator.',
   'error.username_taken': 'Der Benutzername ist vergeben. Bitte wählen Sie einen anderen.',
   'error.email_taken': 'Die E-Mail-Adresse ist vergeben. Bitte melden Sie sich an, oder verwenden Sie eine andere Adresse.',
+  'error.flow_invalid':
+    'Die Anmeldung wurde nicht rechtzeitig beendet, oder sie wurde in einem anderen Browser begonnen. Bitte beginnen Sie noch einmal.',
+  'error.provider_refused': 'Die Anmeldung wurde abgebrochen oder abgelehnt. Es wurde nichts geändert.',
+  'error.provider_unavailable':
+    'Der Anbieter antwortet zurzeit nicht. Bitte melden Sie sich auf andere Weise an, oder versuchen Sie es gleich noch einmal.',
+  'error.proof_of_work_required':
+    'Ihr Browser hat die Prüfung nicht ausgeführt, die dieses Formular braucht, oder zu lange dafür gebraucht. Es wurde nichts geändert. Bitte senden Sie das Formular noch einmal.',
+  'error.email_unproven':
+    'Der Anbieter bestätigt Ihre E-Mail-Adresse nicht. Legen Sie zuerst ein Konto mit der Adresse an. Verknüpfen Sie dann diese Anmeldung in Ihrem Konto.',
+  'error.already_linked': 'Diese Anmeldung gehört zu einem anderen Konto, oder Ihr Konto hat schon eine andere Anmeldung dieses Anbieters.',
+  'error.last_credential':
+    'Das ist Ihre letzte Möglichkeit, sich anzumelden. Legen Sie zuerst ein Passwort fest, oder fügen Sie eine andere Anmeldung oder einen Passkey hinzu.',
+  'error.passkey_refused': 'Der Passkey wurde nicht angenommen. Versuchen Sie es noch einmal, oder wählen Sie einen anderen Weg.',
+  'error.passkey_exists': 'Dieses Gerät hat schon einen Passkey Ihres Kontos.',
+  'error.invitation_invalid':
+    'Die Einladung ist ungültig, wurde schon benutzt oder ist abgelaufen. Bitte lassen Sie sich noch einmal einladen.',
+
+  // proof of work
+  'proof.checking': 'Ihr Browser wird geprüft …',
+  'proof.failed': 'Die Prüfung Ihres Browsers ist nicht gelungen. Bitte versuchen Sie es gleich noch einmal.',
+  'proof.insecure':
+    'Diese Seite wurde über einfaches http geöffnet. Dort kann Ihr Browser die Prüfung dieses Formulars nicht ausführen. Öffnen Sie die Seite mit https.',
+  'proof.no-script':
+    'Dieses Formular braucht JavaScript: Ihr Browser berechnet etwas, bevor das Formular gesendet wird. Das hindert Programme daran, viele Konten auszuprobieren.',
+  'proof.turn-on': 'Schalten Sie JavaScript für diese Website ein, und öffnen Sie die Seite noch einmal.',
+  'proof.wait': 'Oder warten Sie zehn Minuten: Dann gelingt die Anmeldung ohne JavaScript.',
+  'proof.provider': 'Oder melden Sie sich über einen Anbieter an. Dazu brauchen Sie kein JavaScript.',
+  'proof.support': 'Oder bitten Sie um Hilfe.',
 
   // login
   'login.title': 'Anmelden',
@@ -93,6 +122,33 @@ export const de: Record<TextKey, string> = {
   'again.wrong-password': 'Das Passwort ist falsch.',
   'again.other': 'Mit einem anderen Konto anmelden',
 
+  // login with a provider
+  'provider.with': 'Weiter mit {provider}',
+  'provider.or': 'oder',
+  'provider.title': 'Mit {provider} anmelden',
+  'provider.moving-on': 'Sie werden zu {provider} weitergeleitet',
+  'provider.again': 'Noch einmal mit {provider} beginnen',
+  'provider.taken-lead':
+    'Es gibt ein Konto mit dieser E-Mail-Adresse. Melden Sie sich dort an, und verknüpfen Sie {provider} in Ihrem Konto.',
+  'provider.other-ways': 'Auf andere Weise anmelden',
+  'provider.confirm-with': 'Mit {provider} bestätigen',
+  'again.choose': 'Der nächste Schritt ist geschützt. Bitte zeigen Sie noch einmal, dass Sie es sind.',
+  'again.code-lead': 'Der nächste Schritt ist geschützt. Bitte geben Sie einen Code ein.',
+  'again.no-password': 'Ihr Konto hat kein Passwort. Wir können Ihnen einen Link schicken, mit dem Sie eines festlegen.',
+  'again.set-password': 'Passwort per E-Mail festlegen',
+
+  // invitation
+  'invitation.title': 'Ihre Einladung',
+  'invitation.lead': 'Sie sind zu {service} eingeladen. Wählen Sie, wie Sie sich anmelden möchten.',
+  'invitation.for': 'Die Einladung gilt für {email}.',
+  'invitation.submit': 'Konto anlegen',
+  'invitation.has-account': 'Es gibt ein Konto mit dieser Adresse. Melden Sie sich an, um die Einladung anzunehmen.',
+  'invitation.accept': 'Einladung annehmen',
+  'invitation.accept-lead': 'Nehmen Sie die Einladung für Ihr Konto {name} an.',
+  'invitation.other-account':
+    'Die Einladung gilt für {email}, und Sie sind mit einem anderen Konto angemeldet. Melden Sie sich ab, und öffnen Sie den Link noch einmal.',
+  'invitation.done': 'Vielen Dank. Die Einladung ist angenommen.',
+
   // factor
   'factor.title': 'Zweiter Schritt',
   'factor.lead': 'Geben Sie den Code ein, den Ihre Authenticator-App gerade anzeigt.',
@@ -100,6 +156,7 @@ export const de: Record<TextKey, string> = {
   'factor.backup-lead': 'Geben Sie einen der Ersatzcodes ein, die Sie aufbewahrt haben. Jeder Code gilt einmal.',
   'factor.backup': 'Ersatzcode verwenden',
   'factor.app': 'Authenticator-App verwenden',
+  'factor.lost': 'Telefon, Passkey und Codes verloren?',
   'factor.restart': 'Von vorn beginnen',
   'factor.expired': 'Die Anmeldung wurde nicht rechtzeitig abgeschlossen. Bitte melden Sie sich noch einmal an.',
 
@@ -135,6 +192,22 @@ export const de: Record<TextKey, string> = {
     'Ein Administrator hat Ihren zweiten Faktor entfernt, und jemand hat sich mit Ihrem Passwort angemeldet. Bestätigen Sie nur, wenn Sie es waren.',
   'confirm.submit': 'Ja, das war ich',
   'confirm-login.done': 'Vielen Dank. Bitte melden Sie sich noch einmal an.',
+
+  // login by mail
+  'email-login.instead': 'Lieber einen Code per E-Mail',
+  'email-login.title': 'Per E-Mail anmelden',
+  'email-login.lead': 'Geben Sie die E-Mail-Adresse Ihres Kontos ein. Wir senden Ihnen einen Code, mit dem Sie sich anmelden.',
+  'email-login.submit': 'Code senden',
+  'email-login.sent':
+    'Wenn es ein Konto mit dieser Adresse gibt, ist ein Code unterwegs. Geben Sie ihn innerhalb von 10 Minuten hier ein, oder öffnen Sie den Link in der E-Mail.',
+  'email-login.wrong': 'Der Code ist falsch oder nicht mehr gültig. Prüfen Sie ihn, oder öffnen Sie den Link in der E-Mail.',
+  'email-login.over':
+    'Der Code ist abgelaufen, oder es wurden zu viele falsche Codes eingegeben. Öffnen Sie den Link in der E-Mail, oder fordern Sie einen anderen Code an.',
+  'email-login.again': 'Noch einen Code senden',
+  'email-login.link-lead':
+    'Sie haben den Link geöffnet, den wir Ihnen gesendet haben. Er meldet auf diesem Gerät bei diesem Konto an. Fahren Sie nur fort, wenn Sie selbst ihn angefordert haben.',
+  'email-login.link-submit': 'Hier anmelden',
+  'email-login.done': 'Sie sind angemeldet.',
 
   // logout
   'logout.title': 'Abmelden',
@@ -215,6 +288,54 @@ export const de: Record<TextKey, string> = {
   'account.codes.renew': 'Neue Ersatzcodes erstellen',
   'account.codes.renew-means': 'Ihre alten Ersatzcodes werden ungültig.',
   'account.codes.renewed': 'Das sind Ihre neuen Ersatzcodes. Die alten Codes sind ungültig.',
+
+  // account: logins with providers
+  'passkey.log-in': 'Mit einem Passkey anmelden',
+  'passkey.use': 'Passkey benutzen',
+  'passkey.confirm': 'Mit dem Passkey bestätigen',
+  'passkey.failed': 'Das Gerät hat keinen Passkey geliefert. Versuchen Sie es noch einmal, oder wählen Sie einen anderen Weg.',
+  'passkey.exists': 'Dieses Gerät hat schon einen Passkey Ihres Kontos.',
+  'passkey.needs-script': 'Passkeys brauchen JavaScript. Schalten Sie es ein, oder melden Sie sich auf einem anderen Weg an.',
+  'passkey.unknown-browser':
+    'Dieser Browser kennt keine Passkeys. Nehmen Sie einen anderen Browser, oder melden Sie sich auf einem anderen Weg an.',
+  'account.passkeys.title': 'Ihre Passkeys',
+  'account.passkeys.intro':
+    'Mit einem Passkey melden Sie sich durch Ihr Gerät an: mit Fingerabdruck, Gesicht oder PIN. So kann Ihnen niemand ein Passwort stehlen.',
+  'account.passkeys.none': 'Sie haben keinen Passkey.',
+  'account.passkeys.made': 'Hinzugefügt',
+  'account.passkeys.backed-up': 'Ihre Passkey-Verwaltung hat eine Kopie.',
+  'account.passkeys.rename': 'Umbenennen',
+  'account.passkeys.rename-now': 'Namen speichern',
+  'account.passkeys.remove': 'Entfernen',
+  'account.passkeys.remove-means': 'Mit diesem Passkey kann man sich nicht mehr anmelden. Alle anderen Geräte werden abgemeldet.',
+  'account.passkeys.add': 'Passkey hinzufügen',
+  'account.passkeys.first':
+    'Danach fragt auch jeder andere Weg der Anmeldung nach dem Passkey oder einem Ersatzcode. Die Ersatzcodes bekommen Sie gleich. Alle anderen Geräte werden abgemeldet.',
+  'account.passkeys.begin': 'Passkey hinzufügen',
+  'account.passkeys.make-lead':
+    'Ihr Browser fragt, wo der Passkey liegen soll: auf diesem Gerät, auf Ihrem Telefon oder auf einem Sicherheitsschlüssel.',
+  'account.passkeys.make': 'Passkey anlegen',
+  'account.passkeys.other-host': 'Unter dieser Adresse des Dienstes lassen sich keine Passkeys hinzufügen.',
+  'account.passkeys.added': 'Der Passkey ist hinzugefügt.',
+  'account.passkeys.renamed': 'Der Passkey hat einen neuen Namen.',
+  'account.passkeys.removed': 'Der Passkey ist entfernt. Alle anderen Geräte sind abgemeldet.',
+  'account.passkeys.now-on':
+    'Der Passkey ist hinzugefügt, und die Anmeldung in zwei Schritten ist an. Alle anderen Geräte sind abgemeldet.',
+  'account.factors.by-passkey': 'Jede Anmeldung außer der mit einem Passkey fragt nach einem Passkey oder einem Ersatzcode.',
+  'account.factors.or-passkey': 'Oder fügen Sie einen Passkey hinzu: Auch er ist ein zweiter Schritt',
+  'account.logins.title': 'Verknüpfte Anmeldungen',
+  'account.logins.intro':
+    'Mit diesen Anbietern können Sie sich anmelden. Eine verknüpfte Anmeldung ersetzt Ihr Passwort, nicht den zweiten Schritt.',
+  'account.logins.none': 'Es ist keine Anmeldung verknüpft.',
+  'account.logins.used': 'Zuletzt benutzt',
+  'account.logins.link': 'Anmeldung verknüpfen',
+  'account.logins.link-now': 'Verknüpfen',
+  'account.logins.unlink-now': 'Verknüpfung lösen',
+  'account.logins.linked': 'Die Anmeldung ist verknüpft.',
+  'account.logins.unlink': 'Verknüpfung mit {provider} lösen',
+  'account.logins.unlink-means': 'Sie können sich nicht mehr mit {provider} anmelden, und die Sitzungen dieser Anmeldung enden.',
+  'account.logins.unlinked': 'Die Anmeldung ist nicht mehr verknüpft.',
+  'account.logins.no-password': 'Ihr Konto hat kein Passwort.',
 
   // account: sessions
   'account.sessions.title': 'Geräte',
@@ -339,6 +460,7 @@ export const de: Record<TextKey, string> = {
   'mail.fact.address': 'IP-Adresse',
   'mail.fact.account': 'Konto',
   'mail.fact.name': 'Bezeichnung',
+  'mail.fact.code': 'Code',
   'mail.not-you': 'Wenn Sie das nicht waren, setzen Sie sofort ein neues Passwort: Das beendet alle Sitzungen Ihres Kontos.',
   'mail.log-in': 'Anmelden',
   'mail.new-password': 'Neues Passwort setzen',
@@ -360,6 +482,13 @@ export const de: Record<TextKey, string> = {
   'mail.confirm_login.button': 'Anmeldung bestätigen',
   'mail.confirm_login.not-you':
     'Wenn Sie das nicht waren, öffnen Sie den Link nicht. Setzen Sie sofort ein neues Passwort, und wenden Sie sich an die Betreiber des Dienstes.',
+  'mail.email_login.subject': 'Ihr Code zum Anmelden',
+  'mail.email_login.text':
+    'Für Ihr Konto bei {service} wurde eine Anmeldung angefordert. Geben Sie diesen Code dort ein, wo Sie ihn angefordert haben:',
+  'mail.email_login.link': 'Oder melden Sie sich auf dem Gerät an, auf dem Sie diese E-Mail lesen:',
+  'mail.email_login.life': 'Der Code gilt einmal, und zwar für {life}.',
+  'mail.email_login.lives': 'Code und Link gelten einmal, und zwar für {life}.',
+  'mail.email_login.not-you': 'Wenn Sie das nicht angefordert haben, müssen Sie nichts tun. Geben Sie den Code nicht weiter.',
   'mail.already_registered.subject': 'Sie haben schon ein Konto',
   'mail.already_registered.text':
     'Jemand wollte mit dieser Adresse ein Konto bei {service} anlegen. Sie haben schon ein Konto, deshalb wurde nichts geändert.',
@@ -374,7 +503,7 @@ export const de: Record<TextKey, string> = {
   'mail.factor_enabled.subject': 'Ein zweiter Faktor wurde eingerichtet',
   'mail.factor_enabled.text': 'Bei der Anmeldung bei {service} wird jetzt nach einem Code aus Ihrer Authenticator-App gefragt.',
   'mail.factor_disabled.subject': 'Der zweite Faktor wurde entfernt',
-  'mail.factor_disabled.text': 'Bei der Anmeldung bei {service} wird nicht mehr nach einem Code gefragt: Das Passwort genügt.',
+  'mail.factor_disabled.text': 'Aus Ihrem Konto bei {service} wurde ein zweiter Faktor entfernt.',
   'mail.backup_code_used.subject': 'Ein Ersatzcode wurde benutzt',
   'mail.backup_code_used.none': 'Bei {service} wurde ein Ersatzcode benutzt. Es ist keiner mehr übrig. Erzeugen Sie rechtzeitig neue.',
   'mail.backup_code_used.one': 'Bei {service} wurde ein Ersatzcode benutzt. Es ist noch einer übrig. Erzeugen Sie rechtzeitig neue.',
@@ -387,6 +516,22 @@ export const de: Record<TextKey, string> = {
   'mail.refresh_reused.subject': 'Eine Sitzung wurde zu Ihrer Sicherheit beendet',
   'mail.refresh_reused.text':
     'Ein Schlüssel, der ein Gerät bei {service} angemeldet hält, wurde zweimal benutzt: Vielleicht hat ihn jemand kopiert. Diese Sitzung wurde beendet.',
+  'mail.invitation.subject': 'Sie sind zu {service} eingeladen',
+  'mail.invitation.text': 'Sie sind eingeladen, bei {service} ein Konto anzulegen oder Ihr Konto dort zu benutzen.',
+  'mail.invitation.button': 'Einladung öffnen',
+  'mail.invitation.not-you': 'Wenn Sie keine Einladung erwarten, können Sie diese E-Mail ignorieren.',
+  'mail.login_linked.subject': 'Eine Anmeldung wurde verknüpft',
+  'mail.login_linked.text': 'Mit {provider} kann man sich jetzt bei Ihrem Konto bei {service} anmelden.',
+  'mail.login_linked.not-you': 'Wenn Sie das nicht waren, legen Sie ein neues Passwort fest, und lösen Sie die Verknüpfung in Ihrem Konto.',
+  'mail.login_unlinked.subject': 'Die Verknüpfung einer Anmeldung wurde gelöst',
+  'mail.login_unlinked.text': 'Mit {provider} kann man sich nicht mehr bei Ihrem Konto bei {service} anmelden.',
+  'mail.passkey_added.subject': 'Ein Passkey wurde hinzugefügt',
+  'mail.passkey_added.text':
+    'Zu Ihrem Konto bei {service} wurde ein Passkey hinzugefügt. Man kann sich mit ihm anmelden, und jeder andere Weg fragt jetzt nach einem zweiten Faktor.',
+  'mail.passkey_added.not-you':
+    'Wenn Sie das nicht waren, legen Sie ein neues Passwort fest, und entfernen Sie den Passkey in Ihrem Konto.',
+  'mail.passkey_removed.subject': 'Ein Passkey wurde entfernt',
+  'mail.passkey_removed.text': 'Aus Ihrem Konto bei {service} wurde ein Passkey entfernt. Man kann sich mit ihm nicht mehr anmelden.',
   'mail.api_key_created.subject': 'Ein API-Schlüssel wurde erzeugt',
   'mail.api_key_created.text':
     'Für Ihr Konto bei {service} wurde ein API-Schlüssel erzeugt. Wer den Schlüssel hat, kann in Ihrem Namen handeln.',
@@ -544,7 +689,7 @@ export const de: Record<TextKey, string> = {
   'console.user.reset-factor': 'Zweiten Faktor entfernen',
   'console.user.reset-factor-title': 'Zweiten Faktor von {name} entfernen?',
   'console.user.reset-factor-what':
-    'Die Authenticator-App und die Ersatzcodes gelten nicht mehr, und alle Sitzungen enden. Der Benutzer erhält eine E-Mail und bestätigt die nächste Anmeldung über einen zugesandten Link. Vergewissern Sie sich, dass wirklich der Benutzer darum bittet.',
+    'Die Authenticator-App, die Passkeys und die Ersatzcodes gelten nicht mehr, und alle Sitzungen enden. Der Benutzer erhält eine E-Mail und bestätigt die nächste Anmeldung über einen zugesandten Link. Vergewissern Sie sich, dass wirklich der Benutzer darum bittet.',
   'console.user.reset-factor-done': 'Der zweite Faktor wurde entfernt.',
   'console.user.delete': 'Löschen',
   'console.user.delete-title': '{name} löschen?',
@@ -564,6 +709,20 @@ export const de: Record<TextKey, string> = {
   'console.user.revoke-key-what':
     'Jede Anfrage mit diesem Schlüssel wird ab sofort abgelehnt. Programme, die ihn benutzen, funktionieren nicht mehr. Das lässt sich nicht rückgängig machen.',
   'console.user.revoke-key-done': 'Der API-Schlüssel wurde widerrufen.',
+  'console.invitations': 'Einladungen',
+  'console.invitations-new': 'Jemanden einladen',
+  'console.invitations-what': 'Die Person bekommt eine E-Mail mit einem Link. Der Link gilt 7 Tage und nur einmal.',
+  'console.invitations-none': 'Es gibt keine offenen Einladungen.',
+  'console.invitation.create': 'Einladung senden',
+  'console.invitation.create-done': 'Die Einladung ist unterwegs.',
+  'console.invitation.resend': 'Noch einmal senden',
+  'console.invitation.resend-title': 'Einladung von {email} noch einmal senden?',
+  'console.invitation.resend-what': 'Die Person bekommt einen neuen Link per E-Mail. Mit dem früheren geht es dann nicht mehr.',
+  'console.invitation.resend-done': 'Ein neuer Link ist unterwegs.',
+  'console.invitation.withdraw': 'Zurückziehen',
+  'console.invitation.withdraw-title': 'Einladung von {email} zurückziehen?',
+  'console.invitation.withdraw-what': 'Der Link gilt nicht mehr.',
+  'console.invitation.withdraw-done': 'Die Einladung ist zurückgezogen.',
   'console.clients': 'Maschinen-Clients',
   'console.clients-what': 'Programme, die eigene Zugriffstoken erhalten: mit client_id und Geheimnis oder mit einer signierten Assertion.',
   'console.clients-new': 'Neuer Maschinen-Client',

@@ -34,6 +34,7 @@ export const en = {
   'field.current-password': 'Current password',
   'field.code': 'Code',
   'field.backup-code': 'Backup code',
+  'field.mailed-code': 'Code from the mail',
   'field.link': 'Link from the mail',
   'field.account': 'Account',
 
@@ -74,6 +75,29 @@ export const en = {
   'error.registration_closed': 'Registration is closed. Please ask an administrator for an account.',
   'error.username_taken': 'The username is taken. Please choose another username.',
   'error.email_taken': 'The e-mail address is taken. Please log in, or use another address.',
+  'error.flow_invalid': 'The sign-in was not finished in time, or it was begun in another browser. Please begin again.',
+  'error.provider_refused': 'The sign-in was cancelled or refused. Nothing was changed.',
+  'error.provider_unavailable': 'The provider does not answer at the moment. Please log in in another way, or try again in a moment.',
+  'error.proof_of_work_required':
+    'Your browser has not done the check that this form needs, or took too long. Nothing was changed. Please send the form again.',
+  'error.email_unproven':
+    'The provider does not prove your e-mail address. Create an account with the address first. Then link this login in your account.',
+  'error.already_linked': 'This login belongs to another account, or your account has another login of this provider.',
+  'error.last_credential': 'This is your last way to log in. Set a password, or add another login or passkey first.',
+  'error.passkey_refused': 'The passkey was not accepted. Try again, or choose another way.',
+  'error.passkey_exists': 'This device has a passkey of your account already.',
+  'error.invitation_invalid': 'The invitation is not valid, was used before, or has expired. Please ask for a new invitation.',
+
+  // proof of work
+  'proof.checking': 'Checking your browser…',
+  'proof.failed': 'The check of your browser did not succeed. Please try again in a moment.',
+  'proof.insecure': 'This page was opened over plain http, where your browser cannot do the check of this form. Open the page with https.',
+  'proof.no-script':
+    'This form needs JavaScript: your browser computes something before the form is sent. That keeps programs from trying many accounts.',
+  'proof.turn-on': 'Turn JavaScript on for this site, and open the page again.',
+  'proof.wait': 'Or wait ten minutes: then the login works without it.',
+  'proof.provider': 'Or log in with a provider, which needs no JavaScript.',
+  'proof.support': 'Or ask for help.',
 
   // login
   'login.title': 'Log in',
@@ -92,6 +116,31 @@ export const en = {
   'again.wrong-password': 'The password is wrong.',
   'again.other': 'Log in as another user',
 
+  // login with a provider
+  'provider.with': 'Continue with {provider}',
+  'provider.or': 'or',
+  'provider.title': 'Sign in with {provider}',
+  'provider.moving-on': 'You are being taken to {provider}',
+  'provider.again': 'Begin again with {provider}',
+  'provider.taken-lead': 'There is an account with this e-mail address. Log in to it, and link {provider} in your account.',
+  'provider.other-ways': 'Log in in another way',
+  'provider.confirm-with': 'Confirm with {provider}',
+  'again.choose': 'The next step is protected. Show again that it is you.',
+  'again.code-lead': 'The next step is protected. Enter a code.',
+  'again.no-password': 'Your account has no password. We can mail you a link that sets one.',
+  'again.set-password': 'Set a password by mail',
+
+  // invitation
+  'invitation.title': 'Your invitation',
+  'invitation.lead': 'You are invited to {service}. Choose how you want to log in.',
+  'invitation.for': 'The invitation is for {email}.',
+  'invitation.submit': 'Create the account',
+  'invitation.has-account': 'There is an account with this address. Log in to accept the invitation.',
+  'invitation.accept': 'Accept the invitation',
+  'invitation.accept-lead': 'Accept the invitation for your account {name}.',
+  'invitation.other-account': 'The invitation is for {email}, and you are logged in to another account. Log out, and open the link again.',
+  'invitation.done': 'Thank you. The invitation is accepted.',
+
   // factor
   'factor.title': 'Second step',
   'factor.lead': 'Enter the code that your authenticator app shows now.',
@@ -99,6 +148,7 @@ export const en = {
   'factor.backup-lead': 'Enter one of the backup codes that you kept. Each code works once.',
   'factor.backup': 'Use a backup code',
   'factor.app': 'Use the authenticator app',
+  'factor.lost': 'Lost your phone, passkey and codes?',
   'factor.restart': 'Start again',
   'factor.expired': 'The login was not finished in time. Please log in again.',
 
@@ -133,6 +183,21 @@ export const en = {
   'confirm.lead': 'An administrator removed your second factor, and your password was used to log in. Confirm only if it was you.',
   'confirm.submit': 'Yes, it was me',
   'confirm-login.done': 'Thank you. Please log in again.',
+
+  // login by mail
+  'email-login.instead': 'Send me a code instead',
+  'email-login.title': 'Log in by mail',
+  'email-login.lead': 'Enter the e-mail address of your account. We mail you a code that logs you in.',
+  'email-login.submit': 'Send the code',
+  'email-login.sent':
+    'If there is an account with this address, a code is on its way. Enter it here within 10 minutes, or open the link in the mail.',
+  'email-login.wrong': 'The code is wrong, or no longer valid. Check it, or open the link in the mail.',
+  'email-login.over': 'The code has expired, or too many wrong codes were entered. Open the link in the mail, or ask for another code.',
+  'email-login.again': 'Send another code',
+  'email-login.link-lead':
+    'You have opened the link that was mailed to you. It logs in to this account, on this device. Go on only if it was you who asked for it.',
+  'email-login.link-submit': 'Log in here',
+  'email-login.done': 'You are logged in.',
 
   // logout
   'logout.title': 'Log out',
@@ -212,6 +277,50 @@ export const en = {
   'account.codes.renew': 'Make new backup codes',
   'account.codes.renew-means': 'Your old backup codes become invalid.',
   'account.codes.renewed': 'These are your new backup codes. The old codes are invalid.',
+
+  // account: logins with providers
+  'passkey.log-in': 'Log in with a passkey',
+  'passkey.use': 'Use your passkey',
+  'passkey.confirm': 'Confirm with your passkey',
+  'passkey.failed': 'The device did not give a passkey. Try again, or choose another way.',
+  'passkey.exists': 'This device has a passkey of your account already.',
+  'passkey.needs-script': 'Passkeys need JavaScript. Turn it on, or log in in another way.',
+  'passkey.unknown-browser': 'This browser knows no passkeys. Use another browser, or log in in another way.',
+  'account.passkeys.title': 'Passkeys',
+  'account.passkeys.intro':
+    'A passkey logs you in by your device: with a fingerprint, your face or a PIN. No password can be stolen from you.',
+  'account.passkeys.none': 'You have no passkey.',
+  'account.passkeys.made': 'Added',
+  'account.passkeys.backed-up': 'Your passkey manager keeps a copy.',
+  'account.passkeys.rename': 'Rename',
+  'account.passkeys.rename-now': 'Save the name',
+  'account.passkeys.remove': 'Remove',
+  'account.passkeys.remove-means': 'This passkey no longer logs in. All other devices are logged out.',
+  'account.passkeys.add': 'Add a passkey',
+  'account.passkeys.first':
+    'From then on, every other way to log in asks for the passkey or a backup code, too. You get the backup codes next. All other devices are logged out.',
+  'account.passkeys.begin': 'Add a passkey',
+  'account.passkeys.make-lead': 'Your browser asks where the passkey is to be kept: on this device, on your phone or on a security key.',
+  'account.passkeys.make': 'Make the passkey',
+  'account.passkeys.other-host': 'Passkeys cannot be added at this address of the service.',
+  'account.passkeys.added': 'The passkey is added.',
+  'account.passkeys.renamed': 'The passkey has a new name.',
+  'account.passkeys.removed': 'The passkey is removed. All other devices are logged out.',
+  'account.passkeys.now-on': 'The passkey is added, and the two-step login is on. All other devices are logged out.',
+  'account.factors.by-passkey': 'Every login but that with a passkey asks for a passkey or a backup code.',
+  'account.factors.or-passkey': 'Or add a passkey: it is a second step, too',
+  'account.logins.title': 'Linked logins',
+  'account.logins.intro': 'You can log in with these providers. A linked login replaces your password, not the second step.',
+  'account.logins.none': 'No login is linked.',
+  'account.logins.used': 'Last used',
+  'account.logins.link': 'Link a login',
+  'account.logins.link-now': 'Link',
+  'account.logins.unlink-now': 'Unlink',
+  'account.logins.linked': 'The login is linked.',
+  'account.logins.unlink': 'Unlink {provider}',
+  'account.logins.unlink-means': 'You can no longer log in with {provider}, and its sessions end.',
+  'account.logins.unlinked': 'The login is no longer linked.',
+  'account.logins.no-password': 'Your account has no password.',
 
   // account: sessions
   'account.sessions.title': 'Devices',
@@ -334,6 +443,7 @@ export const en = {
   'mail.fact.address': 'Address',
   'mail.fact.account': 'Account',
   'mail.fact.name': 'Name',
+  'mail.fact.code': 'Code',
   'mail.not-you': 'If this was not you, set a new password at once: it ends every session of your account.',
   'mail.log-in': 'Log in',
   'mail.new-password': 'Set a new password',
@@ -355,6 +465,12 @@ export const en = {
   'mail.confirm_login.button': 'Confirm the login',
   'mail.confirm_login.not-you':
     'If it was not you, do not open the link. Set a new password at once, and contact the operators of the service.',
+  'mail.email_login.subject': 'Your code to log in',
+  'mail.email_login.text': 'A login to your account at {service} was asked for. Enter this code where you asked for it:',
+  'mail.email_login.link': 'Or log in on the device where you read this mail:',
+  'mail.email_login.life': 'The code works once, for {life}.',
+  'mail.email_login.lives': 'The code and the link work once, for {life}.',
+  'mail.email_login.not-you': 'If you did not ask for this, do nothing, and give the code to nobody.',
   'mail.already_registered.subject': 'You have an account already',
   'mail.already_registered.text':
     'Someone asked for an account at {service} with this address. You have an account already, so nothing was changed.',
@@ -369,7 +485,7 @@ export const en = {
   'mail.factor_enabled.subject': 'A second factor was set up',
   'mail.factor_enabled.text': 'Logging in to {service} now asks for a code from your authenticator app.',
   'mail.factor_disabled.subject': 'The second factor was removed',
-  'mail.factor_disabled.text': 'Logging in to {service} no longer asks for a code: the password is enough.',
+  'mail.factor_disabled.text': 'A second factor was removed from your account at {service}.',
   'mail.backup_code_used.subject': 'A backup code was used',
   'mail.backup_code_used.none': 'A backup code was used at {service}; none is left. Make new ones when you run short.',
   'mail.backup_code_used.one': 'A backup code was used at {service}; one is left. Make new ones when you run short.',
@@ -382,6 +498,21 @@ export const en = {
   'mail.refresh_reused.subject': 'A session was ended for your safety',
   'mail.refresh_reused.text':
     'A key that keeps a device logged in to {service} was used twice: someone may have copied it. That session was ended.',
+  'mail.invitation.subject': 'You are invited to {service}',
+  'mail.invitation.text': 'You are invited to make an account at {service}, or to use the account that you have.',
+  'mail.invitation.button': 'Open the invitation',
+  'mail.invitation.not-you': 'If you do not expect an invitation, you can ignore this mail.',
+  'mail.login_linked.subject': 'A login was linked',
+  'mail.login_linked.text': '{provider} now logs in to your account at {service}.',
+  'mail.login_linked.not-you': 'If this was not you, set a new password, and unlink the login in your account.',
+  'mail.login_unlinked.subject': 'A login was unlinked',
+  'mail.login_unlinked.text': '{provider} no longer logs in to your account at {service}.',
+  'mail.passkey_added.subject': 'A passkey was added',
+  'mail.passkey_added.text':
+    'A passkey was added to your account at {service}. It logs in, and every other way to log in now asks for a second factor.',
+  'mail.passkey_added.not-you': 'If this was not you, set a new password, and remove the passkey in your account.',
+  'mail.passkey_removed.subject': 'A passkey was removed',
+  'mail.passkey_removed.text': 'A passkey was removed from your account at {service}. It no longer logs in.',
   'mail.api_key_created.subject': 'An API key was made',
   'mail.api_key_created.text': 'An API key was made for your account at {service}. Anyone who has the key can act in your name.',
   'mail.api_key_created.not-you':
@@ -529,7 +660,7 @@ export const en = {
   'console.user.reset-factor': 'Remove the second factor',
   'console.user.reset-factor-title': 'Remove the second factor of {name}?',
   'console.user.reset-factor-what':
-    'The authenticator app and the backup codes stop working, and all sessions end. The user gets a mail, and confirms the next login by a mailed link. Make sure that it is the user who asks for this.',
+    'The authenticator app, the passkeys and the backup codes stop working, and all sessions end. The user gets a mail, and confirms the next login by a mailed link. Make sure that it is the user who asks for this.',
   'console.user.reset-factor-done': 'The second factor was removed.',
   'console.user.delete': 'Delete',
   'console.user.delete-title': 'Delete {name}?',
@@ -549,6 +680,20 @@ export const en = {
   'console.user.revoke-key-what':
     'Every request with this key is refused from now on. Programs that use it stop working. This cannot be undone.',
   'console.user.revoke-key-done': 'The API key was revoked.',
+  'console.invitations': 'Invitations',
+  'console.invitations-new': 'Invite a person',
+  'console.invitations-what': 'The person gets a mail with a link. The link is valid for 7 days, and works once.',
+  'console.invitations-none': 'There are no open invitations.',
+  'console.invitation.create': 'Send the invitation',
+  'console.invitation.create-done': 'The invitation is on its way.',
+  'console.invitation.resend': 'Send again',
+  'console.invitation.resend-title': 'Send the invitation of {email} again?',
+  'console.invitation.resend-what': 'A new link is mailed. The link before is no longer valid.',
+  'console.invitation.resend-done': 'A new link is on its way.',
+  'console.invitation.withdraw': 'Withdraw',
+  'console.invitation.withdraw-title': 'Withdraw the invitation of {email}?',
+  'console.invitation.withdraw-what': 'The link is no longer valid.',
+  'console.invitation.withdraw-done': 'The invitation is withdrawn.',
   'console.clients': 'Machine clients',
   'console.clients-what': 'Programs that get their own access tokens by client_id and secret, or by a signed assertion.',
   'console.clients-new': 'New machine client',

@@ -6,7 +6,7 @@ import { randomFillSync } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { identityHeaderNames } from '../../identity/access/identity-headers.ts'
 import { withoutOwnSubprotocols } from '../../identity/access/request-credentials.ts'
-import { withoutSessionCookies } from '../../identity/access/session-cookie.ts'
+import { withoutOurCookies } from '../../identity/access/session-cookie.ts'
 import type { Assertions } from '../../identity/tokens/assertions.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { memoize } from '../../platform/lib/memoize.ts'
@@ -60,7 +60,7 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
   function ownPartLeftOut(rule: FieldRule, value: string): string | null {
     if (rule === 'without our subprotocols') return withoutOwnSubprotocols(value) || null
     if (rule !== 'without our cookies') return value
-    const left = hasSessions ? withoutSessionCookies(value) : value
+    const left = hasSessions ? withoutOurCookies(value) : value
     return left !== null && hasSticky ? withoutStickyCookies(left) : left
   }
 

@@ -9,6 +9,9 @@ import { problemOfUrl } from '../../platform/db/hosts.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
 import { checkBrowser } from './check-browser.ts'
+import { checkPasskeys } from './check-passkeys.ts'
+import { checkProofOfWork } from './check-proof-of-work.ts'
+import { checkProviders } from './check-providers.ts'
 import { CORS_FIELDS, modeOf, sessionOriginsOf } from './cors-rule.ts'
 import type { Finding } from './finding.ts'
 import { readHost } from './request-target.ts'
@@ -29,7 +32,10 @@ export function checkConfig(config: Config, { isComplete = true } = {}): { probl
   checkHeaderEdits(config, problems, warnings)
   checkCors(config, warnings)
   if (URL.canParse(config.server.publicUrl)) checkBrowser(config, problems, warnings)
+  checkProviders(config, problems, warnings)
+  checkPasskeys(config, problems, warnings)
   checkMail(config, problems, warnings)
+  checkProofOfWork(config, warnings)
   if (!config.routes.length)
     warnings.push({
       path: ['routes'],
@@ -247,10 +253,14 @@ function checkMail({ mail, auth }: Config, problems: Finding[], warnings: Findin
       message: 'is not the address of a mail server',
       hint: 'percent-encode user and password, such as %40 for @',
     })
-  if (mail.url === undefined && auth.emailVerification === 'required')
+  const needed = [
+    ...(auth.emailVerification === 'required' ? ['links that prove an address'] : []),
+    ...(auth.emailLogin === 'on' ? ['codes and links that log in'] : []),
+  ]
+  if (mail.url === undefined && needed.length > 0)
     warnings.push({
       path,
-      message: 'is not set: links that prove an address are only written to files, in database.dataDir/outbox',
+      message: `is not set: ${needed.join(', and ')} are only written to files, in database.dataDir/outbox`,
       hint: 'set mail.url, such as smtp://mail.example.com:587',
     })
   if (mail.startTls !== undefined && mail.url?.startsWith('smtps:'))

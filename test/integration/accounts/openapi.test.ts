@@ -7,7 +7,11 @@ import { useGateway } from '../../support/fixtures.ts'
 const packageJson = JSON.parse(readFileSync('package.json', 'utf8'))
 const PUBLIC_URL = 'https://api.example.com'
 const gateway = useGateway({
-  config: { server: { publicUrl: PUBLIC_URL }, docs: { enabled: true }, auth: { browser: { enabled: true } } },
+  config: {
+    server: { publicUrl: PUBLIC_URL },
+    docs: { enabled: true },
+    auth: { browser: { enabled: true }, passkeys: { enabled: true }, emailLogin: 'on', proofOfWork: { enabled: true } },
+  },
 })
 
 interface Operation {
@@ -87,10 +91,17 @@ it('every operation says which credentials it takes; the operations for everybod
     'POST /auth/login',
     'POST /auth/login/mfa',
     'POST /auth/refresh',
+    'POST /auth/login/email',
+    'POST /auth/login/email/verify',
+    'GET /auth/providers',
+    'POST /auth/providers/{id}/backchannel-logout',
+    'GET /auth/invitations/{token}',
+    'POST /auth/invitations/{token}',
     'POST /auth/email/verify/details',
     'POST /auth/password/forgot',
     'POST /auth/password/reset/details',
     'POST /auth/password/reset',
+    'GET /auth/challenge',
     'POST /auth/login/confirm/details',
     'POST /auth/login/confirm',
   ])
@@ -159,14 +170,18 @@ it('schemas are shared, and every reference has its schema', () => {
     'AccessToken',
     'ApiKey',
     'AuditEvent',
+    'AuthenticationResponseJSON',
     'Introspection',
+    'Invitation',
     'LinkDetails',
     'MachineClient',
     'ManagedUser',
     'Metadata',
     'OAuthError',
     'OwnUser',
+    'Passkey',
     'Problem',
+    'RegistrationResponseJSON',
     'Session',
     'SigningKey',
     'Tokens',

@@ -184,7 +184,7 @@ describe('backup codes', () => {
     expect((await finish(await mfaToken(gateway, user), code)).body.code).toBe('invalid_code')
     const mail = (await mailsTo(gateway, user.email)).find(({ template }) => template === 'backup_code_used')
     expect(mail?.data).toMatchObject({ left: 9 })
-    expect((await call(gateway, '/auth/mfa', { token: user.token })).body).toEqual({ totp: true, backup_codes_left: 9 })
+    expect((await call(gateway, '/auth/mfa', { token: user.token })).body).toEqual({ totp: true, passkeys: 0, backup_codes_left: 9 })
   })
 
   it('one code tried at once by many opens one session', async () => {

@@ -126,7 +126,7 @@ describe('a login', () => {
     expect([answer.status, answer.location]).toEqual([303, '/auth/ui/login?check=1&return_to=%2Fapi'])
     const [session, device] = answer.headers.getSetCookie()
     expect(session).toMatch(/^portcullis-dev=ps_[^;]+; Path=\/; HttpOnly; SameSite=Lax; Max-Age=\d+$/)
-    expect(device).toMatch(/^portcullis-device=dt_[^;]+; Path=\/auth\/ui; Max-Age=31536000; SameSite=Strict; HttpOnly$/)
+    expect(device).toMatch(/^portcullis-device=dt_[^;]+; Path=\/auth; Max-Age=31536000; SameSite=Strict; HttpOnly$/)
 
     const blocked = await ask({ path: '/login?check=1&return_to=%2Fapi' })
     expect(blocked.body).toContain('Your browser blocks cookies')
@@ -198,7 +198,7 @@ describe('a login', () => {
     const answer = await ask({ of: behindTls, path: '/login', form: { login: user.username, password: user.password }, headers })
     const [session, device] = answer.headers.getSetCookie()
     expect(session).toMatch(/^__Host-portcullis=ps_[^;]+; Path=\/; Secure; HttpOnly; SameSite=Lax$/)
-    expect(device).toMatch(/^__Secure-portcullis-device=dt_[^;]+; Path=\/auth\/ui; Max-Age=31536000; SameSite=Strict; HttpOnly; Secure$/)
+    expect(device).toMatch(/^__Secure-portcullis-device=dt_[^;]+; Path=\/auth; Max-Age=31536000; SameSite=Strict; HttpOnly; Secure$/)
   })
 })
 

@@ -87,7 +87,11 @@ describe('the command line', () => {
     ['a missing login', ['users', 'disable'], /needs a LOGIN/],
     ['a missing role', ['users', 'grant', 'ann'], /a ROLE/],
     ['a limit that is no number', ['users', 'list', '--limit', 'all'], /--limit takes a number/],
-    ['an unknown action on users', ['users', 'promote', 'ann'], /users takes create, import, list, show, .* or delete/],
+    [
+      'an unknown action on users',
+      ['users', 'promote', 'ann'],
+      /users takes create, invite, invitations, import, list, show, .* or delete/,
+    ],
     ['a missing client', ['clients', 'disable'], /needs a CLIENT/],
     ['a client without a name', ['clients', 'create'], /--name/],
     ['keys that are not there', ['clients', 'create', '--name', 'x', '--jwks', '/nowhere.json'], /--jwks/],

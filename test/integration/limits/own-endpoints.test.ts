@@ -21,7 +21,11 @@ const limits = {
   },
 }
 const server = { trustedProxies: ['127.0.0.1/32'] }
-const gateway = useGateway(() => ({ config: { server, limits, docs: { enabled: true } }, routes: routes() }))
+const auth = { passkeys: { enabled: true }, emailLogin: 'on' }
+const gateway = useGateway(() => ({
+  config: { server: { ...server, publicUrl: 'https://gateway.test' }, auth, limits, docs: { enabled: true } },
+  routes: routes(),
+}))
 
 const inTurn = async <T>(n: number, make: () => Promise<T>): Promise<T[]> => {
   const all: T[] = []
@@ -41,6 +45,8 @@ const WITH_CREDENTIAL_LIMITS = [
   'POST /auth/register',
   'POST /auth/login',
   'POST /auth/login/mfa',
+  'POST /auth/login/email',
+  'POST /auth/login/email/verify',
   'POST /auth/login/confirm',
   'POST /auth/login/confirm/details',
   'POST /auth/refresh',
@@ -55,18 +61,22 @@ const WITH_CREDENTIAL_LIMITS = [
   'POST /auth/token',
   'POST /auth/introspect',
   'POST /auth/revoke',
+  'POST /auth/passkeys/login/verify',
 ]
+/** It begins a login, and takes an access token, too. */
+const BY_ADDRESS = ['POST /auth/passkeys/login/options']
 const PAGES = /^GET \/auth\/(docs|openapi\.json|email\/verify$|password\/reset$|login\/confirm$)/
 
 describe('every own endpoint', () => {
   it('that this file names exists', () => {
     const all = ownEndpoints(gateway)
-    for (const endpoint of [...UNLIMITED, ...WITH_CREDENTIAL_LIMITS]) expect(all).toContain(endpoint)
+    for (const endpoint of [...UNLIMITED, ...WITH_CREDENTIAL_LIMITS, ...BY_ADDRESS]) expect(all).toContain(endpoint)
   })
 
   it('that needs an access token counts by principal, and without a token by address', async () => {
     const guarded = ownEndpoints(gateway).filter(
-      (endpoint) => !UNLIMITED.includes(endpoint) && !WITH_CREDENTIAL_LIMITS.includes(endpoint) && !PAGES.test(endpoint),
+      (endpoint) =>
+        !UNLIMITED.includes(endpoint) && ![...WITH_CREDENTIAL_LIMITS, ...BY_ADDRESS].includes(endpoint) && !PAGES.test(endpoint),
     )
     expect(guarded.length).toBeGreaterThan(25)
     for (const endpoint of guarded) {
@@ -92,11 +102,28 @@ describe('every own endpoint', () => {
     }
   })
 
+  it('that begins a login counts by address', async () => {
+    const address = newAddress()
+    const ask = () => call(gateway, '/auth/passkeys/login/options', { body: {}, headers: from(address) })
+    expect((await inTurn(4, ask)).map(({ status }) => status)).toEqual([200, 200, 200, 429])
+  })
+
   it('that monitors and verifiers ask for is never limited', async () => {
     const address = newAddress()
     for (const endpoint of UNLIMITED)
       for (const { status, headers } of await inTurn(6, () => send(endpoint, address)))
         expect([status, headers.get('ratelimit')]).toEqual([200, null])
+  })
+})
+
+describe('with a proof of work', () => {
+  const withProof = useGateway(() => ({ config: { server, limits, auth: { proofOfWork: { enabled: true } } }, routes: routes() }))
+
+  it('a challenge counts by address', async () => {
+    const address = newAddress()
+    const ask = () => call(withProof, '/auth/challenge?for=register', { headers: from(address) })
+    expect((await inTurn(4, ask)).map(({ status }) => status)).toEqual([200, 200, 200, 429])
+    expect((await call(withProof, '/auth/challenge?for=register', { headers: from(newAddress()) })).status).toBe(200)
   })
 })
 

@@ -163,7 +163,13 @@ describe('a gateway that has no revocation snapshot yet', () => {
     const { token } = await newUser(whole)
     const { config, logger } = whole.app.platform
     const { keyring } = whole.app.identity
-    const secrets = { secretKey: Buffer.from(whole.secretKey, 'base64'), previousSecretKey: null, adminEmail: null, adminPassword: null }
+    const secrets = {
+      secretKey: Buffer.from(whole.secretKey, 'base64'),
+      previousSecretKey: null,
+      adminEmail: null,
+      adminPassword: null,
+      providers: {},
+    }
     await keyring.reload()
     const fresh = await buildApp({ config, secrets, logger })
     await fresh.identity.keyring.load()

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { firebaseHash, importedHash, NO_PASSWORD, pbkdf2Hash } from '../../../src/identity/credentials/password-hashes.ts'
+import { firebaseHash, importedHash, pbkdf2Hash } from '../../../src/identity/credentials/password-hashes.ts'
 import { createPasswords, type Passwords } from '../../../src/identity/credentials/passwords.ts'
+import { NO_PASSWORD } from '../../../src/identity/users/users.repo.ts'
 import { createMetrics } from '../../../src/platform/telemetry/metrics.ts'
 
 const SALT_AND_SUM = 'CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW'

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { createCrossSite } from '../../../src/identity/access/cross-site.ts'
-import { createSessionCookies, SESSION_COOKIE_NAMES, withoutSessionCookies } from '../../../src/identity/access/session-cookie.ts'
+import { createSessionCookies, SESSION_COOKIE_NAMES, withoutOurCookies } from '../../../src/identity/access/session-cookie.ts'
 import type { Config } from '../../../src/platform/config/schema.ts'
 import type { Client } from '../../../src/platform/request/client-address.ts'
 
@@ -145,10 +145,13 @@ describe('for an upstream', () => {
     [`a=1;  b="x y" ;__Host-portcullis=${VALUE}`, 'a=1;  b="x y" '],
     [`a=1; portcullis=2`, 'a=1; portcullis=2'],
     [`a=__Host-portcullis; __host-portcullis=1`, 'a=__Host-portcullis; __host-portcullis=1'],
+    ['a=1; __Host-portcullis-flow-0a1b=1.x; b=2', 'a=1; b=2'],
+    ['portcullis-flow-0a1b=1.x', null],
+    ['portcullis-flow-=1; my-portcullis-flow-0a=1', 'portcullis-flow-=1; my-portcullis-flow-0a=1'],
     ['a=1;;b', 'a=1;;b'],
     ['', ''],
   ])('%j', (header, left) => {
-    expect(withoutSessionCookies(header)).toBe(left)
+    expect(withoutOurCookies(header)).toBe(left)
   })
 
   const text = fc.string({ unit: fc.constantFrom('a', 'B', '1', '=', ' ', '\t', '"', '_', '-', 'é') })
@@ -160,7 +163,7 @@ describe('for an upstream', () => {
     fc.assert(
       fc.property(fc.array(part, { minLength: 1, maxLength: 8 }), (parts) => {
         const isOurs = (one: string) => SESSION_COOKIE_NAMES.has(one.replace(/^[ \t]+/, '').split('=')[0]!) && one.includes('=')
-        const left = withoutSessionCookies(parts.join(';')) ?? ''
+        const left = withoutOurCookies(parts.join(';')) ?? ''
         const others = parts.filter((one) => !isOurs(one))
         expect(
           left
@@ -178,7 +181,7 @@ describe('for an upstream', () => {
     fc.assert(
       fc.property(fc.array(part, { minLength: 1, maxLength: 8 }), (parts) => {
         for (const cookies of [cookiesOf(), cookiesOf({ cookieDomain: 'example.com' }), cookiesOf({ purpose: 'console' })]) {
-          const left = withoutSessionCookies(parts.join(';'))
+          const left = withoutOurCookies(parts.join(';'))
           expect(cookies.read(request({ host: 'api.test', ...(left === null ? {} : { cookie: left }) }), https)).toEqual([])
         }
       }),

@@ -69,7 +69,7 @@ type Path = (string | number)[]
 
 /** The example has every setting, also those that are only in its comments. */
 const example = parse(
-  readFileSync(new URL('../../../config/portcullis.yaml', import.meta.url), 'utf8').replace(/^( *)# ( *[a-zA-Z]+:)/gm, '$1$2'),
+  readFileSync(new URL('../../../config/portcullis.yaml', import.meta.url), 'utf8').replace(/^( *)# ( *(?:- )?[a-zA-Z]+:)/gm, '$1$2'),
 )
 const isHolder = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
 

@@ -14,7 +14,9 @@ const DATA: Templates = {
   verify_email: { url, minutes: 1440, username: 'ann.smith', at: '2026-11-21T13:40:56.735Z', device: HOSTILE, more: [] },
   reset_password: { url, minutes: 30 },
   confirm_login: { url, minutes: 30, at: '2026-11-21T13:40:56.735Z', device: HOSTILE },
+  email_login: { code: '048213', url, minutes: 10, at: '2026-11-21T13:40:56.735Z', device: HOSTILE },
   already_registered: {},
+  invitation: { url, minutes: 10_080 },
   email_changed: context,
   password_changed: context,
   factor_enabled: context,
@@ -24,6 +26,10 @@ const DATA: Templates = {
   new_device: context,
   refresh_reused: context,
   api_key_created: { ...context, name: HOSTILE },
+  login_linked: { ...context, provider: HOSTILE },
+  login_unlinked: { ...context, provider: HOSTILE },
+  passkey_added: context,
+  passkey_removed: context,
 }
 const NAMES = Object.keys(DATA) as (keyof Templates)[]
 const texts = createTexts(['en', 'de'])

@@ -11,7 +11,10 @@ const dir = mkdtempSync(join(tmpdir(), 'portcullis-example-'))
 afterAll(() => rmSync(dir, { recursive: true, force: true }))
 
 /** The example with its optional sections: `# url: …` becomes `url: …`. */
-const example = readFileSync(new URL('../../../config/portcullis.yaml', import.meta.url), 'utf8').replace(/^( *)# ( *[a-zA-Z]+:)/gm, '$1$2')
+const example = readFileSync(new URL('../../../config/portcullis.yaml', import.meta.url), 'utf8').replace(
+  /^( *)# ( *(?:- )?[a-zA-Z]+:)/gm,
+  '$1$2',
+)
 
 interface Schema {
   properties?: Record<string, Schema>

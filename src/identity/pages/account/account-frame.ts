@@ -7,7 +7,7 @@ import { requireFactor } from '../../access/access-policy.ts'
 import type { Principal } from '../../access/principal.ts'
 import { requireSession } from '../../access/require-auth.ts'
 import { hasStepUp } from '../../credentials/require-step-up.ts'
-import type { UserView } from '../../users/user-view.ts'
+import type { OwnUserView } from '../../users/user-view.ts'
 import { type Html, html, type Part } from '../html.ts'
 import type { View } from '../layout.ts'
 import { type FieldOptions, type Fields, field, formNotice, LENGTHS, messageOf, notice, type Outcome, type Page } from '../page-kit.ts'
@@ -20,6 +20,8 @@ const TITLES: Record<Section, TextKey> = {
   '/profile': 'account.profile.title',
   '/password': 'account.password.title',
   '/factors': 'account.factors.title',
+  '/passkeys': 'account.passkeys.title',
+  '/logins': 'account.logins.title',
   '/sessions': 'account.sessions.title',
   '/api-keys': 'account.keys.title',
   '/delete': 'account.delete.title',
@@ -42,7 +44,7 @@ export interface AccountFrame {
    */
   form(page: Page, section: Section, options: FormOptions, content: Part): Html
   /** The fields for a change of what can log in. Without a need for them: nothing. */
-  proof(page: Page, action: string, user: Pick<UserView, 'mfa_enabled'>, options?: ProofOptions): Part
+  proof(page: Page, action: string, user: Pick<OwnUserView, 'mfa_enabled' | 'has_password'>, options?: ProofOptions): Part
 }
 
 export interface FormOptions {
@@ -59,12 +61,14 @@ export interface ProofOptions {
   needsPassword?: boolean
 }
 
-export function createAccountFrame({ base, clock }: { base: string; clock: Clock }): AccountFrame {
+/** @param hidden the pages that this configuration does not have */
+export function createAccountFrame({ base, clock, hidden }: { base: string; clock: Clock; hidden: ReadonlySet<Section> }): AccountFrame {
+  const sections = ACCOUNT_SECTIONS.filter((section) => !hidden.has(section))
   const to = (section: Section, done?: string) => `${base}/account${section}${done === undefined ? '' : `?done=${done}`}`
 
   function navigationOf({ text }: Page, current: Section) {
     const textOf = (section: Section) => text(section === '' ? 'account.overview' : TITLES[section])
-    const links = ACCOUNT_SECTIONS.map((section) => ({ to: to(section), text: textOf(section), isCurrent: section === current }))
+    const links = sections.map((section) => ({ to: to(section), text: textOf(section), isCurrent: section === current }))
     return { label: text('page.account'), links }
   }
 
@@ -87,12 +91,16 @@ ${content}
 <button${button !== undefined && html` class="${button}"`}${label !== undefined && html` aria-label="${label}"`}>${page.text(submit)}</button>
 </form>`
     },
-    proof(page, action, { mfa_enabled }, { needsPassword = false } = {}) {
+    proof(page, action, { mfa_enabled, has_password }, { needsPassword: wantsPassword = false } = {}) {
+      const needsPassword = wantsPassword && has_password
       const isRefused = isOf(page, action) && page.form.problem?.code === 'reauthentication_required'
       const isFresh = page.principal !== null && !isRefused && hasStepUp(page.principal, { mfa_enabled }, clock.now())
       return [
         !isFresh && !needsPassword && html`<p class="hint">${page.text('account.proof')}</p>`,
-        (needsPassword || !isFresh) &&
+        !isFresh &&
+          (!has_password || mfa_enabled) &&
+          html`<p><a class="button quiet" href="${withReturnTo(`${base}/login`, page.request.url)}">${page.text('again.title')}</a></p>`,
+        (needsPassword || (!isFresh && has_password)) &&
           entry(page, action, {
             name: 'current_password',
             label: 'field.current-password',

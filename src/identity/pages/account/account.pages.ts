@@ -5,11 +5,13 @@ import type { Clock } from '../../../platform/lib/clock.ts'
 import type { Secrets } from '../../../platform/vault/secrets.ts'
 import type { CrossSite } from '../../access/cross-site.ts'
 import type { PageKit } from '../page-kit.ts'
-import { createAccountFrame } from './account-frame.ts'
+import { createAccountFrame, type Section } from './account-frame.ts'
 import { type ApiKeysDeps, apiKeysPage } from './api-keys.pages.ts'
 import { type DeleteDeps, deletePages } from './delete.pages.ts'
 import { type FactorsDeps, factorsPage } from './factors.pages.ts'
+import { type LoginsDeps, loginsPage } from './logins.pages.ts'
 import { type OverviewDeps, overviewPage } from './overview.pages.ts'
+import { type PasskeysPageDeps, passkeysPage } from './passkeys.pages.ts'
 import { type PasswordDeps, passwordPage } from './password.pages.ts'
 import { type ProfileDeps, profilePage } from './profile.pages.ts'
 import { type SessionsDeps, sessionsPage } from './sessions.pages.ts'
@@ -21,6 +23,7 @@ type Services = Pick<OverviewDeps, 'enrolment'> &
   Pick<FactorsDeps, 'enrolment' | 'serviceName'> &
   Pick<SessionsDeps, 'sessions' | 'logout'> &
   Pick<ApiKeysDeps, 'apiKeys' | 'grantsOf'> &
+  Pick<LoginsDeps, 'providers' | 'linkedLogins' | 'signIn' | 'flowCookies'> &
   Pick<DeleteDeps, 'deleteAccount'>
 
 export interface AccountPagesDeps extends Services {
@@ -28,19 +31,27 @@ export interface AccountPagesDeps extends Services {
   clock: Clock
   secrets: Pick<Secrets, 'seal' | 'open'>
   crossSite: CrossSite
+  /** Null where passkeys are not enabled. */
+  passkeys: Pick<PasskeysPageDeps, 'passkeys' | 'passkeyForms'> | null
 }
 
 export const accountPages = (deps: AccountPagesDeps) => (app: FastifyInstance, kit: PageKit) => {
   const { auth, clock, secrets, crossSite } = deps
   const base = `${auth.prefix}/ui`
-  const frame = createAccountFrame({ base, clock })
+  const hidden = new Set<Section>([
+    ...(deps.providers.list.length > 0 ? [] : (['/logins'] as const)),
+    ...(deps.passkeys ? [] : (['/passkeys'] as const)),
+  ])
+  const frame = createAccountFrame({ base, clock, hidden })
   const shownOnce = createShownOnce({ path: `${base}/account`, secrets, crossSite, clock })
-  const all = { ...deps, base, frame, shownOnce, minLength: auth.password.minLength }
+  const all = { ...deps, base, frame, shownOnce, minLength: auth.password.minLength, hasPasskeys: deps.passkeys !== null }
   const pages = [
     overviewPage(all),
     profilePage(all),
     passwordPage(all),
     factorsPage(all),
+    ...(deps.passkeys ? [passkeysPage({ ...all, ...deps.passkeys })] : []),
+    ...(deps.providers.list.length > 0 ? [loginsPage(all)] : []),
     sessionsPage(all),
     apiKeysPage(all),
     ...deletePages(all),

@@ -5,6 +5,7 @@ import type { TextKey } from '../../../platform/texts/en.ts'
 import type { createProfile } from '../../accounts/profile.service.ts'
 import type { ApiKeyInput, ApiKeys, ApiKeyView } from '../../api-keys/api-keys.service.ts'
 import type { Grants } from '../../users/roles.ts'
+import type { OwnUserView } from '../../users/user-view.ts'
 import { type Html, html, type Part } from '../html.ts'
 import type { Fields, Page, PageDefinition } from '../page-kit.ts'
 import { type AccountFrame, type AccountPage, act, badge, entry, proofOf, requireComplete, timeOf } from './account-frame.ts'
@@ -68,7 +69,7 @@ ${frame.form(
 )}</details></li>`
   }
 
-  function createForm(page: AccountPage, user: { mfa_enabled: boolean }, { roles, scopes }: Grants): Html {
+  function createForm(page: AccountPage, user: Pick<OwnUserView, 'mfa_enabled' | 'has_password'>, { roles, scopes }: Grants): Html {
     const { text, form } = page
     const typed = form.typed.action === 'create' ? form.typed : {}
     const life = typed.life ?? DEFAULT_LIFE

@@ -19,15 +19,25 @@ export interface FactorsDeps {
   shownOnce: ShownOnce
   returnTo: ReturnTo
   serviceName: string
+  hasPasskeys: boolean
 }
 
-export function factorsPage({ frame, profile, enrolment, sessionAnswers, shownOnce, returnTo, serviceName }: FactorsDeps): PageDefinition {
+export function factorsPage({
+  frame,
+  profile,
+  enrolment,
+  sessionAnswers,
+  shownOnce,
+  returnTo,
+  serviceName,
+  hasPasskeys,
+}: FactorsDeps): PageDefinition {
   const targetOf = (page: AccountPage) => returnTo.of(page, page.query.return_to)
 
   const submit = act({
     async begin(page, fields) {
-      const { current_password } = requireFields(fields, { current_password: LENGTHS.password })
-      const { otpauth_uri } = await enrolment.enrol(page.principal, current_password, page.context)
+      const { current_password: password, code } = proofOf(fields)
+      const { otpauth_uri } = await enrolment.enrol(page.principal, { password, code }, page.context)
       shownOnce.keep(page, 'enrolment', otpauth_uri)
       return { to: returnTo.to(frame.to('/factors'), targetOf(page)) }
     },
@@ -67,18 +77,19 @@ export function factorsPage({ frame, profile, enrolment, sessionAnswers, shownOn
       const target = targetOf(page)
 
       function content(): Part {
-        if (!status.totp) {
-          const uri = shownOnce.read(page, 'enrolment')
-          return uri === null ? begin() : confirm(uri)
-        }
         const codes = shownOnce.take(page, 'backup-codes')
-        return codes === null ? [present(), codeForms()] : backupCodes(codes.split('\n'))
+        if (codes !== null) return backupCodes(codes.split('\n'))
+        const uri = status.totp ? null : shownOnce.read(page, 'enrolment')
+        if (uri !== null) return confirm(uri)
+        if (status.totp) return [present('account.factors.is-on'), codeForms()]
+        return status.passkeys > 0 ? [present('account.factors.by-passkey'), codeForms(), begin()] : begin()
       }
 
       const { text } = page
       const begin = () => html`${principal.owesFactor && html`<p class="notice">${text('account.factors.required')}</p>`}
-<p>${badge(text('account.factors.off'), 'warn')}</p>
+${status.passkeys > 0 ? html`<h2>${text('account.factors.begin')}</h2>` : html`<p>${badge(text('account.factors.off'), 'warn')}</p>`}
 <p>${text('account.factors.intro')}</p>
+${status.passkeys === 0 && hasPasskeys && html`<p class="links"><a href="${returnTo.to(frame.to('/passkeys'), target)}">${text('account.factors.or-passkey')}</a></p>`}
 ${frame.form(page, '/factors', { action: 'begin', submit: 'account.factors.begin', returnTo: target }, [
   frame.proof(page, 'begin', user, { needsPassword: true }),
 ])}`
@@ -106,8 +117,10 @@ ${frame.form(page, '/factors', { action: 'cancel', submit: 'account.factors.canc
 <a class="button quiet small" href="data:text/plain;charset=utf-8,${encodeURIComponent(`${serviceName}: ${user.username ?? user.email}\n\n${codes.join('\n')}\n`)}" download="${text('account.codes.file')}">${text('account.download')}</a></p>
 <p><a class="button" href="${target ?? frame.to('/factors')}">${text(target === null ? 'account.codes.saved' : 'account.codes.continue')}</a></p>`
 
-      const present = () => html`<p>${badge(text('account.factors.on'), 'good')}</p>
-<p>${text('account.factors.is-on')} ${text('account.factors.left', { count: status.backup_codes_left })}
+      const present = (
+        how: 'account.factors.is-on' | 'account.factors.by-passkey',
+      ) => html`<p>${badge(text('account.factors.on'), 'good')}</p>
+<p>${text(how)} ${text('account.factors.left', { count: status.backup_codes_left })}
 ${status.backup_codes_left <= FEW_CODES && text('account.factors.few')}</p>
 ${target !== null && html`<p><a class="button" href="${target}">${text('page.continue')}</a></p>`}`
 
@@ -115,14 +128,22 @@ ${target !== null && html`<p><a class="button" href="${target}">${text('page.con
       const codeForms = () => html`<details${isOpen('codes')}><summary>${text('account.codes.renew')}</summary>
 <p>${text('account.codes.renew-means')}</p>
 ${frame.form(page, '/factors', { action: 'codes', submit: 'account.codes.renew' }, [frame.proof(page, 'codes', user)])}</details>
-<details${isOpen('remove')}><summary>${text('account.factors.remove')}</summary>
+${
+  status.totp &&
+  html`<details${isOpen('remove')}><summary>${text('account.factors.remove')}</summary>
 <p>${text('account.factors.remove-means')}</p>
 ${frame.form(page, '/factors', { action: 'remove', submit: 'account.factors.remove', button: 'danger' }, [
   frame.proof(page, 'remove', user),
 ])}</details>`
+}`
 
       return frame.view(page, '/factors', content(), {
-        notices: { on: 'account.factors.now-on', off: 'account.factors.now-off', codes: 'account.codes.renewed' },
+        notices: {
+          passkey: 'account.passkeys.now-on',
+          on: 'account.factors.now-on',
+          off: 'account.factors.now-off',
+          codes: 'account.codes.renewed',
+        },
       })
     },
     submit: (page, fields) => submit(requireUser(page), fields),

@@ -54,9 +54,9 @@ ${card('/profile', text('account.profile.title'), [
   waiting !== null && html`<p class="hint">${text('account.email.waiting', { email: waiting })}</p>`,
 ])}
 ${card('/factors', text('account.factors.title'), [
-  html`<p>${factor.totp ? badge(text('account.factors.on'), 'good') : badge(text('account.factors.off'), 'warn')}</p>`,
-  html`<p class="hint">${factor.totp ? text('account.factors.left', { count: factor.backup_codes_left }) : text('account.factors.advice')}</p>`,
-  factor.totp && factor.backup_codes_left <= FEW_CODES && html`<p class="hint">${text('account.factors.few')}</p>`,
+  html`<p>${user.mfa_enabled ? badge(text('account.factors.on'), 'good') : badge(text('account.factors.off'), 'warn')}</p>`,
+  html`<p class="hint">${user.mfa_enabled ? text('account.factors.left', { count: factor.backup_codes_left }) : text('account.factors.advice')}</p>`,
+  user.mfa_enabled && factor.backup_codes_left <= FEW_CODES && html`<p class="hint">${text('account.factors.few')}</p>`,
 ])}
 ${card('/sessions', text('account.sessions.title'), [
   count(open.length, 'account.sessions.one', 'account.sessions.many'),

@@ -33,12 +33,11 @@ export function passwordPage({
 }: PasswordDeps): PageDefinition {
   const submit = act({
     async [ACTION](page, fields) {
-      const { current_password, new_password } = requireFields(fields, {
-        current_password: LENGTHS.password,
-        new_password: LENGTHS.password,
-      })
+      const { has_password } = await profile.get(page.principal.id)
+      const lengths = { new_password: LENGTHS.password, ...(has_password && { current_password: LENGTHS.password }) }
+      const { new_password } = requireFields(fields, lengths as { new_password: number })
       const target = returnTo.of(page, page.query.return_to)
-      const answer = await changePassword(page.principal, { ...proofOf(fields), current_password, new_password }, page.context)
+      const answer = await changePassword(page.principal, { ...proofOf(fields), new_password }, page.context)
       sessionAnswers.send(page.request, page.reply, answer)
       return { to: returnTo.to(frame.to('/password', 'changed'), target) }
     },

@@ -9,12 +9,16 @@ test.each([
   '/auth/login',
   '/auth/login/mfa',
   '/auth/login/confirm',
+  '/auth/login/email',
+  '/auth/login/email/verify',
   '/auth/refresh',
   '/auth/reauthenticate',
   '/auth/token',
   '/auth/ui/login?return_to=%2Forders',
   '/auth/ui/factor?backup=1',
   '/auth/ui/confirm-login',
+  '/auth/ui/login/email?step=2',
+  '/auth/ui/email-login',
 ])('every step of a login is a login: %s', (url) => {
   expect([classify(url, {}), classify(url, known)]).toEqual(['login', 'login'])
 })

@@ -1,0 +1,41 @@
+/** Starts `oidc-provider` in a process of its own. */
+import { fork } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+
+export interface RealProvider {
+  issuer: string
+  clientId: string
+  clientSecret: string
+  close(): Promise<void>
+}
+
+/** @param gateway `{server.publicUrl}{auth.prefix}`. @param id of the provider in the configuration */
+export async function startRealProvider({
+  gateway,
+  id,
+  people,
+}: {
+  gateway: string
+  id: string
+  people: { sub: string; [claim: string]: unknown }[]
+}): Promise<RealProvider> {
+  const [clientId, clientSecret] = ['gateway', randomBytes(24).toString('hex')]
+  const description = JSON.stringify({ clientId, clientSecret, gateway, id, people })
+  const child = fork(fileURLToPath(new URL('./openid-provider.process.ts', import.meta.url)), [description], {
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  })
+  const [{ issuer }] = (await once(child, 'message')) as [{ issuer: string }]
+  return {
+    issuer,
+    clientId,
+    clientSecret,
+    async close() {
+      if (child.exitCode !== null) return
+      const gone = once(child, 'exit')
+      child.kill('SIGTERM')
+      await gone
+    },
+  }
+}
