@@ -154,7 +154,7 @@ export const passkeyRoutes =
         schema: {
           summary: 'Add the passkey',
           description:
-            'The first factor of an account ends every other session, and the answer shows backup codes once. Needs the session that asked for the options.',
+            'The first factor of an account ends every other session, and the answer shows backup codes once. Needs an access token of the session that asked for the options.',
           security: BEARER,
           body: strictBody({ flow_token: FlowToken, credential: Attestation, name: Type.Optional(Name) }),
           response: answers(
@@ -219,7 +219,7 @@ export const passkeyRoutes =
         config: { name: 'auth.passkey' },
         schema: {
           summary: 'Remove a passkey; every other session ends, and issued access tokens are refused',
-          description: `The last way to log in stays: 409 \`last_credential\`. ${NEEDS_STEP_UP}`,
+          description: `A passkey that is the last way to log in stays: 409 \`last_credential\`. ${NEEDS_STEP_UP}`,
           security: BEARER,
           params: ofPasskey,
           body: strictBody({ current_password: Type.Optional(Password), code: Type.Optional(Code) }),

@@ -160,7 +160,7 @@ async function createRedisServer(home: string, args: string[], sentinel?: { port
     const all = sentinel ? [sentinel.file, '--sentinel'] : [...usual, '--dir', home, '--repl-diskless-sync-delay', '0', ...args, ...more]
     own = spawnOwn(command, all, { logFile, cwd: home })
     // LOADING and NOAUTH are answers, too
-    await until(() => answerToPing(port), `Redis on port ${port}`, 15_000)
+    await until(() => answerToPing(port), `Redis on port ${port}`, 60_000)
   }
   const kill = async () => void (await own?.stop('SIGKILL'))
   atEnd(kill)

@@ -2,6 +2,7 @@
  * The configurations of docs/behind-a-proxy.md, run with the real programs. Debian has nginx and HAProxy. Caddy and Traefik run when they
  * are on PATH, or when CADDY and TRAEFIK name their files.
  */
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
@@ -120,7 +121,9 @@ function startCaddy({ plain, tls }: Ports): Running {
     'health_port 9090': `health_port ${adminPort()}`,
   })
   const file = join(folder, 'Caddyfile')
-  writeFileSync(file, text)
+  // as the page says
+  const isOld = execFileSync(CADDY, ['version'], { encoding: 'utf8' }).includes('2.6.')
+  writeFileSync(file, isOld ? text.replace(/^.*stream_close_delay.*$/m, '') : text)
   return start(CADDY, ['run', '--adapter', 'caddyfile', '--config', file], { env: { PATH, HOME: folder } })
 }
 function startTraefik({ plain, tls }: Ports): Running {
