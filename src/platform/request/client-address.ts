@@ -1,29 +1,15 @@
 /** Client addresses: parses networks, finds the client behind trusted proxies, and derives the key under which limits count an address. */
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
-import { BlockList, isIP, type Socket } from 'node:net'
+import { isIP, type Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
+import { type AddressSet, addressSetOf, parseNetwork } from './address-set.ts'
 
-export type Networks = { has(address: string): boolean; isEmpty: boolean }
+export type Networks = AddressSet
 
 /** @returns null when a text is neither an address nor a CIDR network */
 export function parseNetworks(texts: readonly string[]): Networks | null {
-  const list = new BlockList()
-  for (const text of texts) {
-    const [address = '', bits, ...more] = text.split('/')
-    const version = isIP(address)
-    const widest = version === 4 ? 32 : 128
-    const prefix = bits === undefined ? widest : /^\d{1,3}$/.test(bits) ? Number(bits) : -1
-    if (!version || more.length || prefix < 0 || prefix > widest) return null
-    list.addSubnet(address, prefix, version === 4 ? 'ipv4' : 'ipv6')
-  }
-  const isEmpty = texts.length === 0
-  return {
-    isEmpty,
-    has(address) {
-      const version = isEmpty ? 0 : isIP(address)
-      return version !== 0 && list.check(address, version === 4 ? 'ipv4' : 'ipv6')
-    },
-  }
+  const ranges = texts.map(parseNetwork)
+  return ranges.includes(null) ? null : addressSetOf(ranges.flatMap((found) => found ?? []))
 }
 
 /** `::ffff:192.0.2.1` becomes 192.0.2.1; a zone id is removed. */
