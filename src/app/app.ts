@@ -129,6 +129,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     current = next
     next.upstreams.commit()
     streams.adopt(streamTermsOf(next, before))
+    platform.dataFiles.keepOnly(next.config)
     listener.use(next.handlers, next.config.routes)
     void before?.handlers.close()
     void before?.console?.close()

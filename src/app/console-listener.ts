@@ -77,6 +77,7 @@ export function createConsoleListener(deps: ConsoleListenerDeps): FastifyInstanc
     db,
     read: platform.database.read,
     clock,
+    data: platform.data,
     secrets,
     ...identity,
     lastErrors,

@@ -32,7 +32,8 @@ export function createPublicConsole(deps: PublicConsoleDeps): ((auth: FastifyIns
   if (config.auth.browser.console !== 'public') return null
   const { texts, crossSite, returnTo } = frame
   const base = `${config.auth.prefix}/console`
-  const parts: ConsoleParts = { base, config, db, read: platform.database.read, clock, secrets, ...identity, lastErrors, health }
+  const { read } = platform.database
+  const parts: ConsoleParts = { base, config, db, read, clock, data: platform.data, secrets, ...identity, lastErrors, health }
   const sections = sectionsOf(parts)
   const { assets, layout } = createConsoleLook({ config, texts, base, logoutPath: `${frame.base}/logout`, sections })
   const kit = createPageKit({ base, layout, texts, crossSite, requireAuth: access.requireAuth })

@@ -88,6 +88,7 @@ export async function buildGeneration(lasting: Lasting, config: Config, before: 
     logOnce,
     isStopping,
   } = lasting
+  await lasting.platform.dataFiles.prepare(config)
   const platform = before ? withConfig(lasting.platform, config) : lasting.platform
   const identity = before ? underConfig(lasting.identity, platform) : lasting.identity
   const { clock, logger } = platform
@@ -100,6 +101,7 @@ export async function buildGeneration(lasting: Lasting, config: Config, before: 
     limits,
     authenticate: access.authenticate,
     cookies: access.browser?.authentication ?? null,
+    data: platform.data,
     servers,
     streams,
     compressions,
@@ -172,9 +174,11 @@ function hasSameAccess(before: Config, next: Config): boolean {
 const admissions = new WeakMap<Route, string>()
 
 function admissionOf({ server }: Config, { name, match, access, networks, upstream, websocket }: Config['routes'][number]): string {
-  const hasNetworks = networks.allow.length + networks.deny.length > 0
+  const { allow, deny, allowFile, denyFile } = networks
+  const isByAddress =
+    allow.length + deny.length > 0 || allowFile !== undefined || denyFile !== undefined || (typeof access === 'object' && access.countries !== undefined)
   const servers = upstream.map((one) => (typeof one === 'string' ? [one, null] : [one.url, one.tls]))
-  const proxies = hasNetworks ? [server.trustedProxies, server.forwardedBy] : null
+  const proxies = isByAddress ? [server.trustedProxies, server.forwardedBy] : null
   return JSON.stringify([name, match, access, networks, servers, websocket, proxies])
 }
 

@@ -14,7 +14,10 @@ import {
   readEnvironment,
   readYaml,
 } from '../platform/config/source.ts'
+import { networkFilesOf } from '../platform/geo/client-data.ts'
+import { problemOfCountryDatabase } from '../platform/geo/country-database.ts'
 import { fileErrorText } from '../platform/lib/errors.ts'
+import { problemsOfNetworkFile } from '../platform/request/network-file.ts'
 import { readTextFiles } from '../platform/texts/text-files.ts'
 import { checkConfig } from '../proxy/routing/check-config.ts'
 
@@ -71,6 +74,8 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
     ...brandProblems(config).map(place),
     ...problems.map(place).filter(({ path }) => !trimmed.some((key) => shownPath(key.slice(0, -1)) === path)),
     ...readTextFiles(config.auth.browser.texts, { skipAbsent: true }).problems,
+    ...networkFilesOf(config).flatMap(problemsOfNetworkFile),
+    ...databaseProblems(config).map(place),
     ...secrets.problems,
     ...clients.problems.map(place),
     ...missing,
@@ -119,7 +124,7 @@ interface NamedFile {
 }
 
 /** The files that a configuration names. A start fails without them. */
-function namedFiles({ server, auth, routes }: Config): NamedFile[] {
+function namedFiles({ server, auth, geo, routes }: Config): NamedFile[] {
   const upstreams = routes.flatMap((route, i) =>
     route.upstream.map((upstream, j) => ({
       tls: typeof upstream === 'string' ? undefined : upstream.tls,
@@ -140,7 +145,14 @@ function namedFiles({ server, auth, routes }: Config): NamedFile[] {
   ])
   const brand = brandFiles(auth.browser.brand).map(({ name, file }) => ({ path: [...BRAND, name], file }))
   const texts = Object.entries(auth.browser.texts).map(([code, file]) => ({ path: [...TEXTS, code], file }))
-  return [...tls, ...providers, ...brand, ...texts]
+  const networks = routes.flatMap(({ networks }, i) =>
+    (['allowFile', 'denyFile'] as const).flatMap((key) => {
+      const file = networks[key]
+      return file === undefined ? [] : [{ path: ['routes', i, 'networks', key], file }]
+    }),
+  )
+  const database = geo.database === undefined ? [] : [{ path: DATABASE, file: geo.database }]
+  return [...tls, ...providers, ...brand, ...texts, ...networks, ...database]
 }
 
 /** The files that a configuration names, besides its own. */
@@ -156,6 +168,12 @@ const absent = (path: Path, file: string) => ({
 
 const BRAND = ['auth', 'browser', 'brand']
 const TEXTS = ['auth', 'browser', 'texts']
+const DATABASE = ['geo', 'database']
+
+function databaseProblems({ geo }: Config): { path: Path; message: string; hint?: string }[] {
+  const problem = geo.database === undefined ? null : problemOfCountryDatabase(geo.database)
+  return problem ? [{ path: DATABASE, message: problem.message, ...(problem.hint !== undefined && { hint: problem.hint }) }] : []
+}
 
 const brandProblems = ({ auth }: Config): { path: Path; message: string; hint: string }[] =>
   refusedBrandFiles(auth.browser.brand).map(({ name, ...refusal }) => ({ path: [...BRAND, name], ...refusal }))

@@ -6,6 +6,8 @@ import { createSealer, type Sealer } from '../platform/audit/sealer.ts'
 import type { Config, Secrets as SecretValues } from '../platform/config/schema.ts'
 import { formatProblem } from '../platform/config/source.ts'
 import { type Db, type OpenDatabase, openDatabase } from '../platform/db/database.ts'
+import type { ClientData } from '../platform/geo/client-data.ts'
+import { createDataFiles, type DataFiles } from '../platform/geo/data-files.ts'
 import type { Job } from '../platform/jobs/schedule.ts'
 import { type Clock, systemClock } from '../platform/lib/clock.ts'
 import { createDatabaseClock, type DatabaseClock } from '../platform/lib/database-clock.ts'
@@ -29,6 +31,8 @@ export interface PlatformOptions {
   clock?: Clock | DatabaseClock
   /** Delivers mails. Default: the transport of the configuration. */
   transport?: Transport | undefined
+  /** False when another process of the gateway logs this notice. Default: this process logs all of them. */
+  isFirstNotice?: ((reason: string) => Promise<boolean>) | undefined
 }
 
 export interface Platform {
@@ -41,6 +45,10 @@ export interface Platform {
   db: Db
   /** Null without Redis: this process counts the limits. */
   redis: RedisConnections | null
+  /** All files of networks and of countries. `prepare` reads them, so that a command which judges no request needs none. */
+  dataFiles: DataFiles
+  /** The files of this configuration. */
+  data: ClientData
   secrets: Secrets
   /** The client secrets of `auth.providers`, by the id of the provider. */
   providerSecrets: SecretValues['providers']
@@ -61,7 +69,7 @@ export interface Platform {
 }
 
 /** @throws when PORTCULLIS_SECRET_KEY is missing, or the folder of an embedded database is in use */
-export async function openPlatform({ config, secrets: values, logger, clock: given, transport }: PlatformOptions): Promise<Platform> {
+export async function openPlatform({ config, secrets: values, logger, clock: given, transport, isFirstNotice }: PlatformOptions): Promise<Platform> {
   if (!values.secretKey) throw new Error('PORTCULLIS_SECRET_KEY is required')
   const clock = given === undefined ? createDatabaseClock(systemClock) : 'measure' in given ? given : createDatabaseClock(given, false)
   const metrics = createMetrics(VERSION)
@@ -76,6 +84,7 @@ export async function openPlatform({ config, secrets: values, logger, clock: giv
   const texts = openTexts(config)
   let compose = createComposer(config, texts)
   const mails = transport ?? openTransport(config, (message) => compose(message), logger)
+  const dataFiles = createDataFiles({ logger, metrics, isFirstNotice: isFirstNotice ?? (async () => true) })
   const sender = createSender({ db, secrets, transport: mails, metrics, logger })
 
   return {
@@ -86,6 +95,8 @@ export async function openPlatform({ config, secrets: values, logger, clock: giv
     database,
     db,
     redis,
+    dataFiles,
+    data: dataFiles.dataOf(config),
     secrets,
     providerSecrets: values.providers,
     texts,
@@ -100,6 +111,7 @@ export async function openPlatform({ config, secrets: values, logger, clock: giv
     },
     jobs: [{ name: 'audit seal', everySeconds: sealSeconds, run: sealer.sealWhenDue }, ...mailJobs(db, sender, metrics)],
     async close() {
+      dataFiles.stop()
       mails.close()
       redis?.close()
       await database.close()
@@ -114,6 +126,7 @@ const openOutbox = (secrets: Secrets, config: Config): Outbox =>
 export const withConfig = (platform: Platform, config: Config): Platform => ({
   ...platform,
   config,
+  data: platform.dataFiles.dataOf(config),
   texts: openTexts(config),
   outbox: openOutbox(platform.secrets, config),
 })

@@ -4,6 +4,7 @@ import type { FastifyInstance, HTTPMethods } from 'fastify'
 import type { Authenticate } from '../identity/access/authenticate.ts'
 import type { CookieAuthentication } from '../identity/access/authenticate-cookie.ts'
 import { createAssertions } from '../identity/tokens/assertions.ts'
+import type { ClientData } from '../platform/geo/client-data.ts'
 import { problem } from '../platform/lib/errors.ts'
 import { createClientReader, parseNetworks } from '../platform/request/client-address.ts'
 import { type Cors, createCors } from '../proxy/cors.ts'
@@ -32,6 +33,7 @@ export interface ProxyDeps {
   authenticate: Authenticate
   /** Null: browsers have no session cookie. */
   cookies: CookieAuthentication | null
+  data: ClientData
   servers: UpstreamServers
   streams: Streams
   compressions: CompressionLoad
@@ -60,6 +62,7 @@ export function createProxy({
   limits,
   authenticate,
   cookies,
+  data,
   servers,
   streams,
   compressions,
@@ -70,7 +73,7 @@ export function createProxy({
 }: ProxyDeps): Proxy {
   const { config, clock, logger, metrics } = platform
   const { trustedProxies, forwardedBy, maxHeaders, maxTargetBytes } = config.server
-  const table = compileRoutes(config)
+  const table = compileRoutes(config, data.networksOf)
   const headers = createHeaderRules(config, createAssertions({ keyring: identity.keyring, issuer: config.tokens.issuer, clock }))
   const warnUntrusted = (network: string | null, header: string) =>
     logOnce('proxy_untrusted', () =>
@@ -86,6 +89,7 @@ export function createProxy({
     receive: createReceive({ table, readClient, maxHeaders, maxTargetBytes }),
     isHandshake: createIsHandshake(table),
     now: () => clock.now(),
+    geo: data.geo,
     assertServiceWorker: createAssertServiceWorker(config),
     requireHttps: createRequireHttps(config),
     answerRoot: createRootPage(config),

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs'
 import { shownPath } from '../platform/config/harmless.ts'
 import type { Config, Secrets } from '../platform/config/schema.ts'
 import { type ConfigProblem, formatProblem } from '../platform/config/source.ts'
+import { networkFilesOf } from '../platform/geo/client-data.ts'
 import type { Clock } from '../platform/lib/clock.ts'
 import { causeText } from '../platform/lib/errors.ts'
 import type { Logger } from '../platform/telemetry/logger.ts'
@@ -14,7 +15,7 @@ import { checkConfig } from '../proxy/routing/check-config.ts'
 import { showConfig } from './gauges.ts'
 import { ConfigError, filesOf, type LoadOptions, loadConfig } from './load-config.ts'
 import { changedSecrets, planReload, type ReloadPlan } from './reload-plan.ts'
-import { type FileWatch, watchFiles } from './watch-files.ts'
+import { type FileWatch, watchFiles } from '../platform/lib/watch-files.ts'
 
 /** A configuration that is ready to be put in force. */
 export interface PreparedReload {
@@ -128,7 +129,7 @@ export function createReloader({ source, config, secrets, prepare, logger, metri
     watch?.stop()
     watch = running.reload.watch && source ? watchFiles({ files: watched, onChange: () => void reload('files') }) : null
   }
-  const watched = () => [...new Set([...(source?.file ? [source.file] : []), ...filesOf(running), ...(refused ? filesOf(refused) : [])])]
+  const watched = () => [...new Set([...(source?.file ? [source.file] : []), ...ownFilesOf(running), ...(refused ? filesOf(refused) : [])])]
 
   watchAgain()
   return {
@@ -140,6 +141,12 @@ export function createReloader({ source, config, secrets, prepare, logger, metri
       begun.resolve()
     },
   }
+}
+
+/** Files of networks and countries are read again without a reload. */
+function ownFilesOf(config: Config): string[] {
+  const others = new Set([...networkFilesOf(config), config.geo.database])
+  return filesOf(config).filter((file) => !others.has(file))
 }
 
 /** A file that cannot be read is the concern of the loader. */

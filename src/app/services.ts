@@ -42,7 +42,7 @@ export const keyringJob = ({ identity, platform }: Pick<Services, 'identity' | '
 })
 
 export async function openServices(options: ServicesOptions): Promise<Services> {
-  const platform = await openPlatform(options)
+  const platform = await openPlatform({ ...options, isFirstNotice: options.team?.siblings.isFirstNotice })
   const identity = await createIdentity(platform, {
     siblings: options.team?.siblings ?? options.workers,
     hasher: options.hasher,

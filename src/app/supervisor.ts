@@ -251,10 +251,12 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     const loginServices = createLoginServices({ platform, identity, access, limits })
     return createConsoleListener({ platform, identity, access, loginServices, observer, lastErrors, health: async () => history.report() })
   }
+  if (hasListener) await platform.dataFiles.prepare(config)
   let console = consoleUnder(platform, identity)
 
   /** The parts of this process. */
   async function prepareOwn(shared: Config): Promise<PreparedReload> {
+    if (hasListener) await platform.dataFiles.prepare(shared)
     const nextPlatform = withConfig(platform, { ...shared, redis })
     const nextConsole = consoleUnder(nextPlatform, underConfig(identity, nextPlatform))
     await nextConsole?.ready()
@@ -263,6 +265,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
         void console?.close()
         console = nextConsole
         platform.composeBy(nextPlatform)
+        platform.dataFiles.keepOnly(shared)
         observer.logBy(shared.log)
         logger.level = shared.log.level
       },

@@ -8,9 +8,10 @@ import { authorize } from '../identity/access/access-policy.ts'
 import type { Principal } from '../identity/access/principal.ts'
 import { createRoles } from '../identity/users/roles.ts'
 import type { Config, PolicyConfig } from '../platform/config/schema.ts'
+import { type ClientData, readClientData } from '../platform/geo/client-data.ts'
 import { type ErrorCode, Problem, problem } from '../platform/lib/errors.ts'
 import { addressKey, type Client, parseNetworks, plainAddress } from '../platform/request/client-address.ts'
-import { assertCanonical, assertNetwork, assertUpgrade } from './pipeline.ts'
+import { assertCanonical, assertCountry, assertNetwork, assertUpgrade } from './pipeline.ts'
 import { describeLimits } from './rate-limit.ts'
 import type { Exchange, Received, Routed } from './routing/exchange.ts'
 import { matchRoute } from './routing/match-route.ts'
@@ -22,7 +23,7 @@ export interface Question {
   /** An absolute URL, or a path below `server.publicUrl`. It is judged as it was written: nothing is repaired. */
   url: string
   caller: Caller
-  /** The address of the client. Null: the networks of a route are not judged. */
+  /** The address of the client. Null: the networks and countries of a route are not judged. */
   address: string | null
   isWebSocket: boolean
 }
@@ -54,6 +55,10 @@ export type StageReason =
   | 'networks-any'
   | 'networks-allowed'
   | 'networks-open'
+  | 'countries-any'
+  | 'countries-allowed'
+  | 'countries-unknown'
+  | 'countries-open'
   | 'websocket'
   | 'no-limits'
   | 'exempt'
@@ -88,6 +93,8 @@ export type ExplainAccess = (question: Question) => Explanation
 
 export interface ExplainAccessDeps {
   config: Config
+  /** Default: the files of the configuration as they are now. */
+  data?: ClientData
   /** Milliseconds since the epoch. */
   now: () => number
 }
@@ -99,8 +106,8 @@ const finding = (result: StageResult, reason: StageReason, values: Record<string
 const unused = finding('unused', 'unused')
 
 /** A URL that cannot be read is refused by the first stage, as a request is. */
-export function createExplainAccess({ config, now }: ExplainAccessDeps): ExplainAccess {
-  const table = compileRoutes(config)
+export function createExplainAccess({ config, now, data = readClientData(config) }: ExplainAccessDeps): ExplainAccess {
+  const table = compileRoutes(config, data.networksOf)
   const isHandshake = createIsHandshake(table)
   const exempt = parseNetworks(config.limits.exempt)!
   const { httpsOnly, maxHeaders, maxTargetBytes, publicUrl } = config.server
@@ -179,6 +186,16 @@ export function createExplainAccess({ config, now }: ExplainAccessDeps): Explain
           if (address === null) return finding('open', 'networks-open')
           assertNetwork(routed)
           return finding('passed', 'networks-allowed', { address })
+        },
+      ],
+      [
+        'country',
+        () => {
+          if (!routed.route.countries) return finding('passed', 'countries-any')
+          if (address === null) return finding('open', 'countries-open')
+          assertCountry(routed, data.geo)
+          const country = data.geo.countryOf(client)
+          return country === null ? finding('passed', 'countries-unknown') : finding('passed', 'countries-allowed', { country })
         },
       ],
       ['serviceWorker', () => unused],

@@ -9,6 +9,7 @@ import type { Principal } from '../identity/access/principal.ts'
 import { asBearerHeader, hasCredential } from '../identity/access/request-credentials.ts'
 import { setFields } from '../platform/http/fields.ts'
 import { ALLOWED } from '../platform/http/refuse.ts'
+import type { Geo } from '../platform/geo/geo.ts'
 import { Problem, problem } from '../platform/lib/errors.ts'
 import { pushLimitFields } from '../platform/limits/limiter.ts'
 import type { Cors } from './cors.ts'
@@ -29,6 +30,7 @@ export interface PipelineDeps {
   isHandshake: IsHandshake
   /** Milliseconds since the epoch. */
   now: () => number
+  geo: Geo
   assertServiceWorker: AssertServiceWorker
   requireHttps: RequireHttps
   answerRoot: AnswerRoot
@@ -65,6 +67,7 @@ export interface Pipeline {
 export function createPipeline(deps: PipelineDeps): Pipeline {
   const {
     now,
+    geo,
     answerRoot,
     assertServiceWorker,
     requireHttps,
@@ -89,6 +92,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     .answer('rootPage', rootPage) //                                                200
     .learn('route', (exchange, { request }) => toRoute(exchange, request.raw)) //   404 405 400
     .check('network', assertNetwork) //                                             403
+    .check('country', (exchange) => assertCountry(exchange, geo)) //                403
     .check('serviceWorker', (exchange, { request }) => assertServiceWorker(exchange, request.raw)) // 403
     .check('upgrade', assertUpgrade) //                                             400 426
     .check('limitClient', limitClient) //                                           429
@@ -237,6 +241,12 @@ const NO_HEADERS: IncomingHttpHeaders = {}
 
 export function assertNetwork({ route: { networks }, client }: Routed): void {
   if (networks && !networks.allows(client.address)) throw problem('forbidden', { cause: "the client's network is not allowed" })
+}
+
+export function assertCountry({ route: { countries }, client }: Routed, geo: Geo): void {
+  if (countries === null) return
+  const country = geo.countryOf(client)
+  if (!countries.permits(country)) throw problem('country_refused', { cause: `the country of the client is ${country ?? 'unknown'}` })
 }
 
 /** Checks a WebSocket handshake on a route that allows it. Other offers of a protocol were ignored before (see IsHandshake). */

@@ -5,6 +5,7 @@ import type { Pages } from '../../identity/pages/page-kit.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import type { Db, ReadReplica } from '../../platform/db/database.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
+import type { ClientData } from '../../platform/geo/client-data.ts'
 import type { ErrorRecord } from '../../platform/telemetry/error-record.ts'
 import type { TextKey } from '../../platform/texts/en.ts'
 import type { Secrets } from '../../platform/vault/secrets.ts'
@@ -27,6 +28,7 @@ export interface ConsoleParts {
   db: Db
   read: ReadReplica
   clock: Clock
+  data: ClientData
   administration: Administration
   clients: Clients
   /** The errors of all processes, newest first. */

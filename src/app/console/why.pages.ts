@@ -26,8 +26,8 @@ export const whySection = (parts: ConsoleParts): ConsoleSection => ({
   path: '/why',
   text: 'console.why',
   pages(app, kit) {
-    const { base, config, clock } = parts
-    const explain = createExplainAccess({ config, now: () => clock.now() })
+    const { base, config, clock, data } = parts
+    const explain = createExplainAccess({ config, data, now: () => clock.now() })
     const readCaller = callerReader(parts)
     kit.define(app, {
       path: '/why',

@@ -18,21 +18,27 @@ export interface Access {
 
 type Requirement = { roles?: string[]; scopes?: string[] }
 
+/** A route that needs no credential. */
+export const isPublicAccess = (config: AccessConfig): boolean =>
+  config === 'public' || (typeof config === 'object' && config.public === true)
+
 export function compileAccess(config: AccessConfig): Access {
   const unrestricted = { permits: () => true, needsFactor: false, maxAuthAgeSeconds: null, scopes: [] }
-  if (config === 'public') return { ...unrestricted, rank: 0, label: 'public' }
-  if (config === 'authenticated') return { ...unrestricted, rank: 1, label: 'authenticated' }
-  const { mfa = false, maxAuthAgeSeconds = null } = config
-  const own = requirement(config)
-  const any = config.anyOf?.map(requirement)
-  const all = config.allOf?.map(requirement) ?? []
+  if (isPublicAccess(config)) return { ...unrestricted, rank: 0, label: 'public' }
+  // countries are a matter of the address, not of the principal
+  const { countries: _, public: __, ...needed } = config === 'authenticated' ? {} : (config as Exclude<AccessConfig, string>)
+  if (Object.keys(needed).length === 0) return { ...unrestricted, rank: 1, label: 'authenticated' }
+  const { mfa = false, maxAuthAgeSeconds = null } = needed
+  const own = requirement(needed)
+  const any = needed.anyOf?.map(requirement)
+  const all = needed.allOf?.map(requirement) ?? []
   return {
     rank: 2,
     permits: (p) => own(p) && (any?.some((holds) => holds(p)) ?? true) && all.every((holds) => holds(p)),
     needsFactor: mfa,
     maxAuthAgeSeconds,
-    scopes: [config, ...(config.allOf ?? [])].flatMap((r) => r.scopes ?? []),
-    label: [describe(config), mfa && 'a second factor', maxAuthAgeSeconds !== null && `authenticated within ${maxAuthAgeSeconds} s`]
+    scopes: [needed, ...(needed.allOf ?? [])].flatMap((r) => r.scopes ?? []),
+    label: [describe(needed), mfa && 'a second factor', maxAuthAgeSeconds !== null && `authenticated within ${maxAuthAgeSeconds} s`]
       .filter(Boolean)
       .join(' and '),
   }

@@ -60,6 +60,23 @@ const Requirement = {
   ),
   scopes: Type.Optional(Type.Array(Type.String({ minLength: 1 }), { minItems: 1, description: 'The principal has all of these scopes.' })),
 }
+const CountryList = (description: string) => Type.Optional(Type.Array(Type.String(), { minItems: 1, uniqueItems: true, description }))
+const Countries = Type.Object(
+  {
+    allow: CountryList('Codes of countries (ISO 3166-1, such as DE). Clients from other countries are refused.'),
+    deny: CountryList('Codes of countries that are refused, even if allow has them.'),
+    unknown: Type.Optional(
+      oneOf(['allow', 'deny'], {
+        description: 'Clients whose country is unknown, such as those of private addresses. None: deny with a list allow, otherwise allow.',
+      }),
+    ),
+  },
+  {
+    additionalProperties: false,
+    minProperties: 1,
+    description: 'Access by the country of the client address. It needs geo.database. An address can belong to a proxy or a VPN: it proves nothing.',
+  },
+)
 const Requirements = Type.Array(Type.Object(Requirement, { additionalProperties: false, minProperties: 1 }), { minItems: 1 })
 const Access = Type.Union(
   [
@@ -67,6 +84,10 @@ const Access = Type.Union(
     Type.Object(
       {
         ...Requirement,
+        public: Type.Optional(
+          Type.Literal(true, { description: 'Nobody needs a credential, as with access: public. Only countries may stand beside it.' }),
+        ),
+        countries: Type.Optional(Countries),
         anyOf: Type.Optional({ ...Requirements, description: 'At least one of these requirements holds.' }),
         allOf: Type.Optional({ ...Requirements, description: 'All of these requirements hold.' }),
         mfa: Type.Optional(
@@ -86,7 +107,7 @@ const Access = Type.Union(
   ],
   {
     description:
-      'Access rule: public | authenticated | { roles, scopes, anyOf, allOf, mfa, maxAuthAgeSeconds }. With several keys, all of them must hold.',
+      'Access rule: public | authenticated | { roles, scopes, anyOf, allOf, mfa, maxAuthAgeSeconds, countries } | { public: true, countries }. With several keys, all of them must hold.',
   },
 )
 
@@ -167,10 +188,19 @@ const RouteCors = section(
   'Cross-origin requests (CORS) to this route. Lists that are given replace the lists of the section cors.',
 )
 
+const networkFile = (what: string) =>
+  Type.Optional(
+    Type.String({
+      minLength: 1,
+      description: `${what} A text file with an address or network on each line; # begins a comment. It is read again when it changes.`,
+    }),
+  )
 const Networks = section(
   {
     allow: names('Networks (CIDR) that are allowed. Empty: all.'),
     deny: names('Networks (CIDR) that are refused, even if allow contains them.'),
+    allowFile: networkFile('Further networks that are allowed. With a file, all others are refused.'),
+    denyFile: networkFile('Further networks that are refused.'),
   },
   'Access by client address.',
 )
@@ -772,6 +802,12 @@ export const ConfigSchema = Type.Object(
           default: 'off',
           description: 'on: a mailed code or link logs in. It is no second factor, and registers nobody.',
         }),
+        newCountry: Type.Optional(
+          oneOf(['notify', 'factor', 'deny'], {
+            description:
+              'A login from a country that the account has not logged in from. notify: the user gets a mail. factor: it also needs the second factor, or a mailed link for an account without one. deny: it is refused. An unknown country counts as new with factor and deny. None: notify with geo.database.',
+          }),
+        ),
         proofOfWork: section(
           {
             enabled: Type.Boolean({
@@ -1084,6 +1120,18 @@ export const ConfigSchema = Type.Object(
         }),
       },
       'The log.',
+    ),
+    geo: section(
+      {
+        database: Type.Optional(
+          Type.String({
+            minLength: 1,
+            description:
+              'File in the MaxMind DB format (.mmdb) that has the countries of addresses. Each worker holds it in memory, and reads it again when it changes.',
+          }),
+        ),
+      },
+      'The countries of addresses, for access.countries and auth.newCountry.',
     ),
     reload: section(
       {

@@ -173,9 +173,15 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     operator: NOTHING,
   },
   email_confirmation_required: {
-    when: 'The password is right, but an administrator has removed the second factor of the account. A link was mailed to its address.',
+    when: 'The password is right, but an administrator has removed the second factor of the account, or the login comes from a new country under `auth.newCountry: factor`. A link was mailed to the address of the account.',
     client: 'Ask the user to open the link. Then send `POST /login` again.',
     operator: 'If the mail does not arrive, check `mail`. `portcullis users reset-factor` allows the login without a link.',
+  },
+  country_refused: {
+    when: 'The address of the client is in a country that the route refuses, or in an unknown country. Or `auth.newCountry: deny` refuses a login from a new country, after all credentials were right.',
+    client: 'Do not try again from the same network. Show `detail` to the user.',
+    operator:
+      'Check `access.countries` of the route. For a login, `portcullis users unlock` forgets the countries of the account. See [networks and countries](networks-and-countries.md).',
   },
   origin_untrusted: {
     when: 'A request by session cookie changes something, and neither `Sec-Fetch-Site` nor `Origin` shows that a page of this host sent it.',

@@ -37,6 +37,7 @@ const catalogue = {
   password_change_required: [403, 'Forbidden', 'Change your password first: POST {auth}/password/change.'],
   mfa_required: [403, 'Forbidden', 'This needs a second factor: set it up with POST {auth}/mfa/totp, then log in with it.'],
   email_confirmation_required: [403, 'Forbidden', 'Open the link that was mailed to you, then log in again.'],
+  country_refused: [403, 'Forbidden', 'This is not available from your country. Ask the operator of this service for access.'],
   origin_untrusted: [403, 'Forbidden', 'The request came from another site. Open the page of this service, and try again there.'],
   proof_of_work_required: [
     403,

@@ -199,6 +199,13 @@ export function createMetrics(version: string) {
     signingKeyAge: gauge('signing_key_age_seconds', 'Age of signing keys.', ['kid', 'state'], 'max'),
     configInfo: gauge('config_info', 'Always 1; sha of the configuration in force.', ['sha'], 'first'),
     configReloadTime: gauge('config_last_reload_timestamp_seconds', 'When a configuration was last put in force.', [], 'min'),
+    dataFileSuccess: gauge(
+      'data_file_last_reload_success',
+      '1 when the files of networks, or of countries, were usable when they were last read.',
+      ['kind'],
+      'min',
+    ),
+    geoDatabaseTime: gauge('geo_database_build_timestamp_seconds', 'When the database of countries in use was made.', [], 'min'),
     configReloadSuccess: gauge('config_last_reload_success', '1 when the last load of the configuration succeeded.', [], 'min'),
   }
 }

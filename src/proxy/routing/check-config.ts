@@ -9,6 +9,7 @@ import { problemOfUrl } from '../../platform/db/hosts.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
 import { checkBrowser } from './check-browser.ts'
+import { checkCountries } from './check-countries.ts'
 import { checkPasskeys } from './check-passkeys.ts'
 import { checkProofOfWork } from './check-proof-of-work.ts'
 import { checkProviders } from './check-providers.ts'
@@ -27,6 +28,7 @@ export function checkConfig(config: Config, { isComplete = true } = {}): { probl
   checkDatabase(config, problems, warnings)
   checkStores(config, problems)
   checkNetworks(config, problems, warnings)
+  checkCountries(config, problems, warnings)
   checkNames(config, problems, warnings)
   checkTransport(config, problems, warnings)
   checkHeaderEdits(config, problems, warnings)
@@ -256,6 +258,7 @@ function checkMail({ mail, auth }: Config, problems: Finding[], warnings: Findin
   const needed = [
     ...(auth.emailVerification === 'required' ? ['links that prove an address'] : []),
     ...(auth.emailLogin === 'on' ? ['codes and links that log in'] : []),
+    ...(auth.newCountry === 'factor' ? ['links that confirm a login from a new country'] : []),
   ]
   if (mail.url === undefined && needed.length > 0)
     warnings.push({

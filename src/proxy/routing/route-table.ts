@@ -1,9 +1,10 @@
 /** Compiles YAML into `Route` objects once, at start. Each request only looks them up and compares. */
 
-import { type Access, compileAccess } from '../../identity/access/access-policy.ts'
+import { type Access, compileAccess, isPublicAccess } from '../../identity/access/access-policy.ts'
 import type { Config, RouteConfig } from '../../platform/config/schema.ts'
-import { parseNetworks } from '../../platform/request/client-address.ts'
+import { type Networks, parseNetworks } from '../../platform/request/client-address.ts'
 import { CORS_FIELDS, type CorsRule, compileCors } from './cors-rule.ts'
+import { type CountryRule, compileCountries } from './country-rule.ts'
 import { compileEdits, compileResponseEdits, type HeaderEdits, withoutFields } from './header-edits.ts'
 import { foldName } from './reserved-headers.ts'
 
@@ -76,6 +77,8 @@ export interface Route {
   cors: CorsRule
   /** Null: any network. */
   networks: { allows(address: string): boolean } | null
+  /** Null: any country. */
+  countries: CountryRule | null
 }
 
 /** One server behind a route. */
@@ -103,8 +106,12 @@ export interface RouteTable {
 
 export const OWN_EXACT = ['/health', '/.well-known/jwks.json', '/.well-known/oauth-authorization-server']
 
-export function compileRoutes(config: Config): RouteTable {
-  const routes = config.routes.map((route) => compileRoute(route, config))
+/** The networks of a file. */
+export type NetworksOf = (file: string) => Networks
+
+/** @param networksOf null where no request is judged: a route with files of networks then refuses all of them */
+export function compileRoutes(config: Config, networksOf: NetworksOf | null = null): RouteTable {
+  const routes = config.routes.map((route) => compileRoute(route, config, networksOf))
   const own = [node(config.auth.prefix, true, false), ...OWN_EXACT.map((path) => node(path, true, true))]
   const byHost = new Map<string | null, RouteNode[]>()
   for (const route of routes) {
@@ -156,7 +163,7 @@ export function rewritePath(route: Route, path: string): string {
   return joined.startsWith('/') ? joined : `/${joined}`
 }
 
-function compileRoute(route: RouteConfig, config: Config): Route {
+function compileRoute(route: RouteConfig, config: Config, networksOf: NetworksOf | null): Route {
   const trimmed = (path: string) => (path === '/' ? path : path.replace(/\/+$/, ''))
   const servers = route.upstream.map((u) => {
     const { url, weight = 1, tls = null } = typeof u === 'string' ? { url: u } : u
@@ -193,7 +200,7 @@ function compileRoute(route: RouteConfig, config: Config): Route {
     allowedForms: route.allow.reduce((bits, form) => bits | FORMS[form], 0),
     websocket: route.websocket,
     serviceWorker: route.serviceWorker,
-    cookieRule: { isStrict: route.browser.safeMethods === 'strict', isPublic: route.access === 'public' },
+    cookieRule: { isStrict: route.browser.safeMethods === 'strict', isPublic: isPublicAccess(route.access) },
     compress: compileCompress(route.compress),
     forwardAuthorization: route.headers.forwardAuthorization,
     assertion: route.headers.assertion,
@@ -211,7 +218,8 @@ function compileRoute(route: RouteConfig, config: Config): Route {
       ...(config.auth.browser.enabled ? [WIDER_SCOPE] : []),
     ]),
     cors,
-    networks: compileNetworks(route.networks),
+    networks: compileNetworks(route.networks, networksOf),
+    countries: compileCountries(route.access),
   }
 }
 
@@ -232,13 +240,22 @@ const prefixBefore = (outer: string, inner: string): string => (outer.endsWith(i
 const valueUnder = (fields: Record<string, string>, wanted: string): string | null =>
   Object.entries(fields).find(([name]) => name.toLowerCase() === wanted)?.[1] ?? null
 
-/** `deny` goes first; an `allow` list denies every other address. */
-function compileNetworks({ allow, deny }: { allow: string[]; deny: string[] }): Route['networks'] {
-  if (!allow.length && !deny.length) return null
+/** `deny` goes first; an `allow` list, or a file of one, denies every other address. A file may change at any time. */
+function compileNetworks(networks: RouteConfig['networks'], networksOf: NetworksOf | null): Route['networks'] {
+  const { allow, deny, allowFile, denyFile } = networks
+  const files = [allowFile, denyFile].filter((file) => file !== undefined)
+  if (!allow.length && !deny.length && !files.length) return null
   const [allowed, denied] = [parseNetworks(allow), parseNetworks(deny)]
   // check-config.ts reports invalid networks; should it miss one, nobody is allowed
-  if (!allowed || !denied) return { allows: () => false }
-  return { allows: (address) => !denied.has(address) && (allowed.isEmpty || allowed.has(address)) }
+  if (!allowed || !denied || (files.length > 0 && networksOf === null)) return { allows: () => false }
+  const [allowedOfFile, deniedOfFile] = [allowFile, denyFile].map((file) => (file === undefined ? null : networksOf!(file)))
+  const isAnyAllowed = allowed.isEmpty && !allowedOfFile
+  return {
+    allows: (address) =>
+      !denied.has(address) &&
+      !deniedOfFile?.has(address) &&
+      (isAnyAllowed || allowed.has(address) || allowedOfFile?.has(address) === true),
+  }
 }
 
 const compileCompress = (compress: RouteConfig['compress']): Route['compress'] => {

@@ -5,6 +5,8 @@
 import { stat } from 'node:fs/promises'
 
 export interface FileWatch {
+  /** Takes note of the files as they are now. Call it before a file is read for the first time: no later change is missed. */
+  see(): Promise<void>
   stop(): void
 }
 
@@ -41,6 +43,10 @@ export function watchFiles({ files, onChange, everyMs = EVERY_MS }: FileWatchOpt
   void check()
 
   return {
+    async see() {
+      // a change of a file that is known is not lost
+      if (await look()) isChanging = true
+    },
     stop() {
       isStopped = true
       clearTimeout(timer)
@@ -48,8 +54,8 @@ export function watchFiles({ files, onChange, everyMs = EVERY_MS }: FileWatchOpt
   }
 }
 
-/** Follows links. A file that cannot be read has a mark, too. */
-async function markOf(file: string): Promise<string> {
+/** What tells whether a file has changed. Follows links. A file that cannot be read has a mark, too. */
+export async function markOf(file: string): Promise<string> {
   try {
     const { dev, ino, size, mtimeNs, ctimeNs } = await stat(file, { bigint: true })
     return [dev, ino, size, mtimeNs, ctimeNs].join()
