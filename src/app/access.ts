@@ -87,7 +87,7 @@ export function createAccess(platform: Platform, { keyring, revocations, account
   return {
     accessTokens,
     refreshTokens,
-    sessionOpener: createSessionOpener({ accessTokens, refreshTokens, values, grantsOf, config }),
+    sessionOpener: createSessionOpener({ accessTokens, refreshTokens, values, grantsOf, config, geo: platform.data.geo }),
     grantsOf,
     limitInvalidTokens,
     keyAuthentication,

@@ -176,7 +176,10 @@ const admissions = new WeakMap<Route, string>()
 function admissionOf({ server }: Config, { name, match, access, networks, upstream, websocket }: Config['routes'][number]): string {
   const { allow, deny, allowFile, denyFile } = networks
   const isByAddress =
-    allow.length + deny.length > 0 || allowFile !== undefined || denyFile !== undefined || (typeof access === 'object' && access.countries !== undefined)
+    allow.length + deny.length > 0 ||
+    allowFile !== undefined ||
+    denyFile !== undefined ||
+    (typeof access === 'object' && access.countries !== undefined)
   const servers = upstream.map((one) => (typeof one === 'string' ? [one, null] : [one.url, one.tls]))
   const proxies = isByAddress ? [server.trustedProxies, server.forwardedBy] : null
   return JSON.stringify([name, match, access, networks, servers, websocket, proxies])

@@ -3,6 +3,7 @@ import { createLoginCompletion, type LoginCompletion } from '../identity/account
 import { createLinks, type Links } from '../identity/accounts/links.ts'
 import { createLogin } from '../identity/accounts/login.service.ts'
 import { createLoginConfirmation, type LoginConfirmation } from '../identity/accounts/login-confirmation.service.ts'
+import { createLoginCountries } from '../identity/accounts/login-countries.ts'
 import { createLoginMfa } from '../identity/accounts/login-mfa.service.ts'
 import { createLogout } from '../identity/accounts/logout.service.ts'
 import { createPasskeyLogin, type PasskeyLogin } from '../identity/accounts/passkey-login.service.ts'
@@ -61,7 +62,6 @@ export function createLoginServices({ platform, identity, access, limits: { limi
     config.auth.proofOfWork,
   )
   const passwordCheck = createPasswordCheck({ db, accounts, passwords, limits })
-  const loginCompletion = createLoginCompletion({ sessionOpener, devices })
   const mfaTokens = createMfaTokens({ keyring, issuer: config.tokens.issuer, clock })
   const relyingParty = relyingPartyOf(config, serviceNameOf(config))
   const ceremonies = relyingParty && createCeremonies({ relyingParty, secrets, clock })
@@ -69,7 +69,9 @@ export function createLoginServices({ platform, identity, access, limits: { limi
   const factor = createSecondFactor({ secrets, rpId: relyingParty?.id ?? null })
   const codeAttempts = createCodeAttempts({ accounts, limits, outbox, metrics })
   const links = createLinks(config)
-  const loginConfirmation = createLoginConfirmation({ db, accounts, limits, links, outbox })
+  const countries = createLoginCountries({ geo: platform.data.geo, mode: config.auth.newCountry, metrics })
+  const loginConfirmation = createLoginConfirmation({ db, accounts, limits, links, outbox, countries })
+  const loginCompletion = createLoginCompletion({ sessionOpener, devices, countries, loginConfirmation, outbox })
   return {
     limits,
     proofOfWork,

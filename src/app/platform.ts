@@ -69,7 +69,14 @@ export interface Platform {
 }
 
 /** @throws when PORTCULLIS_SECRET_KEY is missing, or the folder of an embedded database is in use */
-export async function openPlatform({ config, secrets: values, logger, clock: given, transport, isFirstNotice }: PlatformOptions): Promise<Platform> {
+export async function openPlatform({
+  config,
+  secrets: values,
+  logger,
+  clock: given,
+  transport,
+  isFirstNotice,
+}: PlatformOptions): Promise<Platform> {
   if (!values.secretKey) throw new Error('PORTCULLIS_SECRET_KEY is required')
   const clock = given === undefined ? createDatabaseClock(systemClock) : 'measure' in given ? given : createDatabaseClock(given, false)
   const metrics = createMetrics(VERSION)

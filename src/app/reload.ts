@@ -9,13 +9,13 @@ import { type ConfigProblem, formatProblem } from '../platform/config/source.ts'
 import { networkFilesOf } from '../platform/geo/client-data.ts'
 import type { Clock } from '../platform/lib/clock.ts'
 import { causeText } from '../platform/lib/errors.ts'
+import { type FileWatch, watchFiles } from '../platform/lib/watch-files.ts'
 import type { Logger } from '../platform/telemetry/logger.ts'
 import type { Metrics } from '../platform/telemetry/metrics.ts'
 import { checkConfig } from '../proxy/routing/check-config.ts'
 import { showConfig } from './gauges.ts'
 import { ConfigError, filesOf, type LoadOptions, loadConfig } from './load-config.ts'
 import { changedSecrets, planReload, type ReloadPlan } from './reload-plan.ts'
-import { type FileWatch, watchFiles } from '../platform/lib/watch-files.ts'
 
 /** A configuration that is ready to be put in force. */
 export interface PreparedReload {

@@ -10,6 +10,7 @@ import { metadataViewOf } from '../../identity/users/metadata.ts'
 import { createRoles, knownRoles } from '../../identity/users/roles.ts'
 import type { User } from '../../identity/users/users.repo.ts'
 import { findAuditPage } from '../../platform/audit/pages.repo.ts'
+import { countryName } from '../../platform/geo/country-codes.ts'
 import { type FieldError, invalidField, problem } from '../../platform/lib/errors.ts'
 import { deviceIn } from '../../platform/texts/device-text.ts'
 import { badge, doneNotice, facts, link, outcomeOf, table, textArea, when } from './elements.ts'
@@ -139,14 +140,16 @@ ${
           [
             text('console.device'),
             text('console.address'),
+            text('console.country'),
             text('console.factor'),
             text('console.began'),
             text('console.last-used'),
             text('console.action'),
           ],
-          sessions.map(({ id, device, ip, mfa, created_at, last_used_at }) => [
+          sessions.map(({ id, device, ip, country, mfa, created_at, last_used_at }) => [
             device === null ? text('console.device-unknown') : deviceIn(device, language),
             ip ?? '–',
+            country === null ? '–' : countryName(country, language.code),
             mfa ? text('console.yes') : text('console.no'),
             when(created_at, language),
             when(last_used_at, language),

@@ -26,6 +26,14 @@ import {
   wasSeenIn,
 } from './devices.repo.ts'
 
+/** Where a login comes from. */
+export interface Origin {
+  /** Two letters. Null: unknown. */
+  country: string | null
+  /** The user gets a mail, also if the device is known. */
+  isNewCountry: boolean
+}
+
 export interface Devices {
   /** Finds the device with this token, of any user. */
   find(token: string): Promise<Device | null>
@@ -36,6 +44,7 @@ export interface Devices {
     trx: Transaction,
     user: User,
     presented: { token: string | undefined; device: Device | null },
+    from: Origin,
     context: AuditContext,
   ): Promise<{ deviceId: string; deviceToken: string }>
 }
@@ -67,8 +76,13 @@ export function createDevices({ db, outbox }: { db: Db; outbox: Outbox }): Devic
     trx: Transaction,
     user: User,
     { token, device: presented }: { token: string | undefined; device: Device | null },
+    { country, isNewCountry }: Origin,
     context: AuditContext,
   ) {
+    const notify = (template: 'new_device' | 'new_country', key: string, at: Date) => {
+      const data = { ...noticeContextOf(at, context), country }
+      return outbox.post(trx, { template, data, to: user.email, userId: user.id, key })
+    }
     const now = await databaseNow(trx)
     const network = networkOf(context.ip)
     const userAgent = context.userAgent?.slice(0, MAX_USER_AGENT) ?? null
@@ -87,19 +101,12 @@ export function createDevices({ db, outbox }: { db: Db; outbox: Outbox }): Devic
     if (own && token) await markDeviceToken(trx, hashOf(token), now)
     // the token that another client of this device keeps stays valid
     else await addDeviceToken(trx, id, hashOf(deviceToken), now, MAX_TOKENS)
+    // the user needs no mail about the first device
+    if (!known && others.length > 0) await notify('new_device', `new_device:${id}`, now)
+    else if (isNewCountry) await notify('new_country', `new_country:${uuidv7()}`, now)
     if (known) return { deviceId: id, deviceToken }
 
     for (const surplus of others.slice(MAX_DEVICES - 1)) await deleteDevice(trx, surplus.id)
-    // the user needs no mail about the first device
-    if (others.length > 0) {
-      await outbox.post(trx, {
-        template: 'new_device',
-        data: noticeContextOf(now, context),
-        to: user.email,
-        userId: user.id,
-        key: `new_device:${id}`,
-      })
-    }
     return { deviceId: id, deviceToken }
   }
 

@@ -24,7 +24,7 @@ import { canonicalEmail } from '../users/canonical-login.ts'
 import { hasProvenAddress } from '../users/proven-address.ts'
 import { findUserById, findUserByLogin, hasPassword, lockUser, NO_PASSWORD, type User, updateUser } from '../users/users.repo.ts'
 import type { BackgroundQueue } from './background-queue.ts'
-import type { Entered, LoginCompletion } from './complete-login.ts'
+import type { Entered, Held, LoginCompletion } from './complete-login.ts'
 import type { Devices } from './devices.ts'
 import { EMAIL_LOGIN_SECONDS, type EmailLoginSecrets } from './email-login-secrets.ts'
 import {
@@ -185,7 +185,7 @@ export function createEmailLogins(deps: EmailLoginDeps): EmailLogins {
   async function enter(login: EmailLogin, choice: Choice, context: RequestContext): Promise<LoggedInByMail | null> {
     const { device_token: token } = choice
     const device = { token, device: token === undefined ? null : await devices.find(token) }
-    const entered = await accounts.transaction('login', context, async (tx): Promise<Entered | User | null> => {
+    const entered = await accounts.transaction('login', context, async (tx): Promise<Entered | Held | User | null> => {
       // lock order: the user first
       const owner = await lockUser(tx.trx, login.user_id)
       const taken = await takeEmailLogin(tx.trx, login.id)
@@ -198,6 +198,8 @@ export function createEmailLogins(deps: EmailLoginDeps): EmailLogins {
       return user
     })
     if (entered === null) return null
+    // the mailbox is what a known device would stand for
+    if ('held' in entered) throw await loginCompletion.refusal(entered, 'owner', context)
     if ('session' in entered) return loginCompletion.answer(entered)
     const { id: userId, session_epoch: sessionEpoch } = entered
     const mfa_token = await mfaTokens.issue({ userId, sessionEpoch, amr: BY_EMAIL })

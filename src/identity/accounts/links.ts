@@ -51,6 +51,8 @@ export interface LinkRequest {
   sessionId: string | null
   /** The device that asks: a name of the fixed list. */
   device: string | null
+  /** The country that the link confirms for logins. */
+  country?: string | null
 }
 
 /** What the page of a link shows to the reader of the mailbox. */
@@ -60,6 +62,9 @@ export const LinkDetails = Type.Object(
     email: Type.String({ description: 'The address that the link proves.' }),
     requested_at: Type.String(),
     device: Type.Union([Type.String(), Type.Null()], { description: 'The device that asked, from a fixed list.' }),
+    country: Type.Optional(
+      Type.Union([Type.String(), Type.Null()], { description: 'The country that the login came from (ISO 3166-1), if it is known.' }),
+    ),
     can_keep_api_keys: Type.Optional(Type.Boolean({ description: 'Whether a reset may keep API keys.' })),
   },
   { title: 'LinkDetails' },
@@ -119,7 +124,7 @@ export function createLinks({ server, auth }: Pick<Config, 'server' | 'auth'>): 
 
   return {
     mint,
-    async issue(trx, { user, purpose, ttlSeconds, email = user.email, sessionId, device }) {
+    async issue(trx, { user, purpose, ttlSeconds, email = user.email, sessionId, device, country = null }) {
       const owner = await lockUser(trx, user.id)
       if (!owner) throw problem('link_invalid', { cause: 'the user was deleted' })
       await trimLinks(trx, owner.id, purpose, MAX_LINKS - 1)
@@ -134,6 +139,7 @@ export function createLinks({ server, auth }: Pick<Config, 'server' | 'auth'>): 
         session_epoch: owner.session_epoch,
         session_id: sessionId,
         device,
+        country,
         created_at: now,
         expires_at: new Date(now.getTime() + ttlSeconds * 1000),
       })

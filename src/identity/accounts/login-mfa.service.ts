@@ -70,12 +70,14 @@ export function createLoginMfa(deps: LoginMfaDeps) {
         await notifyOfBackupCode(trx, outbox, { user: locked, shown, now, context })
         const entry = { amr: withFactor(claims.amr, amrOf(shown)), device, wish: wishOf(input), detail: shown.type }
         const entered = await loginCompletion.enter(tx, locked, entry, context)
+        if ('held' in entered) return { shown, entered }
         if (claims.providerLogin !== undefined && !(await giveSession(trx, claims.providerLogin, entered.session.id)))
           throw problem('mfa_token_invalid', { cause: 'the login of the provider was removed meanwhile' })
         return { shown, entered }
       })
     const attempt = { user, known, event: 'login', context }
     const { entered } = 'code' in input ? await codeAttempts.count(attempt, enter) : await codeAttempts.uncounted(enter)
+    if ('held' in entered) throw await loginCompletion.refusal(entered, known ? 'owner' : 'stranger', context)
     return loginCompletion.answer(entered)
   }
 

@@ -88,7 +88,7 @@ export function createLogin({
     password: string,
     { isKnown, slot }: { isKnown: boolean; slot: QueueSlot },
     entry: { device: { token: string | undefined; device: Device | null }; wish: CookieWish | null },
-    context: AuditContext,
+    context: RequestContext,
   ) {
     // the same hash is computed for a user who does not exist
     const matches = await passwords.verify(user?.password_hash ?? null, password, slot)
@@ -112,6 +112,7 @@ export function createLogin({
     })
     if (entered === 'changed') return entered
     if (entered === 'unconfirmed') throw await loginConfirmation.request(user, isKnown ? 'owner' : 'stranger', context)
+    if (entered && 'held' in entered) throw await loginCompletion.refusal(entered, isKnown ? 'owner' : 'stranger', context)
     if (entered) return loginCompletion.answer(entered)
     const mfa_token = await mfaTokens.issue({ userId: user.id, sessionEpoch: user.session_epoch, amr: BY_PASSWORD })
     return { mfa_required: true as const, mfa_token, methods: await factor.methodsOf(db, user.id) }

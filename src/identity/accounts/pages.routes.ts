@@ -173,7 +173,7 @@ const pages = ({ minLength }: Config['auth']['password']): Record<LinkPurpose, P
   },
   confirm_login: {
     title: 'Confirm your login',
-    lead: 'Your second factor was removed by an administrator, and your password was used to log in. Confirm only if it was you.',
+    lead: 'A login to your account was right, and needs your confirmation: it came from a new country, or an administrator has removed your second factor. Confirm only if it was you.',
     fields: '',
     button: 'Yes, it was me',
     done: 'Thank you. You can close this page and log in again.',

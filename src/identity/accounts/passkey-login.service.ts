@@ -12,7 +12,7 @@ import { type SessionChoice, wishOf } from '../sessions/cookie-values.ts'
 import { withFactor } from '../tokens/amr.ts'
 import type { MfaTokens } from '../tokens/mfa-tokens.ts'
 import { lockUser, type User } from '../users/users.repo.ts'
-import type { Entered, LoginCompletion } from './complete-login.ts'
+import type { Entered, Held, LoginCompletion } from './complete-login.ts'
 import type { Devices } from './devices.ts'
 import type { LoginConfirmation } from './login-confirmation.service.ts'
 
@@ -65,7 +65,7 @@ export function createPasskeyLogin(deps: PasskeyLoginDeps) {
         const checked = await passkeyCheck.check({ for: 'login' }, input, found)
         const presented = input.device_token === undefined ? null : await devices.find(input.device_token)
         const isKnown = (await devices.recognise(user, presented, context.ip)) !== null
-        const entered = await accounts.transaction('login', context, async (tx): Promise<Entered | User> => {
+        const entered = await accounts.transaction('login', context, async (tx): Promise<Entered | Held | User> => {
           const locked = await lockUser(tx.trx, user.id)
           if (!locked || locked.disabled_at) throw passkeyRefused('the user is disabled, or was deleted')
           // a gateway of a version before passkeys has removed the factors of the user, and left this one
@@ -76,6 +76,7 @@ export function createPasskeyLogin(deps: PasskeyLoginDeps) {
           const entry = { amr: withFactor([], shown.amr), device, wish: wishOf(input), detail: 'passkey' }
           return loginCompletion.enter(tx, locked, entry, context)
         })
+        if ('held' in entered) throw await loginCompletion.refusal(entered, isKnown ? 'owner' : 'stranger', context)
         if (!('session' in entered)) throw await loginConfirmation.request(entered, isKnown ? 'owner' : 'stranger', context)
         return loginCompletion.answer(entered)
       })

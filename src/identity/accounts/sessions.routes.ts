@@ -12,6 +12,7 @@ export const SessionSchema = Type.Object(
     id: Type.String(),
     device: Type.Union([Type.String(), Type.Null()]),
     ip: Type.Union([Type.String(), Type.Null()]),
+    country: Type.Union([Type.String(), Type.Null()], { description: 'Of the address at the login (ISO 3166-1). Null: unknown.' }),
     created_at: Type.String(),
     last_used_at: Type.String(),
     expires_at: Type.String(),

@@ -16,6 +16,8 @@ export interface SessionView {
   /** Such as `Firefox on Linux`. */
   device: string | null
   ip: string | null
+  /** Of the address at the login: two letters of ISO 3166-1. */
+  country: string | null
   created_at: string
   last_used_at: string
   expires_at: string
@@ -27,6 +29,7 @@ export const viewOfSession = (session: Session): SessionView => ({
   id: session.id,
   device: deviceName(session.user_agent),
   ip: session.ip,
+  country: session.country,
   created_at: session.created_at.toISOString(),
   last_used_at: session.last_used_at.toISOString(),
   expires_at: session.expires_at.toISOString(),

@@ -3,6 +3,7 @@
 import { databaseNow } from '../../platform/db/database.ts'
 import type { Outbox } from '../../platform/mail/outbox.ts'
 import { type EraseAccount, namelessContext } from '../accounts/account-erasure.ts'
+import { forgetCountriesOf } from '../accounts/login-countries.repo.ts'
 import { deleteFactors } from '../factors/factors.repo.ts'
 import type { KeepAdmin } from '../users/last-admin.ts'
 import { raiseUnlocks, type User, updateUser } from '../users/users.repo.ts'
@@ -34,7 +35,16 @@ export function createUserActions({ changeUser: { change, update }, outbox, keep
     update(ref, { event: 'user_enable' }, ({ trx }, user) => updateUser(trx, user.id, { disabled_at: null }), by)
 
   const unlock = (ref: string, by: Actor): Promise<User> =>
-    update(ref, { event: 'user_unlock' }, ({ trx }, user) => raiseUnlocks(trx, user.id), by)
+    update(
+      ref,
+      { event: 'user_unlock' },
+      async ({ trx }, user) => {
+        // the next login may come from any country
+        await forgetCountriesOf(trx, user.id)
+        await raiseUnlocks(trx, user.id)
+      },
+      by,
+    )
 
   const forcePasswordChange = (ref: string, by: Actor): Promise<User> =>
     update(

@@ -4,6 +4,7 @@
  * the reader presses the button, since mail scanners open every link.
  */
 import type { FastifyInstance } from 'fastify'
+import { countryName } from '../../platform/geo/country-codes.ts'
 import { Problem, problem } from '../../platform/lib/errors.ts'
 import type { RequestContext } from '../../platform/request/request-context.ts'
 import { deviceIn } from '../../platform/texts/device-text.ts'
@@ -132,6 +133,7 @@ ${link.help?.(page)}
       body: html`${formNotice(page, { invalid_credentials: 'again.wrong-password' })}
 <p>${text(link.lead)}</p>
 <p class="hint">${askedText(page, found)}</p>
+${found.country && html`<p class="hint">${text('page.country', { country: countryName(found.country, page.language.code) })}</p>`}
 <form method="post">
 <label for="username">${text('field.account')}</label>
 <input id="username" name="username" autocomplete="username" value="${found.username ?? found.email}" readonly>

@@ -10,7 +10,7 @@ import type { RequestContext } from '../../platform/request/request-context.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Secrets } from '../../platform/vault/secrets.ts'
 import type { Principal } from '../access/principal.ts'
-import type { LoginCompletion } from '../accounts/complete-login.ts'
+import type { Entered as EnteredLogin, Held, LoginCompletion } from '../accounts/complete-login.ts'
 import type { Devices } from '../accounts/devices.ts'
 import { findLinkedLogin, insertProviderLogin, type LinkedLogin } from '../accounts/linked-logins.repo.ts'
 import type { LoginConfirmation } from '../accounts/login-confirmation.service.ts'
@@ -127,7 +127,8 @@ export function createSignIn(deps: SignInDeps): SignIn {
   }
 
   type Entered =
-    | { kind: 'entered'; entered: Awaited<ReturnType<LoginCompletion['enter']>> }
+    | { kind: 'entered'; entered: EnteredLogin }
+    | { kind: 'held'; held: Held; isKnown: boolean }
     | { kind: 'factor'; user: User; entry: string }
     | { kind: 'unconfirmed'; user: User; isKnown: boolean }
 
@@ -153,6 +154,8 @@ export function createSignIn(deps: SignInDeps): SignIn {
       const device = { token: deviceToken, device: presented }
       const entry = { amr: [...BY_PROVIDER], authTime: login.authTime ?? LONG_AGO, device, wish, detail: provider.id }
       const entered = await loginCompletion.enter(tx, user, entry, context)
+      if ('held' in entered)
+        return { kind: 'held', held: entered, isKnown: (await devices.recognise(user, presented, context.ip)) !== null }
       await confirmed(tx, linked, login, entered.session.id)
       if (isNew && !hasProvenAddress(user) && (await limits.mail(user.email, 'verify_email', 'stranger')))
         await postProof(tx.trx, user, user.email, entered.session.id, context)
@@ -162,6 +165,7 @@ export function createSignIn(deps: SignInDeps): SignIn {
       throw asTaken(error)
     })
     if (done.kind === 'unconfirmed') throw await loginConfirmation.request(done.user, done.isKnown ? 'owner' : 'stranger', context)
+    if (done.kind === 'held') throw await loginCompletion.refusal(done.held, done.isKnown ? 'owner' : 'stranger', context)
     if (done.kind === 'factor') {
       const mfaToken = await mfaTokens.issue({
         userId: done.user.id,

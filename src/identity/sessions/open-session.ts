@@ -3,6 +3,7 @@ import { uuidv7 } from 'uuidv7'
 import type { AuditContext } from '../../platform/audit/audit.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { databaseNow, type Transaction } from '../../platform/db/database.ts'
+import type { Geo } from '../../platform/geo/geo.ts'
 import type { AccessTokens } from '../tokens/access-tokens.ts'
 import type { Grants } from '../users/roles.ts'
 import { type UserView, viewOf } from '../users/user-view.ts'
@@ -57,11 +58,12 @@ export interface SessionOpenerDeps {
   values: CookieValues
   grantsOf: (roles: readonly string[]) => Grants
   config: Config
+  geo: Geo
 }
 
 const MAX_USER_AGENT = 256
 
-export function createSessionOpener({ accessTokens, refreshTokens, values, grantsOf, config }: SessionOpenerDeps): SessionOpener {
+export function createSessionOpener({ accessTokens, refreshTokens, values, grantsOf, config, geo }: SessionOpenerDeps): SessionOpener {
   const { absoluteTtlSeconds, maxPerUser } = config.auth.sessions
 
   /** @returns the user afterwards: the end of a session may raise the epoch that tokens carry */
@@ -107,6 +109,7 @@ export function createSessionOpener({ accessTokens, refreshTokens, values, grant
         ip: context.ip,
         user_agent: context.userAgent?.slice(0, MAX_USER_AGENT) ?? null,
         device_id: deviceId,
+        country: context.client ? geo.countryOf(context.client) : null,
         created_at: now,
         auth_time: authTime ?? now,
         last_used_at: now,

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { uuidv7 } from 'uuidv7'
 import { databaseNow, type Transaction } from '../db/database.ts'
+import type { Client } from '../request/client-address.ts'
 import type { Secrets } from '../vault/secrets.ts'
 import { deletePersonal, insertAuditRow } from './audit.repo.ts'
 import { commitmentOf, ROW_MAC, textOf } from './row.ts'
@@ -13,6 +14,8 @@ export interface AuditContext {
   requestId: string | null
   /** The language that the sender prefers, if it is one of the configuration. For mails; the audit log does not hold it. */
   language?: string | null
+  /** The HTTP client. Undefined for a command. The audit log does not hold it. */
+  client?: Client
 }
 
 /** For a command on this machine, or for the gateway itself. */

@@ -74,7 +74,8 @@ const Countries = Type.Object(
   {
     additionalProperties: false,
     minProperties: 1,
-    description: 'Access by the country of the client address. It needs geo.database. An address can belong to a proxy or a VPN: it proves nothing.',
+    description:
+      'Access by the country of the client address. It needs geo.database. An address can belong to a proxy or a VPN: it proves nothing.',
   },
 )
 const Requirements = Type.Array(Type.Object(Requirement, { additionalProperties: false, minProperties: 1 }), { minItems: 1 })

@@ -52,6 +52,8 @@ export interface SessionTable {
   revoke_reason: string | null
   created_at: Date
   device_id: string | null
+  /** Of the address at the login: two letters of ISO 3166-1. Null: unknown. */
+  country: string | null
 }
 
 export interface RefreshTokenTable {
@@ -175,6 +177,8 @@ export interface LinkTable {
   session_id: string | null
   /** The device that asked: a name of a fixed list, never text of the client. */
   device: string | null
+  /** The country that the link confirms for logins; ZZ: an unknown country. Null: none. */
+  country: string | null
   created_at: Date
   expires_at: Date
 }
@@ -235,6 +239,13 @@ export interface DeviceTokenTable {
   created_at: Date
   /** When a login last presented the token. Null before. */
   presented_at: Date | null
+}
+
+/** The countries that a user has logged in from: two letters of ISO 3166-1. ZZ: a login from an unknown country was confirmed. */
+export interface UserCountryTable {
+  user_id: string
+  country: string
+  seen_at: Date
 }
 
 /** The networks that a device was seen in. */
@@ -413,6 +424,7 @@ export interface Database {
   devices: DeviceTable
   device_networks: DeviceNetworkTable
   device_tokens: DeviceTokenTable
+  user_countries: UserCountryTable
   held_usernames: HeldUsernameTable
   api_keys: ApiKeyTable
   clients: ClientTable

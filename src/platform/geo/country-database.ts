@@ -45,8 +45,7 @@ export function openCountryDatabase(content: Buffer): CountryDatabase {
   if (binaryFormatMajorVersion !== 2 || (ipVersion !== 4 && ipVersion !== 6))
     throw new CountryDatabaseError('is of another version of the MaxMind DB format than 2', RIGHT)
   if (!(nodeCount > 0) || searchTreeSize + SEPARATOR_BYTES > marker) throw new CountryDatabaseError('is cut off', RIGHT)
-  if (!hasCountries(reader, content))
-    throw new CountryDatabaseError('is a MaxMind DB without countries', RIGHT)
+  if (!hasCountries(reader, content)) throw new CountryDatabaseError('is a MaxMind DB without countries', RIGHT)
   return { countryOf: (address) => countryIn(reader, address), builtAt: buildEpoch.getTime() }
 }
 

@@ -109,7 +109,8 @@ export function createDataFiles({ logger, metrics, isFirstNotice }: DataFilesDep
     if (!(await isFirstNotice(`data file ${file} ${mark}`))) return
     const shown = isFileName(file) ? { kind, file } : { kind }
     if (problem === null) logger.info(shown, 'a changed file is in force')
-    else logger.error({ reason: 'data_file_unusable', ...shown, cause: problem }, 'a changed file cannot be used: what was read before stays')
+    else
+      logger.error({ reason: 'data_file_unusable', ...shown, cause: problem }, 'a changed file cannot be used: what was read before stays')
   }
 
   function inTurn(work: () => Promise<void>): Promise<void> {

@@ -1,4 +1,5 @@
 /** The content of all mails, and the data that each of them needs. The texts are in src/platform/texts. */
+import { countryName } from '../geo/country-codes.ts'
 import { deviceIn } from '../texts/device-text.ts'
 import type { TextKey } from '../texts/en.ts'
 import type { Language } from '../texts/texts.ts'
@@ -10,6 +11,8 @@ export interface NoticeContext {
   ip: string | null
   /** Such as `Firefox on Linux`. */
   device: string | null
+  /** Two letters of ISO 3166-1, where the mail names the country. Null: unknown. */
+  country?: string | null
 }
 
 interface Link {
@@ -31,8 +34,8 @@ interface LinkTemplates {
   /** `more`: further registrations that wait for the address. */
   verify_email: Link & Asked & { more: (Asked & { url: string })[] }
   reset_password: Link
-  /** For a login after an administrator removed the second factor. */
-  confirm_login: Link & Omit<Asked, 'username'>
+  /** For a login after an administrator removed the second factor, or from a new country. */
+  confirm_login: Link & Omit<Asked, 'username'> & { country?: string | null }
   /** `url` null: the code alone. */
   email_login: Omit<Asked, 'username'> & { code: string; url: string | null; minutes: number }
   /** For a registration with an address that already has an account. The same work as for a link: the time shows no account. */
@@ -50,6 +53,10 @@ interface OwnTemplates {
   factor_disabled: NoticeContext
   backup_code_used: NoticeContext & { left: number }
   new_device: NoticeContext
+  /** A known device in a country that is new for the account. */
+  new_country: NoticeContext
+  /** `auth.newCountry: deny`. The credentials were right. */
+  login_refused: NoticeContext
   api_key_created: NoticeContext & { name: string }
   /** `provider`: the label of the configuration. */
   login_linked: NoticeContext & { provider: string }
@@ -85,6 +92,8 @@ export const MAIL_CLASSES: { [T in keyof Templates]: ClassOf<T> } = {
   factor_disabled: 'own',
   backup_code_used: 'own',
   new_device: 'own',
+  new_country: 'own',
+  login_refused: 'own',
   api_key_created: 'own',
   login_linked: 'own',
   login_unlinked: 'own',
@@ -128,10 +137,11 @@ function when(at: string, { code, text }: Language): string {
 
 type Fact = [name: string, value: string]
 
-function factsOf({ at, ip, device }: NoticeContext, language: Language, more: Fact[] = []): Block {
+function factsOf({ at, ip, device, country }: NoticeContext, language: Language, more: Fact[] = []): Block {
   const { text } = language
   const facts: Fact[] = [...more, [text('mail.fact.when'), when(at, language)]]
   if (device !== null) facts.push([text('mail.fact.device'), deviceIn(device, language)])
+  if (country) facts.push([text('mail.fact.country'), countryName(country, language.code)])
   if (ip !== null) facts.push([text('mail.fact.address'), ip])
   return { facts }
 }
@@ -197,11 +207,11 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
       language.text('mail.reset_password.not-you'),
     ],
   }),
-  confirm_login: ({ url, minutes, at, device }, { service, language }) => ({
+  confirm_login: ({ url, minutes, at, device, country = null }, { service, language }) => ({
     subject: language.text('mail.confirm_login.subject'),
     blocks: [
       language.text('mail.confirm_login.text', { service }),
-      factsOf({ at, device, ip: null }, language),
+      factsOf({ at, device, country, ip: null }, language),
       { label: language.text('mail.confirm_login.button'), url },
       language.text('mail.link-life', { life: life(minutes, language) }),
       language.text('mail.confirm_login.not-you'),
@@ -255,6 +265,8 @@ const TEMPLATES: { [T in keyof Templates]: Template<T> } = {
     values: ({ count }) => ({ count }),
   }),
   new_device: notice({ subject: 'mail.new_device.subject', text: 'mail.new_device.text' }),
+  new_country: notice({ subject: 'mail.new_country.subject', text: 'mail.new_country.text' }),
+  login_refused: notice({ subject: 'mail.login_refused.subject', text: 'mail.login_refused.text', advice: 'mail.login_refused.not-you' }),
   refresh_reused: notice({ subject: 'mail.refresh_reused.subject', text: 'mail.refresh_reused.text' }),
   api_key_created: notice<'api_key_created'>({
     subject: 'mail.api_key_created.subject',

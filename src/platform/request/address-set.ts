@@ -34,7 +34,9 @@ function ipv6Of(text: string): number[] {
   const [head = '', tail] = hex.split('::')
   const left = head === '' ? [] : head.split(':')
   const right = tail === undefined || tail === '' ? [] : tail.split(':')
-  const groups = [...left, ...Array.from({ length: 8 - left.length - right.length }, () => '0'), ...right].map((g) => Number.parseInt(g, 16))
+  const groups = [...left, ...Array.from({ length: 8 - left.length - right.length }, () => '0'), ...right].map((g) =>
+    Number.parseInt(g, 16),
+  )
   return [0, 2, 4, 6].map((i) => groups[i]! * 0x10000 + groups[i + 1]!)
 }
 
@@ -89,9 +91,21 @@ export function addressSetOf(ranges: readonly AddressRange[]): AddressSet {
 
 /** The same in steps, so that a caller can let requests pass between them. */
 export function* addressSetSteps(ranges: readonly AddressRange[]): Generator<void, AddressSet> {
-  const ipv4 = searchOf(yield* sorted(ranges.filter(({ first }) => first.length === 1), byIpv4), 1)
+  const ipv4 = searchOf(
+    yield* sorted(
+      ranges.filter(({ first }) => first.length === 1),
+      byIpv4,
+    ),
+    1,
+  )
   yield
-  const ipv6 = searchOf(yield* sorted(ranges.filter(({ first }) => first.length === 4), byIpv6), 4)
+  const ipv6 = searchOf(
+    yield* sorted(
+      ranges.filter(({ first }) => first.length === 4),
+      byIpv6,
+    ),
+    4,
+  )
   return {
     isEmpty: ranges.length === 0,
     has(address) {

@@ -145,6 +145,7 @@ export function createMetrics(version: string) {
     inFlight: sampled('http_requests_in_flight', 'Requests in flight.'),
     errors: counter('errors_total', 'Answers by error code.', ['code', 'route']),
     logins,
+    newCountryLogins: counter('new_country_logins_total', 'Logins from a country that is new for the account.', ['outcome']),
     providerLogins: counter('provider_logins_total', 'Sign-ins with a provider that came back.', ['provider', 'outcome']),
     registrations: counter('registrations_total', 'Registrations.', ['outcome']),
     refreshes,

@@ -21,6 +21,7 @@ export const de: Record<TextKey, string> = {
   'page.to-login': 'Zur Anmeldung',
   'page.password-hint': 'Mindestens {minLength} Zeichen. Einige ungewöhnliche Wörter sind leicht zu merken und schwer zu erraten.',
   'page.link-hint': 'Kopieren Sie den ganzen Link aus der E-Mail und fügen Sie ihn hier ein.',
+  'page.country': 'Die Anmeldung kam aus: {country}.',
   'page.link-asked': 'Der Link wurde am {when} für {email} angefordert.',
   'page.link-asked-from': 'Der Link wurde am {when} mit {device} für {email} angefordert.',
 
@@ -190,7 +191,7 @@ export const de: Record<TextKey, string> = {
   'reset.done': 'Das neue Passwort ist gesetzt. Bitte melden Sie sich damit an.',
   'confirm.title': 'Anmeldung bestätigen',
   'confirm.lead':
-    'Ein Administrator hat Ihren zweiten Faktor entfernt, und jemand hat sich mit Ihrem Passwort angemeldet. Bestätigen Sie nur, wenn Sie es waren.',
+    'Eine Anmeldung bei Ihrem Konto war richtig und braucht Ihre Bestätigung: Sie kam aus einem neuen Land, oder ein Administrator hat Ihren zweiten Faktor entfernt. Bestätigen Sie nur, wenn Sie es waren.',
   'confirm.submit': 'Ja, das war ich',
   'confirm-login.done': 'Vielen Dank. Bitte melden Sie sich noch einmal an.',
 
@@ -459,6 +460,7 @@ export const de: Record<TextKey, string> = {
   'mail.fact.when': 'Zeitpunkt',
   'mail.fact.device': 'Gerät',
   'mail.fact.address': 'IP-Adresse',
+  'mail.fact.country': 'Land',
   'mail.fact.account': 'Konto',
   'mail.fact.name': 'Bezeichnung',
   'mail.fact.code': 'Code',
@@ -479,7 +481,7 @@ export const de: Record<TextKey, string> = {
   'mail.reset_password.not-you': 'Wenn Sie das nicht angefordert haben, müssen Sie nichts tun: Ihr Passwort bleibt, wie es ist.',
   'mail.confirm_login.subject': 'Bestätigen Sie Ihre Anmeldung',
   'mail.confirm_login.text':
-    'Ihr Passwort wurde benutzt, um sich bei {service} anzumelden. Ein Administrator hat Ihren zweiten Faktor entfernt, deshalb müssen Sie diese Anmeldung bestätigen:',
+    'Jemand hat sich bei {service} als Sie angemeldet. Sie müssen diese Anmeldung bestätigen, weil sie aus einem neuen Land kam, oder weil ein Administrator Ihren zweiten Faktor entfernt hat:',
   'mail.confirm_login.button': 'Anmeldung bestätigen',
   'mail.confirm_login.not-you':
     'Wenn Sie das nicht waren, öffnen Sie den Link nicht. Setzen Sie sofort ein neues Passwort, und wenden Sie sich an die Betreiber des Dienstes.',
@@ -514,6 +516,13 @@ export const de: Record<TextKey, string> = {
     'Für den zweiten Faktor Ihres Kontos bei {service} wurden {count} falsche Codes nacheinander eingegeben. Wer Codes eingibt, kennt Ihr Passwort oder benutzt ein angemeldetes Gerät.',
   'mail.new_device.subject': 'Ein neues Gerät hat sich angemeldet',
   'mail.new_device.text': 'Bei Ihrem Konto bei {service} hat sich jemand von einem Gerät angemeldet, das wir nicht kennen.',
+  'mail.new_country.subject': 'Eine Anmeldung aus einem neuen Land',
+  'mail.new_country.text': 'Bei Ihrem Konto bei {service} hat sich jemand aus einem Land angemeldet, in dem es noch nicht benutzt wurde.',
+  'mail.login_refused.subject': 'Eine Anmeldung aus einem neuen Land wurde abgelehnt',
+  'mail.login_refused.text':
+    'Jemand wollte sich bei Ihrem Konto bei {service} aus einem Land anmelden, in dem es noch nicht benutzt wurde. Das Passwort, oder was dafür steht, war richtig. Die Anmeldung wurde abgelehnt.',
+  'mail.login_refused.not-you':
+    'Wenn Sie das nicht waren, setzen Sie sofort ein neues Passwort. Wenn Sie es waren, melden Sie sich von Ihrem üblichen Ort aus an, oder wenden Sie sich an die Betreiber des Dienstes.',
   'mail.refresh_reused.subject': 'Eine Sitzung wurde zu Ihrer Sicherheit beendet',
   'mail.refresh_reused.text':
     'Ein Schlüssel, der ein Gerät bei {service} angemeldet hält, wurde zweimal benutzt: Vielleicht hat ihn jemand kopiert. Diese Sitzung wurde beendet.',
@@ -607,6 +616,7 @@ export const de: Record<TextKey, string> = {
   'console.device': 'Gerät',
   'console.device-unknown': 'Unbekanntes Gerät',
   'console.address': 'Adresse',
+  'console.country': 'Land',
   'console.factor': 'Zweiter Faktor',
   'console.sessions': 'Sitzungen',
   'console.session-end': 'Sitzung beenden',
@@ -920,6 +930,7 @@ export const de: Record<TextKey, string> = {
   'why.stage.rootPage': 'Startseite',
   'why.stage.route': 'Route',
   'why.stage.network': 'Netz',
+  'why.stage.country': 'Land',
   'why.stage.serviceWorker': 'Service Worker',
   'why.stage.upgrade': 'WebSocket',
   'why.stage.limitClient': 'Limits nach Adresse',

@@ -22,6 +22,7 @@ export const en = {
   'page.to-login': 'To the login',
   'page.password-hint': 'At least {minLength} characters. A few unusual words are easy to remember and hard to guess.',
   'page.link-hint': 'Copy the whole link from the mail, and paste it here.',
+  'page.country': 'The login came from {country}.',
   'page.link-asked': 'The link was asked for on {when}, for {email}.',
   'page.link-asked-from': 'The link was asked for from {device} on {when}, for {email}.',
 
@@ -181,7 +182,8 @@ export const en = {
   'reset.submit': 'Set the password',
   'reset.done': 'The new password is set. Please log in with it.',
   'confirm.title': 'Confirm your login',
-  'confirm.lead': 'An administrator removed your second factor, and your password was used to log in. Confirm only if it was you.',
+  'confirm.lead':
+    'A login to your account was right, and needs your confirmation: it came from a new country, or an administrator has removed your second factor. Confirm only if it was you.',
   'confirm.submit': 'Yes, it was me',
   'confirm-login.done': 'Thank you. Please log in again.',
 
@@ -442,6 +444,7 @@ export const en = {
   'mail.fact.when': 'When',
   'mail.fact.device': 'Device',
   'mail.fact.address': 'Address',
+  'mail.fact.country': 'Country',
   'mail.fact.account': 'Account',
   'mail.fact.name': 'Name',
   'mail.fact.code': 'Code',
@@ -462,7 +465,7 @@ export const en = {
   'mail.reset_password.not-you': 'If you did not ask for this, do nothing: your password stays as it is.',
   'mail.confirm_login.subject': 'Confirm your login',
   'mail.confirm_login.text':
-    'Your password was used to log in to {service}. An administrator has removed your second factor, so this login needs your confirmation:',
+    'Somebody logged in to {service} as you. The login needs your confirmation, because it came from a new country, or because an administrator has removed your second factor:',
   'mail.confirm_login.button': 'Confirm the login',
   'mail.confirm_login.not-you':
     'If it was not you, do not open the link. Set a new password at once, and contact the operators of the service.',
@@ -496,6 +499,13 @@ export const en = {
     '{count} wrong codes in a row were entered for the second factor of your account at {service}. A person who enters codes knows your password, or uses a device that is logged in.',
   'mail.new_device.subject': 'A new device logged in',
   'mail.new_device.text': 'Your account at {service} was logged in to from a device that we do not know.',
+  'mail.new_country.subject': 'A login from a new country',
+  'mail.new_country.text': 'Your account at {service} was logged in to from a country that it was not used in before.',
+  'mail.login_refused.subject': 'A login from a new country was refused',
+  'mail.login_refused.text':
+    'Somebody tried to log in to your account at {service} from a country that it was not used in before. The password, or what stands for it, was right. The login was refused.',
+  'mail.login_refused.not-you':
+    'If it was not you, set a new password at once. If it was you, log in from where you usually are, or ask the operators of the service.',
   'mail.refresh_reused.subject': 'A session was ended for your safety',
   'mail.refresh_reused.text':
     'A key that keeps a device logged in to {service} was used twice: someone may have copied it. That session was ended.',
@@ -582,6 +592,7 @@ export const en = {
   'console.device': 'Device',
   'console.device-unknown': 'Unknown device',
   'console.address': 'Address',
+  'console.country': 'Country',
   'console.factor': 'Second factor',
   'console.sessions': 'Sessions',
   'console.session-end': 'End the session',
@@ -887,6 +898,7 @@ export const en = {
   'why.stage.rootPage': 'Start page',
   'why.stage.route': 'Route',
   'why.stage.network': 'Network',
+  'why.stage.country': 'Country',
   'why.stage.serviceWorker': 'Service worker',
   'why.stage.upgrade': 'WebSocket',
   'why.stage.limitClient': 'Limits by address',

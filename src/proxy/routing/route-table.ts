@@ -252,9 +252,7 @@ function compileNetworks(networks: RouteConfig['networks'], networksOf: Networks
   const isAnyAllowed = allowed.isEmpty && !allowedOfFile
   return {
     allows: (address) =>
-      !denied.has(address) &&
-      !deniedOfFile?.has(address) &&
-      (isAnyAllowed || allowed.has(address) || allowedOfFile?.has(address) === true),
+      !denied.has(address) && !deniedOfFile?.has(address) && (isAnyAllowed || allowed.has(address) || allowedOfFile?.has(address) === true),
   }
 }
 

@@ -24,6 +24,8 @@ const DATA: Templates = {
   backup_code_used: { ...context, left: 1 },
   wrong_codes: { ...context, count: 3 },
   new_device: context,
+  new_country: { ...context, country: 'FR' },
+  login_refused: { ...context, country: null },
   refresh_reused: context,
   api_key_created: { ...context, name: HOSTILE },
   login_linked: { ...context, provider: HOSTILE },

@@ -1,5 +1,6 @@
 /** Where the user is logged in. */
 
+import { countryName } from '../../../platform/geo/country-codes.ts'
 import { requireId } from '../../../platform/http/endpoint.ts'
 import { deviceIn } from '../../../platform/texts/device-text.ts'
 import type { createLogout } from '../../accounts/logout.service.ts'
@@ -39,10 +40,11 @@ export function sessionsPage({ frame, base, sessions, logout, sessionAnswers }: 
   function rowOf(page: Page, session: SessionView, isCurrent: boolean): Html {
     const { text, language } = page
     const device = session.device === null ? text('account.sessions.unknown') : deviceIn(session.device, language)
-    const label = `${text('account.sessions.end')}: ${[device, session.ip].filter(Boolean).join(', ')}`
+    const country = session.country !== null && countryName(session.country, language.code)
+    const label = `${text('account.sessions.end')}: ${[device, session.ip, country].filter(Boolean).join(', ')}`
     return html`<li class="row"><div>
 <p class="name">${device} ${isCurrent && badge(text('account.sessions.this'), 'good')} ${session.mfa && badge(text('account.sessions.mfa'))}</p>
-<p class="hint">${session.ip !== null && html`${text('account.sessions.from')} <span class="code">${session.ip}</span> · `}${text('account.sessions.used')} ${timeOf(language, session.last_used_at)}</p>
+<p class="hint">${session.ip !== null && html`${text('account.sessions.from')} <span class="code">${session.ip}</span>${country && html` (${country})`} · `}${text('account.sessions.used')} ${timeOf(language, session.last_used_at)}</p>
 <p class="hint">${text('account.sessions.since')} ${timeOf(language, session.created_at)} · ${text('account.sessions.until')} ${timeOf(language, session.expires_at)}</p>
 </div>
 ${
