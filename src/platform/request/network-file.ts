@@ -41,7 +41,7 @@ export function* readNetworks(file: string, content: Buffer): Generator<void, Ad
   for (const line of text.split('\n')) {
     number++
     if (number % LINES_A_STEP === 0) yield
-    const network = line.replace(/#.*$/, '').trim()
+    const network = line.split('#', 1)[0]!.trim()
     if (network === '') continue
     const found = parseNetwork(network)
     if (found) ranges.push(...found)

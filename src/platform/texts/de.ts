@@ -520,7 +520,7 @@ export const de: Record<TextKey, string> = {
   'mail.new_country.text': 'Bei Ihrem Konto bei {service} hat sich jemand aus einem Land angemeldet, in dem es noch nicht benutzt wurde.',
   'mail.login_refused.subject': 'Eine Anmeldung aus einem neuen Land wurde abgelehnt',
   'mail.login_refused.text':
-    'Jemand wollte sich bei Ihrem Konto bei {service} aus einem Land anmelden, in dem es noch nicht benutzt wurde. Das Passwort, oder was dafür steht, war richtig. Die Anmeldung wurde abgelehnt.',
+    'Jemand wollte sich bei Ihrem Konto bei {service} aus einem Land anmelden, in dem es noch nicht benutzt wurde. Das Passwort oder ein anderer Nachweis war richtig. Die Anmeldung wurde abgelehnt.',
   'mail.login_refused.not-you':
     'Wenn Sie das nicht waren, setzen Sie sofort ein neues Passwort. Wenn Sie es waren, melden Sie sich von Ihrem üblichen Ort aus an, oder wenden Sie sich an die Betreiber des Dienstes.',
   'mail.refresh_reused.subject': 'Eine Sitzung wurde zu Ihrer Sicherheit beendet',

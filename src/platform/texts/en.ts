@@ -503,7 +503,7 @@ export const en = {
   'mail.new_country.text': 'Your account at {service} was logged in to from a country that it was not used in before.',
   'mail.login_refused.subject': 'A login from a new country was refused',
   'mail.login_refused.text':
-    'Somebody tried to log in to your account at {service} from a country that it was not used in before. The password, or what stands for it, was right. The login was refused.',
+    'Somebody tried to log in to your account at {service} from a country that it was not used in before. The password, or another proof, was right. The login was refused.',
   'mail.login_refused.not-you':
     'If it was not you, set a new password at once. If it was you, log in from where you usually are, or ask the operators of the service.',
   'mail.refresh_reused.subject': 'A session was ended for your safety',
