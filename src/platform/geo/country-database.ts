@@ -53,8 +53,8 @@ function readerOf(content: Buffer): Reader<Response> {
   const { Reader } = load()
   try {
     return new Reader(content, { cache: createRecordCache() })
-  } catch (error) {
-    throw new CountryDatabaseError(`is a damaged MaxMind DB (${(error as Error).message})`, RIGHT)
+  } catch {
+    throw new CountryDatabaseError('is a MaxMind DB that is damaged or cut off', RIGHT)
   }
 }
 

@@ -5,23 +5,23 @@
 import { isIP } from 'node:net'
 
 /** An address as numbers of 32 bits: one for IPv4, four for IPv6. */
-type Words = readonly number[]
+type AddressParts = readonly number[]
 
 /** All addresses from `first` to `last`. */
 export interface AddressRange {
-  first: Words
-  last: Words
+  first: AddressParts
+  last: AddressParts
 }
 
 const ALL_IPV4: AddressRange = { first: [0], last: [0xffffffff] }
 
 /** @returns null when a text is no address, or has a zone id. An IPv4-mapped IPv6 address counts as IPv4. */
-function wordsOf(text: string): Words | null {
+function partsOf(text: string): AddressParts | null {
   const version = isIP(text)
   if (version === 4) return [ipv4Of(text)]
   if (version === 0 || text.includes('%')) return null
-  const words = ipv6Of(text)
-  return isMapped(words) ? [words[3]!] : words
+  const parts = ipv6Of(text)
+  return isMapped(parts) ? [parts[3]!] : parts
 }
 
 const ipv4Of = (text: string): number => text.split('.').reduce((sum, part) => sum * 256 + Number(part), 0)
@@ -40,7 +40,7 @@ function ipv6Of(text: string): number[] {
   return [0, 2, 4, 6].map((i) => groups[i]! * 0x10000 + groups[i + 1]!)
 }
 
-const isMapped = (words: Words) => words[0] === 0 && words[1] === 0 && words[2] === 0xffff
+const isMapped = (parts: AddressParts) => parts[0] === 0 && parts[1] === 0 && parts[2] === 0xffff
 
 /** @param text an address, or a network such as 10.0.0.0/8. @returns null when it is neither. A wide IPv6 network may hold all of IPv4, too */
 export function parseNetwork(text: string): AddressRange[] | null {
@@ -57,20 +57,20 @@ export function parseNetwork(text: string): AddressRange[] | null {
 }
 
 /** ::ffff:0:0 */
-const MAPPED: Words = [0, 0, 0xffff, 0]
+const MAPPED: AddressParts = [0, 0, 0xffff, 0]
 
-function rangeOf(words: Words, prefix: number): AddressRange {
-  const masks = words.map((_, i) => {
+function rangeOf(parts: AddressParts, prefix: number): AddressRange {
+  const masks = parts.map((_, i) => {
     const bits = Math.min(32, Math.max(0, prefix - 32 * i))
     return bits === 0 ? 0 : (0xffffffff << (32 - bits)) >>> 0
   })
-  return { first: words.map((word, i) => (word & masks[i]!) >>> 0), last: words.map((word, i) => (word | ~masks[i]!) >>> 0) }
+  return { first: parts.map((part, i) => (part & masks[i]!) >>> 0), last: parts.map((part, i) => (part | ~masks[i]!) >>> 0) }
 }
 
 /** @returns the order of the address at `at` of a list, and an address */
-function compare(list: ArrayLike<number>, at: number, words: Words): number {
-  for (let i = 0; i < words.length; i++) {
-    const difference = list[at + i]! - words[i]!
+function compare(list: ArrayLike<number>, at: number, parts: AddressParts): number {
+  for (let i = 0; i < parts.length; i++) {
+    const difference = list[at + i]! - parts[i]!
     if (difference !== 0) return difference
   }
   return 0
@@ -109,8 +109,8 @@ export function* addressSetSteps(ranges: readonly AddressRange[]): Generator<voi
   return {
     isEmpty: ranges.length === 0,
     has(address) {
-      const words = ranges.length === 0 ? null : wordsOf(address)
-      return words !== null && (words.length === 1 ? ipv4 : ipv6)(words)
+      const parts = ranges.length === 0 ? null : partsOf(address)
+      return parts !== null && (parts.length === 1 ? ipv4 : ipv6)(parts)
     },
   }
 }
@@ -147,8 +147,8 @@ function merge(a: readonly AddressRange[], b: readonly AddressRange[], order: Or
   return [...all, ...a.slice(i), ...b.slice(j)]
 }
 
-/** @param ordered sorted by their first addresses. @param width the number of words of an address */
-function searchOf(ordered: readonly AddressRange[], width: number): (words: Words) => boolean {
+/** @param ordered sorted by their first addresses. @param width the number of parts of an address */
+function searchOf(ordered: readonly AddressRange[], width: number): (parts: AddressParts) => boolean {
   const firsts = new Uint32Array(ordered.length * width)
   const lasts = new Uint32Array(ordered.length * width)
   let count = 0
@@ -163,13 +163,13 @@ function searchOf(ordered: readonly AddressRange[], width: number): (words: Word
     lasts.set(last, count * width)
     count++
   }
-  return (words) => {
+  return (parts) => {
     let [low, high] = [0, count]
     while (low < high) {
       const middle = (low + high) >>> 1
-      if (compare(firsts, middle * width, words) <= 0) low = middle + 1
+      if (compare(firsts, middle * width, parts) <= 0) low = middle + 1
       else high = middle
     }
-    return low > 0 && compare(lasts, (low - 1) * width, words) >= 0
+    return low > 0 && compare(lasts, (low - 1) * width, parts) >= 0
   }
 }

@@ -32,7 +32,7 @@ export function* readNetworks(file: string, content: Buffer): Generator<void, Ad
   const fail = (message: string, hint: string) => new NetworkFileError([{ where: name, path: '', message, hint }])
   if (content.length > MAX_NETWORK_FILE_BYTES) throw fail(`is larger than ${MAX_NETWORK_FILE_BYTES} bytes`, 'join networks to larger ones')
   const text = content.toString('utf8').replace(/^\ufeff/, '')
-  // whoever writes a file in two steps leaves it empty for a moment
+  // a program that writes a file in two steps leaves it empty for a moment
   if (text.trim() === '') throw fail('is empty', 'write the networks, or a comment such as # none')
   const ranges: AddressRange[] = []
   const problems: ConfigProblem[] = []

@@ -69,6 +69,24 @@ it('SIGHUP reloads, and names what needs a restart', async () => {
   expect(gateway.isAlive()).toBe(true)
 })
 
+it('a changed file of networks is in force in all workers without a reload, and a bad one is logged once', async () => {
+  const list = `${gateway.file}.deny.txt`
+  writeFileSync(list, '# nobody\n')
+  write((config) => config.routes.push({ ...route('listed'), networks: { denyFile: list } }))
+  expect((await reload()).status).toBe(200)
+  expect(await statuses('/listed')).toEqual([200])
+  writeFileSync(list, '127.0.0.0/8\n')
+  await until(async () => (await statuses('/listed')).join() === '403', 'the refusal by all workers')
+  writeFileSync(list, 'nonsense\n')
+  const complaints = () => gateway.logLines().filter((line) => line.includes('data_file_unusable')).length
+  await until(async () => /data_file_last_reload_success\{kind="networks"\} 0/.test(await get(`${gateway.adminUrl}/metrics`)), 'the metric')
+  await until(() => complaints() > 0, 'the log line')
+  expect(await statuses('/listed')).toEqual([403])
+  expect(complaints()).toBe(1)
+  writeFileSync(list, '# nobody\n')
+  await until(async () => (await statuses('/listed')).join() === '200', 'the change in all workers')
+})
+
 it('a replacement worker has the newest configuration', async () => {
   const [worker] = gateway.children().filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('worker'))
   process.kill(worker!, 'SIGKILL')

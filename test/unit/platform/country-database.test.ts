@@ -54,7 +54,11 @@ describe('a database of countries', () => {
     ['a download that ended early', whole.subarray(0, whole.length >> 1), 'is no MaxMind DB, or the end of the file is missing'],
     ['a file whose beginning is missing', whole.subarray(400), 'is cut off'],
     ['a file whose metadata is damaged', Buffer.concat([whole.subarray(0, whole.length - 90), Buffer.alloc(90, 0xff)]), ''],
-    ['another database', countryDatabase({ '192.0.2.0/24': 'AS64496' }, { recordOf: (name) => ({ autonomous_system: name }) }), 'without countries'],
+    [
+      'another database',
+      countryDatabase({ '192.0.2.0/24': 'AS64496' }, { recordOf: (name) => ({ autonomous_system: name }) }),
+      'without countries',
+    ],
     ['a database of no network', countryDatabase({}), 'without countries'],
   ])('%s is refused, and the message says what would be right', (_, content, message) => {
     expect(() => openCountryDatabase(content)).toThrow(

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { formatProblem } from '../../../src/platform/config/source.ts'
-import { NetworkFileError, readNetworks } from '../../../src/platform/request/network-file.ts'
+import { type NetworkFileError, readNetworks } from '../../../src/platform/request/network-file.ts'
 
 function read(content: string) {
   const steps = readNetworks('./lists/deny.txt', Buffer.from(content))
@@ -65,12 +65,12 @@ describe('a file of networks', () => {
     for (let step = steps.next(); ; step = steps.next(), count++) {
       if (!step.done) continue
       expect(count).toBeGreaterThan(50)
-      expect([step.value.has('10.255.7.9'), step.value.has('11.134.159.1'), step.value.has('11.134.160.1'), step.value.has('9.9.9.9')]).toEqual([
-        true,
-        true,
-        false,
-        false,
-      ])
+      expect([
+        step.value.has('10.255.7.9'),
+        step.value.has('11.134.159.1'),
+        step.value.has('11.134.160.1'),
+        step.value.has('9.9.9.9'),
+      ]).toEqual([true, true, false, false])
       break
     }
   })

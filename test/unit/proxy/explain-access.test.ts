@@ -4,6 +4,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { describe, expect, it } from 'vitest'
 import { createRootPage } from '../../../src/app/root-page.ts'
 import type { Config } from '../../../src/platform/config/schema.ts'
+import type { ClientData } from '../../../src/platform/geo/client-data.ts'
+import { createGeo } from '../../../src/platform/geo/geo.ts'
 import { Problem } from '../../../src/platform/lib/errors.ts'
 import { createClientReader, parseNetworks } from '../../../src/platform/request/client-address.ts'
 import { createCors } from '../../../src/proxy/cors.ts'
@@ -29,6 +31,10 @@ function randomFrom(seed: number) {
 }
 type Random = ReturnType<typeof randomFrom>
 
+/** 10.0.0.0/8 is in Germany, and 192.0.2.0/24 in France. */
+const geo = createGeo({ countryOf: (address) => (address.startsWith('10.') ? 'DE' : address.startsWith('192.0.2.') ? 'FR' : null) })
+const data: ClientData = { geo, networksOf: () => parseNetworks([])! }
+
 const ROLES = ['user', 'admin', 'billing', 'support']
 const SCOPES = ['orders:read', 'orders:write']
 const SEGMENTS = ['api', 'Api', 'orders', 'admin', 'v1']
@@ -45,6 +51,9 @@ const accessFrom = ({ pick, flip }: Random): unknown =>
     { allOf: [{ roles: [pick(ROLES)] }, { scopes: [pick(SCOPES)] }], mfa: flip() },
     { roles: [pick(ROLES)], mfa: true, maxAuthAgeSeconds: 600 },
     { roles: ROLES, maxAuthAgeSeconds: 60 },
+    { public: true, countries: { allow: ['DE'], ...(flip() && { unknown: 'allow' }) } },
+    { roles: [pick(ROLES)], countries: { deny: ['DE'], ...(flip() && { unknown: 'deny' }) } },
+    { countries: { allow: ['FR'] } },
   ])
 
 function configFrom(random: Random): Config {
@@ -61,6 +70,7 @@ function configFrom(random: Random): Config {
     })
   })
   const rest = {
+    geo: { database: '/not/read.mmdb' },
     server: { publicUrl: 'https://gateway.test', httpsOnly: flip(0.3), trustedProxies: ['203.0.113.1/32'] },
     auth: {
       mfa: { requiredForRoles: flip(0.3) ? ['admin'] : [] },
@@ -79,7 +89,7 @@ function questionFrom({ next, pick, flip }: Random, caller: Caller): Question {
     method: pick([...METHODS, 'TRACE']),
     url: `${pick(['http', 'https'])}://${pick([...HOSTS, '', 'a b'])}${path}${flip(0.2) ? '?q=1' : ''}`,
     caller,
-    address: pick(['10.1.2.3', '192.0.2.7']),
+    address: pick(['10.1.2.3', '192.0.2.7', '198.51.100.7']),
     isWebSocket: flip(0.2),
   }
 }
@@ -146,6 +156,7 @@ async function decide(config: Config, { method, url, caller, address, isWebSocke
     receive: createReceive({ table, readClient: createClientReader(none, none), maxHeaders: 200, maxTargetBytes: 8192 }),
     isHandshake: createIsHandshake(table),
     now,
+    geo,
     assertServiceWorker: createAssertServiceWorker(config),
     requireHttps: createRequireHttps(config),
     answerRoot: createRootPage(config),
@@ -184,7 +195,7 @@ async function decide(config: Config, { method, url, caller, address, isWebSocke
 }
 
 function explained(config: Config, question: Question): Decision {
-  const { decision, route: found, refusal, stages } = createExplainAccess({ config, now })(question)
+  const { decision, route: found, refusal, stages } = createExplainAccess({ config, now, data })(question)
   const name = found?.name ?? null
   if (decision === 'own') return { status: 'own', route: null }
   if (decision === 'admitted') return { status: 'forwarded', route: name }
@@ -194,7 +205,7 @@ function explained(config: Config, question: Question): Decision {
 
 it('gives the decision of the pipeline for thousands of random requests', async () => {
   const seen = new Map<string, number>()
-  for (let seed = 1; seed <= 10; seed++) {
+  for (let seed = 1; seed <= 14; seed++) {
     const random = randomFrom(seed * 7919)
     const config = configFrom(random)
     for (let i = 0; i < 400; i++) {
@@ -208,16 +219,19 @@ it('gives the decision of the pipeline for thousands of random requests', async 
   // the requests are of many kinds, so that the agreement means something
   for (const kind of ['forwarded', 'own', '200', '308', 'target_ambiguous', 'header_invalid', 'route_not_found', 'method_not_allowed'])
     expect(seen.get(kind), kind).toBeGreaterThan(5)
-  for (const kind of ['token_missing', 'token_revoked', 'forbidden', 'mfa_required', 'reauthentication_required'])
+  for (const kind of ['token_missing', 'token_revoked', 'country_refused', 'forbidden', 'mfa_required', 'reauthentication_required'])
     expect(seen.get(kind), kind).toBeGreaterThan(5)
   expect(seen.get('password_change_required')).toBeGreaterThan(5)
 })
 
 const config = configWith({
+  geo: { database: '/not/read.mmdb' },
   routes: [
     route('/reports', { name: 'reports', access: { roles: ['admin'], mfa: true } }),
     route('/shop', { name: 'shop', limits: ['ip', 'person'] }),
     route('/inside', { name: 'inside', networks: { allow: ['10.0.0.0/8'] } }),
+    route('/german', { name: 'german', access: { public: true, countries: { allow: ['DE'] } } }),
+    route('/lax', { name: 'lax', access: { public: true, countries: { deny: ['FR'] } } }),
   ],
   limits: {
     policies: {
@@ -227,7 +241,7 @@ const config = configWith({
     default: [],
   },
 })
-const explain = createExplainAccess({ config, now })
+const explain = createExplainAccess({ config, now, data })
 const callerOf = createCallers(config)
 const ask = (part: Partial<Question>) =>
   explain({ method: 'GET', url: '/reports', caller: ANONYMOUS, address: null, isWebSocket: false, ...part })
@@ -271,6 +285,18 @@ describe('an explanation', () => {
     expect(stage({ url: '/inside' }, 'network')).toMatchObject({ result: 'open' })
     expect(stage({ url: '/inside', address: '10.0.0.1' }, 'network')).toMatchObject({ result: 'passed' })
     expect(ask({ url: '/inside', address: '192.0.2.1' }).refusal?.code).toBe('forbidden')
+  })
+
+  it('judges countries only where the address is given, and says which country it is', () => {
+    expect(stage({ url: '/shop' }, 'country')).toMatchObject({ result: 'passed', reason: 'countries-any' })
+    expect(stage({ url: '/german' }, 'country')).toMatchObject({ result: 'open', reason: 'countries-open' })
+    expect(stage({ url: '/german', address: '10.0.0.1' }, 'country')).toMatchObject({
+      result: 'passed',
+      reason: 'countries-allowed',
+      values: { country: 'DE' },
+    })
+    expect(stage({ url: '/lax', address: '198.51.100.1' }, 'country')).toMatchObject({ result: 'passed', reason: 'countries-unknown' })
+    for (const address of ['192.0.2.1', '198.51.100.1']) expect(ask({ url: '/german', address }).refusal?.code).toBe('country_refused')
   })
 
   it.each([

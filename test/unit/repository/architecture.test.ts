@@ -10,7 +10,7 @@ const page = readFileSync(new URL('docs/architecture.md', ROOT), 'utf8')
 it('its diagrams show the current imports and stages', async () => {
   expect(page).toBe(await currentPage(page))
   expect(page).toContain('src_proxy --> src_proxy_forward')
-  expect(page).toContain('| 12 | `authenticate` | 401, 403, 429, 503 |')
+  expect(page).toContain('| 13 | `authenticate` | 401, 403, 429, 503 |')
 })
 
 it('every file and folder that it names exists', async () => {
