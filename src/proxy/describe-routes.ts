@@ -25,7 +25,7 @@ export function describeRoutes(config: Config): RouteRow[] {
     host: r.host ?? '*',
     path: r.path,
     methods: r.methods ? [...r.methods].join(',') : '*',
-    access: r.access.label,
+    access: r.countries ? `${r.access.label} (${r.countries.label})` : r.access.label,
     limits: r.limits.join(',') || '-',
     counts: describeLimits(config.limits, r.limits),
     upstream: r.servers.map((s) => s.origin).join(','),

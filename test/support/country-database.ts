@@ -38,11 +38,11 @@ export function countryDatabase(countries: Record<string, string>, options: Data
   const nodes = [root as [Node, Node]]
   for (let i = 0; i < nodes.length; i++) for (const child of nodes[i]!) if (Array.isArray(child)) nodes.push(child)
   const numbers = new Map(nodes.map((node, i) => [node, i]))
-  const valueOf = (child: Node): number => {
+  const pointerTo = (child: Node): number => {
     if (child === null) return nodes.length
     return Array.isArray(child) ? numbers.get(child)! : nodes.length + SEPARATOR.length + child
   }
-  const tree = nodes.map(([left, right]) => nodeOf(valueOf(left), valueOf(right), recordSize))
+  const tree = nodes.map(([left, right]) => nodeOf(pointerTo(left), pointerTo(right), recordSize))
   const metadata = encode({
     binary_format_major_version: 2,
     binary_format_minor_version: 0,

@@ -110,7 +110,7 @@ export const authRoutes =
             device_token: Type.Optional(DeviceToken),
             ...sessionAnswers.fields,
           }),
-          response: answers({ 200: LoggedIn }, [401, 422, 429, 503]),
+          response: answers({ 200: LoggedIn }, [401, 403, 422, 429, 503]),
         },
       },
       async (request, reply) => {

@@ -4,6 +4,8 @@ import type { AccessConfig } from '../../platform/config/schema.ts'
 export interface CountryRule {
   /** @param country two letters; null: unknown */
   permits(country: string | null): boolean
+  /** Such as `from AT, DE`. */
+  label: string
 }
 
 /** `deny` goes first; a list `allow` denies every other country. @returns null: any country */
@@ -12,7 +14,13 @@ export function compileCountries(access: AccessConfig): CountryRule | null {
   if (rule === undefined) return null
   const [allowed, denied] = [rule.allow && new Set(rule.allow), new Set(rule.deny)]
   const admitsUnknown = (rule.unknown ?? (allowed ? 'deny' : 'allow')) === 'allow'
+  const label = [
+    rule.allow && `from ${rule.allow.join(', ')}`,
+    rule.deny && `not from ${rule.deny.join(', ')}`,
+    rule.unknown && `unknown: ${rule.unknown}`,
+  ]
   return {
+    label: label.filter(Boolean).join(', '),
     permits(country) {
       if (country === null) return admitsUnknown
       return !denied.has(country) && (allowed?.has(country) ?? true)
