@@ -135,7 +135,7 @@ export const usersRoutes =
       [
         'unlock',
         'Reset the counts of failed logins and codes of a user',
-        'The user need not wait after wrong passwords or codes.',
+        'The user need not wait after wrong passwords or codes. The next login may come from any country.',
         administration.unlock,
       ],
       ['end-sessions', 'End every session of a user', 'The user must log in again everywhere.', administration.endSessions],

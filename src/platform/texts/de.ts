@@ -677,7 +677,7 @@ export const de: Record<TextKey, string> = {
   'console.user.unlock': 'Entsperren',
   'console.user.unlock-title': '{name} entsperren?',
   'console.user.unlock-what':
-    'Die Zähler für falsche Passwörter und Codes beginnen neu. Der Benutzer muss vor der nächsten Anmeldung nicht warten.',
+    'Die Zähler für falsche Passwörter und Codes beginnen neu. Der Benutzer muss vor der nächsten Anmeldung nicht warten, und sie darf aus jedem Land kommen.',
   'console.user.unlock-done': 'Die fehlgeschlagenen Anmeldungen wurden gelöscht.',
   'console.user.enable': 'Freigeben',
   'console.user.enable-title': '{name} freigeben?',
