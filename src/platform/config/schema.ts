@@ -86,7 +86,7 @@ const Access = Type.Union(
       {
         ...Requirement,
         public: Type.Optional(
-          Type.Literal(true, { description: 'Nobody needs a credential, as with access: public. Only countries may stand beside it.' }),
+          Type.Boolean({ description: 'True: nobody needs a credential, as with access: public. Only countries may stand beside it.' }),
         ),
         countries: Type.Optional(Countries),
         anyOf: Type.Optional({ ...Requirements, description: 'At least one of these requirements holds.' }),

@@ -649,7 +649,8 @@ export const en = {
   'console.user.create-done': 'The user was created.',
   'console.user.unlock': 'Unlock',
   'console.user.unlock-title': 'Unlock {name}?',
-  'console.user.unlock-what': 'The counts of failed passwords and codes start again. The user need not wait before the next login, and it may come from any country.',
+  'console.user.unlock-what':
+    'The counts of failed passwords and codes start again. The user need not wait before the next login, and it may come from any country.',
   'console.user.unlock-done': 'The failed logins were cleared.',
   'console.user.enable': 'Enable',
   'console.user.enable-title': 'Enable {name}?',

@@ -145,3 +145,22 @@ describe('a route that asks for a fresh authentication (RFC 9470)', () => {
     expect(outcome(access, principal(['admin'], [], { kind: 'apiKey' }))).toBe('reauthentication_required')
   })
 })
+
+describe('public and countries in an access rule', () => {
+  it.each<[string, AccessConfig, rank: number, label: string]>([
+    ['public: true', { public: true }, 0, 'public'],
+    ['public with countries', { public: true, countries: { allow: ['DE'] } }, 0, 'public'],
+    ['countries alone', { countries: { deny: ['DE'] } }, 1, 'authenticated'],
+    ['public: false', { public: false, countries: { deny: ['DE'] } }, 1, 'authenticated'],
+    ['countries beside a role', { roles: ['admin'], countries: { allow: ['DE'] } }, 2, 'role admin'],
+  ])('%s', (_, config, rank, label) => {
+    expect(compileAccess(config)).toMatchObject({ rank, label })
+  })
+
+  it('countries alone admit no anonymous caller', () => {
+    expect(outcome({ countries: { allow: ['DE'] } }, null)).toBe('token_missing')
+    expect(outcome({ countries: { allow: ['DE'] } }, principal())).toBe('ok')
+    expect(outcome({ public: true, countries: { allow: ['DE'] } }, null)).toBe('ok')
+    expect(outcome({ roles: ['admin'], countries: { allow: ['DE'] } }, principal(['user']))).toBe('forbidden')
+  })
+})
