@@ -6,12 +6,12 @@ export type ReadClaim = (claims: object) => unknown
 
 /** @returns reads the claim; undefined where there is none. A list is a value: no path leads into it */
 export function compileClaimPath(path: string): ReadClaim {
-  const names = path.startsWith('/') ? path.slice(1).split('/').map(unescape) : [path]
+  const names = path.startsWith('/') ? path.slice(1).split('/').map(unescapeName) : [path]
   return (claims) => names.reduce<unknown>(member, claims)
 }
 
 /** RFC 6901 §4: in this order. */
-const unescape = (name: string): string => name.replaceAll('~1', '/').replaceAll('~0', '~')
+const unescapeName = (name: string): string => name.replaceAll('~1', '/').replaceAll('~0', '~')
 
 const member = (value: unknown, name: string): unknown =>
   typeof value === 'object' && value !== null && !Array.isArray(value) && Object.hasOwn(value, name)

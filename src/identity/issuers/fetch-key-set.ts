@@ -15,7 +15,10 @@ export function createKeySetFetch({ issuer, jwksUri, caFile, tokenFile }: Issuer
   const fetch = createFetchWithFiles(caFile)
 
   async function readJson(url: string, what: string, expected: string, headers: Record<string, string> = {}): Promise<unknown> {
-    const response = await fetch()(url, { headers: { accept: 'application/json', ...headers }, signal: AbortSignal.timeout(WHOLE_MS) })
+    const unread = (cause: unknown) => {
+      throw new Error(`${what} cannot be read`, { cause })
+    }
+    const response = await fetch()(url, { headers: { accept: 'application/json', ...headers }, signal: AbortSignal.timeout(WHOLE_MS) }).catch(unread)
     const { status } = response
     const [type] = (response.headers.get('content-type') ?? '').split(';', 1)
     const shownType = CONTENT_TYPE.test(type!.trim()) ? type!.trim().toLowerCase() : 'no known content type'
@@ -25,7 +28,7 @@ export function createKeySetFetch({ issuer, jwksUri, caFile, tokenFile }: Issuer
       if (status !== 200) throw new Error(`${what} answered status ${status}, expected ${expected}`)
       throw new Error(`${what} answered ${shownType}, expected ${expected}`)
     }
-    const text = await response.text()
+    const text = await response.text().catch(unread)
     try {
       return JSON.parse(text)
     } catch {
