@@ -141,7 +141,7 @@ describe('a key that the token brings along', () => {
     ['crit of nothing', { crit: [] }],
     ['b64', { b64: true }],
     ['zip', { zip: 'DEF' }],
-  ])('%s in a header that is well signed', async (_, header) => {
+  ])('%s in a header, with a good signature', async (_, header) => {
     const input = `${encode({ alg: 'ES256', typ: 'at+jwt', kid: work.keys[0]!.kid, ...header })}.${encode(claims())}`
     const signature = await signRaw(input, work.keys[0]!.privateKey)
     await isRefused(`${input}.${signature}`)

@@ -38,7 +38,7 @@ export interface RequireAuth {
   optional(request: FastifyRequest): Promise<Principal | null>
 }
 
-/** @throws forbidden for whoever has no account here */
+/** @throws forbidden for a caller without an account here */
 function requireOwn({ kind }: Principal): void {
   if (kind === 'external')
     throw problem('forbidden', {

@@ -20,6 +20,6 @@ export function targetOf(key: string): BlockTarget {
 
 const MAX_LENGTH = 512
 
-/** Whether a subject or the id of a token can be told from every other, also in a header and in the database. */
+/** Whether a subject or the id of a token is unlike every other, also in a header and in the database. */
 export const isName = (value: unknown): value is string =>
   typeof value === 'string' && value.length > 0 && value.length <= MAX_LENGTH && value.isWellFormed() && !/\p{Cc}/u.test(value)

@@ -18,7 +18,10 @@ export function createKeySetFetch({ issuer, jwksUri, caFile, tokenFile }: Issuer
     const unread = (cause: unknown) => {
       throw new Error(`${what} cannot be read`, { cause })
     }
-    const response = await fetch()(url, { headers: { accept: 'application/json', ...headers }, signal: AbortSignal.timeout(WHOLE_MS) }).catch(unread)
+    const response = await fetch()(url, {
+      headers: { accept: 'application/json', ...headers },
+      signal: AbortSignal.timeout(WHOLE_MS),
+    }).catch(unread)
     const { status } = response
     const [type] = (response.headers.get('content-type') ?? '').split(';', 1)
     const shownType = CONTENT_TYPE.test(type!.trim()) ? type!.trim().toLowerCase() : 'no known content type'

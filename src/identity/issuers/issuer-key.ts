@@ -27,7 +27,7 @@ function misfit({ kty, crv, use, alg, key_ops, n, d }: JWK, algorithm: IssuerAlg
   if (use !== undefined && use !== 'sig') return 'not for signatures'
   if (Array.isArray(key_ops) && !key_ops.includes('verify')) return 'not for signatures'
   if (alg !== undefined && alg !== algorithm && !(alg === 'Ed25519' && algorithm === 'EdDSA')) return 'another algorithm'
-  // whoever reads the set can sign with such a key
+  // every reader of the set can sign with such a key
   if (d !== undefined) return 'a private key'
   if (kty === 'RSA' && Buffer.from(String(n), 'base64url').length < MIN_RSA_BYTES) return 'shorter than 2048 bits'
   return null

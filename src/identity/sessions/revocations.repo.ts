@@ -88,7 +88,7 @@ export async function findRevocationsSince(db: Db, low: string): Promise<Revocat
 const BLOCK_LOCK = 7610022
 
 /**
- * Writes a block or its end in place of what was written for its key before. The end of a block is not announced: whoever can write to the
+ * Writes a block or its end in place of what was written for its key before. The end of a block is not announced: a client that can write to the
  * channel must not be able to lift a block. Every gateway reads it at its next poll.
  * @param until milliseconds
  * @returns false: there was nothing to lift
