@@ -101,7 +101,8 @@ const KINDS: Record<string, Make> = {
   'access token for another audience': signed('at+jwt', { aud: 'billing' }),
   'access token for an upstream': signed('at+jwt', { aud: 'http://orders:3000' }),
   'access token of another issuer': signed('at+jwt', { iss: 'https://other.test' }),
-  [EXTERNAL]: () => other.token({ groups: ['staff'], scope: 'orders.read', roles: ['admin'] }),
+  // as long as ours, so that it meets the same limits
+  [EXTERNAL]: () => other.token({ groups: ['staff'], scope: 'orders.read', roles: ['admin'], fill: 'x'.repeat(300) }),
   'assertion to an upstream': signed('assertion+jwt', { aud: 'http://orders:3000' }),
   'assertion to ourselves': signed('assertion+jwt'),
   'ID token': signed('JWT', { nonce: 'n', at_hash: 'h' }),

@@ -455,7 +455,7 @@ const Provider = strict(
 )
 
 /** Algorithms with a public key. */
-export const EXTERNAL_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'] as const
+const EXTERNAL_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'] as const
 /** A name, or a JSON Pointer. */
 const CLAIM_PATH = '^(?:[^/].*|(?:/(?:[^~/]|~[01])+)+)$'
 const HOW_CLAIMS_ARE_NAMED =
