@@ -1,10 +1,14 @@
+import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { call, newUserWithRoles, type TestUser } from '../../support/client.ts'
+import { WebSocket, WebSocketServer } from 'ws'
+import { call, newUserWithRoles, OPERATOR, type TestUser } from '../../support/client.ts'
 import { type ExternalIssuer, newSigningKey, startExternalIssuer } from '../../support/external-issuer.ts'
 import { type Gateway, startGateway, stillClock, type TestClock } from '../../support/gateway.ts'
+import { claimsOf } from '../../support/session.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
 const routes = (upstream: Upstream) => {
@@ -355,6 +359,62 @@ describe('the keys of an issuer', () => {
   })
 })
 
+describe('the signed identity for an upstream', () => {
+  it('names the subject, its mapped roles and scopes, and ends with the token', async () => {
+    const upstream = await startUpstream()
+    const issuer = await startExternalIssuer()
+    const asserting = {
+      name: 'signed',
+      match: { path: '/users' },
+      upstream: [upstream.url],
+      access: 'authenticated',
+      headers: { assertion: true },
+    }
+    const gateway = await startGateway({ config: { issuers: [issuer.settings()] }, routes: [asserting] })
+    try {
+      const exp = seconds() + 30
+      const token = await issuer.token({ groups: ['staff'], scope: 'orders.read', exp })
+      await vi.waitFor(async () => expect(await codeOf(gateway, token)).toBe(200))
+      const claims = claimsOf(upstream.take().at(-1)!.headers['x-auth-assertion'] as string)
+      expect(claims).toMatchObject({ sub: 'ext:work:ann', roles: ['user'], scope: 'orders:read', aud: upstream.url })
+      expect(claims.exp).toBeLessThanOrEqual(exp)
+      expect(claims.sid).toBeUndefined()
+    } finally {
+      await gateway.close()
+      await Promise.all([issuer.close(), upstream.close()])
+    }
+  })
+})
+
+describe('a WebSocket', () => {
+  it.each([
+    ['block', 4401],
+    ['reload', 1012],
+  ])('of a token of another issuer ends by a %s', async (how, code) => {
+    const sockets = new WebSocketServer({ port: 0, host: '127.0.0.1' })
+    await once(sockets, 'listening')
+    const { port } = sockets.address() as AddressInfo
+    const issuer = await startExternalIssuer()
+    const own = [{ name: 'ws', match: { path: '/ws' }, upstream: [`http://127.0.0.1:${port}`], access: 'authenticated', websocket: true }]
+    const gateway = await startGateway({ config: { issuers: [issuer.settings()] }, routes: own })
+    try {
+      await untilKeysAreRead(issuer)
+      const socket = new WebSocket(`${gateway.url.replace('http', 'ws')}/ws`, {
+        headers: { authorization: `Bearer ${await issuer.token()}` },
+      })
+      await once(socket, 'open')
+      const closed = once(socket, 'close')
+      if (how === 'block') await gateway.app.identity.administration.blockExternal({ issuer: 'work', sub: 'ann' }, OPERATOR)
+      else await gateway.reload({ config: { issuers: [issuer.settings({ audience: 'billing' })] }, routes: own })
+      expect((await closed)[0]).toBe(code)
+    } finally {
+      await gateway.close()
+      await issuer.close()
+      sockets.close()
+    }
+  })
+})
+
 describe('a reload', () => {
   it('adds and removes issuers while the gateway runs, and keeps the keys of those that stay', async () => {
     const upstream = await startUpstream()
@@ -481,6 +541,22 @@ describe('the block of a subject or token', () => {
     [{ issuer: 'work', sub: 'x', more: 1 }],
   ])('needs a known issuer and one name: %j is refused', async (body) => {
     expect(await act('block', body)).toBe('422 validation_failed')
+  })
+
+  it('works with the embedded database', async () => {
+    const embedded = await startGateway({ stores: 'embedded', config: { issuers: [issuer.settings()] }, routes: routes(upstream) })
+    try {
+      const { administration } = embedded.app.identity
+      const token = await issuer.token({ sub: 'embedded' })
+      await vi.waitFor(async () => expect(await codeOf(embedded, token)).toBe(200))
+      await administration.blockExternal({ issuer: 'work', sub: 'embedded' }, OPERATOR)
+      expect(await codeOf(embedded, token)).toBe('401 token_revoked')
+      expect(await administration.externalBlocks()).toMatchObject([{ sub: 'embedded', until: null }])
+      await administration.unblockExternal({ issuer: 'work', sub: 'embedded' }, OPERATOR)
+      await vi.waitFor(async () => expect(await codeOf(embedded, token)).toBe(200), 2000)
+    } finally {
+      await embedded.close()
+    }
   })
 
   it('writes who blocked and what into the audit log', async () => {
