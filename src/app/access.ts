@@ -6,6 +6,7 @@ import { createInvalidTokenLimit, type InvalidTokenLimit } from '../identity/acc
 import { createRequireAuth, type RequireAuth } from '../identity/access/require-auth.ts'
 import { createSessionCookies, type SessionCookies } from '../identity/access/session-cookie.ts'
 import { type ApiKeyAuthentication, createApiKeyAuthentication } from '../identity/api-keys/authenticate-key.ts'
+import { createIssuerSelection } from '../identity/issuers/external-tokens.ts'
 import { type CookiePurpose, createCookieValues } from '../identity/sessions/cookie-values.ts'
 import { createSessionOpener, type SessionOpener } from '../identity/sessions/open-session.ts'
 import { createRefreshTokens, type RefreshTokens } from '../identity/sessions/refresh-tokens.ts'
@@ -42,7 +43,11 @@ export interface Access {
   requireAuth: RequireAuth
 }
 
-export function createAccess(platform: Platform, { keyring, revocations, accounts }: Identity, { limiter, admission }: Limits): Access {
+export function createAccess(
+  platform: Platform,
+  { keyring, revocations, accounts, issuerKeys }: Identity,
+  { limiter, admission }: Limits,
+): Access {
   const { config, logger, clock, metrics, db, secrets, outbox } = platform
   const { tokens, auth } = config
   const accessTokens = createAccessTokens({ keyring, tokens, clock })
@@ -54,6 +59,7 @@ export function createAccess(platform: Platform, { keyring, revocations, account
     authenticateKey: keyAuthentication.authenticate,
     isKnownKey: keyAuthentication.isKnown,
     accessTokens,
+    selectIssuer: createIssuerSelection(config, { keys: issuerKeys, clock }),
     keyring,
     revocations,
     limitInvalidTokens,

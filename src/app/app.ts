@@ -128,6 +128,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   function putInForce(next: Generation, before: Generation | null): void {
     current = next
     next.upstreams.commit()
+    identity.issuerKeys.keep(next.config.issuers)
     streams.adopt(streamTermsOf(next, before))
     platform.dataFiles.keepOnly(next.config)
     listener.use(next.handlers, next.config.routes)

@@ -187,6 +187,7 @@ function admissionOf({ server }: Config, { name, match, access, networks, upstre
 
 /** @param before null at the start */
 export function streamTermsOf({ config, access, table }: Generation, before: Generation | null): StreamTerms {
+  const hasOtherIssuers = before !== null && JSON.stringify(before.config.issuers) !== JSON.stringify(config.issuers)
   const changedRoles = before ? rolesWithOtherGrants(before.config, config) : new Set<string>()
   return {
     cookies: access.browser?.authentication ?? null,
@@ -200,7 +201,8 @@ export function streamTermsOf({ config, access, table }: Generation, before: Gen
       const next = findRoute(routesFor(node, target.path), method)
       return next && admissions.get(next) === admissions.get(route) ? next : null
     },
-    hasOtherGrants: ({ roles }: Principal) => [...roles].some((role) => changedRoles.has(role)),
+    hasOtherGrants: ({ roles, external }: Principal) =>
+      (external !== null && hasOtherIssuers) || [...roles].some((role) => changedRoles.has(role)),
   }
 }
 

@@ -9,6 +9,7 @@ import type { Hasher } from '../identity/credentials/hasher.ts'
 import { createPasswordPolicy, type PasswordPolicy } from '../identity/credentials/password-policy.ts'
 import { createPasswords, type HashPermit, type Passwords } from '../identity/credentials/passwords.ts'
 import { resealFactors } from '../identity/factors/reseal-factors.ts'
+import { createIssuerKeys, type IssuerKeys } from '../identity/issuers/issuer-keys.ts'
 import { type Clients, createClients } from '../identity/oauth/clients.service.ts'
 import { createProviders, type Providers } from '../identity/providers/providers.ts'
 import { type Accounts, createAccounts } from '../identity/sessions/account-transaction.ts'
@@ -43,6 +44,8 @@ export interface Identity {
   devices: Devices
   /** That users sign in with. */
   providers: Providers
+  /** Of other issuers. */
+  issuerKeys: IssuerKeys
   eraseAccount: EraseAccount
   administration: Administration
   clients: Clients
@@ -72,6 +75,7 @@ export async function createIdentity(platform: Platform, { siblings, hasher, has
   revocations.onWrittenBack((remembered) => void endAgain(remembered))
   const passwords = await createPasswords(config.auth.password, metrics, hasher, hashPermit)
   const cleanup = createCleanup({ db, needsLock: database.kind === 'postgres', config: config.auth, removeOldAudit, metrics, logger })
+  const issuerKeys = createIssuerKeys({ clock, logger, metrics })
   const rules = createRules(platform, { keyring, accounts, passwords })
   const providers = createProviders({ auth: config.auth, secrets: platform.providerSecrets, clock })
 
@@ -81,6 +85,7 @@ export async function createIdentity(platform: Platform, { siblings, hasher, has
     accounts,
     passwords,
     providers,
+    issuerKeys,
     ...rules,
     cleanup,
     async prepare({ adminEmail, adminPassword, mustChangePassword = true }) {
@@ -97,6 +102,7 @@ export async function createIdentity(platform: Platform, { siblings, hasher, has
     ],
     close() {
       revocations.stop()
+      issuerKeys.close()
       passwords.close()
     },
   }

@@ -124,7 +124,7 @@ interface NamedFile {
 }
 
 /** The files that a configuration names. A start fails without them. */
-function namedFiles({ server, auth, geo, routes }: Config): NamedFile[] {
+function namedFiles({ server, auth, geo, issuers, routes }: Config): NamedFile[] {
   const upstreams = routes.flatMap((route, i) =>
     route.upstream.map((upstream, j) => ({
       tls: typeof upstream === 'string' ? undefined : upstream.tls,
@@ -143,6 +143,12 @@ function namedFiles({ server, auth, geo, routes }: Config): NamedFile[] {
       ? []
       : [{ path: ['auth', 'providers', i, 'clientSecretJwt', 'keyFile'], file: clientSecretJwt.keyFile }]),
   ])
+  const ofIssuers = issuers.flatMap((issuer, i) =>
+    (['caFile', 'tokenFile'] as const).flatMap((name) => {
+      const file = issuer[name]
+      return file === undefined ? [] : [{ path: ['issuers', i, name], file }]
+    }),
+  )
   const brand = brandFiles(auth.browser.brand).map(({ name, file }) => ({ path: [...BRAND, name], file }))
   const texts = Object.entries(auth.browser.texts).map(([code, file]) => ({ path: [...TEXTS, code], file }))
   const networks = routes.flatMap(({ networks }, i) =>
@@ -152,11 +158,12 @@ function namedFiles({ server, auth, geo, routes }: Config): NamedFile[] {
     }),
   )
   const database = geo.database === undefined ? [] : [{ path: DATABASE, file: geo.database }]
-  return [...tls, ...providers, ...brand, ...texts, ...networks, ...database]
+  return [...tls, ...providers, ...ofIssuers, ...brand, ...texts, ...networks, ...database]
 }
 
-/** The files that a configuration names, besides its own. */
-export const filesOf = (config: Config): string[] => namedFiles(config).map(({ file }) => file)
+/** The files whose change asks for a reload, besides the configuration's own. A token is read each time that it is needed. */
+export const filesOf = (config: Config): string[] =>
+  namedFiles(config).flatMap(({ path, file }) => (path.at(-1) === 'tokenFile' ? [] : [file]))
 
 const absentFiles = (config: Config) => namedFiles(config).flatMap(({ path, file }) => (existsSync(file) ? [] : [absent(path, file)]))
 

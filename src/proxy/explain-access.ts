@@ -326,6 +326,7 @@ export function createCallers(config: Config): (facts: CallerFacts) => Caller {
       roles: new Set(roles),
       scopes: new Set(scopes),
       cookieId: null,
+      external: null,
       signingKid: null,
       epoch: 0,
       expiresAt: Number.POSITIVE_INFINITY,

@@ -21,6 +21,8 @@ beforeAll(async () => {
     config: {
       server: { publicUrl: 'https://gateway.test' },
       docs: { enabled: true },
+      // nobody answers there, and nobody is asked here
+      issuers: [{ id: 'work', issuer: 'http://127.0.0.1:1', audience: 'orders', algorithms: ['ES256'] }],
       // an access token outlives the time of the step-up rule
       tokens: { accessTtlSeconds: 3600 },
       auth: {
@@ -165,6 +167,11 @@ const onUser =
   }
 const newInvitation = async () =>
   (await gateway.app.identity.administration.invite({ email: `${randomUUID()}@example.com`, roles: ['user'] }, OPERATOR)).id
+async function newBlock(): Promise<string> {
+  const sub = randomUUID()
+  await gateway.app.identity.administration.blockExternal({ issuer: 'work', sub }, OPERATOR)
+  return sub
+}
 const onClient =
   (method: string, path: string, body?: unknown): Ask =>
   async (token) =>
@@ -177,6 +184,12 @@ const ADMINS: Record<string, Endpoint> = {
       ask('POST', '/auth/admin/users', token, { username: `n${randomUUID().slice(0, 20)}`, email: `${randomUUID()}@example.com` }),
   },
   'DELETE /auth/admin/users/{id}': { ask: onUser('DELETE', '') },
+  'POST /auth/admin/external/block': {
+    ask: (token) => ask('POST', '/auth/admin/external/block', token, { issuer: 'work', sub: randomUUID() }),
+  },
+  'POST /auth/admin/external/unblock': {
+    ask: async (token) => ask('POST', '/auth/admin/external/unblock', token, { issuer: 'work', sub: await newBlock() }),
+  },
   'POST /auth/admin/invitations': {
     ask: (token) => ask('POST', '/auth/admin/invitations', token, { email: `${randomUUID()}@example.com` }),
   },
@@ -266,6 +279,7 @@ const NONE: Record<string, string> = {
   'POST /auth/invitations/{token}': LINK,
   'GET /auth/providers': READS,
   'GET /auth/providers/linked': READS,
+  'GET /auth/admin/external/blocks': READS,
   'GET /auth/admin/invitations': READS,
   'GET /auth/me': READS,
   'GET /auth/session': READS,

@@ -14,6 +14,7 @@ import { call, newUserWithRoles, OPERATOR, raw, statusOf, type TestUser } from '
 import { basic, tokenOf as machineTokenOf, newClient, post, type TestClient } from '../support/clients.ts'
 import { askForCode, mailedLogin } from '../support/email-login.ts'
 import { ownEndpoints } from '../support/endpoints.ts'
+import { type ExternalIssuer, startExternalIssuer } from '../support/external-issuer.ts'
 import { type FakeProvider, startFakeProvider } from '../support/fake-provider.ts'
 import { type Gateway, startGateway } from '../support/gateway.ts'
 import { newKey } from '../support/keys.ts'
@@ -25,16 +26,19 @@ import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 let upstream: Upstream
 let provider: FakeProvider
+let other: ExternalIssuer
 let gateway: Gateway
 let admin: TestUser
 let machine: TestClient
 beforeAll(async () => {
   upstream = await startUpstream()
   provider = await startFakeProvider()
+  other = await startExternalIssuer()
   const to = (name: string, part: object) => ({ name, match: { path: `/${name}` }, upstream: [upstream.url], ...part })
   gateway = await startGateway({
     config: {
       server: { publicUrl: 'http://localhost' },
+      issuers: [other.settings()],
       limits: { credentials: { mail: { limit: 1000, windowSeconds: 600 } } },
       auth: {
         apiKeys: { maxPerUser: 1000 },
@@ -60,6 +64,7 @@ afterAll(async () => {
   await gateway.close()
   await upstream.close()
   await provider.close()
+  await other.close()
 })
 
 type Make = (user: TestUser) => string | Promise<string>
@@ -87,12 +92,17 @@ async function invitationToken(): Promise<string> {
   return tokenOf((await mailsTo(gateway, email)).at(-1)!)
 }
 
+/** The claims of our own tokens would be no use to it. */
+const EXTERNAL = 'access token of a configured issuer'
+
 const KINDS: Record<string, Make> = {
   'access token': ({ token }) => token,
   'refresh token': ({ refreshToken }) => refreshToken,
   'access token for another audience': signed('at+jwt', { aud: 'billing' }),
   'access token for an upstream': signed('at+jwt', { aud: 'http://orders:3000' }),
   'access token of another issuer': signed('at+jwt', { iss: 'https://other.test' }),
+  // as long as ours, so that it meets the same limits
+  [EXTERNAL]: () => other.token({ groups: ['staff'], scope: 'orders.read', roles: ['admin'], fill: 'x'.repeat(300) }),
   'assertion to an upstream': signed('assertion+jwt', { aud: 'http://orders:3000' }),
   'assertion to ourselves': signed('assertion+jwt'),
   'ID token': signed('JWT', { nonce: 'n', at_hash: 'h' }),
@@ -146,9 +156,9 @@ const ask = async (path: string, options: Parameters<typeof call>[2]) => {
 const BEARERS = ['access token', 'API key', 'machine token']
 const bearer = (endpoint: string | null, path: string, options: Parameters<typeof call>[2] = {}): Verifier => ({
   endpoint,
-  takes: endpoint === null ? BEARERS : ['access token'],
+  takes: endpoint === null ? [...BEARERS, EXTERNAL] : ['access token'],
   present: (token) => ask(path, { ...options, token }),
-  refusal: (kind) => (BEARERS.includes(kind) ? { status: 403, code: 'forbidden' } : INVALID),
+  refusal: (kind) => (BEARERS.includes(kind) || kind === EXTERNAL ? { status: 403, code: 'forbidden' } : INVALID),
 })
 /** Below /auth/admin; `:id` and `:sessionId` are the caller's own. */
 const administering = (endpoints: [endpoint: string, path?: string][]): Record<string, Verifier> =>
@@ -247,11 +257,11 @@ const PASSKEYS: Record<string, Verifier> = {
 
 const VERIFIERS: Record<string, Verifier> = {
   'a proxied route for users': bearer(null, '/users/x'),
-  'a proxied route for a role': bearer(null, '/admins/x', { method: 'POST', body: {} }),
+  'a proxied route for a role': { ...bearer(null, '/admins/x', { method: 'POST', body: {} }), takes: BEARERS },
   'a public proxied route': bearer(null, '/public/x'),
   'a WebSocket upgrade': {
     endpoint: null,
-    takes: BEARERS,
+    takes: [...BEARERS, EXTERNAL],
     async present(token) {
       const text = await raw(gateway.port, handshake(token))
       const code = /"code":"(\w+)"/.exec(text)?.[1]
@@ -269,6 +279,7 @@ const VERIFIERS: Record<string, Verifier> = {
   ...administering([
     ['GET /errors'],
     ['GET /config'],
+    ['GET /external/blocks'],
     ['GET /keys'],
     ['POST /keys/rotate'],
     ['GET /audit'],
@@ -292,6 +303,17 @@ const VERIFIERS: Record<string, Verifier> = {
     ['DELETE /users/:id/sessions/:sessionId'],
     ['GET /users/:id/api-keys'],
   ]),
+  ...Object.fromEntries(
+    ['block', 'unblock'].map((action) => {
+      const endpoint = `POST /auth/admin/external/${action}`
+      // what passes finds no block to lift
+      const present: Verifier['present'] = async (token) => {
+        const answer = await ask(endpoint.split(' ')[1]!, { token, body: { issuer: 'work', sub: randomUUID() } })
+        return answer.status === 404 ? { status: 200 } : answer
+      }
+      return [endpoint, { ...bearer(endpoint, ''), present }]
+    }),
+  ),
   'POST /auth/admin/keys/:kid/revoke': {
     ...bearer('POST /auth/admin/keys/:kid/revoke', ''),
     present: async (token) => ask(`/auth/admin/keys/${(await rotateKey(gateway)).kid}/revoke`, { method: 'POST', token }),

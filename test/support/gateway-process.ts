@@ -53,6 +53,7 @@ export interface GatewayProcessOptions {
   credentialLimits?: object
   tokens?: object
   headers?: object
+  issuers?: object[]
   /** Default: embedded, with limits in memory. */
   stores?: { databaseUrl: string; redisUrl: string }
   /** The CPU to which it is bound. */
@@ -79,6 +80,7 @@ export async function startGatewayProcess({
   credentialLimits = {},
   tokens = {},
   headers = {},
+  issuers = [],
   stores,
   cpu,
   clock,
@@ -96,6 +98,7 @@ export async function startGatewayProcess({
     ...(stores && { redis: { url: stores.redisUrl } }),
     tokens,
     headers,
+    issuers,
     auth: { ...auth, password: { argon2: { memoryKiB: 1024, passes: 1 } } },
     limits: { default: [], exempt: ['127.0.0.0/8'], credentials: credentialLimits },
     routes,

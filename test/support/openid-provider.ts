@@ -8,6 +8,10 @@ export interface RealProvider {
   issuer: string
   clientId: string
   clientSecret: string
+  /** An access token of the client for itself, with the audience `api`. */
+  accessToken(): Promise<string>
+  /** From now on another key signs. The keys before stay published. */
+  rotate(): Promise<void>
   close(): Promise<void>
 }
 
@@ -31,8 +35,22 @@ export async function startRealProvider({
     issuer,
     clientId,
     clientSecret,
+    async accessToken() {
+      const response = await fetch(`${issuer}/token`, {
+        method: 'POST',
+        headers: { authorization: `Basic ${Buffer.from(`${clientId}:${clientSecret}`).toString('base64')}` },
+        body: new URLSearchParams({ grant_type: 'client_credentials', resource: 'urn:example:api', scope: 'orders.read' }),
+      })
+      const { access_token } = (await response.json()) as { access_token: string }
+      return access_token
+    },
+    async rotate() {
+      const rotated = once(child, 'message')
+      child.send('rotate')
+      await rotated
+    },
     async close() {
-      if (child.exitCode !== null) return
+      if (child.exitCode !== null || child.signalCode !== null) return
       const gone = once(child, 'exit')
       child.kill('SIGTERM')
       await gone

@@ -228,6 +228,7 @@ export function createCookieAuthentication({
       roles: new Set(roles),
       scopes: new Set(scopes),
       epoch: found.token_epoch,
+      external: null,
       signingKid: null,
       expiresAt: Math.floor((clock.now() + Math.min(lifeMs, restMs)) / 1000),
       mustChangePassword: found.password_must_change,

@@ -12,10 +12,12 @@ import { shareOfHeap } from '../../platform/lib/heap-limit.ts'
 import { looksLikeApiKey } from '../../platform/request/api-key-format.ts'
 import type { Client } from '../../platform/request/client-address.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
+import type { ExternalIdentity, SelectIssuer } from '../issuers/external-tokens.ts'
 import type { Revocations } from '../sessions/revocations.ts'
 import type { AccessTokenClaims, AccessTokens } from '../tokens/access-tokens.ts'
 import { showsFactor } from '../tokens/amr.ts'
-import type { Keyring, VerificationKey } from '../tokens/keyring.ts'
+import type { Keyring } from '../tokens/keyring.ts'
+import { NO_CLAIMS } from '../tokens/metadata-claims.ts'
 import { createRoles } from '../users/roles.ts'
 import { createIdentityHeaders } from './identity-headers.ts'
 import type { InvalidTokenLimit } from './invalid-token-limit.ts'
@@ -23,8 +25,8 @@ import type { Principal } from './principal.ts'
 import { apiKeyOf, bearerOf, hasCredential, isBearer } from './request-credentials.ts'
 
 /**
- * @returns null when the request has no credential of this gateway. @throws token_invalid, token_expired, token_revoked, rate_limited,
- * unavailable
+ * @returns null when the request has no credential that this gateway takes. @throws token_invalid, token_expired, token_revoked,
+ * rate_limited, unavailable, issuer_unavailable
  */
 export type Authenticate = (headers: IncomingHttpHeaders, client: Client) => Principal | null | Promise<Principal | null>
 
@@ -38,6 +40,8 @@ export interface AuthenticateDeps {
   authenticateKey: AuthenticateKey
   isKnownKey(key: string): boolean
   accessTokens: AccessTokens
+  /** Null: only tokens of this gateway are accepted. */
+  selectIssuer: SelectIssuer | null
   keyring: Keyring
   revocations: Revocations
   limitInvalidTokens: InvalidTokenLimit
@@ -48,8 +52,8 @@ export interface AuthenticateDeps {
 
 interface Proof {
   principal: Principal
-  /** The proof is no longer valid once this key is removed. */
-  key: VerificationKey
+  /** False once the key that signed the token is removed: the proof is no longer valid. */
+  isKeyKnown(): boolean
 }
 
 const CACHE_BYTES = 32 * 1024 * 1024
@@ -65,6 +69,7 @@ export function createAuthentication({
   authenticateKey,
   isKnownKey,
   accessTokens,
+  selectIssuer,
   keyring,
   revocations,
   limitInvalidTokens,
@@ -82,19 +87,28 @@ export function createAuthentication({
   const hits = metrics.tokenCache.bind({ result: 'hit' })
   const misses = metrics.tokenCache.bind({ result: 'miss' })
   const toPrincipal = createPrincipalReader(config)
+  const toExternalPrincipal = createExternalReader(config)
 
   const hasExpired = ({ principal }: Proof): boolean => principal.expiresAt * 1000 + CLOCK_TOLERANCE_MS <= clock.now()
 
   function judge(proof: Proof): Principal {
     const { principal } = proof
     if (hasExpired(proof)) throw problem('token_expired')
-    if (revocations.isRevoked(principal.sessionId, principal.id, principal.epoch)) throw problem('token_revoked')
+    const { external } = principal
+    const isRevoked =
+      external === null ? revocations.isRevoked(principal.sessionId, principal.id, principal.epoch) : revocations.isBlocked(external)
+    if (isRevoked) throw problem('token_revoked')
     return principal
   }
 
   async function prove(token: string): Promise<Proof> {
+    const issuer = selectIssuer?.(token)
+    if (issuer) {
+      const { identity, key } = await issuer.verify(token)
+      return { principal: toExternalPrincipal(identity), isKeyKnown: () => issuer.keys.known(key.name) === key }
+    }
     const { claims, key } = await accessTokens.verify(token)
-    return { principal: toPrincipal(claims, key.kid), key }
+    return { principal: toPrincipal(claims, key.kid), isKeyKnown: () => keyring.known(key.kid) === key }
   }
 
   async function verifyMiss(token: string, client: Client): Promise<Principal> {
@@ -113,7 +127,7 @@ export function createAuthentication({
   /** @returns null when the token must be verified */
   function recall(header: string): Principal | null {
     const proof = cache.get(header)
-    if (!proof || keyring.known(proof.key.kid) !== proof.key) return null
+    if (!proof?.isKeyKnown()) return null
     hits.count++
     return judge(proof)
   }
@@ -173,6 +187,7 @@ export function createPrincipalReader(config: Config): (claims: AccessTokenClaim
       kind: isMachine ? 'client' : 'user',
       id,
       sessionId: sid,
+      external: null,
       cookieId: null,
       email,
       roles: new Set(roles),
@@ -195,4 +210,29 @@ export function createPrincipalReader(config: Config): (claims: AccessTokenClaim
       }),
     }
   }
+}
+
+/** No session, no second factor, no time of authentication and no e-mail address: another issuer cannot vouch for them here. */
+function createExternalReader(config: Config): (identity: ExternalIdentity) => Principal {
+  const identityHeaders = createIdentityHeaders(config)
+  const rolesWithFactor = config.auth.mfa.requiredForRoles
+  return ({ id, roles, scopes, expiresAt, blocks }) => ({
+    kind: 'external',
+    id,
+    sessionId: '',
+    external: blocks,
+    cookieId: null,
+    email: null,
+    roles: new Set(roles),
+    scopes: new Set(scopes),
+    epoch: 0,
+    signingKid: null,
+    expiresAt,
+    mustChangePassword: false,
+    hasFactor: false,
+    // a person may be behind the token: the role stays closed
+    owesFactor: rolesWithFactor.some((role) => roles.includes(role)),
+    authenticatedAt: 0,
+    identityHeaders: identityHeaders({ id, email: null, isEmailVerified: false, roles, sessionId: null, mapped: NO_CLAIMS }),
+  })
 }

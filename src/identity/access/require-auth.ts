@@ -24,7 +24,7 @@ export interface Requirement {
   /** Admits callers who must change the password or still owe a second factor. For endpoints where they can do so. */
   allowIncomplete?: boolean
   role?: string
-  /** Admits API keys and machine clients too. By default only a user with a session may call. */
+  /** Admits API keys and machine clients too, but no token of another issuer. By default only a user with a session may call. */
   byKeys?: boolean
 }
 
@@ -34,12 +34,23 @@ export type CountCaller = (caller: Pick<Principal, 'kind' | 'id' | 'sessionId'>,
 export interface RequireAuth {
   /** Counts the request. @throws token_missing, forbidden, rate_limited; password_change_required, mfa_required unless `allowIncomplete` */
   (request: FastifyRequest, requirement?: Requirement): Promise<Principal>
-  /** Counts nothing. @returns null when the request has no credential */
+  /** Counts nothing. @returns null when the request has no credential. @throws forbidden for a token of another issuer */
   optional(request: FastifyRequest): Promise<Principal | null>
 }
 
-/** @throws forbidden for API keys and machine clients */
-export function requireSession({ kind }: Principal): void {
+/** @throws forbidden for a caller without an account here */
+function requireOwn({ kind }: Principal): void {
+  if (kind === 'external')
+    throw problem('forbidden', {
+      detail: 'A token of another issuer may not do this. Log in here as a user.',
+      cause: 'a caller of another issuer has no account',
+    })
+}
+
+/** @throws forbidden for API keys, machine clients and tokens of other issuers */
+export function requireSession(principal: Principal): void {
+  requireOwn(principal)
+  const { kind } = principal
   if (kind !== 'user')
     throw problem('forbidden', {
       detail: 'API keys and machine clients may not do this. Log in as a user.',
@@ -73,17 +84,24 @@ export function createRequireAuth(authenticate: Authenticate, countCaller: Count
     return principal
   }
 
-  async function optional(request: FastifyRequest): Promise<Principal | null> {
+  async function identify(request: FastifyRequest): Promise<Principal | null> {
     const context = identifiedContextOf(request)
     context.principal = (await authenticate(request.headers, context.client)) ?? (await byCookie(request, context))
     return context.principal
   }
 
+  async function optional(request: FastifyRequest): Promise<Principal | null> {
+    const principal = await identify(request)
+    if (principal) requireOwn(principal)
+    return principal
+  }
+
   async function requireAuth(request: FastifyRequest, { allowIncomplete = false, role, byKeys = false }: Requirement = {}) {
-    const principal = await optional(request)
+    const principal = await identify(request)
     if (!principal) throw problem('token_missing')
     // before the role is checked: a refused request costs as much
     await countCaller(principal, contextOf(request.raw))
+    requireOwn(principal)
     if (!byKeys) requireSession(principal)
     if (!allowIncomplete) {
       if (principal.mustChangePassword) throw problem('password_change_required')

@@ -11,6 +11,7 @@ import type { ErrorRecord } from '../../platform/telemetry/error-record.ts'
 import type { RequireAuth } from '../access/require-auth.ts'
 import type { Administration } from './administration.service.ts'
 import { auditRoutes } from './audit.routes.ts'
+import { externalBlocksRoutes } from './external-blocks.routes.ts'
 import { invitationsRoutes } from './invitations.routes.ts'
 import { actorOf, usersRoutes } from './users.routes.ts'
 import { KeySchema, keyViewOf } from './views.ts'
@@ -46,6 +47,7 @@ export const adminRoutes =
     await app.register(usersRoutes({ administration, usernames: config.auth.username }))
     await app.register(auditRoutes({ read }))
     await app.register(invitationsRoutes({ administration }))
+    await app.register(externalBlocksRoutes({ administration }))
 
     app.get(
       '/admin/keys',

@@ -14,6 +14,7 @@ import { createRoles, knownRoles } from '../users/roles.ts'
 import { createAuditedAction } from './audited-action.ts'
 import { createChangeUser } from './change-user.ts'
 import { createUserCreation } from './create-user.ts'
+import { createExternalBlockActions } from './external-block-actions.ts'
 import { createInvitationActions } from './invitation-actions.ts'
 import { createKeyActions } from './key-actions.ts'
 import type { LockForAction } from './lock-for-action.ts'
@@ -55,6 +56,7 @@ export function createAdministration(deps: AdministrationDeps) {
     ...createSessionActions(changeUser.update),
     ...createMetadataActions({ update: changeUser.update, metadataClaims: createMetadataClaims(config.tokens.claims), grantsOf }),
     ...createInvitationActions({ db, accounts, audited, outbox, config, assertKnownRole, assertFits, lockForAction }),
+    ...createExternalBlockActions({ db, accounts, audited, lockForAction, config }),
     ...createKeyActions({ accounts, audited, keyring, lockForAction }),
   }
 }

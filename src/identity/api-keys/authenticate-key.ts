@@ -173,6 +173,7 @@ export function createApiKeyAuthentication({
       // an owner with a second factor used it to create the key
       owesFactor: !owner.mfa_enabled && config.auth.mfa.requiredForRoles.some((role) => roles.includes(role)),
       authenticatedAt: 0,
+      external: null,
       signingKid: null,
       identityHeaders: identityHeaders({
         id: key.user_id,

@@ -1,11 +1,11 @@
 /** Sign-in with GitHub: OAuth 2.0 with PKCE, and GitHub's API in place of an ID token. */
 import { createHash } from 'node:crypto'
 import type { ProviderConfig } from '../../platform/config/schema.ts'
+import { createBoundedFetch } from '../../platform/lib/bounded-fetch.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { isEmail } from '../users/canonical-login.ts'
 import type { Expected, Outward, ProvenLogin, Provider } from './provider.ts'
 import { problemOf, providerRefused, providerUnavailable, refusedBy } from './provider-errors.ts'
-import { createProviderFetch } from './provider-fetch.ts'
 
 export interface GitHubDeps {
   settings: ProviderConfig
@@ -28,7 +28,7 @@ export function createGitHubProvider({ settings, clientSecret, label }: GitHubDe
   // GitHub Enterprise Server has the API below its own address
   const api = issuer === GITHUB ? 'https://api.github.com' : `${issuer}/api/v3`
   const scope = (settings.scopes ?? ['read:user', 'user:email']).join(' ')
-  const fetch = createProviderFetch(settings.caFile)
+  const fetch = createBoundedFetch(settings.caFile)
 
   async function exchange(code: string, { redirectUri, codeVerifier }: Expected): Promise<string> {
     const body = new URLSearchParams({

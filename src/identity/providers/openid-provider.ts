@@ -7,12 +7,12 @@ import { readFileSync } from 'node:fs'
 import { createRemoteJWKSet, decodeProtectedHeader, customFetch as joseFetch, jwtVerify, SignJWT } from 'jose'
 import * as oidc from 'openid-client'
 import type { ProviderConfig } from '../../platform/config/schema.ts'
+import { createBoundedFetch } from '../../platform/lib/bounded-fetch.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { type Problem, problem } from '../../platform/lib/errors.ts'
 import { isEmail } from '../users/canonical-login.ts'
 import type { Expected, LogoutToken, Outward, ProvenLogin, Provider } from './provider.ts'
 import { metadataUnavailable, problemOf, providerRefused, providerUnavailable } from './provider-errors.ts'
-import { createProviderFetch } from './provider-fetch.ts'
 
 export interface OpenIdDeps {
   settings: ProviderConfig
@@ -50,7 +50,7 @@ export function createOpenIdProvider({ settings, clientSecret, label, clock }: O
   const isApple = kind === 'apple'
   const issuer = settings.issuer ?? APPLE
   const scope = (settings.scopes ?? (isApple ? ['name', 'email'] : ['openid', 'email', 'profile'])).join(' ')
-  const fetch = createProviderFetch(settings.caFile)
+  const fetch = createBoundedFetch(settings.caFile)
   const isPlain = issuer.startsWith('http:')
   const appleSecret = clientSecretJwt && createAppleSecret(clientSecretJwt, { clientId, issuer, clock })
 

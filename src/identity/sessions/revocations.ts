@@ -1,7 +1,7 @@
 /**
  * Revocation at once, without a database lookup per request. Postgres is the truth, and this process keeps a copy in two maps. Three feeds
  * fill the maps: a poll each second, the announcements of this process and of its sibling processes, and Redis. Redis only makes it faster.
- * A feed can add a revocation and never remove one.
+ * A feed can add a revocation and never remove one. Only the poll ends a block of a subject or token of another issuer.
  */
 
 import { type Db, isDatabaseAway } from '../../platform/db/database.ts'
@@ -36,6 +36,8 @@ export interface Revocations {
   isLoaded(): boolean
   /** A signing key was revoked, and every token that it signed. @throws 503 as `assertLoaded` does */
   isKeyRevoked(kid: string): boolean
+  /** What another issuer vouches for is blocked, by its subject or by its token. @throws 503 as `assertLoaded` does */
+  isBlocked(blocks: { subject: string; token: string | null }): boolean
   /** The map of sessions is full: a further session should be revoked by its user's epoch. */
   isFull(): boolean
   /** For `account-transaction.ts` alone, after the commit: adds to this process's maps, then broadcasts. Never rejects. */
@@ -95,6 +97,7 @@ export function createRevocations({
   const sessions = new Map<string, number>()
   const users = new Map<string, { minEpoch: number; until: number }>()
   const keys = new Map<string, number>()
+  const blocks = new Map<string, BlockEntry>()
   let low = '0'
   let polls = 0
   /** By the steady clock of the system: the poll runs on its timers, and a lag must not depend on the wall clock. */
@@ -114,6 +117,9 @@ export function createRevocations({
     } else if ('kid' in revocation) {
       keys.set(revocation.kid, Math.max(until, keys.get(revocation.kid) ?? 0))
       onKeyRevoked(revocation.kid)
+    } else if ('blockKey' in revocation) {
+      const known = blocks.get(revocation.blockKey)
+      if (!known || supersedes(revocation, known)) blocks.set(revocation.blockKey, revocation)
     } else {
       const known = users.get(revocation.userId)
       const minEpoch = Math.max(revocation.minEpoch, known?.minEpoch ?? 0)
@@ -127,10 +133,12 @@ export function createRevocations({
     const from = failure || mustWriteBack || polls++ % FULL_RELOAD_EVERY === 0 ? '0' : low
     try {
       const askedAt = clock.steady()
+      const blocksBefore = from === '0' && !mustWriteBack ? [...blocks.values()] : []
       const page = await findRevocationsSince(polled, from)
       clock.measure({ databaseMs: page.databaseMs, askedAt, answeredAt: clock.steady() })
       const lost = mustWriteBack && from === '0' ? missingIn(page.revocations) : null
       for (const revocation of page.revocations) apply(revocation)
+      forgetAbsent(blocksBefore, page.revocations)
       low = page.low
       loadedAt = systemClock.steady()
       failure = null
@@ -141,6 +149,13 @@ export function createRevocations({
       failure = error
       if (!isDatabaseAway(error)) throw error
     }
+  }
+
+  /** A block that the database does not have was lifted long ago, or came from a forged message. */
+  function forgetAbsent(before: readonly BlockEntry[], read: readonly Revocation[]): void {
+    if (before.length === 0) return
+    const stored = new Set(read.flatMap((revocation) => ('blockKey' in revocation ? [revocation.blockKey] : [])))
+    for (const entry of before) if (!stored.has(entry.blockKey) && blocks.get(entry.blockKey) === entry) blocks.delete(entry.blockKey)
   }
 
   /** @returns the revocations in memory that have not expired, and that the database does not have as this process has them */
@@ -170,6 +185,7 @@ export function createRevocations({
     ...Array.from(sessions, ([sessionId, until]) => ({ sessionId, until })),
     ...Array.from(users, ([userId, { minEpoch, until }]) => ({ userId, minEpoch, until })),
     ...Array.from(keys, ([kid, until]) => ({ kid, until })),
+    ...blocks.values(),
   ]
 
   const afterPause = createReadAfterPause({
@@ -193,6 +209,7 @@ export function createRevocations({
   function forgetExpired(now: number): void {
     for (const ends of [sessions, keys]) for (const [id, until] of ends) if (until < now) ends.delete(id)
     for (const [id, { until }] of users) if (until < now) users.delete(id)
+    for (const [key, { until }] of blocks) if (until < now) blocks.delete(key)
   }
 
   function poll(): Promise<void> {
@@ -224,6 +241,11 @@ export function createRevocations({
   function isKeyRevoked(kid: string): boolean {
     assertLoaded()
     return keys.has(kid)
+  }
+
+  function isBlockInForce(key: string): boolean {
+    const block = blocks.get(key)
+    return block !== undefined && !block.isLifted && block.until > clock.now()
   }
 
   function isOutdated(userId: string, epoch: number): boolean {
@@ -258,6 +280,10 @@ export function createRevocations({
     isEnded,
     isOutdated,
     isKeyRevoked,
+    isBlocked({ subject, token }) {
+      assertLoaded()
+      return blocks.size > 0 && (isBlockInForce(subject) || (token !== null && isBlockInForce(token)))
+    },
     isLoaded: () => loadedAt !== null && !afterPause.isRefusing(),
     isFull: () => sessions.size >= maxSessions,
     async announce(revocation) {
@@ -270,7 +296,7 @@ export function createRevocations({
     onChange: (listener) => void listeners.push(listener),
     lastError: () => failure,
     lagSeconds: () => (loadedAt === null ? Number.POSITIVE_INFINITY : (systemClock.steady() - loadedAt) / 1000),
-    size: () => sessions.size + users.size + keys.size,
+    size: () => sessions.size + users.size + keys.size + blocks.size,
     dump: () => (loadedAt === null || afterPause.ready() !== null ? null : remembered()),
     async writeBack() {
       mustWriteBack = true
@@ -282,14 +308,21 @@ export function createRevocations({
   }
 }
 
+type BlockEntry = Extract<Revocation, { blockKey: string }>
+
+/** Of two changes in the same millisecond the block counts. */
+const supersedes = (next: BlockEntry, known: BlockEntry): boolean =>
+  next.version > known.version || (next.version === known.version && !next.isLifted)
+
 /** Equal for equal revocations. An end that is stored and read again differs by less than a millisecond. */
 const textOf = ({ until, ...named }: Revocation): string => JSON.stringify([named, Math.round(until)])
 
 /** Parses strictly, although a forged message can only revoke, which is at most a denial of service. */
 function parse(message: string): Revocation | null {
   try {
-    const { sessionId, userId, minEpoch, kid, until } = JSON.parse(message)
+    const { sessionId, userId, minEpoch, kid, blockKey, version, until } = JSON.parse(message)
     if (!Number.isFinite(until)) return null
+    if (typeof blockKey === 'string') return Number.isSafeInteger(version) ? { blockKey, version, isLifted: false, until } : null
     if (typeof kid === 'string') return { kid, until }
     if (typeof sessionId === 'string') return { sessionId, until }
     return typeof userId === 'string' && Number.isInteger(minEpoch) ? { userId, minEpoch, until } : null

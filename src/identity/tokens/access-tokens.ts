@@ -13,12 +13,12 @@ import { retirementFault } from './retired-key.ts'
 /** RFC 9068 §2.1. Accepted also when `tokens.typ` is JWT: no other kind of token has this type. */
 const ACCESS_TOKEN_TYPE = 'at+jwt'
 /** Of ID tokens, logout tokens, security events and DPoP proofs. With the type JWT only the claims tell the kinds apart (RFC 8725 §3.12). */
-const CLAIMS_OF_OTHER_KINDS = ['nonce', 'at_hash', 'c_hash', 's_hash', 'events', 'htm', 'htu']
+export const CLAIMS_OF_OTHER_KINDS = ['nonce', 'at_hash', 'c_hash', 's_hash', 'events', 'htm', 'htu']
 /** Longer tokens are neither issued nor accepted. */
 const MAX_TOKEN_LENGTH = 4096
-const CLOCK_TOLERANCE_SECONDS = 5
+export const CLOCK_TOLERANCE_SECONDS = 5
 /** The clocks of several gateways may differ by this much before they have measured the database's time. */
-const MAX_ISSUED_AHEAD_SECONDS = 60
+export const MAX_ISSUED_AHEAD_SECONDS = 60
 
 interface TokenSubject {
   /** The id whose revocation ends the token. */

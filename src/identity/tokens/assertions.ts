@@ -12,7 +12,7 @@ const LIFE_SECONDS = 60
 const FRESH_SECONDS = 20
 
 export interface AssertionSubject {
-  kind: 'user' | 'apiKey' | 'client'
+  kind: 'user' | 'apiKey' | 'client' | 'external'
   id: string
   sessionId: string
   roles: ReadonlySet<string>
@@ -56,7 +56,7 @@ export function createAssertions({
   ) {
     // check.ts refuses HS256 with assertions, but an older HS256 key may still be the current key for a while
     if (algorithm === 'HS256') throw unavailable('the current signing key cannot sign assertions: it is an HS256 key')
-    // API keys and machine clients have no session
+    // only users have a session
     const session = kind === 'user' ? { sid: sessionId } : {}
     return new SignJWT({ ...session, roles: [...roles].sort(), scope: [...scopes].join(' ') })
       .setProtectedHeader({ alg: algorithm, typ: ASSERTION_TYPE, kid })

@@ -1,5 +1,5 @@
 /** One schema: the type, the validation, the defaults, the documentation and `config/portcullis.schema.json`. */
-import { type Static, type TProperties, type TSchemaOptions, Type } from 'typebox'
+import { type Static, type TProperties, type TSchema, type TSchemaOptions, type TString, Type } from 'typebox'
 
 const section = <P extends TProperties>(properties: P, description: string) =>
   Type.Object(properties, { additionalProperties: false, default: {}, description })
@@ -483,6 +483,87 @@ const Provider = strict(
     ),
   },
   'A provider that users sign in with.',
+)
+
+/** Algorithms with a public key. */
+const EXTERNAL_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'] as const
+/** A name, or a JSON Pointer. */
+const CLAIM_PATH = '^(?:[^/].*|(?:/(?:[^~/]|~[01])+)+)$'
+const HOW_CLAIMS_ARE_NAMED =
+  'A claim is named by its name, whatever characters it has; with a leading / it is a JSON Pointer into the claims, such as /realm_access/roles.'
+const oneOrMore = <S extends TSchema>(item: S, description: string, options: TSchemaOptions = {}) =>
+  Type.Union([item, Type.Array(item, { minItems: 1, uniqueItems: true })], { description, ...options })
+const claimMap = (value: TString, description: string) =>
+  Type.Optional(
+    strict(
+      {
+        claim: Type.String({ pattern: CLAIM_PATH, maxLength: 256, description: HOW_CLAIMS_ARE_NAMED }),
+        map: Type.Record(Type.String({ minLength: 1, maxLength: 512 }), Type.Array(value, { minItems: 1 }), {
+          description: 'What each value of the claim gives. Other values give nothing.',
+        }),
+      },
+      description,
+    ),
+  )
+
+const Issuer = strict(
+  {
+    id: Type.String({
+      pattern: '^[a-z][a-z0-9-]{0,31}$',
+      description: 'Name in X-Auth-User, as ext:<id>:<sub>, in metrics and in the audit log. Upstreams know the subjects by it.',
+    }),
+    issuer: Type.String({
+      pattern: '^https?://[^/?#@\\s]+(/[^?#\\s]*)?$',
+      maxLength: 512,
+      description: 'The claim iss of its tokens, exactly as the issuer writes it. http only on this machine.',
+    }),
+    jwksUri: Type.Optional(
+      Type.String({
+        pattern: '^https?://[^/?#@\\s]+(/[^#\\s]*)?$',
+        description: 'Where its public keys are (JWKS). None: as its OpenID Connect Discovery document says. http only on this machine.',
+      }),
+    ),
+    audience: oneOrMore(
+      Type.String({ minLength: 1, maxLength: 512 }),
+      'The claim aud that its tokens for this gateway have, or a list: a token names at least one of them.',
+    ),
+    algorithms: Type.Array(Type.Enum([...EXTERNAL_ALGORITHMS]), {
+      minItems: 1,
+      uniqueItems: true,
+      description: 'The algorithms that it signs with. Only algorithms with a public key.',
+    }),
+    typ: oneOrMore(
+      Type.String({ pattern: '^[A-Za-z0-9+./_-]{1,64}$' }),
+      'The header typ of its access tokens, or a list. none: they have no typ. JWT tells no kinds of tokens apart, so ID tokens need another mark: see require.',
+      { default: 'at+jwt' },
+    ),
+    require: Type.Record(
+      Type.String({ pattern: CLAIM_PATH, maxLength: 256 }),
+      Type.Array(Type.Union([Type.String({ minLength: 1, maxLength: 512 }), Type.Integer(), Type.Boolean()]), { minItems: 1 }),
+      {
+        propertyNames: { pattern: CLAIM_PATH, maxLength: 256 },
+        default: {},
+        description: `Claims that its tokens must have, each with one of these values; a list must hold one of them. ${HOW_CLAIMS_ARE_NAMED}`,
+      },
+    ),
+    roles: claimMap(Type.String({ pattern: ROLE_NAME }), 'The roles of this gateway that its tokens give. None: no roles.'),
+    scopes: claimMap(
+      Type.String({ pattern: '^[\\x21\\x23-\\x5b\\x5d-\\x7e]{1,200}$' }),
+      'The scopes that its tokens give, besides those of the roles. A text is split at its blanks.',
+    ),
+    maxTtlSeconds: integer(1, 3600, 'The longest time from iat to exp. A token with a longer life is refused.', 86_400),
+    caFile: Type.Optional(
+      Type.String({ minLength: 1, description: 'PEM file of the CAs that may sign the certificate of the issuer. None: the usual CAs.' }),
+    ),
+    tokenFile: Type.Optional(
+      Type.String({
+        minLength: 1,
+        description:
+          'File of a bearer token for jwksUri, such as the service account token of Kubernetes. It is read for each request, so it may change.',
+      }),
+    ),
+  },
+  'Another issuer whose access tokens are accepted.',
 )
 
 export const ConfigSchema = Type.Object(
@@ -1104,6 +1185,11 @@ export const ConfigSchema = Type.Object(
       },
       'Headers that the gateway adds.',
     ),
+    issuers: Type.Array(Issuer, {
+      default: [],
+      maxItems: 32,
+      description: 'Other issuers whose access tokens routes accept, beside our own.',
+    }),
     log: section(
       {
         level: oneOf(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
@@ -1158,6 +1244,7 @@ export type RouteConfig = Static<typeof Route>
 export type AccessConfig = Static<typeof Access>
 export type PolicyConfig = Static<typeof Policy>
 export type ProviderConfig = Static<typeof Provider>
+export type IssuerConfig = Static<typeof Issuer>
 
 /** Secrets come only from the environment; `check --print` never shows them. */
 export interface Secrets {

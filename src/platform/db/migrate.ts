@@ -27,6 +27,7 @@ import * as userLanguage from '../../../migrations/0018-user-language.ts'
 import * as schemaMinimum from '../../../migrations/0019-schema-minimum.ts'
 import * as signIn from '../../../migrations/0020-sign-in.ts'
 import * as withoutPassword from '../../../migrations/0021-without-password.ts'
+import * as externalBlocks from '../../../migrations/0022-external-blocks.ts'
 import * as loginCountries from '../../../migrations/0023-login-countries.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import type { Db, OpenDatabase } from './database.ts'
@@ -69,6 +70,7 @@ export const STEPS: Steps = {
   '0019-schema-minimum': schemaMinimum,
   '0020-sign-in': signIn,
   '0021-without-password': withoutPassword,
+  '0022-external-blocks': externalBlocks,
   '0023-login-countries': loginCountries,
 }
 

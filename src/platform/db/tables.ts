@@ -406,6 +406,10 @@ export interface Database {
     user_id: string | null
     min_epoch: number | null
     kid: string | null
+    block_key: string | null
+    /** Milliseconds since the epoch. */
+    version: string | number | null
+    is_lifted: boolean | null
     expires_at: Date
   }
   audit_log: AuditLogTable

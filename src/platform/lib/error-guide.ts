@@ -344,6 +344,11 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     client: 'Log in in another way, or wait as long as `Retry-After` says.',
     operator: 'The log names the cause. Check that the gateway reaches the issuer, and that it trusts the certificate (`caFile`).',
   },
+  issuer_unavailable: {
+    when: 'The token is of another issuer (`issuers`), and the keys of that issuer cannot be read.',
+    client: WAIT,
+    operator: 'The log line `issuer_keys_unread` names the cause. See [external issuers](external-issuers.md).',
+  },
   overloaded: {
     when: 'The gateway is busy, or a queue is full: for password hashes, for mailed links, or for requests to the upstream.',
     client: WAIT,

@@ -88,6 +88,11 @@ const catalogue = {
     'Service Unavailable',
     'The provider does not answer now. Log in in another way, or try again after Retry-After.',
   ],
+  issuer_unavailable: [
+    503,
+    'Service Unavailable',
+    'The issuer of this token cannot be asked for its keys now. Try again after Retry-After.',
+  ],
   overloaded: [503, 'Service Unavailable', 'This service is busy now. Try again after Retry-After.'],
   upstream_timeout: [504, 'Gateway Timeout', 'The service behind this route did not answer in time. Try again later.'],
 } as const satisfies Record<string, readonly [status: number, title: string, detail: string]>

@@ -147,6 +147,13 @@ export function createMetrics(version: string) {
     logins,
     newCountryLogins: counter('new_country_logins_total', 'Logins from a country that is new for the account.', ['outcome']),
     providerLogins: counter('provider_logins_total', 'Sign-ins with a provider that came back.', ['provider', 'outcome']),
+    issuerKeyReads: counter('issuer_key_reads_total', 'Reads of the key sets of other issuers.', ['issuer', 'outcome']),
+    issuerKeysAge: sampledEach(
+      'issuer_keys_age_seconds',
+      'Time since the key set of another issuer was read; with several processes, the longest.',
+      'issuer',
+      'max',
+    ),
     registrations: counter('registrations_total', 'Registrations.', ['outcome']),
     refreshes,
     /** By event and outcome, with the names of the audit log. */

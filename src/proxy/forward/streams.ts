@@ -91,8 +91,10 @@ export function createStreams({ revocations, clock, metrics }: StreamsDeps): Str
   const streams = new Set<Open>()
   const counts = new Map<string, number>()
 
-  const isRevoked = ({ sessionId, id, epoch, signingKid }: Principal): boolean =>
-    revocations.isRevoked(sessionId, id, epoch) || (signingKid !== null && revocations.isKeyRevoked(signingKid))
+  function isRevoked({ sessionId, id, epoch, signingKid, external }: Principal): boolean {
+    if (external !== null) return revocations.isBlocked(external)
+    return revocations.isRevoked(sessionId, id, epoch) || (signingKid !== null && revocations.isKeyRevoked(signingKid))
+  }
 
   function sweep(): void {
     for (const stream of streams) {

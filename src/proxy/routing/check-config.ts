@@ -10,6 +10,7 @@ import { isId } from '../../platform/lib/ids.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
 import { checkBrowser } from './check-browser.ts'
 import { checkCountries } from './check-countries.ts'
+import { checkIssuers } from './check-issuers.ts'
 import { checkPasskeys } from './check-passkeys.ts'
 import { checkProofOfWork } from './check-proof-of-work.ts'
 import { checkProviders } from './check-providers.ts'
@@ -35,6 +36,7 @@ export function checkConfig(config: Config, { isComplete = true } = {}): { probl
   checkCors(config, warnings)
   if (URL.canParse(config.server.publicUrl)) checkBrowser(config, problems, warnings)
   checkProviders(config, problems, warnings)
+  checkIssuers(config, problems, warnings)
   checkPasskeys(config, problems, warnings)
   checkMail(config, problems, warnings)
   checkProofOfWork(config, warnings)

@@ -1,10 +1,8 @@
 /** Rules about the providers that users sign in with. */
 import { isHarmless } from '../../platform/config/harmless.ts'
 import type { Config, ProviderConfig } from '../../platform/config/schema.ts'
+import { isSafeUrl } from '../../platform/lib/safe-url.ts'
 import type { Finding } from './finding.ts'
-
-/** Plain http is for tests and development: it does not leave the machine. */
-const LOOPBACK_URL = /^http:\/\/(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?(\/|$)/i
 
 export function checkProviders(config: Config, problems: Finding[], warnings: Finding[]): void {
   const { providers, browser } = config.auth
@@ -17,7 +15,7 @@ export function checkProviders(config: Config, problems: Finding[], warnings: Fi
       hint: 'set auth.browser.enabled: true',
     })
   const { publicUrl } = config.server
-  if (!publicUrl.startsWith('https:') && !LOOPBACK_URL.test(publicUrl))
+  if (!isSafeUrl(publicUrl))
     warnings.push({
       path: ['server', 'publicUrl'],
       message: 'is not https: providers send users back only to https addresses, except on this machine',
@@ -47,7 +45,7 @@ function checkIssuer({ kind, issuer, scopes }: ProviderConfig, path: Finding['pa
       message: 'is not a URL',
       hint: 'write it as the provider does, such as https://accounts.google.com',
     })
-  else if (!issuer.startsWith('https:') && !LOOPBACK_URL.test(issuer))
+  else if (!isSafeUrl(issuer))
     problems.push({ path: [...path, 'issuer'], message: 'must begin with https://', hint: 'plain http is for a provider on this machine' })
   if (kind === 'oidc' && scopes !== undefined && !scopes.includes('openid'))
     problems.push({ path: [...path, 'scopes'], message: 'must include openid: without it the provider sends no ID token' })

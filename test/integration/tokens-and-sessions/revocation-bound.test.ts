@@ -61,9 +61,85 @@ describe('a copy for a sibling', () => {
       { sessionId: 'a session', until },
       { userId: 'a user', minEpoch: 3, until },
       { kid: 'a key', until },
+      { blockKey: 'a block', version: 1, isLifted: false, until },
     ]
     for (const revocation of announced) await revocations.announce(revocation)
     expect(revocations.dump()).toEqual(expect.arrayContaining(announced))
     expect(revocations.dump()).toHaveLength(revocations.size())
+  })
+})
+
+describe('a block of what another issuer vouches for', () => {
+  const gateway = useGateway()
+  const blocks = { subject: 'a subject', token: 'a token' }
+
+  /** Revocations with a channel that the test writes to. */
+  async function listening() {
+    const { db, clock, logger } = gateway.app.platform
+    let receive = (_message: string) => {}
+    const channel = {
+      publish: async () => {},
+      subscribe: async (listener: (message: string) => void) => {
+        receive = listener
+      },
+    }
+    const revocations = createRevocations({ db, clock, logger, broadcasts: [channel], onKeyRevoked: () => {} })
+    await revocations.start()
+    return { revocations, send: (message: object) => receive(JSON.stringify(message)), until: clock.now() + 60_000 }
+  }
+
+  it('is known by its subject or its token, and ends with its time', async () => {
+    const { revocations, send, until } = await listening()
+    expect(revocations.isBlocked(blocks)).toBe(false)
+    send({ blockKey: 'a token', version: 1, until })
+    expect(revocations.isBlocked(blocks)).toBe(true)
+    expect(revocations.isBlocked({ ...blocks, token: null })).toBe(false)
+    send({ blockKey: 'a subject', version: 1, until: 1 })
+    expect(revocations.isBlocked({ ...blocks, token: null })).toBe(false)
+    revocations.stop()
+  })
+
+  it('is lifted by no message, only by the database', async () => {
+    const { revocations, send, until } = await listening()
+    send({ blockKey: 'a subject', version: 1, until })
+    send({ blockKey: 'a subject', version: 2, isLifted: true, until })
+    expect(revocations.isBlocked(blocks)).toBe(true)
+    const write = (version: number, isLifted: boolean) =>
+      rows(
+        gateway,
+        `INSERT INTO revocations (id, block_key, version, is_lifted, expires_at)
+         VALUES (gen_random_uuid(), 'a subject', $1, $2, now() + interval '1 hour')`,
+        [version, isLifted],
+      )
+    await write(3, true)
+    await revocations.poll()
+    expect(revocations.isBlocked(blocks)).toBe(false)
+    // what is older, or of the same time, changes nothing
+    send({ blockKey: 'a subject', version: 2, until })
+    expect(revocations.isBlocked(blocks)).toBe(false)
+    send({ blockKey: 'a subject', version: 3, until })
+    expect(revocations.isBlocked(blocks)).toBe(true)
+    revocations.stop()
+  })
+
+  it('of a forged message is gone when everything is read again', async () => {
+    const { revocations, send, until } = await listening()
+    send({ blockKey: 'nobody wrote this', version: Number.MAX_SAFE_INTEGER, until })
+    const forged = { subject: 'nobody wrote this', token: null }
+    expect(revocations.isBlocked(forged)).toBe(true)
+    for (let n = 0; n < 61 && revocations.isBlocked(forged); n++) await revocations.poll()
+    expect(revocations.isBlocked(forged)).toBe(false)
+    revocations.stop()
+  })
+
+  it('that a failover has lost is written again', async () => {
+    const { db } = gateway.app.platform
+    const { revocations, until } = await listening()
+    await revocations.announce({ blockKey: 'lost', version: 5, isLifted: false, until })
+    await revocations.writeBack()
+    expect(await db.selectFrom('revocations').select(['version', 'is_lifted']).where('block_key', '=', 'lost').execute()).toEqual([
+      { version: '5', is_lifted: false },
+    ])
+    revocations.stop()
   })
 })

@@ -20,6 +20,7 @@ const principal = (roles: string[] = [], scopes: string[] = [], part: Partial<Pr
   hasFactor: false,
   owesFactor: false,
   authenticatedAt: 0,
+  external: null,
   signingKid: null,
   cookieId: null,
   identityHeaders: [],

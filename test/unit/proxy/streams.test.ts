@@ -70,6 +70,7 @@ const principalOf = (part: Partial<Principal>): Principal => ({
   email: null,
   roles: new Set(['user']),
   scopes: new Set(),
+  external: null,
   signingKid: null,
   epoch: 1,
   expiresAt: secondsFromNow(LIFE_SECONDS),
