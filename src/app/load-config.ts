@@ -1,8 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
-import { Ajv, type ErrorObject } from 'ajv'
 import { Value } from 'typebox/value'
 import { brandFiles, refusedBrandFiles } from '../identity/pages/brand-files.ts'
-import { explain } from '../platform/config/explain.ts'
 import { isFileName, shownPath } from '../platform/config/harmless.ts'
 import { BROWSER_POLICIES, type Config, ConfigSchema, DEFAULT_POLICIES, type Secrets } from '../platform/config/schema.ts'
 import {
@@ -14,6 +12,7 @@ import {
   readEnvironment,
   readYaml,
 } from '../platform/config/source.ts'
+import { createValidate, type Invalid } from '../platform/config/validate.ts'
 import { fileErrorText } from '../platform/lib/errors.ts'
 import { readTextFiles } from '../platform/texts/text-files.ts'
 import { checkConfig } from '../proxy/routing/check-config.ts'
@@ -233,31 +232,7 @@ function readClientSecrets({ auth }: Config, env: NodeJS.ProcessEnv) {
   return { secrets, problems }
 }
 
-const ajv = new Ajv({ allErrors: true, strict: false, verbose: true })
-const validator = ajv.compile(ConfigSchema)
-
-interface Invalid {
-  path: Path
-  isUnknownKey: boolean
-  problem: ConfigProblem
-}
-
-function validate(value: unknown, source: ConfigSource): Invalid[] {
-  if (validator(value)) return []
-  // a bad name in a record gives an inner and an outer error: the outer error is enough
-  const errors = (validator.errors ?? []).filter((e) => e.propertyName === undefined)
-  return chosenBranches(errors).map((error) => {
-    const inside = pointer(error.instancePath)
-    const { additionalProperty, propertyName } = error.params
-    const named = additionalProperty ?? propertyName
-    const path = named === undefined ? inside : [...inside, String(named)]
-    return {
-      path,
-      isUnknownKey: error.keyword === 'additionalProperties',
-      problem: { where: source.locate(path), path: shownPath(path), ...explain(error) },
-    }
-  })
-}
+const validate = createValidate(ConfigSchema)
 
 interface SoundPart {
   sound: Config
@@ -306,23 +281,4 @@ function remove(root: object, path: Path): void {
 function inOrder(problems: ConfigProblem[]): ConfigProblem[] {
   const line = ({ where }: ConfigProblem) => Number(/:(\d+):\d+$/.exec(where)?.[1] ?? 0)
   return [...new Map(problems.map((p) => [formatProblem(p), p])).values()].sort((a, b) => line(a) - line(b))
-}
-
-const pointer = (text: string): Path =>
-  text
-    .split('/')
-    .slice(1)
-    .map((s) => (/^\d+$/.test(s) ? Number(s) : s.replaceAll('~1', '/').replaceAll('~0', '~')))
-
-/** For a union, keeps the errors of the branch whose type fits. If no single branch fits, keeps one error that names the choices. */
-function chosenBranches(errors: ErrorObject[]): ErrorObject[] {
-  const unions = errors.filter((e) => e.keyword === 'anyOf')
-  return unions.reduce((rest, union) => {
-    const inside = rest.filter((e) => e.schemaPath.startsWith(`${union.schemaPath}/`) && e.instancePath.startsWith(union.instancePath))
-    const branches = (union.schema as unknown[]).map((_, i) => inside.filter((e) => e.schemaPath.startsWith(`${union.schemaPath}/${i}/`)))
-    const wrongKind = (e: ErrorObject) => e.instancePath === union.instancePath && (e.keyword === 'type' || e.keyword === 'enum')
-    const meant = branches.filter((branch) => branch.length && !branch.some(wrongKind))
-    const kept = rest.filter((e) => !inside.includes(e) && e !== union)
-    return meant.length === 1 ? [...kept, ...meant[0]!] : [...kept, union]
-  }, errors)
 }
