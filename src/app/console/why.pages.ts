@@ -141,7 +141,7 @@ ${facts([
         .map(([name, ms]) => `${name} ${ms}`)
         .join(', '),
   ],
-  [text('why.headers'), effects && effects.requestHeaders.map(([name, value]) => html`<code>${name}: ${value}</code><br>`)],
+  [text('why.headers'), effects?.requestHeaders.map(([name, value]) => html`<code>${name}: ${value}</code><br>`)],
 ])}
 ${
   candidates.length > 0 &&

@@ -34,11 +34,17 @@ export interface CallerFacts extends Login {
   user?: Pick<User, 'id' | 'email' | 'email_verified_at' | 'metadata'>
 }
 
+/** What an account says about a login of its user. */
+export type CallerUser = Pick<
+  User,
+  'id' | 'email' | 'email_verified_at' | 'metadata' | 'roles' | 'disabled_at' | 'password_must_change' | 'mfa_enabled'
+>
+
 export interface Callers {
   /** The principal that a login of such a user would give. */
   of(facts: CallerFacts): Caller
   /** A disabled user has no session: whatever the client still holds was revoked. */
-  ofUser(user: User, login: Login): Caller
+  ofUser(user: CallerUser, login: Login): Caller
 }
 
 /** Stands in headers for a value that only a real session has. */

@@ -65,7 +65,8 @@ export const explainRoutes =
 
     async function callerOf({ user, role, anonymous, second_factor: factor }: Static<typeof Query>): Promise<Caller> {
       const named = [user !== undefined && 'user', role !== undefined && 'role', anonymous === 'true' && 'anonymous'].filter(Boolean)
-      if (named.length > 1) throw invalidField(String(named[1]), 'not_allowed', `cannot be given together with ${named[0]}: name one caller`)
+      if (named.length > 1)
+        throw invalidField(String(named[1]), 'not_allowed', `cannot be given together with ${named[0]}: name one caller`)
       const authenticatedAt = now() / 1000
       if (role !== undefined) {
         const roles = [role].flat()

@@ -278,11 +278,7 @@ function conclude(stages: readonly [stage: string, ask: () => Finding][], exchan
 const URL_FORM = /^(https?):\/\/([^/?#]*)([^#]*)/i
 
 /** Splits a URL without repairing it: `new URL` would remove the dot segments that the gateway refuses. */
-function readUrl(
-  url: string,
-  { protocol }: URL,
-  hostOf: (path: string) => string,
-): { isSecure: boolean; host: string; target: string } {
+function readUrl(url: string, { protocol }: URL, hostOf: (path: string) => string): { isSecure: boolean; host: string; target: string } {
   const [, scheme, host, rest] = URL_FORM.exec(url) ?? []
   if (scheme === undefined) {
     // a browser never sends the fragment
@@ -314,4 +310,3 @@ function requestOf(method: string, target: string, host: string, isWebSocket: bo
     rawHeaders: Object.entries(headers).flat(),
   })
 }
-

@@ -16,7 +16,9 @@ export const ExplanationSchema = Type.Object({
     description: 'allow, refuse, answer: the gateway answers itself, or own: an endpoint of the gateway decides.',
   }),
   depends: Type.Boolean({ description: 'True when the answer depends on the address of the client, which was not given.' }),
-  status: Type.Union([Type.Integer(), Type.Null()], { description: 'What the client would get. Null where the upstream or an endpoint decides.' }),
+  status: Type.Union([Type.Integer(), Type.Null()], {
+    description: 'What the client would get. Null where the upstream or an endpoint decides.',
+  }),
   code: TextOrNull,
   detail: TextOrNull,
   request: Type.Object({ method: Text, url: Text, from: TextOrNull, websocket: Type.Boolean() }),
@@ -33,9 +35,7 @@ export const ExplanationSchema = Type.Object({
   effects: Type.Union([
     Type.Null(),
     Type.Object({
-      limits: Type.Array(
-        Type.Object({ name: Text, limit: Type.Integer(), window_seconds: Type.Integer(), key: Text, text: Text }),
-      ),
+      limits: Type.Array(Type.Object({ name: Text, limit: Type.Integer(), window_seconds: Type.Integer(), key: Text, text: Text })),
       on_redis_down: Text,
       upstreams: Type.Array(Type.Object({ origin: Text, weight: Type.Number() })),
       balance: Text,
