@@ -16,6 +16,7 @@ import { createValidate, type Invalid } from '../platform/config/validate.ts'
 import { fileErrorText } from '../platform/lib/errors.ts'
 import { readTextFiles } from '../platform/texts/text-files.ts'
 import { checkConfig } from '../proxy/routing/check-config.ts'
+import { checkCertificate } from './check-certificate.ts'
 
 /** All problems of a configuration together. Exit code 2. */
 export class ConfigError extends Error {
@@ -41,6 +42,8 @@ export interface Loaded {
   config: Config
   secrets: Secrets
   warnings: ConfigProblem[]
+  /** Harmless: for `check --notes` alone. */
+  notes: ConfigProblem[]
   /** Files of keys and certificates that are not on this machine. The gateway may run on another. */
   absentFiles: ConfigProblem[]
 }
@@ -54,10 +57,10 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
   const { sound, routeNumbers, trimmed } = soundPart(value, invalid)
 
   const config = withDerived(sound)
-  const { problems, warnings } = checkConfig(config, { isComplete: !trimmed.length })
-  const place = ({ path, message, hint }: { path: Path; message: string; hint?: string }): ConfigProblem => {
+  const { problems, warnings, notes } = checkConfig(config, { isComplete: !trimmed.length })
+  const place = ({ path, message, hint, rule }: { path: Path; message: string; hint?: string; rule?: string }): ConfigProblem => {
     const original = path[0] === 'routes' && typeof path[1] === 'number' ? ['routes', routeNumbers[path[1]]!, ...path.slice(2)] : path
-    return { where: source.locate(original), path: shownPath(original), message, hint }
+    return { where: source.locate(original), path: shownPath(original), message, hint, rule }
   }
   const secrets = readSecrets(variables.values)
   const isNeeded = typeof needSecrets === 'function' ? needSecrets(config) : needSecrets
@@ -83,7 +86,8 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
   return {
     config,
     secrets: { ...secrets.secrets, providers: clients.secrets },
-    warnings: warnings.map(place),
+    warnings: [...warnings, ...checkCertificate(config)].map(place),
+    notes: notes.map(place),
     absentFiles: absentFiles(config).map(place),
   }
 }
@@ -148,6 +152,7 @@ export const filesOf = (config: Config): string[] => namedFiles(config).map(({ f
 const absentFiles = (config: Config) => namedFiles(config).flatMap(({ path, file }) => (existsSync(file) ? [] : [absent(path, file)]))
 
 const absent = (path: Path, file: string) => ({
+  rule: 'file-absent',
   path,
   message: `there is no ${isFileName(file) ? file : 'such file'} on this machine`,
   hint: 'the gateway does not start without it',

@@ -12,6 +12,8 @@ export interface ConfigProblem {
   message: string
   /** What would be right. */
   hint?: string | undefined
+  /** The rule that found it, for programs. Default: `setting`. */
+  rule?: string | undefined
 }
 
 /** `--set server.port` names the setting already. */

@@ -20,7 +20,7 @@ export interface CompareAccess {
 /** More pairs are not tried: the number grows with the square. */
 const MAX_PAIRED = 30
 
-/** A policy admits whoever holds more than an admitted caller, so the smallest holders decide: one role, two roles, one scope. */
+/** A caller with more than an admitted caller is admitted too, so the smallest holders decide: one role, two roles, one scope. */
 export function createCompareAccess({ auth }: Pick<Config, 'auth'>): CompareAccess {
   const grantsOf = createRoles(auth.roles)
   const names = knownRoles(auth.roles)
