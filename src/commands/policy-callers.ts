@@ -22,7 +22,7 @@ export interface StoredQuestion {
 }
 
 export interface StoredCallers {
-  /** By login. */
+  /** By login. Users who do not exist are missing. */
   users: Map<string, CallerUser>
   /** The caller of the token. */
   byToken: Caller | null
@@ -53,22 +53,20 @@ export async function loadForPolicy(
   return load(terminal, args, { needSecrets: (config) => needsToken && !isServed(config) })
 }
 
-/** @throws UsageError for an unknown user @throws DatabaseUnavailable */
+/** @throws DatabaseUnavailable */
 export async function findCallers(
   terminal: Terminal,
   { config, secrets }: { config: Config; secrets: Secrets },
   question: StoredQuestion,
 ): Promise<StoredCallers> {
   if (question.users.length === 0 && question.token === null) return { users: new Map(), byToken: null }
-  const answer =
-    (isServed(config) ? await askGateway(terminal, config, question) : null) ?? (await askDatabase(terminal, config, secrets, question))
-  const unknown = question.users.filter((login) => !answer.users[login])
-  if (unknown.length > 0)
-    throw new UsageError(
-      `there is no user ${unknown.join(', ')}: name an e-mail address, a username or an id; or ask for a role instead, which needs no account`,
-    )
-  return { users: new Map(question.users.map((login) => [login, answer.users[login]!])), byToken: answer.byToken && revive(answer.byToken) }
+  const served = isServed(config) ? await askGateway(terminal, config, question) : null
+  const { users, byToken } = served ?? (await askDatabase(terminal, config, secrets, question))
+  const found = Object.entries(users).filter((entry): entry is [string, CallerUser] => entry[1] !== null)
+  return { users: new Map(found), byToken: byToken && revive(byToken) }
 }
+
+export const NAME_A_USER = 'name an e-mail address, a username or an id; a role needs no account'
 
 /** @returns null when the socket was left by a gateway that was killed */
 async function askGateway(terminal: Terminal, config: Config, { users, token }: StoredQuestion): Promise<Answer | null> {

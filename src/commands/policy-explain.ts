@@ -7,7 +7,7 @@ import type { Caller } from '../proxy/policy/callers.ts'
 import type { ExplanationView } from '../proxy/policy/explanation-view.ts'
 import { withConfig } from './configuration.ts'
 import { withExamples } from './help.ts'
-import { findCallers, loadForPolicy, type PolicyArgs, readToken } from './policy-callers.ts'
+import { findCallers, loadForPolicy, NAME_A_USER, type PolicyArgs, readToken } from './policy-callers.ts'
 import { type Terminal, table } from './terminal.ts'
 import { collect, readNumber, UsageError } from './usage.ts'
 
@@ -109,7 +109,8 @@ async function callerOf(
     token: token === undefined ? null : await readToken(terminal),
   })
   if (user === undefined) return found.byToken!
-  const account = found.users.get(user)!
+  const account = found.users.get(user)
+  if (!account) throw new UsageError(`there is no user ${user}: ${NAME_A_USER}, as in --role user`)
   return callers.ofUser(account, { hasFactor: secondFactor ?? account.mfa_enabled, authenticatedAt })
 }
 

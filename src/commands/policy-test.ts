@@ -5,7 +5,7 @@ import type { LocatedCase } from '../proxy/policy/policy-cases.ts'
 import type { CaseResult } from '../proxy/policy/run-cases.ts'
 import { withConfig } from './configuration.ts'
 import { withExamples } from './help.ts'
-import { findCallers, loadForPolicy, type PolicyArgs } from './policy-callers.ts'
+import { findCallers, loadForPolicy, NAME_A_USER, type PolicyArgs } from './policy-callers.ts'
 import { type Terminal, table } from './terminal.ts'
 import { cannotRead, UsageError } from './usage.ts'
 
@@ -47,7 +47,18 @@ async function runTests(terminal: Terminal, files: readonly string[], args: Test
   )
   const problems = read.flatMap((one) => one.problems)
   if (problems.length > 0) throw new ConfigError(problems)
-  const { users } = await findCallers(terminal, loaded, { users: usersOf(read.flatMap(({ cases }) => cases)), token: null })
+  const cases = read.flatMap((one) => one.cases)
+  const { users } = await findCallers(terminal, loaded, { users: [...new Set(cases.flatMap(userOf))], token: null })
+  const unknown = cases.filter((one) => userOf(one).some((login) => !users.has(login)))
+  if (unknown.length > 0)
+    throw new ConfigError(
+      unknown.map((one) => ({
+        where: one.where,
+        path: 'principal.user',
+        message: `there is no user ${userOf(one)[0]}`,
+        hint: NAME_A_USER,
+      })),
+    )
   const now = systemClock.now()
   const run = createRunCase({
     explain: createExplain({ config, now: () => now }),
@@ -67,9 +78,9 @@ async function runTests(terminal: Terminal, files: readonly string[], args: Test
   if (failed.length > 0) terminal.exitCode = 1
 }
 
-const usersOf = (cases: readonly LocatedCase[]): string[] => [
-  ...new Set(cases.flatMap(({ principal }) => (typeof principal === 'object' && principal.user !== undefined ? [principal.user] : []))),
-]
+/** The user that a case names, if any. */
+const userOf = ({ principal }: LocatedCase): string[] =>
+  typeof principal === 'object' && principal.user !== undefined ? [principal.user] : []
 
 function printResults(terminal: Terminal, all: readonly CaseResult[], failed: readonly CaseResult[]): void {
   terminal.print(

@@ -35,7 +35,7 @@ const Case = strict({
   method: Type.Optional(Type.String({ default: 'GET' })),
   url: Type.String({ minLength: 1 }),
   principal: Type.Optional(
-    Type.Union([Type.Literal('anonymous'), Principal], {
+    Type.Union([Type.Unsafe<'anonymous'>({ type: 'string', enum: ['anonymous'] }), Principal], {
       description: 'write anonymous, { role: admin }, { roles: [support, billing] } or { user: ann }',
     }),
   ),
