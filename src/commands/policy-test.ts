@@ -1,5 +1,6 @@
 /** `policy test`: the operator's own cases, for continuous integration. */
-import { readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { Command } from 'commander'
 import type { LocatedCase } from '../proxy/policy/policy-cases.ts'
 import type { CaseResult } from '../proxy/policy/run-cases.ts'
@@ -99,7 +100,8 @@ function printResults(terminal: Terminal, all: readonly CaseResult[], failed: re
 }
 
 async function write(file: string, text: string): Promise<void> {
-  await writeFile(file, text).catch((error) => {
+  const writing = mkdir(dirname(file), { recursive: true }).then(() => writeFile(file, text))
+  await writing.catch((error) => {
     throw new UsageError(`--junit ${file}: cannot be written: ${(error as Error).message.split(', ')[0]}`)
   })
 }
