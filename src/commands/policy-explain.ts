@@ -132,7 +132,7 @@ const DECISIONS: Record<string, string> = {
   own: 'an endpoint of the gateway decides',
 }
 
-export function explanationText(view: ExplanationView): string {
+function explanationText(view: ExplanationView): string {
   const { decision, depends, status, code, detail, request, principal, route, rule, candidates, stages } = view
   const outcome = [DECISIONS[decision], status, code].filter((part) => part !== null).join(' ')
   const lines = [

@@ -58,7 +58,7 @@ export const ExplanationSchema = Type.Object({
 })
 export type ExplanationView = Static<typeof ExplanationSchema>
 
-export const DECISIONS = { admitted: 'allow', refused: 'refuse', answered: 'answer', own: 'own' } as const
+const DECISIONS = { admitted: 'allow', refused: 'refuse', answered: 'answer', own: 'own' } as const
 
 /** The texts of the view are English, whatever languages the pages have. */
 const ENGLISH = createTexts(['en']).of('en')

@@ -59,7 +59,7 @@ export interface LocatedCase extends PolicyCase {
 
 const validate = createValidate(PolicyFile)
 const CODES: ReadonlySet<string> = new Set(errorCatalogue().map(({ code }) => code))
-export const DECISION_WORDS = ['allow', 'refuse', 'answer', 'own'] as const
+const DECISION_WORDS = ['allow', 'refuse', 'answer', 'own'] as const
 
 /** Every problem at once, in the form of those of a configuration. */
 export function readPolicyCases(file: string, text: string, config: Config): { cases: LocatedCase[]; problems: ConfigProblem[] } {

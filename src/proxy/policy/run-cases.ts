@@ -51,7 +51,7 @@ export function createRunCase({ explain, callers, users, nowSeconds }: RunCasesD
 }
 
 /** `allow`, `refuse 401 token_missing`, `answer 308` */
-export const decisionText = ({ decision, status, code, depends }: ExplanationView): string =>
+const decisionText = ({ decision, status, code, depends }: ExplanationView): string =>
   [depends ? 'depends' : decision, status, code].filter((part) => part !== null).join(' ')
 
 const callerText = (principal: PolicyPrincipal | 'anonymous' | undefined): string => {

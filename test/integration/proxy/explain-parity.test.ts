@@ -102,7 +102,16 @@ const PATHS = [
     '/a\\b',
     '/%00',
   ],
-  ...['/api/./admin', '/health', '/auth/sessions', '/auth/nothing', '/.well-known/jwks.json', '/auth/../api', '/api/adm%69n', '/api/admin%20'],
+  ...[
+    '/api/./admin',
+    '/health',
+    '/auth/sessions',
+    '/auth/nothing',
+    '/.well-known/jwks.json',
+    '/auth/../api',
+    '/api/adm%69n',
+    '/api/admin%20',
+  ],
   ...['/files/a%2F..%2Fb', '/files/%252e%252e/x', '/ſhop', '/shop.', '/api/admin.'],
 ]
 const HOSTS = ['gateway.test', 'shop.test', 'SHOP.test:8080', 'other.test', 'bad host']
