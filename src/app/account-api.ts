@@ -71,6 +71,7 @@ import { createSignIn } from '../identity/providers/sign-in.service.ts'
 import type { FastifyTypeProviderTypebox } from '../platform/http/type-provider.ts'
 import { contextOf } from '../platform/request/request-context.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
+import { explainRoutes } from '../proxy/policy/explain.routes.ts'
 import type { Access } from './access.ts'
 import type { Identity } from './identity.ts'
 import type { LoginServices } from './login-services.ts'
@@ -386,7 +387,14 @@ export function createAccountApi({
       await auth.register(oauthRoutes({ grantToken, introspect, revokeToken }))
       await auth.register(clientRoutes({ clients: identity.clients, requireAuth }))
       await auth.register(
-        adminRoutes({ read: platform.database.read, administration: identity.administration, config, lastErrors, requireAuth }),
+        adminRoutes({
+          read: platform.database.read,
+          administration: identity.administration,
+          config,
+          lastErrors,
+          registerExplain: explainRoutes({ config, data: platform.data, find: identity.administration.find, now: () => clock.now() }),
+          requireAuth,
+        }),
       )
       await letRequestsPass()
       await mountUi?.(auth)

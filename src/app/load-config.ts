@@ -1,8 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
-import { Ajv, type ErrorObject } from 'ajv'
 import { Value } from 'typebox/value'
 import { brandFiles, refusedBrandFiles } from '../identity/pages/brand-files.ts'
-import { explain } from '../platform/config/explain.ts'
 import { isFileName, shownPath } from '../platform/config/harmless.ts'
 import { BROWSER_POLICIES, type Config, ConfigSchema, DEFAULT_POLICIES, type Secrets } from '../platform/config/schema.ts'
 import {
@@ -14,12 +12,14 @@ import {
   readEnvironment,
   readYaml,
 } from '../platform/config/source.ts'
+import { createValidate, type Invalid } from '../platform/config/validate.ts'
 import { networkFilesOf } from '../platform/geo/client-data.ts'
 import { problemOfCountryDatabase } from '../platform/geo/country-database.ts'
 import { fileErrorText } from '../platform/lib/errors.ts'
 import { problemsOfNetworkFile } from '../platform/request/network-file.ts'
 import { readTextFiles } from '../platform/texts/text-files.ts'
 import { checkConfig } from '../proxy/routing/check-config.ts'
+import { checkCertificate } from './check-certificate.ts'
 
 /** All problems of a configuration together. Exit code 2. */
 export class ConfigError extends Error {
@@ -45,6 +45,8 @@ export interface Loaded {
   config: Config
   secrets: Secrets
   warnings: ConfigProblem[]
+  /** Harmless: for `check --notes` alone. */
+  notes: ConfigProblem[]
   /** Files of keys and certificates that are not on this machine. The gateway may run on another. */
   absentFiles: ConfigProblem[]
 }
@@ -58,10 +60,10 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
   const { sound, routeNumbers, trimmed } = soundPart(value, invalid)
 
   const config = withDerived(sound)
-  const { problems, warnings } = checkConfig(config, { isComplete: !trimmed.length })
-  const place = ({ path, message, hint }: { path: Path; message: string; hint?: string }): ConfigProblem => {
+  const { problems, warnings, notes } = checkConfig(config, { isComplete: !trimmed.length })
+  const place = ({ path, message, hint, rule }: { path: Path; message: string; hint?: string; rule?: string }): ConfigProblem => {
     const original = path[0] === 'routes' && typeof path[1] === 'number' ? ['routes', routeNumbers[path[1]]!, ...path.slice(2)] : path
-    return { where: source.locate(original), path: shownPath(original), message, hint }
+    return { where: source.locate(original), path: shownPath(original), message, hint, rule }
   }
   const secrets = readSecrets(variables.values)
   const isNeeded = typeof needSecrets === 'function' ? needSecrets(config) : needSecrets
@@ -89,7 +91,8 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
   return {
     config,
     secrets: { ...secrets.secrets, providers: clients.secrets },
-    warnings: warnings.map(place),
+    warnings: [...warnings, ...checkCertificate(config)].map(place),
+    notes: notes.map(place),
     absentFiles: absentFiles(config).map(place),
   }
 }
@@ -168,6 +171,7 @@ export const filesOf = (config: Config): string[] =>
 const absentFiles = (config: Config) => namedFiles(config).flatMap(({ path, file }) => (existsSync(file) ? [] : [absent(path, file)]))
 
 const absent = (path: Path, file: string) => ({
+  rule: 'file-absent',
   path,
   message: `there is no ${isFileName(file) ? file : 'such file'} on this machine`,
   hint: 'the gateway does not start without it',
@@ -258,31 +262,7 @@ function readClientSecrets({ auth }: Config, env: NodeJS.ProcessEnv) {
   return { secrets, problems }
 }
 
-const ajv = new Ajv({ allErrors: true, strict: false, verbose: true })
-const validator = ajv.compile(ConfigSchema)
-
-interface Invalid {
-  path: Path
-  isUnknownKey: boolean
-  problem: ConfigProblem
-}
-
-function validate(value: unknown, source: ConfigSource): Invalid[] {
-  if (validator(value)) return []
-  // a bad name in a record gives an inner and an outer error: the outer error is enough
-  const errors = (validator.errors ?? []).filter((e) => e.propertyName === undefined)
-  return chosenBranches(errors).map((error) => {
-    const inside = pointer(error.instancePath)
-    const { additionalProperty, propertyName } = error.params
-    const named = additionalProperty ?? propertyName
-    const path = named === undefined ? inside : [...inside, String(named)]
-    return {
-      path,
-      isUnknownKey: error.keyword === 'additionalProperties',
-      problem: { where: source.locate(path), path: shownPath(path), ...explain(error) },
-    }
-  })
-}
+const validate = createValidate(ConfigSchema)
 
 interface SoundPart {
   sound: Config
@@ -331,23 +311,4 @@ function remove(root: object, path: Path): void {
 function inOrder(problems: ConfigProblem[]): ConfigProblem[] {
   const line = ({ where }: ConfigProblem) => Number(/:(\d+):\d+$/.exec(where)?.[1] ?? 0)
   return [...new Map(problems.map((p) => [formatProblem(p), p])).values()].sort((a, b) => line(a) - line(b))
-}
-
-const pointer = (text: string): Path =>
-  text
-    .split('/')
-    .slice(1)
-    .map((s) => (/^\d+$/.test(s) ? Number(s) : s.replaceAll('~1', '/').replaceAll('~0', '~')))
-
-/** For a union, keeps the errors of the branch whose type fits. If no single branch fits, keeps one error that names the choices. */
-function chosenBranches(errors: ErrorObject[]): ErrorObject[] {
-  const unions = errors.filter((e) => e.keyword === 'anyOf')
-  return unions.reduce((rest, union) => {
-    const inside = rest.filter((e) => e.schemaPath.startsWith(`${union.schemaPath}/`) && e.instancePath.startsWith(union.instancePath))
-    const branches = (union.schema as unknown[]).map((_, i) => inside.filter((e) => e.schemaPath.startsWith(`${union.schemaPath}/${i}/`)))
-    const wrongKind = (e: ErrorObject) => e.instancePath === union.instancePath && (e.keyword === 'type' || e.keyword === 'enum')
-    const meant = branches.filter((branch) => branch.length && !branch.some(wrongKind))
-    const kept = rest.filter((e) => !inside.includes(e) && e !== union)
-    return meant.length === 1 ? [...kept, ...meant[0]!] : [...kept, union]
-  }, errors)
 }

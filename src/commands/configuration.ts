@@ -64,7 +64,7 @@ export async function complainOfWarnings({ complain }: Terminal, warnings: Confi
 }
 
 /** Without a file there are no routes: mostly the command was started in another folder. */
-const noFile = (): ConfigProblem => ({
+export const noFile = (): ConfigProblem => ({
   where: '',
   path: '',
   message: `no --config, and no ${DEFAULT_FILE} in ${resolve('.')}: there are no routes`,

@@ -11,6 +11,7 @@ import { healthcheckCommand } from './healthcheck.ts'
 import { HELP_FORMAT, withExamples } from './help.ts'
 import { keysCommand } from './keys.ts'
 import { migrateCommand } from './migrate.ts'
+import { policyCommand } from './policy.ts'
 import { reloadCommand } from './reload.ts'
 import { routesCommand } from './routes.ts'
 import { serveCommand } from './serve.ts'
@@ -20,7 +21,7 @@ import { UsageError } from './usage.ts'
 import { usersCommand } from './users.ts'
 
 /** A running gateway runs only these. */
-const DATABASE_COMMANDS = [migrateCommand, keysCommand, usersCommand, clientsCommand, auditCommand, cleanupCommand]
+const DATABASE_COMMANDS = [migrateCommand, keysCommand, usersCommand, clientsCommand, auditCommand, cleanupCommand, policyCommand]
 const COMMANDS = [
   serveCommand,
   demoCommand,

@@ -7,15 +7,16 @@ interface RoutesArgs extends ConfigArgs {
   json?: boolean
 }
 
-export const routesCommand = (terminal: Terminal): Command =>
+/** @param name as users call it, for the examples */
+export const routesCommand = (terminal: Terminal, name = 'portcullis routes'): Command =>
   withExamples(
     withConfigFile(new Command('routes').description('prints the routes in the order in which they are matched')).option(
       '--json',
       'print JSON instead of a table',
     ),
     `
-portcullis routes portcullis.yaml
-portcullis routes --config portcullis.yaml --json
+${name} portcullis.yaml
+${name} --config portcullis.yaml --json
 `,
   ).action(async (file: string | undefined, args: RoutesArgs) => {
     const { config, warnings } = await load(terminal, args, { file: fileOf(file, args), needSecrets: false })

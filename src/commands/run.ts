@@ -32,6 +32,9 @@ export async function run(argv: readonly string[], io: Io, gateway: Gateway | nu
   }
 }
 
+/** The answer says that something is away, and the cause says what. */
+const SHOWS_CAUSE = new Set(['unavailable', 'issuer_unavailable'])
+
 async function reportError({ complain }: Terminal, error: unknown, command: string): Promise<number> {
   if (error instanceof Problem) {
     const { DatabaseUnavailable, unavailableText } = await import('../platform/db/unavailable.ts')
@@ -43,7 +46,7 @@ async function reportError({ complain }: Terminal, error: unknown, command: stri
       [
         ...(error.errors?.map((e) => `${e.field}: ${e.detail}`) ?? [error.message]),
         ...(error.code === 'validation_failed' ? [`See: ${command} --help`] : []),
-        ...(error.code === 'unavailable' ? [causeText(error.cause)] : []),
+        ...(SHOWS_CAUSE.has(error.code) ? [causeText(error.cause)] : []),
       ].join('\n'),
     )
     return error.code === 'validation_failed' || error.code === 'not_found' ? 2 : 1

@@ -82,7 +82,7 @@ export const progressTo = (terminal: Terminal) => (event: MigrationEvent) => {
   if (!isStep || event.seconds >= LONG_SECONDS) terminal.complain(textOfEvent(event))
 }
 
-async function noDatabase(dataDir: string): Promise<Error> {
+export async function noDatabase(dataDir: string): Promise<Error> {
   const { ConfigError } = await import('../app/load-config.ts')
   const message = `there is no embedded database in ${dataDir}`
   const hint = 'set DATABASE_URL, or database.dataDir to the folder of the gateway'

@@ -295,6 +295,7 @@ const NONE: Record<string, string> = {
   'GET /auth/admin/audit/export': READS,
   'GET /auth/admin/keys': READS,
   'GET /auth/admin/errors': READS,
+  'GET /auth/admin/explain': READS,
   'GET /auth/admin/config': READS,
 }
 

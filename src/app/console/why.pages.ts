@@ -3,15 +3,9 @@ import { type Html, html } from '../../identity/pages/html.ts'
 import { type Fields, field, messageOf, type Page } from '../../identity/pages/page-kit.ts'
 import type { User } from '../../identity/users/users.repo.ts'
 import { type FieldCode, type FieldError, Problem } from '../../platform/lib/errors.ts'
-import {
-  ANONYMOUS,
-  type Caller,
-  createCallers,
-  createExplainAccess,
-  type Explanation,
-  type StageFinding,
-  type StageResult,
-} from '../../proxy/explain-access.ts'
+import { ANONYMOUS, type Caller, createCallers } from '../../proxy/policy/callers.ts'
+import { createExplain, type Explanation, type StageFinding, type StageResult } from '../../proxy/policy/explain.ts'
+import { candidateText, stageText } from '../../proxy/policy/stage-text.ts'
 import { isProxied } from '../../proxy/routing/receive.ts'
 import { badge, facts, select } from './elements.ts'
 import { nameOf } from './guard.ts'
@@ -27,7 +21,7 @@ export const whySection = (parts: ConsoleParts): ConsoleSection => ({
   text: 'console.why',
   pages(app, kit) {
     const { base, config, clock, data } = parts
-    const explain = createExplainAccess({ config, data, now: () => clock.now() })
+    const explain = createExplain({ config, data, now: () => clock.now() })
     const readCaller = callerReader(parts)
     kit.define(app, {
       path: '/why',
@@ -61,15 +55,13 @@ interface Asked {
 
 /** @returns reads who asks. @throws not_found for an unknown user */
 function callerReader({ config, clock, administration }: ConsoleParts): (query: Fields) => Promise<Asked> {
-  const callerOf = createCallers(config)
+  const callers = createCallers(config)
   return async ({ who, roles = '', user = '', factor, minutes }) => {
     const how = { hasFactor: factor === 'with', authenticatedAt: clock.now() / 1000 - Number(minutes || 0) * 60 }
-    if (who === 'roles') return { caller: callerOf({ roles: roles.split(/[\s,]+/).filter(Boolean), ...how }), user: null }
+    if (who === 'roles') return { caller: callers.of({ roles: roles.split(/[\s,]+/).filter(Boolean), ...how }), user: null }
     if (who !== 'user') return { caller: ANONYMOUS, user: null }
     const found = await administration.find(user.trim())
-    const { principal } = callerOf({ roles: [...found.roles], mustChangePassword: found.password_must_change, ...how })
-    // a disabled user has no session: whatever the client still holds was revoked
-    return { caller: found.disabled_at ? { principal: null, refusal: 'token_revoked' } : { principal, refusal: null }, user: found }
+    return { caller: callers.ofUser(found, how), user: found }
   }
 }
 
@@ -129,8 +121,8 @@ ${select(
 </form>`
 }
 
-const answer = (page: Page, { decision, route, refusal, stages }: Explanation, user: User | null): Html => {
-  const { text } = page
+const answer = (page: Page, { decision, route, refusal, stages, candidates, effects }: Explanation, user: User | null): Html => {
+  const { text, language } = page
   const isGood = decision === 'admitted'
   return html`<section aria-labelledby="answer"><h2 id="answer">${text('why.answer')}</h2>
 <p class="notice${decision === 'refused' && ' bad'}" role="status"><strong>${text(`why.${decision}`)}</strong>${
@@ -140,7 +132,22 @@ ${facts([
   [text('console.user'), user && `${nameOf(user)} (${[...user.roles].join(', ')})`],
   [text('errors.route'), route && html`<code>${route.name}</code>`],
   [text('routes.access'), route?.access.label],
+  [text('why.limits'), effects && (effects.limits.map((limit) => `${limit.name}: ${limit.text}`).join(', ') || null)],
+  [text('why.upstream-path'), effects && html`<code>${effects.upstreamPath}</code>`],
+  [
+    text('why.deadlines'),
+    effects &&
+      Object.entries(effects.deadlines)
+        .map(([name, ms]) => `${name} ${ms}`)
+        .join(', '),
+  ],
+  [text('why.headers'), effects?.requestHeaders.map(([name, value]) => html`<code>${name}: ${value}</code><br>`)],
 ])}
+${
+  candidates.length > 0 &&
+  html`<h3>${text('why.routes')}</h3>
+<ol class="routes">${candidates.map((candidate) => html`<li><code>${candidate.route.name}</code> ${candidateText(language, candidate)}</li>`)}</ol>`
+}
 <ol class="stages">${stages.filter(({ result }) => result !== 'unused').map((stage) => stageOf(page, stage))}</ol></section>`
 }
 
@@ -154,16 +161,11 @@ const KINDS: Record<StageResult, 'good' | 'bad' | 'plain'> = {
   unreached: 'plain',
 }
 
-function stageOf({ text, language }: Page, { stage, result, reason, values }: StageFinding): Html {
+function stageOf({ text, language }: Page, finding: StageFinding): Html {
+  const { stage, result } = finding
   const name = language.find(`why.stage.${stage}`) ?? stage
-  // the sentence for clients says nothing that the requirement of the route does not say better
-  const detail = values.code === 'forbidden' && values.access ? '' : values.detail
-  const why =
-    reason === 'refused'
-      ? `${values.access ? `${text('why.needs', { access: values.access })} ` : ''}${detail}`
-      : text(`why.reason.${reason}`, values)
   return html`<li class="${result}"><span class="sign" aria-hidden="true">${SIGNS[result]}</span><div><strong>${name}</strong> ${badge(
     text(`why.result.${result}`),
     KINDS[result],
-  )}<br><span class="soft">${why}</span></div></li>`
+  )}<br><span class="soft">${stageText(language, finding)}</span></div></li>`
 }

@@ -213,7 +213,7 @@ export function createPrincipalReader(config: Config): (claims: AccessTokenClaim
 }
 
 /** No session, no second factor, no time of authentication and no e-mail address: another issuer cannot vouch for them here. */
-function createExternalReader(config: Config): (identity: ExternalIdentity) => Principal {
+export function createExternalReader(config: Config): (identity: ExternalIdentity) => Principal {
   const identityHeaders = createIdentityHeaders(config)
   const rolesWithFactor = config.auth.mfa.requiredForRoles
   return ({ id, roles, scopes, expiresAt, blocks }) => ({

@@ -21,6 +21,8 @@ export interface AdminRoutesDeps {
   administration: Administration
   config: Config
   lastErrors: () => Promise<ErrorRecord[]>
+  /** Registers the endpoints for administrators that ask the proxy. */
+  registerExplain: (app: FastifyTypeProviderTypebox) => Promise<void>
   requireAuth: RequireAuth
 }
 
@@ -35,7 +37,7 @@ const ErrorRecordSchema = Type.Object({
 })
 
 export const adminRoutes =
-  ({ read, administration, config, lastErrors, requireAuth }: AdminRoutesDeps) =>
+  ({ read, administration, config, lastErrors, registerExplain, requireAuth }: AdminRoutesDeps) =>
   async (app: FastifyTypeProviderTypebox) => {
     // runs before the request is validated: only an admin learns whether it is valid
     app.addHook('onRequest', async (request) => void (await requireAuth(request, { role: 'admin' })))
@@ -48,6 +50,7 @@ export const adminRoutes =
     await app.register(auditRoutes({ read }))
     await app.register(invitationsRoutes({ administration }))
     await app.register(externalBlocksRoutes({ administration }))
+    await app.register(registerExplain)
 
     app.get(
       '/admin/keys',

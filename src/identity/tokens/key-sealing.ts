@@ -1,15 +1,17 @@
 /**
  * Protects signing keys at rest: seals the private part, and authenticates the public part with a MAC. A canary detects a wrong secret key.
  */
-import type { Transaction } from '../../platform/db/database.ts'
+import type { Db, Transaction } from '../../platform/db/database.ts'
 import { type SecretLocation, type Secrets, UnreadableSecret, WrongSecretKey } from '../../platform/vault/secrets.ts'
 import { findCanary, findKeys, type KeyRow, saveCanary, updateSealed } from './keyring.repo.ts'
 
 type PublicPart = Pick<KeyRow, 'kid' | 'algorithm' | 'public_jwk'>
 
 export interface KeySealing {
-  /** @throws WrongSecretKey */
+  /** Writes the canary where it is missing, or sealed under the previous secret key. @throws WrongSecretKey */
   checkCanary(trx: Transaction): Promise<void>
+  /** Only reads. @returns what is sealed, or undefined in a database without keys. @throws WrongSecretKey */
+  readCanary(db: Db | Transaction): Promise<string | undefined>
   seal(part: PublicPart, privateBytes: Buffer): Pick<KeyRow, 'private_sealed' | 'public_mac'>
   /** The private part. @throws WrongSecretKey, UnreadableSecret */
   open(row: KeyRow): Buffer
@@ -24,16 +26,21 @@ const locationOf = (kid: string): SecretLocation => ({ table: 'signing_keys', ro
 const publicText = (part: PublicPart) => `${part.kid}|${part.algorithm}|${part.public_jwk}`
 
 export function createKeySealing(secrets: Secrets): KeySealing {
-  async function checkCanary(trx: Transaction): Promise<void> {
-    const row = await findCanary(trx)
-    if (!row && (await findKeys(trx)).length > 0)
+  async function readCanary(db: Db | Transaction): Promise<string | undefined> {
+    const row = await findCanary(db)
+    if (!row && (await findKeys(db)).length > 0)
       throw new WrongSecretKey('the database holds signing keys but no canary: this program did not create them')
     try {
       if (row && secrets.open(CANARY, row.sealed).toString() !== 'portcullis') throw new UnreadableSecret('canary')
     } catch {
       throw new WrongSecretKey('PORTCULLIS_SECRET_KEY is not the key that this database was set up with')
     }
-    if (!row || secrets.isStale(row.sealed)) await saveCanary(trx, secrets.seal(CANARY, Buffer.from('portcullis')))
+    return row?.sealed
+  }
+
+  async function checkCanary(trx: Transaction): Promise<void> {
+    const sealed = await readCanary(trx)
+    if (sealed === undefined || secrets.isStale(sealed)) await saveCanary(trx, secrets.seal(CANARY, Buffer.from('portcullis')))
   }
 
   const isOurs = (row: KeyRow) => secrets.verifyMac('signing_keys', publicText(row), row.public_mac)
@@ -51,6 +58,7 @@ export function createKeySealing(secrets: Secrets): KeySealing {
 
   return {
     checkCanary,
+    readCanary,
     seal,
     isOurs,
     open(row) {

@@ -51,7 +51,7 @@ export async function findLongestLifetime(trx: Transaction): Promise<number> {
   return row?.seconds ?? 0
 }
 
-export const findCanary = (trx: Transaction) => trx.selectFrom('secret_canary').select('sealed').executeTakeFirst()
+export const findCanary = (db: Db | Transaction) => db.selectFrom('secret_canary').select('sealed').executeTakeFirst()
 
 export const saveCanary = (trx: Transaction, sealed: string) =>
   trx

@@ -37,7 +37,7 @@ export interface KeyStatus {
 }
 
 export interface Keyring {
-  /** Checks the secret key, makes the first key, reads all keys. @throws WrongSecretKey */
+  /** Checks the secret key, makes the first key, reads all keys. A keyring that only reads makes no key. @throws WrongSecretKey */
   load(): Promise<void>
   /** Reads the keys again. Concurrent calls share one read. */
   reload(): Promise<void>
@@ -69,6 +69,8 @@ export interface KeyringDeps {
   logger: Logger
   /** Milliseconds, by the clock that writes `iat`. Also limits how often unknown kids are looked up. */
   now: () => number
+  /** True: no key is made, and a key that is due is not promoted. For questions about a token. Default: false. */
+  isReadOnly?: boolean
 }
 
 /** A key as it was read, with its row. */
@@ -80,7 +82,7 @@ interface Entry {
 
 const UNKNOWN_KID_INTERVAL_MS = 1000
 
-export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps): Keyring {
+export function createKeyring({ db, secrets, tokens, logger, now, isReadOnly = false }: KeyringDeps): Keyring {
   const sealing = createKeySealing(secrets)
   const { prepare, promoteWhenDue, ...rotation } = createKeyRotation({ db, sealing, tokens, logger })
   const imported = createImportedKeys(sealing, logger)
@@ -97,7 +99,7 @@ export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps)
 
   async function read(): Promise<void> {
     let rows = await findKeys(db)
-    if (await promoteWhenDue(rows)) rows = await findKeys(db)
+    if (!isReadOnly && (await promoteWhenDue(rows))) rows = await findKeys(db)
     const found = await Promise.all(rows.map(async (row) => ({ row, material: await imported.from(row) })))
     use(
       found.flatMap(({ row, material }) => (material ? [{ row, material, verification: verificationOf(row, material) }] : [])),
@@ -188,7 +190,8 @@ export function createKeyring({ db, secrets, tokens, logger, now }: KeyringDeps)
     },
     known: (kid) => verification.get(kid),
     async load() {
-      await prepare()
+      if (isReadOnly) await sealing.readCanary(db)
+      else await prepare()
       await reload()
     },
     signing() {

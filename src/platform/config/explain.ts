@@ -19,7 +19,7 @@ export function explain(error: ErrorObject): Explanation {
     case 'additionalProperties': {
       const known = Object.keys((parentSchema as { properties?: object }).properties ?? {})
       const name = String(params.additionalProperty)
-      const homes = error.instancePath === '' ? sectionsWith(name) : []
+      const homes = error.instancePath === '' && parentSchema === ConfigSchema ? sectionsWith(name) : []
       if (homes.length) return { message: 'unknown key', hint: `it belongs to a section: ${homes.join(' or ')}` }
       const near = nearest(name, known)
       return { message: 'unknown key', hint: near ? `did you mean ${near}?` : `known here: ${known.join(', ')}` }

@@ -12,6 +12,8 @@ export interface ConfigProblem {
   message: string
   /** What would be right. */
   hint?: string | undefined
+  /** The rule that found it, for programs. Default: `setting`. */
+  rule?: string | undefined
 }
 
 /** `--set server.port` names the setting already. */
@@ -40,7 +42,8 @@ export interface ConfigSource {
   locate(path: Path): string
 }
 
-export function readYaml(file: string, text: string): ConfigSource {
+/** @param topHint what would be right at the top of the file */
+export function readYaml(file: string, text: string, topHint = 'write sections such as server: and routes: at the top'): ConfigSource {
   const lines = new LineCounter()
   // at the default level, the parser writes names that are lists or mappings to standard error
   const doc = parseDocument(text, { lineCounter: lines, prettyErrors: false, merge: false, logLevel: 'error' })
@@ -65,7 +68,7 @@ export function readYaml(file: string, text: string): ConfigSource {
       where: `${file}:1:1`,
       path: '',
       message: 'is not a mapping',
-      hint: 'write sections such as server: and routes: at the top',
+      hint: topHint,
     })
 
   function locate(path: Path): string {

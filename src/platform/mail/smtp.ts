@@ -62,20 +62,31 @@ const FEATURES_MS = 600_000
 /** A user waits for this answer. */
 const ASK_MS = { connectionTimeout: 3000, greetingTimeout: 3000, dnsTimeout: 3000, socketTimeout: 3000 }
 
-/** Asks the mail server which extensions it offers, after TLS and before any authentication. @returns null without an answer */
-const asksForUtf8 = (options: ReturnType<typeof smtpOptions>): Promise<boolean | null> =>
-  new Promise((resolve) => {
+/** Greets the mail server, with TLS where it is required, and before any authentication. @returns the extensions that it offers @throws the codes of the error */
+const greet = (options: ReturnType<typeof smtpOptions>): Promise<readonly string[]> =>
+  new Promise((resolve, reject) => {
     const connection = new SMTPConnection({ ...options, ...ASK_MS }) as SMTPConnection & { _supportedExtensions: string[] }
-    connection.once('error', () => {
+    connection.once('error', (error) => {
       connection.close()
-      resolve(null)
+      reject(new Error(wordsOf(error as SmtpError)))
     })
     connection.connect(() => {
-      const isOffered = connection._supportedExtensions.includes('SMTPUTF8')
+      const offered = connection._supportedExtensions
       connection.quit()
-      resolve(isOffered)
+      resolve(offered)
     })
   })
+
+/** Connects and says EHLO. Nothing is mailed. @throws the codes of the error */
+export const greetMailServer = async (url: string, startTls: Config['mail']['startTls']): Promise<void> =>
+  void (await greet(smtpOptions(url, startTls)))
+
+/** @returns null without an answer */
+const asksForUtf8 = (options: ReturnType<typeof smtpOptions>): Promise<boolean | null> =>
+  greet(options).then(
+    (offered) => offered.includes('SMTPUTF8'),
+    () => null,
+  )
 
 export function createSmtpTransport(
   { url, startTls }: { url: string; startTls: Config['mail']['startTls'] },

@@ -24,7 +24,7 @@ const HOP_BY_HOP = new Set<string>([...CONNECTION_FIELDS, 'proxy-authorization',
 
 export interface HeaderRules {
   /** A flat list for the upstream: name, value, name, value … A promise only while an assertion is being signed. */
-  outgoing(req: IncomingMessage, exchange: Authenticated, upstream: Upstream): string[] | Promise<string[]>
+  outgoing(req: IncomingMessage, exchange: Authenticated, upstream: Pick<Upstream, 'authority' | 'origin'>): string[] | Promise<string[]>
 }
 
 /** Fetch standard §3.2.2: a preflight carries no credential. Nobody was authenticated, so that the operator's are not sent either. */

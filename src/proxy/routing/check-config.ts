@@ -1,10 +1,11 @@
-/** Rules between settings, which a schema cannot express. Problems stop the start; warnings are logged. */
+/** Rules between settings, which a schema cannot express. Problems stop the start; warnings are logged; notes are for `check --notes` alone. */
 import { BlockList, isIP } from 'node:net'
+import { isDeepStrictEqual } from 'node:util'
 import { identityHeaderNames } from '../../identity/access/identity-headers.ts'
 import { createRoles } from '../../identity/users/roles.ts'
 import { isHarmless, notShown } from '../../platform/config/harmless.ts'
 import { nearest } from '../../platform/config/nearest.ts'
-import { type Config, DEFAULT_TARGET_BYTES, type RouteConfig } from '../../platform/config/schema.ts'
+import { BROWSER_POLICIES, type Config, DEFAULT_POLICIES, DEFAULT_TARGET_BYTES, type RouteConfig } from '../../platform/config/schema.ts'
 import { problemOfUrl } from '../../platform/db/hosts.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
@@ -14,16 +15,18 @@ import { checkIssuers } from './check-issuers.ts'
 import { checkPasskeys } from './check-passkeys.ts'
 import { checkProofOfWork } from './check-proof-of-work.ts'
 import { checkProviders } from './check-providers.ts'
+import { checkRoles } from './check-roles.ts'
+import { checkRoutes } from './check-routes.ts'
 import { CORS_FIELDS, modeOf, sessionOriginsOf } from './cors-rule.ts'
-import type { Finding } from './finding.ts'
+import type { Finding, Findings } from './finding.ts'
 import { readHost } from './request-target.ts'
 import { CONNECTION_FIELDS, foldName, isReservedHeader } from './reserved-headers.ts'
-import { compileRoutes, OWN_EXACT, type Route, type RouteTable, rewritePath } from './route-table.ts'
 
 /** @param isComplete false: keys of routes were left out, so the routes are not compared with each other */
-export function checkConfig(config: Config, { isComplete = true } = {}): { problems: Finding[]; warnings: Finding[] } {
+export function checkConfig(config: Config, { isComplete = true } = {}): Findings {
   const problems: Finding[] = []
   const warnings: Finding[] = []
+  const notes: Finding[] = []
   checkAddresses(config, problems)
   checkClaims(config, problems)
   checkDatabase(config, problems, warnings)
@@ -46,8 +49,26 @@ export function checkConfig(config: Config, { isComplete = true } = {}): { probl
       message: 'is empty: the gateway serves only accounts',
       hint: 'add a route: { name: api, match: { path: /api }, upstream: [http://localhost:3000], access: authenticated }',
     })
-  if (isComplete && !problems.length) checkRoutes(config, problems, warnings)
-  return { problems, warnings }
+  checkUnusedLimits(config, warnings)
+  if (isComplete && !problems.length) {
+    checkRoles(config, warnings, notes)
+    checkRoutes(config, { problems, warnings, notes })
+  }
+  return { problems, warnings, notes }
+}
+
+/** The defaults are there for everybody. */
+function checkUnusedLimits({ limits, routes, auth }: Config, warnings: Finding[]): void {
+  const used = new Set([...limits.default, ...routes.flatMap((route) => route.limits ?? [])])
+  const defaults: Config['limits']['policies'] = auth.browser.enabled ? BROWSER_POLICIES : DEFAULT_POLICIES
+  for (const [name, policy] of Object.entries(limits.policies))
+    if (!used.has(name) && !isDeepStrictEqual(policy, defaults[name]))
+      warnings.push({
+        rule: 'limit-unused',
+        path: ['limits', 'policies', name],
+        message: 'no route names this policy, and limits.default does not: it counts nothing',
+        hint: 'name it in routes[].limits or in limits.default, or remove it',
+      })
 }
 
 function checkAddresses({ server, tokens, cors, headers }: Config, problems: Finding[]): void {
@@ -476,58 +497,3 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
 }
 
 const AMBIGUOUS = /\/\/|(^|\/)\.{1,2}(\/|$)/
-
-function checkRoutes(config: Config, problems: Finding[], warnings: Finding[]): void {
-  const table = compileRoutes(config)
-  const at = (route: Route) => ['routes', table.routes.indexOf(route), 'match']
-  for (const [i, route] of table.routes.entries()) {
-    const folded = route.path.toLowerCase()
-    const prefix = config.auth.prefix.toLowerCase()
-    if (folded === prefix || folded.startsWith(`${prefix}/`) || OWN_EXACT.includes(folded)) {
-      warnings.push({
-        path: [...at(route), 'path'],
-        message: `${route.path} is a path of the gateway itself, which takes precedence: this route is never reached`,
-        hint: 'choose another path, or another auth.prefix',
-      })
-    }
-    for (const other of table.routes.slice(0, i)) {
-      const sameSpelling =
-        other.path === route.path || (!other.caseSensitive && !route.caseSensitive && other.path.toLowerCase() === folded)
-      if (sameSpelling && other.host === route.host && overlap(route.methods, other.methods)) {
-        problems.push({
-          path: at(route),
-          message: `the same host, path and method as route ${other.name}`,
-          hint: 'change or remove one of the two',
-        })
-      }
-    }
-    for (const strict of table.routes) {
-      const way = route.access.rank < strict.access.rank && backDoor(table, route, strict)
-      if (way)
-        problems.push({
-          path: at(route),
-          message: `${way} reaches what route ${strict.name} protects (${strict.access.label}) with ${route.access.label} access`,
-          hint: 'require the same access on both routes',
-        })
-    }
-  }
-}
-
-const overlap = (a: Route['methods'], b: Route['methods']) => a === null || b === null || [...a].some((m) => b.has(m))
-
-/** A client path by which the laxer route reaches an upstream path that the stricter route guards, or null. */
-function backDoor(table: RouteTable, lax: Route, strict: Route): string | null {
-  const shares = lax.servers.some(({ origin }) => strict.servers.some((s) => s.origin === origin))
-  if (!shares || !overlap(lax.methods, strict.methods)) return null
-  const [open, guarded] = [rewritePath(lax, lax.path), rewritePath(strict, strict.path)].map((p) => p.replace(/\/$/, '').toLowerCase()) as [
-    string,
-    string,
-  ]
-  const under = (path: string, prefix: string) => path === prefix || path.startsWith(`${prefix}/`)
-  const shared = under(guarded, open) ? guarded : under(open, guarded) ? open : null
-  if (shared === null) return null
-  const through = (route: Route, base: string) => `${route.path === '/' ? '' : route.path}${shared.slice(base.length)}` || '/'
-  const reaches = (route: Route, path: string) => table.find(route.host ?? '', path.toLowerCase())?.routes.includes(route) ?? false
-  const [byLax, byStrict] = [through(lax, open), through(strict, guarded)]
-  return reaches(lax, byLax) && reaches(strict, byStrict) ? `${lax.host ?? ''}${byLax}` : null
-}

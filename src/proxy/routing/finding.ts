@@ -4,4 +4,13 @@ export interface Finding {
   message: string
   /** What would be right. */
   hint?: string
+  /** The rule that found it, for programs. Default: `setting`. */
+  rule?: string
+}
+
+export interface Findings {
+  problems: Finding[]
+  warnings: Finding[]
+  /** Harmless: what an operator may want to know. */
+  notes: Finding[]
 }

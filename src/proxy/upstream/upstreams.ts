@@ -348,7 +348,7 @@ export function createUpstreams({ clock, logger, metrics, secrets, resolve }: Up
 }
 
 /** The Host that the server gets, unless the client's is preserved. */
-const authorityOf = (route: Route, { origin }: Server): string =>
+export const authorityOf = (route: Route, { origin }: Server): string =>
   route.hostHeader ?? (route.preserveHost ? route.host : null) ?? new URL(origin).host
 
 /** A server with the same key can be kept: nothing that it was made from has changed. */

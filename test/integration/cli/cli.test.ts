@@ -54,7 +54,21 @@ async function runProcess(args: string[], env: NodeJS.ProcessEnv = {}, input = '
 }
 
 describe('the command line', () => {
-  const commands = ['serve', 'demo', 'check', 'routes', 'texts', 'migrate', 'keys', 'users', 'clients', 'audit', 'cleanup', 'healthcheck']
+  const commands = [
+    'serve',
+    'demo',
+    'check',
+    'routes',
+    'policy',
+    'texts',
+    'migrate',
+    'keys',
+    'users',
+    'clients',
+    'audit',
+    'cleanup',
+    'healthcheck',
+  ]
 
   it('names every command in --help', async () => {
     const { code, stdout } = await runProcess(['--help'])

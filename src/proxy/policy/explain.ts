@@ -1,41 +1,33 @@
 /**
- * Why a request passes, or is refused: asks the stages of the pipeline about a request that no client sent. The route table and the access
- * policies are those of real requests. Nothing is counted, and nothing is forwarded.
+ * Why a request passes, or is refused: asks the stages of the pipeline about a request that no client sent. The route table, the access
+ * policies and the headers are those of real requests. Nothing is counted, nothing is forwarded, and no login is touched.
  */
 import { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
-import { authorize } from '../identity/access/access-policy.ts'
-import type { Principal } from '../identity/access/principal.ts'
-import { createRoles } from '../identity/users/roles.ts'
-import type { Config, PolicyConfig } from '../platform/config/schema.ts'
-import { type ClientData, readClientData } from '../platform/geo/client-data.ts'
-import { type ErrorCode, Problem, problem } from '../platform/lib/errors.ts'
-import { addressKey, type Client, parseNetworks, plainAddress } from '../platform/request/client-address.ts'
-import { assertCanonical, assertCountry, assertNetwork, assertUpgrade } from './pipeline.ts'
-import { describeLimits } from './rate-limit.ts'
-import type { Exchange, Received, Routed } from './routing/exchange.ts'
-import { matchRoute } from './routing/match-route.ts'
-import { createIsHandshake, createReceive } from './routing/receive.ts'
-import { compileRoutes, type Route } from './routing/route-table.ts'
+import { authorize } from '../../identity/access/access-policy.ts'
+import type { Config, PolicyConfig } from '../../platform/config/schema.ts'
+import { type ClientData, readClientData } from '../../platform/geo/client-data.ts'
+import { detailOf, Problem, problem } from '../../platform/lib/errors.ts'
+import { addressKey, type Client, parseNetworks, plainAddress } from '../../platform/request/client-address.ts'
+import { assertCanonical, assertCountry, assertNetwork, assertUpgrade } from '../pipeline.ts'
+import { describeLimits } from '../rate-limit.ts'
+import type { Authenticated, Exchange, Received, Routed } from '../routing/exchange.ts'
+import { matchRoute } from '../routing/match-route.ts'
+import { createIsHandshake, createReceive } from '../routing/receive.ts'
+import { compileRoutes, type Route } from '../routing/route-table.ts'
+import type { Caller } from './callers.ts'
+import { type Candidate, candidatesOf, hostOfPath } from './candidates.ts'
+import { createEffects, type Effects } from './effects.ts'
 
 export interface Question {
   method: string
-  /** An absolute URL, or a path below `server.publicUrl`. It is judged as it was written: nothing is repaired. */
+  /** An absolute URL, or a path: its host is that of its route, else of `server.publicUrl`. It is judged as it was written: nothing is repaired. */
   url: string
   caller: Caller
   /** The address of the client. Null: the networks and countries of a route are not judged. */
   address: string | null
   isWebSocket: boolean
 }
-
-export interface Caller {
-  /** Null: the request has no credential. */
-  principal: Principal | null
-  /** Why the credential itself is refused. Null: it is good. */
-  refusal: ErrorCode | null
-}
-
-export const ANONYMOUS: Caller = { principal: null, refusal: null }
 
 /**
  * `open`: the stage decides by facts that are not part of the question. `unused`: the stage has nothing to decide about this request.
@@ -80,18 +72,29 @@ export interface StageFinding {
   values: Record<string, string>
 }
 
+/** `own`: an endpoint of the gateway itself decides. `answered`: the gateway answers, and no upstream is asked. */
+export type PolicyDecision = 'admitted' | 'refused' | 'answered' | 'own'
+
 export interface Explanation {
-  /** `own`: an endpoint of the gateway itself decides. `answered`: the gateway answers, and no upstream is asked. */
-  decision: 'admitted' | 'refused' | 'answered' | 'own'
+  decision: PolicyDecision
+  /** A stage that passed depends on facts that the question does not give, such as the address of the client. Limits do not count. */
+  isOpen: boolean
+  /** The stage that refused or answered; of an admitted request the stage that looked at the access policy. */
+  decidedBy: string
+  asked: { method: string; isSecure: boolean; host: string; target: string }
   route: Route | null
+  /** Every route that covers the path, in the order in which they are matched. Empty when the form of the request is refused. */
+  candidates: readonly Candidate[]
+  /** What the route does with a request that it takes. Null without a route. */
+  effects: Effects | null
   /** What the client would get. */
   refusal: Problem | null
   stages: readonly StageFinding[]
 }
 
-export type ExplainAccess = (question: Question) => Explanation
+export type Explain = (question: Question) => Explanation
 
-export interface ExplainAccessDeps {
+export interface ExplainDeps {
   config: Config
   /** Default: the files of the configuration as they are now. */
   data?: ClientData
@@ -106,11 +109,17 @@ const finding = (result: StageResult, reason: StageReason, values: Record<string
 const unused = finding('unused', 'unused')
 
 /** A URL that cannot be read is refused by the first stage, as a request is. */
-export function createExplainAccess({ config, now, data = readClientData(config) }: ExplainAccessDeps): ExplainAccess {
+export function createExplain({ config, now, data = readClientData(config) }: ExplainDeps): Explain {
   const table = compileRoutes(config, data.networksOf)
   const isHandshake = createIsHandshake(table)
   const exempt = parseNetworks(config.limits.exempt)!
-  const { httpsOnly, maxHeaders, maxTargetBytes, publicUrl } = config.server
+  const { httpsOnly, maxHeaders, maxTargetBytes } = config.server
+  const effectsOf = createEffects(config)
+  const publicUrl = new URL(config.server.publicUrl)
+  const hostOf = (path: string): string => {
+    const host = hostOfPath(table, path, publicUrl.hostname)
+    return host === publicUrl.hostname ? publicUrl.host : host
+  }
 
   const clientOf = (address: string | null, isSecure: boolean): Client => {
     const plain = plainAddress(address ?? '')
@@ -135,7 +144,7 @@ export function createExplainAccess({ config, now, data = readClientData(config)
   }
 
   return ({ method, url, caller, address, isWebSocket }) => {
-    const { isSecure, host, target } = readUrl(url, publicUrl)
+    const { isSecure, host, target } = readUrl(url, publicUrl, hostOf)
     const request = requestOf(method, target, host, isWebSocket)
     const client = clientOf(address, isSecure)
     const exchange: Exchange = createReceive({ table, readClient: () => client, maxHeaders, maxTargetBytes })(request)
@@ -240,13 +249,24 @@ export function createExplainAccess({ config, now, data = readClientData(config)
       ],
       ['forward', () => finding('passed', 'forwarded', { upstreams: routed.route.servers.map(({ origin }) => origin).join(', ') })],
     ]
-    return conclude(stages, exchange)
+    const conclusion = conclude(stages, exchange, config.auth.prefix)
+    const { route } = exchange
+    // the route is known also where a later stage refuses
+    const authenticated: Authenticated | null = route && Object.assign(exchange as Received, { route, principal })
+    return {
+      ...conclusion,
+      asked: { method, isSecure, host, target },
+      candidates: exchange.refusal === null ? candidatesOf(table, received, method) : [],
+      effects: authenticated && effectsOf(request, authenticated, { address, hasCredential }),
+    }
   }
 }
 
+type Conclusion = Pick<Explanation, 'decision' | 'isOpen' | 'decidedBy' | 'route' | 'refusal' | 'stages'>
+
 /** Asks the stages in their order, up to the first that refuses or answers. */
-function conclude(stages: readonly [stage: string, ask: () => Finding][], exchange: Exchange): Explanation {
-  let decision: Explanation['decision'] | null = null
+function conclude(stages: readonly [stage: string, ask: () => Finding][], exchange: Exchange, authPrefix: string): Conclusion {
+  let decision: PolicyDecision | null = null
   let refusal: Problem | null = null
   const found = stages.map(([stage, ask]): StageFinding => {
     if (decision !== null) return { stage, ...finding('unreached', 'unreached') }
@@ -259,21 +279,28 @@ function conclude(stages: readonly [stage: string, ask: () => Finding][], exchan
       decision = 'refused'
       refusal = error
       const access = stage === 'authorize' ? exchange.route!.access.label : ''
-      return { stage, ...finding('refused', 'refused', { code: error.code, detail: error.detail, access }) }
+      return { stage, ...finding('refused', 'refused', { code: error.code, detail: detailOf(error, authPrefix), access }) }
     }
   })
-  return { decision: decision ?? 'admitted', route: exchange.route, refusal, stages: found }
+  return {
+    decision: decision ?? 'admitted',
+    isOpen: found.some(({ result, reason }) => result === 'open' && reason !== 'counted'),
+    decidedBy: found.find(({ result }) => result === 'refused' || result === 'answered')?.stage ?? 'authorize',
+    route: exchange.route,
+    refusal,
+    stages: found,
+  }
 }
 
 const URL_FORM = /^(https?):\/\/([^/?#]*)([^#]*)/i
 
 /** Splits a URL without repairing it: `new URL` would remove the dot segments that the gateway refuses. */
-function readUrl(url: string, publicUrl: string): { isSecure: boolean; host: string; target: string } {
+function readUrl(url: string, { protocol }: URL, hostOf: (path: string) => string): { isSecure: boolean; host: string; target: string } {
   const [, scheme, host, rest] = URL_FORM.exec(url) ?? []
   if (scheme === undefined) {
-    const { protocol, host: publicHost } = new URL(publicUrl)
     // a browser never sends the fragment
-    return { isSecure: protocol === 'https:', host: publicHost, target: url.replace(/#.*$/s, '') }
+    const target = url.replace(/#.*$/s, '')
+    return { isSecure: protocol === 'https:', host: hostOf(target), target }
   }
   // RFC 9110 §4.2.3: an empty path is /
   const target = rest === '' ? '/' : rest!.startsWith('?') ? `/${rest}` : rest!
@@ -299,43 +326,4 @@ function requestOf(method: string, target: string, host: string, isWebSocket: bo
     headers,
     rawHeaders: Object.entries(headers).flat(),
   })
-}
-
-export interface CallerFacts {
-  /** The roles that were granted. Inherited roles and scopes are added. */
-  roles: readonly string[]
-  kind?: Principal['kind']
-  /** The user logged in with a second factor. */
-  hasFactor: boolean
-  mustChangePassword?: boolean
-  /** Seconds since the epoch. */
-  authenticatedAt: number
-}
-
-/** Makes the principal that a login of such a user would give. */
-export function createCallers(config: Config): (facts: CallerFacts) => Caller {
-  const grantsOf = createRoles(config.auth.roles)
-  const rolesWithFactor = config.auth.mfa.requiredForRoles
-  return ({ roles: granted, kind = 'user', hasFactor, mustChangePassword = false, authenticatedAt }) => {
-    const { roles, scopes } = grantsOf(granted)
-    const principal: Principal = {
-      kind,
-      id: '',
-      sessionId: '',
-      email: null,
-      roles: new Set(roles),
-      scopes: new Set(scopes),
-      cookieId: null,
-      external: null,
-      signingKid: null,
-      epoch: 0,
-      expiresAt: Number.POSITIVE_INFINITY,
-      mustChangePassword,
-      hasFactor,
-      owesFactor: !hasFactor && rolesWithFactor.some((role) => roles.includes(role)),
-      authenticatedAt,
-      identityHeaders: [],
-    }
-    return { principal, refusal: null }
-  }
 }

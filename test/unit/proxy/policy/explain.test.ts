@@ -2,20 +2,21 @@ import { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { describe, expect, it } from 'vitest'
-import { createRootPage } from '../../../src/app/root-page.ts'
-import type { Config } from '../../../src/platform/config/schema.ts'
-import type { ClientData } from '../../../src/platform/geo/client-data.ts'
-import { createGeo } from '../../../src/platform/geo/geo.ts'
-import { Problem } from '../../../src/platform/lib/errors.ts'
-import { createClientReader, parseNetworks } from '../../../src/platform/request/client-address.ts'
-import { createCors } from '../../../src/proxy/cors.ts'
-import { ANONYMOUS, type Caller, createCallers, createExplainAccess, type Question } from '../../../src/proxy/explain-access.ts'
-import { createRequireHttps } from '../../../src/proxy/https-only.ts'
-import { createPipeline, type PipelineDeps } from '../../../src/proxy/pipeline.ts'
-import { createIsHandshake, createReceive } from '../../../src/proxy/routing/receive.ts'
-import { compileRoutes } from '../../../src/proxy/routing/route-table.ts'
-import { createAssertServiceWorker } from '../../../src/proxy/routing/service-worker.ts'
-import { configWith, route } from '../../support/config.ts'
+import { createRootPage } from '../../../../src/app/root-page.ts'
+import type { Config } from '../../../../src/platform/config/schema.ts'
+import type { ClientData } from '../../../../src/platform/geo/client-data.ts'
+import { createGeo } from '../../../../src/platform/geo/geo.ts'
+import { Problem } from '../../../../src/platform/lib/errors.ts'
+import { createClientReader, parseNetworks } from '../../../../src/platform/request/client-address.ts'
+import { createCors } from '../../../../src/proxy/cors.ts'
+import { createRequireHttps } from '../../../../src/proxy/https-only.ts'
+import { createPipeline, type PipelineDeps } from '../../../../src/proxy/pipeline.ts'
+import { ANONYMOUS, type Caller, createCallers } from '../../../../src/proxy/policy/callers.ts'
+import { createExplain, type Question } from '../../../../src/proxy/policy/explain.ts'
+import { createIsHandshake, createReceive } from '../../../../src/proxy/routing/receive.ts'
+import { compileRoutes } from '../../../../src/proxy/routing/route-table.ts'
+import { createAssertServiceWorker } from '../../../../src/proxy/routing/service-worker.ts'
+import { configWith, route } from '../../../support/config.ts'
 
 const NOW_SECONDS = 1_800_000_000
 const now = () => NOW_SECONDS * 1000
@@ -98,7 +99,7 @@ function callerFrom(random: Random, config: Config): Caller {
   const { pick, flip, next } = random
   if (flip(0.25)) return ANONYMOUS
   if (flip(0.1)) return { principal: null, refusal: pick(['token_revoked', 'token_expired'] as const) }
-  return createCallers(config)({
+  return createCallers(config).of({
     roles: ROLES.filter(() => flip()),
     hasFactor: flip(),
     mustChangePassword: flip(0.1),
@@ -195,7 +196,7 @@ async function decide(config: Config, { method, url, caller, address, isWebSocke
 }
 
 function explained(config: Config, question: Question): Decision {
-  const { decision, route: found, refusal, stages } = createExplainAccess({ config, now, data })(question)
+  const { decision, route: found, refusal, stages } = createExplain({ config, now, data })(question)
   const name = found?.name ?? null
   if (decision === 'own') return { status: 'own', route: null }
   if (decision === 'admitted') return { status: 'forwarded', route: name }
@@ -241,8 +242,8 @@ const config = configWith({
     default: [],
   },
 })
-const explain = createExplainAccess({ config, now, data })
-const callerOf = createCallers(config)
+const explain = createExplain({ config, now, data })
+const callerOf = createCallers(config).of
 const ask = (part: Partial<Question>) =>
   explain({ method: 'GET', url: '/reports', caller: ANONYMOUS, address: null, isWebSocket: false, ...part })
 const stage = (part: Partial<Question>, name: string) => ask(part).stages.find((s) => s.stage === name)
