@@ -122,7 +122,7 @@ describe.each(['embedded', 'postgres'] as const)('administration on %s', (stores
     const list = async () => (await ask('GET', `users/${user.id}/sessions`)).body.sessions
     const [newest, oldest] = await list()
     expect([newest.id, oldest.id]).toEqual([claimsOf(second.token).sid, claimsOf(user.token).sid])
-    expect(Object.keys(newest).sort()).toEqual(['created_at', 'device', 'expires_at', 'id', 'ip', 'last_used_at', 'mfa'])
+    expect(Object.keys(newest).sort()).toEqual(['country', 'created_at', 'device', 'expires_at', 'id', 'ip', 'last_used_at', 'mfa'])
 
     expect((await ask('DELETE', `users/${user.id}/sessions/${oldest.id}`)).status).toBe(204)
     expect([await me(gateway, user.token), await me(gateway, second.token)]).toEqual(['token_revoked', 200])

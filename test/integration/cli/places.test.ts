@@ -60,7 +60,7 @@ describe.each(['check', 'serve'] as const)('%s refuses', (command) => {
       'a database that is cut off',
       { geo: { database: at('cut.mmdb') } },
       'geo.database: ',
-      'the end of the file is missing',
+      'is a MaxMind DB that is damaged or cut off',
       'fetch it again',
     ],
     ['a database of something else', { geo: { database: at('asn.mmdb') } }, 'geo.database: ', 'is a MaxMind DB without countries'],
