@@ -112,7 +112,8 @@ function createIssuer(settings: IssuerConfig, defined: Config['auth']['roles'], 
     if (other) throw invalid(`has ${other}, as another kind of token has`)
     assertTimes(claims)
     for (const { path, read, values } of requirements)
-      if (!itemsOf(read(claims)).some((value) => values.has(value))) throw invalid(`the claim ${path} has no value of issuers[${id}].require`)
+      if (!itemsOf(read(claims)).some((value) => values.has(value)))
+        throw invalid(`the claim ${path} has no value of issuers[${id}].require`)
   }
 
   function assertTimes({ iat, exp, nbf }: Json): void {
