@@ -92,11 +92,11 @@ function createIssuer(settings: IssuerConfig, defined: Config['auth']['roles'], 
   function assertHeader({ alg, typ, kid, ...rest }: Json): { algorithm: IssuerAlgorithm; kid: string | null; isTyped: boolean } {
     const refused = REFUSED_PARAMETERS.find((name) => Object.hasOwn(rest, name))
     if (refused) throw invalid(`the header has ${refused}`)
-    if (!algorithms.includes(alg as IssuerAlgorithm)) throw invalid(`alg is none of issuers[${id}].algorithms`)
+    if (!algorithms.includes(alg as IssuerAlgorithm)) throw invalid(`alg is not in issuers[${id}].algorithms`)
     if (typ !== undefined && typeof typ !== 'string') throw invalid('typ is no text')
     const type = typ === undefined ? NO_TYPE : foldType(typ)
     // the word stands for no typ, and is none itself
-    if (!types.has(type) || (typ !== undefined && type === NO_TYPE)) throw invalid(`typ is none of issuers[${id}].typ`)
+    if (!types.has(type) || (typ !== undefined && type === NO_TYPE)) throw invalid(`typ is not in issuers[${id}].typ`)
     if (kid !== undefined && (typeof kid !== 'string' || kid.length > MAX_KID_LENGTH)) throw invalid('kid is no name')
     return { algorithm: alg as IssuerAlgorithm, kid: (kid as string | undefined) ?? null, isTyped: !UNTYPED.has(type) }
   }
@@ -105,14 +105,15 @@ function createIssuer(settings: IssuerConfig, defined: Config['auth']['roles'], 
     const { iss, aud, sub, jti } = claims
     if (!accepted.has(iss as string)) throw invalid('another iss')
     if (!isAudience(aud) || !itemsOf(aud).some((one) => audiences.has(one as string)))
-      throw invalid(`aud names none of issuers[${id}].audience`)
+      throw invalid(`aud is not in issuers[${id}].audience`)
     if (!isName(sub)) throw invalid('sub is missing, too long, or has characters that no name has')
     if (jti !== undefined && !isName(jti)) throw invalid('jti is too long, or has characters that no name has')
     const other = isTyped ? undefined : CLAIMS_OF_OTHER_KINDS.find((name) => Object.hasOwn(claims, name))
     if (other) throw invalid(`has ${other}, as another kind of token has`)
     assertTimes(claims)
     for (const { path, read, values } of requirements)
-      if (!itemsOf(read(claims)).some((value) => values.has(value))) throw invalid(`${path} is none of issuers[${id}].require`)
+      if (!itemsOf(read(claims)).some((value) => values.has(value)))
+        throw invalid(`the claim ${path} has no value of issuers[${id}].require`)
   }
 
   function assertTimes({ iat, exp, nbf }: Json): void {
