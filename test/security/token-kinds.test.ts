@@ -269,6 +269,7 @@ const VERIFIERS: Record<string, Verifier> = {
   ...administering([
     ['GET /errors'],
     ['GET /config'],
+    ['GET /explain', '/explain?url=/x'],
     ['GET /keys'],
     ['POST /keys/rotate'],
     ['GET /audit'],
