@@ -65,8 +65,8 @@ async function explain(terminal: Terminal, method: string, url: string, args: Ex
     import('../proxy/policy/explanation-view.ts'),
     import('../platform/lib/clock.ts'),
   ])
-  await assertMethod(method)
   const loaded = await loadForPolicy(terminal, args, { needsToken: args.token !== undefined })
+  await assertMethod(method)
   const { config } = loaded
   const now = () => systemClock.now()
   const who = await callerOf(terminal, args, loaded, now() / 1000 - ageSeconds)

@@ -280,6 +280,7 @@ const VERIFIERS: Record<string, Verifier> = {
     ['GET /errors'],
     ['GET /config'],
     ['GET /external/blocks'],
+    ['GET /explain', '/explain?url=/x'],
     ['GET /keys'],
     ['POST /keys/rotate'],
     ['GET /audit'],
