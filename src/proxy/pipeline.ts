@@ -12,6 +12,7 @@ import { ALLOWED } from '../platform/http/refuse.ts'
 import { Problem, problem } from '../platform/lib/errors.ts'
 import { pushLimitFields } from '../platform/limits/limiter.ts'
 import type { Cors } from './cors.ts'
+import type { AllowAsked } from './forward/allow-asked.ts'
 import type { Forward } from './forward/forward.ts'
 import type { Streams } from './forward/streams.ts'
 import type { BridgeWebSocket } from './forward/websocket.ts'
@@ -37,6 +38,8 @@ export interface PipelineDeps {
   /** Null: browsers have no session cookie. */
   cookies: Pick<CookieAuthentication, 'authenticate'> | null
   limits: RouteLimits
+  /** Answers a proxy that asks. Null: no proxy asks. */
+  allowAsked: AllowAsked | null
   forward: Forward
   bridge: BridgeWebSocket
   streams: Streams
@@ -72,6 +75,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     authenticate,
     cookies,
     limits,
+    allowAsked,
     forward,
     bridge,
     streams,
@@ -100,7 +104,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
 
   /** `OPTIONS *` asks about the server as a whole, and often whether it lives (RFC 9110 §9.3.7). */
   function serverOptions(exchange: Received, { reply, fail }: Call): Answered | undefined {
-    if (exchange.target !== WHOLE_SERVER) return undefined
+    if (exchange.target !== WHOLE_SERVER || exchange.asked) return undefined
     const answer = () => {
       pushLimitFields(exchange.fields, exchange.decisions)
       setFields(reply, exchange.fields).code(204).header('allow', ALLOWED).send()
@@ -114,6 +118,8 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   /** A browser treats a preflight response without CORS headers as a refusal. */
   function preflight(exchange: Received, { request, reply }: Call): Answered | undefined {
     if (!cors.enter(exchange, request.raw)) return undefined
+    if (exchange.asked?.admitsAll2xx)
+      throw problem('forbidden', { cause: 'a preflight of a route with cors.mode own, which this proxy cannot hand to the client' })
     setFields(reply, exchange.fields).code(204).send()
     return ANSWERED
   }
@@ -126,13 +132,15 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   }
 
   function rootPage(exchange: Received, call: Call): Answered | undefined {
-    return exchange.node === null && exchange.target.path === '/' ? answerRoot(exchange, call) : undefined
+    return exchange.node === null && exchange.target.path === '/' && !exchange.asked ? answerRoot(exchange, call) : undefined
   }
 
   function toRoute(exchange: Received, request: IncomingMessage): Routed {
     const method = exchange.isPreflight ? request.headers['access-control-request-method'] : request.method
     exchange.route = matchRoute(exchange, method!, ownMethods)
     exchange.label = exchange.route.name
+    if (exchange.route.servers.length === 0 && !exchange.asked)
+      throw problem('route_not_found', { cause: `route ${exchange.route.name} has no upstream: only another proxy asks about it` })
     cors.addFields(exchange as Routed, request)
     return exchange as Routed
   }
@@ -183,6 +191,10 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   }
 
   function leave(exchange: Authenticated, { request, reply, fail }: Call): Answered {
+    if (exchange.asked) {
+      allowAsked!(exchange, exchange.asked, request.raw, reply)
+      return ANSWERED
+    }
     const ownFields = () => {
       const { fields, decisions } = exchange
       pushLimitFields(fields, decisions)
@@ -240,9 +252,11 @@ export function assertNetwork({ route: { networks }, client }: Routed): void {
 }
 
 /** Checks a WebSocket handshake on a route that allows it. Other offers of a protocol were ignored before (see IsHandshake). */
-export function assertUpgrade({ isUpgrade, route }: Routed, { request: { raw } }: Call): void {
+export function assertUpgrade({ isUpgrade, route, asked }: Routed, { request: { raw } }: Call): void {
   if (!isUpgrade) return
   const { headers, method } = raw
+  // an upgrade that is not allowed is ignored, and another proxy could not know that
+  if (!route.websocket && asked) throw problem('forbidden', { cause: `route ${route.name} allows no WebSocket` })
   if (!route.websocket) throw problem('internal', { cause: 'an upgrade on a route without WebSocket' })
   if (method !== 'GET') throw problem('upgrade_unsupported', { cause: `${method} with an upgrade to ${headers.upgrade}` })
   if (!/^[A-Za-z0-9+/]{22}==$/.test(String(headers['sec-websocket-key'] ?? '')))

@@ -12,7 +12,7 @@ import {
   type StageFinding,
   type StageResult,
 } from '../../proxy/explain-access.ts'
-import { isProxied } from '../../proxy/routing/receive.ts'
+import { isProxied } from '../../proxy/routing/proxied-methods.ts'
 import { badge, facts, select } from './elements.ts'
 import { nameOf } from './guard.ts'
 import type { ConsoleParts, ConsoleSection } from './section.ts'

@@ -9,6 +9,7 @@ import { problemOfUrl } from '../../platform/db/hosts.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
 import { checkBrowser } from './check-browser.ts'
+import { checkForwardAuth } from './check-forward-auth.ts'
 import { checkPasskeys } from './check-passkeys.ts'
 import { checkProofOfWork } from './check-proof-of-work.ts'
 import { checkProviders } from './check-providers.ts'
@@ -32,6 +33,7 @@ export function checkConfig(config: Config, { isComplete = true } = {}): { probl
   checkHeaderEdits(config, problems, warnings)
   checkCors(config, warnings)
   if (URL.canParse(config.server.publicUrl)) checkBrowser(config, problems, warnings)
+  checkForwardAuth(config, problems, warnings)
   checkProviders(config, problems, warnings)
   checkPasskeys(config, problems, warnings)
   checkMail(config, problems, warnings)
