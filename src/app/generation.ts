@@ -23,6 +23,7 @@ import { createAnswerNavigation } from './answer-navigation.ts'
 import type { HealthReport } from './console/health-history.ts'
 import { createConsoleListener } from './console-listener.ts'
 import { createPublicConsole } from './console-public.ts'
+import { mountForwardAuth } from './forward-auth.ts'
 import { type Identity, underConfig } from './identity.ts'
 import type { Limits } from './limits.ts'
 import type { Handlers, Listener } from './listener.ts'
@@ -150,6 +151,7 @@ export async function buildGeneration(lasting: Lasting, config: Config, before: 
     isStopping,
   })
   await letRequestsPass()
+  await mountForwardAuth(app, { config, pipeline, crossSite: access.crossSite })
   await proxy.mount(app)
   await letRequestsPass()
   app.setNotFoundHandler(() => {

@@ -51,16 +51,18 @@ export function createObserver({ config: first, clock, logger, metrics, random =
   /** Looked up by name, because hashing all labels would cost more. */
   const seriesOf = memoize((route: string) => ({
     overhead: metrics.overheadSeconds.bind({ route }),
+    ofDecision: memoize((decision: 'allowed' | 'refused') => metrics.verifications.bind({ route, decision })),
     ofMethod: memoize((method: string) => ({
       seconds: metrics.requestSeconds.bind({ route, method }),
       ofStatus: memoize((status: number) => metrics.requests.bind({ method, route, status: String(status) })),
     })),
   }))
-  function count({ label, upstream, startedAt }: Exchange, method: string, status: number, seconds: number): void {
+  function count({ label, upstream, startedAt, asked }: Exchange, method: string, status: number, seconds: number): void {
     const series = seriesOf(label)
     const ofMethod = series.ofMethod(method)
     ofMethod.ofStatus(status).count++
     ofMethod.seconds.observe(seconds)
+    if (asked) series.ofDecision(asked.isAllowed ? 'allowed' : 'refused').count++
     if (upstream) series.overhead.observe((upstream.askedAt - startedAt) / 1000)
   }
 
@@ -95,18 +97,19 @@ export function createObserver({ config: first, clock, logger, metrics, random =
   }
 
   function write(exchange: Exchange, method: string, status: number, seconds: number, isComplete: boolean): void {
-    const { error, upstream, principal, client, target } = exchange
+    const { error, upstream, principal, client, target, asked } = exchange
     const isFailure = status >= 400 || !isComplete
     if (!isFailure && (skipped.has(target?.path ?? '') || (config.sample < 1 && random() >= config.sample))) return
     const outcome = error && (isComplete || status === CLIENT_CLOSED) ? error.code : isComplete ? 'ok' : 'broken_off'
     const who = principal ? `,"user":${quote(principal.id)},"session":${quote(principal.sessionId)}` : ''
+    const kind = asked ? ',"kind":"verify"' : ''
     const where = upstream ? `,"upstream":${quote(upstream.origin)}` : ''
     // a path may hold personal data, so that it is logged only where it is asked for
     const what = config.path && target && error?.code === 'route_not_found' ? `,"path":${quoteVisible(target.path)}` : ''
     const why = error?.cause === undefined ? '' : `,"cause":${quoteVisible(causeText(error.cause))}`
     writeLine(
       status >= 500 ? 'error' : 'info',
-      `"request_id":"${exchange.requestId}","method":"${method}","route":${quote(exchange.label)},"status":${status},` +
+      `"request_id":"${exchange.requestId}","method":"${method}"${kind},"route":${quote(exchange.label)},"status":${status},` +
         `"ms":${Math.round(seconds * 10_000) / 10},"ip":${quote(client.address)}${who},"outcome":"${outcome}"${what}${where}${why},"msg":"request"`,
     )
   }

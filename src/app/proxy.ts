@@ -8,6 +8,7 @@ import type { ClientData } from '../platform/geo/client-data.ts'
 import { problem } from '../platform/lib/errors.ts'
 import { createClientReader, parseNetworks } from '../platform/request/client-address.ts'
 import { type Cors, createCors } from '../proxy/cors.ts'
+import { createAllowedFields } from '../proxy/forward/allowed-fields.ts'
 import { type CompressionLoad, createCompression } from '../proxy/forward/compression.ts'
 import { createForward } from '../proxy/forward/forward.ts'
 import { createHeaderRules } from '../proxy/forward/headers.ts'
@@ -17,7 +18,9 @@ import { createWebSocketBridge } from '../proxy/forward/websocket.ts'
 import { createRequireHttps } from '../proxy/https-only.ts'
 import { createPipeline, type Pipeline } from '../proxy/pipeline.ts'
 import { createRouteLimits } from '../proxy/rate-limit.ts'
-import { createIsHandshake, createReceive, PROXIED_METHODS } from '../proxy/routing/receive.ts'
+import { createAskedRequests } from '../proxy/routing/asked-request.ts'
+import { PROXIED_METHODS } from '../proxy/routing/proxied-methods.ts'
+import { createIsHandshake, createReceive } from '../proxy/routing/receive.ts'
 import { compileRoutes, type RouteTable } from '../proxy/routing/route-table.ts'
 import { createAssertServiceWorker } from '../proxy/routing/service-worker.ts'
 import type { PreparedUpstreams, UpstreamServers } from '../proxy/upstream/upstreams.ts'
@@ -86,7 +89,7 @@ export function createProxy({
   const cors = createCors(config, table)
   const upstreams = servers.prepare(table.routes)
   const pipeline = createPipeline({
-    receive: createReceive({ table, readClient, maxHeaders, maxTargetBytes }),
+    receive: createReceive({ table, readClient, askedRequests: createAskedRequests(config), maxHeaders, maxTargetBytes }),
     isHandshake: createIsHandshake(table),
     now: () => clock.now(),
     geo: data.geo,
@@ -97,6 +100,7 @@ export function createProxy({
     authenticate,
     cookies,
     limits: createRouteLimits(config.limits, table.routes, limits.admission),
+    allowedFields: config.forwardAuth ? createAllowedFields(config, config.forwardAuth.dialect) : null,
     forward: createForward({
       upstreams,
       headers,

@@ -9,8 +9,9 @@ import type { Logger } from '../platform/telemetry/logger.ts'
 import type { Cors } from '../proxy/cors.ts'
 import { strictTransport } from '../proxy/https-only.ts'
 import type { Pipeline } from '../proxy/pipeline.ts'
+import { verifyPathOf } from '../proxy/routing/asked-request.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
-import { PROXIED_METHODS } from '../proxy/routing/receive.ts'
+import { PROXIED_METHODS } from '../proxy/routing/proxied-methods.ts'
 import { WHOLE_SERVER } from '../proxy/routing/request-target.ts'
 import type { AnswerNavigation } from './answer-navigation.ts'
 import type { Connections } from './connections.ts'
@@ -38,6 +39,7 @@ export interface ServerDeps {
 
 export function createServer(deps: ServerDeps): FastifyInstance {
   const { config, clock, logger, pipeline, cors, observer, connections, answerNavigation, compilers } = deps
+  const verifyPath = verifyPathOf(config.auth.prefix)
   const handleError = createErrorHandler({ clock, logger, cors, authPrefix: config.auth.prefix, answerNavigation })
   const app: FastifyInstance = Fastify({
     ...OPTIONS,
@@ -62,9 +64,10 @@ export function createServer(deps: ServerDeps): FastifyInstance {
     const exchange = pipeline.receive(req)
     const { expect, upgrade } = req.headers
     exchange.expectsContinue = expect !== undefined && connections.expectsContinue(req)
-    exchange.isUpgrade = upgrade !== undefined && connections.isUpgrade(req)
+    exchange.isUpgrade ||= upgrade !== undefined && connections.isUpgrade(req)
     if (isLingering(req.socket)) exchange.refusal = problem('request_malformed', { cause: 'bytes after a refused body' })
     if (expect !== undefined && connections.expectsTheUnknown(req)) exchange.refusal = problem('expectation_failed')
+    if (exchange.asked) return verifyPath
     return exchange.refusal || exchange.target === WHOLE_SERVER ? '/' : req.url!
   }
 
@@ -91,6 +94,8 @@ function addEntrance(
   app.addHook('onRequest', (request, reply, done) => {
     const exchange = exchangeOf(request.raw)
     observer.begin(exchange, request.raw, reply.raw)
+    // every stage and every answer is about the request of the proxy's client, and not about the question
+    if (exchange.asked) request.raw.url = exchange.asked.target
     // with `TE: chunked` Node would send chunks to HTTP/1.0 (RFC 9112 §6.1: never)
     if (request.raw.httpVersion === '1.0') reply.raw.useChunkedEncodingByDefault = false
     const { fields } = exchange

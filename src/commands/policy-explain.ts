@@ -81,7 +81,7 @@ async function explain(terminal: Terminal, method: string, url: string, args: Ex
 }
 
 async function assertMethod(method: string): Promise<void> {
-  const { isProxied, PROXIED_METHODS } = await import('../proxy/routing/receive.ts')
+  const { isProxied, PROXIED_METHODS } = await import('../proxy/routing/proxied-methods.ts')
   // these two are answered, with 405
   if (isProxied(method) || method === 'TRACE' || method === 'CONNECT') return
   const near = nearest(method.toUpperCase(), [...PROXIED_METHODS])
@@ -181,7 +181,9 @@ function effectsText({ effects, request }: ExplanationView): string[] {
       ['limits', effects.limits.map(({ name, text }) => `${name}: ${text}`).join(', ') || 'none'],
       [
         'upstream',
-        upstreams.map(({ origin, weight }) => (weighted && weight !== 1 ? `${origin} weight ${weight}` : origin)).join(', ') + weighted,
+        upstreams.length === 0
+          ? 'the one of the proxy that asks'
+          : upstreams.map(({ origin, weight }) => (weighted && weight !== 1 ? `${origin} weight ${weight}` : origin)).join(', ') + weighted,
       ],
       ['sends', `${request.method} ${effects.upstream_path}`],
       ...effects.request_headers.map(({ name, value }, i) => [i === 0 ? 'headers' : '', `${name}: ${value}`] as const),

@@ -7,7 +7,7 @@ import type { Config } from '../platform/config/schema.ts'
 import { type CorsRule, compileCors, sessionOriginsOf } from './routing/cors-rule.ts'
 import type { Exchange, Received, Routed } from './routing/exchange.ts'
 import { findRoute } from './routing/match-route.ts'
-import { isProxied } from './routing/receive.ts'
+import { isProxied } from './routing/proxied-methods.ts'
 import { originForm, readHost, readTarget } from './routing/request-target.ts'
 import { type Route, type RouteTable, routesFor } from './routing/route-table.ts'
 

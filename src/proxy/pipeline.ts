@@ -13,12 +13,13 @@ import { ALLOWED } from '../platform/http/refuse.ts'
 import { Problem, problem } from '../platform/lib/errors.ts'
 import { pushLimitFields } from '../platform/limits/limiter.ts'
 import type { Cors } from './cors.ts'
+import type { AllowedFields } from './forward/allowed-fields.ts'
 import type { Forward } from './forward/forward.ts'
 import type { Streams } from './forward/streams.ts'
 import type { BridgeWebSocket } from './forward/websocket.ts'
 import type { RequireHttps } from './https-only.ts'
 import type { RouteLimits } from './rate-limit.ts'
-import { type Authenticated, type Exchange, exchangeOf, type Received, type Routed } from './routing/exchange.ts'
+import { type Asked, type Authenticated, type Exchange, exchangeOf, type Received, type Routed } from './routing/exchange.ts'
 import { matchRoute } from './routing/match-route.ts'
 import type { IsHandshake, Receive } from './routing/receive.ts'
 import { WHOLE_SERVER } from './routing/request-target.ts'
@@ -39,6 +40,8 @@ export interface PipelineDeps {
   /** Null: browsers have no session cookie. */
   cookies: Pick<CookieAuthentication, 'authenticate'> | null
   limits: RouteLimits
+  /** The headers of a yes to a proxy that asks. Null: no proxy asks. */
+  allowedFields: AllowedFields | null
   forward: Forward
   bridge: BridgeWebSocket
   streams: Streams
@@ -75,6 +78,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     authenticate,
     cookies,
     limits,
+    allowedFields,
     forward,
     bridge,
     streams,
@@ -104,7 +108,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
 
   /** `OPTIONS *` asks about the server as a whole, and often whether it lives (RFC 9110 §9.3.7). */
   function serverOptions(exchange: Received, { reply, fail }: Call): Answered | undefined {
-    if (exchange.target !== WHOLE_SERVER) return undefined
+    if (exchange.target !== WHOLE_SERVER || exchange.asked) return undefined
     const answer = () => {
       pushLimitFields(exchange.fields, exchange.decisions)
       setFields(reply, exchange.fields).code(204).header('allow', ALLOWED).send()
@@ -118,6 +122,8 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   /** A browser treats a preflight response without CORS headers as a refusal. */
   function preflight(exchange: Received, { request, reply }: Call): Answered | undefined {
     if (!cors.enter(exchange, request.raw)) return undefined
+    if (exchange.asked?.admitsAll2xx)
+      throw problem('forbidden', { cause: 'a preflight of a route with cors.mode own, which this proxy cannot hand to the client' })
     setFields(reply, exchange.fields).code(204).send()
     return ANSWERED
   }
@@ -130,13 +136,16 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
   }
 
   function rootPage(exchange: Received, call: Call): Answered | undefined {
-    return exchange.node === null && exchange.target.path === '/' ? answerRoot(exchange, call) : undefined
+    return exchange.node === null && exchange.target.path === '/' && !exchange.asked ? answerRoot(exchange, call) : undefined
   }
 
   function toRoute(exchange: Received, request: IncomingMessage): Routed {
     const method = exchange.isPreflight ? request.headers['access-control-request-method'] : request.method
-    exchange.route = matchRoute(exchange, method!, ownMethods)
+    // another proxy may not ask about our own endpoints: it sends requests for them here
+    exchange.route = matchRoute(exchange, method!, exchange.asked ? () => [] : ownMethods)
     exchange.label = exchange.route.name
+    if (exchange.route.servers.length === 0 && !exchange.asked)
+      throw problem('route_not_found', { cause: `route ${exchange.route.name} has no upstream: only another proxy asks about it` })
     cors.addFields(exchange as Routed, request)
     return exchange as Routed
   }
@@ -186,7 +195,17 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     throw error
   }
 
-  function leave(exchange: Authenticated, { request, reply, fail }: Call): Answered {
+  /** Every stage has passed: another proxy forwards the request. */
+  function allow(exchange: Authenticated, asked: Asked, { request, reply }: Call): Answered {
+    asked.isAllowed = true
+    pushLimitFields(exchange.fields, exchange.decisions)
+    setFields(setFields(reply, exchange.fields), allowedFields!(exchange, request.raw)).code(200).header('cache-control', 'no-store').send()
+    return ANSWERED
+  }
+
+  function leave(exchange: Authenticated, call: Call): Answered {
+    if (exchange.asked) return allow(exchange, exchange.asked, call)
+    const { request, reply, fail } = call
     const ownFields = () => {
       const { fields, decisions } = exchange
       pushLimitFields(fields, decisions)
@@ -250,9 +269,11 @@ export function assertCountry({ route: { countries }, client }: Routed, geo: Geo
 }
 
 /** Checks a WebSocket handshake on a route that allows it. Other offers of a protocol were ignored before (see IsHandshake). */
-export function assertUpgrade({ isUpgrade, route }: Routed, { request: { raw } }: Call): void {
+export function assertUpgrade({ isUpgrade, route, asked }: Routed, { request: { raw } }: Call): void {
   if (!isUpgrade) return
   const { headers, method } = raw
+  // an upgrade that is not allowed is ignored, and another proxy could not know that
+  if (!route.websocket && asked) throw problem('forbidden', { cause: `route ${route.name} allows no WebSocket` })
   if (!route.websocket) throw problem('internal', { cause: 'an upgrade on a route without WebSocket' })
   if (method !== 'GET') throw problem('upgrade_unsupported', { cause: `${method} with an upgrade to ${headers.upgrade}` })
   if (!/^[A-Za-z0-9+/]{22}==$/.test(String(headers['sec-websocket-key'] ?? '')))

@@ -37,11 +37,11 @@ export function cookieFrom({ headers }: Pick<Answer, 'headers'>, name = COOKIE):
 export async function cookieLogin(
   gateway: { url: string },
   { username, password }: Pick<TestUser, 'username' | 'password'>,
-  { remember }: { remember?: boolean } = {},
+  { remember, name = COOKIE }: { remember?: boolean; name?: string } = {},
 ): Promise<string> {
   const body = { login: username, password, session: 'cookie', ...(remember === undefined ? {} : { remember }) }
   const answer = await call(gateway, '/auth/login', { body, headers: SAME_ORIGIN })
-  const value = cookieFrom(answer)
+  const value = cookieFrom(answer, name)
   if (answer.status !== 200 || !value) throw new Error(`login answered ${answer.status}: ${JSON.stringify(answer.body)}`)
   return value
 }

@@ -6,7 +6,7 @@ import { type FieldCode, type FieldError, Problem } from '../../platform/lib/err
 import { ANONYMOUS, type Caller, createCallers } from '../../proxy/policy/callers.ts'
 import { createExplain, type Explanation, type StageFinding, type StageResult } from '../../proxy/policy/explain.ts'
 import { candidateText, stageText } from '../../proxy/policy/stage-text.ts'
-import { isProxied } from '../../proxy/routing/receive.ts'
+import { isProxied } from '../../proxy/routing/proxied-methods.ts'
 import { badge, facts, select } from './elements.ts'
 import { nameOf } from './guard.ts'
 import type { ConsoleParts, ConsoleSection } from './section.ts'

@@ -211,7 +211,7 @@ const HealthStatus = Type.Integer({ minimum: 200, maximum: 599 })
 /** Without `*` and without a segment such as `:id`, which other routers read as a pattern. */
 const PATH_PREFIX = "^(?!.*/:[A-Za-z_])/[A-Za-z0-9/_.~!$&'()+,=:@-]*$"
 
-const Route = strict({
+export const RouteSchema = strict({
   name: name('Name of the route in logs, metrics and limits.'),
   match: strict(
     {
@@ -233,9 +233,14 @@ const Route = strict({
     'The requests that belong to this route. The longest matching path wins.',
   ),
   upstream: Type.Array(Upstream, {
-    minItems: 1,
+    default: [],
     description:
-      'Upstream servers: an origin, or an origin with a weight. Healthy upstreams share requests in proportion to their weights.',
+      'Upstream servers: an origin, or an origin with a weight. Healthy upstreams share requests in proportion to their weights. Only a route with forwardAuth needs none.',
+  }),
+  forwardAuth: Type.Boolean({
+    default: false,
+    description:
+      'Another proxy asks about requests to this route, and forwards them itself. Without an upstream, the gateway forwards none of them.',
   }),
   access: Access,
   limits: Type.Optional(Type.Array(Type.String(), { description: 'Names of limit policies. None: limits.default.' })),
@@ -1234,13 +1239,24 @@ export const ConfigSchema = Type.Object(
       { enabled: Type.Boolean({ default: true, description: 'Serve /openapi.json and /docs under auth.prefix.' }) },
       'The OpenAPI document and its page.',
     ),
-    routes: Type.Array(Route, { default: [], description: 'The routes to upstreams.' }),
+    forwardAuth: Type.Optional(
+      strict(
+        {
+          dialect: oneOf(['nginx', 'traefik', 'caddy', 'haproxy', 'envoy'], {
+            description:
+              'The proxy that asks: it decides which headers describe the request. nginx, haproxy: X-Original-Method, X-Original-URI and Host. traefik, caddy: X-Forwarded-Method, -Uri, -Host and -Proto. envoy: the request itself, with its path after /verify.',
+          }),
+        },
+        'Endpoint /verify under auth.prefix: proxies of server.trustedProxies ask there whether a request of their client may pass. None: there is no such endpoint.',
+      ),
+    ),
+    routes: Type.Array(RouteSchema, { default: [], description: 'The routes to upstreams.' }),
   },
   { additionalProperties: false, title: 'Portcullis configuration' },
 )
 
 type Parsed = Static<typeof ConfigSchema>
-export type RouteConfig = Static<typeof Route>
+export type RouteConfig = Static<typeof RouteSchema>
 export type AccessConfig = Static<typeof Access>
 export type PolicyConfig = Static<typeof Policy>
 export type ProviderConfig = Static<typeof Provider>

@@ -188,6 +188,12 @@ export const errorGuide: Record<ErrorCode, ErrorGuide> = {
     client: 'Send the request from a page of the gateway, or use an access token. Programs that are no browser use tokens.',
     operator: 'If the page is yours and of the same site, add its origin to `auth.browser.origins`.',
   },
+  proxy_headers_invalid: {
+    when: 'A request to `/verify` does not come from `server.trustedProxies`, or a header of `forwardAuth.dialect` is missing, repeated or malformed.',
+    client: 'Nothing: the proxy in front of the service sends this request.',
+    operator:
+      'Use the configuration for your proxy in [forward-auth](forward-auth.md), and add the network of the proxy to `server.trustedProxies`.',
+  },
   proof_of_work_required: {
     when: '`auth.proofOfWork` is enabled, and the request has no solution, or one that is wrong, older than 5 minutes, used, or for another action.',
     client: 'Get a challenge with `GET /challenge?for=…`, solve it, and send the request again.',

@@ -39,6 +39,11 @@ const catalogue = {
   email_confirmation_required: [403, 'Forbidden', 'Open the link that was mailed to you, then log in again.'],
   country_refused: [403, 'Forbidden', 'This is not available from your country. Ask the operator of this service for access.'],
   origin_untrusted: [403, 'Forbidden', 'The request came from another site. Open the page of this service, and try again there.'],
+  proxy_headers_invalid: [
+    403,
+    'Forbidden',
+    'The proxy did not say once and clearly which request it asks about. Correct its configuration.',
+  ],
   proof_of_work_required: [
     403,
     'Forbidden',

@@ -142,6 +142,10 @@ export function createMetrics(version: string) {
     upstreamRetries: counter('upstream_retries_total', 'Requests sent again, on a fresh connection or to another upstream.', ['upstream']),
     compressedResponses: counter('compressed_responses_total', 'Responses that the gateway compressed.', ['route', 'coding']),
     compressing: sampled('responses_compressing', 'Responses that the gateway is compressing.'),
+    verifications: fast('forward_auth_total', 'Questions of other proxies, by route and decision: allowed or refused.', [
+      'route',
+      'decision',
+    ]),
     inFlight: sampled('http_requests_in_flight', 'Requests in flight.'),
     errors: counter('errors_total', 'Answers by error code.', ['code', 'route']),
     logins,

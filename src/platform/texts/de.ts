@@ -974,6 +974,8 @@ export const de: Record<TextKey, string> = {
   'why.reason.public': 'Die Route ist öffentlich.',
   'why.reason.permitted': 'Die Route verlangt: {access}. Der Aufrufer erfüllt es.',
   'why.reason.forwarded': 'Die Anfrage geht an {upstreams}.',
+  'why.reason.proxy-forwards':
+    'Der andere Proxy leitet die Anfrage weiter. Direkt an das Gateway gesendet wird sie mit route_not_found beantwortet.',
   'why.reason.unused': 'Hier ist nichts zu entscheiden.',
   'why.reason.unreached': 'Eine Stufe davor hat geantwortet.',
   'chart.period': 'Aus der letzten Stunde. Die Tabelle darunter hat die Werte.',

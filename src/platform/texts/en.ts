@@ -943,6 +943,7 @@ export const en = {
   'why.reason.public': 'The route is public.',
   'why.reason.permitted': 'The route needs {access}. The caller has it.',
   'why.reason.forwarded': 'The request goes to {upstreams}.',
+  'why.reason.proxy-forwards': 'The other proxy forwards the request. Sent to the gateway itself, it is answered with route_not_found.',
   'why.reason.unused': 'There is nothing to decide.',
   'why.reason.unreached': 'An earlier stage has answered.',
   'chart.period': 'Of the last hour. The table below has the values.',

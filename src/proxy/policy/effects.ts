@@ -19,6 +19,7 @@ export interface Effects {
   /** Limits that would count this request. */
   limits: readonly CountedLimit[]
   onRedisDown: Route['onRedisDown']
+  /** Empty: another proxy forwards the request. */
   upstreams: readonly { origin: string; weight: number }[]
   balance: Route['balance']
   /** As the upstream receives it, with the query. */
@@ -67,7 +68,9 @@ export function createEffects(config: Config): EffectsOf {
   }
 
   function requestHeadersOf(request: IncomingMessage, exchange: Authenticated, address: string | null): HeaderField[] {
-    const server = exchange.route.servers[0]!
+    const server = exchange.route.servers[0]
+    // another proxy forwards the request: it gets the identity headers, and keeps the others as they are
+    if (!server) return pairs(exchange.principal?.identityHeaders ?? [])
     const upstream = { authority: authorityOf(exchange.route, server), origin: server.origin }
     // no promise: the assertion is a constant here
     const fields = headers.outgoing(request, exchange, upstream) as string[]

@@ -60,6 +60,7 @@ export type StageReason =
   | 'public'
   | 'permitted'
   | 'forwarded'
+  | 'proxy-forwards'
   | 'unused'
   | 'unreached'
 
@@ -247,7 +248,13 @@ export function createExplain({ config, now, data = readClientData(config) }: Ex
           return countedBy(routed.route, principal.kind === 'apiKey' ? ['principal', 'apiKey'] : ['principal'])
         },
       ],
-      ['forward', () => finding('passed', 'forwarded', { upstreams: routed.route.servers.map(({ origin }) => origin).join(', ') })],
+      [
+        'forward',
+        () => {
+          const upstreams = routed.route.servers.map(({ origin }) => origin).join(', ')
+          return upstreams === '' ? finding('passed', 'proxy-forwards') : finding('passed', 'forwarded', { upstreams })
+        },
+      ],
     ]
     const conclusion = conclude(stages, exchange, config.auth.prefix)
     const { route } = exchange

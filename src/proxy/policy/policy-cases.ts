@@ -6,7 +6,7 @@ import type { Config } from '../../platform/config/schema.ts'
 import { type ConfigProblem, type ConfigSource, type Path, readYaml } from '../../platform/config/source.ts'
 import { createValidate } from '../../platform/config/validate.ts'
 import { errorCatalogue } from '../../platform/lib/errors.ts'
-import { isProxied } from '../routing/receive.ts'
+import { isProxied } from '../routing/proxied-methods.ts'
 import { roleFault } from './callers.ts'
 
 const strict = <P extends Parameters<typeof Type.Object>[0]>(properties: P, options: object = {}) =>

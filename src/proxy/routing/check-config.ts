@@ -11,6 +11,7 @@ import { isId } from '../../platform/lib/ids.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
 import { checkBrowser } from './check-browser.ts'
 import { checkCountries } from './check-countries.ts'
+import { checkForwardAuth } from './check-forward-auth.ts'
 import { checkIssuers } from './check-issuers.ts'
 import { checkPasskeys } from './check-passkeys.ts'
 import { checkProofOfWork } from './check-proof-of-work.ts'
@@ -38,6 +39,7 @@ export function checkConfig(config: Config, { isComplete = true } = {}): Finding
   checkHeaderEdits(config, problems, warnings)
   checkCors(config, warnings)
   if (URL.canParse(config.server.publicUrl)) checkBrowser(config, problems, warnings)
+  checkForwardAuth(config, problems, warnings)
   checkProviders(config, problems, warnings)
   checkIssuers(config, problems, warnings)
   checkPasskeys(config, problems, warnings)

@@ -32,8 +32,20 @@ export interface Exchange extends IdentifiedContext {
   isUpgrade: boolean
   /** A browser asks whether a page may send a request (Fetch standard §3.2.2), and the upstream answers. */
   isPreflight: boolean
+  /** Another proxy asks whether a request of its client may pass. The request has the method, target and host of the client. Null: nobody asks. */
+  asked: Asked | null
   /** Called when the response has ended, or the client has left. */
   onClosed: (() => void) | null
+}
+
+/** What a proxy asks about (see asked-request.ts). */
+export interface Asked {
+  /** As the client sent it. Empty: the proxy did not say. */
+  target: string
+  /** Every stage has passed. */
+  isAllowed: boolean
+  /** The proxy takes each 2xx as a yes, and not only 200. */
+  admitsAll2xx: boolean
 }
 
 export interface AskedUpstream {

@@ -1,26 +1,25 @@
 /** The first look at a request, before Fastify routes it: reads the head strictly and looks up the target. */
 import { randomUUID } from 'node:crypto'
-import { type IncomingMessage, METHODS } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import { hasTwoCredentials } from '../../identity/access/request-credentials.ts'
 import { ALLOWED } from '../../platform/http/refuse.ts'
 import { systemClock } from '../../platform/lib/clock.ts'
 import { type ErrorCode, type Problem, problem } from '../../platform/lib/errors.ts'
 import type { Client } from '../../platform/request/client-address.ts'
 import { attachContext } from '../../platform/request/request-context.ts'
+import type { AskedRequests } from './asked-request.ts'
 import type { Exchange } from './exchange.ts'
+import { isProxied } from './proxied-methods.ts'
 import { matchTarget, originForm, readHost, readTarget, repeatedField, WHOLE_SERVER } from './request-target.ts'
 import { type RouteTable, routesFor } from './route-table.ts'
-
-/** All methods that Node knows, except CONNECT (a tunnel) and TRACE (shows our headers to the client). */
-export const PROXIED_METHODS: readonly string[] = METHODS.filter((m) => m !== 'CONNECT' && m !== 'TRACE')
-const KNOWN = new Set(PROXIED_METHODS)
-export const isProxied = (method: string): boolean => KNOWN.has(method)
 
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/
 
 export interface ReceiveDeps {
   table: RouteTable
   readClient: (req: IncomingMessage) => Client
+  /** Null: no proxy asks about requests. */
+  askedRequests?: AskedRequests | null
   /** Fields of a header section; more answer 431. */
   maxHeaders: number
   /** Length of a request target; a longer target answers 414. */
@@ -31,7 +30,7 @@ export interface ReceiveDeps {
 export type Receive = (req: IncomingMessage) => Exchange
 
 export const createReceive =
-  ({ table, readClient, maxHeaders, maxTargetBytes }: ReceiveDeps): Receive =>
+  ({ table, readClient, askedRequests = null, maxHeaders, maxTargetBytes }: ReceiveDeps): Receive =>
   (req) => {
     const given = req.headers['x-request-id']
     const client = readClient(req)
@@ -56,10 +55,12 @@ export const createReceive =
       expectsContinue: false,
       isUpgrade: false,
       isPreflight: false,
+      asked: null,
       onClosed: null,
     }
     attachContext(req, exchange)
-    exchange.refusal = read(req, table, exchange, maxHeaders, maxTargetBytes)
+    if (askedRequests?.isAsked(req)) exchange.refusal = askedRequests.describe(req, exchange)
+    exchange.refusal ??= read(req, table, exchange, maxHeaders, maxTargetBytes)
     return exchange
   }
 
