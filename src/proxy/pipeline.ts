@@ -137,7 +137,8 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
 
   function toRoute(exchange: Received, request: IncomingMessage): Routed {
     const method = exchange.isPreflight ? request.headers['access-control-request-method'] : request.method
-    exchange.route = matchRoute(exchange, method!, ownMethods)
+    // another proxy may not ask about our own endpoints: it sends requests for them here
+    exchange.route = matchRoute(exchange, method!, exchange.asked ? () => [] : ownMethods)
     exchange.label = exchange.route.name
     if (exchange.route.servers.length === 0 && !exchange.asked)
       throw problem('route_not_found', { cause: `route ${exchange.route.name} has no upstream: only another proxy asks about it` })
