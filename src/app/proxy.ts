@@ -7,7 +7,7 @@ import { createAssertions } from '../identity/tokens/assertions.ts'
 import { problem } from '../platform/lib/errors.ts'
 import { createClientReader, parseNetworks } from '../platform/request/client-address.ts'
 import { type Cors, createCors } from '../proxy/cors.ts'
-import { createAllowAsked } from '../proxy/forward/allow-asked.ts'
+import { createAllowedFields } from '../proxy/forward/allowed-fields.ts'
 import { type CompressionLoad, createCompression } from '../proxy/forward/compression.ts'
 import { createForward } from '../proxy/forward/forward.ts'
 import { createHeaderRules } from '../proxy/forward/headers.ts'
@@ -96,7 +96,7 @@ export function createProxy({
     authenticate,
     cookies,
     limits: createRouteLimits(config.limits, table.routes, limits.admission),
-    allowAsked: config.forwardAuth ? createAllowAsked(config, config.forwardAuth.dialect) : null,
+    allowedFields: config.forwardAuth ? createAllowedFields(config, config.forwardAuth.dialect) : null,
     forward: createForward({
       upstreams,
       headers,

@@ -12,13 +12,13 @@ import { ALLOWED } from '../platform/http/refuse.ts'
 import { Problem, problem } from '../platform/lib/errors.ts'
 import { pushLimitFields } from '../platform/limits/limiter.ts'
 import type { Cors } from './cors.ts'
-import type { AllowAsked } from './forward/allow-asked.ts'
+import type { AllowedFields } from './forward/allowed-fields.ts'
 import type { Forward } from './forward/forward.ts'
 import type { Streams } from './forward/streams.ts'
 import type { BridgeWebSocket } from './forward/websocket.ts'
 import type { RequireHttps } from './https-only.ts'
 import type { RouteLimits } from './rate-limit.ts'
-import { type Authenticated, type Exchange, exchangeOf, type Received, type Routed } from './routing/exchange.ts'
+import { type Asked, type Authenticated, type Exchange, exchangeOf, type Received, type Routed } from './routing/exchange.ts'
 import { matchRoute } from './routing/match-route.ts'
 import type { IsHandshake, Receive } from './routing/receive.ts'
 import { WHOLE_SERVER } from './routing/request-target.ts'
@@ -38,8 +38,8 @@ export interface PipelineDeps {
   /** Null: browsers have no session cookie. */
   cookies: Pick<CookieAuthentication, 'authenticate'> | null
   limits: RouteLimits
-  /** Answers a proxy that asks. Null: no proxy asks. */
-  allowAsked: AllowAsked | null
+  /** The headers of a yes to a proxy that asks. Null: no proxy asks. */
+  allowedFields: AllowedFields | null
   forward: Forward
   bridge: BridgeWebSocket
   streams: Streams
@@ -75,7 +75,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     authenticate,
     cookies,
     limits,
-    allowAsked,
+    allowedFields,
     forward,
     bridge,
     streams,
@@ -191,11 +191,17 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     throw error
   }
 
-  function leave(exchange: Authenticated, { request, reply, fail }: Call): Answered {
-    if (exchange.asked) {
-      allowAsked!(exchange, exchange.asked, request.raw, reply)
-      return ANSWERED
-    }
+  /** Every stage has passed: another proxy forwards the request. */
+  function allow(exchange: Authenticated, asked: Asked, { request, reply }: Call): Answered {
+    asked.isAllowed = true
+    pushLimitFields(exchange.fields, exchange.decisions)
+    setFields(setFields(reply, exchange.fields), allowedFields!(exchange, request.raw)).code(200).header('cache-control', 'no-store').send()
+    return ANSWERED
+  }
+
+  function leave(exchange: Authenticated, call: Call): Answered {
+    if (exchange.asked) return allow(exchange, exchange.asked, call)
+    const { request, reply, fail } = call
     const ownFields = () => {
       const { fields, decisions } = exchange
       pushLimitFields(fields, decisions)

@@ -3,23 +3,21 @@
  * also the empty ones: a proxy that copies them overwrites whatever the client sent under these names.
  */
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
-import type { FastifyReply } from 'fastify'
 import { identityHeaderNames } from '../../identity/access/identity-headers.ts'
 import { withoutOwnSubprotocols } from '../../identity/access/request-credentials.ts'
 import { withoutOurCookies } from '../../identity/access/session-cookie.ts'
 import type { Config } from '../../platform/config/schema.ts'
-import { setFields } from '../../platform/http/fields.ts'
-import { pushLimitFields } from '../../platform/limits/limiter.ts'
 import { holdsApiKey } from '../../platform/request/api-key-format.ts'
 import type { Dialect } from '../routing/asked-request.ts'
-import type { Asked, Authenticated } from '../routing/exchange.ts'
+import type { Authenticated } from '../routing/exchange.ts'
 import { foldName } from '../routing/reserved-headers.ts'
 import { usesStickyCookies } from '../routing/route-table.ts'
 import { withoutStickyCookies } from '../upstream/sticky-sessions.ts'
 
-export type AllowAsked = (exchange: Authenticated, asked: Asked, request: IncomingMessage, reply: FastifyReply) => void
+/** Lower-case name, value, name, value … */
+export type AllowedFields = (exchange: Authenticated, request: IncomingMessage) => string[]
 
-export function createAllowAsked(config: Config, dialect: Dialect): AllowAsked {
+export function createAllowedFields(config: Config, dialect: Dialect): AllowedFields {
   const hasSticky = usesStickyCookies(config)
   const hasSessions = config.auth.browser.enabled
   const vouched = [...identityHeaderNames(config).map((name) => name.toLowerCase()), 'x-auth-assertion']
@@ -34,7 +32,6 @@ export function createAllowAsked(config: Config, dialect: Dialect): AllowAsked {
     return (left !== null && hasSticky ? withoutStickyCookies(left) : left) ?? ''
   }
 
-  /** Lower-case name, value, name, value … */
   function fieldsFor({ principal, route, isPreflight }: Authenticated, headers: IncomingHttpHeaders): string[] {
     // a preflight carries no credential (Fetch standard §3.2.2)
     const given: IncomingHttpHeaders = isPreflight ? {} : headers
@@ -54,12 +51,10 @@ export function createAllowAsked(config: Config, dialect: Dialect): AllowAsked {
     return out
   }
 
-  return (exchange, asked, request, reply) => {
-    asked.isAllowed = true
-    const fields = fieldsFor(exchange, request.headers)
-    if (dialect === 'envoy') fields.push(TO_REMOVE, removedByEnvoy(fields, request.rawHeaders, isVouched))
-    pushLimitFields(exchange.fields, exchange.decisions)
-    setFields(setFields(reply, exchange.fields), fields).code(200).header('cache-control', 'no-store').send()
+  return (exchange, { headers, rawHeaders }) => {
+    const fields = fieldsFor(exchange, headers)
+    if (dialect === 'envoy') fields.push(TO_REMOVE, removedByEnvoy(fields, rawHeaders, isVouched))
+    return fields
   }
 }
 
