@@ -79,7 +79,10 @@ local function allow(txn, answer)
 end
 
 core.register_action("portcullis", { "http-req" }, function(txn, url)
-  local answer = core.httpclient():get({ url = url, headers = question(txn), timeout = TIMEOUT_MS })
+  local headers = question(txn)
+  -- without it, the question would have the host of its own address
+  if headers.host == nil or #headers.host ~= 1 then return refuse(txn, { status = 400 }) end
+  local answer = core.httpclient():get({ url = url, headers = headers, timeout = TIMEOUT_MS })
   if answer == nil or answer.status == nil or answer.status < 200 then
     txn:Warning("Portcullis does not answer at " .. url)
     return refuse(txn, { status = 503, headers = { ["cache-control"] = { [0] = "no-store" } } })

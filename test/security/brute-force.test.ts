@@ -53,9 +53,11 @@ beforeAll(async () => {
     config: {
       server: { trustedProxies: ['127.0.0.1/32'], publicUrl: 'https://gateway.test' },
       docs: { enabled: true },
+      forwardAuth: { dialect: 'haproxy' },
       limits: { exempt: [], credentials },
       auth: { passkeys: { enabled: true }, emailLogin: 'on' },
     },
+    routes: [{ name: 'asked', match: { path: '/asked' }, access: 'authenticated', forwardAuth: true }],
   })
   user = await newUser(gateway)
   factorUser = await enrol(gateway, await newUser(gateway))
@@ -161,6 +163,18 @@ describe('invalid attempts', () => {
     expect(last!.body.code ?? last!.body.error).toBe(last!.body.error ? 'temporarily_unavailable' : 'rate_limited')
     expect(Number(last!.headers.get('retry-after'))).toBeGreaterThan(0)
   })
+})
+
+it('invalid tokens of requests that a proxy asks about count for the client of the proxy', async () => {
+  const guess = (from: string, i: number) =>
+    call(gateway, '/auth/verify', {
+      headers: { 'x-forwarded-for': from, 'x-original-method': 'GET', 'x-original-uri': '/asked' },
+      token: `guess${i}`,
+    })
+  const statuses: number[] = []
+  while (statuses.at(-1) !== 429 && statuses.length <= FEW.limit) statuses.push((await guess('10.1.4.1', statuses.length)).status)
+  expect(statuses).toEqual([...Array(FEW.limit).fill(401), 429])
+  expect((await guess('10.1.4.2', 0)).status).toBe(401)
 })
 
 /** A random secret of 256 bits cannot be guessed, so its attempts need no longer windows. */

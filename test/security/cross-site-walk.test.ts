@@ -32,6 +32,12 @@ const gateway = useGateway(() => ({
   })),
 }))
 
+/** The same routes, asked about by another proxy. */
+const asking = useGateway(() => ({
+  config: { ...BROWSER, server: { publicUrl: 'http://localhost', trustedProxies: ['127.0.0.1/32'] }, forwardAuth: { dialect: 'envoy' } },
+  routes: ROUTES.map(({ name, ...route }) => ({ name, match: { path: `/${name}` }, forwardAuth: true, ...route })),
+}))
+
 /** How another site can begin a request. None of them is a top-level navigation. */
 const FOREIGN: Record<string, Record<string, string>> = {
   'a form': { origin: 'https://evil.example', 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate', 'sec-fetch-dest': 'document' },
@@ -51,14 +57,14 @@ const FOREIGN: Record<string, Record<string, string>> = {
 }
 
 /** A list, and not fetch: fetch would replace `sec-fetch-mode`. */
-async function send(method: string, path: string, headers: Record<string, string>, body?: string) {
+async function send(method: string, path: string, headers: Record<string, string>, body?: string, { port } = gateway) {
   const request = http.request({
-    port: gateway.port,
+    port,
     host: '127.0.0.1',
     method,
     path,
     agent: false,
-    headers: { host: `localhost:${gateway.port}`, ...headers },
+    headers: { host: `localhost:${port}`, ...headers },
   })
   request.end(body)
   const [response] = (await once(request, 'response')) as [IncomingMessage]
@@ -210,5 +216,27 @@ describe('every kind of route', () => {
     const [one, other] = [await admin(), await admin()]
     const both = { cookie: `${COOKIE}=${one.cookie}; ${COOKIE}=${other.cookie}`, 'sec-fetch-site': 'same-origin' }
     expect((await send('GET', '/private', both)).status).toBe(401)
+  })
+})
+
+describe('every kind of route that a proxy asks about', () => {
+  const ask = (method: string, name: string, headers: Record<string, string>) =>
+    send(method, `/auth/verify/${name}`, headers, undefined, asking)
+
+  it('refuses a request of another site that may change something, and takes a read for anonymous', async () => {
+    const user = await newUserWithRoles(asking, ['admin'])
+    const cookie = `${COOKIE}=${await cookieLogin(asking, user)}`
+    for (const { name } of ROUTES) {
+      expect((await ask('POST', name, { cookie, 'sec-fetch-site': 'same-origin' })).headers['x-auth-user'], name).toBe(user.id)
+      for (const [how, headers] of Object.entries(FOREIGN))
+        for (const method of ['POST', 'PUT', 'DELETE', 'PROPFIND']) {
+          const { status, headers: fields } = await ask(method, name, { ...headers, cookie })
+          expect([name, method, how, status, fields['x-auth-user']]).toEqual([name, method, how, 403, undefined])
+        }
+      for (const how of ['a form in a frame', 'a fetch', 'a subdomain', 'a sandbox']) {
+        const answer = await ask('GET', name, { ...FOREIGN[how], cookie })
+        expect([name, how, answer.status, answer.headers['x-auth-user'] ?? '']).toEqual([name, how, name === 'public' ? 200 : 401, ''])
+      }
+    }
   })
 })

@@ -34,7 +34,8 @@ beforeAll(async () => {
   const to = (name: string, part: object) => ({ name, match: { path: `/${name}` }, upstream: [upstream.url], ...part })
   gateway = await startGateway({
     config: {
-      server: { publicUrl: 'http://localhost' },
+      server: { publicUrl: 'http://localhost', trustedProxies: ['127.0.0.1/32'] },
+      forwardAuth: { dialect: 'haproxy' },
       limits: { credentials: { mail: { limit: 1000, windowSeconds: 600 } } },
       auth: {
         apiKeys: { maxPerUser: 1000 },
@@ -130,6 +131,8 @@ interface Verifier {
   /** As in the route table; null for a proxied route. */
   endpoint: string | null
   takes: readonly string[]
+  /** A proxy asks about the route, and forwards nothing to an upstream of ours. */
+  isAsked?: boolean
   present(credential: string, owner: TestUser): Promise<{ status: number; code?: string }>
   /** The answer to another kind; `token_invalid`, as for a bearer token, unless it is given here. */
   refusal?(kind: string): { status: number; code?: string }
@@ -257,6 +260,21 @@ const VERIFIERS: Record<string, Verifier> = {
       const code = /"code":"(\w+)"/.exec(text)?.[1]
       return { status: statusOf(text), ...(code ? { code } : {}) }
     },
+  },
+  'a question of a proxy': {
+    ...bearer(null, '/auth/verify', { headers: { 'x-original-method': 'POST', 'x-original-uri': '/admins/x' } }),
+    isAsked: true,
+  },
+  'a question of a proxy about a WebSocket': {
+    ...bearer(null, '/auth/verify', {
+      headers: {
+        'x-original-method': 'GET',
+        'x-original-uri': '/ws',
+        'sec-websocket-version': '13',
+        'sec-websocket-key': randomBytes(16).toString('base64'),
+      },
+    }),
+    isAsked: true,
   },
   'GET /auth/me': bearer('GET /auth/me', '/auth/me'),
   'PATCH /auth/me': bearer('PATCH /auth/me', '/auth/me', { method: 'PATCH', body: { username: `n${randomUUID().slice(0, 20)}` } }),
@@ -551,7 +569,8 @@ const WITHOUT = [
 it('the verifiers below, and what takes no credential, are all the endpoints that there are', () => {
   const known = [...WITHOUT, ...Object.values(VERIFIERS).flatMap((v) => v.endpoint ?? [])]
   // a page takes the cookie alone
-  const all = ownEndpoints(gateway).filter((endpoint) => !/ \/auth\/ui(\/|$)/.test(endpoint))
+  // what a proxy asks about is no endpoint: it is judged as a route
+  const all = ownEndpoints(gateway).filter((endpoint) => !/ \/auth\/(ui(\/|$)|verify$)/.test(endpoint))
   expect([...new Set(known)].sort()).toEqual(all.sort())
 })
 
@@ -569,7 +588,8 @@ describe.each(Object.keys(VERIFIERS))('%s', (place) => {
     const owner = await newUserWithRoles(gateway, ['admin'])
     const { status } = await present(await KINDS[kind]!(owner), owner)
     expect([200, 201, 202, 204]).toContain(status)
-    expect(upstream.take()).toHaveLength(VERIFIERS[place]!.endpoint || takes.includes('session cookie') ? 0 : 1)
+    const { endpoint, isAsked = false } = VERIFIERS[place]!
+    expect(upstream.take()).toHaveLength(endpoint || isAsked || takes.includes('session cookie') ? 0 : 1)
   })
 })
 

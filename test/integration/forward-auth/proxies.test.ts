@@ -6,6 +6,7 @@ import https from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
+import { connect } from 'node:tls'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { parse } from 'yaml'
@@ -25,6 +26,8 @@ const [settings] = blocks('yaml').map((block) => parse(block))
 
 const streams: ServerResponse[] = []
 const sockets = new WebSocketServer({ noServer: true })
+/** Offers that reached the app. */
+const upgrades: string[] = []
 const app = useUpstream((req, res) => {
   if (req.url !== '/site/feed') return false
   res.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders()
@@ -39,9 +42,10 @@ beforeAll(async () => {
   authority = await createAuthority()
   certificate = await authority.issue([NAME])
   folder = mkdtempSync(join(tmpdir(), 'portcullis-asking-'))
-  app.server.on('upgrade', (req, socket, head) =>
-    sockets.handleUpgrade(req, socket, head, (ws) => ws.on('message', (data) => ws.send(`${req.headers['x-auth-user']}: ${data}`))),
-  )
+  app.server.on('upgrade', (req, socket, head) => {
+    upgrades.push(String(req.headers.upgrade))
+    sockets.handleUpgrade(req, socket, head, (ws) => ws.on('message', (data) => ws.send(`${req.headers['x-auth-user']}: ${data}`)))
+  })
 })
 afterAll(() => {
   for (const ws of sockets.clients) ws.terminate()
@@ -247,6 +251,35 @@ describe.each(ASKING_PROXIES)('$name asks', (asking) => {
     const [, refusal] = (await once(open('https://evil.example'), 'unexpected-response')) as [unknown, IncomingMessage]
     expect(refusal.statusCode).toBe(403)
     refusal.destroy()
+  })
+
+  it('no other upgrade reaches the app: it could take over the connection, or go on without being judged', async () => {
+    upgrades.length = 0
+    const offers: Record<string, string>[] = [
+      { connection: 'Upgrade, HTTP2-Settings', upgrade: 'h2c', 'http2-settings': 'AAMAAABkAARAAAAAAAIAAAAA' },
+      { connection: 'Upgrade', upgrade: 'websocket' },
+      { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13' },
+    ]
+    for (const headers of offers) expect([200, 400, 403, 426]).toContain((await send('/site', { headers })).status)
+    expect(upgrades).toEqual([])
+  })
+
+  it('a client cannot take the identity away from its request', async () => {
+    for (const connection of ['x-auth-user', 'close, X-Auth-User, X-Auth-Roles', 'keep-alive, Cookie, Authorization']) {
+      const { status, body } = await send('/x', { headers: { ...bearer(), connection } })
+      // a proxy may also refuse the request, or take the credential out of it
+      if (status < 400) expect([connection, body.headers['x-auth-user']]).toEqual([connection, user.id])
+    }
+  })
+
+  it('a request without a host, or with two, reaches no app', async () => {
+    const { host, port: at, ...tls } = options()
+    for (const hosts of ['', `Host: ${NAME}\r\nHost: other.example.com\r\n`]) {
+      const socket = connect({ host, port: at, ...tls })
+      socket.end(`GET /site HTTP/1.1\r\n${hosts}Connection: close\r\n\r\n`)
+      expect((await text(socket)).slice(0, 12)).toMatch(/^(HTTP\/1\.1 4\d\d)?$/)
+    }
+    expect(app.take()).toEqual([])
   })
 
   it('server-sent events arrive one by one', async () => {

@@ -19,7 +19,7 @@ it('accepts routes without an upstream for each dialect', () => {
 it('refuses what would refuse every question, or could not be judged', () => {
   const refused = (part: object, message: string) => expect(() => configWith(part)).toThrow(message)
   refused({ forwardAuth: { dialect: 'nginx' }, routes: [asked()] }, 'server.trustedProxies: is empty, so that no proxy may ask')
-  refused({ ...TRUSTED, forwardAuth: {}, routes: [asked()] }, 'forwardAuth.dialect: is missing')
+  refused({ ...TRUSTED, forwardAuth: {}, routes: [asked()] }, 'forwardAuth: dialect is missing')
   refused({ ...TRUSTED, forwardAuth: { dialect: 'apache' }, routes: [asked()] }, 'forwardAuth.dialect')
   refused({ ...TRUSTED, routes: [asked()] }, 'routes[0].forwardAuth: needs the section forwardAuth, which says what kind of proxy asks')
   refused({ ...TRUSTED, routes: [{ ...route('/app'), upstream: undefined }] }, 'routes[0].upstream: is missing')
