@@ -1,14 +1,11 @@
 /** The proxies of docs/forward-auth.md, started with the configurations of the page. */
 import { chmodSync, copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
 import type { Issued } from './certificates.ts'
-import { has, type Running, start } from './processes.ts'
+import { has, PROXY_PATH, type Running, start } from './processes.ts'
 
-// Debian installs nginx and HAProxy where only root looks; .ci/run installs Traefik and Envoy as Python packages
-const PACKAGES = join(homedir(), '.cache/portcullis/proxies/bin')
-const PATH = `${process.env.PATH}:/usr/sbin:${PACKAGES}`
+const PATH = PROXY_PATH
 
 const page = readFileSync('docs/forward-auth.md', 'utf8')
 export const blocks = (language: string): string[] =>

@@ -2,6 +2,11 @@
 import { type ChildProcess, execFileSync, type SpawnOptions, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import net, { type AddressInfo } from 'node:net'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+
+/** With the folders of proxies: Debian installs nginx and HAProxy where only root looks, and .ci/run installs Traefik and Envoy as Python packages. */
+export const PROXY_PATH = `${process.env.PATH}:/usr/sbin:${join(homedir(), '.cache/portcullis/proxies/bin')}`
 
 export async function freePort(): Promise<number> {
   const server = net.createServer().listen(0, '127.0.0.1')

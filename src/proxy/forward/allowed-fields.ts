@@ -21,7 +21,7 @@ export function createAllowedFields(config: Config, dialect: Dialect): AllowedFi
   const hasSticky = usesStickyCookies(config)
   const hasSessions = config.auth.browser.enabled
   const vouched = [...identityHeaderNames(config).map((name) => name.toLowerCase()), 'x-auth-assertion']
-  const folded = new Set(vouched.map(foldName))
+  const folded = new Set([...vouched, 'x-api-key'].map(foldName))
   const isVouched = (name: string) => {
     const fold = foldName(name)
     return folded.has(fold) || fold.startsWith('x-auth-')
