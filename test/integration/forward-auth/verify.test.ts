@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import http, { type IncomingMessage } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { describe, expect, it } from 'vitest'
+import { createPipeline, type PipelineDeps } from '../../../src/proxy/pipeline.ts'
 import { BROWSER, COOKIE, cookieLogin } from '../../support/browser-session.ts'
 import { newUser, newUserWithRoles, raw, statusOf } from '../../support/client.ts'
 import { useGateway, useUpstream } from '../../support/fixtures.ts'
@@ -246,7 +247,7 @@ describe.each(DIALECTS)('as %s asks', (dialect) => {
       const missing = await raw(here().port, head(lines.filter((line) => !line.startsWith(`${name}:`))))
       const repeated = await raw(here().port, head([...lines, `${name}: ${question.headers[name]}`]))
       const empty = await raw(here().port, head(lines.map((line) => (line.startsWith(`${name}:`) ? `${name}: ` : line))))
-      for (const answer of [missing, repeated, empty]) expect(answer, name).toMatch(/^HTTP\/1\.1 403 [^]*"code":"proxy_headers_invalid"/)
+      for (const answer of [missing, repeated, empty]) expect(answer, name).toMatch(/^HTTP\/1\.1 403 .*"code":"proxy_headers_invalid"/s)
     }
     const malformed =
       dialect === 'envoy'
@@ -335,5 +336,74 @@ describe('the endpoint', () => {
       for (const method of ['CONNECT', 'TRACE', 'get', 'NOSUCH'])
         expect((await ask(dialect, { method, target: '/public' })).status).toBe(dialect === 'nginx' ? 403 : 405)
     }
+  })
+})
+
+describe('every stage of the pipeline', () => {
+  const strict = gateways.haproxy
+  const overHttps = useGateway(() => ({
+    config: { ...configOf('haproxy'), server: { ...configOf('haproxy').server, httpsOnly: true } },
+    routes: ROUTES,
+  }))
+  const judge = async (question: Question, at = strict) => {
+    const { status, code, headers } = await send(at, questionOf('haproxy', question))
+    return { status, ...(code ? { code } : {}), ...(status === 200 ? { user: headers['x-auth-user'] } : {}) }
+  }
+  const preflight = { origin: 'https://page.example.net', 'access-control-request-method': 'PUT' }
+  const asUser = async () => bearer((await newUser(strict)).token)
+  const JUDGED: Record<string, () => Promise<[Question, object]>> = {
+    canonical: async () => [{ target: '/public/../admin' }, { status: 400, code: 'target_ambiguous' }],
+    serverOptions: async () => [
+      { method: 'OPTIONS', target: '*' },
+      { status: 404, code: 'route_not_found' },
+    ],
+    httpsOnly: async () => [{ target: '/public', headers: { 'x-forwarded-proto': 'http' } }, { status: 308 }],
+    preflight: async () => [{ method: 'OPTIONS', target: '/own-cors', headers: preflight }, { status: 204 }],
+    rootPage: async () => [{ target: '/' }, { status: 404, code: 'route_not_found' }],
+    route: async () => [{ target: '/nowhere' }, { status: 404, code: 'route_not_found' }],
+    network: async () => [{ target: '/near' }, { status: 403, code: 'forbidden' }],
+    serviceWorker: async () => [
+      { target: '/public', headers: { 'service-worker': 'script' } },
+      { status: 403, code: 'forbidden' },
+    ],
+    upgrade: async () => [
+      { target: '/public', headers: { 'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==' } },
+      { status: 403, code: 'forbidden' },
+    ],
+    limitClient: async () => {
+      const question = { target: '/limited', headers: { 'x-forwarded-for': '198.51.100.99' } }
+      await judge(question)
+      return [question, { status: 429, code: 'rate_limited' }]
+    },
+    passPreflight: async () => [
+      { method: 'OPTIONS', target: '/private', headers: preflight },
+      { status: 200, user: '' },
+    ],
+    authenticate: async () => [
+      { target: '/public', headers: bearer('nonsense') },
+      { status: 401, code: 'token_invalid' },
+    ],
+    authorize: async () => [
+      { target: '/admin', headers: await asUser() },
+      { status: 403, code: 'forbidden' },
+    ],
+    limitPrincipal: async () => {
+      const headers = await asUser()
+      await judge({ target: '/counted', headers })
+      return [
+        { target: '/counted', headers },
+        { status: 429, code: 'rate_limited' },
+      ]
+    },
+    forward: async () => [{ target: '/public' }, { status: 200, user: '' }],
+  }
+
+  it('has a row here: what is judged for a proxied request is judged for a question, too', () => {
+    expect(Object.keys(JUDGED)).toEqual(createPipeline({} as PipelineDeps).stages)
+  })
+
+  it.each(Object.keys(JUDGED))('%s', async (stage) => {
+    const [question, answer] = await JUDGED[stage]!()
+    expect(await judge(question, stage === 'httpsOnly' ? overHttps : strict)).toEqual(answer)
   })
 })
