@@ -14,6 +14,7 @@ export type RouteRow = {
   /** The names of the policies; `-` for none. */
   limits: string
   counts: string
+  /** `-`: another proxy forwards the requests. */
   upstream: string
   websocket: boolean
 }
@@ -28,7 +29,7 @@ export function describeRoutes(config: Config): RouteRow[] {
     access: r.access.label,
     limits: r.limits.join(',') || '-',
     counts: describeLimits(config.limits, r.limits),
-    upstream: r.servers.map((s) => s.origin).join(','),
+    upstream: r.servers.map((s) => s.origin).join(',') || '-',
     websocket: r.websocket,
   }))
   return rows.sort((a, b) => a.host.localeCompare(b.host) || b.path.length - a.path.length)

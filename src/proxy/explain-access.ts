@@ -221,7 +221,7 @@ export function createExplainAccess({ config, now }: ExplainAccessDeps): Explain
           return countedBy(routed.route, principal.kind === 'apiKey' ? ['principal', 'apiKey'] : ['principal'])
         },
       ],
-      ['forward', () => finding('passed', 'forwarded', { upstreams: routed.route.servers.map(({ origin }) => origin).join(', ') })],
+      ['forward', () => finding('passed', 'forwarded', { upstreams: routed.route.servers.map(({ origin }) => origin).join(', ') || '-' })],
     ]
     return conclude(stages, exchange)
   }

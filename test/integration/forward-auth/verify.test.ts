@@ -6,9 +6,8 @@ import { describe, expect, it } from 'vitest'
 import { createPipeline, type PipelineDeps } from '../../../src/proxy/pipeline.ts'
 import { BROWSER, COOKIE, cookieLogin } from '../../support/browser-session.ts'
 import { newUser, newUserWithRoles, raw, statusOf } from '../../support/client.ts'
-import { useGateway, useUpstream } from '../../support/fixtures.ts'
-import type { Gateway } from '../../support/gateway.ts'
-import { metric } from '../../support/gateway.ts'
+import { useGateway, useKeep, useUpstream } from '../../support/fixtures.ts'
+import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { newKey } from '../../support/keys.ts'
 import { TOP } from '../../support/navigation.ts'
 import { until } from '../../support/processes.ts'
@@ -18,6 +17,7 @@ const DIALECTS = ['nginx', 'traefik', 'caddy', 'haproxy', 'envoy'] as const
 type Dialect = (typeof DIALECTS)[number]
 
 const upstream = useUpstream()
+const keep = useKeep()
 const ROUTES = [
   { name: 'private', match: { path: '/private' }, access: 'authenticated', forwardAuth: true },
   { name: 'passing', match: { path: '/passing' }, access: 'authenticated', forwardAuth: true, headers: { forwardAuthorization: true } },
@@ -406,4 +406,15 @@ describe('every stage of the pipeline', () => {
     const [question, answer] = await JUDGED[stage]!()
     expect(await judge(question, stage === 'httpsOnly' ? overHttps : strict)).toEqual(answer)
   })
+})
+
+it('a reload changes the dialect, and ends the endpoint', async () => {
+  const changing = await keep(startGateway({ config: configOf('nginx'), routes: ROUTES }))
+  const asked = (dialect: Dialect) => send(changing, questionOf(dialect, { target: '/public' }))
+  expect([(await asked('nginx')).status, (await asked('envoy')).status]).toEqual([200, 403])
+  await changing.reload({ config: configOf('envoy'), routes: ROUTES })
+  expect([(await asked('nginx')).status, (await asked('envoy')).status]).toEqual([403, 200])
+  const served = [{ name: 'served', match: { path: '/served' }, access: 'public', upstream: [upstream.url] }]
+  await changing.reload({ config: { ...configOf('envoy'), forwardAuth: undefined }, routes: served })
+  expect([(await asked('nginx')).status, (await asked('envoy')).status]).toEqual([404, 404])
 })
