@@ -36,7 +36,9 @@ ${
           row.limits === '-'
             ? html`<span class="none">${text('console.none')}</span>`
             : html`${row.limits.replaceAll(',', ', ')}<br><span class="soft">${row.counts}</span>`,
-          row.upstream.split(',').map((origin, n) => upstreamOf(page, origin, upstreams[`${row.name}:${n}`])),
+          row.upstream === '-'
+            ? html`<span class="soft">${text('routes.asked')}</span>`
+            : row.upstream.split(',').map((origin, n) => upstreamOf(page, origin, upstreams[`${row.name}:${n}`])),
         ]),
       )
 }`,

@@ -859,6 +859,7 @@ export const de: Record<TextKey, string> = {
   'routes.public': 'öffentlich',
   'routes.limits': 'Limits',
   'routes.upstreams': 'Upstreams',
+  'routes.asked': 'ein anderer Proxy leitet weiter',
   'routes.breaker-open': 'Sicherung offen',
   'routes.breaker-half-open': 'Sicherung halb offen',
   'routes.breaker-closed': 'Sicherung geschlossen',

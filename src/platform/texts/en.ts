@@ -828,6 +828,7 @@ export const en = {
   'routes.public': 'public',
   'routes.limits': 'Limits',
   'routes.upstreams': 'Upstreams',
+  'routes.asked': 'another proxy forwards',
   'routes.breaker-open': 'breaker open',
   'routes.breaker-half-open': 'breaker half open',
   'routes.breaker-closed': 'breaker closed',

@@ -1,14 +1,17 @@
 /** `{prefix}/verify` as each proxy asks: what is judged, what the answer holds, and what is refused. The proxies themselves: proxies.test.ts. */
 import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import http, { type IncomingMessage } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it } from 'vitest'
 import { createPipeline, type PipelineDeps } from '../../../src/proxy/pipeline.ts'
 import { BROWSER, COOKIE, cookieLogin } from '../../support/browser-session.ts'
 import { newUser, newUserWithRoles, raw, statusOf } from '../../support/client.ts'
-import { useGateway, useUpstream } from '../../support/fixtures.ts'
-import type { Gateway } from '../../support/gateway.ts'
-import { metric } from '../../support/gateway.ts'
+import { countryDatabase } from '../../support/country-database.ts'
+import { useGateway, useKeep, useUpstream } from '../../support/fixtures.ts'
+import { type Gateway, metric, startGateway } from '../../support/gateway.ts'
 import { newKey } from '../../support/keys.ts'
 import { TOP } from '../../support/navigation.ts'
 import { until } from '../../support/processes.ts'
@@ -18,6 +21,7 @@ const DIALECTS = ['nginx', 'traefik', 'caddy', 'haproxy', 'envoy'] as const
 type Dialect = (typeof DIALECTS)[number]
 
 const upstream = useUpstream()
+const keep = useKeep()
 const ROUTES = [
   { name: 'private', match: { path: '/private' }, access: 'authenticated', forwardAuth: true },
   { name: 'passing', match: { path: '/passing' }, access: 'authenticated', forwardAuth: true, headers: { forwardAuthorization: true } },
@@ -29,11 +33,23 @@ const ROUTES = [
   { name: 'chat', match: { path: '/chat' }, access: 'authenticated', forwardAuth: true, websocket: true },
   { name: 'limited', match: { path: '/limited' }, access: 'public', forwardAuth: true, limits: ['one'] },
   { name: 'counted', match: { path: '/counted' }, access: 'authenticated', forwardAuth: true, limits: ['mine'] },
+  {
+    name: 'abroad',
+    match: { path: '/abroad' },
+    access: { public: true, countries: { allow: ['DE'] } },
+    forwardAuth: true,
+  },
   { name: 'slashes', match: { path: '/slashes' }, access: 'public', forwardAuth: true, allow: ['encodedSlash'] },
   { name: 'own-cors', match: { path: '/own-cors' }, access: 'authenticated', forwardAuth: true, cors: { mode: 'own' } },
 ]
+const dir = mkdtempSync(join(tmpdir(), 'portcullis-verify-'))
+afterAll(() => rmSync(dir, { recursive: true }))
+const database = join(dir, 'countries.mmdb')
+writeFileSync(database, countryDatabase({ '192.0.2.0/24': 'DE', '198.51.100.0/24': 'FR' }))
+
 const configOf = (dialect: Dialect) => ({
   ...BROWSER,
+  geo: { database },
   forwardAuth: { dialect },
   server: { publicUrl: `https://${HOST}`, trustedProxies: ['127.0.0.1/32'] },
   cors: { mode: 'upstream', origins: ['https://page.example.net'] },
@@ -362,6 +378,10 @@ describe('every stage of the pipeline', () => {
     rootPage: async () => [{ target: '/' }, { status: 404, code: 'route_not_found' }],
     route: async () => [{ target: '/nowhere' }, { status: 404, code: 'route_not_found' }],
     network: async () => [{ target: '/near' }, { status: 403, code: 'forbidden' }],
+    country: async () => [
+      { target: '/abroad', headers: { 'x-forwarded-for': '198.51.100.7' } },
+      { status: 403, code: 'country_refused' },
+    ],
     serviceWorker: async () => [
       { target: '/public', headers: { 'service-worker': 'script' } },
       { status: 403, code: 'forbidden' },
@@ -406,4 +426,15 @@ describe('every stage of the pipeline', () => {
     const [question, answer] = await JUDGED[stage]!()
     expect(await judge(question, stage === 'httpsOnly' ? overHttps : strict)).toEqual(answer)
   })
+})
+
+it('a reload changes the dialect, and ends the endpoint', async () => {
+  const changing = await keep(startGateway({ config: configOf('nginx'), routes: ROUTES }))
+  const asked = (dialect: Dialect) => send(changing, questionOf(dialect, { target: '/public' }))
+  expect([(await asked('nginx')).status, (await asked('envoy')).status]).toEqual([200, 403])
+  await changing.reload({ config: configOf('envoy'), routes: ROUTES })
+  expect([(await asked('nginx')).status, (await asked('envoy')).status]).toEqual([403, 200])
+  const served = [{ name: 'served', match: { path: '/served' }, access: 'public', upstream: [upstream.url] }]
+  await changing.reload({ config: { ...configOf('envoy'), forwardAuth: undefined }, routes: served })
+  expect([(await asked('nginx')).status, (await asked('envoy')).status]).toEqual([404, 404])
 })
