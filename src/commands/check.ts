@@ -63,8 +63,8 @@ async function check(terminal: Terminal, args: CheckArgs, file: string | undefin
   try {
     const { config, warnings, absentFiles, notes } = await load(terminal, args, { file, needSecrets: false })
     if (args.strict && warnings.length > 0) return { config: null, problems: warnings, warnings: absentFiles, notes, online: [] }
-    const { checkOnline } = await import('../app/check-online.ts')
-    return { config, problems: [], warnings: [...warnings, ...absentFiles], notes, online: args.online ? await checkOnline(config) : [] }
+    const online = args.online ? await (await import('../app/check-online.ts')).checkOnline(config) : []
+    return { config, problems: [], warnings: [...warnings, ...absentFiles], notes, online }
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     const { problems, warnings } = error

@@ -1,5 +1,5 @@
 /** What `policy explain` says is what the gateway does: each request of a table is sent to a real gateway, and explained. */
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, it, vi } from 'vitest'
 import { findTokenCaller } from '../../../src/app/stored-callers.ts'
 import { ANONYMOUS, type Caller } from '../../../src/proxy/policy/callers.ts'
 import { createExplain } from '../../../src/proxy/policy/explain.ts'
@@ -8,6 +8,9 @@ import { call, newUser, newUserWithRoles, raw } from '../../support/client.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
 import { until } from '../../support/processes.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
+
+// more than a thousand requests, one after the other, on a machine that other tests share
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 })
 
 let upstream: Upstream
 let second: Upstream
