@@ -272,7 +272,7 @@ const VERIFIERS: Record<string, Verifier> = {
     },
   },
   'a question of a proxy': {
-    ...bearer(null, '/auth/verify', { headers: { 'x-original-method': 'POST', 'x-original-uri': '/admins/x' } }),
+    ...bearer(null, '/auth/verify', { headers: { 'x-original-method': 'POST', 'x-original-uri': '/users/x' } }),
     isAsked: true,
   },
   'a question of a proxy about a WebSocket': {
