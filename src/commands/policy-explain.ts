@@ -189,16 +189,17 @@ function effectsText({ effects, request }: ExplanationView): string[] {
       ...effects.request_headers.map(({ name, value }, i) => [i === 0 ? 'headers' : '', `${name}: ${value}`] as const),
       ...(effects.request_headers_removed.length > 0 ? [['removes', effects.request_headers_removed.join(', ')] as const] : []),
       ...effects.response_headers.map(({ name, value }, i) => [i === 0 ? 'answers with' : '', `${name}: ${value}`] as const),
-      [
-        'deadlines',
-        `connect ${deadlines.connect_ms} ms, headers ${deadlines.headers_ms} ms, idle ${deadlines.idle_ms} ms, whole request ${deadlines.total_ms === 0 ? 'without limit' : `${deadlines.total_ms} ms`}`,
-      ],
-      ['body', `at most ${effects.max_body_bytes} bytes`],
+      ['deadlines', deadlines === null ? 'those of the proxy that asks' : deadlinesText(deadlines)],
+      ['body', effects.max_body_bytes === null ? 'as the proxy that asks limits it' : `at most ${effects.max_body_bytes} bytes`],
       ['CORS', `decided by the ${effects.cors}`],
       ['session cookie', COOKIES[effects.session_cookie]!],
     ]),
   ]
 }
+
+type Deadlines = NonNullable<NonNullable<ExplanationView['effects']>['deadlines']>
+const deadlinesText = ({ connect_ms: connect, headers_ms: headers, idle_ms: idle, total_ms: total }: Deadlines): string =>
+  `connect ${connect} ms, headers ${headers} ms, idle ${idle} ms, whole request ${total === 0 ? 'without limit' : `${total} ms`}`
 
 const COOKIES: Record<string, string> = {
   none: 'not used: auth.browser is off',

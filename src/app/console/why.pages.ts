@@ -1,4 +1,5 @@
 /** "Why may X reach Y": asks the stages of the pipeline about a request that no client sent. */
+import { isIP } from 'node:net'
 import { type Html, html } from '../../identity/pages/html.ts'
 import { type Fields, field, messageOf, type Page } from '../../identity/pages/page-kit.ts'
 import type { User } from '../../identity/users/users.repo.ts'
@@ -77,7 +78,7 @@ function mistakesIn({ method, url, who, user, roles, minutes, address }: Fields)
     ...refused('user', 'too_long', (user ?? '').length > MAX_NAMES),
     ...refused('roles', 'too_long', (roles ?? '').length > MAX_NAMES),
     ...refused('minutes', 'format', !/^\d{0,6}$/.test(minutes ?? '')),
-    ...refused('address', 'format', !/^[0-9A-Fa-f:.]{0,45}$/.test((address ?? '').trim())),
+    ...refused('address', 'format', (address ?? '').trim() !== '' && isIP(address!.trim()) === 0),
   ]
 }
 
@@ -136,7 +137,7 @@ ${facts([
   [text('why.upstream-path'), effects && html`<code>${effects.upstreamPath}</code>`],
   [
     text('why.deadlines'),
-    effects &&
+    effects?.deadlines &&
       Object.entries(effects.deadlines)
         .map(([name, ms]) => `${name} ${ms}`)
         .join(', '),

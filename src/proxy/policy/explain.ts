@@ -186,6 +186,11 @@ export function createExplain({ config, now, data = readClientData(config) }: Ex
         () => {
           if (received.node?.own) return finding('answered', 'own')
           exchange.route = matchRoute(received, method, () => [])
+          // only another proxy asks about such a route, and it says what its client sent
+          if (exchange.route.servers.length === 0) {
+            exchange.asked = { target, isAllowed: false, admitsAll2xx: true }
+            exchange.isUpgrade = isWebSocket
+          }
           return finding('passed', 'route', { route: exchange.route.name })
         },
       ],

@@ -8,7 +8,7 @@ import { runCli } from '../../support/cli.ts'
 import { call, newUser, newUserWithRoles, type TestUser } from '../../support/client.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
 import { newKey } from '../../support/keys.ts'
-import { query } from '../../support/postgres.ts'
+import { everyRow } from '../../support/rows.ts'
 import { activateNext, rotateKey } from '../../support/signing-keys.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
@@ -21,17 +21,6 @@ const fileWith = (text: string) => {
   const file = join(dir, `${count++}.yaml`)
   writeFileSync(file, text)
   return file
-}
-
-/** Every row of every table, as text. */
-async function everyRow(databaseUrl: string): Promise<string> {
-  const tables = await query(
-    databaseUrl,
-    "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1",
-  )
-  const texts = []
-  for (const { name } of tables) texts.push(await query(databaseUrl, `SELECT t::text AS row FROM ${name} t ORDER BY 1`))
-  return JSON.stringify(texts)
 }
 
 const DEMO = ['--config', 'config/demo.yaml']
