@@ -59,6 +59,9 @@ async function explain(terminal: Terminal, method: string, url: string, args: Ex
     throw new UsageError('--token takes only -: the token itself is read from standard input, because arguments are visible to other users')
   if (args.from !== undefined && isIP(args.from) === 0)
     throw new UsageError(`--from takes an IP address such as 203.0.113.7, not ${args.from}`)
+  const isLogin = args.user !== undefined || args.role !== undefined
+  const needless = isLogin ? undefined : [args.secondFactor && '--second-factor', args.authAge !== undefined && '--auth-age'].find(Boolean)
+  if (needless) throw new UsageError(`${needless} is about a login: it goes with --user or --role`)
   const ageSeconds = args.authAge === undefined ? 0 : readNumber('--auth-age', args.authAge, { min: 0, max: MAX_AGE_SECONDS })
   const [{ createExplain }, { explanationView }, { systemClock }] = await Promise.all([
     import('../proxy/policy/explain.ts'),
@@ -165,7 +168,13 @@ function explanationText(view: ExplanationView): string {
   lines.push(
     '',
     'Stages',
-    indented(table(stages.filter(({ result }) => result !== 'unused').map(({ stage, result, text }) => ({ stage, result, why: text })))),
+    indented(
+      table(
+        stages
+          .filter(({ result }) => result !== 'unused' && result !== 'unreached')
+          .map(({ stage, result, text }) => ({ stage, result, why: text })),
+      ),
+    ),
   )
   return [...lines, ...effectsText(view)].join('\n')
 }

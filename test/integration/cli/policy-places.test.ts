@@ -104,7 +104,9 @@ describe('the token of another issuer', () => {
     expect(stdout).toMatch(/caller +subject of another issuer ext:work:ann with roles user/)
     // no second factor, and no scope that the map does not name
     expect(await byToken('/mfa', token)).toMatchObject({ decision: 'refuse', code: 'mfa_required' })
-    expect(await byToken('/orders', await issuer.token())).toMatchObject({ decision: 'refuse', code: 'forbidden' })
+    const nobody = await byToken('/orders', await issuer.token())
+    expect(nobody).toMatchObject({ decision: 'refuse', code: 'forbidden' })
+    expect(nobody.stages).toContainEqual({ stage: 'authenticate', result: 'passed', text: 'The caller is known, and has no role.' })
   })
 
   it.each<[what: string, token: () => Promise<string>, code: string]>([
@@ -179,7 +181,12 @@ describe('a route for certain countries', () => {
     const view = await viewOf([url, '--from', from])
     expect(isAllowed ? view.decision : view.code).toBe(decision)
     if (text !== null) expect(stageOf(view)).toMatchObject({ text, result: 'passed' })
-    else expect(view.rule.stage).toBe(COUNTRY)
+    else {
+      const rule = url === '/german' ? 'from DE' : 'not from GB'
+      const country = from === UNKNOWN ? 'The country of the address is unknown.' : 'The country of this client: GB.'
+      expect(view.rule).toEqual({ stage: COUNTRY, text: `The rule of the route: ${rule}. ${country}` })
+      expect(view.detail).not.toContain('GB')
+    }
     expect((await byEndpoint({ url, from })).body).toEqual(view)
     const page = await byConsole({ url, address: from })
     expect(page).toContain(isAllowed ? '<strong>Admitted.</strong>' : `<code>${decision}</code>`)
@@ -216,7 +223,7 @@ describe('a route whose requests another proxy forwards', () => {
     expect(view.stages.at(-1)).toMatchObject({
       stage: 'forward',
       result: 'passed',
-      text: 'The other proxy forwards the request. Sent to the gateway itself, it is answered with route_not_found.',
+      text: 'The other proxy forwards the request. Sent to the gateway itself, it gets 404 route_not_found.',
     })
     expect(view.effects).toMatchObject({
       upstreams: [],

@@ -90,6 +90,13 @@ describe('policy explain, from the configuration alone', () => {
       2,
       ['PORTCULLIS_SECRET_KEY'],
     ],
+    [
+      'a second factor of nobody',
+      ['GET', '/shop', '--second-factor'],
+      2,
+      ['--second-factor is about a login: it goes with --user or --role'],
+    ],
+    ['the login of a token', ['GET', '/shop', '--token', '-', '--auth-age', '60'], 2, ['--auth-age is about a login']],
     ['two callers', ['GET', '/shop', '--role', 'user', '--anonymous'], 2, ['cannot be used with']],
     ['an address that is none', ['GET', '/shop', '--from', 'here'], 2, ['--from takes an IP address such as 203.0.113.7, not here']],
     ['no URL', ['GET'], 2, ['policy explain needs a URL']],
@@ -324,7 +331,7 @@ describe('policy test', () => {
     const { code, stdout } = await runCli(['policy', 'test', file, ...DEMO])
     expect(code).toBe(1)
     expect(stdout).toContain(`${file}:2:5: open`)
-    expect(stdout).toContain('decision: expected allow, got refuse 401 token_missing. The route needs authenticated.')
+    expect(stdout).toContain('decision: expected allow, got refuse 401 token_missing. The route needs an authenticated caller.')
     expect(stdout).toContain('0 passed, 1 failed')
     expect(JSON.parse((await runCli(['policy', 'test', file, ...DEMO, '--json'])).stdout)).toMatchObject({ ok: false, failed: 1 })
   })
