@@ -46,6 +46,7 @@ beforeAll(async () => {
       to('orders', { access: { scopes: ['orders:read'] } }),
       to('mfa', { access: { mfa: true } }),
       to('german', { access: { public: true, countries: { allow: ['DE'] } } }),
+      to('near', { access: { public: true, countries: { deny: ['GB'] } }, networks: { allow: ['192.0.2.0/24'] } }),
       to('members', { access: { countries: { deny: ['GB'] } } }),
       {
         name: 'app',
@@ -198,6 +199,7 @@ describe('a route for certain countries', () => {
   it('depends on the address, where none is given', async () => {
     const view = await viewOf(['/german'])
     expect(view).toMatchObject({ decision: 'allow', depends: true })
+    expect(await byConsole({ url: '/german' })).toContain('The network or the country of the client can still be refused: give an address.')
     expect(stageOf(view)).toMatchObject({ result: 'open', text: expect.stringContaining('certain countries only. Give an address') })
     const { stdout } = await explain(['/german'])
     expect(stdout).toContain('unless the network or the country of the client is refused: give --from ADDRESS')
@@ -270,6 +272,19 @@ describe('a route whose requests another proxy forwards', () => {
     }
     // as the explanation says
     expect((await call(gateway, '/app/x', { headers: token })).body.code).toBe('route_not_found')
+  })
+})
+
+describe('the list of routes', () => {
+  it('says who may come from where, and which routes another proxy serves', async () => {
+    const { stdout } = await runCli(['policy', 'routes', gateway.file, '--json'])
+    const rows = Object.fromEntries(JSON.parse(stdout).map(({ name, ...row }: { name: string }) => [name, row]))
+    expect(rows.german).toMatchObject({ access: 'public', clients: 'from DE' })
+    expect(rows.near).toMatchObject({ clients: 'certain networks, not from GB' })
+    expect(rows.orders).toMatchObject({ clients: '*', upstream: upstream.url })
+    expect(rows.app).toMatchObject({ upstream: '-' })
+    const { text } = await site.get('/console/routes')
+    for (const shown of ['from DE', 'certain networks, not from GB', 'Another proxy forwards']) expect(text).toContain(shown)
   })
 })
 
