@@ -772,7 +772,7 @@ describe('serve', () => {
       expect(text).toMatch(/^\d\d:\d\d:\d\d INFO {2}portcullis is listening {2}port=\d+/m)
       expect(text).toMatch(/^ {2}gateway +http:\/\/127\.0\.0\.1:\d+$/m)
       expect(text).toMatch(/^ {2}admin +http:\/\/127\.0\.0\.1:\d+ /m)
-      expect(text).toMatch(/^ {2}\* +\/orders +GET,POST,HEAD +role admn +\\* +http:\/\/orders:3000$/m)
+      expect(text).toMatch(/^ {2}\* +\/orders +GET,POST,HEAD +role admn +\* +http:\/\/orders:3000$/m)
       expect(text).not.toContain('{"')
     } finally {
       await running.stop()
