@@ -184,8 +184,8 @@ describe('a route for certain countries', () => {
     if (text !== null) expect(stageOf(view)).toMatchObject({ text, result: 'passed' })
     else {
       const rule = url === '/german' ? 'from DE' : 'not from GB'
-      const country = from === UNKNOWN ? 'The country of the address is unknown.' : 'The country of this client: GB.'
-      expect(view.rule).toEqual({ stage: COUNTRY, text: `The rule of the route: ${rule}. ${country}` })
+      const country = from === UNKNOWN ? 'The country of the address is unknown.' : 'Country of this client: GB.'
+      expect(view.rule).toEqual({ stage: COUNTRY, text: `Countries of the route: ${rule}. ${country}` })
       expect(view.detail).not.toContain('GB')
     }
     expect((await byEndpoint({ url, from })).body).toEqual(view)
