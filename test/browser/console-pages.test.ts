@@ -21,7 +21,8 @@ const PAGES = [
   '/routes',
   '/why',
   '/why?method=GET&url=/reports&who=roles&roles=user&factor=without',
-  // a country that is refused, and a route that another proxy serves
+  // a country that is not judged, one that is refused, and a route that another proxy serves
+  '/why?url=/german',
   '/why?method=GET&url=/german&who=anonymous&factor=without&address=2001:db8::7',
   '/why?method=POST&url=/app/files&who=roles&roles=user&factor=without&address=192.0.2.7',
   '/configuration',
