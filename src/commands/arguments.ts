@@ -1,5 +1,5 @@
 /** Finds the command and its arguments in a command line, and reports wrong usage. */
-import type { Command, CommanderError, Option } from 'commander'
+import { type Command, type CommanderError, Help, type Option } from 'commander'
 import { nearest } from '../platform/config/nearest.ts'
 import { anyOf, collect, shortPathOf, UsageError } from './usage.ts'
 
@@ -33,17 +33,20 @@ export const asksForHelp = (args: readonly string[]): boolean =>
 /** `--flag=value` without the value. */
 const flagOf = (arg: string) => arg.replace(/=.*/s, '')
 
+/** Without the commands that are only for other commands. */
+const namesIn = (group: Command): string[] => {
+  const visible = new Help().visibleCommands(group)
+  return group.commands.filter((command) => visible.includes(command)).map((command) => command.name())
+}
+
 const missingCommand = (group: Command) =>
   group.parent
-    ? `${shortPathOf(group)} takes ${anyOf(group.commands.map((c) => c.name()))}`
+    ? `${shortPathOf(group)} takes ${anyOf(namesIn(group))}`
     : 'a command is missing, for example: portcullis serve --config FILE'
 
 function unknownCommand(group: Command, name: string): UsageError {
   const full = (word: string) => [shortPathOf(group), word].filter(Boolean).join(' ')
-  const near = nearest(
-    name,
-    group.commands.map((c) => c.name()),
-  )
+  const near = nearest(name, namesIn(group))
   const hint = near ? `; did you mean ${full(near)}?` : ''
   return new UsageError(`no such command: ${full(name)}${hint || (group.parent ? `; ${missingCommand(group)}` : '')}`, group)
 }

@@ -59,6 +59,9 @@ async function explain(terminal: Terminal, method: string, url: string, args: Ex
     throw new UsageError('--token takes only -: the token itself is read from standard input, because arguments are visible to other users')
   if (args.from !== undefined && isIP(args.from) === 0)
     throw new UsageError(`--from takes an IP address such as 203.0.113.7, not ${args.from}`)
+  const isLogin = args.user !== undefined || args.role !== undefined
+  const needless = isLogin ? undefined : [args.secondFactor && '--second-factor', args.authAge !== undefined && '--auth-age'].find(Boolean)
+  if (needless) throw new UsageError(`${needless} is about a login: it goes with --user or --role`)
   const ageSeconds = args.authAge === undefined ? 0 : readNumber('--auth-age', args.authAge, { min: 0, max: MAX_AGE_SECONDS })
   const [{ createExplain }, { explanationView }, { systemClock }] = await Promise.all([
     import('../proxy/policy/explain.ts'),
@@ -165,7 +168,13 @@ function explanationText(view: ExplanationView): string {
   lines.push(
     '',
     'Stages',
-    indented(table(stages.filter(({ result }) => result !== 'unused').map(({ stage, result, text }) => ({ stage, result, why: text })))),
+    indented(
+      table(
+        stages
+          .filter(({ result }) => result !== 'unused' && result !== 'unreached')
+          .map(({ stage, result, text }) => ({ stage, result, why: text })),
+      ),
+    ),
   )
   return [...lines, ...effectsText(view)].join('\n')
 }
@@ -189,16 +198,17 @@ function effectsText({ effects, request }: ExplanationView): string[] {
       ...effects.request_headers.map(({ name, value }, i) => [i === 0 ? 'headers' : '', `${name}: ${value}`] as const),
       ...(effects.request_headers_removed.length > 0 ? [['removes', effects.request_headers_removed.join(', ')] as const] : []),
       ...effects.response_headers.map(({ name, value }, i) => [i === 0 ? 'answers with' : '', `${name}: ${value}`] as const),
-      [
-        'deadlines',
-        `connect ${deadlines.connect_ms} ms, headers ${deadlines.headers_ms} ms, idle ${deadlines.idle_ms} ms, whole request ${deadlines.total_ms === 0 ? 'without limit' : `${deadlines.total_ms} ms`}`,
-      ],
-      ['body', `at most ${effects.max_body_bytes} bytes`],
+      ['deadlines', deadlines === null ? 'those of the proxy that asks' : deadlinesText(deadlines)],
+      ['body', effects.max_body_bytes === null ? 'as the proxy that asks limits it' : `at most ${effects.max_body_bytes} bytes`],
       ['CORS', `decided by the ${effects.cors}`],
       ['session cookie', COOKIES[effects.session_cookie]!],
     ]),
   ]
 }
+
+type Deadlines = NonNullable<NonNullable<ExplanationView['effects']>['deadlines']>
+const deadlinesText = ({ connect_ms: connect, headers_ms: headers, idle_ms: idle, total_ms: total }: Deadlines): string =>
+  `connect ${connect} ms, headers ${headers} ms, idle ${idle} ms, whole request ${total === 0 ? 'without limit' : `${total} ms`}`
 
 const COOKIES: Record<string, string> = {
   none: 'not used: auth.browser is off',

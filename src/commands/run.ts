@@ -32,6 +32,8 @@ export async function run(argv: readonly string[], io: Io, gateway: Gateway | nu
   }
 }
 
+/** A command has no headers. */
+const FOR_CLIENTS = / Try again after Retry-After\.$/
 /** The answer says that something is away, and the cause says what. */
 const SHOWS_CAUSE = new Set(['unavailable', 'issuer_unavailable'])
 
@@ -44,7 +46,7 @@ async function reportError({ complain }: Terminal, error: unknown, command: stri
     }
     complain(
       [
-        ...(error.errors?.map((e) => `${e.field}: ${e.detail}`) ?? [error.message]),
+        ...(error.errors?.map((e) => `${e.field}: ${e.detail}`) ?? [error.message.replace(FOR_CLIENTS, '')]),
         ...(error.code === 'validation_failed' ? [`See: ${command} --help`] : []),
         ...(SHOWS_CAUSE.has(error.code) ? [causeText(error.cause)] : []),
       ].join('\n'),

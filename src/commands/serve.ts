@@ -78,7 +78,14 @@ async function introduction(config: Config, { port, adminPort }: Running): Promi
     ['limits', redis.url === 'memory' ? 'counted in this process' : 'counted in Redis'],
   ]
   const { describeRoutes } = await import('../proxy/describe-routes.ts')
-  const rows = describeRoutes(config).map(({ host, path, methods, access, upstream }) => ({ host, path, methods, access, upstream }))
+  const rows = describeRoutes(config).map(({ host, path, methods, access, clients, upstream }) => ({
+    host,
+    path,
+    methods,
+    access,
+    clients,
+    upstream,
+  }))
   const text = `Portcullis ${VERSION}\n\n${places.map(([name, value]) => `${name!.padEnd(11)}${value}`).join('\n')}\n\n${rows.length ? table(rows) : 'There are no routes.'}`
   return `\n${text.replace(/^(?=.)/gm, '  ')}\n\n`
 }

@@ -11,6 +11,8 @@ export type RouteRow = {
   /** `*`: any method. */
   methods: string
   access: string
+  /** Such as `certain networks, from AT, DE`. `*`: any client. */
+  clients: string
   /** The names of the policies; `-` for none. */
   limits: string
   counts: string
@@ -26,7 +28,8 @@ export function describeRoutes(config: Config): RouteRow[] {
     host: r.host ?? '*',
     path: r.path,
     methods: r.methods ? [...r.methods].join(',') : '*',
-    access: r.countries ? `${r.access.label} (${r.countries.label})` : r.access.label,
+    access: r.access.label,
+    clients: [r.networks && 'certain networks', r.countries?.label].filter(Boolean).join(', ') || '*',
     limits: r.limits.join(',') || '-',
     counts: describeLimits(config.limits, r.limits),
     upstream: r.servers.map((s) => s.origin).join(',') || '-',

@@ -1,7 +1,11 @@
 /** The pages of the console about the gateway itself, in a browser: readable, complete and without complaints, in every form. */
-import { beforeAll, describe, expect, it, vi } from 'vitest'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { scrollsSideways, useBrowserGateway, type Visit, type VisitOptions } from '../support/browser-gateway.ts'
 import { call, newUserWithRoles, type TestUser } from '../support/client.ts'
+import { countryDatabase } from '../support/country-database.ts'
 import { until } from '../support/processes.ts'
 
 vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
@@ -17,13 +21,43 @@ const PAGES = [
   '/routes',
   '/why',
   '/why?method=GET&url=/reports&who=roles&roles=user&factor=without',
+  // a country that is not judged, one that is refused, and a route that another proxy serves
+  '/why?url=/german',
+  '/why?method=GET&url=/german&who=anonymous&factor=without&address=2001:db8::7',
+  '/why?method=POST&url=/app/files&who=roles&roles=user&factor=without&address=192.0.2.7',
   '/configuration',
   '/configuration?show=all',
 ]
 
+const dir = mkdtempSync(join(tmpdir(), 'portcullis-console-'))
+afterAll(() => rmSync(dir, { recursive: true, force: true }))
+const database = join(dir, 'countries.mmdb')
+writeFileSync(database, countryDatabase({ '192.0.2.0/24': 'DE', '2001:db8::/32': 'FR' }))
+
 const upstream = ['http://127.0.0.1:9']
+const countries = { allow: ['AT', 'CH', 'DE', 'LI', 'LU', 'NL', 'BE', 'DK', 'PL', 'CZ'], deny: ['XK'], unknown: 'allow' }
 const gateway = useBrowserGateway({
+  config: {
+    geo: { database },
+    server: { trustedProxies: ['127.0.0.1/32'] },
+    forwardAuth: { dialect: 'caddy' },
+    issuers: [
+      {
+        id: 'cluster',
+        issuer: 'https://kubernetes.default.svc.cluster.local',
+        jwksUri: 'http://127.0.0.1:9/openid/v1/jwks',
+        audience: ['portcullis', 'https://api.example.com'],
+        algorithms: ['RS256'],
+        typ: 'none',
+        require: { '/kubernetes.io/namespace': ['shop'] },
+        roles: { claim: 'sub', map: { 'system:serviceaccount:shop:importer': ['user'] } },
+      },
+    ],
+  },
   routes: [
+    { name: 'german', match: { path: '/german' }, upstream, access: { public: true, countries } },
+    { name: 'app', match: { path: '/app' }, access: 'authenticated', forwardAuth: true },
+    { name: 'app-admin', match: { path: '/app/admin' }, access: { roles: ['admin'], countries: { allow: ['DE'] } }, forwardAuth: true },
     { name: 'catalog', match: { path: '/catalog', methods: ['GET'] }, upstream, access: 'public' },
     { name: 'orders', match: { path: '/orders' }, upstream, access: 'authenticated', limits: ['perUser'], websocket: true },
     { name: 'reports', match: { path: '/reports', host: 'shop.test' }, upstream, access: { roles: ['admin'], mfa: true } },

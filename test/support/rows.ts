@@ -1,6 +1,7 @@
 /** Queries the gateway's own database directly, on either store, where the product has no function for it. */
 import { CompiledQuery } from 'kysely'
 import type { Gateway } from './gateway.ts'
+import { query } from './postgres.ts'
 
 export async function rows<R extends object = any>(gateway: Pick<Gateway, 'app'>, text: string, values: unknown[] = []): Promise<R[]> {
   return (await gateway.app.platform.db.executeQuery<R>(CompiledQuery.raw(text, values))).rows
@@ -17,4 +18,15 @@ export async function dump(gateway: Pick<Gateway, 'app'>): Promise<string> {
     .flat()
     .map((r) => r.row)
     .join('\n')
+}
+
+/** Every row of every table of a Postgres, as text and in an order: what a command must not change. */
+export async function everyRow(databaseUrl: string): Promise<string> {
+  const tables = await query(
+    databaseUrl,
+    "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1",
+  )
+  const texts = []
+  for (const { name } of tables) texts.push(await query(databaseUrl, `SELECT t::text AS row FROM ${name} t ORDER BY 1`))
+  return JSON.stringify(texts)
 }

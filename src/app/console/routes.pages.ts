@@ -32,12 +32,12 @@ ${
         rows.map((row, i) => [
           html`<span class="soft">${i + 1}.</span> <a href="${link(`${base}/why`, questionAbout(row))}">${row.name}</a>`,
           matchOf(row),
-          row.access === 'public' ? badge(text('routes.public')) : row.access,
+          accessOf(page, row),
           row.limits === '-'
             ? html`<span class="none">${text('console.none')}</span>`
             : html`${row.limits.replaceAll(',', ', ')}<br><span class="soft">${row.counts}</span>`,
           row.upstream === '-'
-            ? html`<span class="soft">${text('routes.asked')}</span>`
+            ? html`<span class="soft">${text('routes.other-proxy')}</span>`
             : row.upstream.split(',').map((origin, n) => upstreamOf(page, origin, upstreams[`${row.name}:${n}`])),
         ]),
       )
@@ -57,6 +57,9 @@ ${
 
 const matchOf = ({ host, path, methods, websocket }: RouteRow): Html =>
   html`<code>${host === '*' ? '' : host}${path}</code><br><span class="soft">${methods === '*' ? '' : methods.replaceAll(',', ', ')}${websocket && ' WebSocket'}</span>`
+
+const accessOf = ({ text }: Page, { access, clients }: RouteRow): Html =>
+  html`${access === 'public' ? badge(text('routes.public')) : access}${clients !== '*' && html`<br><span class="soft">${clients}</span>`}`
 
 /** Without a sample nothing is known of an upstream yet. */
 function upstreamOf({ text }: Page, origin: string, health: UpstreamHealth | undefined): Html {

@@ -1,9 +1,12 @@
 /** "Why may X reach Y": asks the stages of the pipeline about a request that no client sent. */
+import { isIP } from 'node:net'
 import { type Html, html } from '../../identity/pages/html.ts'
 import { type Fields, field, messageOf, type Page } from '../../identity/pages/page-kit.ts'
 import type { User } from '../../identity/users/users.repo.ts'
+import type { Config } from '../../platform/config/schema.ts'
 import { type FieldCode, type FieldError, Problem } from '../../platform/lib/errors.ts'
-import { ANONYMOUS, type Caller, createCallers } from '../../proxy/policy/callers.ts'
+import { ANONYMOUS, type Caller, createCallers, roleFault } from '../../proxy/policy/callers.ts'
+import type { Effects } from '../../proxy/policy/effects.ts'
 import { createExplain, type Explanation, type StageFinding, type StageResult } from '../../proxy/policy/explain.ts'
 import { candidateText, stageText } from '../../proxy/policy/stage-text.ts'
 import { isProxied } from '../../proxy/routing/proxied-methods.ts'
@@ -31,7 +34,7 @@ export const whySection = (parts: ConsoleParts): ConsoleSection => ({
         const { text, query } = page
         const path = `${base}/why`
         if (query.url === undefined) return { title: text('why.title'), body: form(page, path, []) }
-        const errors = [...mistakesIn(query)]
+        const errors = mistakesIn(query, config)
         const asked = errors.length > 0 ? null : await readCaller(query).catch((error) => onField(error, errors))
         if (!asked) return { title: text('why.title'), status: 422, body: form(page, path, errors) }
         const explanation = explain({
@@ -56,16 +59,18 @@ interface Asked {
 /** @returns reads who asks. @throws not_found for an unknown user */
 function callerReader({ config, clock, administration }: ConsoleParts): (query: Fields) => Promise<Asked> {
   const callers = createCallers(config)
-  return async ({ who, roles = '', user = '', factor, minutes }) => {
+  return async ({ who, roles, user = '', factor, minutes }) => {
     const how = { hasFactor: factor === 'with', authenticatedAt: clock.now() / 1000 - Number(minutes || 0) * 60 }
-    if (who === 'roles') return { caller: callers.of({ roles: roles.split(/[\s,]+/).filter(Boolean), ...how }), user: null }
+    if (who === 'roles') return { caller: callers.of({ roles: rolesIn(roles), ...how }), user: null }
     if (who !== 'user') return { caller: ANONYMOUS, user: null }
     const found = await administration.find(user.trim())
     return { caller: callers.ofUser(found, how), user: found }
   }
 }
 
-function mistakesIn({ method, url, who, user, roles, minutes, address }: Fields): FieldError[] {
+const rolesIn = (typed = ''): string[] => typed.split(/[\s,]+/).filter(Boolean)
+
+function mistakesIn({ method, url, who, user, roles, minutes, address }: Fields, config: Config): FieldError[] {
   const refused = (name: string, code: FieldCode, isRefused: boolean): FieldError[] =>
     isRefused ? [{ field: name, code, detail: code }] : []
   return [
@@ -75,9 +80,10 @@ function mistakesIn({ method, url, who, user, roles, minutes, address }: Fields)
     ...refused('user', 'required', who === 'user' && !user?.trim()),
     ...refused('user', 'format', who === 'user' && (user ?? '').includes('\0')),
     ...refused('user', 'too_long', (user ?? '').length > MAX_NAMES),
+    ...refused('roles', 'unknown', who === 'roles' && rolesIn(roles).some((role) => roleFault(config, role) !== null)),
     ...refused('roles', 'too_long', (roles ?? '').length > MAX_NAMES),
     ...refused('minutes', 'format', !/^\d{0,6}$/.test(minutes ?? '')),
-    ...refused('address', 'format', !/^[0-9A-Fa-f:.]{0,45}$/.test((address ?? '').trim())),
+    ...refused('address', 'format', (address ?? '').trim() !== '' && isIP(address!.trim()) === 0),
   ]
 }
 
@@ -121,26 +127,21 @@ ${select(
 </form>`
 }
 
-const answer = (page: Page, { decision, route, refusal, stages, candidates, effects }: Explanation, user: User | null): Html => {
+const answer = (page: Page, { decision, isOpen, route, refusal, stages, candidates, effects }: Explanation, user: User | null): Html => {
   const { text, language } = page
   const isGood = decision === 'admitted'
   return html`<section aria-labelledby="answer"><h2 id="answer">${text('why.answer')}</h2>
 <p class="notice${decision === 'refused' && ' bad'}" role="status"><strong>${text(`why.${decision}`)}</strong>${
     refusal && html` ${String(refusal.status)} <code>${refusal.code}</code>: ${messageOf(refusal, page.language)}`
-  }${isGood && html` ${text('why.admitted-limits')}`}</p>
+  }${isGood && isOpen && html` ${text('why.admitted-open')}`}${isGood && html` ${text('why.admitted-limits')}`}</p>
 ${facts([
   [text('console.user'), user && `${nameOf(user)} (${[...user.roles].join(', ')})`],
   [text('errors.route'), route && html`<code>${route.name}</code>`],
   [text('routes.access'), route?.access.label],
+  [text('why.stage.country'), route?.countries?.label],
   [text('why.limits'), effects && (effects.limits.map((limit) => `${limit.name}: ${limit.text}`).join(', ') || null)],
   [text('why.upstream-path'), effects && html`<code>${effects.upstreamPath}</code>`],
-  [
-    text('why.deadlines'),
-    effects &&
-      Object.entries(effects.deadlines)
-        .map(([name, ms]) => `${name} ${ms}`)
-        .join(', '),
-  ],
+  [text('why.deadlines'), effects?.deadlines && deadlinesOf(effects.deadlines)],
   [text('why.headers'), effects?.requestHeaders.map(([name, value]) => html`<code>${name}: ${value}</code><br>`)],
 ])}
 ${
@@ -148,8 +149,15 @@ ${
   html`<h3>${text('why.routes')}</h3>
 <ol class="routes">${candidates.map((candidate) => html`<li><code>${candidate.route.name}</code> ${candidateText(language, candidate)}</li>`)}</ol>`
 }
-<ol class="stages">${stages.filter(({ result }) => result !== 'unused').map((stage) => stageOf(page, stage))}</ol></section>`
+<ol class="stages">${stages.filter(({ result }) => result !== 'unused' && result !== 'unreached').map((stage) => stageOf(page, stage))}</ol></section>`
 }
+
+/** `totalMs` 0 is no limit. */
+const deadlinesOf = (deadlines: NonNullable<Effects['deadlines']>): string =>
+  Object.entries(deadlines)
+    .filter(([, ms]) => ms > 0)
+    .map(([name, ms]) => `${name.replace(/Ms$/, '')} ${ms} ms`)
+    .join(', ')
 
 const SIGNS: Record<StageResult, string> = { passed: '✓', refused: '✕', answered: '■', open: '?', unused: '·', unreached: '·' }
 const KINDS: Record<StageResult, 'good' | 'bad' | 'plain'> = {

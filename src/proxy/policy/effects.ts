@@ -22,16 +22,17 @@ export interface Effects {
   /** Empty: another proxy forwards the request. */
   upstreams: readonly { origin: string; weight: number }[]
   balance: Route['balance']
-  /** As the upstream receives it, with the query. */
+  /** As the upstream receives it, with the query. Another proxy sends what its client sent. */
   upstreamPath: string
   /** The headers that the gateway adds or keeps, for a request without further headers of its own. Values of the configuration are hidden. */
   requestHeaders: readonly HeaderField[]
   /** Names that the configuration removes from requests, and from responses. */
   removed: { request: readonly string[]; response: readonly string[] }
   responseHeaders: readonly HeaderField[]
-  /** Milliseconds; `totalMs` 0 is no limit. */
-  deadlines: Route['timeouts']
-  maxBodyBytes: number
+  /** Milliseconds; `totalMs` 0 is no limit. Null: another proxy forwards the request, and decides. */
+  deadlines: Route['timeouts'] | null
+  /** Null: as above. */
+  maxBodyBytes: number | null
   cors: { decidedBy: 'gateway' | 'upstream' }
   /** Null: browsers have no session cookie. */
   cookie: Route['cookieRule'] | null
@@ -84,18 +85,21 @@ export function createEffects(config: Config): EffectsOf {
 
   return (request, exchange, { address, hasCredential }) => {
     const { route, target } = exchange
+    const isForwarded = route.servers.length > 0
     const removedOf = ({ dropped, set }: Route['requestHeaders']) => [...dropped].filter((name) => !set.includes(name))
     return {
       limits: limitsOf(exchange, hasCredential),
       onRedisDown: route.onRedisDown,
       upstreams: route.servers.map(({ origin, weight }) => ({ origin, weight })),
       balance: route.balance,
-      upstreamPath: rewritePath(route, target.path) + target.query,
+      upstreamPath: (isForwarded ? rewritePath(route, target.path) : target.path) + target.query,
       requestHeaders: requestHeadersOf(request, exchange, address),
-      removed: { request: removedOf(route.requestHeaders), response: removedOf(route.responseHeaders) },
-      responseHeaders: pairs(route.responseHeaders.set),
-      deadlines: route.timeouts,
-      maxBodyBytes: route.maxBodyBytes,
+      removed: isForwarded
+        ? { request: removedOf(route.requestHeaders), response: removedOf(route.responseHeaders) }
+        : { request: [], response: [] },
+      responseHeaders: isForwarded ? pairs(route.responseHeaders.set) : [],
+      deadlines: isForwarded ? route.timeouts : null,
+      maxBodyBytes: isForwarded ? route.maxBodyBytes : null,
       cors: { decidedBy: route.cors.isOwn ? 'gateway' : 'upstream' },
       cookie: config.auth.browser.enabled ? route.cookieRule : null,
     }

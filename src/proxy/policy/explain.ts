@@ -57,6 +57,7 @@ export type StageReason =
   | 'counted'
   | 'anonymous'
   | 'known'
+  | 'known-without-role'
   | 'public'
   | 'permitted'
   | 'forwarded'
@@ -186,6 +187,11 @@ export function createExplain({ config, now, data = readClientData(config) }: Ex
         () => {
           if (received.node?.own) return finding('answered', 'own')
           exchange.route = matchRoute(received, method, () => [])
+          // only another proxy asks about such a route, and it says what its client sent
+          if (exchange.route.servers.length === 0) {
+            exchange.asked = { target, isAllowed: false, admitsAll2xx: true }
+            exchange.isUpgrade = isWebSocket
+          }
           return finding('passed', 'route', { route: exchange.route.name })
         },
       ],
@@ -228,9 +234,9 @@ export function createExplain({ config, now, data = readClientData(config) }: Ex
         'authenticate',
         () => {
           if (refusal !== null) throw problem(refusal)
-          return principal === null
-            ? finding('passed', 'anonymous')
-            : finding('passed', 'known', { roles: [...principal.roles].join(', ') })
+          if (principal === null) return finding('passed', 'anonymous')
+          const roles = [...principal.roles].join(', ')
+          return roles === '' ? finding('passed', 'known-without-role') : finding('passed', 'known', { roles })
         },
       ],
       [
@@ -256,7 +262,14 @@ export function createExplain({ config, now, data = readClientData(config) }: Ex
         },
       ],
     ]
-    const conclusion = conclude(stages, exchange, config.auth.prefix)
+    /** What the route wanted of the stage that refuses. */
+    const ruleOf = (stage: string): Record<string, string> => {
+      if (stage === 'authorize') return { access: routed.route.access.label }
+      if (stage !== 'country') return {}
+      const country = data.geo.countryOf(client)
+      return { countries: routed.route.countries!.label, ...(country !== null && { country }) }
+    }
+    const conclusion = conclude(stages, exchange, { ruleOf, authPrefix: config.auth.prefix })
     const { route } = exchange
     // the route is known also where a later stage refuses
     const authenticated: Authenticated | null = route && Object.assign(exchange as Received, { route, principal })
@@ -272,7 +285,11 @@ export function createExplain({ config, now, data = readClientData(config) }: Ex
 type Conclusion = Pick<Explanation, 'decision' | 'isOpen' | 'decidedBy' | 'route' | 'refusal' | 'stages'>
 
 /** Asks the stages in their order, up to the first that refuses or answers. */
-function conclude(stages: readonly [stage: string, ask: () => Finding][], exchange: Exchange, authPrefix: string): Conclusion {
+function conclude(
+  stages: readonly [stage: string, ask: () => Finding][],
+  exchange: Exchange,
+  { ruleOf, authPrefix }: { ruleOf: (stage: string) => Record<string, string>; authPrefix: string },
+): Conclusion {
   let decision: PolicyDecision | null = null
   let refusal: Problem | null = null
   const found = stages.map(([stage, ask]): StageFinding => {
@@ -285,8 +302,7 @@ function conclude(stages: readonly [stage: string, ask: () => Finding][], exchan
       if (!(error instanceof Problem)) throw error
       decision = 'refused'
       refusal = error
-      const access = stage === 'authorize' ? exchange.route!.access.label : ''
-      return { stage, ...finding('refused', 'refused', { code: error.code, detail: detailOf(error, authPrefix), access }) }
+      return { stage, ...finding('refused', 'refused', { code: error.code, detail: detailOf(error, authPrefix), ...ruleOf(stage) }) }
     }
   })
   return {

@@ -44,13 +44,11 @@ export const ExplanationSchema = Type.Object({
       request_headers_removed: Texts,
       response_headers: Headers,
       response_headers_removed: Texts,
-      deadlines: Type.Object({
-        connect_ms: Type.Integer(),
-        headers_ms: Type.Integer(),
-        idle_ms: Type.Integer(),
-        total_ms: Type.Integer(),
-      }),
-      max_body_bytes: Type.Integer(),
+      deadlines: Type.Union([
+        Type.Object({ connect_ms: Type.Integer(), headers_ms: Type.Integer(), idle_ms: Type.Integer(), total_ms: Type.Integer() }),
+        Type.Null(),
+      ]),
+      max_body_bytes: Type.Union([Type.Integer(), Type.Null()]),
       cors: Text,
       session_cookie: Text,
     }),
@@ -124,7 +122,7 @@ const effectsView = (effects: Effects): NonNullable<ExplanationView['effects']> 
   request_headers_removed: [...effects.removed.request],
   response_headers: effects.responseHeaders.map(headerView),
   response_headers_removed: [...effects.removed.response],
-  deadlines: {
+  deadlines: effects.deadlines && {
     connect_ms: effects.deadlines.connectMs,
     headers_ms: effects.deadlines.headersMs,
     idle_ms: effects.deadlines.idleMs,

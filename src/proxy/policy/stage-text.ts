@@ -5,10 +5,12 @@ import type { StageFinding } from './explain.ts'
 
 /** Why a stage has its result, in a sentence for people. */
 export function stageText({ text }: Pick<Language, 'text'>, { reason, values }: StageFinding): string {
-  if (reason !== 'refused') return text(`why.reason.${reason}`, values)
+  const access = values.access === 'authenticated' ? text('why.authenticated') : values.access
+  if (reason !== 'refused') return text(`why.reason.${reason}`, access ? { ...values, access } : values)
+  if (values.countries) return text(values.country ? 'why.countries' : 'why.countries-unknown', values)
   // the sentence for clients says nothing that the requirement of the route does not say better
-  const detail = values.code === 'forbidden' && values.access ? '' : values.detail
-  return [values.access ? text('why.needs', { access: values.access }) : '', detail].filter(Boolean).join(' ')
+  const detail = values.code === 'forbidden' && access ? '' : values.detail
+  return [access ? text('why.needs', { access }) : '', detail].filter(Boolean).join(' ')
 }
 
 /** Why a route takes the request, or does not. */

@@ -2,6 +2,7 @@
 import type { Config } from '../../platform/config/schema.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
 import { createCompareAccess } from './compare-access.ts'
+import { laxerCountries } from './country-rule.ts'
 import type { Finding, Findings } from './finding.ts'
 import { compileRoutes, isUnder, OWN_EXACT, type Route, type RouteTable, rewritePath } from './route-table.ts'
 
@@ -53,7 +54,8 @@ export function checkRoutes(config: Config, { problems, warnings, notes }: Findi
       }
       const who = laxer(route.access, strict.access)
       const isWider = admitsMoreNetworks(config.routes[i]!.networks, config.routes[j]!.networks)
-      const way = (who !== null || isWider) && backDoor(table, route, strict)
+      const fromWhere = laxerCountries(route.countries, strict.countries)
+      const way = (who !== null || isWider || fromWhere !== null) && backDoor(table, route, strict)
       if (way && who !== null)
         warnings.push({
           rule: 'route-laxer',
@@ -68,6 +70,13 @@ export function checkRoutes(config: Config, { problems, warnings, notes }: Findi
           message: `${way} reaches what route ${strict.name} protects by networks, from networks that it does not admit`,
           hint: 'set the same networks on both routes',
         })
+      if (way && fromWhere !== null)
+        warnings.push({
+          rule: 'route-laxer-country',
+          path: ['routes', i, 'access'],
+          message: `${way} reaches what route ${strict.name} protects by countries: ${fromWhere} pass here, and not there (${strict.countries!.label})`,
+          hint: 'set the same access.countries on both routes',
+        })
     }
   }
   for (const [i, route] of table.routes.entries()) notes.push(...overlapsOf(table.routes, route, i))
@@ -77,12 +86,18 @@ const sharesUpstream = (a: Route, b: Route) => a.servers.some(({ origin }) => b.
 
 type NetworkLists = Config['routes'][number]['networks']
 
-/** Compared address block by address block as they are written, so that it may err on the careful side. */
+/** Compared address block by address block, and file by file, as they are written, so that it may err on the careful side. */
 function admitsMoreNetworks(lax: NetworkLists, strict: NetworkLists): boolean {
-  const isAllowed = (text: string) => strict.allow.includes(text) || contains(strict.allow, text)
-  const deniesLess = strict.deny.some((text) => !lax.deny.includes(text) && !contains(lax.deny, text))
-  return deniesLess || (strict.allow.length > 0 && (lax.allow.length === 0 || !lax.allow.every(isAllowed)))
+  const deniesLess = !areWithin(strict.deny, lax.deny) || (strict.denyFile !== undefined && strict.denyFile !== lax.denyFile)
+  if (deniesLess || !hasAllowed(strict)) return deniesLess
+  const isSameFile = lax.allowFile === undefined || lax.allowFile === strict.allowFile
+  return !hasAllowed(lax) || !isSameFile || !areWithin(lax.allow, strict.allow)
 }
+
+const hasAllowed = ({ allow, allowFile }: NetworkLists): boolean => allow.length > 0 || allowFile !== undefined
+
+const areWithin = (inner: readonly string[], outer: readonly string[]): boolean =>
+  inner.every((text) => outer.includes(text) || contains(outer, text))
 
 /** One of the networks covers this one: its first address is in it, and it is not longer. */
 function contains(networks: readonly string[], text: string): boolean {

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { type Authority, createAuthority } from '../../support/certificates.ts'
 import { runCli } from '../../support/cli.ts'
+import { type ExternalIssuer, startExternalIssuer } from '../../support/external-issuer.ts'
 import { type FakeProvider, startFakeProvider } from '../../support/fake-provider.ts'
 import { type MailServer, startMailServer } from '../../support/mail-server.ts'
 import { freePort } from '../../support/processes.ts'
@@ -26,6 +27,7 @@ let upstream: Upstream
 let secure: https.Server
 let mail: MailServer
 let provider: FakeProvider
+let other: ExternalIssuer
 /** Accepts connections and never answers. */
 let silent: net.Server
 beforeAll(async () => {
@@ -35,10 +37,11 @@ beforeAll(async () => {
   secure = https.createServer({ cert: issued.cert, key: issued.key }).listen(0, '127.0.0.1')
   mail = await startMailServer()
   provider = await startFakeProvider()
+  other = await startExternalIssuer()
   silent = net.createServer(() => {}).listen(0, '127.0.0.1')
 })
 afterAll(async () => {
-  await Promise.all([upstream.close(), mail.close(), provider.close()])
+  await Promise.all([upstream.close(), mail.close(), provider.close(), other.close()])
   secure.close()
   silent.close()
   authority.close()
@@ -52,10 +55,13 @@ interface Servers {
   redis?: string
   mailUrl?: string
   issuer?: string
+  /** Entries of `issuers`. */
+  others?: object[]
 }
-const configOf = ({ upstreams, database = 'embedded', redis = 'memory', mailUrl, issuer }: Servers) => ({
+const configOf = ({ upstreams, database = 'embedded', redis = 'memory', mailUrl, issuer, others = [] }: Servers) => ({
   database: { url: database },
   redis: { url: redis },
+  issuers: others,
   ...(mailUrl === undefined ? {} : { mail: { url: mailUrl } }),
   ...(issuer === undefined
     ? {}
@@ -135,6 +141,86 @@ describe('check --online', () => {
     expect(await ask(provider.issuer)).toContain('does not answer with JSON')
     provider.everything = null
     expect(await ask(`${provider.issuer}/`)).toContain('names another issuer')
+  })
+
+  describe('other issuers of tokens', () => {
+    const ask = async (...others: object[]) => {
+      const { code, result } = await online({ upstreams: [upstream.url], others })
+      return { code, servers: result.servers.slice(1) }
+    }
+
+    it('answer with their keys, by jwksUri or by their discovery document', async () => {
+      const found = other.settings({ id: 'found', jwksUri: undefined, issuer: other.issuer })
+      // one issuer has one entry: each is asked alone
+      for (const [settings, paths] of [
+        [other.settings(), ['/jwks']],
+        [found, ['/.well-known/openid-configuration', '/jwks']],
+      ] as const) {
+        other.seen = []
+        const { code, servers } = await ask(settings)
+        expect(servers).toEqual([{ name: `issuer ${settings.id} ${other.issuer}`, question: 'key set', ok: true }])
+        expect(code).toBe(0)
+        expect(other.seen.map(({ path }) => path)).toEqual(paths)
+      }
+    })
+
+    it.each<[what: string, answers: () => void, fault: string]>([
+      [
+        'HTML',
+        () => {
+          other.everything = (response) => response.writeHead(200, { 'content-type': 'text/html' }).end('<html></html>')
+        },
+        'jwksUri answered text/html, expected a JSON key set',
+      ],
+      [
+        '404',
+        () => {
+          other.everything = (response) => response.writeHead(404).end()
+        },
+        'jwksUri answered status 404, expected a JSON key set',
+      ],
+      [
+        'JSON that is no key set',
+        () => {
+          other.publish = () => ({ hello: 'world' })
+        },
+        'answered JSON without a list of keys, expected a JSON key set',
+      ],
+      [
+        'a key set without a key that could verify',
+        () => {
+          other.publish = () => ({ keys: [] })
+        },
+        'answered a key set without a key for ES256',
+      ],
+    ])('an issuer that answers %s is named with what is wrong', async (_, answers, fault) => {
+      answers()
+      try {
+        const { code, servers } = await ask(other.settings())
+        expect(servers).toMatchObject([{ name: `issuer work ${other.issuer}`, ok: false, fault: expect.stringContaining(fault) }])
+        expect(code).toBe(1)
+      } finally {
+        other.everything = null
+        other.publish = null
+      }
+    })
+
+    it('an issuer that is away, or says nothing, is named, and the others are asked', async () => {
+      const gone = { issuer: `http://127.0.0.1:${await freePort()}`, jwksUri: undefined, id: 'gone' }
+      const mute = { issuer: 'https://mute.example', jwksUri: `http://127.0.0.1:${portOf(silent)}/jwks`, id: 'mute' }
+      const { code, servers } = await ask(other.settings(), other.settings(gone), other.settings(mute))
+      expect(servers.map(({ ok }) => ok)).toEqual([true, false, false])
+      expect(servers[1]!.fault).toMatch(/the discovery document cannot be read: .*ECONNREFUSED/)
+      expect(servers[2]!.fault).toContain('no answer within 3 s')
+      expect(code).toBe(1)
+    })
+
+    it('the text names the setting and the cause', async () => {
+      const file = fileWith(configOf({ upstreams: [upstream.url], others: [other.settings({ jwksUri: `${other.issuer}/nowhere` })] }))
+      const ran = await runCli(['check', file, '--online'])
+      expect(ran.code).toBe(1)
+      expect(ran.stderr).toContain(`issuer work ${other.issuer}: does not answer (key set): jwksUri answered status 404`)
+    })
   })
 
   it('the text names what answers and what does not; the configuration is checked first', async () => {

@@ -247,10 +247,10 @@ describe('routes', () => {
         .split('\n')
         .map((line) => line.split(/ {2,}/)),
     ).toEqual([
-      ['name', 'host', 'path', 'methods', 'access', 'limits', 'counts', 'upstream', 'websocket'],
-      ['chat', '*', '/chat/room', '*', 'public', 'perIp,perUser', COUNTS, 'http://chat:3000', 'true'],
-      ['orders', '*', '/orders', 'GET,POST,HEAD', 'role admin', 'perIp,perUser', COUNTS, 'http://orders:3000', 'false'],
-      ['api', 'api.example.com', '/', '*', 'authenticated', '-', 'nobody', 'http://api:3000', 'false'],
+      ['name', 'host', 'path', 'methods', 'access', 'clients', 'limits', 'counts', 'upstream', 'websocket'],
+      ['chat', '*', '/chat/room', '*', 'public', '*', 'perIp,perUser', COUNTS, 'http://chat:3000', 'true'],
+      ['orders', '*', '/orders', 'GET,POST,HEAD', 'role admin', '*', 'perIp,perUser', COUNTS, 'http://orders:3000', 'false'],
+      ['api', 'api.example.com', '/', '*', 'authenticated', '*', '-', 'nobody', 'http://api:3000', 'false'],
     ])
   })
 
@@ -772,7 +772,7 @@ describe('serve', () => {
       expect(text).toMatch(/^\d\d:\d\d:\d\d INFO {2}portcullis is listening {2}port=\d+/m)
       expect(text).toMatch(/^ {2}gateway +http:\/\/127\.0\.0\.1:\d+$/m)
       expect(text).toMatch(/^ {2}admin +http:\/\/127\.0\.0\.1:\d+ /m)
-      expect(text).toMatch(/^ {2}\* +\/orders +GET,POST,HEAD +role admn +http:\/\/orders:3000$/m)
+      expect(text).toMatch(/^ {2}\* +\/orders +GET,POST,HEAD +role admn +\* +http:\/\/orders:3000$/m)
       expect(text).not.toContain('{"')
     } finally {
       await running.stop()

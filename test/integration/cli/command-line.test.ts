@@ -64,10 +64,23 @@ describe.each(named(all.filter((c) => c.commands.length)))('%s, a group', (path,
     const { code, stdout, stderr } = await runCli([...words, 'xyzzyxyzzy'])
     expect([code, stdout, stderr.split('\n')[1]]).toEqual([2, '', `See: ${path} --help`])
     expect(stderr).toContain(`no such command: ${[...words, 'xyzzyxyzzy'].join(' ')}`)
-    for (const name of group.commands.map((c) => c.name()))
+    const help = (await runCli([...words, '--help'])).stdout
+    for (const name of group.commands.map((c) => c.name())) {
+      // a command for other commands is not suggested to people
+      if (!help.includes([...words, name].join(' '))) continue
       expect(await runCli([...words, `${name}x`])).toEqual(
         misuse(`no such command: ${[...words, `${name}x`].join(' ')}; did you mean ${[...words, name].join(' ')}?`, path),
       )
+    }
+  })
+
+  it('names no command that its help hides', async () => {
+    const words = wordsOf(group)
+    if (words.length === 0) return
+    const help = (await runCli([...words, '--help'])).stdout
+    const { stderr } = await runCli(words)
+    for (const name of group.commands.map((c) => c.name()))
+      expect(new RegExp(`\\b${name}\\b`).test(stderr.split('\n')[0]!), name).toBe(help.includes([...words, name].join(' ')))
   })
 
   it('refuses to be called without a command', async () => {

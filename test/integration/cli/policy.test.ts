@@ -8,7 +8,7 @@ import { runCli } from '../../support/cli.ts'
 import { call, newUser, newUserWithRoles, type TestUser } from '../../support/client.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
 import { newKey } from '../../support/keys.ts'
-import { query } from '../../support/postgres.ts'
+import { everyRow } from '../../support/rows.ts'
 import { activateNext, rotateKey } from '../../support/signing-keys.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
@@ -21,17 +21,6 @@ const fileWith = (text: string) => {
   const file = join(dir, `${count++}.yaml`)
   writeFileSync(file, text)
   return file
-}
-
-/** Every row of every table, as text. */
-async function everyRow(databaseUrl: string): Promise<string> {
-  const tables = await query(
-    databaseUrl,
-    "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1",
-  )
-  const texts = []
-  for (const { name } of tables) texts.push(await query(databaseUrl, `SELECT t::text AS row FROM ${name} t ORDER BY 1`))
-  return JSON.stringify(texts)
 }
 
 const DEMO = ['--config', 'config/demo.yaml']
@@ -101,6 +90,13 @@ describe('policy explain, from the configuration alone', () => {
       2,
       ['PORTCULLIS_SECRET_KEY'],
     ],
+    [
+      'a second factor of nobody',
+      ['GET', '/shop', '--second-factor'],
+      2,
+      ['--second-factor is about a login: it goes with --user or --role'],
+    ],
+    ['the login of a token', ['GET', '/shop', '--token', '-', '--auth-age', '60'], 2, ['--auth-age is about a login']],
     ['two callers', ['GET', '/shop', '--role', 'user', '--anonymous'], 2, ['cannot be used with']],
     ['an address that is none', ['GET', '/shop', '--from', 'here'], 2, ['--from takes an IP address such as 203.0.113.7, not here']],
     ['no URL', ['GET'], 2, ['policy explain needs a URL']],
@@ -335,7 +331,7 @@ describe('policy test', () => {
     const { code, stdout } = await runCli(['policy', 'test', file, ...DEMO])
     expect(code).toBe(1)
     expect(stdout).toContain(`${file}:2:5: open`)
-    expect(stdout).toContain('decision: expected allow, got refuse 401 token_missing. The route needs authenticated.')
+    expect(stdout).toContain('decision: expected allow, got refuse 401 token_missing. The route needs an authenticated caller.')
     expect(stdout).toContain('0 passed, 1 failed')
     expect(JSON.parse((await runCli(['policy', 'test', file, ...DEMO, '--json'])).stdout)).toMatchObject({ ok: false, failed: 1 })
   })
