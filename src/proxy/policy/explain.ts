@@ -186,6 +186,11 @@ export function createExplain({ config, now, data = readClientData(config) }: Ex
         () => {
           if (received.node?.own) return finding('answered', 'own')
           exchange.route = matchRoute(received, method, () => [])
+          if (exchange.route.servers.length === 0) {
+            // another proxy asks about its requests: an upgrade that the route does not allow is refused, and not ignored
+            exchange.asked = { target, isAllowed: false, admitsAll2xx: true }
+            exchange.isUpgrade = isWebSocket
+          }
           return finding('passed', 'route', { route: exchange.route.name })
         },
       ],

@@ -1,5 +1,6 @@
 /** The routes compared with each other: routes that are never reached, ways around a stricter route, and overlaps. */
 import type { Config } from '../../platform/config/schema.ts'
+import { COUNTRIES } from '../../platform/geo/country-codes.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
 import { createCompareAccess } from './compare-access.ts'
 import type { Finding, Findings } from './finding.ts'
@@ -53,7 +54,8 @@ export function checkRoutes(config: Config, { problems, warnings, notes }: Findi
       }
       const who = laxer(route.access, strict.access)
       const isWider = admitsMoreNetworks(config.routes[i]!.networks, config.routes[j]!.networks)
-      const way = (who !== null || isWider) && backDoor(table, route, strict)
+      const hasMoreCountries = admitsMoreCountries(route.countries, strict.countries)
+      const way = (who !== null || isWider || hasMoreCountries) && backDoor(table, route, strict)
       if (way && who !== null)
         warnings.push({
           rule: 'route-laxer',
@@ -68,6 +70,13 @@ export function checkRoutes(config: Config, { problems, warnings, notes }: Findi
           message: `${way} reaches what route ${strict.name} protects by networks, from networks that it does not admit`,
           hint: 'set the same networks on both routes',
         })
+      if (way && hasMoreCountries)
+        warnings.push({
+          rule: 'route-laxer-country',
+          path: ['routes', i, 'access'],
+          message: `${way} reaches what route ${strict.name} protects by countries, from countries that it does not admit`,
+          hint: 'set the same access.countries on both routes',
+        })
     }
   }
   for (const [i, route] of table.routes.entries()) notes.push(...overlapsOf(table.routes, route, i))
@@ -77,12 +86,21 @@ const sharesUpstream = (a: Route, b: Route) => a.servers.some(({ origin }) => b.
 
 type NetworkLists = Config['routes'][number]['networks']
 
-/** Compared address block by address block as they are written, so that it may err on the careful side. */
+/** Compared address block by address block as they are written, and files by their names, so that it may err on the careful side. */
 function admitsMoreNetworks(lax: NetworkLists, strict: NetworkLists): boolean {
   const isAllowed = (text: string) => strict.allow.includes(text) || contains(strict.allow, text)
-  const deniesLess = strict.deny.some((text) => !lax.deny.includes(text) && !contains(lax.deny, text))
-  return deniesLess || (strict.allow.length > 0 && (lax.allow.length === 0 || !lax.allow.every(isAllowed)))
+  const deniesLess =
+    strict.deny.some((text) => !lax.deny.includes(text) && !contains(lax.deny, text)) ||
+    (strict.denyFile !== undefined && lax.denyFile !== strict.denyFile)
+  if (deniesLess || !hasAllowed(strict)) return deniesLess
+  return !hasAllowed(lax) || !lax.allow.every(isAllowed) || (lax.allowFile !== undefined && lax.allowFile !== strict.allowFile)
 }
+
+const hasAllowed = ({ allow, allowFile }: NetworkLists): boolean => allow.length > 0 || allowFile !== undefined
+
+/** An unknown country counts as one, too. */
+const admitsMoreCountries = (lax: Route['countries'], strict: Route['countries']): boolean =>
+  strict !== null && [null, ...COUNTRIES].some((code) => (lax?.permits(code) ?? true) && !strict.permits(code))
 
 /** One of the networks covers this one: its first address is in it, and it is not longer. */
 function contains(networks: readonly string[], text: string): boolean {

@@ -70,6 +70,10 @@ describe('a route that reaches what a stricter route protects', () => {
   })
 })
 
+/** They are not on this machine, which is a warning of its own. */
+const FILE = '/not/here/office.txt'
+const OTHER = '/not/here/others.txt'
+
 describe('networks', () => {
   const wider = (strict: object, lax: object) =>
     of(found({ routes: twice({ networks: strict }, { networks: lax }) }).warnings, 'route-laxer-network').filter((message) =>
@@ -81,6 +85,9 @@ describe('networks', () => {
     ['a larger network', { allow: ['10.1.0.0/16'] }, { allow: ['10.0.0.0/8'] }],
     ['one more network', { allow: ['10.0.0.0/8'] }, { allow: ['10.0.0.0/8', '192.168.0.0/16'] }],
     ['a denied network', { deny: ['10.9.0.0/16'] }, {}],
+    ['no file', { allowFile: FILE }, {}],
+    ['another file', { allow: ['10.0.0.0/8'], allowFile: FILE }, { allowFile: OTHER }],
+    ['a denied file', { denyFile: FILE }, { denyFile: OTHER }],
   ])('wider: %s', (_, strict, lax) => {
     expect(wider(strict, lax)).toEqual(['/b reaches what route a protects by networks, from networks that it does not admit'])
   })
@@ -90,6 +97,33 @@ describe('networks', () => {
     ['a smaller network', { allow: ['10.0.0.0/8'] }, { allow: ['10.1.0.0/16', '10.2.3.4'] }],
     ['more denied', { deny: ['10.9.0.0/16'] }, { deny: ['10.0.0.0/8'] }],
     ['fewer admitted', {}, { allow: ['10.0.0.0/8'] }],
+    ['the same files', { allowFile: FILE, denyFile: OTHER }, { allowFile: FILE, denyFile: OTHER }],
+    ['one more denied file', { allow: ['10.0.0.0/8'] }, { allow: ['10.0.0.0/8'], denyFile: FILE }],
+  ])('not wider: %s', (_, strict, lax) => {
+    expect(wider(strict, lax)).toEqual([])
+  })
+})
+
+describe('countries', () => {
+  const wider = (strict: object | undefined, lax: object | undefined) => {
+    const access = (countries: object | undefined) => ({ access: { roles: ['billing'], ...(countries && { countries }) } })
+    const part = { geo: { database: '/not/here.mmdb' }, routes: twice(access(strict), access(lax)) }
+    return of(found(part).warnings, 'route-laxer-country').filter((message) => message.startsWith('/b'))
+  }
+
+  it.each<[what: string, strict: object, lax: object | undefined]>([
+    ['none', { allow: ['DE'] }, undefined],
+    ['one more country', { allow: ['DE'] }, { allow: ['DE', 'AT'] }],
+    ['a denied country', { deny: ['KP'] }, { deny: ['FR'] }],
+    ['an unknown country', { allow: ['DE'] }, { allow: ['DE'], unknown: 'allow' }],
+  ])('wider: %s', (_, strict, lax) => {
+    expect(wider(strict, lax)).toEqual(['/b reaches what route a protects by countries, from countries that it does not admit'])
+  })
+
+  it.each<[what: string, strict: object | undefined, lax: object]>([
+    ['the same', { allow: ['DE', 'AT'] }, { allow: ['AT', 'DE'] }],
+    ['fewer countries', { deny: ['KP'] }, { allow: ['DE'] }],
+    ['fewer than all', undefined, { allow: ['DE'] }],
   ])('not wider: %s', (_, strict, lax) => {
     expect(wider(strict, lax)).toEqual([])
   })
