@@ -29,6 +29,8 @@ const streams: ServerResponse[] = []
 const sockets = new WebSocketServer({ noServer: true })
 /** Offers that reached the app. */
 const upgrades: string[] = []
+/** Subprotocols that reached the app. */
+const offers: string[] = []
 const app = useUpstream((req, res) => {
   if (req.url !== '/site/feed') return false
   res.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders()
@@ -45,6 +47,7 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'portcullis-asking-'))
   app.server.on('upgrade', (req, socket, head) => {
     upgrades.push(String(req.headers.upgrade))
+    offers.push(String(req.headers['sec-websocket-protocol']))
     sockets.handleUpgrade(req, socket, head, (ws) => ws.on('message', (data) => ws.send(`${req.headers['x-auth-user']}: ${data}`)))
   })
 })
@@ -254,14 +257,25 @@ describe.each(ASKING_PROXIES)('$name asks', (asking) => {
     refusal.destroy()
   })
 
+  it('a token in the offer of subprotocols stays out of the app', async () => {
+    const { host, port: at, ...tls } = options()
+    const offer = ['portcullis', `portcullis.bearer.${user.token}`]
+    offers.length = 0
+    const socket = new WebSocket(`wss://${host}:${at}/chat`, offer, { ...tls, agent: undefined, headers: { host: NAME } })
+    // no answer can choose the subprotocol
+    await once(socket, 'error')
+    expect(offers).toHaveLength(1)
+    expect(offers[0]).not.toContain(user.token)
+  })
+
   it('no other upgrade reaches the app: it could take over the connection, or go on without being judged', async () => {
     upgrades.length = 0
-    const offers: Record<string, string>[] = [
+    const others: Record<string, string>[] = [
       { connection: 'Upgrade, HTTP2-Settings', upgrade: 'h2c', 'http2-settings': 'AAMAAABkAARAAAAAAAIAAAAA' },
       { connection: 'Upgrade', upgrade: 'websocket' },
       { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13' },
     ]
-    for (const headers of offers) expect([200, 400, 403, 426]).toContain((await send('/site', { headers })).status)
+    for (const headers of others) expect([200, 400, 403, 426]).toContain((await send('/site', { headers })).status)
     expect(upgrades).toEqual([])
   })
 
