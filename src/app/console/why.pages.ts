@@ -1,9 +1,11 @@
 /** "Why may X reach Y": asks the stages of the pipeline about a request that no client sent. */
+import { isIP } from 'node:net'
 import { type Html, html } from '../../identity/pages/html.ts'
 import { type Fields, field, messageOf, type Page } from '../../identity/pages/page-kit.ts'
 import type { User } from '../../identity/users/users.repo.ts'
+import type { Config } from '../../platform/config/schema.ts'
 import { type FieldCode, type FieldError, Problem } from '../../platform/lib/errors.ts'
-import { ANONYMOUS, type Caller, createCallers } from '../../proxy/policy/callers.ts'
+import { ANONYMOUS, type Caller, createCallers, roleFault } from '../../proxy/policy/callers.ts'
 import { createExplain, type Explanation, type StageFinding, type StageResult } from '../../proxy/policy/explain.ts'
 import { candidateText, stageText } from '../../proxy/policy/stage-text.ts'
 import { isProxied } from '../../proxy/routing/proxied-methods.ts'
@@ -31,7 +33,7 @@ export const whySection = (parts: ConsoleParts): ConsoleSection => ({
         const { text, query } = page
         const path = `${base}/why`
         if (query.url === undefined) return { title: text('why.title'), body: form(page, path, []) }
-        const errors = [...mistakesIn(query)]
+        const errors = mistakesIn(query, config)
         const asked = errors.length > 0 ? null : await readCaller(query).catch((error) => onField(error, errors))
         if (!asked) return { title: text('why.title'), status: 422, body: form(page, path, errors) }
         const explanation = explain({
@@ -58,14 +60,16 @@ function callerReader({ config, clock, administration }: ConsoleParts): (query: 
   const callers = createCallers(config)
   return async ({ who, roles = '', user = '', factor, minutes }) => {
     const how = { hasFactor: factor === 'with', authenticatedAt: clock.now() / 1000 - Number(minutes || 0) * 60 }
-    if (who === 'roles') return { caller: callers.of({ roles: roles.split(/[\s,]+/).filter(Boolean), ...how }), user: null }
+    if (who === 'roles') return { caller: callers.of({ roles: namesIn(roles), ...how }), user: null }
     if (who !== 'user') return { caller: ANONYMOUS, user: null }
     const found = await administration.find(user.trim())
     return { caller: callers.ofUser(found, how), user: found }
   }
 }
 
-function mistakesIn({ method, url, who, user, roles, minutes, address }: Fields): FieldError[] {
+const namesIn = (roles: string): string[] => roles.split(/[\s,]+/).filter(Boolean)
+
+function mistakesIn({ method, url, who, user, roles = '', minutes, address }: Fields, config: Config): FieldError[] {
   const refused = (name: string, code: FieldCode, isRefused: boolean): FieldError[] =>
     isRefused ? [{ field: name, code, detail: code }] : []
   return [
@@ -75,9 +79,10 @@ function mistakesIn({ method, url, who, user, roles, minutes, address }: Fields)
     ...refused('user', 'required', who === 'user' && !user?.trim()),
     ...refused('user', 'format', who === 'user' && (user ?? '').includes('\0')),
     ...refused('user', 'too_long', (user ?? '').length > MAX_NAMES),
-    ...refused('roles', 'too_long', (roles ?? '').length > MAX_NAMES),
+    ...refused('roles', 'too_long', roles.length > MAX_NAMES),
+    ...refused('roles', 'unknown', who === 'roles' && namesIn(roles).some((role) => roleFault(config, role) !== null)),
     ...refused('minutes', 'format', !/^\d{0,6}$/.test(minutes ?? '')),
-    ...refused('address', 'format', !/^[0-9A-Fa-f:.]{0,45}$/.test((address ?? '').trim())),
+    ...refused('address', 'format', (address ?? '').trim() !== '' && isIP(address!.trim()) === 0),
   ]
 }
 

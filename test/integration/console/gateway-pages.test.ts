@@ -215,6 +215,8 @@ describe('why', () => {
     [{ url: '/orders', who: 'user', user: 'nobody-has-this-name' }, 'is not known'],
     [{ url: '/orders', minutes: '-1' }, 'does not have the right form'],
     [{ url: '/orders', address: 'no address' }, 'does not have the right form'],
+    [{ url: '/orders', address: '10.0.0' }, 'does not have the right form'],
+    [{ url: '/orders', who: 'roles', roles: 'user, amdin' }, 'is not known'],
     [{ url: `/${'x'.repeat(3000)}` }, 'is too long'],
   ])('%j is refused at its field', async (query, message) => {
     const shown = await ask(query)
