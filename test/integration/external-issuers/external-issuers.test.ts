@@ -441,6 +441,28 @@ describe('a reload', () => {
       await Promise.all([first.close(), second.close(), upstream.close()])
     }
   })
+
+  it('that is refused leaves no issuer behind', async () => {
+    const [upstream, issuer] = [await startUpstream(), await startExternalIssuer()]
+    const dir = mkdtempSync(join(tmpdir(), 'portcullis-issuer-'))
+    const pem = join(dir, 'client.pem')
+    writeFileSync(pem, '-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n')
+    const own = routes(upstream)
+    const gateway = await startGateway({ routes: own })
+    try {
+      const tls = { url: 'https://127.0.0.1:1', tls: { cert: pem, key: pem } }
+      const away = { name: 'away', match: { path: '/away' }, access: 'public', upstream: [tls] }
+      const result = await gateway.reload({ config: { issuers: [issuer.settings()] }, routes: [...own, away] })
+      expect(result).toMatchObject({ status: 'refused', problems: [expect.stringContaining('route away')] })
+      const metrics = await (await fetch(`${gateway.adminUrl}/metrics`)).text()
+      expect(metrics).toContain('# TYPE portcullis_issuer_keys_age_seconds')
+      expect(metrics).not.toContain('portcullis_issuer_keys_age_seconds{')
+    } finally {
+      await gateway.close()
+      await Promise.all([issuer.close(), upstream.close()])
+      rmSync(dir, { recursive: true, force: true })
+    }
+  })
 })
 
 describe('the block of a subject or token', () => {
