@@ -189,11 +189,15 @@ function effectsText({ effects, request }: ExplanationView): string[] {
       ...effects.request_headers.map(({ name, value }, i) => [i === 0 ? 'headers' : '', `${name}: ${value}`] as const),
       ...(effects.request_headers_removed.length > 0 ? [['removes', effects.request_headers_removed.join(', ')] as const] : []),
       ...effects.response_headers.map(({ name, value }, i) => [i === 0 ? 'answers with' : '', `${name}: ${value}`] as const),
-      [
-        'deadlines',
-        `connect ${deadlines.connect_ms} ms, headers ${deadlines.headers_ms} ms, idle ${deadlines.idle_ms} ms, whole request ${deadlines.total_ms === 0 ? 'without limit' : `${deadlines.total_ms} ms`}`,
-      ],
-      ['body', `at most ${effects.max_body_bytes} bytes`],
+      ...(upstreams.length === 0
+        ? []
+        : ([
+            [
+              'deadlines',
+              `connect ${deadlines.connect_ms} ms, headers ${deadlines.headers_ms} ms, idle ${deadlines.idle_ms} ms, whole request ${deadlines.total_ms === 0 ? 'without limit' : `${deadlines.total_ms} ms`}`,
+            ],
+            ['body', `at most ${effects.max_body_bytes} bytes`],
+          ] as const)),
       ['CORS', `decided by the ${effects.cors}`],
       ['session cookie', COOKIES[effects.session_cookie]!],
     ]),

@@ -362,6 +362,38 @@ describe('the keys of an issuer', () => {
   })
 })
 
+it('passes where another proxy asks, until it is blocked', async () => {
+  const issuer = await startExternalIssuer()
+  const gateway = await startGateway({
+    config: {
+      issuers: [issuer.settings()],
+      forwardAuth: { dialect: 'nginx' },
+      server: { trustedProxies: ['127.0.0.1/32'] },
+    },
+    routes: [{ name: 'asked', match: { path: '/asked' }, access: { roles: ['user'] }, forwardAuth: true }],
+  })
+  try {
+    const token = await issuer.token({ groups: ['staff'] })
+    const headers = { 'x-original-method': 'GET', 'x-original-uri': '/asked', 'x-forwarded-for': '192.0.2.1' }
+    const ask = () => call(gateway, '/auth/verify', { token, headers })
+    await vi.waitFor(async () => expect((await ask()).status).toBe(200), BACKGROUND)
+    const { headers: answered } = await ask()
+    expect(['x-auth-user', 'x-auth-roles', 'x-auth-session', 'authorization'].map((name) => answered.get(name))).toEqual([
+      'ext:work:ann',
+      'user',
+      '',
+      '',
+    ])
+    const admin = await newUserWithRoles(gateway, ['admin'])
+    const block = { issuer: 'work', sub: 'ann' }
+    expect((await call(gateway, '/auth/admin/external/block', { token: admin.token, body: block })).status).toBe(204)
+    expect((await ask()).body).toMatchObject({ code: 'token_revoked' })
+  } finally {
+    await gateway.close()
+    await issuer.close()
+  }
+})
+
 describe('the signed identity for an upstream', () => {
   it('names the subject, its mapped roles and scopes, and ends with the token', async () => {
     const upstream = await startUpstream()
