@@ -140,7 +140,15 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   async function prepareReload(next: Config): Promise<PreparedReload> {
     const { tls } = next.server
     const certificate = tls ? readCertificate(tls) : null
-    const generation = await buildGeneration(lasting, next, current)
+    // what was begun for issuers and files that do not come into force
+    const keepOnlyCurrent = () => {
+      identity.issuerKeys.keep(current.config.issuers)
+      platform.dataFiles.keepOnly(current.config)
+    }
+    const generation = await buildGeneration(lasting, next, current).catch((error) => {
+      keepOnlyCurrent()
+      throw error
+    })
     return {
       commit() {
         putInForce(generation, current)
@@ -151,6 +159,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
       },
       cancel() {
         generation.upstreams.cancel()
+        keepOnlyCurrent()
         void generation.handlers.close()
         void generation.console?.close()
       },

@@ -54,14 +54,19 @@ async function reportError({ complain }: Terminal, error: unknown, command: stri
     return error.code === 'validation_failed' || error.code === 'not_found' ? 2 : 1
   }
   // imported late: code that throws these errors has loaded the files already
-  const [{ ConfigError }, { problemLines }, { AddressError }, { WrongSecretKey }] = await Promise.all([
+  const [{ ConfigError }, { problemLines }, { AddressError }, { WrongSecretKey }, { DataFileUnread }] = await Promise.all([
     import('../app/load-config.ts'),
     import('../platform/config/source.ts'),
     import('../app/listen.ts'),
     import('../platform/vault/secrets.ts'),
+    import('../platform/geo/client-data.ts'),
   ])
   if (error instanceof ConfigError) {
     complain(error.problems.map(problemLines).join('\n'))
+    return 2
+  }
+  if (error instanceof DataFileUnread) {
+    complain(`${error.message}\n  ${error.hint}`)
     return 2
   }
   if (error instanceof WrongSecretKey) {

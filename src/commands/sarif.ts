@@ -14,6 +14,7 @@ const RULES: Record<string, string> = {
   'route-unreachable': 'No request reaches the route.',
   'route-laxer': "A route lets callers reach what a stricter route protects, through the stricter route's upstream.",
   'route-laxer-network': 'A route lets other networks reach what another route protects by networks.',
+  'route-laxer-country': 'A route lets other countries reach what another route protects by countries.',
   'route-overlap': 'A route takes requests from a route with a shorter path.',
   'route-methods': 'Methods of a route with a shorter path get 405 below a longer path.',
   'route-host-first': 'A route of any host is not used for a host that has routes of its own.',

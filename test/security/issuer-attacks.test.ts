@@ -10,6 +10,9 @@ import { type Gateway, startGateway } from '../support/gateway.ts'
 import { claimsOf } from '../support/session.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
+/** What the gateway does once a second by itself may take longer on a busy machine. */
+const BACKGROUND = { timeout: 20_000 }
+
 let upstream: Upstream
 let work: ExternalIssuer
 let other: ExternalIssuer
@@ -37,8 +40,11 @@ beforeAll(async () => {
     },
     routes: [to('users', 'authenticated'), to('staff', { roles: ['user'] }), to('admins', { roles: ['admin'] }), to('open', 'public')],
   })
-  await vi.waitFor(async () => expect((await call(gateway, '/users', { token: await work.token() })).status).toBe(200))
-  await vi.waitFor(async () => expect((await call(gateway, '/users', { token: await other.token({ aud: 'other' }) })).status).toBe(200))
+  await vi.waitFor(async () => expect((await call(gateway, '/users', { token: await work.token() })).status).toBe(200), BACKGROUND)
+  await vi.waitFor(
+    async () => expect((await call(gateway, '/users', { token: await other.token({ aud: 'other' }) })).status).toBe(200),
+    BACKGROUND,
+  )
   upstream.take()
 })
 afterAll(async () => {

@@ -3,7 +3,7 @@ import { generateKeyPairSync } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Wrong } from '../support/authenticator.ts'
 import { call, login, newUser, type TestUser } from '../support/client.ts'
-import type { Gateway } from '../support/gateway.ts'
+import { type Gateway, stillClock } from '../support/gateway.ts'
 import { mailsTo, tokenOf } from '../support/mails.ts'
 import { addPasskey, beginSigning, newAuthenticator, newPasskeyUser, sign, startPasskeyGateway, verify } from '../support/passkeys.ts'
 import { until } from '../support/processes.ts'
@@ -255,6 +255,7 @@ describe('who has an account', () => {
 
   it('refusals are counted by address, at the pace of secrets that nobody can guess', async () => {
     const strict = await startPasskeyGateway({
+      clock: stillClock(),
       config: { limits: { exempt: [], credentials: { passkey: { limit: 5, windowSeconds: 600 } } } },
     })
     const { device } = await newPasskeyUser(strict)

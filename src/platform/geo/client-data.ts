@@ -1,6 +1,9 @@
 /** The files by which requests are judged: networks, and the countries of addresses. */
 import { readFileSync } from 'node:fs'
+import { isFileName } from '../config/harmless.ts'
 import type { Config } from '../config/schema.ts'
+import { fileErrorText } from '../lib/errors.ts'
+import { memoize } from '../lib/memoize.ts'
 import type { Networks } from '../request/client-address.ts'
 import { readNetworks } from '../request/network-file.ts'
 import { openCountryDatabase } from './country-database.ts'
@@ -17,18 +20,45 @@ export const networkFilesOf = ({ routes }: Pick<Config, 'routes'>): string[] => 
   ...new Set(routes.flatMap(({ networks: { allowFile, denyFile } }) => [allowFile, denyFile].filter((file) => file !== undefined))),
 ]
 
-/** For a command: reads the files once. @throws when a file cannot be used */
-export function readClientData(config: Config): ClientData {
-  const lists = new Map(networkFilesOf(config).map((file) => [file, read(file)]))
-  const { database } = config.geo
-  return {
-    networksOf: (file) => lists.get(file)!,
-    geo: database === undefined ? NO_GEO : createGeo(openCountryDatabase(readFileSync(database))),
+/** A question needs a file that cannot be read here. */
+export class DataFileUnread extends Error {
+  readonly hint = 'put the file there, or ask without the address of a client'
+  constructor(file: string, error: unknown) {
+    super(`${isFileName(file) ? file : 'a file of networks or countries'}: cannot be read: ${fileErrorText(error)}`)
   }
 }
 
-function read(file: string): Networks {
-  const steps = readNetworks(file, readFileSync(file))
+/**
+ * For a command: reads each file once, when it is first needed. A command may run where the files of the gateway are not.
+ * Its parts throw DataFileUnread.
+ */
+export function readClientData(config: Config): ClientData {
+  const listOf = memoize((file: string) => readNetworkList(file, read(file)), MAX_FILES)
+  const databaseOf = memoize((file: string) => openCountryDatabase(read(file)), 1)
+  const { database } = config.geo
+  return {
+    networksOf: (file) => ({
+      get isEmpty() {
+        return listOf(file).isEmpty
+      },
+      has: (address) => listOf(file).has(address),
+    }),
+    geo: database === undefined ? NO_GEO : createGeo({ countryOf: (address) => databaseOf(database).countryOf(address) }),
+  }
+}
+
+const MAX_FILES = 1000
+
+function read(file: string): Buffer {
+  try {
+    return readFileSync(file)
+  } catch (error) {
+    throw new DataFileUnread(file, error)
+  }
+}
+
+function readNetworkList(file: string, content: Buffer): Networks {
+  const steps = readNetworks(file, content)
   for (;;) {
     const step = steps.next()
     if (step.done) return step.value

@@ -8,7 +8,7 @@ import { ALLOWED } from '../../platform/http/refuse.ts'
 import { type Problem, problem } from '../../platform/lib/errors.ts'
 import type { Exchange } from './exchange.ts'
 import { isProxied } from './proxied-methods.ts'
-import { readHost } from './request-target.ts'
+import { readHost, toOriginForm } from './request-target.ts'
 
 export type Dialect = NonNullable<Config['forwardAuth']>['dialect']
 
@@ -72,8 +72,9 @@ export function createAskedRequests({ forwardAuth, auth }: Pick<Config, 'forward
       exchange.isUpgrade = isHandshake(req)
       for (const name of SPENT) delete headers[name]
       headers.host = host
-      req.url = asked.target = target
       if (isSecure !== null) exchange.client = { ...exchange.client, isSecure }
+      // HAProxy writes the targets of HTTP/2 in absolute form
+      req.url = asked.target = toOriginForm(target, host!, exchange.client.isSecure)
       // Node knows no such method, so that no stage could judge it
       if (!isProxied(method)) return problem('method_not_allowed', { headers: { allow: ALLOWED } })
       req.method = method

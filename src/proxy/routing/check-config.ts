@@ -487,11 +487,12 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
     if (typeof route.access === 'object') {
       const used = [route.access, ...(route.access.anyOf ?? []), ...(route.access.allOf ?? [])].flatMap((r) => r.roles ?? [])
       for (const role of used.filter((r) => !defined.includes(r))) {
-        const near = nearest(role, defined)
+        const shown = defined.filter(isHarmless)
+        const near = nearest(role, shown)
         warnings.push({
           path: [...at, 'access'],
           message: `${isHarmless(role) ? `role ${role}` : 'a role'} is not in auth.roles`,
-          hint: near ? `did you mean ${near}?` : `add it to auth.roles; known: ${defined.join(', ')}`,
+          hint: near ? `did you mean ${near}?` : `add it to auth.roles; known: ${shown.join(', ')}`,
         })
       }
     }

@@ -25,11 +25,11 @@ export interface Target {
 export const WHOLE_SERVER: Target = { path: '*', query: '', folded: '*', forms: 0, hasReadings: false }
 
 /**
- * RFC 9112 §3.2.2: a server must accept a target in absolute form. It is read as its origin form if it names the scheme of the listener and
+ * RFC 9112 §3.2.2: a server must accept a target in absolute form. It is read as its origin form if it names the scheme of the connection and
  * repeats Host, which has no user.
  * @returns the target in origin form, or unchanged when it is not such a target
  */
-function toOriginForm(url: string, host: string, isTls: boolean): string {
+export function toOriginForm(url: string, host: string, isTls: boolean): string {
   if (url.charCodeAt(0) === 0x2f) return url
   const scheme = isTls ? 'https://' : 'http://'
   const end = scheme.length + host.length

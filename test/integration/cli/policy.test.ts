@@ -347,4 +347,26 @@ describe('policy test', () => {
     expect(absent).toMatchObject({ code: 2, stdout: '' })
     expect(absent.stderr).toContain('nowhere.yaml: cannot be read: ENOENT')
   })
+
+  it('runs where the files of networks and countries are not, as long as no case needs them', async () => {
+    const config = fileWith(`geo: { database: /nowhere/countries.mmdb }
+routes:
+  - { name: open, match: { path: /open }, upstream: ["http://a"], access: public }
+  - { name: german, match: { path: /german }, upstream: ["http://a"], access: { public: true, countries: { allow: [DE] } } }
+  - { name: office, match: { path: /office }, upstream: ["http://a"], access: public, networks: { allowFile: /nowhere/office.txt } }
+`)
+    const open = 'cases:\n  - { url: /open, from: 192.0.2.1, expect: { decision: allow } }\n'
+    expect(await runCli(['policy', 'test', fileWith(open), '--config', config])).toMatchObject({ code: 0 })
+    expect((await runCli(['policy', 'explain', 'GET', '/german', '--config', config])).stdout).toContain('give --from ADDRESS')
+    for (const [path, needed] of [
+      ['/german', '/nowhere/countries.mmdb'],
+      ['/office', '/nowhere/office.txt'],
+    ]) {
+      const ran = await runCli(['policy', 'test', fileWith(open.replace('/open', path!)), '--config', config])
+      expect([ran.code, ran.stdout]).toEqual([2, ''])
+      expect(ran.stderr).toContain(
+        `${needed}: cannot be read: ENOENT: no such file or directory\n  put the file there, or ask without the address of a client\n`,
+      )
+    }
+  })
 })

@@ -2,11 +2,12 @@
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import http2 from 'node:http2'
 import https from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { connect } from 'node:tls'
+import { connect, type TLSSocket } from 'node:tls'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { parse } from 'yaml'
@@ -28,6 +29,8 @@ const streams: ServerResponse[] = []
 const sockets = new WebSocketServer({ noServer: true })
 /** Offers that reached the app. */
 const upgrades: string[] = []
+/** Subprotocols that reached the app. */
+const offers: string[] = []
 const app = useUpstream((req, res) => {
   if (req.url !== '/site/feed') return false
   res.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders()
@@ -44,6 +47,7 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'portcullis-asking-'))
   app.server.on('upgrade', (req, socket, head) => {
     upgrades.push(String(req.headers.upgrade))
+    offers.push(String(req.headers['sec-websocket-protocol']))
     sockets.handleUpgrade(req, socket, head, (ws) => ws.on('message', (data) => ws.send(`${req.headers['x-auth-user']}: ${data}`)))
   })
 })
@@ -253,14 +257,25 @@ describe.each(ASKING_PROXIES)('$name asks', (asking) => {
     refusal.destroy()
   })
 
+  it('a token in the offer of subprotocols stays out of the app', async () => {
+    const { host, port: at, ...tls } = options()
+    const offer = ['portcullis', `portcullis.bearer.${user.token}`]
+    offers.length = 0
+    const socket = new WebSocket(`wss://${host}:${at}/chat`, offer, { ...tls, agent: undefined, headers: { host: NAME } })
+    // no answer can choose the subprotocol
+    await once(socket, 'error')
+    expect(offers).toHaveLength(1)
+    expect(offers[0]).not.toContain(user.token)
+  })
+
   it('no other upgrade reaches the app: it could take over the connection, or go on without being judged', async () => {
     upgrades.length = 0
-    const offers: Record<string, string>[] = [
+    const others: Record<string, string>[] = [
       { connection: 'Upgrade, HTTP2-Settings', upgrade: 'h2c', 'http2-settings': 'AAMAAABkAARAAAAAAAIAAAAA' },
       { connection: 'Upgrade', upgrade: 'websocket' },
       { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13' },
     ]
-    for (const headers of offers) expect([200, 400, 403, 426]).toContain((await send('/site', { headers })).status)
+    for (const headers of others) expect([200, 400, 403, 426]).toContain((await send('/site', { headers })).status)
     expect(upgrades).toEqual([])
   })
 
@@ -280,6 +295,40 @@ describe.each(ASKING_PROXIES)('$name asks', (asking) => {
       expect((await text(socket)).slice(0, 12)).toMatch(/^(HTTP\/1\.1 4\d\d)?$/)
     }
     expect(app.take()).toEqual([])
+  })
+
+  it('a request in absolute form, as HTTP/2 makes it in some proxies, is judged by its path', async () => {
+    const { host, port: at, ...tls } = options()
+    const absolute = async (path: string, headers: string) => {
+      const socket = connect({ host, port: at, ...tls })
+      socket.write(`GET https://${NAME}${path} HTTP/1.1\r\nHost: ${NAME}\r\n${headers}Connection: close\r\n\r\n`)
+      return text(socket)
+    }
+    expect((await absolute('/x', '')).slice(0, 12)).toBe('HTTP/1.1 401')
+    expect(await absolute('/site?a=1', '')).toMatch(/^HTTP\/1\.1 200/)
+    const navigation = Object.entries(TOP).map(([name, value]) => `${name}: ${value}\r\n`)
+    expect(await absolute('/x?a=1', navigation.join(''))).toMatch(
+      new RegExp(`location: https://${NAME}/auth/ui/login\\?return_to=${encodeURIComponent('/x?a=1')}\r\n`, 'i'),
+    )
+
+    const session = http2.connect(`https://${NAME}:${at}`, {
+      ...tls,
+      createConnection: () => connect({ ...options(), ALPNProtocols: ['h2', 'http/1.1'] }),
+    })
+    session.on('error', () => {})
+    await once(session, 'connect')
+    if ((session.socket as TLSSocket).alpnProtocol === 'h2') {
+      const overHttp2 = async (path: string, headers: Record<string, string> = {}) => {
+        const stream = session.request({ ':path': path, ':authority': NAME, ...headers })
+        const [answer] = await once(stream, 'response')
+        const body = await text(stream)
+        return { status: answer[':status'], body: body.startsWith('{') ? JSON.parse(body) : body }
+      }
+      expect((await overHttp2('/x')).status).toBe(401)
+      const { status, body } = await overHttp2('/x?a=1', bearer())
+      expect([status, body]).toMatchObject([200, { url: '/x?a=1', headers: { 'x-auth-user': user.id } }])
+    }
+    session.destroy()
   })
 
   it('server-sent events arrive one by one', async () => {

@@ -309,6 +309,22 @@ describe('an explanation', () => {
     expect(ask({ url }).refusal?.code).toBe(code)
   })
 
+  it('judges the WebSocket of a route without an upstream as the question of another proxy', () => {
+    const forwardAuth = { forwardAuth: true, upstream: [] }
+    const asking = createExplain({
+      config: configWith({
+        forwardAuth: { dialect: 'nginx' },
+        server: { publicUrl: 'http://gateway.test', trustedProxies: ['127.0.0.1/32'] },
+        routes: [route('/plain', forwardAuth), route('/chat', { ...forwardAuth, websocket: true })],
+      }),
+      now,
+      data,
+    })
+    const decisionOf = (url: string, isWebSocket: boolean) => asking({ method: 'GET', url, caller: ANONYMOUS, address: null, isWebSocket })
+    expect(decisionOf('/plain', true)).toMatchObject({ decision: 'refused', decidedBy: 'upgrade', refusal: { code: 'forbidden' } })
+    for (const { decision } of [decisionOf('/plain', false), decisionOf('/chat', true)]) expect(decision).toBe('admitted')
+  })
+
   it('leaves the fragment out, as a browser does, and reads an empty path as /', () => {
     expect(ask({ url: 'http://gateway.test/shop#part' }).decision).toBe('admitted')
     expect(ask({ url: 'http://gateway.test' }).decision).toBe('answered')
