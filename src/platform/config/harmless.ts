@@ -43,15 +43,12 @@ export function snake(name: string): string {
   return name.replace(/[A-Z]/g, (c) => `_${c}`).toUpperCase()
 }
 
-/** A larger number is no place in a list, but a name of digits. */
-const MAX_INDEX = 99_999
-
 const shownStep = (step: string): string => (KNOWN.has(step) || isName(step) ? step : HIDDEN)
 
 /** `server.port` or `routes[0].name`: a name that may be a secret is left out. */
 export const shownPath = (path: readonly (string | number)[]): string =>
   path
-    .map((step) => (typeof step === 'number' && step <= MAX_INDEX ? `[${step}]` : `.${shownStep(String(step))}`))
+    .map((step) => (typeof step === 'number' ? `[${step}]` : `.${shownStep(step)}`))
     .join('')
     .replace(/^\./, '')
 

@@ -411,6 +411,9 @@ export const RouteSchema = strict({
   }),
 })
 
+/** A value of a claim: without control characters. */
+const CLAIM_VALUE = '^[^\\u0000-\\u001f\\u007f]+$'
+
 const Provider = strict(
   {
     id: Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$', description: 'Name in URLs, metrics and the audit log.' }),
@@ -472,13 +475,10 @@ const Provider = strict(
             maxLength: 128,
             description: 'Claim of the ID token: a text or a list of texts, such as groups.',
           }),
-          map: Type.Record(
-            Type.String({ minLength: 1, maxLength: 256 }),
-            Type.Array(Type.String({ pattern: ROLE_NAME }), { minItems: 1 }),
-            {
-              description: 'The roles for each value of the claim. Every role that is named here is granted and revoked at each sign-in.',
-            },
-          ),
+          map: Type.Record(Type.String({ pattern: CLAIM_VALUE }), Type.Array(Type.String({ pattern: ROLE_NAME }), { minItems: 1 }), {
+            propertyNames: { pattern: CLAIM_VALUE, maxLength: 256 },
+            description: 'The roles for each value of the claim. Every role that is named here is granted and revoked at each sign-in.',
+          }),
         },
         'Roles that the provider decides about.',
       ),
@@ -503,7 +503,8 @@ const claimMap = (value: TString, description: string) =>
     strict(
       {
         claim: Type.String({ pattern: CLAIM_PATH, maxLength: 256, description: HOW_CLAIMS_ARE_NAMED }),
-        map: Type.Record(Type.String({ minLength: 1, maxLength: 512 }), Type.Array(value, { minItems: 1 }), {
+        map: Type.Record(Type.String({ pattern: CLAIM_VALUE }), Type.Array(value, { minItems: 1 }), {
+          propertyNames: { pattern: CLAIM_VALUE, maxLength: 512 },
           description: 'What each value of the claim gives. Other values give nothing.',
         }),
       },

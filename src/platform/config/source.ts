@@ -76,7 +76,7 @@ export function readYaml(file: string, text: string, topHint = 'write sections s
     let offset = 0
     for (const step of path) {
       if (isMap(node)) {
-        const pair = node.items.find((p) => isScalar(p.key) && p.key.value === step)
+        const pair = node.items.find((p) => isScalar(p.key) && String(p.key.value) === String(step))
         if (!pair) break
         offset = (pair.key as Node).range?.[0] ?? offset
         node = pair.value

@@ -15,14 +15,14 @@ export type Validate = (value: unknown, source: Pick<ConfigSource, 'locate'>) =>
 
 export function createValidate(schema: TSchema): Validate {
   const validator = new Ajv({ allErrors: true, strict: false, verbose: true }).compile(schema)
-  return (value, source) => (validator(value) ? [] : problemsOf(validator.errors ?? [], source))
+  return (value, source) => (validator(value) ? [] : problemsOf(validator.errors ?? [], value, source))
 }
 
-function problemsOf(all: readonly ErrorObject[], source: Pick<ConfigSource, 'locate'>): Invalid[] {
+function problemsOf(all: readonly ErrorObject[], value: unknown, source: Pick<ConfigSource, 'locate'>): Invalid[] {
   // a bad name in a record gives an inner and an outer error: the outer error is enough
   const errors = all.filter((e) => e.propertyName === undefined)
   return chosenBranches(errors).map((error) => {
-    const inside = pointer(error.instancePath)
+    const inside = pathOf(error.instancePath, value)
     const { additionalProperty, propertyName } = error.params
     const named = additionalProperty ?? propertyName
     const path = named === undefined ? inside : [...inside, String(named)]
@@ -34,11 +34,19 @@ function problemsOf(all: readonly ErrorObject[], source: Pick<ConfigSource, 'loc
   })
 }
 
-const pointer = (text: string): Path =>
-  text
+/** @param pointer RFC 6901. Only in a list is a step of digits a number: names may be of digits, too */
+function pathOf(pointer: string, root: unknown): Path {
+  let holder = root
+  return pointer
     .split('/')
     .slice(1)
-    .map((s) => (/^\d+$/.test(s) ? Number(s) : s.replaceAll('~1', '/').replaceAll('~0', '~')))
+    .map((part) => {
+      const name = part.replaceAll('~1', '/').replaceAll('~0', '~')
+      const step = Array.isArray(holder) ? Number(name) : name
+      holder = (holder as Record<string, unknown> | undefined)?.[step]
+      return step
+    })
+}
 
 /** For a union, keeps the errors of the branch whose type fits. If no single branch fits, keeps one error that names the choices. */
 function chosenBranches(errors: ErrorObject[]): ErrorObject[] {

@@ -39,6 +39,14 @@ test('an issuer needs an id, an issuer, an audience and algorithms', () => {
 })
 
 describe('is refused, with what would be right', () => {
+  test.each([
+    ['with a line break', 'a\nb', 'issuers[0].roles.map.…: this name has the wrong form'],
+    ['of digits', '123456', 'issuers[0].roles.map.…: must be an array'],
+  ])('a value of a claim %s, which gives no list', (_, value, message) => {
+    const found = problems([{ ...WORK, roles: { claim: 'groups', map: { [value]: 'user' } } }])
+    expect(found).toEqual([expect.stringContaining(message)])
+  })
+
   test.each<[what: string, issuers: Json[], problem: string]>([
     ['an algorithm with a shared secret', [{ ...WORK, algorithms: ['HS256'] }], 'issuers[0].algorithms[0]'],
     ['no algorithm', [{ ...WORK, algorithms: ['none'] }], 'issuers[0].algorithms[0]'],
