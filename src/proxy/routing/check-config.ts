@@ -429,7 +429,8 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
   for (const [role, { inherits }] of Object.entries(roles)) {
     inherits.forEach((parent, i) => {
       const path = ['auth', 'roles', role, 'inherits', i]
-      if (!defined.includes(parent)) problems.push({ path, message: 'no such role', hint: `known: ${defined.join(', ')}` })
+      if (!defined.includes(parent))
+        problems.push({ path, message: 'no such role', hint: `known: ${defined.filter(isHarmless).join(', ')}` })
       else if (createRoles(roles)([parent]).roles.includes(role))
         problems.push({
           path,
@@ -491,7 +492,7 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
         warnings.push({
           path: [...at, 'access'],
           message: `${isHarmless(role) ? `role ${role}` : 'a role'} is not in auth.roles`,
-          hint: near ? `did you mean ${near}?` : `add it to auth.roles; known: ${defined.join(', ')}`,
+          hint: near ? `did you mean ${near}?` : `add it to auth.roles; known: ${defined.filter(isHarmless).join(', ')}`,
         })
       }
     }

@@ -102,7 +102,7 @@ function checkRoles({ auth }: Config, { roles }: IssuerConfig, path: Path, probl
           path: at,
           message: `${name} is not defined`,
           hint: `use one of these: ${Object.keys(auth.roles)
-            .filter((one) => !administrators.includes(one))
+            .filter((one) => !administrators.includes(one) && isHarmless(one))
             .join(', ')}; or define it in auth.roles`,
         })
       else if (needsFactor !== undefined)

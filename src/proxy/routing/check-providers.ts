@@ -88,6 +88,6 @@ function checkRoles({ auth }: Config, { kind, roles }: ProviderConfig, path: Fin
         problems.push({
           path: [...path, 'roles', 'map', value, i],
           message: `${isHarmless(role) ? role : 'this role'} is not defined`,
-          hint: `use one of these: ${Object.keys(auth.roles).join(', ')}; or define it in auth.roles`,
+          hint: `use one of these: ${Object.keys(auth.roles).filter(isHarmless).join(', ')}; or define it in auth.roles`,
         })
 }
