@@ -45,10 +45,13 @@ export function snake(name: string): string {
 
 const shownStep = (step: string): string => (KNOWN.has(step) || isName(step) ? step : HIDDEN)
 
+/** A larger number is a name of digits. */
+const MAX_INDEX = 10_000
+
 /** `server.port` or `routes[0].name`: a name that may be a secret is left out. */
 export const shownPath = (path: readonly (string | number)[]): string =>
   path
-    .map((step) => (typeof step === 'number' ? `[${step}]` : `.${shownStep(step)}`))
+    .map((step) => (typeof step === 'number' ? `[${step < MAX_INDEX ? step : HIDDEN}]` : `.${shownStep(step)}`))
     .join('')
     .replace(/^\./, '')
 

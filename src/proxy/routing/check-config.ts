@@ -429,7 +429,8 @@ function checkNames(config: Config, problems: Finding[], warnings: Finding[]): v
   for (const [role, { inherits }] of Object.entries(roles)) {
     inherits.forEach((parent, i) => {
       const path = ['auth', 'roles', role, 'inherits', i]
-      if (!defined.includes(parent)) problems.push({ path, message: 'no such role', hint: `known: ${defined.join(', ')}` })
+      if (!defined.includes(parent))
+        problems.push({ path, message: 'no such role', hint: `known: ${defined.filter(isHarmless).join(', ')}` })
       else if (createRoles(roles)([parent]).roles.includes(role))
         problems.push({
           path,

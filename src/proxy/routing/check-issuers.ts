@@ -87,7 +87,9 @@ function checkRoles({ auth }: Config, { roles }: IssuerConfig, path: Path, probl
   const administrators = adminRoles(auth.roles)
   const grantsOf = createRoles(auth.roles)
   for (const [value, given] of Object.entries(roles.map))
-    for (const [i, role] of given.entries()) {
+    // a value that is no list has a problem of its own
+    for (const [i, role] of Array.isArray(given) ? given.entries() : []) {
+      if (typeof role !== 'string') continue
       const at = [...path, 'roles', 'map', value, i]
       const name = shown(role, 'this role')
       const needsFactor = grantsOf([role]).roles.find((one) => auth.mfa.requiredForRoles.includes(one))

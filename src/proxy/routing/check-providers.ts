@@ -83,7 +83,8 @@ function checkRoles({ auth }: Config, { kind, roles }: ProviderConfig, path: Fin
   if (kind === 'github')
     problems.push({ path: [...path, 'roles'], message: 'has no effect: GitHub sends no claims', hint: 'remove it, and grant roles here' })
   for (const [value, granted] of Object.entries(roles.map))
-    for (const [i, role] of granted.entries())
+    // a value that is no list has a problem of its own
+    for (const [i, role] of Array.isArray(granted) ? granted.entries() : [])
       if (!Object.hasOwn(auth.roles, role))
         problems.push({
           path: [...path, 'roles', 'map', value, i],
