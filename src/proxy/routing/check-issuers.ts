@@ -86,8 +86,8 @@ function checkRoles({ auth }: Config, { roles }: IssuerConfig, path: Path, probl
   if (roles === undefined) return
   const administrators = adminRoles(auth.roles)
   const grantsOf = createRoles(auth.roles)
+  // a value that is no list has a problem of its own
   for (const [value, given] of Object.entries(roles.map))
-    // a value that is no list has a problem of its own
     for (const [i, role] of Array.isArray(given) ? given.entries() : []) {
       if (typeof role !== 'string') continue
       const at = [...path, 'roles', 'map', value, i]

@@ -82,8 +82,8 @@ function checkRoles({ auth }: Config, { kind, roles }: ProviderConfig, path: Fin
   if (roles === undefined) return
   if (kind === 'github')
     problems.push({ path: [...path, 'roles'], message: 'has no effect: GitHub sends no claims', hint: 'remove it, and grant roles here' })
+  // a value that is no list has a problem of its own
   for (const [value, granted] of Object.entries(roles.map))
-    // a value that is no list has a problem of its own
     for (const [i, role] of Array.isArray(granted) ? granted.entries() : [])
       if (!Object.hasOwn(auth.roles, role))
         problems.push({
