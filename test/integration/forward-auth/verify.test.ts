@@ -1,11 +1,15 @@
 /** `{prefix}/verify` as each proxy asks: what is judged, what the answer holds, and what is refused. The proxies themselves: proxies.test.ts. */
 import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import http, { type IncomingMessage } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it } from 'vitest'
 import { createPipeline, type PipelineDeps } from '../../../src/proxy/pipeline.ts'
 import { BROWSER, COOKIE, cookieLogin } from '../../support/browser-session.ts'
 import { newUser, newUserWithRoles, raw, statusOf } from '../../support/client.ts'
+import { countryDatabase } from '../../support/country-database.ts'
 import { useGateway, useUpstream } from '../../support/fixtures.ts'
 import type { Gateway } from '../../support/gateway.ts'
 import { metric } from '../../support/gateway.ts'
@@ -345,6 +349,15 @@ describe('every stage of the pipeline', () => {
     config: { ...configOf('haproxy'), server: { ...configOf('haproxy').server, httpsOnly: true } },
     routes: ROUTES,
   }))
+  const dir = mkdtempSync(join(tmpdir(), 'portcullis-asked-'))
+  const database = join(dir, 'countries.mmdb')
+  // of the client, and of the proxy
+  writeFileSync(database, countryDatabase({ '198.51.100.0/24': 'FR', '127.0.0.0/8': 'DE' }))
+  afterAll(() => rmSync(dir, { recursive: true }))
+  const withCountries = useGateway(() => ({
+    config: { ...configOf('haproxy'), geo: { database } },
+    routes: [{ name: 'german', match: { path: '/german' }, access: { public: true, countries: { allow: ['DE'] } }, forwardAuth: true }],
+  }))
   const judge = async (question: Question, at = strict) => {
     const { status, code, headers } = await send(at, questionOf('haproxy', question))
     return { status, ...(code ? { code } : {}), ...(status === 200 ? { user: headers['x-auth-user'] } : {}) }
@@ -362,6 +375,7 @@ describe('every stage of the pipeline', () => {
     rootPage: async () => [{ target: '/' }, { status: 404, code: 'route_not_found' }],
     route: async () => [{ target: '/nowhere' }, { status: 404, code: 'route_not_found' }],
     network: async () => [{ target: '/near' }, { status: 403, code: 'forbidden' }],
+    country: async () => [{ target: '/german' }, { status: 403, code: 'country_refused' }],
     serviceWorker: async () => [
       { target: '/public', headers: { 'service-worker': 'script' } },
       { status: 403, code: 'forbidden' },
@@ -398,12 +412,14 @@ describe('every stage of the pipeline', () => {
     forward: async () => [{ target: '/public' }, { status: 200, user: '' }],
   }
 
+  const OTHERS: Record<string, Gateway> = { httpsOnly: overHttps, country: withCountries }
+
   it('has a row here: what is judged for a proxied request is judged for a question, too', () => {
     expect(Object.keys(JUDGED)).toEqual(createPipeline({} as PipelineDeps).stages)
   })
 
   it.each(Object.keys(JUDGED))('%s', async (stage) => {
     const [question, answer] = await JUDGED[stage]!()
-    expect(await judge(question, stage === 'httpsOnly' ? overHttps : strict)).toEqual(answer)
+    expect(await judge(question, OTHERS[stage] ?? strict)).toEqual(answer)
   })
 })
