@@ -45,7 +45,8 @@ const ROUTES = [
 const dir = mkdtempSync(join(tmpdir(), 'portcullis-verify-'))
 afterAll(() => rmSync(dir, { recursive: true }))
 const database = join(dir, 'countries.mmdb')
-writeFileSync(database, countryDatabase({ '192.0.2.0/24': 'DE', '198.51.100.0/24': 'FR' }))
+// of the proxy, and of its client
+writeFileSync(database, countryDatabase({ '127.0.0.0/8': 'DE', '198.51.100.0/24': 'FR' }))
 
 const configOf = (dialect: Dialect) => ({
   ...BROWSER,
