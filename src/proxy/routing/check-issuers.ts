@@ -58,7 +58,7 @@ function checkAddresses({ issuers, tokens }: Config, settings: IssuerConfig, i: 
 
 function checkPublic({ issuer, require }: IssuerConfig, path: Path, problems: Finding[]): void {
   const rule = publicIssuerOf(issuer)
-  if (!rule || rule.claims.some((claims) => claims.every((claim) => Object.hasOwn(require, claim)))) return
+  if (!rule || rule.claims.some((claims) => claims.every((claim) => saysWhose(require, claim)))) return
   const claims = rule.claims.map((names) => names.join(' with ')).join(', ')
   const count = rule.claims.length > 1 ? 'one of these claims' : 'this claim'
   problems.push({
@@ -67,6 +67,10 @@ function checkPublic({ issuer, require }: IssuerConfig, path: Path, problems: Fi
     hint: `say whose tokens you accept: ${rule.example}`,
   })
 }
+
+/** `email_verified: [false]` names nobody. A value that is no list has a problem of its own. */
+const saysWhose = (require: IssuerConfig['require'], claim: string): boolean =>
+  Object.hasOwn(require, claim) && ![require[claim]].flat().includes(false)
 
 const OTHER_KINDS = ['logout+jwt', 'secevent+jwt', 'dpop+jwt', 'token-introspection+jwt', 'oauth-authz-req+jwt']
 
