@@ -9,7 +9,8 @@ import { type Console, consoleOf } from '../../support/console.ts'
 import { countryDatabase } from '../../support/country-database.ts'
 import { type ExternalIssuer, newSigningKey, startExternalIssuer } from '../../support/external-issuer.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
-import { everyRow } from '../../support/rows.ts'
+import { until } from '../../support/processes.ts'
+import { everyRow, rows } from '../../support/rows.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
@@ -63,6 +64,8 @@ beforeAll(async () => {
   })
   admin = await newUserWithRoles(gateway, ['admin'])
   site = await consoleOf(gateway, admin)
+  // else the mail of the registration is sent between two looks at the rows
+  await until(async () => (await rows(gateway, 'SELECT 1 FROM outbox WHERE payload_sealed IS NOT NULL')).length === 0, 'the mail')
 })
 afterAll(async () => {
   await gateway?.close()
