@@ -41,36 +41,35 @@ export function checkRoutes(config: Config, { problems, warnings, notes }: Findi
       })
     for (const [j, strict] of table.routes.entries()) {
       if (i === j || !sharesUpstream(route, strict) || !overlap(route.methods, strict.methods)) continue
+      const way = backDoor(table, route, strict)
+      if (way === null) continue
       if (route.access.rank < strict.access.rank) {
-        const way = backDoor(table, route, strict)
-        if (way)
-          problems.push({
-            rule: 'route-laxer',
-            path: at(route),
-            message: `${way} reaches what route ${strict.name} protects (${strict.access.label}) with ${route.access.label} access`,
-            hint: 'require the same access on both routes',
-          })
+        problems.push({
+          rule: 'route-laxer',
+          path: at(route),
+          message: `${way} reaches what route ${strict.name} protects (${strict.access.label}) with ${route.access.label} access`,
+          hint: 'require the same access on both routes',
+        })
         continue
       }
       const who = laxer(route.access, strict.access)
       const isWider = admitsMoreNetworks(config.routes[i]!.networks, config.routes[j]!.networks)
       const fromWhere = laxerCountries(route.countries, strict.countries)
-      const way = (who !== null || isWider || fromWhere !== null) && backDoor(table, route, strict)
-      if (way && who !== null)
+      if (who !== null)
         warnings.push({
           rule: 'route-laxer',
           path: at(route),
           message: `${way} reaches what route ${strict.name} protects: ${who} passes here, and not there (${strict.access.label})`,
           hint: 'require the same access on both routes',
         })
-      if (way && isWider)
+      if (isWider)
         warnings.push({
           rule: 'route-laxer-network',
           path: ['routes', i, 'networks'],
           message: `${way} reaches what route ${strict.name} protects by networks, from networks that it does not admit`,
           hint: 'set the same networks on both routes',
         })
-      if (way && fromWhere !== null)
+      if (fromWhere !== null)
         warnings.push({
           rule: 'route-laxer-country',
           path: ['routes', i, 'access'],
