@@ -1,13 +1,13 @@
 /**
- * Callers of questions that only the database knows: users and tokens. Everything is read in one read-only transaction, so that a question
- * cannot change anything: no key is promoted, no use of a session or key is noted.
+ * Callers of questions that only the database knows: users and tokens. They are read in a read-only transaction, so that a question cannot
+ * change anything: no key is promoted, no use of a session or key is noted.
  */
 import { createExternalReader, createPrincipalReader } from '../identity/access/authenticate.ts'
 import type { InvalidTokenLimit } from '../identity/access/invalid-token-limit.ts'
 import type { Principal } from '../identity/access/principal.ts'
 import { createFindUser } from '../identity/admin/user-queries.ts'
 import { createApiKeyAuthentication } from '../identity/api-keys/authenticate-key.ts'
-import { createIssuerSelection } from '../identity/issuers/external-tokens.ts'
+import { createIssuerSelection, type ExternalIssuer } from '../identity/issuers/external-tokens.ts'
 import { createIssuerKeys } from '../identity/issuers/issuer-keys.ts'
 import { createRevocations, type Revocations } from '../identity/sessions/revocations.ts'
 import { createAccessTokens } from '../identity/tokens/access-tokens.ts'
@@ -27,11 +27,23 @@ import { createMetrics } from '../platform/telemetry/metrics.ts'
 import type { Secrets } from '../platform/vault/secrets.ts'
 import type { Caller } from '../proxy/policy/callers.ts'
 
-/** @param login an id, an e-mail address or a username @throws not_found @throws DatabaseUnavailable */
-export const findStoredUser = (db: Db, login: string): Promise<User> =>
+/**
+ * @param logins ids, e-mail addresses or usernames
+ * @returns the users by login, without those who do not exist @throws DatabaseUnavailable
+ */
+export const findStoredUsers = (db: Db, logins: readonly string[]): Promise<Map<string, User>> =>
   inSnapshot(db, async (trx) => {
     await assertSchema(trx)
-    return createFindUser(trx)(login)
+    const find = createFindUser(trx)
+    const users = new Map<string, User>()
+    for (const login of new Set(logins)) {
+      const user = await find(login).catch((error) => {
+        if (error instanceof Problem && error.code === 'not_found') return null
+        throw error
+      })
+      if (user) users.set(login, user)
+    }
+    return users
   })
 
 export interface TokenDeps {
@@ -40,48 +52,62 @@ export interface TokenDeps {
   secrets: Secrets
 }
 
-/** The caller of an access token, also of another issuer, or of an API key. Only an issuer that signed the token is asked for its keys. Why it is refused is part of the caller. @throws WrongSecretKey, DatabaseUnavailable */
-export const findTokenCaller = (token: string, { db, config, secrets }: TokenDeps): Promise<Caller> =>
-  inSnapshot(db, async (trx) => {
-    await assertSchema(trx)
-    const logger = createLogger('silent', { write: () => {} })
-    const clock = createDatabaseClock(systemClock)
-    const keyring = createKeyring({ db: trx, secrets, tokens: config.tokens, logger, now: () => clock.now(), isReadOnly: true })
-    const revocations = createRevocations({ db: trx, clock, logger, broadcasts: [], onKeyRevoked: keyring.forget })
-    // also measures the time of the database
-    await revocations.poll()
-    await keyring.load()
-    const metrics = createMetrics(VERSION)
-    const grantsOf = createRoles(config.auth.roles)
-    const keys = createApiKeyAuthentication({
-      ...{ db: trx, revocations, grantsOf, config, metrics, clock },
-      limitInvalidTokens: COUNTS_NOTHING,
+/**
+ * The caller of an access token, also of another issuer, or of an API key. Why it is refused is part of the caller.
+ * @throws WrongSecretKey, DatabaseUnavailable; issuer_unavailable while the issuer that signed the token does not give its keys
+ */
+export async function findTokenCaller(token: string, deps: TokenDeps): Promise<Caller> {
+  const logger = createLogger('silent', { write: () => {} })
+  const clock = createDatabaseClock(systemClock)
+  const metrics = createMetrics(VERSION)
+  const issuerKeys = createIssuerKeys({ clock, logger, metrics })
+  /** The issuer is asked after the transaction: the embedded database has one connection, and others wait for it. */
+  async function identifyExternal(token: string, issuer: ExternalIssuer): Promise<Principal> {
+    const revocations = await inSnapshot(deps.db, async (trx) => {
+      await assertSchema(trx)
+      return readRevocations(trx)
     })
-    const tokens = createAccessTokens({ keyring, tokens: config.tokens, clock })
-    const issuerKeys = createIssuerKeys({ clock, logger, metrics })
-    const issuer = createIssuerSelection(config, { keys: issuerKeys, clock })?.(token)
+    const { identity } = await issuer.verify(token)
+    if (revocations.isBlocked(identity.blocks)) throw new Problem('token_revoked')
+    return createExternalReader(deps.config)(identity)
+  }
 
-    async function identify(): Promise<Principal> {
+  const identifyOwn = (token: string): Promise<Principal> =>
+    inSnapshot(deps.db, async (trx) => {
+      const { config, secrets } = deps
+      await assertSchema(trx)
+      const keyring = createKeyring({ db: trx, secrets, tokens: config.tokens, logger, now: () => clock.now(), isReadOnly: true })
+      const revocations = await readRevocations(trx, keyring.forget)
+      await keyring.load()
+      const grantsOf = createRoles(config.auth.roles)
+      const keys = createApiKeyAuthentication({
+        ...{ db: trx, revocations, grantsOf, config, metrics, clock },
+        limitInvalidTokens: COUNTS_NOTHING,
+      })
       if (looksLikeApiKey(token)) return (await keys.inspect(token)).principal
-      if (issuer) {
-        const { identity } = await issuer.verify(token)
-        if (revocations.isBlocked(identity.blocks)) throw new Problem('token_revoked')
-        return createExternalReader(config)(identity)
-      }
-      const { claims, key } = await tokens.verify(token)
+      const { claims, key } = await createAccessTokens({ keyring, tokens: config.tokens, clock }).verify(token)
       assertNotRevoked(revocations, claims)
       return createPrincipalReader(config)(claims, key.kid)
-    }
+    })
 
-    try {
-      return { principal: await identify(), refusal: null }
-    } catch (error) {
-      if (!(error instanceof Problem) || error.status !== 401) throw error
-      return { principal: null, refusal: error.code }
-    } finally {
-      issuerKeys.close()
-    }
-  })
+  /** Also measures the time of the database. */
+  async function readRevocations(db: Db, onKeyRevoked: (kid: string) => void = () => {}): Promise<Revocations> {
+    const revocations = createRevocations({ db, clock, logger, broadcasts: [], onKeyRevoked })
+    await revocations.poll()
+    return revocations
+  }
+
+  try {
+    const issuer = createIssuerSelection(deps.config, { keys: issuerKeys, clock })?.(token)
+    const principal = issuer ? await identifyExternal(token, issuer) : await identifyOwn(token)
+    return { principal, refusal: null }
+  } catch (error) {
+    if (!(error instanceof Problem) || error.status !== 401) throw error
+    return { principal: null, refusal: error.code }
+  } finally {
+    issuerKeys.close()
+  }
+}
 
 function assertNotRevoked(revocations: Revocations, { sid, sub, ver }: { sid: string; sub: string; ver: number }): void {
   if (revocations.isRevoked(sid, sub, ver)) throw new Problem('token_revoked')

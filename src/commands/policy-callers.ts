@@ -30,7 +30,8 @@ export interface StoredCallers {
 
 /** What the hidden command prints. */
 interface Answer {
-  users: Record<string, CallerUser | null>
+  /** By login, without users who do not exist. */
+  users: Record<string, CallerUser>
   byToken: (Omit<Caller, 'principal'> & { principal: object | null }) | null
 }
 
@@ -62,8 +63,7 @@ export async function findCallers(
   if (question.users.length === 0 && question.token === null) return { users: new Map(), byToken: null }
   const served = isServed(config) ? await askGateway(terminal, config, question) : null
   const { users, byToken } = served ?? (await askDatabase(terminal, config, secrets, question))
-  const found = Object.entries(users).filter((entry): entry is [string, CallerUser] => entry[1] !== null)
-  return { users: new Map(found), byToken: byToken && revive(byToken) }
+  return { users: new Map(Object.entries(users)), byToken: byToken && revive(byToken) }
 }
 
 export const NAME_A_USER = 'name an e-mail address, a username or an id; a role needs no account'
@@ -114,18 +114,9 @@ async function readAnswer(
   { users, token }: StoredQuestion,
   { db, config, secrets }: { db: Db; config: Config; secrets: Vault | null },
 ): Promise<Answer> {
-  const [{ findStoredUser, findTokenCaller }, { Problem }] = await Promise.all([
-    import('../app/stored-callers.ts'),
-    import('../platform/lib/errors.ts'),
-  ])
-  const found: Answer['users'] = {}
-  for (const login of new Set(users)) {
-    const user = await findStoredUser(db, login).catch((error) => {
-      if (error instanceof Problem && error.code === 'not_found') return null
-      throw error
-    })
-    found[login] = user && factsOf(user)
-  }
+  const { findStoredUsers, findTokenCaller } = await import('../app/stored-callers.ts')
+  const stored = users.length === 0 ? new Map<string, CallerUser>() : await findStoredUsers(db, users)
+  const found = Object.fromEntries(Array.from(stored, ([login, user]) => [login, factsOf(user)]))
   const byToken = token === null ? null : await findTokenCaller(token, { db, config, secrets: secrets! })
   return { users: found, byToken: byToken && { ...byToken, principal: byToken.principal && plain(byToken.principal) } }
 }
