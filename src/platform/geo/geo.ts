@@ -1,6 +1,6 @@
 /** The country of a client, by the address behind trusted proxies. */
 import { isIP } from 'node:net'
-import type { Client } from '../request/client-address.ts'
+import { type Client, plainAddress } from '../request/client-address.ts'
 import type { CountryDatabase } from './country-database.ts'
 
 export interface Geo {
@@ -19,15 +19,6 @@ export const createGeo = ({ countryOf }: Pick<CountryDatabase, 'countryOf'>): Ge
   isConfigured: true,
   countryOf: ({ address, isReadable, isProxy }) => {
     const isKnown = isReadable && !isProxy && isIP(address) !== 0
-    return isKnown ? countryOf(MAPPED.test(address) ? ipv4Of(address) : address) : null
+    return isKnown ? countryOf(plainAddress(address)) : null
   },
 })
-
-/** `plainAddress` has unmapped the dotted form. */
-const MAPPED = /^(?:::|(?:0{1,4}:){5})ffff:[\da-f]{1,4}:[\da-f]{1,4}$/i
-
-function ipv4Of(address: string): string {
-  const [high = '0', low = '0'] = address.split(':').slice(-2)
-  const value = Number.parseInt(high, 16) * 0x10000 + Number.parseInt(low, 16)
-  return [24, 16, 8, 0].map((shift) => (value >>> shift) & 0xff).join('.')
-}

@@ -12,11 +12,18 @@ export function parseNetworks(texts: readonly string[]): Networks | null {
   return ranges.includes(null) ? null : addressSetOf(ranges.flatMap((found) => found ?? []))
 }
 
-/** `::ffff:192.0.2.1` becomes 192.0.2.1; a zone id is removed. */
+/** `::ffff:192.0.2.1` becomes 192.0.2.1, and so does `::ffff:c000:201`; a zone id is removed. */
 export function plainAddress(address: string): string {
   const bare = address.replace(/^([0-9a-f:.]+)%[\w.-]+$/i, '$1')
-  return /^::ffff:\d+\.\d+\.\d+\.\d+$/i.test(bare) ? bare.slice(7) : bare
+  if (/^::ffff:\d+\.\d+\.\d+\.\d+$/i.test(bare)) return bare.slice(7)
+  const [, high, low] = MAPPED.exec(bare) ?? []
+  return high === undefined ? bare : [high, low!].flatMap(bytesOf).join('.')
 }
+
+/** An IPv4 address in an IPv6 address (RFC 4291 §2.5.5.2), in hexadecimal. */
+const MAPPED = /^(?:::|(?:0{1,4}:){5})ffff:([\da-f]{1,4}):([\da-f]{1,4})$/i
+
+const bytesOf = (group: string): number[] => [Number.parseInt(group, 16) >> 8, Number.parseInt(group, 16) & 0xff]
 
 /** The unit that a limit counts: an IPv4 address, or the /64 of an IPv6 address (a customer has at least a /64). */
 export function addressKey(address: string): string {
