@@ -5,6 +5,7 @@ import tls from 'node:tls'
 import pg from 'pg'
 import { createKeySetFetch } from '../identity/issuers/fetch-key-set.ts'
 import { readKeys } from '../identity/issuers/issuer-key.ts'
+import { APPLE, GITHUB } from '../identity/providers/provider.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { hostName } from '../platform/db/describe-database.ts'
 import { hostsOf } from '../platform/db/hosts.ts'
@@ -98,9 +99,6 @@ function mailProbes({ mail: { url, startTls } }: Config): Probe[] {
   if (url === undefined) return []
   return [{ name: `mail server ${new URL(url).host}`, question: 'EHLO', path: ['mail', 'url'], ask: () => greetMailServer(url, startTls) }]
 }
-
-const GITHUB = 'https://github.com'
-const APPLE = 'https://appleid.apple.com'
 
 function providerProbes({ auth }: Config): Probe[] {
   return auth.providers.map(({ id, kind, issuer, caFile }, i) => {

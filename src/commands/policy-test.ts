@@ -2,6 +2,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { Command } from 'commander'
+import { fileErrorText } from '../platform/lib/errors.ts'
 import type { LocatedCase } from '../proxy/policy/policy-cases.ts'
 import type { CaseResult } from '../proxy/policy/run-cases.ts'
 import { withConfig } from './configuration.ts'
@@ -102,6 +103,6 @@ function printResults(terminal: Terminal, all: readonly CaseResult[], failed: re
 async function write(file: string, text: string): Promise<void> {
   const writing = mkdir(dirname(file), { recursive: true }).then(() => writeFile(file, text))
   await writing.catch((error) => {
-    throw new UsageError(`--junit ${file}: cannot be written: ${(error as Error).message.split(', ')[0]}`)
+    throw new UsageError(`--junit ${file}: cannot be written: ${fileErrorText(error)}`)
   })
 }

@@ -4,7 +4,7 @@ import type { ProviderConfig } from '../../platform/config/schema.ts'
 import { createBoundedFetch } from '../../platform/lib/bounded-fetch.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { isEmail } from '../users/canonical-login.ts'
-import type { Expected, Outward, ProvenLogin, Provider } from './provider.ts'
+import { type Expected, GITHUB, type Outward, type ProvenLogin, type Provider } from './provider.ts'
 import { problemOf, providerRefused, providerUnavailable, refusedBy } from './provider-errors.ts'
 
 export interface GitHubDeps {
@@ -13,7 +13,6 @@ export interface GitHubDeps {
   label: string
 }
 
-const GITHUB = 'https://github.com'
 const API_VERSION = '2022-11-28'
 
 interface Address {

@@ -11,7 +11,7 @@ import { createBoundedFetch } from '../../platform/lib/bounded-fetch.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { type Problem, problem } from '../../platform/lib/errors.ts'
 import { isEmail } from '../users/canonical-login.ts'
-import type { Expected, LogoutToken, Outward, ProvenLogin, Provider } from './provider.ts'
+import { APPLE, type Expected, type LogoutToken, type Outward, type ProvenLogin, type Provider } from './provider.ts'
 import { metadataUnavailable, problemOf, providerRefused, providerUnavailable } from './provider-errors.ts'
 
 export interface OpenIdDeps {
@@ -22,7 +22,6 @@ export interface OpenIdDeps {
   clock: Clock
 }
 
-const APPLE = 'https://appleid.apple.com'
 const GOOGLE = 'https://accounts.google.com'
 
 /** A key of the provider signs alone: no algorithm works with a shared secret. */

@@ -1,6 +1,10 @@
 /** What every kind of provider can do. */
 import type { ProviderConfig } from '../../platform/config/schema.ts'
 
+/** The issuers of providers that need none in the configuration. */
+export const APPLE = 'https://appleid.apple.com'
+export const GITHUB = 'https://github.com'
+
 /** A provider that users sign in with. */
 export interface Provider {
   id: string
