@@ -1,4 +1,6 @@
-/** Mounts `{prefix}/verify`: the stages of the pipeline judge the client's request, and the answer is put in the form that the proxy can pass on. */
+/**
+ * Mounts `{prefix}/verify`. The stages of the pipeline judge the client's request. The answer is put in the form that the proxy can pass on.
+ */
 import type { FastifyInstance, FastifyReply, HTTPMethods, onSendHookHandler } from 'fastify'
 import type { CrossSite } from '../identity/access/cross-site.ts'
 import type { Config } from '../platform/config/schema.ts'

@@ -114,7 +114,7 @@ async function callerOf(
   if (user === undefined) return found.byToken!
   const account = found.users.get(user)
   if (!account) throw new UsageError(`there is no user ${user}: ${NAME_A_USER}, as in --role user`)
-  return callers.ofUser(account, { hasFactor: secondFactor ?? account.mfa_enabled, authenticatedAt })
+  return callers.ofUser(account, { hasFactor: secondFactor, authenticatedAt })
 }
 
 /** What is wrong, where, and what would be right. */

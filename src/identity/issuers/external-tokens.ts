@@ -15,6 +15,7 @@ import type { IssuerAlgorithm, IssuerKey } from './issuer-key.ts'
 import type { IssuerKeys } from './issuer-keys.ts'
 import type { KeySet } from './key-set.ts'
 import { issOf } from './public-issuers.ts'
+import { foldType, NO_TYPE, UNTYPED } from './token-types.ts'
 
 /** What a token of another issuer proves. */
 export interface ExternalIdentity {
@@ -164,14 +165,6 @@ function createIssuer(settings: IssuerConfig, defined: Config['auth']['roles'], 
 }
 
 const invalid = (cause: string): Problem => problem('token_invalid', { cause })
-
-/** Stands in the configuration for a header without `typ`. */
-const NO_TYPE = 'none'
-/** They say nothing about the kind of a token. */
-const UNTYPED = new Set([NO_TYPE, 'jwt'])
-
-/** RFC 7515 §4.1.9: the prefix may be left out, and case does not matter. */
-const foldType = (typ: string): string => typ.toLowerCase().replace(/^application\//, '')
 
 const isTime = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value)
 

@@ -4,6 +4,7 @@ import { isFileName } from '../config/harmless.ts'
 import type { Config } from '../config/schema.ts'
 import { fileErrorText } from '../lib/errors.ts'
 import { memoize } from '../lib/memoize.ts'
+import { runSteps } from '../lib/run-steps.ts'
 import type { Networks } from '../request/client-address.ts'
 import { readNetworks } from '../request/network-file.ts'
 import { openCountryDatabase } from './country-database.ts'
@@ -14,6 +15,14 @@ export interface ClientData {
   networksOf(file: string): Networks
   geo: Geo
 }
+
+/** Networks that are asked for each time that they are used. */
+export const networksBy = (current: () => Networks): Networks => ({
+  get isEmpty() {
+    return current().isEmpty
+  },
+  has: (address) => current().has(address),
+})
 
 /** Files of networks that routes name, each once. */
 export const networkFilesOf = ({ routes }: Pick<Config, 'routes'>): string[] => [
@@ -33,16 +42,11 @@ export class DataFileUnread extends Error {
  * Its parts throw DataFileUnread.
  */
 export function readClientData(config: Config): ClientData {
-  const listOf = memoize((file: string) => readNetworkList(file, read(file)), MAX_FILES)
+  const listOf = memoize((file: string) => runSteps(readNetworks(file, read(file))), MAX_FILES)
   const databaseOf = memoize((file: string) => openCountryDatabase(read(file)), 1)
   const { database } = config.geo
   return {
-    networksOf: (file) => ({
-      get isEmpty() {
-        return listOf(file).isEmpty
-      },
-      has: (address) => listOf(file).has(address),
-    }),
+    networksOf: (file) => networksBy(() => listOf(file)),
     geo: database === undefined ? NO_GEO : createGeo({ countryOf: (address) => databaseOf(database).countryOf(address) }),
   }
 }
@@ -54,13 +58,5 @@ function read(file: string): Buffer {
     return readFileSync(file)
   } catch (error) {
     throw new DataFileUnread(file, error)
-  }
-}
-
-function readNetworkList(file: string, content: Buffer): Networks {
-  const steps = readNetworks(file, content)
-  for (;;) {
-    const step = steps.next()
-    if (step.done) return step.value
   }
 }

@@ -13,7 +13,7 @@ import type { Networks } from '../request/client-address.ts'
 import { MAX_NETWORK_FILE_BYTES, NetworkFileError, readNetworks } from '../request/network-file.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { type ClientData, networkFilesOf } from './client-data.ts'
+import { type ClientData, networkFilesOf, networksBy } from './client-data.ts'
 import { type CountryDatabase, CountryDatabaseError, MAX_DATABASE_BYTES, openCountryDatabase } from './country-database.ts'
 import { createGeo, NO_GEO } from './geo.ts'
 
@@ -150,17 +150,11 @@ export function createDataFiles({ logger, metrics, isFirstNotice }: DataFilesDep
         geo: countries ? createGeo({ countryOf: (address) => countries()?.countryOf(address) ?? null }) : NO_GEO,
         networksOf(file) {
           const networks = live('networks', file)
-          const read = () => {
+          return networksBy(() => {
             const found = networks()
             if (!found) throw new Error('a file of networks was not read')
             return found
-          }
-          return {
-            get isEmpty() {
-              return read().isEmpty
-            },
-            has: (address) => read().has(address),
-          }
+          })
         },
       }
     },

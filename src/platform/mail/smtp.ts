@@ -62,7 +62,10 @@ const FEATURES_MS = 600_000
 /** A user waits for this answer. */
 const ASK_MS = { connectionTimeout: 3000, greetingTimeout: 3000, dnsTimeout: 3000, socketTimeout: 3000 }
 
-/** Greets the mail server, with TLS where it is required, and before any authentication. @returns the extensions that it offers @throws the codes of the error */
+/**
+ * Greets the mail server, with TLS where it is required, and before any authentication.
+ * @returns the extensions that it offers @throws the codes of the error
+ */
 const greet = (options: ReturnType<typeof smtpOptions>): Promise<readonly string[]> =>
   new Promise((resolve, reject) => {
     const connection = new SMTPConnection({ ...options, ...ASK_MS }) as SMTPConnection & { _supportedExtensions: string[] }

@@ -3,6 +3,7 @@
  * an address with each network in turn.
  */
 import { isIP } from 'node:net'
+import { runSteps } from '../lib/run-steps.ts'
 
 /** An address as numbers of 32 bits: one for IPv4, four for IPv6. */
 type AddressParts = readonly number[]
@@ -81,13 +82,7 @@ export interface AddressSet {
   isEmpty: boolean
 }
 
-export function addressSetOf(ranges: readonly AddressRange[]): AddressSet {
-  const steps = addressSetSteps(ranges)
-  for (;;) {
-    const step = steps.next()
-    if (step.done) return step.value
-  }
-}
+export const addressSetOf = (ranges: readonly AddressRange[]): AddressSet => runSteps(addressSetSteps(ranges))
 
 /** The same in steps, so that a caller can let requests pass between them. */
 export function* addressSetSteps(ranges: readonly AddressRange[]): Generator<void, AddressSet> {

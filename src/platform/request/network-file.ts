@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { isFileName, notShown } from '../config/harmless.ts'
 import type { ConfigProblem } from '../config/source.ts'
 import { fileErrorText } from '../lib/errors.ts'
+import { runSteps } from '../lib/run-steps.ts'
 import { type AddressRange, type AddressSet, addressSetSteps, parseNetwork } from './address-set.ts'
 
 export const MAX_NETWORK_FILE_BYTES = 16 * 1024 * 1024
@@ -57,8 +58,7 @@ export function* readNetworks(file: string, content: Buffer): Generator<void, Ad
 /** @returns what is wrong with a file; none for a file that is not on this machine */
 export function problemsOfNetworkFile(file: string): ConfigProblem[] {
   try {
-    const steps = readNetworks(file, readFileSync(file))
-    while (!steps.next().done);
+    runSteps(readNetworks(file, readFileSync(file)))
     return []
   } catch (error) {
     return error instanceof NetworkFileError ? error.problems : unreadable(file, error)

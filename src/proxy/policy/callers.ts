@@ -28,7 +28,6 @@ export interface Login {
 export interface CallerFacts extends Login {
   /** The roles that were granted. Inherited roles and scopes are added. */
   roles: readonly string[]
-  kind?: Principal['kind']
   mustChangePassword?: boolean
   /** The account, where there is one. */
   user?: Pick<User, 'id' | 'email' | 'email_verified_at' | 'metadata'>
@@ -43,8 +42,11 @@ export type CallerUser = Pick<
 export interface Callers {
   /** The principal that a login of such a user would give. */
   of(facts: CallerFacts): Caller
-  /** A disabled user has no session: whatever the client still holds was revoked. */
-  ofUser(user: CallerUser, login: Login): Caller
+  /**
+   * A disabled user has no session: whatever the client still holds was revoked.
+   * @param login `hasFactor` undefined: a user with a second factor has used it
+   */
+  ofUser(user: CallerUser, login: Omit<Login, 'hasFactor'> & { hasFactor?: boolean | undefined }): Caller
 }
 
 /** Stands in headers for a value that only a real session has. */
@@ -57,10 +59,10 @@ export function createCallers(config: Config): Callers {
   const identityHeaders = createIdentityHeaders(config)
   const metadataClaims = createMetadataClaims(config.tokens.claims)
 
-  function of({ roles: granted, kind = 'user', hasFactor, mustChangePassword = false, authenticatedAt, user }: CallerFacts): Caller {
+  function of({ roles: granted, hasFactor, mustChangePassword = false, authenticatedAt, user }: CallerFacts): Caller {
     const { roles, scopes } = grantsOf(granted)
     const principal: Principal = {
-      kind,
+      kind: 'user',
       id: user?.id ?? UNKNOWN_ID,
       sessionId: UNKNOWN_SESSION,
       email: user?.email ?? null,
@@ -89,10 +91,10 @@ export function createCallers(config: Config): Callers {
 
   return {
     of,
-    ofUser: (user, login) =>
+    ofUser: (user, { hasFactor = user.mfa_enabled, authenticatedAt }) =>
       user.disabled_at
         ? { principal: null, refusal: 'token_revoked' }
-        : of({ ...login, roles: user.roles, mustChangePassword: user.password_must_change, user }),
+        : of({ hasFactor, authenticatedAt, roles: user.roles, mustChangePassword: user.password_must_change, user }),
   }
 }
 

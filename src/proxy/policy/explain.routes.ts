@@ -77,7 +77,6 @@ export const explainRoutes =
         return callers.of({ roles, hasFactor: factor === 'true', authenticatedAt })
       }
       if (user === undefined) return ANONYMOUS
-      const found = await find(user)
-      return callers.ofUser(found, { hasFactor: factor === undefined ? found.mfa_enabled : factor === 'true', authenticatedAt })
+      return callers.ofUser(await find(user), { hasFactor: factor === undefined ? undefined : factor === 'true', authenticatedAt })
     }
   }

@@ -1,6 +1,7 @@
 /** Files of policy tests: cases of a request and a caller, with the decision that is expected. */
 import { isIP } from 'node:net'
 import { type Static, Type } from 'typebox'
+import { shownPath } from '../../platform/config/harmless.ts'
 import { nearest } from '../../platform/config/nearest.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { type ConfigProblem, type ConfigSource, type Path, readYaml } from '../../platform/config/source.ts'
@@ -82,10 +83,7 @@ function problemsOf({ method, principal, from, expect }: PolicyCase, i: number, 
     const at = ['cases', i, ...path]
     problems.push({
       where: source.locate(at),
-      path: at
-        .map((p) => (typeof p === 'number' ? `[${p}]` : `.${p}`))
-        .join('')
-        .slice(1),
+      path: shownPath(at),
       message,
       hint,
     })

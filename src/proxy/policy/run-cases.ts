@@ -32,8 +32,7 @@ export function createRunCase({ explain, callers, users, nowSeconds }: RunCasesD
       const granted = role === undefined ? roles : [role]
       return callers.of({ roles: granted, hasFactor: secondFactor ?? false, authenticatedAt })
     }
-    const account = users.get(user)!
-    return callers.ofUser(account, { hasFactor: secondFactor ?? account.mfa_enabled, authenticatedAt })
+    return callers.ofUser(users.get(user)!, { hasFactor: secondFactor, authenticatedAt })
   }
 
   return ({ title, where, method = 'GET', url, principal, from: address = null, websocket: isWebSocket = false, expect }) => {

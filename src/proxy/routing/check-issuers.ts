@@ -1,5 +1,6 @@
 /** Rules about other issuers whose tokens are accepted. */
 import { issOf, publicIssuerOf } from '../../identity/issuers/public-issuers.ts'
+import { foldType, UNTYPED } from '../../identity/issuers/token-types.ts'
 import { adminRoles, createRoles } from '../../identity/users/roles.ts'
 import { isHarmless } from '../../platform/config/harmless.ts'
 import type { Config, IssuerConfig } from '../../platform/config/schema.ts'
@@ -75,10 +76,10 @@ const saysWhose = (require: IssuerConfig['require'], claim: string): boolean =>
 const OTHER_KINDS = ['logout+jwt', 'secevent+jwt', 'dpop+jwt', 'token-introspection+jwt', 'oauth-authz-req+jwt']
 
 function checkTypes({ typ, require }: IssuerConfig, path: Path, problems: Finding[], warnings: Finding[]): void {
-  const types = [typ].flat().map((one) => one.toLowerCase().replace(/^application\//, ''))
+  const types = [typ].flat().map(foldType)
   const other = types.find((one) => OTHER_KINDS.includes(one))
   if (other) problems.push({ path: [...path, 'typ'], message: `${other} is the type of another kind of token`, hint: 'use at+jwt or JWT' })
-  if (types.some((one) => one === 'jwt' || one === 'none') && Object.keys(require).length === 0)
+  if (types.some((one) => UNTYPED.has(one)) && Object.keys(require).length === 0)
     warnings.push({
       path: [...path, 'typ'],
       message: 'tells access tokens and ID tokens not apart, and require is empty',
