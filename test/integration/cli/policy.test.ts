@@ -1,13 +1,16 @@
 /** `portcullis policy`: explain, test and routes, with the callers that only the database knows. */
 import { randomUUID } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import type { ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { runCli } from '../../support/cli.ts'
 import { call, newUser, newUserWithRoles, type TestUser } from '../../support/client.ts'
+import { publicJwkOf, startExternalIssuer } from '../../support/external-issuer.ts'
 import { type Gateway, startGateway } from '../../support/gateway.ts'
 import { newKey } from '../../support/keys.ts'
+import { until } from '../../support/processes.ts'
 import { everyRow } from '../../support/rows.ts'
 import { activateNext, rotateKey } from '../../support/signing-keys.ts'
 import { startUpstream, type Upstream } from '../../support/upstream.ts'
@@ -312,6 +315,36 @@ describe('with an embedded database that a gateway has open', () => {
     } finally {
       await socket.close()
       await gateway.close()
+    }
+  })
+
+  it('nobody waits for the one connection while an issuer is asked for its keys', async () => {
+    const { openCommandSocket } = await import('../../../src/commands/command-socket.ts')
+    const { run } = await import('../../../src/commands/run.ts')
+    const issuer = await startExternalIssuer()
+    const gateway = await startGateway({ stores: 'embedded', config: { issuers: [issuer.settings()] } })
+    const { dataDir } = gateway.app.platform.config.database
+    const socket = await openCommandSocket(dataDir, (argv, io) => run(argv, io, gateway.app))
+    try {
+      await until(() => issuer.count('/jwks') > 0, 'the gateway has read the keys')
+      const held: ServerResponse[] = []
+      issuer.everything = (response) => held.push(response)
+      const file = fileWith(
+        `database: { dataDir: ${dataDir} }\nroutes:\n  - { name: a, match: { path: /x }, upstream: ["http://a"], access: authenticated }\n`,
+      )
+      const args = ['policy', 'explain', 'GET', '/x', '--token', '-', '--json', '--config', file]
+      const asked = runCli(args, {}, await issuer.token({ sub: 'ann' }))
+      await until(() => held.length > 0, 'the issuer is asked')
+      await newUser(gateway)
+      const keys = await Promise.all(issuer.keys.map(publicJwkOf))
+      for (const response of held) response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ keys }))
+      // an issuer that is asked for too long has no answer
+      const { stdout, stderr } = await asked
+      expect(JSON.parse(stdout), stderr).toMatchObject({ decision: 'allow', principal: { id: 'ext:work:ann' } })
+    } finally {
+      await socket.close()
+      await gateway.close()
+      await issuer.close()
     }
   })
 })
