@@ -920,6 +920,7 @@ export const de: Record<TextKey, string> = {
   'why.own': 'Dieser Pfad gehört dem Gateway selbst. Sein Endpunkt entscheidet.',
   'why.needs': 'Die Route verlangt: {access}.',
   'why.authenticated': 'einen bekannten Aufrufer',
+  'why.network': 'Die Netze der Route lassen {network} nicht zu.',
   'why.countries': 'Länder der Route: {countries}. Land dieses Clients: {country}.',
   'why.countries-unknown': 'Länder der Route: {countries}. Das Land der Adresse ist unbekannt.',
   'why.routes': 'Routen, die den Pfad abdecken',

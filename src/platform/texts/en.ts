@@ -889,6 +889,7 @@ export const en = {
   'why.own': 'This path belongs to the gateway itself. Its endpoint decides.',
   'why.needs': 'The route needs {access}.',
   'why.authenticated': 'an authenticated caller',
+  'why.network': 'The networks of the route do not admit {network}.',
   'why.countries': 'Countries of the route: {countries}. Country of this client: {country}.',
   'why.countries-unknown': 'Countries of the route: {countries}. The country of the address is unknown.',
   'why.routes': 'Routes that cover the path',

@@ -265,6 +265,7 @@ export function createExplain({ config, now, data = readClientData(config) }: Ex
     /** What the route wanted of the stage that refuses. */
     const ruleOf = (stage: string): Record<string, string> => {
       if (stage === 'authorize') return { access: routed.route.access.label }
+      if (stage === 'network') return { network: address! }
       if (stage !== 'country') return {}
       const country = data.geo.countryOf(client)
       return { countries: routed.route.countries!.label, ...(country !== null && { country }) }

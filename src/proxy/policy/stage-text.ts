@@ -7,6 +7,7 @@ import type { StageFinding } from './explain.ts'
 export function stageText({ text }: Pick<Language, 'text'>, { reason, values }: StageFinding): string {
   const access = values.access === 'authenticated' ? text('why.authenticated') : values.access
   if (reason !== 'refused') return text(`why.reason.${reason}`, access ? { ...values, access } : values)
+  if (values.network) return text('why.network', values)
   if (values.countries) return text(values.country ? 'why.countries' : 'why.countries-unknown', values)
   // the sentence for clients says nothing that the requirement of the route does not say better
   const detail = values.code === 'forbidden' && access ? '' : values.detail

@@ -167,6 +167,15 @@ describe('the token of another issuer', () => {
   })
 })
 
+it('a refusal by network names the address, and not the sentence for clients', async () => {
+  const { rule, code } = await viewOf(['/near', '--from', '203.0.113.7'])
+  expect({ rule, code }).toEqual({
+    rule: { stage: 'network', text: 'The networks of the route do not admit 203.0.113.7.' },
+    code: 'forbidden',
+  })
+  expect(await byConsole({ url: '/near', address: '203.0.113.7' })).toContain('The networks of the route do not admit 203.0.113.7.')
+})
+
 describe('a route for certain countries', () => {
   const COUNTRY = 'country'
   const stageOf = (view: { stages: { stage: string; text: string; result: string }[] }) =>
