@@ -77,6 +77,8 @@ export function createMetrics(version: string) {
       labelNames: [label],
       registers,
       collect() {
+        // what is no longer there, after a reload, has no value
+        this.reset()
         for (const [value, n] of read()) this.set({ [label]: value }, n)
       },
     })
