@@ -128,9 +128,8 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   function putInForce(next: Generation, before: Generation | null): void {
     current = next
     next.upstreams.commit()
-    identity.issuerKeys.keep(next.config.issuers)
     streams.adopt(streamTermsOf(next, before))
-    platform.dataFiles.keepOnly(next.config)
+    services.keepOnly(next.config)
     listener.use(next.handlers, next.config.routes)
     void before?.handlers.close()
     void before?.console?.close()
@@ -140,13 +139,8 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   async function prepareReload(next: Config): Promise<PreparedReload> {
     const { tls } = next.server
     const certificate = tls ? readCertificate(tls) : null
-    // what was begun for issuers and files that do not come into force
-    const keepOnlyCurrent = () => {
-      identity.issuerKeys.keep(current.config.issuers)
-      platform.dataFiles.keepOnly(current.config)
-    }
     const generation = await buildGeneration(lasting, next, current).catch((error) => {
-      keepOnlyCurrent()
+      services.keepOnly(current.config)
       throw error
     })
     return {
@@ -159,7 +153,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
       },
       cancel() {
         generation.upstreams.cancel()
-        keepOnlyCurrent()
+        services.keepOnly(current.config)
         void generation.handlers.close()
         void generation.console?.close()
       },

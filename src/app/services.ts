@@ -1,5 +1,6 @@
 /** Opens all services of a gateway except its listeners, for `buildApp` and for commands. */
 import type { Siblings } from '../identity/sessions/revocations.ts'
+import type { Config } from '../platform/config/schema.ts'
 import type { Job } from '../platform/jobs/schedule.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import type { HealthReport } from './console/health-history.ts'
@@ -21,7 +22,7 @@ export interface Team {
     lastErrors(): Promise<ErrorRecord[]>
     /** The health of all workers in the last hour. */
     health(): Promise<HealthReport>
-    /** False when another worker has logged this notice, or is about to. */
+    /** False when another process has logged this notice, or is about to. */
     isFirstNotice(reason: string): Promise<boolean>
   }
 }
@@ -31,6 +32,8 @@ export interface Services {
   identity: Identity
   /** To run in one process of the gateway only. */
   jobs: Job[]
+  /** Ends what follows issuers and files that this configuration does not name. Their keys and contents are forgotten. */
+  keepOnly(config: Config): void
   close(): Promise<void>
 }
 
@@ -42,7 +45,7 @@ export const keyringJob = ({ identity, platform }: Pick<Services, 'identity' | '
 })
 
 export async function openServices(options: ServicesOptions): Promise<Services> {
-  const platform = await openPlatform({ ...options, isFirstNotice: options.team?.siblings.isFirstNotice })
+  const platform = await openPlatform({ ...options, isFirstNotice: options.team?.siblings.isFirstNotice ?? options.isFirstNotice })
   const identity = await createIdentity(platform, {
     siblings: options.team?.siblings ?? options.workers,
     hasher: options.hasher,
@@ -52,6 +55,10 @@ export async function openServices(options: ServicesOptions): Promise<Services> 
     platform,
     identity,
     jobs: [...identity.jobs, ...platform.jobs],
+    keepOnly(config) {
+      identity.issuerKeys.keep(config.issuers)
+      platform.dataFiles.keepOnly(config)
+    },
     async close() {
       identity.close()
       await platform.close()

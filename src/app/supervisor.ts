@@ -66,13 +66,23 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   const hasListener = hasConsoleListener(config)
   // without a console the supervisor limits no requests and publishes no revocations: only workers use Redis
   const redis = hasListener ? config.redis : { url: 'memory' }
-  const services = await openServices({ ...options, config: { ...assignment.config, redis }, workers: toWorkers })
+  const notices = new Set<string>()
+  const isFirstNotice = (reason: string): boolean => {
+    const isFirst = !notices.has(reason)
+    notices.add(reason)
+    return isFirst
+  }
+  const services = await openServices({
+    ...options,
+    config: { ...assignment.config, redis },
+    workers: toWorkers,
+    isFirstNotice: async (reason) => isFirstNotice(reason),
+  })
   const { platform, identity } = services
   const { metrics, clock } = platform
   const merged = createMerger(metrics)
   output.onDropped((lines) => metrics.logLinesDropped.inc(lines))
   const waits = new Set<NodeJS.Timeout>()
-  const notices = new Set<string>()
   const pulse = createPulse<Member>(clock, ({ worker }) => readCpuWait(worker.process.pid!)?.waitedMs ?? null)
   const hashPermits = createHashPermits<Member>(config.auth.password.argon2.concurrency)
   /** Workers end one at a time: the cause may concern them all, and the others still hold connections. */
@@ -162,11 +172,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       },
       lastErrors,
       health: () => history.report(),
-      isFirstNotice(reason) {
-        const isFirst = !notices.has(reason)
-        notices.add(reason)
-        return isFirst
-      },
+      isFirstNotice,
     }
     const channel = createIpcChannel<WorkerAnswers>(worker.process, answers)
     const member: Member = { worker, channel }
@@ -254,22 +260,33 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   if (hasListener) await platform.dataFiles.prepare(config)
   let console = consoleUnder(platform, identity)
 
-  /** The parts of this process. */
-  async function prepareOwn(shared: Config): Promise<PreparedReload> {
+  async function buildOwn(shared: Config) {
     if (hasListener) await platform.dataFiles.prepare(shared)
     const nextPlatform = withConfig(platform, { ...shared, redis })
     const nextConsole = consoleUnder(nextPlatform, underConfig(identity, nextPlatform))
     await nextConsole?.ready()
+    return { nextPlatform, nextConsole }
+  }
+
+  /** The parts of this process. */
+  async function prepareOwn(shared: Config): Promise<PreparedReload> {
+    const { nextPlatform, nextConsole } = await buildOwn(shared).catch((error) => {
+      services.keepOnly(assignment.config)
+      throw error
+    })
     return {
       commit() {
         void console?.close()
         console = nextConsole
         platform.composeBy(nextPlatform)
-        platform.dataFiles.keepOnly(shared)
+        services.keepOnly(shared)
         observer.logBy(shared.log)
         logger.level = shared.log.level
       },
-      cancel: () => void nextConsole?.close(),
+      cancel() {
+        services.keepOnly(assignment.config)
+        void nextConsole?.close()
+      },
     }
   }
 

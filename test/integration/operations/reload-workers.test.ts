@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import http, { type IncomingMessage } from 'node:http'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 import { call } from '../../support/client.ts'
+import { startExternalIssuer } from '../../support/external-issuer.ts'
 import { type GatewayProcess, get, startGatewayProcess } from '../../support/gateway-process.ts'
 import { createDatabase } from '../../support/postgres.ts'
 import { until } from '../../support/processes.ts'
@@ -118,4 +119,38 @@ it('no request fails during reloads', async () => {
   isDone = true
   await Promise.all(clients)
   expect([...seen]).toEqual([200])
+})
+
+it('the process of the console follows what the workers follow: one notice of a bad file, and no issuer that was removed', async () => {
+  const issuer = await startExternalIssuer()
+  const list = `${gateway.file}.console.txt`
+  writeFileSync(list, '# nobody\n')
+  const other = await startGatewayProcess({
+    routes: [{ ...route('listed'), networks: { denyFile: list } }],
+    server: { workers: 2 },
+    auth: { browser: { enabled: true } },
+    issuers: [issuer.settings()],
+    stores: { databaseUrl: await createDatabase(inject('postgresUrl')), redisUrl: inject('redisUrl') },
+  })
+  try {
+    await until(() => other.logLines().some((line) => line.includes('portcullis is listening')), 'all workers')
+    const metrics = () => get(`${other.adminUrl}/metrics`)
+    await until(async () => (await metrics()).includes('portcullis_issuer_keys_age_seconds{issuer="work"}'), 'the keys are followed')
+    // the console and each worker
+    await until(() => issuer.count('/jwks') >= 3, 'every process has read the keys')
+    writeFileSync(list, 'nonsense\n')
+    const complaints = () => other.logLines().filter((line) => line.includes('data_file_unusable'))
+    await until(async () => /data_file_last_reload_success\{kind="networks"\} 0/.test(await metrics()), 'the metric')
+    await until(() => complaints().length > 0, 'the log line')
+    writeFileSync(list, '# nobody\n')
+    await until(async () => /data_file_last_reload_success\{kind="networks"\} 1/.test(await metrics()), 'every process has read the file')
+    expect(complaints()).toHaveLength(1)
+    const config = JSON.parse(readFileSync(other.file, 'utf8'))
+    writeFileSync(other.file, JSON.stringify({ ...config, issuers: [] }))
+    expect((await call({ url: other.adminUrl }, '/reload', { method: 'POST' })).status).toBe(200)
+    await until(async () => !(await metrics()).includes('portcullis_issuer_keys_age_seconds{'), 'no process follows the issuer')
+  } finally {
+    await other.stop()
+    await issuer.close()
+  }
 })
