@@ -1,11 +1,12 @@
 /** The proxies of docs/forward-auth.md, started with the configurations of the page. */
-import { chmodSync, copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
 import type { Issued } from './certificates.ts'
-import { has, PROXY_PATH, type Running, start } from './processes.ts'
+import { type Running, start, TOOL_PATH } from './processes.ts'
+import type { Tool } from './tools.ts'
 
-const PATH = PROXY_PATH
+const PATH = TOOL_PATH
 
 const page = readFileSync('docs/forward-auth.md', 'utf8')
 export const blocks = (language: string): string[] =>
@@ -32,17 +33,13 @@ export interface ProxyPlace {
   certificate: Issued
 }
 
-export interface AskingProxy {
+export interface AskingProxy extends Tool {
   name: string
   dialect: 'nginx' | 'traefik' | 'caddy' | 'haproxy' | 'envoy'
-  program: string
-  /** How it is installed. */
-  remedy: string
   launch(place: ProxyPlace): Running
 }
 
 const program = (variable: string, name: string): string => process.env[variable] ?? name
-export const isInstalled = ({ program: name }: AskingProxy): boolean => existsSync(name) || has(name, PATH)
 
 const [TRAEFIK, CADDY, ENVOY] = [program('TRAEFIK', 'traefik'), program('CADDY', 'caddy'), program('ENVOY', 'envoy')]
 

