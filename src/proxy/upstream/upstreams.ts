@@ -5,7 +5,7 @@ import type { IncomingMessage } from 'node:http'
 import { createSecureContext } from 'node:tls'
 import { buildConnector, Client, type Dispatcher, Pool } from 'undici'
 import type { Clock } from '../../platform/lib/clock.ts'
-import { type Problem, unavailable } from '../../platform/lib/errors.ts'
+import { type Problem, problem } from '../../platform/lib/errors.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Secrets } from '../../platform/vault/secrets.ts'
@@ -407,7 +407,11 @@ function healthyOf(permitted: readonly Member[]): readonly Member[] {
 
 function noneIsHealthy({ name }: Route, ring: readonly Member[]): Problem {
   const seconds = Math.ceil(Math.min(...ring.map((m) => m.breaker.waitMs())) / 1000)
-  return unavailable(`every upstream of route ${name} has failed recently`, Math.max(1, seconds))
+  return problem('unavailable', {
+    cause: `every upstream of route ${name} has failed recently`,
+    headers: { 'retry-after': String(Math.max(1, seconds)) },
+    isOfUpstream: true,
+  })
 }
 
 type TlsFiles = { ca?: Buffer; cert?: Buffer; key?: Buffer }
