@@ -111,7 +111,7 @@ export function createObserver({ config: first, clock, logger, metrics, random =
     const why = error?.cause === undefined ? '' : `,"cause":${quoteVisible(causeText(error.cause))}`
     writeLine(
       status >= 500 ? 'error' : 'info',
-      `"request_id":"${exchange.requestId}","method":"${method}"${kind},"route":${quote(exchange.label)},"status":${status},` +
+      `"request_id":"${exchange.requestId}","trace_id":"${exchange.trace.traceId}","method":"${method}"${kind},"route":${quote(exchange.label)},"status":${status},` +
         `"ms":${Math.round(seconds * 10_000) / 10},"ip":${quote(client.address)}${who},"outcome":"${outcome}"${what}${where}${why},"msg":"request"`,
     )
   }
