@@ -58,14 +58,15 @@ export function createObserver({ config: first, clock, logger, metrics, random =
       ofStatus: memoize((status: number) => metrics.requests.bind({ method, route, status: String(status) })),
     })),
   }))
-  function count({ label, upstream, startedAt, asked, error }: Exchange, method: string, status: number, seconds: number): void {
+  function count({ label, upstream, startedAt, asked, error, trace }: Exchange, method: string, status: number, seconds: number): void {
     const series = seriesOf(label)
     const ofMethod = series.ofMethod(method)
     ofMethod.ofStatus(status).count++
-    ofMethod.seconds.observe(seconds)
+    const kept = trace.isSampled ? trace : null
+    ofMethod.seconds.observe(seconds, kept)
     if (asked) series.ofDecision(asked.isAllowed ? 'allowed' : 'refused').count++
     if (error && status >= 500 && isOwnFailure(error)) series.ownFailures.count++
-    if (upstream) series.overhead.observe((upstream.askedAt - startedAt) / 1000)
+    if (upstream) series.overhead.observe((upstream.askedAt - startedAt) / 1000, kept)
   }
 
   function keep(record: ErrorRecord): void {

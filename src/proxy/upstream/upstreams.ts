@@ -6,6 +6,7 @@ import { createSecureContext } from 'node:tls'
 import { buildConnector, Client, type Dispatcher, Pool } from 'undici'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { type Problem, problem } from '../../platform/lib/errors.ts'
+import type { SampledTrace } from '../../platform/telemetry/fast-metrics.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Secrets } from '../../platform/vault/secrets.ts'
@@ -30,7 +31,7 @@ export interface Upstream extends CheckedServer {
   pool(): Pool
   /** A connection of its own, for one request. Close it after the request was dispatched: it closes when the request is done. */
   freshConnection(): Dispatcher
-  observe(seconds: number): void
+  observe(seconds: number, trace: SampledTrace | null): void
   countRetry(): void
 }
 
@@ -173,7 +174,7 @@ export function createUpstreams({ clock, logger, metrics, secrets, resolve }: Up
       pool: () => pool,
       freshConnection: () => new Client(server.origin, options),
       connectOptions,
-      observe: (s) => seconds.observe(s),
+      observe: (s, trace) => seconds.observe(s, trace),
       countRetry: () => metrics.upstreamRetries.inc({ upstream: upstream.name }),
     }
     let unwatch = () => {}
