@@ -38,7 +38,7 @@ export interface Prometheus {
   ): Promise<{ labels: Labels; values: [time: number, value: number][] }[]>
   /** The exemplars of all series that the query names. @param from default: an hour ago @param to default: in an hour */
   queryExemplars(promql: string, from?: Time, to?: Time): Promise<SeriesOfExemplars[]>
-  /** Type and help of each scraped metric, by its name. Counters have their name in the text format, with `_total`. */
+  /** Type and help of each scraped metric, by the name of its series: counters end with `_total`. */
   metadata(): Promise<Record<string, { type: string; help: string }[]>>
   /** Any answer of `/api/v1/…`: its `data`. */
   api<T>(path: string, parameters?: Record<string, string>): Promise<T>
@@ -133,7 +133,11 @@ export async function startPrometheus({
     },
     queryExemplars: (promql, from = now() - 3600, to = now() + 3600) =>
       api<SeriesOfExemplars[]>('query_exemplars', { query: promql, start: at(from), end: at(to) }),
-    metadata: () => api('metadata'),
+    async metadata() {
+      const families = await api<Record<string, { type: string; help: string }[]>>('metadata')
+      const nameOf = (family: string, type?: string) => (type === 'counter' ? `${family.replace(/_total$/, '')}_total` : family)
+      return Object.fromEntries(Object.entries(families).map(([family, described]) => [nameOf(family, described[0]?.type), described]))
+    },
     async scraped() {
       const isScraped = async () => {
         const { activeTargets } = await api<{ activeTargets: { health: string; lastError: string }[] }>('targets', { state: 'active' })
