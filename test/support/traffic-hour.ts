@@ -115,6 +115,8 @@ async function buildSite(postgresUrl: string, closers: (() => unknown)[]) {
     routes: routesTo(upstream.url, `http://127.0.0.1:${second.port}`, `http://127.0.0.1:${(live.address() as AddressInfo).port}`),
     stores: { databaseUrl: toPostgres.through(databaseUrl), redisUrl: redis.url },
     secretKey: randomBytes(32).toString('base64'),
+    // the cleanup of an hour
+    auth: { cleanup: { intervalSeconds: 5 } },
     sections: {
       forwardAuth: { dialect: 'nginx' },
       limits: {
@@ -207,6 +209,8 @@ interface Clients {
   withFactor: FactorUser
   /** A refresh token that was used, and whose grace time has passed. */
   stolen: string[]
+  /** The open WebSocket to a gateway, by the URL of the gateway. */
+  chats: Map<string, WebSocket>
 }
 
 async function newClients(gateway: GatewayProcess, databaseUrl: string): Promise<Clients> {
@@ -219,7 +223,7 @@ async function newClients(gateway: GatewayProcess, databaseUrl: string): Promise
     stolen.push(refreshToken)
   }
   await query(databaseUrl, `UPDATE refresh_tokens SET rotated_at = rotated_at - interval '1 hour' WHERE rotated_at IS NOT NULL`)
-  return { users, withFactor, stolen }
+  return { users, withFactor, stolen, chats: new Map() }
 }
 
 /** What clients do in a minute. Their requests fail when something is wrong, and they do not mind. */
@@ -246,7 +250,7 @@ async function sendBurst(gateway: GatewayProcess, clients: Clients, minute: numb
     minute % 6 === 0 && many(25, () => send('/shop/catalog/1', {}, 250)),
     askVerify(gateway, user.token),
     askVerify(gateway, undefined),
-    minute % 2 === 0 && chat(gateway),
+    minute % 2 === 0 && chat(gateway, clients),
   ]
   const accounts = [
     login(user, send),
@@ -255,7 +259,7 @@ async function sendBurst(gateway: GatewayProcess, clients: Clients, minute: numb
     minute % 6 === 0 && loginWithFactor(gateway, clients.withFactor, send),
     minute % 10 === 0 && send('/auth/register', { body: person() }),
     minute % 10 === 1 && send('/auth/password/forgot', { body: { email: user.email } }),
-    minute % 20 === 5 && clients.stolen.length > 0 && send('/auth/refresh', { body: { refresh_token: clients.stolen.pop()! } }),
+    minute % 20 === 8 && clients.stolen.length > 0 && send('/auth/refresh', { body: { refresh_token: clients.stolen.pop()! } }),
     isGuessing && many(8, (i) => send('/auth/login', { body: { login: user.username, password: `guess ${minute} ${i}` } }, 100 + (i % 4))),
   ]
   await Promise.all([...shopping, ...accounts])
@@ -296,12 +300,14 @@ const askVerify = (gateway: GatewayProcess, token: string | undefined) =>
     headers: { 'x-original-method': 'GET', 'x-original-uri': '/wiki/1', 'x-forwarded-for': '203.0.113.9' },
   })
 
-async function chat(gateway: GatewayProcess): Promise<void> {
-  const socket = new WebSocket(`${gateway.url.replace('http', 'ws')}/live`)
+/** Ends the WebSocket that is open, and opens the next one. */
+async function chat({ url }: GatewayProcess, { chats }: Clients): Promise<void> {
+  chats.get(url)?.close()
+  const socket = new WebSocket(`${url.replace('http', 'ws')}/live`)
   socket.on('error', () => {})
-  const opened = await Promise.race([once(socket, 'open').then(() => true), once(socket, 'close').then(() => false)])
-  if (!opened) return
+  chats.set(url, socket)
+  const isOpen = await Promise.race([once(socket, 'open').then(() => true), once(socket, 'close').then(() => false)])
+  if (!isOpen) return
   socket.send('hello')
   await Promise.race([once(socket, 'message'), once(socket, 'close')])
-  socket.close()
 }

@@ -126,10 +126,12 @@ export const requests: Dashboard = {
           normal: 'no 5xx. Some 401 and 429 are always there.',
           alert: 'PortcullisUpstreamErrors',
           unit: 'reqps',
-          queries: ['1', '2', '3', '4', '5'].map((digit) => ({
-            expr: `sum(rate(portcullis_http_requests_total{${ROUTE},status=~"${digit}.."}[$__rate_interval]))`,
-            legend: `${digit}xx`,
-          })),
+          queries: [
+            {
+              expr: `sum by (class) (label_replace(rate(portcullis_http_requests_total{${ROUTE}}[$__rate_interval]), "class", "$1", "status", "(.).."))`,
+              legend: '{{class}}xx',
+            },
+          ],
         }),
         series({
           title: 'Which errors do clients get?',

@@ -1,12 +1,11 @@
-// Reads dashboards with the types that Grafana publishes, which are generated from its schema: an unknown field, a missing field, a value of
-// the wrong type and a value outside its bounds are errors. The options of panels and the queries of Prometheus are read as strictly.
-//
-//	go run . FILE.json …
+// Reads a dashboard from standard input with the types that Grafana publishes, which are generated from its schema. An unknown field, a missing
+// field, a value of the wrong type and a value outside its bounds are errors. The options of panels and the queries are read as strictly.
 package main
 
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/grafana/grafana-foundation-sdk/go/cog"
@@ -17,8 +16,8 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
 )
 
-func check(file string) error {
-	text, err := os.ReadFile(file)
+func check() error {
+	text, err := io.ReadAll(os.Stdin)
 	if err != nil {
 		return err
 	}
@@ -44,10 +43,8 @@ func main() {
 	runtime.RegisterPanelcfgVariant(stat.VariantConfig())
 	runtime.RegisterPanelcfgVariant(statetimeline.VariantConfig())
 	runtime.RegisterDataqueryVariant(prometheus.VariantConfig())
-	for _, file := range os.Args[1:] {
-		if err := check(file); err != nil {
-			fmt.Printf("%s: %v\n", file, err)
-			os.Exit(1)
-		}
+	if err := check(); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
 	}
 }
