@@ -1,8 +1,7 @@
 import { COMMON_VARIABLES, type Dashboard, series, stat } from './panels.ts'
 
 const GATEWAY = 'job=~"$job",instance=~"$instance"'
-const rate = (metric: string, by: string, more = '') =>
-  `sum by (${by}) (rate(portcullis_${metric}{${GATEWAY}${more}}[$__rate_interval]))`
+const rate = (metric: string, by: string, more = '') => `sum by (${by}) (rate(portcullis_${metric}{${GATEWAY}${more}}[$__rate_interval]))`
 /** How often something happened in the time range of the dashboard. */
 const count = (metric: string, more = '') => `round(sum(increase(portcullis_${metric}{${GATEWAY}${more}}[$__range])))`
 
@@ -55,7 +54,8 @@ export const accounts: Dashboard = {
         }),
         stat({
           title: 'Reused refresh tokens',
-          shows: 'Refresh tokens that were used a second time, in the time range. Each was stolen, or a client keeps old tokens. Its session was ended.',
+          shows:
+            'Refresh tokens that were used a second time, in the time range. Each was stolen, or a client keeps old tokens. Its session was ended.',
           normal: '0.',
           alert: 'PortcullisRefreshTokenReused',
           unit: 'none',
@@ -154,7 +154,8 @@ export const accounts: Dashboard = {
         }),
         series({
           title: 'Are password hashes keeping up?',
-          shows: 'Password hashes that are computed, requests that wait for one, and requests that were refused because the queue was full.',
+          shows:
+            'Password hashes that are computed, requests that wait for one, and requests that were refused because the queue was full.',
           normal: 'nothing waits. A storm of logins fills the queue.',
           alert: 'PortcullisPasswordQueueFull',
           unit: 'none',
@@ -173,7 +174,8 @@ export const accounts: Dashboard = {
         }),
         series({
           title: 'How old is what gateways know of revocations?',
-          shows: 'Time since a gateway last read the revocations from the database. A token that was revoked since then may still pass there.',
+          shows:
+            'Time since a gateway last read the revocations from the database. A token that was revoked since then may still pass there.',
           normal: 'below 3 seconds.',
           alert: 'PortcullisRevocationsStale',
           unit: 's',

@@ -13,7 +13,8 @@ const quantile = (q: number, metric: string, by = '') =>
 const OBJECTIVES = { availability: 'availability_errors', latency: 'latency_slow', login: 'login_errors' }
 type Objective = keyof typeof OBJECTIVES
 
-const missed = (objective: Objective, window: string) => `max by (job) (job:portcullis_${OBJECTIVES[objective]}:ratio_rate${window}{job=~"$job"})`
+const missed = (objective: Objective, window: string) =>
+  `max by (job) (job:portcullis_${OBJECTIVES[objective]}:ratio_rate${window}{job=~"$job"})`
 /** 1: exactly the errors that the objective allows. */
 const burnRate = (objective: Objective) => `${missed(objective, '5m')} / scalar(1 - portcullis:${objective}_objective:ratio)`
 
@@ -40,7 +41,8 @@ export const requests: Dashboard = {
         }),
         stat({
           title: 'Requests that did not fail, last hour',
-          shows: 'Share of the requests that neither the gateway nor its stores failed, over the last hour. Faults of clients (4xx) and of upstreams count as good.',
+          shows:
+            'Share of the requests that neither the gateway nor its stores failed, over the last hour. Faults of clients (4xx) and of upstreams count as good.',
           normal: '99.9 % or more.',
           alert: 'PortcullisAvailabilityBurnsFast',
           unit: 'percentunit',
@@ -55,7 +57,8 @@ export const requests: Dashboard = {
         }),
         stat({
           title: 'Requests that the gateway did not delay, last hour',
-          shows: 'Share of the proxied requests that the gateway sent to an upstream within 50 ms, over the last hour. The time of the upstream does not count.',
+          shows:
+            'Share of the proxied requests that the gateway sent to an upstream within 50 ms, over the last hour. The time of the upstream does not count.',
           normal: '99 % or more.',
           alert: 'PortcullisLatencyBurnsFast',
           unit: 'percentunit',
@@ -70,7 +73,8 @@ export const requests: Dashboard = {
         }),
         stat({
           title: 'Logins that did not fail, last hour',
-          shows: 'Share of the logins with right credentials that led to a session or to the second factor, over the last hour. Wrong passwords do not count.',
+          shows:
+            'Share of the logins with right credentials that led to a session or to the second factor, over the last hour. Wrong passwords do not count.',
           normal: '99 % or more.',
           alert: 'PortcullisLoginBurnsFast',
           unit: 'percentunit',
@@ -105,7 +109,10 @@ export const requests: Dashboard = {
             [1, 'orange'],
             [14.4, 'red'],
           ],
-          queries: (['availability', 'latency', 'login'] as const).map((objective) => ({ expr: burnRate(objective), legend: `{{job}} ${objective}` })),
+          queries: (['availability', 'latency', 'login'] as const).map((objective) => ({
+            expr: burnRate(objective),
+            legend: `{{job}} ${objective}`,
+          })),
         }),
       ],
     },
@@ -114,7 +121,8 @@ export const requests: Dashboard = {
       panels: [
         series({
           title: 'Requests by route',
-          shows: 'Requests per second that were answered. Routes that begin with `auth.` are endpoints of the gateway; `none` is a path without a route.',
+          shows:
+            'Requests per second that were answered. Routes that begin with `auth.` are endpoints of the gateway; `none` is a path without a route.',
           normal: 'the curve of your users. Requests for `none` in numbers are somebody who looks for open doors.',
           unit: 'reqps',
           isStacked: true,
@@ -192,9 +200,7 @@ export const requests: Dashboard = {
           normal: 'mostly hits.',
           unit: 'reqps',
           width: 12,
-          queries: [
-            { expr: `sum by (result) (rate(portcullis_token_cache_total{${GATEWAY}}[$__rate_interval]))`, legend: '{{result}}' },
-          ],
+          queries: [{ expr: `sum by (result) (rate(portcullis_token_cache_total{${GATEWAY}}[$__rate_interval]))`, legend: '{{result}}' }],
         }),
       ],
     },
@@ -203,7 +209,8 @@ export const requests: Dashboard = {
       panels: [
         states({
           title: 'State of each upstream',
-          shows: 'An upstream that fails several times in a row is left alone, and gets only trial requests. The worst state of all gateways counts.',
+          shows:
+            'An upstream that fails several times in a row is left alone, and gets only trial requests. The worst state of all gateways counts.',
           normal: 'all used.',
           alert: 'PortcullisUpstreamLeftAlone',
           unit: 'none',

@@ -2,8 +2,7 @@ import { COMMON_VARIABLES, type Dashboard, series, stat, states } from './panels
 
 const GATEWAY = 'job=~"$job",instance=~"$instance"'
 const gauge = (name: string) => `portcullis_${name}{${GATEWAY}}`
-const rate = (metric: string, by: string, more = '') =>
-  `sum by (${by}) (rate(portcullis_${metric}{${GATEWAY}${more}}[$__rate_interval]))`
+const rate = (metric: string, by: string, more = '') => `sum by (${by}) (rate(portcullis_${metric}{${GATEWAY}${more}}[$__rate_interval]))`
 /** Seconds since the instant that a gauge holds; 0 means: never. */
 const age = (name: string) => `time() - max(portcullis_${name}{${GATEWAY}} > 0)`
 
@@ -154,7 +153,8 @@ export const stores: Dashboard = {
         }),
         series({
           title: 'What is turned away, or lost?',
-          shows: 'Connections above `server.maxConnections`, requests that were refused because a process was busy, and log lines that could not be written, per second.',
+          shows:
+            'Connections above `server.maxConnections`, requests that were refused because a process was busy, and log lines that could not be written, per second.',
           normal: '0.',
           alert: 'PortcullisOverloaded',
           unit: 'ops',

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { buildGo, GO } from '../../support/go.ts'
 import { createBlocks, type Labels, PROMETHEUS, type Prometheus, promtool, startPrometheus } from '../../support/prometheus.ts'
 import { describeWith } from '../../support/tools.ts'
 import { READ_EVERY, recordTrafficHour, type TrafficHour } from '../../support/traffic-hour.ts'
@@ -93,11 +94,11 @@ describe('the dashboards', () => {
   })
 })
 
-describeWith({ program: 'go', remedy: 'Install Go.' }, "Grafana's schema", () => {
+describeWith(GO, "Grafana's schema", () => {
   const dir = mkdtempSync(join(tmpdir(), 'portcullis-grafana-'))
   const program = join(dir, 'grafana-schema')
   beforeAll(() => {
-    execFileSync('go', ['build', '-o', program, '.'], { cwd: join(ROOT, 'test/support/grafana-schema'), stdio: 'pipe' })
+    buildGo('grafana-schema', program)
   }, 300_000)
   afterAll(() => rmSync(dir, { recursive: true, force: true }))
 
