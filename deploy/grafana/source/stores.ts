@@ -76,7 +76,7 @@ export const stores: Dashboard = {
           shows: 'Decisions per second, by policy: allowed and limited.',
           normal: 'mostly allowed.',
           unit: 'ops',
-          queries: [{ expr: rate('limit_decisions_total', 'policy, decision') + ' > 0', legend: '{{policy}} · {{decision}}' }],
+          queries: [{ expr: `${rate('limit_decisions_total', 'policy, decision')} > 0`, legend: '{{policy}} · {{decision}}' }],
         }),
         series({
           title: 'Where are limits counted?',
