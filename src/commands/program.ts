@@ -9,6 +9,7 @@ import { clientsCommand } from './clients.ts'
 import { demoCommand } from './demo.ts'
 import { healthcheckCommand } from './healthcheck.ts'
 import { HELP_FORMAT, withExamples } from './help.ts'
+import { initCommand } from './init.ts'
 import { keysCommand } from './keys.ts'
 import { migrateCommand } from './migrate.ts'
 import { policyCommand } from './policy.ts'
@@ -25,6 +26,7 @@ const DATABASE_COMMANDS = [migrateCommand, keysCommand, usersCommand, clientsCom
 const COMMANDS = [
   serveCommand,
   demoCommand,
+  initCommand,
   reloadCommand,
   checkCommand,
   routesCommand,
