@@ -7,6 +7,7 @@ import { checkCommand } from './check.ts'
 import { cleanupCommand } from './cleanup.ts'
 import { clientsCommand } from './clients.ts'
 import { demoCommand } from './demo.ts'
+import { doctorCommand } from './doctor.ts'
 import { healthcheckCommand } from './healthcheck.ts'
 import { HELP_FORMAT, withExamples } from './help.ts'
 import { initCommand } from './init.ts'
@@ -22,7 +23,16 @@ import { UsageError } from './usage.ts'
 import { usersCommand } from './users.ts'
 
 /** A running gateway runs only these. */
-const DATABASE_COMMANDS = [migrateCommand, keysCommand, usersCommand, clientsCommand, auditCommand, cleanupCommand, policyCommand]
+const DATABASE_COMMANDS = [
+  migrateCommand,
+  keysCommand,
+  usersCommand,
+  clientsCommand,
+  auditCommand,
+  cleanupCommand,
+  policyCommand,
+  doctorCommand,
+]
 const COMMANDS = [
   serveCommand,
   demoCommand,
