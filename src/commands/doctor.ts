@@ -37,11 +37,15 @@ Exit code: 0 all is well or only warnings, 1 something fails, 2 the configuratio
     terminal.exitCode = !isValid ? 2 : isOk ? 0 : 1
     if (args.json)
       return terminal.printJson({ ok: isOk, checks: rows.map(({ advice, ...row }) => ({ ...row, ...(advice !== null && { advice }) })) })
-    terminal.print(
-      table(rows.map(({ check, state, found, advice }) => ({ check, state, 'what was found': found, 'what to do': advice ?? '' }))),
-    )
+    terminal.print(table(rows.flatMap(linesOf)))
     terminal.print(`\n${summaryOf(rows)}`)
   })
+
+/** What to do stands below what was found, so that a command can be copied. */
+const linesOf = ({ check, state, found, advice }: Row) => [
+  { check, state, 'what was found, and what to do': found },
+  ...(advice === null ? [] : [{ check: '', state: '', 'what was found, and what to do': `→ ${advice}` }]),
+]
 
 function summaryOf(rows: readonly Row[]): string {
   const count = (state: Row['state']) => rows.filter((row) => row.state === state).length
