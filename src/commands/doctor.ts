@@ -84,7 +84,7 @@ function readVariables(file: string): NodeJS.ProcessEnv {
 function unsetIn(files: readonly string[], env: NodeJS.ProcessEnv): { file: string; names: string[] } | null {
   for (const file of files) {
     const names = Object.entries(readIfAllowed(file)).flatMap(([name, value]) => (value && env[name] === undefined ? [name] : []))
-    if (names.length > 0) return { file, names }
+    if (names.length > 0) return { file, names: names.sort() }
   }
   return null
 }

@@ -53,8 +53,8 @@ export async function databaseRows(deps: DatabaseDeps): Promise<Row[]> {
   const name = kind === 'embedded' ? 'embedded database' : 'Postgres'
   return [
     rowOf(name, judgeVersion(facts, latencyMs, kind)),
-    rowOf('schema', await judgeSchema(db)),
-    rowOf('secret key', await judgeKey(deps)),
+    rowOf('schema', await judgeSchema(db).catch(unreadable)),
+    rowOf('secret key', await judgeKey(deps).catch(unreadable)),
     // the only user of the embedded database is its process
     ...(kind === 'embedded'
       ? []
@@ -65,6 +65,9 @@ export async function databaseRows(deps: DatabaseDeps): Promise<Row[]> {
         ]),
   ]
 }
+
+/** Without rights the tables cannot be read: the row about rights says so. */
+const unreadable = (error: unknown): Finding => notChecked(causeText(error))
 
 async function readFacts(db: Db): Promise<ServerFacts> {
   const { rows } = await sql<ServerFacts>`

@@ -1,5 +1,5 @@
 /** Files that only the gateway may read, and folders that it must write. */
-import { accessSync, constants, existsSync, lstatSync, type Stats, statSync } from 'node:fs'
+import { accessSync, constants, existsSync, lstatSync, readFileSync, type Stats, statSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Finding, fail, notChecked, ok, type Row, rowOf, warn } from './row.ts'
@@ -26,7 +26,7 @@ export function permissionRows({ config, file, envFile }: PermissionDeps): Row[]
     ...(file === undefined ? [] : environmentFilesBeside(file)),
   ])
   return [
-    ...(file === undefined ? [] : [rowOf(`file ${basename(file)}`, judgeConfiguration(file, config))]),
+    ...(file === undefined ? [] : [rowOf(`file ${basename(file)}`, judgeConfiguration(file))]),
     ...[...secretFiles].map((path) => rowOf(`file ${basename(path)}`, judgeSecretFile(path, 'it holds secrets'))),
     ...(config.server.tls === undefined || !existsSync(config.server.tls.key)
       ? []
@@ -38,20 +38,16 @@ export function permissionRows({ config, file, envFile }: PermissionDeps): Row[]
 /** For the embedded database, and for mails when there is no mail server. */
 export const needsDataDir = ({ database, mail }: Config): boolean => database.url === 'embedded' || mail.url === undefined
 
-function judgeConfiguration(file: string, config: Config): Finding {
+function judgeConfiguration(file: string): Finding {
   const mode = modeOf(statSync(file))
   if (mode & OTHERS_WRITE) return fail(`${file}: everybody on this machine may change it (${shown(mode)})`, `chmod o-w ${file}`)
-  const holds = secretsIn(config)
-  if (mode & OTHERS_READ && holds.length > 0)
-    return fail(`${file}: everybody on this machine may read it (${shown(mode)}), and it holds ${holds.join(', ')}`, `chmod 640 ${file}`)
+  if (mode & OTHERS_READ && URL_WITH_PASSWORD.test(readFileSync(file, 'utf8')))
+    return fail(`${file}: everybody on this machine may read it (${shown(mode)}), and it holds a URL with a password`, `chmod 640 ${file}`)
   return ok(`${file}, ${shown(mode)}`)
 }
 
-/** Settings with a password. They may also come from the environment; then the file is judged too strictly, and nothing is lost. */
-function secretsIn({ database, redis, mail }: Config): string[] {
-  const urls = { 'database.url': database.url, 'redis.url': redis.url, 'mail.url': mail.url ?? '' }
-  return Object.entries(urls).flatMap(([name, url]) => (/:\/\/[^/@]*:[^/@]+@/.test(url) ? [name] : []))
-}
+/** A URL of a store or of a mail server with a password. The environment may give other URLs, which are not in the file. */
+const URL_WITH_PASSWORD = /\b(?:postgres(?:ql)?|rediss?(?:\+\w+)?|smtps?):\/\/[^/\s"'@]*:[^/\s"'@]+@/
 
 function judgeSecretFile(path: string, why: string, forbidden = GROUP_OR_OTHERS): Finding {
   const mode = modeOf(statSync(path))
