@@ -3,6 +3,7 @@ import { Command } from 'commander'
 import { VERSION } from '../platform/lib/version.ts'
 import { assertNoEmptyArgument, findCommand, usageTextOf } from './arguments.ts'
 import { auditCommand } from './audit.ts'
+import { backupCommand } from './backup.ts'
 import { checkCommand } from './check.ts'
 import { cleanupCommand } from './cleanup.ts'
 import { clientsCommand } from './clients.ts'
@@ -15,6 +16,7 @@ import { keysCommand } from './keys.ts'
 import { migrateCommand } from './migrate.ts'
 import { policyCommand } from './policy.ts'
 import { reloadCommand } from './reload.ts'
+import { restoreCommand } from './restore.ts'
 import { routesCommand } from './routes.ts'
 import { serveCommand } from './serve.ts'
 import type { Terminal } from './terminal.ts'
@@ -32,6 +34,8 @@ const DATABASE_COMMANDS = [
   cleanupCommand,
   policyCommand,
   doctorCommand,
+  backupCommand,
+  restoreCommand,
 ]
 const COMMANDS = [
   serveCommand,
