@@ -69,11 +69,11 @@ ${
     networks: [stores]
     shm_size: 128mb
     stop_grace_period: 30s
+    # the image's user postgres: its entrypoint then needs no capability
+    user: "999:999"
     read_only: true
-    tmpfs: [/tmp, /var/run/postgresql]
+    tmpfs: ["/tmp:size=64m,mode=1777", "/run/postgresql:size=1m,mode=1777"]
     cap_drop: [ALL]
-    # its entrypoint gives the folder to the user postgres, and becomes that user
-    cap_add: [CHOWN, DAC_OVERRIDE, FOWNER, SETGID, SETUID]
     security_opt: ["no-new-privileges:true"]
 
   redis:
@@ -94,9 +94,9 @@ ${
       - noeviction
     environment:
       REDISCLI_AUTH: "\${REDIS_PASSWORD:?it is missing in .env}"
-    # without the entrypoint, which needs rights of root to become this user
+    # the image's user redis: its entrypoint then needs no capability
     user: "999:1000"
-    tmpfs: [/data]
+    tmpfs: ["/data:size=16m,mode=1777"]
     healthcheck:
       test: [CMD-SHELL, "redis-cli ping | grep -q PONG"]
       interval: 5s

@@ -101,6 +101,8 @@ describe('compose.yaml', () => {
         security_opt: ['no-new-privileges:true'],
         restart: 'unless-stopped',
       })
+    const deployed = parse(readFileSync('deploy/compose.yaml', 'utf8')).services
+    for (const name of ['postgres', 'redis']) expect(file.services[name].user, name).toBe(deployed[name].user)
     expect(file.networks.stores).toEqual({ internal: true })
     for (const name of ['postgres', 'redis']) {
       expect(file.services[name]).toMatchObject({ networks: ['stores'] })
