@@ -2,9 +2,10 @@
 import { availableParallelism } from 'node:os'
 import closeWithGrace from 'close-with-grace'
 import type { Config } from '../platform/config/schema.ts'
+import { shownEndpoint, shownSampler, type TracingSettings } from '../platform/config/tracing-variables.ts'
 import { isDatabaseThere } from '../platform/db/describe-database.ts'
 import { writeCompiledCode } from '../platform/lib/compile-cache.ts'
-import { flushLogger } from '../platform/telemetry/logger.ts'
+import { flushLogger, type Logger } from '../platform/telemetry/logger.ts'
 import { buildApp } from './app.ts'
 import { graceMs, listen, listenAdmin, logUncaught, type Running, type ServeOptions } from './listen.ts'
 import { supervise } from './supervisor.ts'
@@ -32,6 +33,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
   writeCompiledCode()
   const workers = countWorkers(config)
   running = workers > 1 ? await supervise(options, workers) : await serveAlone(options)
+  if (options.tracing) announceTracing(options.tracing, logger)
   const { port, adminPort } = running
   logger.info({ port, admin_port: adminPort, routes: config.routes.length, workers }, 'portcullis is listening')
   if (isReloadDue) void running.reload('SIGHUP')
@@ -66,6 +68,12 @@ function countWorkers({ server: { workers }, database, redis }: Config): number 
   if (database.url === 'embedded' || redis.url === 'memory') return 1
   return workers === 'auto' ? availableParallelism() : workers
 }
+
+const announceTracing = (tracing: TracingSettings, logger: Logger): void =>
+  logger.info(
+    { endpoint: shownEndpoint(tracing), protocol: tracing.protocol, sampler: shownSampler(tracing) },
+    'requests are recorded as traces',
+  )
 
 function announceStores({ config, logger }: ServeOptions): void {
   if (config.database.url === 'embedded') {
