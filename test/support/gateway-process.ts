@@ -67,6 +67,8 @@ export interface GatewayProcessOptions {
   /** Files that it may open. */
   descriptors?: number
   heapMiB?: number
+  /** Added to its environment. */
+  env?: NodeJS.ProcessEnv
 }
 
 export const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
@@ -88,6 +90,7 @@ export async function startGatewayProcess({
   args = [],
   descriptors,
   heapMiB,
+  env = {},
 }: GatewayProcessOptions): Promise<GatewayProcess> {
   const dir = mkdtempSync(join(tmpdir(), 'portcullis-process-'))
   const [port, adminPort, inspectorPort] = [await freePort(), await freePort(), await freePort()]
@@ -117,6 +120,7 @@ export async function startGatewayProcess({
       NODE_ENV: 'production',
       PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64'),
       ...(clock !== undefined && environmentOf(clock)),
+      ...env,
     },
     stdio: ['ignore', stdout ?? log, log],
   })

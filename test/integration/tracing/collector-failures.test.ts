@@ -39,7 +39,7 @@ async function asks(gateway: Gateway, reason = 'export'): Promise<void> {
 }
 
 describe('while the collector', () => {
-  it.each<[string, (gateway: string) => void, string]>([
+  it.each<[string, () => void, string]>([
     ['answers 500', () => receiver.answer(500), 'the collector answered 500'],
     ['answers 401', () => receiver.answer(401), 'the collector answered 401'],
     ['answers 429', () => receiver.answer(429, { 'retry-after': '60' }), 'the collector did not take them in time'],
@@ -48,7 +48,7 @@ describe('while the collector', () => {
   ])('%s, requests pass, spans are dropped and counted, and one line says so', async (_, fail, cause) => {
     const gateway = await start(receiver.url)
     try {
-      fail(gateway.url)
+      fail()
       await asks(gateway)
       expect(complaints(gateway)).toEqual([expect.objectContaining({ level: 'warn', cause })])
       receiver.answer(200)
