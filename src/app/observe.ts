@@ -11,7 +11,7 @@ import { visibleText } from '../platform/lib/visible-text.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import { createLineWriter, type Logger } from '../platform/telemetry/logger.ts'
 import { type Metrics, methodLabel } from '../platform/telemetry/metrics.ts'
-import { finishRequestRecording } from '../proxy/record-request.ts'
+import { finishRequestRecording } from '../proxy/forward/record-request.ts'
 import type { Exchange } from '../proxy/routing/exchange.ts'
 
 export interface Observer extends RefusalObserver {

@@ -7,7 +7,6 @@ import type { Dispatcher } from 'undici'
 import { systemClock } from '../../platform/lib/clock.ts'
 import { Problem, problem } from '../../platform/lib/errors.ts'
 import { drain } from '../../platform/request/drain.ts'
-import { beginSending, endSending, sendingAnswered } from '../record-request.ts'
 import type { AskedUpstream, Authenticated } from '../routing/exchange.ts'
 import { rewritePath } from '../routing/route-table.ts'
 import type { Outcome } from '../upstream/circuit-breaker.ts'
@@ -17,6 +16,7 @@ import type { Upstream, UpstreamSlot, Upstreams } from '../upstream/upstreams.ts
 import { type Body, CONTENT_METHODS, countBody, declaredLength } from './body.ts'
 import type { CompressionOf, RouteCompression } from './compression.ts'
 import type { HeaderRules } from './headers.ts'
+import { beginSending, endSending, sendingAnswered } from './record-request.ts'
 import {
   type Answer,
   beginResponse,

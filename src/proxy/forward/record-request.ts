@@ -1,8 +1,7 @@
 /** What a recorded request says of itself in its spans: names of the configuration, codes and ids. Never a path, a user, or an address of a client. */
-import { Problem } from '../platform/lib/errors.ts'
-import { beginSpan, endSpan, fail, finishRecording, type Recording } from '../platform/telemetry/recording.ts'
-import type { Exchange } from './routing/exchange.ts'
-import type { Upstream } from './upstream/upstreams.ts'
+import { beginSpan, endSpan, fail, finishRecording, type Recording } from '../../platform/telemetry/recording.ts'
+import type { Exchange } from '../routing/exchange.ts'
+import type { Upstream } from '../upstream/upstreams.ts'
 
 /** The request leaves for an upstream, for the first time or again. Its `traceparent` names this span. @param sentBefore how often it left before */
 export function beginSending(
@@ -65,6 +64,6 @@ export function finishRequestRecording(exchange: Exchange, { method, version, st
   else if (status >= 500) server.errorType = String(status)
   // an upstream's own 500, too, and a response that was broken off
   if (status >= 500 || !isComplete) server.isFailed = true
-  if (error instanceof Problem && recording.stage) endSpan(recording.stage, error)
+  if (error && recording.stage) endSpan(recording.stage, error)
   finishRecording(recording)
 }
