@@ -12,6 +12,7 @@ import {
   readEnvironment,
   readYaml,
 } from '../platform/config/source.ts'
+import { readTracingVariables, type TracingSettings } from '../platform/config/tracing-variables.ts'
 import { createValidate, type Invalid } from '../platform/config/validate.ts'
 import { networkFilesOf } from '../platform/geo/client-data.ts'
 import { problemOfCountryDatabase } from '../platform/geo/country-database.ts'
@@ -44,6 +45,8 @@ export interface LoadOptions {
 export interface Loaded {
   config: Config
   secrets: Secrets
+  /** Null: tracing is off. */
+  tracing: TracingSettings | null
   warnings: ConfigProblem[]
   /** Harmless: for `check --notes` alone. */
   notes: ConfigProblem[]
@@ -78,6 +81,7 @@ export function readConfig({ file, env = process.env, flags = [], needSecrets = 
     return { where: source.locate(original), path: shownPath(original), message, hint, rule }
   }
   const secrets = readSecrets(variables.values)
+  const tracing = readTracingVariables(env, (path) => readFileSync(path, 'utf8'))
   const isNeeded = typeof needSecrets === 'function' ? needSecrets(config) : needSecrets
   const clients = isNeeded ? readClientSecrets(config, env) : { secrets: {}, problems: [] }
   const missing = isNeeded && !secrets.secrets.secretKey && !secrets.problems.length ? [NO_KEY] : []
@@ -92,6 +96,7 @@ export function readConfig({ file, env = process.env, flags = [], needSecrets = 
     ...databaseProblems(config).map(place),
     ...secrets.problems,
     ...clients.problems.map(place),
+    ...tracing.problems,
     ...missing,
   ]
   // a section that was left out would cause wrong warnings, and the routes may be among what is wrong
@@ -101,6 +106,7 @@ export function readConfig({ file, env = process.env, flags = [], needSecrets = 
     config,
     problems: inOrder(all),
     secrets: { ...secrets.secrets, providers: clients.secrets },
+    tracing: tracing.settings,
     warnings: sure.map(place),
     notes: notes.map(place),
     absentFiles: absentFiles(config).map(place),

@@ -1,8 +1,9 @@
 /** Runs the gateway, as one process or several, until it is asked to stop. */
 import closeWithGrace from 'close-with-grace'
+import { shownEndpoint, shownSampler, type TracingSettings } from '../platform/config/tracing-variables.ts'
 import { isDatabaseThere } from '../platform/db/describe-database.ts'
 import { writeCompiledCode } from '../platform/lib/compile-cache.ts'
-import { flushLogger } from '../platform/telemetry/logger.ts'
+import { flushLogger, type Logger } from '../platform/telemetry/logger.ts'
 import { buildApp } from './app.ts'
 import { graceMs, listen, listenAdmin, logUncaught, type Running, type ServeOptions } from './listen.ts'
 import { supervise } from './supervisor.ts'
@@ -31,6 +32,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
   writeCompiledCode()
   const workers = countWorkers(config)
   running = workers > 1 ? await supervise(options, workers) : await serveAlone(options)
+  if (options.tracing) announceTracing(options.tracing, logger)
   const { port, adminPort } = running
   logger.info({ port, admin_port: adminPort, routes: config.routes.length, workers }, 'portcullis is listening')
   if (isReloadDue) void running.reload('SIGHUP')
@@ -59,6 +61,12 @@ async function serveAlone(options: ServeOptions): Promise<Running> {
     throw error
   }
 }
+
+const announceTracing = (tracing: TracingSettings, logger: Logger): void =>
+  logger.info(
+    { endpoint: shownEndpoint(tracing), protocol: tracing.protocol, sampler: shownSampler(tracing) },
+    'requests are recorded as traces',
+  )
 
 function announceStores({ config, logger }: ServeOptions): void {
   if (config.database.url === 'embedded') {

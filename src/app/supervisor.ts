@@ -55,6 +55,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   const assignment: Assignment = {
     config: shareOf(config, workers),
     secrets: options.secrets,
+    tracing: options.tracing ?? null,
     workers,
     sharesHashing: workers > config.auth.password.argon2.concurrency,
   }
@@ -77,6 +78,8 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   const services = await openServices({
     ...options,
     config: { ...assignment.config, redis },
+    // it serves no request of users
+    tracing: null,
     workers: toWorkers,
     isFirstNotice: async (reason) => isFirstNotice(reason),
   })
