@@ -14,7 +14,7 @@ export interface Alert extends Rule {
   alert: string
 }
 
-export const rulesIn = (text: string): Rule[] => (parse(text) as { groups: { rules: Rule[] }[] }).groups.flatMap(({ rules }) => rules)
+const rulesIn = (text: string): Rule[] => (parse(text) as { groups: { rules: Rule[] }[] }).groups.flatMap(({ rules }) => rules)
 export const alertsIn = (text: string): Alert[] => rulesIn(text).filter((rule): rule is Alert => rule.alert !== undefined)
 export const expressionsIn = (text: string): string[] => rulesIn(text).map(({ expr }) => expr)
 export const recordedIn = (text: string): string[] => rulesIn(text).flatMap(({ record }) => record ?? [])
