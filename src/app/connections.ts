@@ -12,6 +12,7 @@ import type { Metrics } from '../platform/telemetry/metrics.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
 import { boundAnswer } from './half-closed.ts'
 import type { Gate } from './overload/gate.ts'
+import type { TakeConnection } from './tls-alpn.ts'
 
 /** A client must read some of its response within this time, unless a route's idleMs is longer. */
 const STALLED_MS = 30_000
@@ -43,6 +44,8 @@ export interface ConnectionsDeps {
   gate: Pick<Gate, 'refuses' | 'acceptance' | 'refuseConnection' | 'listening' | 'isTight'>
   /** The request is a WebSocket handshake on a route that allows it. */
   isHandshake(req: IncomingMessage): boolean
+  /** Sees each new connection first. Null: nobody does. */
+  takeConnection: TakeConnection | null
 }
 
 /** Sets up the server, before it listens. */
@@ -56,6 +59,7 @@ export function takeConnections({
   metrics,
   gate,
   isHandshake,
+  takeConnection,
 }: ConnectionsDeps): Connections {
   const expecting = new WeakSet<IncomingMessage>()
   const expectingOther = new WeakSet<IncomingMessage>()
@@ -70,7 +74,7 @@ export function takeConnections({
   server.once('listening', () => {
     server.maxConnections = gate.listening()
   })
-  const open = countOpen(server, gate)
+  const open = countOpen(server, gate, takeConnection)
 
   // a client that does not read its response holds a connection and memory; an upstream's silence is bounded by the route's idleMs
   const expectRoutes = (routes: Config['routes']) => {
@@ -135,10 +139,13 @@ export function takeConnections({
 }
 
 /** Connections that the gate refuses never reach Node's parser. @returns the number of open connections */
-function countOpen(server: http.Server, gate: ConnectionsDeps['gate']): () => number {
+function countOpen(server: http.Server, gate: ConnectionsDeps['gate'], takeConnection: ConnectionsDeps['takeConnection']): () => number {
   const open = new WeakSet<Socket>()
   let count = 0
   const nodesOwn = server.listeners('connection') as ((socket: Socket) => void)[]
+  const pass = (socket: Socket) => {
+    for (const take of nodesOwn) take.call(server, socket)
+  }
   server.removeAllListeners('connection').on('connection', (socket: Socket) => {
     // a connection is announced again when its parser is replaced
     if (!open.has(socket)) {
@@ -147,8 +154,9 @@ function countOpen(server: http.Server, gate: ConnectionsDeps['gate']): () => nu
       socket.once('close', () => count--)
       const reason = gate.acceptance(socket, count)
       if (reason !== null) return gate.refuseConnection(socket, reason)
+      if (takeConnection) return takeConnection(socket, () => pass(socket))
     }
-    for (const take of nodesOwn) take.call(server, socket)
+    pass(socket)
   })
   return () => count
 }
