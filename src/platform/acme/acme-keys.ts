@@ -44,7 +44,7 @@ export async function resealAcmeKeys({ db, secrets, logger }: { db: Db; secrets:
     return plain === null ? null : secrets.seal(location, Buffer.from(plain))
   }
   await inTransaction(db, async (trx) => {
-    const [accounts, certificates] = await findSealedKeys(trx)
+    const { accounts, certificates } = await findSealedKeys(trx)
     for (const { directory_url, key_sealed } of accounts) {
       const next = sealAgain(accountKeyAt(directory_url), key_sealed)
       if (next) await updateAccountSeal(trx, directory_url, key_sealed, next)

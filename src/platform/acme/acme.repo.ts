@@ -71,11 +71,12 @@ export const deleteChallenges = (db: Db, tokens: readonly string[], expiredBefor
     .where((row) => row.or([row('token', 'in', [...tokens, '']), row('expires_at', '<', expiredBefore)]))
     .execute()
 
-export const findSealedKeys = (trx: Transaction) =>
-  Promise.all([
-    trx.selectFrom('acme_accounts').select(['directory_url', 'key_sealed']).execute(),
-    trx.selectFrom('acme_certificates').select(['directory_url', 'names', 'key_sealed']).where('key_sealed', 'is not', null).execute(),
-  ])
+export async function findSealedKeys(trx: Transaction) {
+  const accounts = await trx.selectFrom('acme_accounts').select(['directory_url', 'key_sealed']).execute()
+  const columns = ['directory_url', 'names', 'key_sealed'] as const
+  const certificates = await trx.selectFrom('acme_certificates').select(columns).where('key_sealed', 'is not', null).execute()
+  return { accounts, certificates }
+}
 
 export const updateAccountSeal = (trx: Transaction, directoryUrl: string, before: string, key_sealed: string) =>
   trx.updateTable('acme_accounts').set({ key_sealed }).where('directory_url', '=', directoryUrl).where('key_sealed', '=', before).execute()
