@@ -1,6 +1,7 @@
 /** Gateways whose certificate comes from pebble, and TLS clients that look at it. */
 import { once } from 'node:events'
 import http, { type IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import tls, { type PeerCertificate, type TLSSocket } from 'node:tls'
 import { type Gateway, type GatewayOptions, metric, startGateway } from './gateway.ts'
 import type { Pebble } from './pebble.ts'
@@ -9,6 +10,8 @@ import { until } from './processes.ts'
 export const DOMAIN = 'api.example.com'
 
 export interface AcmeGateway extends Gateway {
+  /** Of its plain listener. */
+  httpPort: number
   /** Reads the configuration again with these settings of ACME. */
   reloadAcme(acme: object): ReturnType<Gateway['reload']>
 }
@@ -17,15 +20,11 @@ export interface AcmeGatewayOptions extends Omit<GatewayOptions, 'config'> {
   /** Over the defaults of the test. */
   acme?: object
   server?: object
-  /** The port of its plain listener. Default: it has none. */
-  httpPort?: number
-  /** Where it serves. Default: a free port. */
-  port?: number
 }
 
 export async function startAcmeGateway(
   pebble: Pick<Pebble, 'directoryUrl' | 'ca'>,
-  { acme = {}, server = {}, httpPort, ...options }: AcmeGatewayOptions = {},
+  { acme = {}, server = {}, ...options }: AcmeGatewayOptions = {},
 ): Promise<AcmeGateway> {
   const configWith = (changed: object) => ({
     server: {
@@ -41,15 +40,16 @@ export async function startAcmeGateway(
           ...changed,
         },
         reloadSeconds: 1,
-        ...(httpPort !== undefined && { redirectPort: httpPort }),
+        redirectPort: 0,
       },
     },
   })
   const gateway = await startGateway({ ...options, config: configWith({}) })
-  const { redirect } = gateway.app
-  if (redirect) await once(redirect.listen(httpPort, '127.0.0.1'), 'listening')
+  const redirect = gateway.app.redirect!
+  await once(redirect.listen(0, '127.0.0.1'), 'listening')
   return {
     ...gateway,
+    httpPort: (redirect.address() as AddressInfo).port,
     reloadAcme: (changed) => gateway.reload({ config: configWith(changed), ...(options.routes && { routes: options.routes }) }),
   }
 }

@@ -17,10 +17,13 @@ export class AcmeFailure extends Error {
   readonly outcome: Exclude<Outcome, 'issued'>
   /** What the server asks for; 0: nothing. */
   readonly retryAfterMs: number
-  constructor(outcome: AcmeFailure['outcome'], message: string, retryAfterMs = 0) {
+  /** RFC 8555 §6.7, without its prefix, such as accountDoesNotExist. Empty: the server named none. */
+  readonly type: string
+  constructor(outcome: AcmeFailure['outcome'], message: string, { retryAfterMs = 0, type = '' } = {}) {
     super(message)
     this.outcome = outcome
     this.retryAfterMs = retryAfterMs
+    this.type = type
   }
 }
 
@@ -40,6 +43,8 @@ export interface AcmeSession {
   crypto: Library['crypto']
   /** Runs calls of the client. @throws AcmeFailure */
   run<T>(work: () => Promise<T>): Promise<T>
+  /** Why the last call failed; null: it did not. The library's errors do not say it. */
+  failure(): AcmeFailure | null
 }
 
 /** What is known about the last call. */
@@ -62,6 +67,7 @@ export async function openAcmeSession({ directoryUrl, accountKey, eab, ca, clock
   return {
     client,
     crypto: acme.crypto,
+    failure: () => state.failure,
     run: (work) =>
       calls.run(state, async () => {
         state.failure = null
@@ -106,9 +112,10 @@ async function send(request: Request) {
 
 function failureOf(url: string, status: number, text: string, retryAfterMs: number): AcmeFailure {
   const { type = '', detail = '' } = problemOf(text)
-  const message = `${new URL(url).host} answers ${status}${detail && `: ${String(detail).slice(0, MAX_DETAIL)}`}${type && ` (${String(type).slice(0, 100)})`}`
-  const isLimit = status === 429 || String(type).endsWith(':rateLimited')
-  return new AcmeFailure(isLimit ? 'rate_limited' : status >= 500 ? 'unreachable' : 'refused', message, retryAfterMs)
+  const name = String(type).replace('urn:ietf:params:acme:error:', '').slice(0, 100)
+  const message = `${new URL(url).host} answers ${status}${detail && `: ${String(detail).slice(0, MAX_DETAIL)}`}${name && ` (${name})`}`
+  const outcome = status === 429 || name === 'rateLimited' ? 'rate_limited' : status >= 500 ? 'unreachable' : 'refused'
+  return new AcmeFailure(outcome, message, { retryAfterMs, type: name })
 }
 
 /** RFC 8555 §6.7: errors are problem documents. */

@@ -41,7 +41,7 @@ export async function orderCertificate({ access, domains, email, kinds, publish,
   const session = await openAcmeSession(access)
   const { client } = session
   return session.run(async () => {
-    await client.createAccount({ termsOfServiceAgreed: true, ...(email !== undefined && { contact: [`mailto:${email}`] }) })
+    await openAccount(session, email)
     let order = await client.createOrder({ identifiers: domains.map((value) => ({ type: 'dns', value })) })
     await prove(session, order, kinds, publish, signal)
     order = await poll(() => client.getOrder(order), isDecided, signal)
@@ -54,6 +54,17 @@ export async function orderCertificate({ access, domains, email, kinds, publish,
     assertStatus(order, 'valid')
     return { chain: await client.getCertificate(order), key }
   })
+}
+
+/** The account of this key, or a new one. The library would send an update that changes nothing, which servers may refuse (RFC 8555 §7.3.2). */
+async function openAccount({ client, failure }: AcmeSession, email: OrderRequest['email']): Promise<void> {
+  const contact = email === undefined ? [] : [`mailto:${email}`]
+  const account = await client.createAccount({ onlyReturnExisting: true }).catch((error) => {
+    if (failure()?.type === 'accountDoesNotExist') return null
+    throw error
+  })
+  if (account === null) await client.createAccount({ termsOfServiceAgreed: true, ...(contact.length && { contact }) })
+  else if (contact.join() !== (account.contact ?? []).join()) await client.updateAccount({ contact })
 }
 
 /** P-256: small, quick, and understood by every client. */

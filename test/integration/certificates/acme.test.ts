@@ -7,7 +7,8 @@ import { type Authority, createAuthority } from '../../support/certificates.ts'
 import { type Gateway, metric } from '../../support/gateway.ts'
 import { BLOCKED_DOMAIN, PEBBLE, type Pebble, startPebble } from '../../support/pebble.ts'
 import { createDatabase, query } from '../../support/postgres.ts'
-import { freePort, until } from '../../support/processes.ts'
+import { until } from '../../support/processes.ts'
+import { type Relay, startRelay } from '../../support/relay.ts'
 import { describeWith } from '../../support/tools.ts'
 
 const DAY_MS = 86_400_000
@@ -16,29 +17,30 @@ const EXPIRY = 'portcullis_tls_certificate_expiry_timestamp_seconds'
 describeWith(PEBBLE, 'http-01', () => {
   let authority: Authority
   let pebble: Pebble
-  let httpPort: number
+  /** Where the ACME server asks: it leads to the gateway that was started last. */
+  let port80: Relay
   let open: Gateway[] = []
 
   beforeAll(async () => {
     authority = await createAuthority('Pebble CA')
-    httpPort = await freePort()
-    pebble = await startPebble({ authority, httpPort, tlsPort: 1, lifetimeSeconds: 90 * 86_400 })
+    port80 = await startRelay()
+    pebble = await startPebble({ authority, httpPort: port80.port, tlsPort: 1, lifetimeSeconds: 90 * 86_400 })
   })
   afterAll(async () => {
-    await pebble?.close()
+    await Promise.all([...open.map((gateway) => gateway.close()), pebble?.close(), port80?.close()])
     authority?.close()
   })
 
   async function start(options: Parameters<typeof startAcmeGateway>[1] = {}) {
-    const gateway = await startAcmeGateway(pebble, { httpPort, ...options })
+    const gateway = await startAcmeGateway(pebble, options)
     open.push(gateway)
+    port80.target(gateway.httpPort)
     return gateway
   }
   async function close(...gateways: Gateway[]): Promise<void> {
     open = open.filter((gateway) => !gateways.includes(gateway))
     await Promise.all(gateways.map((gateway) => gateway.close()))
   }
-  afterAll(() => close(...open))
 
   const lines = (gateway: Gateway, reason: string) => gateway.log().filter((line) => line.reason === reason)
   const certificateCheck = async (gateway: Gateway) => {
@@ -102,7 +104,7 @@ describeWith(PEBBLE, 'http-01', () => {
     it('answers for pending tokens on both listeners, before httpsOnly and every redirect', async () => {
       const token = randomBytes(24).toString('base64url')
       const path = `/.well-known/acme-challenge/${token}`
-      expect(await getPlain(httpPort, path)).toMatchObject({ status: 308, headers: { location: `https://${DOMAIN}${path}` } })
+      expect(await getPlain(port80.port, path)).toMatchObject({ status: 308, headers: { location: `https://${DOMAIN}${path}` } })
       await query(databaseUrl, 'INSERT INTO acme_challenges VALUES ($1, $2, $3, $4, NULL, $5)', [
         token,
         'http-01',
@@ -112,7 +114,7 @@ describeWith(PEBBLE, 'http-01', () => {
       ])
       // a process that has just asked does not ask again for a moment
       const answer = await until(async () => {
-        const found = await getPlain(httpPort, path)
+        const found = await getPlain(port80.port, path)
         return found.status === 200 && found
       }, 'the answer')
       expect(answer).toMatchObject({ text: `${token}.thumbprint`, headers: { 'content-type': 'application/octet-stream' } })
@@ -122,15 +124,15 @@ describeWith(PEBBLE, 'http-01', () => {
       )
       expect([status, text]).toEqual([200, `${token}.thumbprint`])
       for (const other of [`${path}x`, `${path}/`, `${path}?a=1`, '/.well-known/acme-challenge/', '/.well-known/acme-challenge/..%2f'])
-        expect((await getPlain(httpPort, other)).status, other).toBe(308)
+        expect((await getPlain(port80.port, other)).status, other).toBe(308)
       await query(databaseUrl, 'DELETE FROM acme_challenges')
-      await until(async () => (await getPlain(httpPort, path)).status === 308, 'the token is forgotten')
+      await until(async () => (await getPlain(port80.port, path)).status === 308, 'the token is forgotten')
     })
 
     it('asks the database for unknown tokens at most once a second', async () => {
       const reads = () => metric(gateway, 'portcullis_db_query_duration_seconds_count', { operation: 'select acme_challenges' })
       const [before, begun] = [await reads(), performance.now()]
-      const ask = () => getPlain(httpPort, `/.well-known/acme-challenge/${randomBytes(24).toString('base64url')}`)
+      const ask = () => getPlain(port80.port, `/.well-known/acme-challenge/${randomBytes(24).toString('base64url')}`)
       for (let i = 0; i < 10; i++) {
         const found = await Promise.all(Array.from({ length: 20 }, ask))
         expect(new Set(found.map(({ status }) => status))).toEqual(new Set([308]))
@@ -189,8 +191,7 @@ describeWith(PEBBLE, 'http-01', () => {
     const answering = await start({ ...shared, acme: { domains: ['other.example.com'] } })
     await certificateAfter(answering.port, null)
     const asked = await answers(answering)
-    const { httpPort: _, ...unreached } = { httpPort: undefined, ...shared }
-    const [one, two] = await Promise.all([startAcmeGateway(pebble, unreached), startAcmeGateway(pebble, unreached)])
+    const [one, two] = await Promise.all([startAcmeGateway(pebble, shared), startAcmeGateway(pebble, shared)])
     open.push(one, two)
     const [first, second] = await Promise.all([certificateAfter(one.port, null), certificateAfter(two.port, null)])
     expect(first.serialNumber).toBe(second.serialNumber)
@@ -247,11 +248,11 @@ describeWith(PEBBLE, 'http-01', () => {
   it('binds the account to one that the ACME server knows', async () => {
     const kid = 'kid-1'
     const key = randomBytes(32).toString('base64url')
-    const port = await freePort()
-    const bound = await startPebble({ authority, httpPort: port, tlsPort: 1, bindings: { [kid]: key } })
+    const bound = await startPebble({ authority, httpPort: port80.port, tlsPort: 1, bindings: { [kid]: key } })
     try {
       const acme = { eab: { keyId: kid, hmacKeyEnv: 'ACME_HMAC_KEY' } }
-      const gateway = await startAcmeGateway(bound, { httpPort: port, acme, env: { ACME_HMAC_KEY: key } })
+      const gateway = await startAcmeGateway(bound, { acme, env: { ACME_HMAC_KEY: key } })
+      port80.target(gateway.httpPort)
       open.push(gateway)
       await certificateAfter(gateway.port, null)
       expect(JSON.stringify([gateway.log(), await everyRow(gateway.databaseUrl)])).not.toContain(key)
