@@ -132,16 +132,15 @@ export function takeConnections({
     expectsContinue: (req) => expecting.has(req),
     expectsTheUnknown: (req) => expectingOther.has(req),
     isUpgrade: (req) => upgrading.has(req),
-    countRequest: (socket) => countRequest(socket) || gate.isTight(open()),
+    countRequest: (socket) => countRequest(socket) || gate.isTight(open.size),
     expectRoutes,
-    close: createClose(server, closeServer, clock),
+    close: createClose(server, closeServer, clock, open),
   }
 }
 
-/** Connections that the gate refuses never reach Node's parser. @returns the number of open connections */
-function countOpen(server: http.Server, gate: ConnectionsDeps['gate'], takeConnection: ConnectionsDeps['takeConnection']): () => number {
-  const open = new WeakSet<Socket>()
-  let count = 0
+/** Connections that the gate refuses never reach Node's parser. @returns the open connections, also those before the end of a TLS handshake */
+function countOpen(server: http.Server, gate: ConnectionsDeps['gate'], takeConnection: ConnectionsDeps['takeConnection']): ReadonlySet<Socket> {
+  const open = new Set<Socket>()
   const nodesOwn = server.listeners('connection') as ((socket: Socket) => void)[]
   const pass = (socket: Socket) => {
     for (const take of nodesOwn) take.call(server, socket)
@@ -150,18 +149,22 @@ function countOpen(server: http.Server, gate: ConnectionsDeps['gate'], takeConne
     // a connection is announced again when its parser is replaced
     if (!open.has(socket)) {
       open.add(socket)
-      count++
-      socket.once('close', () => count--)
-      const reason = gate.acceptance(socket, count)
+      socket.once('close', () => open.delete(socket))
+      const reason = gate.acceptance(socket, open.size)
       if (reason !== null) return gate.refuseConnection(socket, reason)
       if (takeConnection) return takeConnection(socket, () => pass(socket))
     }
     pass(socket)
   })
-  return () => count
+  return open
 }
 
-function createClose(server: http.Server, closeServer: () => Promise<unknown>, clock: Clock): Connections['close'] {
+function createClose(
+  server: http.Server,
+  closeServer: () => Promise<unknown>,
+  clock: Clock,
+  open: ReadonlySet<Socket>,
+): Connections['close'] {
   const connections = new Set<Socket>()
   // under TLS, responses belong to the TLS socket, not to the accepted socket
   server.on(server instanceof https.Server ? 'secureConnection' : 'connection', (socket: Socket) => {
@@ -188,6 +191,7 @@ function createClose(server: http.Server, closeServer: () => Promise<unknown>, c
       server.closeAllConnections()
       // Node's list lacks connections whose request waits to be read again
       for (const socket of connections) socket.destroy()
+      for (const socket of open) socket.destroy()
     }, timeoutMs)
     await closeServer()
     clearInterval(idle)

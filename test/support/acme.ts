@@ -61,7 +61,8 @@ export const answers = (gateway: Gateway) => metric(gateway, 'portcullis_acme_ch
 export async function certificateOf(port: number, options: tls.ConnectionOptions = {}): Promise<PeerCertificate> {
   const socket = await handshake(port, options)
   const certificate = socket.getPeerCertificate()
-  socket.destroy()
+  // the handshake is whole for the server, too
+  socket.end().resume()
   return certificate
 }
 
