@@ -18,6 +18,7 @@ import { createIpcChannel, type IpcChannel } from '../platform/lib/ipc-channel.t
 import type { Format } from '../platform/telemetry/exposition.ts'
 import { collectLines, copyStandardError } from '../platform/telemetry/logger.ts'
 import { createAccess } from './access.ts'
+import { createAcmeIssuer } from './acme.ts'
 import { createAdminServer } from './admin-server.ts'
 import { createHealthHistory } from './console/health-history.ts'
 import { createConsoleListener, hasConsole, hasConsoleListener } from './console-listener.ts'
@@ -94,6 +95,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   let beingReplaced: Member | null = null
   let earlyExits = 0
   let isStopping = false
+  let isListening = false
   const starting = new Set<Promise<unknown>>()
   /** While a reload is under way, no worker starts: it would get the configuration before. */
   let reloading = Promise.resolve()
@@ -236,6 +238,12 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       ...observer.lastErrors(),
     ])
 
+  const issuer = createAcmeIssuer(
+    platform,
+    options.secrets.acmeHmacKey,
+    () => assignment.config,
+    () => isListening,
+  )
   const history = createHealthHistory({
     clock,
     async read() {
@@ -316,6 +324,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
         async commit() {
           assignment.config = shared
           own.commit()
+          issuer?.hurry()
           await Promise.all(asked.filter((member) => members.has(member)).map(commitIn))
           release()
         },
@@ -382,12 +391,18 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     await identity.prepare({ ...options.secrets, mustChangePassword: options.adminMustChangePassword })
     if (hasListener) await identity.revocations.start()
     stopJobs = schedule(
-      [...services.jobs, ...(hasListener ? [keyringJob(services)] : []), ...(hasConsole(config) ? [history.job] : [])],
+      [
+        ...services.jobs,
+        ...(issuer ? [issuer.job] : []),
+        ...(hasListener ? [keyringJob(services)] : []),
+        ...(hasConsole(config) ? [history.job] : []),
+      ],
       logger,
     )
     // the gateway is ready with its first worker, which need not share the processors with the starts of the others
     const port = await launch()
     await Promise.all(Array.from({ length: workers - 1 }, launch))
+    isListening = true
     reloader.begin()
     return { port, adminPort, stop, reload: reloader.reload }
   } catch (error) {

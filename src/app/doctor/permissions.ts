@@ -25,12 +25,13 @@ export function permissionRows({ config, file, envFile }: PermissionDeps): Row[]
     ...(envFile === undefined ? [] : [resolve(envFile)]),
     ...(file === undefined ? [] : environmentFilesBeside(file)),
   ])
+  const key = config.server.tls?.key
   return [
     ...(file === undefined ? [] : [rowOf(`file ${basename(file)}`, judgeConfiguration(file))]),
     ...[...secretFiles].map((path) => rowOf(`file ${basename(path)}`, judgeSecretFile(path, 'it holds secrets'))),
-    ...(config.server.tls === undefined || !existsSync(config.server.tls.key)
+    ...(key === undefined || !existsSync(key)
       ? []
-      : [rowOf('file server.tls.key', judgeSecretFile(config.server.tls.key, 'it is a private key', OTHERS_READ | OTHERS_WRITE))]),
+      : [rowOf('file server.tls.key', judgeSecretFile(key, 'it is a private key', OTHERS_READ | OTHERS_WRITE))]),
     ...(needsDataDir(config) ? [rowOf('folder database.dataDir', judgeFolder(config.database.dataDir))] : []),
   ]
 }

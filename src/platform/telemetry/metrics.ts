@@ -118,6 +118,10 @@ export function createMetrics(version: string) {
     'reason',
   ])
   for (const reason of ['queue', 'export']) spansDropped.inc({ reason }, 0)
+  const acmeOrders = counter('acme_orders_total', 'Orders of certificates, by outcome.', ['outcome'])
+  for (const outcome of ['issued', 'refused', 'rate_limited', 'unreachable', 'unusable', 'failed']) acmeOrders.inc({ outcome }, 0)
+  const acmeAnswers = counter('acme_challenge_answers_total', 'Answers to challenges of an ACME server.', ['challenge'])
+  for (const challenge of ['http-01', 'tls-alpn-01']) acmeAnswers.inc({ challenge }, 0)
 
   return {
     registry,
@@ -227,6 +231,20 @@ export function createMetrics(version: string) {
       'tls_certificate_expiry_timestamp_seconds',
       'When the certificate of the listener expires; 0 without a certificate.',
       'min',
+    ),
+    acmeOrders,
+    acmeAnswers,
+    acmeLastSuccess: gauge(
+      'acme_last_success_timestamp_seconds',
+      'When an ACME server last issued the certificate of the listener; 0: not yet.',
+      [],
+      'max',
+    ),
+    acmeRenewalDue: gauge(
+      'acme_renewal_due_timestamp_seconds',
+      'When the certificate is to be renewed, or since when the first one is wanted; 0 without ACME.',
+      [],
+      'max',
     ),
     signingKeyAge: gauge('signing_key_age_seconds', 'Age of signing keys.', ['kid', 'state'], 'max'),
     configInfo: gauge('config_info', 'Always 1; sha of the configuration in force.', ['sha'], 'first'),
