@@ -15,6 +15,7 @@ import { schedule } from '../platform/jobs/schedule.ts'
 import { readCpuWait } from '../platform/lib/cpu-wait.ts'
 import { causeText } from '../platform/lib/errors.ts'
 import { createIpcChannel, type IpcChannel } from '../platform/lib/ipc-channel.ts'
+import type { Format } from '../platform/telemetry/exposition.ts'
 import { collectLines, copyStandardError } from '../platform/telemetry/logger.ts'
 import { createAccess } from './access.ts'
 import { createAdminServer } from './admin-server.ts'
@@ -242,12 +243,12 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     },
   })
 
-  async function metricsOfAll(): Promise<string> {
+  async function metricsOfAll(format: Format): Promise<string> {
     await askAll(members, async (member, timeoutMs) => {
       const metrics = await member.channel.ask('metrics', null, timeoutMs)
       if (members.has(member)) merged.hear(member.worker.id, metrics)
     })
-    return merged.text()
+    return merged.text(format)
   }
 
   const limits = hasListener ? createLimits(platform, config.server.replicas * workers) : null
@@ -343,7 +344,6 @@ export async function supervise(options: ServeOptions, workers: number): Promise
 
   const admin = createAdminServer({
     metrics: metricsOfAll,
-    contentType: metrics.registry.contentType,
     // as ready as the readiest worker: only ready workers are given connections
     checks: async () => {
       const answers = await askAll(members, ({ channel }, timeoutMs) => channel.ask('checks', null, timeoutMs))

@@ -51,11 +51,15 @@ export interface GatewayProcessOptions {
   /** Added to the cheap password hashes. */
   auth?: object
   credentialLimits?: object
+  /** Further sections of the configuration, and sections in place of the default ones. */
+  sections?: object
   tokens?: object
   headers?: object
   issuers?: object[]
   /** Default: embedded, with limits in memory. */
   stores?: { databaseUrl: string; redisUrl: string }
+  /** Needed where several gateways share a database. Default: a new one. */
+  secretKey?: string
   /** The CPU to which it is bound. */
   cpu?: number
   /** How far its clock is wrong, for faketime: `+300s`. */
@@ -78,10 +82,12 @@ export async function startGatewayProcess({
   server = {},
   auth = {},
   credentialLimits = {},
+  sections = {},
   tokens = {},
   headers = {},
   issuers = [],
   stores,
+  secretKey = randomBytes(32).toString('base64'),
   cpu,
   clock,
   stdout,
@@ -102,6 +108,7 @@ export async function startGatewayProcess({
     auth: { ...auth, password: { argon2: { memoryKiB: 1024, passes: 1 } } },
     limits: { default: [], exempt: ['127.0.0.0/8'], credentials: credentialLimits },
     routes,
+    ...sections,
   }
   const file = join(dir, 'portcullis.json')
   writeFileSync(file, JSON.stringify(config))
@@ -115,7 +122,7 @@ export async function startGatewayProcess({
     env: {
       ...bare(),
       NODE_ENV: 'production',
-      PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64'),
+      PORTCULLIS_SECRET_KEY: secretKey,
       ...(clock !== undefined && environmentOf(clock)),
     },
     stdio: ['ignore', stdout ?? log, log],

@@ -42,7 +42,7 @@ export interface GateDeps {
   /** Of this machine, also where a test moves the time: it measures how late the loop is. */
   steady: Pick<Clock, 'steady'>
   logger: Logger
-  metrics: Pick<Metrics, 'shed' | 'requests' | 'errors'>
+  metrics: Pick<Metrics, 'shed' | 'requests' | 'errors' | 'ownFailures'>
   /** Requests in flight, without streams. */
   inFlight(): number
   /** The credential was proven before, and is remembered. */
@@ -125,6 +125,7 @@ export function createGate({ config, clock, steady, logger, metrics, inFlight, i
     metrics.shed.inc({ reason })
     metrics.requests.bind({ method: methodLabel(method), route: 'none', status: '503' }).count++
     metrics.errors.inc({ code: 'overloaded', route: 'none' })
+    metrics.ownFailures.bind({ route: 'none' }).count++
     report.refused(reason)
   }
 

@@ -81,7 +81,7 @@ export function createForward({ upstreams, headers, compressionOf, stalls }: For
         // the response came before the whole body: the rest is read and dropped
         if (!request.complete) drain(request)
       }
-      slot.upstream.observe((systemClock.steady() - asked.askedAt) / 1000)
+      slot.upstream.observe((systemClock.steady() - asked.askedAt) / 1000, exchange.trace.isSampled ? exchange.trace : null)
       if (known) answer.fail(known)
     }
     const blame = (error: unknown): Problem => {

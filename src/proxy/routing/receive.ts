@@ -7,6 +7,7 @@ import { systemClock } from '../../platform/lib/clock.ts'
 import { type ErrorCode, type Problem, problem } from '../../platform/lib/errors.ts'
 import type { Client } from '../../platform/request/client-address.ts'
 import { attachContext } from '../../platform/request/request-context.ts'
+import { readTraceContext } from '../../platform/request/trace-context.ts'
 import type { AskedRequests } from './asked-request.ts'
 import type { Exchange } from './exchange.ts'
 import { isProxied } from './proxied-methods.ts'
@@ -36,6 +37,7 @@ export const createReceive =
     const client = readClient(req)
     const exchange: Exchange = {
       requestId: typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID(),
+      trace: readTraceContext(req.headers, client.viaTrustedProxy),
       startedAt: systemClock.steady(),
       client,
       ip: client.address,

@@ -390,7 +390,6 @@ describe('POST /reload on the admin listener', () => {
       expect((await gateway.app.admin!.inject({ method: 'POST', url: '/reload', remoteAddress })).statusCode, remoteAddress).toBe(200)
     const everywhere = createAdminServer({
       metrics: async () => '',
-      contentType: 'text/plain',
       checks: () => [],
       reload: async () => ({ status: 'reloaded', needsRestart: [], warnings: [] }),
       console: null,
