@@ -184,6 +184,15 @@ describeWith(HELM, 'the chart', () => {
     expect(podOf(job).containers[0].args.slice(0, 2)).toEqual(['migrate', 'up'])
   })
 
+  it('the values of docs/kubernetes.md render', () => {
+    const fences = [...readFileSync('docs/kubernetes.md', 'utf8').matchAll(/^```yaml\n(.*?)^```/gms)].map(([, text]) => parse(text!))
+    expect(fences.length).toBe(3)
+    const manifests = render({ values: Object.assign({}, ...fences) })
+    expect(manifests.map(({ kind }) => kind)).toEqual(expect.arrayContaining(['Ingress', 'ServiceMonitor', 'PrometheusRule']))
+    const names = podOf(only(manifests, 'Deployment')).containers[0].env.map(({ valueFrom }: any) => valueFrom.secretKeyRef.name)
+    expect(names).toEqual(['portcullis', 'portcullis-db-app', 'portcullis', 'mail'])
+  })
+
   it('selectors find the pods of the Deployment', () => {
     for (const file of cases) {
       const manifests = manifestsOf(textOf(file))

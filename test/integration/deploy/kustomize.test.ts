@@ -5,7 +5,20 @@ import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { parse } from 'yaml'
 import { runCli } from '../../support/cli.ts'
-import { CHART, HELM, KUBECONFORM, KUSTOMIZE, type Manifest, manifestsOf, only, podOf, render, runTool, VERSIONS, validate } from '../../support/manifests.ts'
+import {
+  CHART,
+  HELM,
+  KUBECONFORM,
+  KUSTOMIZE,
+  type Manifest,
+  manifestsOf,
+  only,
+  podOf,
+  render,
+  runTool,
+  VERSIONS,
+  validate,
+} from '../../support/manifests.ts'
 import { describeWith } from '../../support/tools.ts'
 
 const BASE = 'deploy/kustomize/base'
@@ -45,7 +58,8 @@ describeWith(KUSTOMIZE, 'the kustomize example', () => {
   })
 
   describeWith(HELM, 'beside the chart', () => {
-    const both = () => [manifestsOf(build(BASE)), render({ files: [`${CHART}/ci/minimal.yaml`], set: ['image.repository=portcullis'] })] as const
+    const both = () =>
+      [manifestsOf(build(BASE)), render({ files: [`${CHART}/ci/minimal.yaml`], set: ['image.repository=portcullis'] })] as const
 
     it('has the same pod', () => {
       const [own, charts] = both().map((manifests) => withoutLabels(podOf(only(manifests, 'Deployment'))))

@@ -83,7 +83,7 @@ describeWith(HELM, 'the pods of the chart', () => {
     expect(await finished(run(check))).toMatchObject({ code: 0, output: expect.stringContaining('the configuration is valid') })
     expect(await finished(run(migrate))).toMatchObject({ code: 0, output: expect.stringContaining('up: 0001') })
     expect(await finished(run(migrate))).toMatchObject({ code: 0, output: expect.stringContaining('nothing to do') })
-  })
+  }, 120_000)
 
   it('the Job fails with a configuration that the gateway refuses, and names the setting', async () => {
     mount(only(chartOf('/orders', '/orders'), 'ConfigMap', 'portcullis-migrate'))
@@ -115,5 +115,5 @@ describeWith(HELM, 'the pods of the chart', () => {
     // server.shutdownDelayMs: it still serves
     expect(await statusOf(ports.port, '/orders')).toBe(200)
     expect(await gone).toEqual([0, null])
-  })
+  }, 120_000)
 })
