@@ -1,13 +1,12 @@
 /** Runs the gateway, as one process or several, until it is asked to stop. */
-import { availableParallelism } from 'node:os'
 import closeWithGrace from 'close-with-grace'
-import type { Config } from '../platform/config/schema.ts'
 import { isDatabaseThere } from '../platform/db/describe-database.ts'
 import { writeCompiledCode } from '../platform/lib/compile-cache.ts'
 import { flushLogger } from '../platform/telemetry/logger.ts'
 import { buildApp } from './app.ts'
 import { graceMs, listen, listenAdmin, logUncaught, type Running, type ServeOptions } from './listen.ts'
 import { supervise } from './supervisor.ts'
+import { countWorkers } from './worker-share.ts'
 
 /** Starts the listeners: admin first, so that readiness can be asked while the rest starts. Ends the process on SIGTERM and SIGINT. SIGHUP reloads the configuration. */
 export async function serve(options: ServeOptions): Promise<Running> {
@@ -59,12 +58,6 @@ async function serveAlone(options: ServeOptions): Promise<Running> {
     await stop().catch(() => undefined)
     throw error
   }
-}
-
-/** `auto`: one worker for each core that this process may use. A store that is private to one process allows only one. */
-function countWorkers({ server: { workers }, database, redis }: Config): number {
-  if (database.url === 'embedded' || redis.url === 'memory') return 1
-  return workers === 'auto' ? availableParallelism() : workers
 }
 
 function announceStores({ config, logger }: ServeOptions): void {
