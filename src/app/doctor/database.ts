@@ -20,7 +20,7 @@ export interface DatabaseDeps {
 }
 
 /** The oldest major version that the tests run with. */
-export const TESTED_POSTGRES = 15
+const TESTED_POSTGRES = 15
 const SLOW_MS = 50
 const WRONG_SECONDS = 60
 const DOUBTFUL_SECONDS = 2

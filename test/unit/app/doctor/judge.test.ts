@@ -1,8 +1,9 @@
 /** The bounds of the doctor's judgements. Real conditions are in test/integration/cli/doctor.test.ts. */
+import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { connectionsOf, judgeConnections, judgeRights, judgeSkew, judgeVersion, sizeText } from '../../../../src/app/doctor/database.ts'
 import type { ServerFacts } from '../../../../src/app/doctor/database-facts.repo.ts'
-import { judgeGateway, judgeNode } from '../../../../src/app/doctor/examine.ts'
+import { judgeGateway, judgeNode, OLDEST_NODE } from '../../../../src/app/doctor/examine.ts'
 import { judgeCores, judgeDescriptors, judgeMemory, judgeNtp, judgeSpace } from '../../../../src/app/doctor/machine.ts'
 import { judgeMemoryInfo } from '../../../../src/app/doctor/redis.ts'
 import { loadConfig } from '../../../../src/app/load-config.ts'
@@ -83,6 +84,11 @@ it.each([
   ['20.20.2', 'fail'],
 ])('Node %s', (version, state) => {
   expect(judgeNode(version).state).toBe(state)
+})
+
+it('the oldest Node is that of the package', () => {
+  const { engines } = JSON.parse(readFileSync('package.json', 'utf8'))
+  expect(`>=${OLDEST_NODE}`).toBe(`${engines.node}.0`)
 })
 
 it('the running gateway', () => {
