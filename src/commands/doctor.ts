@@ -29,7 +29,7 @@ sudo portcullis doctor --config /etc/portcullis/portcullis.yaml --env-file /etc/
 portcullis doctor --json
 `,
     `It works while the gateway runs, and before its first start. Run it as the user of the gateway, or as root.
-Exit code: 0 all is well or only warnings, 1 something fails, 2 the configuration is wrong.`,
+Exit code: 0 nothing fails, 1 something fails, 2 the configuration is wrong.`,
   ).action(async (args: DoctorArgs) => {
     if (terminal.gateway) return terminal.printJson(await rowsOfGateway(terminal.gateway))
     const { rows, isValid } = await examineAll(terminal, args)

@@ -1,5 +1,4 @@
 /** The database: version, speed, schema, secret key, rights, connections and clock. Changes nothing. */
-import { sql } from 'kysely'
 import { createKeySealing } from '../../identity/tokens/key-sealing.ts'
 import type { Config, Secrets as SecretValues } from '../../platform/config/schema.ts'
 import type { Db } from '../../platform/db/database.ts'
@@ -9,6 +8,7 @@ import { createDatabaseClock } from '../../platform/lib/database-clock.ts'
 import { causeText } from '../../platform/lib/errors.ts'
 import { createSecrets, WrongSecretKey } from '../../platform/vault/secrets.ts'
 import { countWorkers, shareOf } from '../worker-share.ts'
+import { hasCanaryTable, ping, readFacts, readTime, type ServerFacts } from './database-facts.repo.ts'
 import { type Finding, fail, notChecked, ok, type Row, rowOf, warn } from './row.ts'
 
 export interface DatabaseDeps {
@@ -20,30 +20,10 @@ export interface DatabaseDeps {
 }
 
 /** The oldest major version that the tests run with. */
-export const TESTED_POSTGRES = 15
+const TESTED_POSTGRES = 15
 const SLOW_MS = 50
 const WRONG_SECONDS = 60
 const DOUBTFUL_SECONDS = 2
-
-export interface ServerFacts {
-  version: string
-  major: number
-  maxConnections: number
-  /** For administrators. */
-  reserved: number
-  /** Of the user and of the database. -1: no limit. */
-  ownLimit: number
-  /** Connections of other programs. */
-  others: number
-  bytes: number
-  canConnect: boolean
-  schema: string | null
-  canCreate: boolean
-  /** Tables of ours that this user may not read and write. */
-  forbidden: number
-  /** Tables of ours that belong to another user. */
-  foreign: number
-}
 
 /** @throws DatabaseUnavailable */
 export async function databaseRows(deps: DatabaseDeps): Promise<Row[]> {
@@ -69,34 +49,9 @@ export async function databaseRows(deps: DatabaseDeps): Promise<Row[]> {
 /** Without rights the tables cannot be read: the row about rights says so. */
 const unreadable = (error: unknown): Finding => notChecked(causeText(error))
 
-async function readFacts(db: Db): Promise<ServerFacts> {
-  const { rows } = await sql<ServerFacts>`
-    WITH ours AS (
-      SELECT c.oid, c.relowner FROM pg_class c
-      WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace
-        AND EXISTS (SELECT 1 FROM pg_class k WHERE k.relname = 'kysely_migration' AND k.relnamespace = c.relnamespace)
-    )
-    SELECT current_setting('server_version') AS version,
-      current_setting('server_version_num')::int / 10000 AS major,
-      current_setting('max_connections')::int AS "maxConnections",
-      current_setting('superuser_reserved_connections')::int AS reserved,
-      (SELECT coalesce(min(n), -1)::int FROM (
-        SELECT rolconnlimit AS n FROM pg_roles WHERE rolname = current_user
-        UNION ALL SELECT datconnlimit FROM pg_database WHERE datname = current_database()) AS limits WHERE n >= 0) AS "ownLimit",
-      (SELECT count(*)::int FROM pg_stat_activity WHERE backend_type = 'client backend' AND application_name NOT LIKE 'portcullis%') AS others,
-      pg_database_size(current_database())::float8 AS bytes,
-      has_database_privilege(current_database(), 'CONNECT') AS "canConnect",
-      current_schema() AS schema,
-      coalesce(has_schema_privilege(current_schema(), 'CREATE') AND has_schema_privilege(current_schema(), 'USAGE'), false) AS "canCreate",
-      (SELECT count(*)::int FROM ours WHERE NOT (has_table_privilege(oid, 'SELECT') AND has_table_privilege(oid, 'INSERT')
-        AND has_table_privilege(oid, 'UPDATE') AND has_table_privilege(oid, 'DELETE'))) AS forbidden,
-      (SELECT count(*)::int FROM ours WHERE NOT pg_has_role(relowner, 'USAGE')) AS foreign`.execute(db)
-  return rows[0]!
-}
-
 async function measure(db: Db, clock: Clock): Promise<number> {
   const before = clock.steady()
-  await sql`SELECT 1`.execute(db)
+  await ping(db)
   return clock.steady() - before
 }
 
@@ -122,8 +77,7 @@ async function judgeSchema(db: Db): Promise<Finding> {
 
 async function judgeKey({ db, secrets: { secretKey, previousSecretKey } }: DatabaseDeps): Promise<Finding> {
   if (secretKey === null) return notChecked('PORTCULLIS_SECRET_KEY is not set here', 'name the file of the variables: --env-file FILE')
-  const { rows } = await sql<{ there: boolean }>`SELECT to_regclass('secret_canary') IS NOT NULL AS there`.execute(db)
-  if (!rows[0]!.there) return notChecked('the database has no keys yet')
+  if (!(await hasCanaryTable(db))) return notChecked('the database has no keys yet')
   try {
     const sealed = await createKeySealing(createSecrets(secretKey, previousSecretKey)).readCanary(db)
     return sealed === undefined ? notChecked('the database has no keys yet') : ok('it is the key of this database')
@@ -181,8 +135,8 @@ async function judgeClock(db: Db, local: Clock): Promise<Finding> {
   const clock = createDatabaseClock(local)
   for (let i = 0; i < 3; i++) {
     const askedAt = local.steady()
-    const { rows } = await sql<{ ms: number }>`SELECT (extract(epoch FROM clock_timestamp()) * 1000)::float8 AS ms`.execute(db)
-    clock.measure({ databaseMs: rows[0]!.ms, askedAt, answeredAt: local.steady() })
+    const databaseMs = await readTime(db)
+    clock.measure({ databaseMs, askedAt, answeredAt: local.steady() })
   }
   return judgeSkew(clock.skewSeconds())
 }

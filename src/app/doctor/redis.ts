@@ -1,10 +1,9 @@
 /** Redis: version, speed, rights and memory. Writes one key that ends after a second, as the gateway does. */
-import type { Redis } from 'ioredis'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { causeText } from '../../platform/lib/errors.ts'
 import { parseRedisUrl } from '../../platform/redis/connect.ts'
 import { causeOf, kindOf } from '../../platform/redis/error-kinds.ts'
-import { askRedis } from '../../platform/redis/ping.ts'
+import { askRedis, type RedisConnection } from '../../platform/redis/ping.ts'
 import { sizeText } from './database.ts'
 import { type Finding, fail, notChecked, ok, type Row, rowOf, warn } from './row.ts'
 
@@ -41,7 +40,7 @@ function unreachable(error: unknown): Finding {
   )
 }
 
-async function judgeServer(redis: Redis, clock: Clock): Promise<Finding> {
+async function judgeServer(redis: RedisConnection, clock: Clock): Promise<Finding> {
   const before = clock.steady()
   await redis.ping()
   const latencyMs = clock.steady() - before
@@ -55,7 +54,7 @@ async function judgeServer(redis: Redis, clock: Clock): Promise<Finding> {
 }
 
 /** HELLO is for every user; servers before 6 know only INFO. */
-async function versionOf(redis: Redis): Promise<string | null> {
+async function versionOf(redis: RedisConnection): Promise<string | null> {
   try {
     const reply = (await redis.call('HELLO')) as unknown[]
     const at = Array.isArray(reply) ? reply.indexOf('version') : -1
@@ -68,14 +67,14 @@ async function versionOf(redis: Redis): Promise<string | null> {
 }
 
 /** One command of each kind that the gateway uses. */
-const COMMANDS: readonly [name: string, run: (redis: Redis) => Promise<unknown>][] = [
+const COMMANDS: readonly [name: string, run: (redis: RedisConnection) => Promise<unknown>][] = [
   ['scripts with TIME and SET', (redis) => redis.eval(`redis.call('TIME') return redis.call('SET', KEYS[1], '1', 'PX', 1000)`, 1, KEY)],
   ['GET', (redis) => redis.get(KEY)],
   ['MULTI', (redis) => redis.multi().get(KEY).exec()],
   ['PUBLISH', (redis) => redis.publish('portcullis:doctor', '')],
 ]
 
-async function judgeRights(redis: Redis, isCluster: boolean, secrets: readonly string[]): Promise<Finding> {
+async function judgeRights(redis: RedisConnection, isCluster: boolean, secrets: readonly string[]): Promise<Finding> {
   const errors: { name: string; error: unknown }[] = []
   for (const [name, run] of COMMANDS)
     await run(redis).catch((error: unknown) => {
@@ -98,7 +97,7 @@ async function judgeRights(redis: Redis, isCluster: boolean, secrets: readonly s
   }
 }
 
-const judgeMemory = (redis: Redis, secrets: readonly string[]): Promise<Finding> =>
+const judgeMemory = (redis: RedisConnection, secrets: readonly string[]): Promise<Finding> =>
   redis
     .info('memory')
     .then(judgeMemoryInfo, (error: unknown) => notChecked(`INFO: ${causeOf(error, secrets)}`, 'let the user run it: +info'))

@@ -14,7 +14,7 @@ export async function serverRows(config: Config): Promise<Row[]> {
   return results.map((result) => rowOf(result.name, judgeServer(result)))
 }
 
-export function judgeServer({ name, question, fault, path }: OnlineResult): Finding {
+function judgeServer({ name, question, fault, path }: OnlineResult): Finding {
   if (fault === null) return ok(`answers (${question})`)
   const setting = path.reduce<string>(
     (text, step) => (typeof step === 'number' ? `${text}[${step}]` : text === '' ? step : `${text}.${step}`),

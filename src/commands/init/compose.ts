@@ -2,7 +2,7 @@
 import { DOCKER_HOST, EDGE, needsAdmin, type Plan } from './plan.ts'
 
 /** The same as in deploy/compose.yaml; a test compares them. */
-export const IMAGES = { gateway: 'portcullis:local', postgres: 'postgres:18.6-trixie', redis: 'redis:8.10.2-alpine' }
+const IMAGES = { gateway: 'portcullis:local', postgres: 'postgres:18.6-trixie', redis: 'redis:8.10.2-alpine' }
 
 export function composeText(plan: Plan): string {
   const { front, gatewayUpstream, certificate, gatewayCertificate } = plan

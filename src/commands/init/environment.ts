@@ -6,7 +6,7 @@ import type { Plan } from './plan.ts'
 export type Environment = Readonly<Record<string, string>>
 
 /** New random values. Letters and digits only, except in the key: the passwords become part of URLs. */
-export const newSecrets = () => ({
+const newSecrets = () => ({
   PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64'),
   POSTGRES_PASSWORD: randomBytes(24).toString('hex'),
   REDIS_PASSWORD: randomBytes(24).toString('hex'),

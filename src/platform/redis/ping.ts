@@ -3,6 +3,8 @@ import { Redis } from 'ioredis'
 import { type Address, parseRedisUrl, type RedisTarget } from './connect.ts'
 import { causeOf } from './error-kinds.ts'
 
+export type RedisConnection = Redis
+
 /** A connection that is tried once. */
 const ONCE = { lazyConnect: true, retryStrategy: () => null, maxRetriesPerRequest: 0, enableReadyCheck: false }
 
@@ -24,7 +26,7 @@ export async function pingRedis(url: string, timeoutMs: number): Promise<void> {
  * Asks the server that would be written to: of a cluster its first node, with Sentinels the master that they name.
  * @throws without the password
  */
-export async function askRedis<T>(url: string, timeoutMs: number, question: (redis: Redis) => Promise<T>): Promise<T> {
+export async function askRedis<T>(url: string, timeoutMs: number, question: (redis: RedisConnection) => Promise<T>): Promise<T> {
   const target = parseRedisUrl(url)
   try {
     const address = target.kind === 'sentinel' ? await findMaster(target, timeoutMs) : target.hosts[0]!

@@ -45,7 +45,10 @@ async function fileWith(config: object, name = 'portcullis.json'): Promise<strin
   const routes = [{ name: 'api', match: { path: '/api' }, upstream: [upstream.url], access: 'authenticated' }]
   // so few that every machine that runs tests allows them
   const server = { host: '127.0.0.1', port, workers: 1, maxConnections: 500 }
-  writeFileSync(file, JSON.stringify({ server, admin: { port: adminPort }, database: { dataDir: join(folder, 'data') }, routes, ...config }))
+  writeFileSync(
+    file,
+    JSON.stringify({ server, admin: { port: adminPort }, database: { dataDir: join(folder, 'data') }, routes, ...config }),
+  )
   return file
 }
 
@@ -68,9 +71,19 @@ describe('before the first start', () => {
     const { code, rows, row } = await doctor(file, [], onPostgres())
     expect(rows.filter(({ state }) => state === 'fail')).toEqual([])
     expect(code).toBe(0)
-    for (const check of ['Node.js', 'configuration', 'environment', 'Postgres', 'schema', 'Postgres rights', 'Postgres connections', 'clock'])
+    for (const check of [
+      'Node.js',
+      'configuration',
+      'environment',
+      'Postgres',
+      'schema',
+      'Postgres rights',
+      'Postgres connections',
+      'clock',
+    ])
       expect(row(check), check).toMatchObject({ state: 'ok' })
-    for (const check of ['Redis rights', `upstream ${upstream.url}`, 'open files', 'memory']) expect(row(check), check).toMatchObject({ state: 'ok' })
+    for (const check of ['Redis rights', `upstream ${upstream.url}`, 'open files', 'memory'])
+      expect(row(check), check).toMatchObject({ state: 'ok' })
     expect(rows.filter(({ check }) => check.startsWith('port ')).map(({ state, found }) => [state, found])).toEqual([
       ['ok', 'free, for server.port'],
       ['ok', 'free, for admin.port'],
@@ -95,7 +108,10 @@ describe('before the first start', () => {
     const file = await fileWith({})
     const { code, row } = await doctor(file, [], { PORTCULLIS_SECRET_KEY: KEY })
     expect(code).toBe(0)
-    expect(row('embedded database')).toMatchObject({ state: 'not checked', found: expect.stringContaining('it is made at the first start') })
+    expect(row('embedded database')).toMatchObject({
+      state: 'not checked',
+      found: expect.stringContaining('it is made at the first start'),
+    })
     expect(row('folder database.dataDir')).toMatchObject({ state: 'ok' })
     expect(existsSync(join(file, '../data'))).toBe(false)
   })
@@ -134,8 +150,14 @@ describe('while the gateway runs', () => {
     const { code, rows, row } = await doctor(gateway.file)
     expect(rows.filter(({ state }) => state === 'fail')).toEqual([])
     expect(code).toBe(0)
-    expect(row('running gateway')).toMatchObject({ state: 'ok', found: expect.stringMatching(new RegExp(`^version .*, process ${gateway.pid}, is ready$`)) })
-    expect(row(`port ${gateway.port}`)).toMatchObject({ state: 'ok', found: `used by the running gateway (process ${gateway.pid}), for server.port` })
+    expect(row('running gateway')).toMatchObject({
+      state: 'ok',
+      found: expect.stringMatching(new RegExp(`^version .*, process ${gateway.pid}, is ready$`)),
+    })
+    expect(row(`port ${gateway.port}`)).toMatchObject({
+      state: 'ok',
+      found: `used by the running gateway (process ${gateway.pid}), for server.port`,
+    })
     expect(row('embedded database')).toMatchObject({ state: 'ok' })
     expect(row('schema')).toMatchObject({ state: 'ok' })
     expect(row('open files')!.found).toContain(`in the running gateway (process ${gateway.pid})`)
@@ -218,7 +240,10 @@ describe('Postgres', () => {
   it('too few connections', async () => {
     const { code, row } = await doctor(await fileWith({}), ['--set', 'database.poolSize=500'], onPostgres())
     expect(code).toBe(1)
-    expect(row('Postgres connections')).toMatchObject({ state: 'fail', found: expect.stringContaining('up to 502 for this gateway; the server allows') })
+    expect(row('Postgres connections')).toMatchObject({
+      state: 'fail',
+      found: expect.stringContaining('up to 502 for this gateway; the server allows'),
+    })
   })
 
   it('a user without rights', async () => {
@@ -322,7 +347,10 @@ describe('Redis', () => {
 
   it('a wrong password, and a server that is away', async () => {
     const wrong = await examine(redisUrl('weak:another-word'))
-    expect(wrong.row(`Redis 127.0.0.1:${redis.port}`)).toMatchObject({ state: 'fail', advice: expect.stringContaining('correct the user and the password') })
+    expect(wrong.row(`Redis 127.0.0.1:${redis.port}`)).toMatchObject({
+      state: 'fail',
+      advice: expect.stringContaining('correct the user and the password'),
+    })
     expect(wrong.stdout).not.toContain('another-word')
     const away = await examine('redis://:hidden-word@127.0.0.1:1')
     expect(away.row('Redis 127.0.0.1:1')).toMatchObject({ state: 'fail', found: expect.stringContaining('ECONNREFUSED') })
@@ -335,7 +363,11 @@ describe('Redis', () => {
     await admin.call('CONFIG', 'SET', 'maxmemory', '1', 'maxmemory-policy', 'noeviction')
     const { row } = await examine(redisUrl())
     expect(row('Redis memory')).toMatchObject({ state: 'warn' })
-    expect(row('Redis rights')).toMatchObject({ state: 'fail', found: expect.stringContaining('OOM'), advice: expect.stringContaining('maxmemory') })
+    expect(row('Redis rights')).toMatchObject({
+      state: 'fail',
+      found: expect.stringContaining('OOM'),
+      advice: expect.stringContaining('maxmemory'),
+    })
     await admin.call('CONFIG', 'SET', 'maxmemory', '0')
   })
 })
@@ -398,14 +430,20 @@ describe('files', () => {
     const [cert, key] = [join(dir, `${count}.pem`), join(dir, `${count++}.key`)]
     writeFileSync(cert, made.cert)
     writeFileSync(key, made.private, { mode: 0o600 })
-    expect((await doctor(await withTls(cert, key))).row('certificate server.tls')).toMatchObject({ state, found: expect.stringContaining(found) })
+    expect((await doctor(await withTls(cert, key))).row('certificate server.tls')).toMatchObject({
+      state,
+      found: expect.stringContaining(found),
+    })
   })
 
   it('a key of another certificate, a missing file, and a wrong name', async () => {
     const other = await authority.issue(['other.example.com'])
     expect((await doctor(await withTls(issued.certFile, other.keyFile))).row('certificate server.tls')).toMatchObject({ state: 'fail' })
     const missing = await doctor(await withTls('/nowhere.pem', issued.keyFile))
-    expect(missing.row('certificate server.tls')).toMatchObject({ state: 'fail', found: expect.stringContaining('/nowhere.pem: cannot be read') })
+    expect(missing.row('certificate server.tls')).toMatchObject({
+      state: 'fail',
+      found: expect.stringContaining('/nowhere.pem: cannot be read'),
+    })
     const wrong = await doctor(await withTls(other.certFile, other.keyFile))
     expect(wrong.row('certificate for server.publicUrl')).toMatchObject({
       state: 'fail',
@@ -421,7 +459,11 @@ describe('files', () => {
     chmodSync(envFile, 0o644)
     const { row, stdout } = await doctor(file, ['--env-file', envFile])
     expect(row('file .env')).toMatchObject({ state: 'fail', advice: `chmod go-rwx ${envFile}` })
-    expect(row('file portcullis.json')).toMatchObject({ state: 'fail', found: expect.stringContaining('a URL with a password'), advice: `chmod 640 ${file}` })
+    expect(row('file portcullis.json')).toMatchObject({
+      state: 'fail',
+      found: expect.stringContaining('a URL with a password'),
+      advice: `chmod 640 ${file}`,
+    })
     expect(stdout).not.toContain('hidden-word')
     chmodSync(envFile, 0o600)
     chmodSync(file, 0o640)
@@ -450,7 +492,10 @@ describe('files', () => {
     const data = join(file, '../data')
     mkdirSync(data)
     execFileSync('chown', ['12345', data])
-    expect((await doctor(file)).row('folder database.dataDir')).toMatchObject({ state: 'not checked', found: expect.stringContaining('belongs to the user 12345') })
+    expect((await doctor(file)).row('folder database.dataDir')).toMatchObject({
+      state: 'not checked',
+      found: expect.stringContaining('belongs to the user 12345'),
+    })
   })
 
   it.runIf(process.getuid?.() === 0)('a full disk', async ({ skip }) => {

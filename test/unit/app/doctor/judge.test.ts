@@ -1,7 +1,9 @@
 /** The bounds of the doctor's judgements. Real conditions are in test/integration/cli/doctor.test.ts. */
+import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { connectionsOf, judgeConnections, judgeRights, judgeSkew, judgeVersion, type ServerFacts, sizeText } from '../../../../src/app/doctor/database.ts'
-import { judgeGateway, judgeNode } from '../../../../src/app/doctor/examine.ts'
+import { connectionsOf, judgeConnections, judgeRights, judgeSkew, judgeVersion, sizeText } from '../../../../src/app/doctor/database.ts'
+import type { ServerFacts } from '../../../../src/app/doctor/database-facts.repo.ts'
+import { judgeGateway, judgeNode, OLDEST_NODE } from '../../../../src/app/doctor/examine.ts'
 import { judgeCores, judgeDescriptors, judgeMemory, judgeNtp, judgeSpace } from '../../../../src/app/doctor/machine.ts'
 import { judgeMemoryInfo } from '../../../../src/app/doctor/redis.ts'
 import { loadConfig } from '../../../../src/app/load-config.ts'
@@ -43,7 +45,10 @@ describe('Postgres', () => {
     expect(connectionsOf(config)).toBe(75)
     expect(judgeConnections(config, FACTS).state).toBe('ok')
     expect(judgeConnections(config, { ...FACTS, others: 23 }).state).toBe('warn')
-    expect(judgeConnections(config, { ...FACTS, maxConnections: 77 })).toMatchObject({ state: 'fail', advice: expect.stringContaining('at least 93') })
+    expect(judgeConnections(config, { ...FACTS, maxConnections: 77 })).toMatchObject({
+      state: 'fail',
+      advice: expect.stringContaining('at least 93'),
+    })
     expect(judgeConnections(config, { ...FACTS, ownLimit: 74 }).state).toBe('fail')
   })
 
@@ -81,10 +86,18 @@ it.each([
   expect(judgeNode(version).state).toBe(state)
 })
 
+it('the oldest Node is that of the package', () => {
+  const { engines } = JSON.parse(readFileSync('package.json', 'utf8'))
+  expect(`>=${OLDEST_NODE}`).toBe(`${engines.node}.0`)
+})
+
 it('the running gateway', () => {
   const gateway = { isReady: true, failing: [], version: VERSION, owner: { pid: 7, name: 'node' } }
   expect(judgeGateway(gateway)).toMatchObject({ state: 'ok', found: `version ${VERSION}, process 7, is ready` })
-  expect(judgeGateway({ ...gateway, isReady: false, failing: ['keys'] })).toMatchObject({ state: 'fail', found: expect.stringContaining('keys') })
+  expect(judgeGateway({ ...gateway, isReady: false, failing: ['keys'] })).toMatchObject({
+    state: 'fail',
+    found: expect.stringContaining('keys'),
+  })
   expect(judgeGateway({ ...gateway, failing: ['redis'] }).state).toBe('warn')
   expect(judgeGateway({ ...gateway, version: '0.0.1' }).state).toBe('warn')
 })
@@ -110,9 +123,15 @@ describe('the machine', () => {
   it('memory', () => {
     const config = configOf(...STORES, 'server.workers=2', 'auth.password.argon2.memoryKiB=65536', 'auth.password.argon2.concurrency=2')
     // three processes of 150 MiB, and two hashes of 64 MiB
-    expect(judgeMemory(config, 577 * MIB, true, 100 * MIB)).toMatchObject({ state: 'fail', found: expect.stringContaining('at least 578 MiB') })
+    expect(judgeMemory(config, 577 * MIB, true, 100 * MIB)).toMatchObject({
+      state: 'fail',
+      found: expect.stringContaining('at least 578 MiB'),
+    })
     expect(judgeMemory(config, 600 * MIB, true, 100 * MIB).state).toBe('ok')
-    expect(judgeMemory(config, 600 * MIB, true, 2 * GIB)).toMatchObject({ state: 'warn', advice: 'set NODE_OPTIONS=--max-old-space-size=150' })
+    expect(judgeMemory(config, 600 * MIB, true, 2 * GIB)).toMatchObject({
+      state: 'warn',
+      advice: 'set NODE_OPTIONS=--max-old-space-size=150',
+    })
     expect(judgeMemory(config, 600 * MIB, false, 2 * GIB).state).toBe('ok')
   })
 
