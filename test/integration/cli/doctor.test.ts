@@ -137,7 +137,8 @@ it('an existing embedded database is read', async () => {
   const { row } = await doctor(file)
   expect(row('embedded database')).toMatchObject({ state: 'ok' })
   expect(row('schema')).toMatchObject({ state: 'ok', found: 'every step is applied' })
-})
+  // the first test that needs such a folder makes the template
+}, 120_000)
 
 describe('while the gateway runs', () => {
   let gateway: GatewayProcess
