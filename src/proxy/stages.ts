@@ -81,7 +81,6 @@ function stagesOf<Start extends Exchange, Known extends Start>(
     answer: (name, run) => added<Known>(name, run),
     learn: (name, run) => added(name, run),
     names,
-    pass: (exchange, call) =>
-      exchange.recording === null ? passFrom(0, exchange, call) : passRecorded(0, exchange, call, exchange.recording),
+    pass: (exchange, call) => (exchange.recording ? passRecorded(0, exchange, call, exchange.recording) : passFrom(0, exchange, call)),
   }
 }
