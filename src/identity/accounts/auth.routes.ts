@@ -10,7 +10,7 @@ import { problem } from '../../platform/lib/errors.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import { principalOf, type RequireAuth, requireSession } from '../access/require-auth.ts'
 import { proofOfWorkField } from '../credentials/proof-of-work.ts'
-import { Code, Password, Pending, Renewed, Tokens, usernameField } from '../users/schemas.ts'
+import { Code, Email, Password, Pending, Renewed, Tokens, usernameField } from '../users/schemas.ts'
 import { UserSchema } from '../users/user-view.ts'
 import type { createLogin } from './login.service.ts'
 import type { createLoginMfa } from './login-mfa.service.ts'
@@ -55,7 +55,7 @@ export const authRoutes =
           security: NO_CREDENTIAL,
           body: strictBody({
             ...usernameField(usernames),
-            email: Type.String({ maxLength: 254 }),
+            email: Email,
             password: Password,
             ...proofOfWorkField,
             ...sessionAnswers.fields,

@@ -1,23 +1,24 @@
 /** The endpoints for machine clients. They require the role `admin`. */
+
 import { Type } from 'typebox'
-import { answers, BEARER, NEEDS_ADMIN, NEEDS_RECENT_ADMIN } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, NEEDS_ADMIN, NEEDS_RECENT_ADMIN, OrNull, PathId, Timestamp } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import type { RequireAuth } from '../access/require-auth.ts'
 import { actorOf } from '../admin/users.routes.ts'
 import type { Clients } from './clients.service.ts'
 
-const Instant = Type.Union([Type.String(), Type.Null()])
+const Instant = OrNull(Timestamp)
 const Jwks = Type.Object({ keys: Type.Array(Type.Record(Type.String(), Type.Unknown())) }, { additionalProperties: false })
 const ClientSchema = Type.Object(
   {
-    id: Type.String({ description: 'The client_id.' }),
+    id: Type.String({ format: 'uuid', description: 'The client_id.' }),
     name: Type.String(),
     auth_method: Type.Union([Type.Literal('client_secret'), Type.Literal('private_key_jwt')]),
     jwks: Type.Union([Jwks, Type.Null()]),
     roles: Type.Array(Type.String()),
     scopes: Type.Array(Type.String()),
     disabled: Type.Boolean(),
-    created_at: Type.String(),
+    created_at: Timestamp,
     last_used_at: Instant,
   },
   { title: 'MachineClient' },
@@ -38,7 +39,7 @@ export const clientRoutes =
   ({ clients, requireAuth }: { clients: Clients; requireAuth: RequireAuth }) =>
   async (app: FastifyTypeProviderTypebox) => {
     const config = { name: 'auth.admin.clients' }
-    const params = Type.Object({ id: Type.String() })
+    const params = Type.Object({ id: PathId })
     // runs before the body is validated: only an admin learns whether it is valid
     app.addHook('onRequest', async (request) => void (await requireAuth(request, { role: 'admin' })))
 

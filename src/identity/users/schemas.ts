@@ -1,14 +1,23 @@
 /** Schemas that several endpoints share. */
+
 import { type TOptional, type TString, Type } from 'typebox'
 import type { Config } from '../../platform/config/schema.ts'
+import { documented } from '../../platform/http/endpoint.ts'
 import { UserSchema } from './user-view.ts'
 
 /** The bound is generous, since the password policy counts bytes and code points afterwards. */
 export const Password = Type.String({ minLength: 1, maxLength: 4096 })
 
+/** An address that names an account, or will. What is not an address is refused with words of its own. */
+export const Email = documented(Type.String({ maxLength: 254 }), { format: 'email' })
+/** An address that is looked for. */
+export const Address = documented(Type.String({ minLength: 1, maxLength: 254 }), { format: 'email' })
+
+const USERNAME = '^[A-Za-z0-9][A-Za-z0-9._-]{2,31}$'
+
 /** The field `username` of a new account, as `auth.username` asks for it. */
 export function usernameField(usernames: Config['auth']['username']): { username: TOptional<TString> } {
-  const name = Type.String({ maxLength: 64 })
+  const name = documented(Type.String({ maxLength: 64 }), { pattern: USERNAME })
   if (usernames === 'off') return {} as never
   return { username: (usernames === 'required' ? name : Type.Optional(name)) as TOptional<TString> }
 }
