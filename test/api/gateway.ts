@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { CLI, COMPLAINT } from '../support/gateway-process.ts'
+import { type MailServer, startMailServer } from '../support/mail-server.ts'
 import { startPostgres } from '../support/postgres.ts'
 import { bare, freePort, start, until } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
@@ -11,6 +12,7 @@ import { startRedis } from '../support/redis.ts'
 export interface ApiGateway {
   url: string
   databaseUrl: string
+  mail: MailServer
   /** Log lines about an uncaught error or an `internal` answer. */
   complaints(): string[]
   stop(): Promise<void>
@@ -38,7 +40,7 @@ const BUDGETS = [
 export async function startApiGateway(): Promise<ApiGateway> {
   const dir = mkdtempSync(join(tmpdir(), 'portcullis-api-'))
   const [port, adminPort] = [await freePort(), await freePort()]
-  const [postgres, redis] = await Promise.all([startPostgres(), startRedis()])
+  const [postgres, redis, mail] = await Promise.all([startPostgres(), startRedis(), startMailServer()])
   const url = `http://localhost:${port}`
   const databaseUrl = postgres.url
   const file = join(dir, 'portcullis.json')
@@ -49,6 +51,7 @@ export async function startApiGateway(): Promise<ApiGateway> {
       admin: { port: adminPort },
       database: { url: databaseUrl, dataDir: join(dir, 'data') },
       redis: { url: redis.url },
+      mail: { url: mail.url },
       auth: {
         browser: { enabled: true },
         passkeys: { enabled: true },
@@ -74,7 +77,7 @@ export async function startApiGateway(): Promise<ApiGateway> {
   for (const stream of [gateway.child.stdout, gateway.child.stderr]) stream?.on('data', (chunk) => log.push(String(chunk)))
   const stop = async () => {
     await gateway.stop()
-    await Promise.all([postgres.stop(), redis.stop()])
+    await Promise.all([postgres.stop(), redis.stop(), mail.close()])
     rmSync(dir, { recursive: true, force: true })
   }
   try {
@@ -86,6 +89,7 @@ export async function startApiGateway(): Promise<ApiGateway> {
   return {
     url,
     databaseUrl,
+    mail,
     complaints: () =>
       log
         .join('')

@@ -33,11 +33,14 @@ export interface AuthRoutesDeps {
 }
 
 export const DeviceToken = Type.String({ maxLength: 512 })
-export const ByTokens = Type.Intersect([Tokens, Type.Object({ device_token: Type.String() })])
-export const ByCookie = Type.Object({ user: UserSchema, device_token: Type.String() })
+export const ByTokens = Type.Intersect([Tokens, Type.Object({ device_token: Type.String() })], { title: 'LoginTokens' })
+export const ByCookie = Type.Object({ user: UserSchema, device_token: Type.String() }, { title: 'LoginCookie' })
 // the first schema that fits is taken: a cookie's answer is a part of the answer with tokens
 const LoggedIn = Type.Union([ByTokens, ByCookie])
-export const MfaRequired = Type.Object({ mfa_required: Type.Literal(true), mfa_token: Type.String(), methods: Type.Array(Type.String()) })
+export const MfaRequired = Type.Object(
+  { mfa_required: Type.Literal(true), mfa_token: Type.String(), methods: Type.Array(Type.String()) },
+  { title: 'MfaRequired' },
+)
 const RefreshToken = Type.String({ minLength: 1, maxLength: 4096 })
 const OptionalRefreshToken = strictBody({ refresh_token: Type.Optional(RefreshToken) })
 

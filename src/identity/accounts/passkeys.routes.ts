@@ -38,10 +38,13 @@ export interface PasskeyRoutesDeps {
   requireAuth: RequireAuth
 }
 
-const Options = Type.Object({
-  flow_token: Type.String({ description: 'For `verify`, within 5 minutes.' }),
-  options: Type.Object({}, { additionalProperties: true, description: 'For `navigator.credentials`.' }),
-})
+const Options = Type.Object(
+  {
+    flow_token: Type.String({ description: 'For `verify`, within 5 minutes.' }),
+    options: Type.Object({}, { additionalProperties: true, description: 'For `navigator.credentials`.' }),
+  },
+  { title: 'PasskeyOptions' },
+)
 const Name = Type.String({ minLength: 1, maxLength: 64, pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]+$' })
 const PasskeySchema = Type.Object(
   {

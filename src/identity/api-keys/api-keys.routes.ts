@@ -50,7 +50,9 @@ export const apiKeyRoutes =
           description: `Creates a key for a program that acts for you, with at most your own roles and scopes. ${NEEDS_STEP_UP}`,
           security: BEARER,
           body: strictBody({
-            name: Type.String({ pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f\\ud800-\\udfff]{1,64}$' }),
+            name: documented(Type.String({ pattern: '^[^\\p{Cc}\\p{Cs}]{1,64}$' }), {
+              pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]{1,64}$',
+            }),
             roles: Type.Optional({ ...Names, description: 'Without roles and scopes, the key gets all roles and scopes that you have.' }),
             scopes: Type.Optional({ ...Names, description: 'Without scopes, the key gets the scopes of its roles.' }),
             expires_at: Type.Optional(

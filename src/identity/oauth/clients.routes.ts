@@ -32,7 +32,11 @@ const Fields = {
   name: Type.String({ minLength: 1, maxLength: 64 }),
   roles: Type.Optional(Names),
   scopes: Type.Optional(Names),
-  jwks: Type.Optional({ ...Jwks, description: 'RFC 7517: public keys, which replace the secret.' }),
+  jwks: Type.Optional({
+    ...Jwks,
+    documented: { properties: { keys: { type: 'array', items: { type: 'object' }, minItems: 1, maxItems: 8 } } },
+    description: 'RFC 7517: public keys, which replace the secret.',
+  }),
 }
 
 export const clientRoutes =

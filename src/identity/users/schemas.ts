@@ -9,9 +9,9 @@ import { UserSchema } from './user-view.ts'
 export const Password = Type.String({ minLength: 1, maxLength: 4096 })
 
 /** An address that names an account, or will. What is not an address is refused with words of its own. */
-export const Email = documented(Type.String({ maxLength: 254 }), { format: 'email' })
-/** An address that is looked for. */
-export const Address = documented(Type.String({ minLength: 1, maxLength: 254 }), { format: 'email' })
+export const Email = documented(Type.String({ maxLength: 254 }), { format: 'email', pattern: '^[^@]{1,64}@[^@]{1,189}$' })
+/** An address that is looked for. Any text is taken, so that nobody learns from the answer. */
+export const Address = Type.String({ minLength: 1, maxLength: 254 })
 
 const USERNAME = '^[A-Za-z0-9][A-Za-z0-9._-]{2,31}$'
 
@@ -40,7 +40,7 @@ export const Tokens = Type.Object(
 export const Renewed = Type.Union([Tokens, Type.Object({ user: UserSchema })])
 
 /** The request continues by mail. The answer does not reveal whether a mail was sent. */
-export const Accepted = Type.Object({ status: Type.Literal('accepted') })
+export const Accepted = Type.Object({ status: Type.Literal('accepted') }, { title: 'Accepted' })
 
 /** The answer for a registration whose address must be proven first. An address that has an account gets the same answer. */
-export const Pending = Type.Object({ status: Type.Literal('pending') })
+export const Pending = Type.Object({ status: Type.Literal('pending') }, { title: 'Pending' })
