@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { CLI, COMPLAINT } from '../support/gateway-process.ts'
-import { type MailServer, startMailServer } from '../support/mail-server.ts'
+import { startMailServer } from '../support/mail-server.ts'
 import { startPostgres } from '../support/postgres.ts'
 import { bare, freePort, start, until } from '../support/processes.ts'
 import { startRedis } from '../support/redis.ts'
@@ -12,7 +12,6 @@ import { startRedis } from '../support/redis.ts'
 export interface ApiGateway {
   url: string
   databaseUrl: string
-  mail: MailServer
   /** Log lines about an uncaught error or an `internal` answer. */
   complaints(): string[]
   stop(): Promise<void>
@@ -89,7 +88,6 @@ export async function startApiGateway(): Promise<ApiGateway> {
   return {
     url,
     databaseUrl,
-    mail,
     complaints: () =>
       log
         .join('')

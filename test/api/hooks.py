@@ -147,16 +147,6 @@ def fill_refresh(body, who):
     body["refresh_token"] = who["refresh_token"]
 
 
-def fill_link(purpose):
-    def fill(body, _):
-        link = keep(purpose)
-        body["token"] = link["token"]
-        if "password" in body:
-            body["password"] = link["password"]
-
-    return fill
-
-
 def fill_new_password(field):
     def fill(body, _):
         body[field] = f"plain zebra {turn} meadow"
@@ -185,10 +175,6 @@ FILLERS = {
     "postPasswordChange": [lambda body, who: password_of(body, "current_password", who), fill_new_password("new_password")],
     "patchMe": [lambda body, who: password_of(body, "current_password", who)],
     "postAdminUsers": [fill_new_password("password"), lambda body, _: body.update(roles=["user"])],
-    "postPasswordReset": [fill_link("password-link"), fill_new_password("new_password")],
-    "postPasswordResetDetails": [fill_link("password-link")],
-    "postEmailVerify": [fill_link("address-link")],
-    "postEmailVerifyDetails": [fill_link("address-link")],
     "postToken": [fill_client],
     "postIntrospect": [fill_token],
     "postRevoke": [fill_token],

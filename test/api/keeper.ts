@@ -5,7 +5,6 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { call, newUser, type TestUser } from '../support/client.ts'
 import { query } from '../support/postgres.ts'
-import { until } from '../support/processes.ts'
 import { claimsOf } from '../support/session.ts'
 import type { ApiGateway } from './gateway.ts'
 
@@ -16,7 +15,7 @@ export interface Keeper {
 
 const as = (token: string) => ({ authorization: `Bearer ${token}` })
 
-/** Answers POST /user, /admin, /client, /password-link, /address-link with a new one as JSON. */
+/** Answers POST /user, /admin, /client with a new one as JSON. */
 export async function startKeeper(gateway: ApiGateway): Promise<Keeper> {
   async function loginOf(user: TestUser, choice: object = {}) {
     const answer = await call(gateway, '/auth/login', {
@@ -45,24 +44,10 @@ export async function startKeeper(gateway: ApiGateway): Promise<Keeper> {
     return { id: answer.body.client.id, secret: answer.body.client_secret }
   }
 
-  /** A mailed link of a new user, and the password of the user. */
-  async function link(path: string, ask: (user: TestUser) => Promise<unknown>) {
-    const made = await newUser(gateway)
-    await ask(made)
-    const pattern = new RegExp(`${path}#token=([A-Za-z0-9_-]+)`)
-    const token = await until(
-      () => gateway.mail.mails.filter(({ to }) => to.includes(made.email)).map(({ text }) => pattern.exec(text)?.[1])[0],
-      `a mail with ${path}`,
-    )
-    return { token, password: made.password }
-  }
-
   const makers: Record<string, () => Promise<object>> = {
     '/user': () => user(['user']),
     '/admin': () => user(['user', 'admin']),
     '/client': client,
-    '/password-link': () => link('ui/reset', ({ email }) => call(gateway, '/auth/password/forgot', { body: { email } })),
-    '/address-link': () => link('ui/verify', ({ token }) => call(gateway, '/auth/email/verify/request', { body: {}, headers: as(token) })),
   }
   const server = createServer((request, response) => {
     const make = makers[request.url ?? '']

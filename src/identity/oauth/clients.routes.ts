@@ -1,7 +1,7 @@
 /** The endpoints for machine clients. They require the role `admin`. */
 
 import { Type } from 'typebox'
-import { answers, BEARER, NEEDS_ADMIN, NEEDS_RECENT_ADMIN, OrNull, PathId, Timestamp } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, documented, NEEDS_ADMIN, NEEDS_RECENT_ADMIN, OrNull, Timestamp } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import type { RequireAuth } from '../access/require-auth.ts'
 import { actorOf } from '../admin/users.routes.ts'
@@ -43,7 +43,9 @@ export const clientRoutes =
   ({ clients, requireAuth }: { clients: Clients; requireAuth: RequireAuth }) =>
   async (app: FastifyTypeProviderTypebox) => {
     const config = { name: 'auth.admin.clients' }
-    const params = Type.Object({ id: PathId })
+    const params = Type.Object({
+      id: documented(Type.String({ description: 'The client_id, or the name.' }), { pattern: '^[^/\\\\\\u0000-\\u001f\\u007f-\\u009f]+$' }),
+    })
     // runs before the body is validated: only an admin learns whether it is valid
     app.addHook('onRequest', async (request) => void (await requireAuth(request, { role: 'admin' })))
 
