@@ -1,11 +1,12 @@
 /** The endpoints for machine clients. They require the role `admin`. */
 
 import { Type } from 'typebox'
+import { ROLE_NAME } from '../../platform/config/schema.ts'
 import { answers, BEARER, documented, NEEDS_ADMIN, NEEDS_RECENT_ADMIN, OrNull, Timestamp } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import type { RequireAuth } from '../access/require-auth.ts'
 import { actorOf } from '../admin/users.routes.ts'
-import type { Clients } from './clients.service.ts'
+import { type Clients, SCOPE } from './clients.service.ts'
 
 const Instant = OrNull(Timestamp)
 const Jwks = Type.Object({ keys: Type.Array(Type.Record(Type.String(), Type.Unknown())) }, { additionalProperties: false })
@@ -27,11 +28,11 @@ const WithSecret = Type.Object({
   client: ClientSchema,
   client_secret: Type.Optional(Type.String({ description: 'Only this answer shows the secret.' })),
 })
-const Names = Type.Array(Type.String({ minLength: 1, maxLength: 200 }), { maxItems: 200 })
+const names = (pattern: string) => Type.Array(documented(Type.String({ minLength: 1, maxLength: 200 }), { pattern }), { maxItems: 200 })
 const Fields = {
-  name: Type.String({ minLength: 1, maxLength: 64 }),
-  roles: Type.Optional(Names),
-  scopes: Type.Optional(Names),
+  name: documented(Type.String({ minLength: 1, maxLength: 64 }), { pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]+$' }),
+  roles: Type.Optional(names(ROLE_NAME)),
+  scopes: Type.Optional(names(SCOPE.source)),
   jwks: Type.Optional({
     ...Jwks,
     documented: { properties: { keys: { type: 'array', items: { type: 'object' }, minItems: 1, maxItems: 8 } } },

@@ -149,7 +149,10 @@ export const providersRoutes =
             security: NO_CREDENTIAL,
             consumes: [FORM],
             params: ofProvider,
-            body: documented(Type.Object({ logout_token: Type.Optional(Type.String()) }), { required: ['logout_token'] }),
+            body: documented(Type.Object({ logout_token: Type.Optional(Type.String()) }), {
+              required: ['logout_token'],
+              additionalProperties: { type: 'string' },
+            }),
             response: answers({ 200: Type.Object({}) }, [400, 404, 429, 503]),
           },
         },
