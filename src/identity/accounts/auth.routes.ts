@@ -84,7 +84,7 @@ export const authRoutes =
             'Opens a session. A user with a second factor gets an `mfa_token` for `/login/mfa` instead of tokens. Needs no credential.',
           security: NO_CREDENTIAL,
           body: strictBody({
-            login: Type.String({ minLength: 1, maxLength: 254 }),
+            login: Type.String({ minLength: 1, maxLength: 254, examples: ['ann', 'ann@example.com'] }),
             password: Password,
             device_token: Type.Optional(DeviceToken),
             ...proofOfWorkField,

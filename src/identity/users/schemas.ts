@@ -6,10 +6,14 @@ import { documented } from '../../platform/http/endpoint.ts'
 import { UserSchema } from './user-view.ts'
 
 /** The bound is generous, since the password policy counts bytes and code points afterwards. */
-export const Password = Type.String({ minLength: 1, maxLength: 4096 })
+export const Password = documented(Type.String({ minLength: 1, maxLength: 4096 }), { examples: ['plain zebra in the meadow'] })
 
 /** An address that names an account, or will. What is not an address is refused with words of its own. */
-export const Email = documented(Type.String({ maxLength: 254 }), { format: 'email', pattern: '^[^@]{1,64}@[^@]{1,189}$' })
+export const Email = documented(Type.String({ maxLength: 254 }), {
+  format: 'email',
+  pattern: '^[^@]{1,64}@[^@]{1,189}$',
+  examples: ['ann@example.com'],
+})
 /** An address that is looked for. Any text is taken, so that nobody learns from the answer. */
 export const Address = Type.String({ minLength: 1, maxLength: 254 })
 
@@ -17,7 +21,7 @@ const USERNAME = '^[A-Za-z0-9][A-Za-z0-9._-]{2,31}$'
 
 /** The field `username` of a new account, as `auth.username` asks for it. */
 export function usernameField(usernames: Config['auth']['username']): { username: TOptional<TString> } {
-  const name = documented(Type.String({ maxLength: 64 }), { pattern: USERNAME })
+  const name = documented(Type.String({ maxLength: 64 }), { pattern: USERNAME, examples: ['ann'] })
   if (usernames === 'off') return {} as never
   return { username: (usernames === 'required' ? name : Type.Optional(name)) as TOptional<TString> }
 }
