@@ -3,6 +3,7 @@ import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { readWithoutOffer } from '../platform/http/upgrade-offer.ts'
+import { CONTENT_TYPES, type Format, formatFor } from '../platform/telemetry/exposition.ts'
 import { originForm } from '../proxy/routing/request-target.ts'
 import type { ReloadResult } from './reload.ts'
 
@@ -15,9 +16,7 @@ export interface CheckResult {
 }
 
 export interface AdminDeps {
-  /** In the text format of Prometheus. */
-  metrics(): Promise<string>
-  contentType: string
+  metrics(format: Format): Promise<string>
   checks(): CheckResult[] | Promise<CheckResult[]>
   /** Reads the configuration again. */
   reload(): Promise<ReloadResult>
@@ -28,7 +27,7 @@ export interface AdminDeps {
 export const CONSOLE_BASE = '/console'
 export const ADMIN_BODY_BYTES = 16_384
 
-export function createAdminServer({ metrics, contentType, checks, reload, console }: AdminDeps): FastifyInstance {
+export function createAdminServer({ metrics, checks, reload, console }: AdminDeps): FastifyInstance {
   const app = Fastify({
     logger: false,
     return503OnClosing: false,
@@ -48,10 +47,18 @@ export function createAdminServer({ metrics, contentType, checks, reload, consol
     const status = isReady ? 'ready' : 'not ready'
     return request.query.verbose === undefined ? { status } : { status, checks: results }
   })
-  app.get('/metrics', async (_request, reply) => reply.type(contentType).send(await metrics()))
+  app.get('/metrics', async ({ headers }, reply) => {
+    const format = formatFor(headers.accept)
+    return reply
+      .header('vary', 'accept')
+      .type(CONTENT_TYPES[format])
+      .send(await metrics(format))
+  })
   app.post('/reload', async (request, reply) => {
     if (isOfPage(request.headers))
       return reply.code(403).send({ status: 'forbidden', detail: 'Web pages cannot reload the configuration.' })
+    if (!isOnThisMachine(request.socket))
+      return reply.code(403).send({ status: 'forbidden', detail: 'Only the machine of the gateway can reload the configuration.' })
     const result = await reload()
     reply.code(STATUS_OF[result.status]).header('cache-control', 'no-store')
     if (result.status !== 'reloaded') return result
@@ -72,6 +79,14 @@ const STATUS_OF: Record<ReloadResult['status'], number> = { reloaded: 200, refus
 
 /** A browser names the page that sends a POST. The listener is on this machine, where any page that is open could reach it. */
 const isOfPage = ({ origin, 'sec-fetch-site': site = 'none' }: IncomingHttpHeaders): boolean => origin !== undefined || site !== 'none'
+
+/**
+ * Prometheus and probes may reach the listener from other machines. A reload costs CPU time, and asks nobody for a credential. A peer with our
+ * own address is on this machine, too: the command connects to `admin.host`.
+ */
+const isOnThisMachine = ({ remoteAddress, localAddress }: Socket): boolean =>
+  remoteAddress !== undefined && (LOOPBACK.test(remoteAddress) || remoteAddress === localAddress)
+const LOOPBACK = /^(?:(?:::ffff:)?127(?:\.\d{1,3}){3}|::1)$/
 
 /** A console of its own for each configuration: the hook takes the whole request before its body is read. */
 const handOver = (console: () => FastifyInstance) => async (scope: FastifyInstance) => {

@@ -8,6 +8,7 @@ import type { Config } from '../platform/config/schema.ts'
 import { schedule } from '../platform/jobs/schedule.ts'
 import { systemClock } from '../platform/lib/clock.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
+import { expose } from '../platform/telemetry/exposition.ts'
 import { createStreams } from '../proxy/forward/streams.ts'
 import { createRedirectServer } from '../proxy/https-only.ts'
 import type { Resolve } from '../proxy/upstream/dns.ts'
@@ -168,8 +169,6 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     { name: 'redis', ok: limits.isRedisUp(), required: false },
     ...clockCheck(clock.skewSeconds()),
   ]
-  const { registry } = metrics
-  const readMetrics = () => registry.metrics()
   const console = hasConsoleListener(config) ? () => current.console! : null
   const reloader = team
     ? null
@@ -177,8 +176,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   const admin =
     reloader &&
     createAdminServer({
-      metrics: readMetrics,
-      contentType: registry.contentType,
+      metrics: (format) => expose(metrics.registry, format),
       checks,
       reload: () => reloader.reload('command'),
       console,

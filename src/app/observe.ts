@@ -5,12 +5,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Config } from '../platform/config/schema.ts'
 import type { RefusalObserver } from '../platform/http/refuse.ts'
 import { type Clock, systemClock } from '../platform/lib/clock.ts'
-import { causeText, problem } from '../platform/lib/errors.ts'
+import { causeText, type Problem, problem } from '../platform/lib/errors.ts'
 import { memoize } from '../platform/lib/memoize.ts'
 import { visibleText } from '../platform/lib/visible-text.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import { createLineWriter, type Logger } from '../platform/telemetry/logger.ts'
 import { type Metrics, methodLabel } from '../platform/telemetry/metrics.ts'
+import { finishRequestRecording } from '../proxy/forward/record-request.ts'
 import type { Exchange } from '../proxy/routing/exchange.ts'
 
 export interface Observer extends RefusalObserver {
@@ -51,19 +52,22 @@ export function createObserver({ config: first, clock, logger, metrics, random =
   /** Looked up by name, because hashing all labels would cost more. */
   const seriesOf = memoize((route: string) => ({
     overhead: metrics.overheadSeconds.bind({ route }),
+    ownFailures: metrics.ownFailures.bind({ route }),
     ofDecision: memoize((decision: 'allowed' | 'refused') => metrics.verifications.bind({ route, decision })),
     ofMethod: memoize((method: string) => ({
       seconds: metrics.requestSeconds.bind({ route, method }),
       ofStatus: memoize((status: number) => metrics.requests.bind({ method, route, status: String(status) })),
     })),
   }))
-  function count({ label, upstream, startedAt, asked }: Exchange, method: string, status: number, seconds: number): void {
+  function count({ label, upstream, startedAt, asked, error, trace }: Exchange, method: string, status: number, seconds: number): void {
     const series = seriesOf(label)
     const ofMethod = series.ofMethod(method)
     ofMethod.ofStatus(status).count++
-    ofMethod.seconds.observe(seconds)
+    const kept = trace.isSampled ? trace : null
+    ofMethod.seconds.observe(seconds, kept)
     if (asked) series.ofDecision(asked.isAllowed ? 'allowed' : 'refused').count++
-    if (upstream) series.overhead.observe((upstream.askedAt - startedAt) / 1000)
+    if (error && status >= 500 && isOwnFailure(error)) series.ownFailures.count++
+    if (upstream) series.overhead.observe((upstream.askedAt - startedAt) / 1000, kept)
   }
 
   function keep(record: ErrorRecord): void {
@@ -94,6 +98,7 @@ export function createObserver({ config: first, clock, logger, metrics, random =
       })
     }
     write(exchange, method, status, seconds, isComplete)
+    if (exchange.recording) finishRequestRecording(exchange, { method, version: req.httpVersion, status, isComplete })
   }
 
   function write(exchange: Exchange, method: string, status: number, seconds: number, isComplete: boolean): void {
@@ -109,7 +114,7 @@ export function createObserver({ config: first, clock, logger, metrics, random =
     const why = error?.cause === undefined ? '' : `,"cause":${quoteVisible(causeText(error.cause))}`
     writeLine(
       status >= 500 ? 'error' : 'info',
-      `"request_id":"${exchange.requestId}","method":"${method}"${kind},"route":${quote(exchange.label)},"status":${status},` +
+      `"request_id":"${exchange.requestId}","trace_id":"${exchange.trace.traceId}","method":"${method}"${kind},"route":${quote(exchange.label)},"status":${status},` +
         `"ms":${Math.round(seconds * 10_000) / 10},"ip":${quote(client.address)}${who},"outcome":"${outcome}"${what}${where}${why},"msg":"request"`,
     )
   }
@@ -151,6 +156,10 @@ export function createObserver({ config: first, clock, logger, metrics, random =
     },
   }
 }
+
+/** Wrong credentials, limits, other issuers and upstreams are not failures of the gateway. */
+const isOwnFailure = ({ code, isOfUpstream }: Problem): boolean =>
+  !isOfUpstream && (code === 'internal' || code === 'unavailable' || code === 'overloaded')
 
 /** For ids, addresses and names of the configuration: they hold no text from outside. */
 const quote = (text: string): string => JSON.stringify(text)

@@ -15,6 +15,7 @@ import { schedule } from '../platform/jobs/schedule.ts'
 import { readCpuWait } from '../platform/lib/cpu-wait.ts'
 import { causeText } from '../platform/lib/errors.ts'
 import { createIpcChannel, type IpcChannel } from '../platform/lib/ipc-channel.ts'
+import type { Format } from '../platform/telemetry/exposition.ts'
 import { collectLines, copyStandardError } from '../platform/telemetry/logger.ts'
 import { createAccess } from './access.ts'
 import { createAdminServer } from './admin-server.ts'
@@ -34,6 +35,7 @@ import { BEAT_MS, createPulse } from './pulse.ts'
 import { createReloader, type PreparedReload } from './reload.ts'
 import { keyringJob, openServices } from './services.ts'
 import { ASK_MS, type Assignment, SILENT_ASK_MS, type SupervisorAnswers, type WorkerAnswers } from './worker-protocol.ts'
+import { shareOf } from './worker-share.ts'
 
 interface Member {
   worker: Worker
@@ -53,6 +55,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   const assignment: Assignment = {
     config: shareOf(config, workers),
     secrets: options.secrets,
+    tracing: options.tracing ?? null,
     workers,
     sharesHashing: workers > config.auth.password.argon2.concurrency,
   }
@@ -75,6 +78,8 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   const services = await openServices({
     ...options,
     config: { ...assignment.config, redis },
+    // it serves no request of users
+    tracing: null,
     workers: toWorkers,
     isFirstNotice: async (reason) => isFirstNotice(reason),
   })
@@ -242,12 +247,12 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     },
   })
 
-  async function metricsOfAll(): Promise<string> {
+  async function metricsOfAll(format: Format): Promise<string> {
     await askAll(members, async (member, timeoutMs) => {
       const metrics = await member.channel.ask('metrics', null, timeoutMs)
       if (members.has(member)) merged.hear(member.worker.id, metrics)
     })
-    return merged.text()
+    return merged.text(format)
   }
 
   const limits = hasListener ? createLimits(platform, config.server.replicas * workers) : null
@@ -343,7 +348,6 @@ export async function supervise(options: ServeOptions, workers: number): Promise
 
   const admin = createAdminServer({
     metrics: metricsOfAll,
-    contentType: metrics.registry.contentType,
     // as ready as the readiest worker: only ready workers are given connections
     checks: async () => {
       const answers = await askAll(members, ({ channel }, timeoutMs) => channel.ask('checks', null, timeoutMs))
@@ -393,22 +397,3 @@ export async function supervise(options: ServeOptions, workers: number): Promise
 }
 
 const countOk = (checks: { ok: boolean }[]): number => checks.filter(({ ok }) => ok).length
-
-/** Divides among the workers the settings that count for the whole gateway. */
-function shareOf(config: Config, workers: number): Config {
-  const { server, database, auth } = config
-  const share = (whole: number, atLeast = 1) => Math.max(atLeast, Math.ceil(whole / workers))
-  const { argon2 } = auth.password
-  // rounded down: `concurrency` bounds the memory of the whole gateway. With more workers than that, each hash needs a permit
-  const concurrency = Math.max(1, Math.floor(argon2.concurrency / workers))
-  return {
-    ...config,
-    server: { ...server, maxConnections: share(server.maxConnections) },
-    // a transaction may need a second connection, because a lock is held on a connection of its own
-    database: { ...database, poolSize: share(database.poolSize, 2) },
-    auth: {
-      ...auth,
-      password: { ...auth.password, argon2: { ...argon2, concurrency, queue: share(argon2.queue) } },
-    },
-  }
-}

@@ -3,16 +3,20 @@ import { Command } from 'commander'
 import { VERSION } from '../platform/lib/version.ts'
 import { assertNoEmptyArgument, findCommand, usageTextOf } from './arguments.ts'
 import { auditCommand } from './audit.ts'
+import { backupCommand } from './backup.ts'
 import { checkCommand } from './check.ts'
 import { cleanupCommand } from './cleanup.ts'
 import { clientsCommand } from './clients.ts'
 import { demoCommand } from './demo.ts'
+import { doctorCommand } from './doctor.ts'
 import { healthcheckCommand } from './healthcheck.ts'
 import { HELP_FORMAT, withExamples } from './help.ts'
+import { initCommand } from './init.ts'
 import { keysCommand } from './keys.ts'
 import { migrateCommand } from './migrate.ts'
 import { policyCommand } from './policy.ts'
 import { reloadCommand } from './reload.ts'
+import { restoreCommand } from './restore.ts'
 import { routesCommand } from './routes.ts'
 import { serveCommand } from './serve.ts'
 import type { Terminal } from './terminal.ts'
@@ -21,10 +25,22 @@ import { UsageError } from './usage.ts'
 import { usersCommand } from './users.ts'
 
 /** A running gateway runs only these. */
-const DATABASE_COMMANDS = [migrateCommand, keysCommand, usersCommand, clientsCommand, auditCommand, cleanupCommand, policyCommand]
+const DATABASE_COMMANDS = [
+  migrateCommand,
+  keysCommand,
+  usersCommand,
+  clientsCommand,
+  auditCommand,
+  cleanupCommand,
+  policyCommand,
+  doctorCommand,
+  backupCommand,
+  restoreCommand,
+]
 const COMMANDS = [
   serveCommand,
   demoCommand,
+  initCommand,
   reloadCommand,
   checkCommand,
   routesCommand,

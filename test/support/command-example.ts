@@ -6,7 +6,7 @@ const argumentsOf = (line: string): string[] =>
   line
     .replace(/^.*?\bportcullis /, '')
     .replace(/\s+#.*/, '')
-    .replace(/ [<>] .*/, '')
+    .replace(/ [<>|] .*/, '')
     .trim()
     .split(/\s+/)
 

@@ -51,11 +51,15 @@ export interface GatewayProcessOptions {
   /** Added to the cheap password hashes. */
   auth?: object
   credentialLimits?: object
+  /** Further sections of the configuration, and sections in place of the default ones. */
+  sections?: object
   tokens?: object
   headers?: object
   issuers?: object[]
   /** Default: embedded, with limits in memory. */
   stores?: { databaseUrl: string; redisUrl: string }
+  /** Needed where several gateways share a database. Default: a new one. */
+  secretKey?: string
   /** The CPU to which it is bound. */
   cpu?: number
   /** How far its clock is wrong, for faketime: `+300s`. */
@@ -67,6 +71,8 @@ export interface GatewayProcessOptions {
   /** Files that it may open. */
   descriptors?: number
   heapMiB?: number
+  /** Added to its environment. */
+  env?: NodeJS.ProcessEnv
 }
 
 export const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
@@ -78,16 +84,19 @@ export async function startGatewayProcess({
   server = {},
   auth = {},
   credentialLimits = {},
+  sections = {},
   tokens = {},
   headers = {},
   issuers = [],
   stores,
+  secretKey = randomBytes(32).toString('base64'),
   cpu,
   clock,
   stdout,
   args = [],
   descriptors,
   heapMiB,
+  env = {},
 }: GatewayProcessOptions): Promise<GatewayProcess> {
   const dir = mkdtempSync(join(tmpdir(), 'portcullis-process-'))
   const [port, adminPort, inspectorPort] = [await freePort(), await freePort(), await freePort()]
@@ -102,6 +111,7 @@ export async function startGatewayProcess({
     auth: { ...auth, password: { argon2: { memoryKiB: 1024, passes: 1 } } },
     limits: { default: [], exempt: ['127.0.0.0/8'], credentials: credentialLimits },
     routes,
+    ...sections,
   }
   const file = join(dir, 'portcullis.json')
   writeFileSync(file, JSON.stringify(config))
@@ -115,8 +125,9 @@ export async function startGatewayProcess({
     env: {
       ...bare(),
       NODE_ENV: 'production',
-      PORTCULLIS_SECRET_KEY: randomBytes(32).toString('base64'),
+      PORTCULLIS_SECRET_KEY: secretKey,
       ...(clock !== undefined && environmentOf(clock)),
+      ...env,
     },
     stdio: ['ignore', stdout ?? log, log],
   })

@@ -157,6 +157,8 @@ export interface ProblemOptions {
   cause?: unknown
   errors?: FieldError[]
   headers?: Record<string, string>
+  /** The upstream is the reason, for metrics: the gateway itself has not failed. Default: false. */
+  isOfUpstream?: boolean
 }
 
 /** The only error that is thrown on purpose. The error handler treats every other error as a bug and answers `internal`. */
@@ -167,8 +169,9 @@ export class Problem extends Error {
   readonly detail: string
   readonly errors: FieldError[] | undefined
   readonly headers: Record<string, string>
+  readonly isOfUpstream: boolean
 
-  constructor(code: ErrorCode, { detail, cause, errors, headers = {} }: ProblemOptions = {}) {
+  constructor(code: ErrorCode, { detail, cause, errors, headers = {}, isOfUpstream = false }: ProblemOptions = {}) {
     const [status, title, standard] = catalogue[code]
     // the log gets no name of a field, because the client may have invented it
     super((detail ?? standard).replaceAll(AUTH_PREFIX, ''), { cause })
@@ -178,6 +181,7 @@ export class Problem extends Error {
     this.detail = detail ?? (errors?.length ? sentenceOf(errors) : standard)
     this.errors = errors
     this.headers = { ...CHALLENGES[code], ...headers }
+    this.isOfUpstream = isOfUpstream
   }
 }
 

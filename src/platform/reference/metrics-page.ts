@@ -19,12 +19,12 @@ const PREFACE = `<!-- Made by \`npm run schema\` from src/platform/telemetry/met
 Prometheus reads the metrics at \`/metrics\` of the admin listener, by default \`http://127.0.0.1:9090/metrics\`. With several processes, one
 answer has the metrics of all of them: counters and histograms are summed, and each gauge is merged as its column "merged by" says.
 Labels are names of routes and policies, codes and outcomes. No label is a path, a user or an address. The label \`code\` has the codes of
-[errors.md](errors.md). Times are in seconds. \`deploy/prometheus/alerts.yml\` has alert rules.
+[errors.md](errors.md). Times are in seconds. [Monitoring](monitoring.md) says how to scrape them, and has alerts.
 `
 const RUNTIME = `## Of the process
 
 The usual metrics of Node.js are there, too. Their names begin with \`process_\` (CPU, memory, file descriptors) and \`nodejs_\` (event loop,
-heap, garbage collection).
+heap, garbage collection). With several processes they describe the supervisor.
 `
 
 export function metricsPage(): string {

@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Problem } from '../lib/errors.ts'
 import type { Client } from './client-address.ts'
+import type { TraceContext } from './trace-context.ts'
 
 /**
  * Made before routing, so that hooks, handlers and log lines can use it. Services get it as their last argument; it is also an
@@ -9,6 +10,7 @@ import type { Client } from './client-address.ts'
  */
 export interface RequestContext {
   requestId: string
+  trace: TraceContext
   /** The HTTP client, as far as trusted proxies vouch for it. */
   client: Client
   /** The client's address. */

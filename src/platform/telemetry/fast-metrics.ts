@@ -3,14 +3,30 @@
  * at each increment; here it only reads the values when Prometheus scrapes.
  */
 import type { Metric, Registry } from 'prom-client'
+import { systemClock } from '../lib/clock.ts'
 
 export interface FastCounter {
   count: number
 }
 
+/** A trace that was kept. Ids in hexadecimal (W3C Trace Context): 32 and 16 digits. */
+export interface SampledTrace {
+  traceId: string
+  spanId: string
+}
+
+/** One observation of a bucket, with its trace. Seconds since the epoch. */
+export interface Exemplar extends SampledTrace {
+  value: number
+  timestamp: number
+}
+
 export interface FastHistogram {
-  /** @param value in the unit of the metric, usually seconds */
-  observe(value: number): void
+  /**
+   * @param value in the unit of the metric, usually seconds
+   * @param trace becomes the exemplar of its bucket. Null: the request has no trace that was kept
+   */
+  observe(value: number, trace?: SampledTrace | null): void
 }
 
 /** Equal labels give the same series. */
@@ -22,6 +38,7 @@ interface Value {
   metricName?: string
   labels: Record<string, string>
   value: number
+  exemplar?: Exemplar
 }
 
 interface Head<L extends string> {
@@ -41,24 +58,30 @@ export function fastHistogram<L extends string>(registry: Registry, head: Head<L
   const { name } = head
   const bound = createBound(() => {
     const counts = new Float64Array(buckets.length + 1)
+    /** The last of each bucket. */
+    const exemplars: Exemplar[] = []
     let sum = 0
     return {
       counts,
+      exemplars,
       sum: () => sum,
-      observe(value: number) {
+      observe(value: number, trace: SampledTrace | null = null) {
         let i = 0
         while (i < buckets.length && value > buckets[i]!) i++
         counts[i]!++
         sum += value
+        if (trace) exemplars[i] = { traceId: trace.traceId, spanId: trace.spanId, value, timestamp: systemClock.now() / 1000 }
       },
     }
   })
   register(registry, { ...head, type: 'histogram' }, () =>
-    bound.all().flatMap(([labels, { counts, sum }]) => {
+    bound.all().flatMap(([labels, { counts, exemplars, sum }]) => {
       let below = 0
       const cumulative = Array.from(counts, (n, i) => {
         below += n
-        return { metricName: `${name}_bucket`, labels: { le: String(buckets[i] ?? '+Inf'), ...labels }, value: below }
+        const bucket: Value = { metricName: `${name}_bucket`, labels: { le: String(buckets[i] ?? '+Inf'), ...labels }, value: below }
+        if (exemplars[i]) bucket.exemplar = exemplars[i]
+        return bucket
       })
       return [...cumulative, { metricName: `${name}_sum`, labels, value: sum() }, { metricName: `${name}_count`, labels, value: below }]
     }),

@@ -6,15 +6,15 @@ import {
   Gauge,
   Histogram,
   type MetricObjectWithValues,
-  type MetricValue,
+  type MetricValueWithName,
   Registry,
 } from 'prom-client'
-import { fastCounter, fastHistogram } from './fast-metrics.ts'
+import { type Exemplar, fastCounter, fastHistogram } from './fast-metrics.ts'
 
 export interface Metrics extends ReturnType<typeof createMetrics> {}
 
 /** The values of a metric, as processes send them to each other. */
-export type MetricValues = MetricObjectWithValues<MetricValue<string>>
+export type MetricValues = MetricObjectWithValues<MetricValueWithName<string> & { exemplar?: Exemplar }>
 
 /** A gauge whose value is read when Prometheus scrapes. */
 interface Sampled {
@@ -29,6 +29,9 @@ const KNOWN_METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 
 /** A method as a label. Unknown methods share one label, because clients may invent any number of them. */
 export const methodLabel = (method: string): string => (KNOWN_METHODS.has(method) ? method : 'OTHER')
 
+/** Gauges of prom-client with the suffix of a counter: `sum(nodejs_active_handles)` and the like say the same. */
+const MISNAMED = ['nodejs_active_resources_total', 'nodejs_active_handles_total', 'nodejs_active_requests_total']
+
 const LATENCY = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 const WAITS = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
 const OVERHEAD = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1]
@@ -36,6 +39,7 @@ const OVERHEAD = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.2
 export function createMetrics(version: string) {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
+  for (const name of MISNAMED) registry.removeSingleMetric(name)
   const registers = [registry]
   const prefix = 'portcullis_'
   const counter = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
@@ -106,8 +110,14 @@ export function createMetrics(version: string) {
     'identity_too_large',
   ])
     refreshes.inc({ outcome }, 0)
-  for (const outcome of ['success', 'mfa_required', 'invalid_credentials', 'rate_limited', 'overloaded', 'unavailable'])
+  for (const outcome of ['success', 'mfa_required', 'invalid_credentials', 'rate_limited', 'overloaded', 'unavailable', 'internal'])
     for (const via of ['api', 'page']) logins.inc({ outcome, via }, 0)
+
+  const spansExported = counter('spans_exported_total', 'Spans that the collector of traces took.')
+  const spansDropped = counter('spans_dropped_total', 'Spans that were not delivered: the queue was full, or the export failed.', [
+    'reason',
+  ])
+  for (const reason of ['queue', 'export']) spansDropped.inc({ reason }, 0)
 
   return {
     registry,
@@ -150,6 +160,12 @@ export function createMetrics(version: string) {
     ]),
     inFlight: sampled('http_requests_in_flight', 'Requests in flight.'),
     errors: counter('errors_total', 'Answers by error code.', ['code', 'route']),
+    /** The numerator of the objective of availability: see isOwnFailure in observe.ts. */
+    ownFailures: fast(
+      'gateway_failures_total',
+      'Answers 500 and 503 for which the gateway or its stores are the reason, and no upstream.',
+      ['route'],
+    ),
     logins,
     newCountryLogins: counter('new_country_logins_total', 'Logins from a country that is new for the account.', ['outcome']),
     providerLogins: counter('provider_logins_total', 'Sign-ins with a provider that came back.', ['provider', 'outcome']),
@@ -204,6 +220,8 @@ export function createMetrics(version: string) {
     ),
     shed: counter('shed_total', 'Requests refused because this process is busy, by reason.', ['reason']),
     logLinesDropped: counter('log_lines_dropped_total', 'Log lines that could not be written.'),
+    spansExported,
+    spansDropped,
     connectionsRefused: counter('connections_refused_total', 'Client connections above maxConnections.'),
     tlsNotAfter: sampled(
       'tls_certificate_expiry_timestamp_seconds',

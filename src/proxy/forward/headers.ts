@@ -2,7 +2,6 @@
  * The request headers for the upstream, built anew for each request. The client's fields pass, except fields of the connection, the names
  * that the gateway sets, and names that upstreams trust only from a gateway. The gateway's own fields come last, so that nothing can delete them.
  */
-import { randomFillSync } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import { identityHeaderNames } from '../../identity/access/identity-headers.ts'
 import { withoutOwnSubprotocols } from '../../identity/access/request-credentials.ts'
@@ -11,6 +10,7 @@ import type { Assertions } from '../../identity/tokens/assertions.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import { memoize } from '../../platform/lib/memoize.ts'
 import { holdsApiKey } from '../../platform/request/api-key-format.ts'
+import { traceparentOf } from '../../platform/request/trace-context.ts'
 import type { Authenticated, Exchange } from '../routing/exchange.ts'
 import type { HeaderEdits } from '../routing/header-edits.ts'
 import { CONNECTION_FIELDS, foldName, isReservedHeader } from '../routing/reserved-headers.ts'
@@ -49,7 +49,7 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
     const folded = foldName(name)
     // CGI and WSGI read Content_Length as Content-Length
     const isFraming = HOP_BY_HOP.has(folded) || (folded === 'content-length' && name !== folded)
-    if (isFraming || ours.has(folded)) return 'dropped'
+    if (isFraming || ours.has(folded) || name === 'tracestate') return 'dropped'
     if (isReservedHeader(name)) return 'reserved'
     if (folded === 'sec-websocket-protocol') return 'without our subprotocols'
     if ((hasSticky || hasSessions) && folded === 'cookie') return 'without our cookies'
@@ -66,10 +66,9 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
 
   function build(req: IncomingMessage, exchange: Authenticated, authority: string, assertion: string | null): string[] {
     const { rawHeaders, headers } = req
-    const { isPreflight, route } = exchange
+    const { isPreflight, route, trace, recording } = exchange
     const { forwardAuthorization, requestHeaders, passedReserved, preserveHost } = route
     const named = headers.connection === undefined ? null : connectionOptions(headers.connection)
-    const trace = TRACEPARENT.exec(String(headers.traceparent ?? ''))
     const out = ['host', (preserveHost && headers.host) || authority]
     for (let i = 0; i < rawHeaders.length; i += 2) {
       const name = rawHeaders[i]!.toLowerCase()
@@ -84,7 +83,6 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
         (isPreflight && CREDENTIAL_FIELDS.has(foldName(name)))
       )
         continue
-      if (name === 'tracestate' && trace === null) continue
       // Connection must not remove the field that frames the body
       if (named?.has(name) && name !== 'content-length') continue
       const value = rule === 'passed' || rule === 'reserved' ? rawHeaders[i + 1]! : ownPartLeftOut(rule, rawHeaders[i + 1]!)
@@ -92,7 +90,8 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
     }
     pushOrigin(out, req, exchange, believesXForwarded)
     if (via.request) pushVia(out, req, exchange)
-    pushTrace(out, trace)
+    out.push('traceparent', traceparentOf(trace, recording?.sending?.id ?? trace.spanId))
+    if (trace.state !== '' && !named?.has('tracestate') && !requestHeaders.dropped.has('tracestate')) out.push('tracestate', trace.state)
     out.push('x-request-id', exchange.requestId, ...(isPreflight ? withoutCredentials(requestHeaders.set) : requestHeaders.set))
     if (exchange.principal) out.push(...exchange.principal.identityHeaders)
     if (assertion !== null) out.push('x-auth-assertion', assertion)
@@ -125,28 +124,6 @@ function connectionOptions(value: string): Set<string> | null {
 function pushVia(out: string[], { headers, httpVersion }: IncomingMessage, { client }: Exchange): void {
   const before = client.viaTrustedProxy && headers.via ? `${headers.via}, ` : ''
   out.push('via', `${before}${httpVersion} portcullis`)
-}
-
-const TRACEPARENT = /^00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})$/
-
-/**
- * W3C Trace Context: the client's trace continues under a new span; without a valid trace, a new trace begins and tracestate is dropped.
- */
-function pushTrace(out: string[], given: RegExpExecArray | null): void {
-  const [, trace = randomHex(16), flags = '00'] = given ?? []
-  out.push('traceparent', `00-${trace}-${randomHex(8)}-${flags}`)
-}
-
-/** Random bytes come from a pool: a system call for each id would cost more than the rest of the headers. */
-const pool = Buffer.alloc(8192)
-let used = pool.length
-function randomHex(bytes: number): string {
-  if (used + bytes > pool.length) {
-    randomFillSync(pool)
-    used = 0
-  }
-  used += bytes
-  return pool.toString('hex', used - bytes, used)
 }
 
 /** Lists that are kept from both sides: a response depends on the upstream's fields and on ours, and scripts may read both. */

@@ -115,7 +115,8 @@ export function createBulkhead({ max, queue, waitMs, maxShare }: BulkheadOptions
       return true
     },
     wait(waiter, name, holder) {
-      const refusal = (cause: string): Problem => problem('overloaded', { cause: `${name}: ${cause}`, headers: { 'retry-after': '1' } })
+      const refusal = (cause: string): Problem =>
+        problem('overloaded', { cause: `${name}: ${cause}`, headers: { 'retry-after': '1' }, isOfUpstream: true })
       return new Promise((resolve, reject) => {
         if (waiting.size >= queue && !makeRoom(holder)) return reject(refusal(`${taken} requests at a time, ${waiting.size} waiting`))
         const settle = () => {

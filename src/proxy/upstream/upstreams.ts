@@ -5,7 +5,8 @@ import type { IncomingMessage } from 'node:http'
 import { createSecureContext } from 'node:tls'
 import { buildConnector, Client, type Dispatcher, Pool } from 'undici'
 import type { Clock } from '../../platform/lib/clock.ts'
-import { type Problem, unavailable } from '../../platform/lib/errors.ts'
+import { type Problem, problem } from '../../platform/lib/errors.ts'
+import type { SampledTrace } from '../../platform/telemetry/fast-metrics.ts'
 import type { Logger } from '../../platform/telemetry/logger.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
 import type { Secrets } from '../../platform/vault/secrets.ts'
@@ -30,7 +31,7 @@ export interface Upstream extends CheckedServer {
   pool(): Pool
   /** A connection of its own, for one request. Close it after the request was dispatched: it closes when the request is done. */
   freshConnection(): Dispatcher
-  observe(seconds: number): void
+  observe(seconds: number, trace: SampledTrace | null): void
   countRetry(): void
 }
 
@@ -173,7 +174,7 @@ export function createUpstreams({ clock, logger, metrics, secrets, resolve }: Up
       pool: () => pool,
       freshConnection: () => new Client(server.origin, options),
       connectOptions,
-      observe: (s) => seconds.observe(s),
+      observe: (s, trace) => seconds.observe(s, trace),
       countRetry: () => metrics.upstreamRetries.inc({ upstream: upstream.name }),
     }
     let unwatch = () => {}
@@ -407,7 +408,11 @@ function healthyOf(permitted: readonly Member[]): readonly Member[] {
 
 function noneIsHealthy({ name }: Route, ring: readonly Member[]): Problem {
   const seconds = Math.ceil(Math.min(...ring.map((m) => m.breaker.waitMs())) / 1000)
-  return unavailable(`every upstream of route ${name} has failed recently`, Math.max(1, seconds))
+  return problem('unavailable', {
+    cause: `every upstream of route ${name} has failed recently`,
+    headers: { 'retry-after': String(Math.max(1, seconds)) },
+    isOfUpstream: true,
+  })
 }
 
 type TlsFiles = { ca?: Buffer; cert?: Buffer; key?: Buffer }

@@ -264,6 +264,7 @@ describe('the access log', () => {
       time: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/),
       msg: 'request',
       request_id: id,
+      trace_id: expect.stringMatching(/^[0-9a-f]{32}$/),
       method: 'GET',
       route: 'api',
       status: 200,

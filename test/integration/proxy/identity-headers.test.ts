@@ -129,12 +129,12 @@ describe('X-Request-Id', () => {
 
 describe('traceparent', () => {
   const trace = '0af7651916cd43dd8448eb211c80319c'
-  it('goes on under a span of ours', async () => {
+  it('goes on under a span of ours, without the flag of a stranger', async () => {
     const { headers } = await seen('/public', { traceparent: `00-${trace}-b7ad6b7169203331-01` })
-    expect(headers.traceparent).toMatch(new RegExp(`^00-${trace}-(?!b7ad6b7169203331)[0-9a-f]{16}-01$`))
+    expect(headers.traceparent).toMatch(new RegExp(`^00-${trace}-(?!b7ad6b7169203331)[0-9a-f]{16}-00$`))
   })
   it('begins where there was none', async () => {
-    expect((await seen('/public')).headers.traceparent).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-00$/)
+    expect((await seen('/public')).headers.traceparent).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-02$/)
   })
 })
 

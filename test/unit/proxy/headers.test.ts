@@ -5,6 +5,7 @@ import { encodeHeaderValue } from '../../../src/identity/access/identity-headers
 import type { Assertions } from '../../../src/identity/tokens/assertions.ts'
 import { memoize } from '../../../src/platform/lib/memoize.ts'
 import { createClientReader, parseNetworks } from '../../../src/platform/request/client-address.ts'
+import { readTraceContext } from '../../../src/platform/request/trace-context.ts'
 import { createHeaderRules, readResponse } from '../../../src/proxy/forward/headers.ts'
 import type { Authenticated } from '../../../src/proxy/routing/exchange.ts'
 import { type HeaderEdits, NO_EDITS } from '../../../src/proxy/routing/header-edits.ts'
@@ -51,10 +52,12 @@ function outgoing(
     headers[name.toLowerCase()] = known && name.toLowerCase() !== 'host' ? `${known}, ${value}` : value
   }
   req.headers = headers
+  const client = createClientReader(parseNetworks(viaTrustedProxy ? [peer] : [])!, parseNetworks([])!)(req)
   const exchange = {
     requestId: 'req-1',
+    trace: readTraceContext(headers, client.viaTrustedProxy),
     host: 'gateway.test',
-    client: createClientReader(parseNetworks(viaTrustedProxy ? [peer] : [])!, parseNetworks([])!)(req),
+    client,
     route: { forwardAuthorization, requestHeaders, assertion: false, forwardedPrefix: '', passedReserved: null, ...route },
     principal: isAnonymous ? null : { identityHeaders: IDENTITY },
   } as unknown as Authenticated
@@ -377,22 +380,29 @@ describe('Host', () => {
 
 describe('traceparent', () => {
   const [trace, span] = ['0af7651916cd43dd8448eb211c80319c', 'b7ad6b7169203331']
-  it('goes on with the same trace and flags under a span of ours', () => {
-    const [value] = values(outgoing([['traceparent', `00-${trace}-${span}-01`]]), 'traceparent')
-    expect(value).toMatch(new RegExp(`^00-${trace}-[0-9a-f]{16}-01$`))
-    expect(value).not.toContain(span)
+  const given = `00-${trace}-${span}-01`
+  it('goes on with the same trace under a span of ours; the flag of a stranger does not', () => {
+    const sent = (viaTrustedProxy: boolean) => values(outgoing([['traceparent', given]], { viaTrustedProxy }), 'traceparent')
+    expect(sent(true)).toEqual([expect.stringMatching(new RegExp(`^00-${trace}-(?!${span})[0-9a-f]{16}-01$`))])
+    expect(sent(false)).toEqual([expect.stringMatching(new RegExp(`^00-${trace}-(?!${span})[0-9a-f]{16}-00$`))])
   })
-  it.each([
-    '',
-    'x',
-    `00-${'0'.repeat(32)}-${span}-01`,
-    `00-${trace}-${'0'.repeat(16)}-01`,
-    `ff-${trace}-${span}-01`,
-    `00-${trace.toUpperCase()}-${span}-01`,
-  ])('begins anew after %j', (sent) => {
-    const made = values(outgoing([['traceparent', sent]]), 'traceparent')
-    expect(made).toEqual([expect.stringMatching(/^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-00$/)])
+  it('begins anew, at random, after what is not valid', () => {
+    const made = values(outgoing([['traceparent', `ff-${trace}-${span}-01`]]), 'traceparent')
+    expect(made).toEqual([expect.stringMatching(/^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-02$/)])
     expect(made[0]).not.toContain(trace)
+  })
+
+  const state = (fields: [string, string][], options?: Options) => values(outgoing(fields, options), 'tracestate')
+  it('takes tracestate along, as one field', () => {
+    const sent: [string, string][] = [
+      ['traceparent', given],
+      ['Tracestate', 'foo=1'],
+      ['tracestate', 'bar=2 , baz=3'],
+    ]
+    expect(state(sent)).toEqual(['foo=1,bar=2,baz=3'])
+    expect(state([...sent, ['Connection', 'tracestate']])).toEqual([])
+    expect(state(sent, { requestHeaders: { ...NO_EDITS, dropped: new Set(['tracestate']) } })).toEqual([])
+    expect(state([['tracestate', 'foo=1']])).toEqual([])
   })
 })
 
