@@ -6,6 +6,7 @@ import pg from 'pg'
 import { createKeySetFetch } from '../identity/issuers/fetch-key-set.ts'
 import { readKeys } from '../identity/issuers/issuer-key.ts'
 import { APPLE, GITHUB } from '../identity/providers/provider.ts'
+import { directoryOf } from '../platform/acme/acme-settings.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { hostName } from '../platform/db/describe-database.ts'
 import { hostsOf } from '../platform/db/hosts.ts'
@@ -55,6 +56,7 @@ const probesOf = (config: Config): Probe[] => [
   ...mailProbes(config),
   ...providerProbes(config),
   ...issuerProbes(config),
+  ...acmeProbes(config),
 ]
 
 function upstreamProbes(config: Config): Probe[] {
@@ -122,6 +124,28 @@ const issuerProbes = ({ issuers }: Config): Probe[] =>
     path: ['issuers', i, settings.jwksUri === undefined ? 'issuer' : 'jwksUri'],
     ask: async () => void (await readKeys(await createKeySetFetch(settings)(), settings.algorithms, new Map())),
   }))
+
+function acmeProbes({ server: { tls } }: Config): Probe[] {
+  if (!tls?.acme) return []
+  const { acme } = tls
+  const url = directoryOf(acme)
+  return [
+    {
+      name: `ACME server ${url}`,
+      question: 'directory',
+      path: ['server', 'tls', 'acme', 'directoryUrl'],
+      ask: () => readDirectory(url, acme.ca),
+    },
+  ]
+}
+
+/** RFC 8555 §7.1.1. */
+async function readDirectory(url: string, ca: string | undefined): Promise<void> {
+  const response = await createBoundedFetch(ca)(url, { signal: AbortSignal.timeout(TIMEOUT_MS) })
+  if (response.status !== 200) throw new Error(`${url} answers ${response.status}`)
+  const directory = (await response.json().catch(() => null)) as { newOrder?: unknown } | null
+  if (typeof directory?.newOrder !== 'string') throw new Error(`${url} is not the directory of an ACME server`)
+}
 
 /** Opens a connection and closes it. The certificate of a TLS server is verified, as for requests. */
 async function connect({ origin, tls: files }: Server): Promise<void> {
