@@ -139,7 +139,11 @@ export function takeConnections({
 }
 
 /** Connections that the gate refuses never reach Node's parser. @returns the open connections, also those before the end of a TLS handshake */
-function countOpen(server: http.Server, gate: ConnectionsDeps['gate'], takeConnection: ConnectionsDeps['takeConnection']): ReadonlySet<Socket> {
+function countOpen(
+  server: http.Server,
+  gate: ConnectionsDeps['gate'],
+  takeConnection: ConnectionsDeps['takeConnection'],
+): ReadonlySet<Socket> {
   const open = new Set<Socket>()
   const nodesOwn = server.listeners('connection') as ((socket: Socket) => void)[]
   const pass = (socket: Socket) => {

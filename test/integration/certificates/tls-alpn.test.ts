@@ -4,7 +4,16 @@ import net from 'node:net'
 import acme from 'acme-client'
 import { afterAll, beforeAll, expect, inject, it } from 'vitest'
 import { challengeKeyAt } from '../../../src/platform/acme/acme-keys.ts'
-import { type AcmeGateway, answers, certificateAfter, certificateOf, DOMAIN, handshake, orders, startAcmeGateway } from '../../support/acme.ts'
+import {
+  type AcmeGateway,
+  answers,
+  certificateAfter,
+  certificateOf,
+  DOMAIN,
+  handshake,
+  orders,
+  startAcmeGateway,
+} from '../../support/acme.ts'
 import { type Authority, createAuthority } from '../../support/certificates.ts'
 import { get, startGatewayProcess } from '../../support/gateway-process.ts'
 import { PEBBLE, type Pebble, startPebble } from '../../support/pebble.ts'
