@@ -35,16 +35,18 @@ interface Probe extends Omit<OnlineResult, 'fault'> {
 
 const TIMEOUT_MS = 3000
 
-/** All servers at the same time, each for 3 seconds at most. */
-export const checkOnline = (config: Config): Promise<OnlineResult[]> =>
+/** All servers at the same time, each for 3 seconds at most. @param isAsked by the setting that names a server; default: all */
+export const checkOnline = (config: Config, isAsked: (path: OnlineResult['path']) => boolean = () => true): Promise<OnlineResult[]> =>
   Promise.all(
-    probesOf(config).map(async ({ ask, ...probe }) => ({
-      ...probe,
-      fault: await within(TIMEOUT_MS, ask).then(
-        () => null,
-        (error) => causeText(error) || 'no answer',
-      ),
-    })),
+    probesOf(config)
+      .filter(({ path }) => isAsked(path))
+      .map(async ({ ask, ...probe }) => ({
+        ...probe,
+        fault: await within(TIMEOUT_MS, ask).then(
+          () => null,
+          (error) => causeText(error) || 'no answer',
+        ),
+      })),
   )
 
 const probesOf = (config: Config): Probe[] => [

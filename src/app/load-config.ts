@@ -12,6 +12,7 @@ import {
   readEnvironment,
   readYaml,
 } from '../platform/config/source.ts'
+import { readTracingVariables, type TracingSettings } from '../platform/config/tracing-variables.ts'
 import { createValidate, type Invalid } from '../platform/config/validate.ts'
 import { networkFilesOf } from '../platform/geo/client-data.ts'
 import { problemOfCountryDatabase } from '../platform/geo/country-database.ts'
@@ -44,6 +45,8 @@ export interface LoadOptions {
 export interface Loaded {
   config: Config
   secrets: Secrets
+  /** Null: tracing is off. */
+  tracing: TracingSettings | null
   warnings: ConfigProblem[]
   /** Harmless: for `check --notes` alone. */
   notes: ConfigProblem[]
@@ -51,8 +54,20 @@ export interface Loaded {
   absentFiles: ConfigProblem[]
 }
 
+export interface ConfigReading extends Loaded {
+  /** With problems, what is wrong has its default in `config`, and routes that are wrong are missing. */
+  problems: ConfigProblem[]
+}
+
 /** Reads, overlays, validates and checks. @throws ConfigError with every problem found. */
-export function loadConfig({ file, env = process.env, flags = [], needSecrets = true }: LoadOptions): Loaded {
+export function loadConfig(options: LoadOptions): Loaded {
+  const { problems, ...loaded } = readConfig(options)
+  if (problems.length) throw new ConfigError(problems, loaded.warnings)
+  return loaded
+}
+
+/** The same, for a program that goes on with what is right. @throws ConfigError when the file cannot be read */
+export function readConfig({ file, env = process.env, flags = [], needSecrets = true }: LoadOptions): ConfigReading {
   const variables = readEnvironment(env, (path) => readFileSync(path, 'utf8'))
   const source = overlay(readSource(file), ConfigSchema, variables.values, flags)
   const value = Value.Default(ConfigSchema, structuredClone(source.value)) as Config
@@ -66,6 +81,7 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
     return { where: source.locate(original), path: shownPath(original), message, hint, rule }
   }
   const secrets = readSecrets(variables.values)
+  const tracing = readTracingVariables(env, (path) => readFileSync(path, 'utf8'))
   const isNeeded = typeof needSecrets === 'function' ? needSecrets(config) : needSecrets
   const clients = isNeeded ? readClientSecrets(config, env) : { secrets: {}, problems: [] }
   const binding = isNeeded ? readAcmeBinding(config, env) : { hmacKey: null, problems: [] }
@@ -81,19 +97,19 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
     ...databaseProblems(config).map(place),
     ...secrets.problems,
     ...clients.problems.map(place),
+    ...tracing.problems,
     ...binding.problems.map(place),
     ...missing,
   ]
-  if (all.length) {
-    // a section that was left out would cause wrong warnings, and the routes may be among what is wrong
-    const areSure = !source.problems.length && invalid.every(({ path, isUnknownKey }) => isUnknownKey || path[0] === 'routes')
-    const sure = areSure ? warnings.filter(({ path }) => path.length > 1) : []
-    throw new ConfigError(inOrder(all), sure.map(place))
-  }
+  // a section that was left out would cause wrong warnings, and the routes may be among what is wrong
+  const areSure = !source.problems.length && invalid.every(({ path, isUnknownKey }) => isUnknownKey || path[0] === 'routes')
+  const sure = all.length === 0 ? [...warnings, ...checkCertificate(config)] : areSure ? warnings.filter(({ path }) => path.length > 1) : []
   return {
     config,
+    problems: inOrder(all),
     secrets: { ...secrets.secrets, providers: clients.secrets, acmeHmacKey: binding.hmacKey },
-    warnings: [...warnings, ...checkCertificate(config)].map(place),
+    tracing: tracing.settings,
+    warnings: sure.map(place),
     notes: notes.map(place),
     absentFiles: absentFiles(config).map(place),
   }

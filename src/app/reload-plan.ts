@@ -2,7 +2,7 @@
 import type { Config, Secrets } from '../platform/config/schema.ts'
 
 /** They are read once, at the start: by listeners, pools, processes, or by jobs. A section stands for all its settings. */
-const NEED_RESTART: readonly string[] = [
+export const NEED_RESTART: readonly string[] = [
   'server.host',
   'server.port',
   'server.publicUrl',

@@ -36,6 +36,7 @@ import { BEAT_MS, createPulse } from './pulse.ts'
 import { createReloader, type PreparedReload } from './reload.ts'
 import { keyringJob, openServices } from './services.ts'
 import { ASK_MS, type Assignment, SILENT_ASK_MS, type SupervisorAnswers, type WorkerAnswers } from './worker-protocol.ts'
+import { shareOf } from './worker-share.ts'
 
 interface Member {
   worker: Worker
@@ -55,6 +56,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   const assignment: Assignment = {
     config: shareOf(config, workers),
     secrets: options.secrets,
+    tracing: options.tracing ?? null,
     workers,
     sharesHashing: workers > config.auth.password.argon2.concurrency,
   }
@@ -77,6 +79,8 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   const services = await openServices({
     ...options,
     config: { ...assignment.config, redis },
+    // it serves no request of users
+    tracing: null,
     workers: toWorkers,
     isFirstNotice: async (reason) => isFirstNotice(reason),
   })
@@ -408,22 +412,3 @@ export async function supervise(options: ServeOptions, workers: number): Promise
 }
 
 const countOk = (checks: { ok: boolean }[]): number => checks.filter(({ ok }) => ok).length
-
-/** Divides among the workers the settings that count for the whole gateway. */
-function shareOf(config: Config, workers: number): Config {
-  const { server, database, auth } = config
-  const share = (whole: number, atLeast = 1) => Math.max(atLeast, Math.ceil(whole / workers))
-  const { argon2 } = auth.password
-  // rounded down: `concurrency` bounds the memory of the whole gateway. With more workers than that, each hash needs a permit
-  const concurrency = Math.max(1, Math.floor(argon2.concurrency / workers))
-  return {
-    ...config,
-    server: { ...server, maxConnections: share(server.maxConnections) },
-    // a transaction may need a second connection, because a lock is held on a connection of its own
-    database: { ...database, poolSize: share(database.poolSize, 2) },
-    auth: {
-      ...auth,
-      password: { ...auth.password, argon2: { ...argon2, concurrency, queue: share(argon2.queue) } },
-    },
-  }
-}

@@ -14,7 +14,7 @@ export interface Alert extends Rule {
   alert: string
 }
 
-export const rulesIn = (text: string): Rule[] => (parse(text) as { groups: { rules: Rule[] }[] }).groups.flatMap(({ rules }) => rules)
+const rulesIn = (text: string): Rule[] => (parse(text) as { groups: { rules: Rule[] }[] }).groups.flatMap(({ rules }) => rules)
 export const alertsIn = (text: string): Alert[] => rulesIn(text).filter((rule): rule is Alert => rule.alert !== undefined)
 export const expressionsIn = (text: string): string[] => rulesIn(text).map(({ expr }) => expr)
 export const recordedIn = (text: string): string[] => rulesIn(text).flatMap(({ record }) => record ?? [])
@@ -33,10 +33,16 @@ export function seriesIn(promql: string): string[] {
   return [...new Set(names.filter((name) => SERIES.test(name)))]
 }
 
-/** The labels that an expression matches or groups by, each once. `le` of histograms is one of them. */
+/** The last arguments of label_replace: the label that it makes, and the label that it reads. */
+const MADE = /,\s*"(\w+)"\s*,\s*"[^"]*"\s*,\s*"(\w+)"\s*,\s*"[^"]*"\s*\)/g
+
+/** The labels of series that an expression matches, reads or groups by, each once. `le` of histograms is one of them. */
 export function labelsIn(promql: string): string[] {
   const bare = withoutStrings(promql)
   const matched = [...bare.matchAll(/\{([^}]*)\}/g)].flatMap(([, matchers]) => [...matchers!.matchAll(/(\w+)\s*(?:=~|!~|!=|=)/g)])
   const grouped = [...bare.matchAll(LABEL_LIST)].flatMap(([, list]) => [...list!.matchAll(/(\w+)/g)])
-  return [...new Set([...matched, ...grouped].map(([, label]) => label!).filter((label) => label !== '__name__'))]
+  const replaced = promql.includes('label_replace') ? [...promql.matchAll(MADE)] : []
+  const besides = new Set(['__name__', ...replaced.map(([, made]) => made!)])
+  const used = [...[...matched, ...grouped].map(([, label]) => label!), ...replaced.map(([, , read]) => read!)]
+  return [...new Set(used)].filter((label) => !besides.has(label))
 }

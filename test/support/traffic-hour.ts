@@ -54,6 +54,7 @@ export async function recordTrafficHour(postgresUrl: string): Promise<TrafficHou
       const now = (trouble: Trouble) => minute >= TROUBLES[trouble][0] && minute <= TROUBLES[trouble][1]
       await site.setTroubles(now)
       await site.burst(minute, now)
+      if (minute === MINUTES - 1) await until(site.isTidied, 'a cleanup, and a sealed audit log')
       readings.push(await site.read())
     }
     const end = Math.floor(Date.now() / 1000)
@@ -66,7 +67,7 @@ export async function recordTrafficHour(postgresUrl: string): Promise<TrafficHou
 }
 
 /** `portcullis_workers 2` → `portcullis_workers{instance="…",job="portcullis"} 2`. Comments are left out. */
-export function asSamples(text: string, instance: string): string[] {
+function asSamples(text: string, instance: string): string[] {
   const target = `instance="${instance}",job="portcullis"`
   return text
     .split('\n')
@@ -115,8 +116,8 @@ async function buildSite(postgresUrl: string, closers: (() => unknown)[]) {
     routes: routesTo(upstream.url, `http://127.0.0.1:${second.port}`, `http://127.0.0.1:${(live.address() as AddressInfo).port}`),
     stores: { databaseUrl: toPostgres.through(databaseUrl), redisUrl: redis.url },
     secretKey: randomBytes(32).toString('base64'),
-    // the cleanup of an hour
-    auth: { cleanup: { intervalSeconds: 5 } },
+    // what happens every minute and every few hours happens within the hour
+    auth: { cleanup: { intervalSeconds: 1 }, audit: { sealSeconds: 1 } },
     sections: {
       forwardAuth: { dialect: 'nginx' },
       limits: {
@@ -161,6 +162,11 @@ async function buildSite(postgresUrl: string, closers: (() => unknown)[]) {
 
   return {
     setTroubles,
+    async isTidied(): Promise<boolean> {
+      const texts = await Promise.all([first, other].map((gateway) => gateway && get(`${gateway.adminUrl}/metrics`)))
+      const text = texts.join('\n')
+      return /_cleanup_last_success_timestamp_seconds [1-9]/.test(text) && /_audit_last_sealed_timestamp_seconds [1-9]/.test(text)
+    },
     burst: (minute: number, now: (trouble: Trouble) => boolean) =>
       Promise.all([first, other].map((gateway) => gateway && sendBurst(gateway, clients, minute, now('guessing')))),
     async read(): Promise<string[]> {

@@ -411,12 +411,15 @@ export const RouteSchema = strict({
   }),
 })
 
+/** The id of a provider. */
+export const PROVIDER_ID = '^[a-z][a-z0-9-]{0,31}$'
+
 /** A value of a claim: without control characters. */
 const CLAIM_VALUE = '^[^\\u0000-\\u001f\\u007f]+$'
 
 const Provider = strict(
   {
-    id: Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$', description: 'Name in URLs, metrics and the audit log.' }),
+    id: Type.String({ pattern: PROVIDER_ID, description: 'Name in URLs, metrics and the audit log.' }),
     kind: oneOf(['oidc', 'github', 'apple'], { description: 'oidc: OpenID Connect, as Google, Microsoft and Keycloak have it.' }),
     issuer: Type.Optional(
       Type.String({

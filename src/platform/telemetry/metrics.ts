@@ -113,6 +113,11 @@ export function createMetrics(version: string) {
   for (const outcome of ['success', 'mfa_required', 'invalid_credentials', 'rate_limited', 'overloaded', 'unavailable', 'internal'])
     for (const via of ['api', 'page']) logins.inc({ outcome, via }, 0)
 
+  const spansExported = counter('spans_exported_total', 'Spans that the collector of traces took.')
+  const spansDropped = counter('spans_dropped_total', 'Spans that were not delivered: the queue was full, or the export failed.', [
+    'reason',
+  ])
+  for (const reason of ['queue', 'export']) spansDropped.inc({ reason }, 0)
   const acmeOrders = counter('acme_orders_total', 'Orders of certificates, by outcome.', ['outcome'])
   for (const outcome of ['issued', 'refused', 'rate_limited', 'unreachable', 'unusable', 'failed']) acmeOrders.inc({ outcome }, 0)
   const acmeAnswers = counter('acme_challenge_answers_total', 'Answers to challenges of an ACME server.', ['challenge'])
@@ -219,6 +224,8 @@ export function createMetrics(version: string) {
     ),
     shed: counter('shed_total', 'Requests refused because this process is busy, by reason.', ['reason']),
     logLinesDropped: counter('log_lines_dropped_total', 'Log lines that could not be written.'),
+    spansExported,
+    spansDropped,
     connectionsRefused: counter('connections_refused_total', 'Client connections above maxConnections.'),
     tlsNotAfter: sampled(
       'tls_certificate_expiry_timestamp_seconds',

@@ -97,6 +97,8 @@ describeWith(PROMETHEUS, 'Series', () => {
     expect(faultsOf('sum by (path) (portcullis_http_requests_total)')).toHaveLength(1)
     expect(faultsOf('portcullis_http_requests_total{path="/"}')).toHaveLength(1)
     expect(faultsOf('rate(portcullis_requests_total[5m])')).toHaveLength(1)
+    expect(faultsOf('sum by (class) (label_replace(portcullis_http_requests_total, "class", "$1", "status", "(.).."))')).toEqual([])
+    expect(faultsOf('sum by (class) (label_replace(portcullis_http_requests_total, "class", "$1", "path", "(.).."))')).toHaveLength(1)
     expect(faultsOf('job:portcullis_nothing:ratio_rate5m')).toHaveLength(1)
   })
 
