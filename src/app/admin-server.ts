@@ -57,6 +57,8 @@ export function createAdminServer({ metrics, checks, reload, console }: AdminDep
   app.post('/reload', async (request, reply) => {
     if (isOfPage(request.headers))
       return reply.code(403).send({ status: 'forbidden', detail: 'Web pages cannot reload the configuration.' })
+    if (!isOnThisMachine(request.socket))
+      return reply.code(403).send({ status: 'forbidden', detail: 'Only the machine of the gateway can reload the configuration.' })
     const result = await reload()
     reply.code(STATUS_OF[result.status]).header('cache-control', 'no-store')
     if (result.status !== 'reloaded') return result
@@ -77,6 +79,14 @@ const STATUS_OF: Record<ReloadResult['status'], number> = { reloaded: 200, refus
 
 /** A browser names the page that sends a POST. The listener is on this machine, where any page that is open could reach it. */
 const isOfPage = ({ origin, 'sec-fetch-site': site = 'none' }: IncomingHttpHeaders): boolean => origin !== undefined || site !== 'none'
+
+/**
+ * Prometheus and probes may reach the listener from other machines. A reload costs CPU time, and asks nobody for a credential. A peer with our
+ * own address is on this machine, too: the command connects to `admin.host`.
+ */
+const isOnThisMachine = ({ remoteAddress, localAddress }: Socket): boolean =>
+  remoteAddress !== undefined && (LOOPBACK.test(remoteAddress) || remoteAddress === localAddress)
+const LOOPBACK = /^(?:(?:::ffff:)?127(?:\.\d{1,3}){3}|::1)$/
 
 /** A console of its own for each configuration: the hook takes the whole request before its body is read. */
 const handOver = (console: () => FastifyInstance) => async (scope: FastifyInstance) => {

@@ -13,8 +13,9 @@ import { createStreams } from '../proxy/forward/streams.ts'
 import { createRedirectServer } from '../proxy/https-only.ts'
 import type { Resolve } from '../proxy/upstream/dns.ts'
 import { createUpstreams } from '../proxy/upstream/upstreams.ts'
+import { acmeTlsOf, createAcmeFollower, createAcmeIssuer } from './acme.ts'
 import { type CheckResult, createAdminServer } from './admin-server.ts'
-import { followCertificate, readCertificate } from './certificate.ts'
+import { followCertificate, readCertificate, tlsFilesOf } from './certificate.ts'
 import { createHealthHistory } from './console/health-history.ts'
 import { readHealth } from './console/health-reading.ts'
 import { hasConsole, hasConsoleListener } from './console-listener.ts'
@@ -79,7 +80,10 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   const limits = createLimits(platform, config.server.replicas * (team?.workers ?? 1))
   const observer = createObserver({ config: config.log, clock, logger, metrics })
   const { tls } = config.server
-  const certificate = tls ? readCertificate(tls) : null
+  const files = tlsFilesOf(config)
+  const certificate = files && readCertificate(files)
+  const acmeTls = acmeTlsOf(config)
+  const acme = acmeTls && createAcmeFollower(platform, acmeTls)
   const streams = createStreams({ revocations, clock, metrics })
   const stalls = { open: 0 }
   let current: Generation
@@ -93,10 +97,10 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     isKnown: (headers) => current.access.isKnown(headers),
     fields: (req) => (req === null ? current.handlers.rawFields : current.handlers.errorFields(req)),
   })
-  const listener = createListener({ config, clock, observer, metrics, gate, certificate })
+  const listener = createListener({ config, clock, observer, metrics, gate, certificate, acme })
   const certificateFiles =
     certificate &&
-    followCertificate(tls!, certificate, listener.server as https.Server, logger, ({ notAfter }) =>
+    followCertificate(files!, certificate, listener.server as https.Server, logger, ({ notAfter }) =>
       metrics.tlsNotAfter.collectFrom(() => notAfter / 1000),
     )
   const servers = createUpstreams({ clock, logger, metrics, secrets, resolve: options.resolve })
@@ -138,8 +142,8 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
   putInForce(await buildGeneration(lasting, config, null), null)
 
   async function prepareReload(next: Config): Promise<PreparedReload> {
-    const { tls } = next.server
-    const certificate = tls ? readCertificate(tls) : null
+    const files = tlsFilesOf(next)
+    const certificate = files && readCertificate(files)
     const generation = await buildGeneration(lasting, next, current).catch((error) => {
       services.keepOnly(current.config)
       throw error
@@ -150,7 +154,9 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
         observer.logBy(next.log)
         logger.level = next.log.level
         platform.composeBy(generation.platform)
-        certificateFiles?.use(tls!, certificate!)
+        certificateFiles?.use(files!, certificate!)
+        acme?.use(acmeTlsOf(next)!)
+        issuer?.hurry()
       },
       cancel() {
         generation.upstreams.cancel()
@@ -161,12 +167,23 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     }
   }
 
+  const issuer = team
+    ? null
+    : createAcmeIssuer(
+        platform,
+        options.secrets.acmeHmacKey,
+        () => current.config,
+        () => listener.server.listening,
+      )
+
   const checks = (): CheckResult[] => [
     { name: 'listening', ok: listener.server.listening && !isStopping, required: true },
     { name: 'signing keys loaded', ok: keyring.status().length > 0, required: true },
     { name: 'revocations loaded', ok: revocations.isLoaded(), required: true },
     { name: 'database', ok: isDatabaseUp(platform, identity), required: false },
     { name: 'redis', ok: limits.isRedisUp(), required: false },
+    // not required: a balancer sends the challenge for the first certificate only to a gateway that is ready
+    ...(acme ? [{ name: 'certificate', ok: acme.hasCertificate(), required: false }] : []),
     ...clockCheck(clock.skewSeconds()),
   ]
   const console = hasConsoleListener(config) ? () => current.console! : null
@@ -185,11 +202,12 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
     metrics.workers.collectFrom(() => 1)
     showConfig(metrics, config, clock)
   }
-  const redirect = tls?.redirectPort === undefined ? null : createRedirectServer(() => current.config)
+  const redirect = tls?.redirectPort === undefined ? null : createRedirectServer(() => current.config, acme?.answerHttp ?? null)
   const stopGauges = showGauges(platform, identity, limits)
   const ownJobs = [keyringJob(services)]
   // the process with the admin listener has the history
   if (!team && hasConsole(config)) ownJobs.push(history.job)
+  if (issuer) ownJobs.push(issuer.job)
   let stopJobs = async () => {}
 
   return {
@@ -209,6 +227,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
       if (team) await keyring.load()
       else await identity.prepare({ ...options.secrets, mustChangePassword: options.adminMustChangePassword })
       await revocations.start()
+      await acme?.start(listener.server as https.Server)
       stopJobs = schedule(team ? ownJobs : [...ownJobs, ...services.jobs], logger)
       await admin?.ready()
     },
@@ -220,6 +239,7 @@ export async function buildApp(options: GatewayOptions): Promise<App> {
       await pause(config.server.shutdownDelayMs)
       streams.endAll()
       certificateFiles?.stop()
+      acme?.stop()
       await listener.close(config.server.shutdownTimeoutMs)
       await lasting.backgroundQueue.settled()
       await stopJobs()

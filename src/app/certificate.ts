@@ -8,6 +8,12 @@ import type { Logger } from '../platform/telemetry/logger.ts'
 
 type Tls = NonNullable<Config['server']['tls']>
 
+/** With the names of both files: `check` refuses one without the other. */
+export type TlsFiles = Pick<Tls, 'reloadSeconds'> & { cert: string; key: string }
+
+/** Null: no TLS, or the certificate comes from an ACME server. */
+export const tlsFilesOf = ({ server: { tls } }: Config): TlsFiles | null => (tls && !tls.acme ? (tls as TlsFiles) : null)
+
 export interface Certificate {
   /** PEM. */
   cert: Buffer
@@ -17,7 +23,7 @@ export interface Certificate {
 }
 
 /** @throws when a file cannot be read, or the key does not match the certificate */
-export function readCertificate({ cert: certFile, key: keyFile }: Tls): Certificate {
+export function readCertificate({ cert: certFile, key: keyFile }: TlsFiles): Certificate {
   try {
     const [cert, key] = [readFileSync(certFile), readFileSync(keyFile)]
     createSecureContext({ cert, key })
@@ -29,13 +35,13 @@ export function readCertificate({ cert: certFile, key: keyFile }: Tls): Certific
 
 export interface CertificateFiles {
   /** Puts a certificate in use for new connections; from now on these files are checked. */
-  use(tls: Tls, certificate: Certificate): void
+  use(tls: TlsFiles, certificate: Certificate): void
   stop(): void
 }
 
 /** Checks the files regularly, because tools that renew certificates cannot always notify their users. */
 export function followCertificate(
-  tls: Tls,
+  tls: TlsFiles,
   first: Certificate,
   server: Pick<Server, 'setSecureContext'>,
   logger: Logger,

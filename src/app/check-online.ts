@@ -6,6 +6,7 @@ import pg from 'pg'
 import { createKeySetFetch } from '../identity/issuers/fetch-key-set.ts'
 import { readKeys } from '../identity/issuers/issuer-key.ts'
 import { APPLE, GITHUB } from '../identity/providers/provider.ts'
+import { directoryOf } from '../platform/acme/acme-settings.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { hostName } from '../platform/db/describe-database.ts'
 import { hostsOf } from '../platform/db/hosts.ts'
@@ -34,16 +35,18 @@ interface Probe extends Omit<OnlineResult, 'fault'> {
 
 const TIMEOUT_MS = 3000
 
-/** All servers at the same time, each for 3 seconds at most. */
-export const checkOnline = (config: Config): Promise<OnlineResult[]> =>
+/** All servers at the same time, each for 3 seconds at most. @param isAsked by the setting that names a server; default: all */
+export const checkOnline = (config: Config, isAsked: (path: OnlineResult['path']) => boolean = () => true): Promise<OnlineResult[]> =>
   Promise.all(
-    probesOf(config).map(async ({ ask, ...probe }) => ({
-      ...probe,
-      fault: await within(TIMEOUT_MS, ask).then(
-        () => null,
-        (error) => causeText(error) || 'no answer',
-      ),
-    })),
+    probesOf(config)
+      .filter(({ path }) => isAsked(path))
+      .map(async ({ ask, ...probe }) => ({
+        ...probe,
+        fault: await within(TIMEOUT_MS, ask).then(
+          () => null,
+          (error) => causeText(error) || 'no answer',
+        ),
+      })),
   )
 
 const probesOf = (config: Config): Probe[] => [
@@ -53,6 +56,7 @@ const probesOf = (config: Config): Probe[] => [
   ...mailProbes(config),
   ...providerProbes(config),
   ...issuerProbes(config),
+  ...acmeProbes(config),
 ]
 
 function upstreamProbes(config: Config): Probe[] {
@@ -120,6 +124,28 @@ const issuerProbes = ({ issuers }: Config): Probe[] =>
     path: ['issuers', i, settings.jwksUri === undefined ? 'issuer' : 'jwksUri'],
     ask: async () => void (await readKeys(await createKeySetFetch(settings)(), settings.algorithms, new Map())),
   }))
+
+function acmeProbes({ server: { tls } }: Config): Probe[] {
+  if (!tls?.acme) return []
+  const { acme } = tls
+  const url = directoryOf(acme)
+  return [
+    {
+      name: `ACME server ${url}`,
+      question: 'directory',
+      path: ['server', 'tls', 'acme', 'directoryUrl'],
+      ask: () => readDirectory(url, acme.ca),
+    },
+  ]
+}
+
+/** RFC 8555 §7.1.1. */
+async function readDirectory(url: string, ca: string | undefined): Promise<void> {
+  const response = await createBoundedFetch(ca)(url, { signal: AbortSignal.timeout(TIMEOUT_MS) })
+  if (response.status !== 200) throw new Error(`${url} answers ${response.status}`)
+  const directory = (await response.json().catch(() => null)) as { newOrder?: unknown } | null
+  if (typeof directory?.newOrder !== 'string') throw new Error(`${url} is not the directory of an ACME server`)
+}
 
 /** Opens a connection and closes it. The certificate of a TLS server is verified, as for requests. */
 async function connect({ origin, tls: files }: Server): Promise<void> {

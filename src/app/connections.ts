@@ -12,6 +12,7 @@ import type { Metrics } from '../platform/telemetry/metrics.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
 import { boundAnswer } from './half-closed.ts'
 import type { Gate } from './overload/gate.ts'
+import type { TakeConnection } from './tls-alpn.ts'
 
 /** A client must read some of its response within this time, unless a route's idleMs is longer. */
 const STALLED_MS = 30_000
@@ -43,6 +44,8 @@ export interface ConnectionsDeps {
   gate: Pick<Gate, 'refuses' | 'acceptance' | 'refuseConnection' | 'listening' | 'isTight'>
   /** The request is a WebSocket handshake on a route that allows it. */
   isHandshake(req: IncomingMessage): boolean
+  /** Sees each new connection first. Null: nobody does. */
+  takeConnection: TakeConnection | null
 }
 
 /** Sets up the server, before it listens. */
@@ -56,6 +59,7 @@ export function takeConnections({
   metrics,
   gate,
   isHandshake,
+  takeConnection,
 }: ConnectionsDeps): Connections {
   const expecting = new WeakSet<IncomingMessage>()
   const expectingOther = new WeakSet<IncomingMessage>()
@@ -70,7 +74,7 @@ export function takeConnections({
   server.once('listening', () => {
     server.maxConnections = gate.listening()
   })
-  const open = countOpen(server, gate)
+  const open = countOpen(server, gate, takeConnection)
 
   // a client that does not read its response holds a connection and memory; an upstream's silence is bounded by the route's idleMs
   const expectRoutes = (routes: Config['routes']) => {
@@ -128,32 +132,43 @@ export function takeConnections({
     expectsContinue: (req) => expecting.has(req),
     expectsTheUnknown: (req) => expectingOther.has(req),
     isUpgrade: (req) => upgrading.has(req),
-    countRequest: (socket) => countRequest(socket) || gate.isTight(open()),
+    countRequest: (socket) => countRequest(socket) || gate.isTight(open.size),
     expectRoutes,
-    close: createClose(server, closeServer, clock),
+    close: createClose(server, closeServer, clock, open),
   }
 }
 
-/** Connections that the gate refuses never reach Node's parser. @returns the number of open connections */
-function countOpen(server: http.Server, gate: ConnectionsDeps['gate']): () => number {
-  const open = new WeakSet<Socket>()
-  let count = 0
+/** Connections that the gate refuses never reach Node's parser. @returns the open connections, also those before the end of a TLS handshake */
+function countOpen(
+  server: http.Server,
+  gate: ConnectionsDeps['gate'],
+  takeConnection: ConnectionsDeps['takeConnection'],
+): ReadonlySet<Socket> {
+  const open = new Set<Socket>()
   const nodesOwn = server.listeners('connection') as ((socket: Socket) => void)[]
+  const pass = (socket: Socket) => {
+    for (const take of nodesOwn) take.call(server, socket)
+  }
   server.removeAllListeners('connection').on('connection', (socket: Socket) => {
     // a connection is announced again when its parser is replaced
     if (!open.has(socket)) {
       open.add(socket)
-      count++
-      socket.once('close', () => count--)
-      const reason = gate.acceptance(socket, count)
+      socket.once('close', () => open.delete(socket))
+      const reason = gate.acceptance(socket, open.size)
       if (reason !== null) return gate.refuseConnection(socket, reason)
+      if (takeConnection) return takeConnection(socket, () => pass(socket))
     }
-    for (const take of nodesOwn) take.call(server, socket)
+    pass(socket)
   })
-  return () => count
+  return open
 }
 
-function createClose(server: http.Server, closeServer: () => Promise<unknown>, clock: Clock): Connections['close'] {
+function createClose(
+  server: http.Server,
+  closeServer: () => Promise<unknown>,
+  clock: Clock,
+  open: ReadonlySet<Socket>,
+): Connections['close'] {
   const connections = new Set<Socket>()
   // under TLS, responses belong to the TLS socket, not to the accepted socket
   server.on(server instanceof https.Server ? 'secureConnection' : 'connection', (socket: Socket) => {
@@ -180,6 +195,7 @@ function createClose(server: http.Server, closeServer: () => Promise<unknown>, c
       server.closeAllConnections()
       // Node's list lacks connections whose request waits to be read again
       for (const socket of connections) socket.destroy()
+      for (const socket of open) socket.destroy()
     }, timeoutMs)
     await closeServer()
     clearInterval(idle)

@@ -17,6 +17,7 @@ import { createEndAgain } from '../identity/sessions/end-again.ts'
 import { createRevocations, type Revocations, type Siblings } from '../identity/sessions/revocations.ts'
 import { createKeyring, type Keyring } from '../identity/tokens/keyring.ts'
 import { createLastAdmin, type KeepAdmin } from '../identity/users/last-admin.ts'
+import { resealAcmeKeys } from '../platform/acme/acme-keys.ts'
 import type { Secrets as SecretValues } from '../platform/config/schema.ts'
 import { migrateUp } from '../platform/db/migrate.ts'
 import { type MigrationEvent, textOfEvent } from '../platform/db/migration-events.ts'
@@ -92,6 +93,7 @@ export async function createIdentity(platform: Platform, { siblings, hasher, has
       await migrateUp(database, { report: (event) => logMigration(logger, event) })
       await keyring.load()
       await resealFactors({ db, secrets, logger })
+      await resealAcmeKeys({ db, secrets, logger })
       if (!adminEmail || !adminPassword) return
       const admin = { email: adminEmail, password: adminPassword, mustChangePassword }
       await bootstrapAdmin(admin, { db, accounts, config, passwords, policy: rules.policy, logger })

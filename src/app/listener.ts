@@ -11,6 +11,7 @@ import type { Config } from '../platform/config/schema.ts'
 import { type RefusalObserver, refuseConnection } from '../platform/http/refuse.ts'
 import type { Clock } from '../platform/lib/clock.ts'
 import type { Metrics } from '../platform/telemetry/metrics.ts'
+import type { AcmeFollower } from './acme.ts'
 import type { Certificate } from './certificate.ts'
 import { type Connections, takeConnections } from './connections.ts'
 import type { Gate } from './overload/gate.ts'
@@ -46,20 +47,25 @@ export interface ListenerDeps {
   observer: RefusalObserver
   metrics: Metrics
   gate: Gate
-  /** Null: plain HTTP. */
+  /** Of files. Null: plain HTTP, or a certificate that ACME brings: until then TLS handshakes fail. */
   certificate: Certificate | null
+  /** Answers challenges of an ACME server before anything else sees them. Null: no ACME. */
+  acme: Pick<AcmeFollower, 'answerHttp' | 'takeConnection'> | null
 }
 
 /** A busy process takes few new connections, and a connection that finds the queue full may never be answered. The kernel may allow fewer. */
 const BACKLOG = 4096
 
-export function createListener({ config, clock, observer, metrics, gate, certificate }: ListenerDeps): Listener {
-  const server = createNodeServer(config.server, certificate)
+export function createListener({ config, clock, observer, metrics, gate, certificate, acme }: ListenerDeps): Listener {
+  const isTls = certificate !== null || acme !== null
+  const server = createNodeServer(config.server, isTls, certificate)
   let current: Handlers = NONE
+  const handle = (req: IncomingMessage, res: ServerResponse) => current.handle(req, res)
   server.on('clientError', (error, socket) => refuseConnection(error, socket as Socket, observer, clock, current.rawFields))
   const connections = takeConnections({
     server,
-    route: (req, res) => current.handle(req, res),
+    route: acme ? (req, res) => acme.answerHttp(req, res, () => handle(req, res)) : handle,
+    takeConnection: acme?.takeConnection ?? null,
     isHandshake: (req) => current.isHandshake(req),
     closeServer: () => Promise.all([current.close(), closeServer()]),
     config,
@@ -100,7 +106,7 @@ export function createListener({ config, clock, observer, metrics, gate, certifi
       const { address, port: taken } = server.address() as AddressInfo
       const beside = host === 'localhost' ? (await lookup(host, { all: true })).filter((found) => found.address !== address) : []
       for (const found of beside) await listenBeside(found.address, taken)
-      return `${certificate ? 'https' : 'http'}://${address.includes(':') ? `[${address}]` : address}:${taken}`
+      return `${isTls ? 'https' : 'http'}://${address.includes(':') ? `[${address}]` : address}:${taken}`
     },
     close: (timeoutMs) => connections.close(timeoutMs),
   }
@@ -115,7 +121,7 @@ const NONE: Handlers = {
   close: async () => {},
 }
 
-function createNodeServer(config: Config['server'], certificate: Certificate | null): http.Server {
+function createNodeServer(config: Config['server'], isTls: boolean, certificate: Certificate | null): http.Server {
   const options = {
     maxHeaderSize: config.maxHeaderBytes,
     requireHostHeader: false,
@@ -127,8 +133,8 @@ function createNodeServer(config: Config['server'], certificate: Certificate | n
     keepAliveTimeout: config.keepAliveTimeoutMs,
   }
   // a stream may be silent for long, so that Node has no timeout of its own for a connection: idleMs of the route bounds it
-  if (!certificate) return http.createServer(options)
-  const { cert, key } = certificate
+  if (!isTls) return http.createServer(options)
+  const pair = certificate && { cert: certificate.cert, key: certificate.key }
   // Node's own list lacks http/1.0, and would refuse the handshake of a client that offers only that
-  return https.createServer({ ...options, cert, key, ALPNProtocols: ['http/1.1', 'http/1.0'], allowHalfOpen: true }) as http.Server
+  return https.createServer({ ...options, ...pair, ALPNProtocols: ['http/1.1', 'http/1.0'], allowHalfOpen: true }) as http.Server
 }

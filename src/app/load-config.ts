@@ -12,6 +12,7 @@ import {
   readEnvironment,
   readYaml,
 } from '../platform/config/source.ts'
+import { readTracingVariables, type TracingSettings } from '../platform/config/tracing-variables.ts'
 import { createValidate, type Invalid } from '../platform/config/validate.ts'
 import { networkFilesOf } from '../platform/geo/client-data.ts'
 import { problemOfCountryDatabase } from '../platform/geo/country-database.ts'
@@ -44,6 +45,8 @@ export interface LoadOptions {
 export interface Loaded {
   config: Config
   secrets: Secrets
+  /** Null: tracing is off. */
+  tracing: TracingSettings | null
   warnings: ConfigProblem[]
   /** Harmless: for `check --notes` alone. */
   notes: ConfigProblem[]
@@ -51,8 +54,20 @@ export interface Loaded {
   absentFiles: ConfigProblem[]
 }
 
+export interface ConfigReading extends Loaded {
+  /** With problems, what is wrong has its default in `config`, and routes that are wrong are missing. */
+  problems: ConfigProblem[]
+}
+
 /** Reads, overlays, validates and checks. @throws ConfigError with every problem found. */
-export function loadConfig({ file, env = process.env, flags = [], needSecrets = true }: LoadOptions): Loaded {
+export function loadConfig(options: LoadOptions): Loaded {
+  const { problems, ...loaded } = readConfig(options)
+  if (problems.length) throw new ConfigError(problems, loaded.warnings)
+  return loaded
+}
+
+/** The same, for a program that goes on with what is right. @throws ConfigError when the file cannot be read */
+export function readConfig({ file, env = process.env, flags = [], needSecrets = true }: LoadOptions): ConfigReading {
   const variables = readEnvironment(env, (path) => readFileSync(path, 'utf8'))
   const source = overlay(readSource(file), ConfigSchema, variables.values, flags)
   const value = Value.Default(ConfigSchema, structuredClone(source.value)) as Config
@@ -66,8 +81,10 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
     return { where: source.locate(original), path: shownPath(original), message, hint, rule }
   }
   const secrets = readSecrets(variables.values)
+  const tracing = readTracingVariables(env, (path) => readFileSync(path, 'utf8'))
   const isNeeded = typeof needSecrets === 'function' ? needSecrets(config) : needSecrets
   const clients = isNeeded ? readClientSecrets(config, env) : { secrets: {}, problems: [] }
+  const binding = isNeeded ? readAcmeBinding(config, env) : { hmacKey: null, problems: [] }
   const missing = isNeeded && !secrets.secrets.secretKey && !secrets.problems.length ? [NO_KEY] : []
   const all = [
     ...source.problems,
@@ -80,18 +97,19 @@ export function loadConfig({ file, env = process.env, flags = [], needSecrets = 
     ...databaseProblems(config).map(place),
     ...secrets.problems,
     ...clients.problems.map(place),
+    ...tracing.problems,
+    ...binding.problems.map(place),
     ...missing,
   ]
-  if (all.length) {
-    // a section that was left out would cause wrong warnings, and the routes may be among what is wrong
-    const areSure = !source.problems.length && invalid.every(({ path, isUnknownKey }) => isUnknownKey || path[0] === 'routes')
-    const sure = areSure ? warnings.filter(({ path }) => path.length > 1) : []
-    throw new ConfigError(inOrder(all), sure.map(place))
-  }
+  // a section that was left out would cause wrong warnings, and the routes may be among what is wrong
+  const areSure = !source.problems.length && invalid.every(({ path, isUnknownKey }) => isUnknownKey || path[0] === 'routes')
+  const sure = all.length === 0 ? [...warnings, ...checkCertificate(config)] : areSure ? warnings.filter(({ path }) => path.length > 1) : []
   return {
     config,
-    secrets: { ...secrets.secrets, providers: clients.secrets },
-    warnings: [...warnings, ...checkCertificate(config)].map(place),
+    problems: inOrder(all),
+    secrets: { ...secrets.secrets, providers: clients.secrets, acmeHmacKey: binding.hmacKey },
+    tracing: tracing.settings,
+    warnings: sure.map(place),
     notes: notes.map(place),
     absentFiles: absentFiles(config).map(place),
   }
@@ -134,6 +152,7 @@ function namedFiles({ server, auth, geo, issuers, routes }: Config): NamedFile[]
       path: ['routes', i, 'upstream', j],
     })),
   )
+  const acme = server.tls?.acme?.ca === undefined ? [] : [{ path: ['server', 'tls', 'acme', 'ca'], file: server.tls.acme.ca }]
   const tls = [{ tls: server.tls, path: ['server'] }, ...upstreams].flatMap(({ tls, path }) =>
     (['ca', 'cert', 'key'] as const).flatMap((name) => {
       const file = (tls as Partial<Record<typeof name, string>> | undefined)?.[name]
@@ -161,7 +180,7 @@ function namedFiles({ server, auth, geo, issuers, routes }: Config): NamedFile[]
     }),
   )
   const database = geo.database === undefined ? [] : [{ path: DATABASE, file: geo.database }]
-  return [...tls, ...providers, ...ofIssuers, ...brand, ...texts, ...networks, ...database]
+  return [...tls, ...acme, ...providers, ...ofIssuers, ...brand, ...texts, ...networks, ...database]
 }
 
 /** The files whose change asks for a reload, besides the configuration's own. A token is read each time that it is needed. */
@@ -209,7 +228,10 @@ const NO_KEY: ConfigProblem = {
   hint: RANDOM_KEY,
 }
 
-function readSecrets(values: ReadonlyMap<string, string>): { secrets: Omit<Secrets, 'providers'>; problems: ConfigProblem[] } {
+function readSecrets(values: ReadonlyMap<string, string>): {
+  secrets: Omit<Secrets, 'providers' | 'acmeHmacKey'>
+  problems: ConfigProblem[]
+} {
   const problems: ConfigProblem[] = []
   const key = (name: string) => {
     const text = values.get(name)
@@ -234,32 +256,52 @@ function readSecrets(values: ReadonlyMap<string, string>): { secrets: Omit<Secre
   return { secrets, problems }
 }
 
-/** The secrets that providers gave this gateway. Their variables have names of the operator's choice. */
+interface NamedSecret {
+  value: string | null
+  problem: { path: Path; message: string; hint: string } | null
+}
+
+/** A secret in a variable of the operator's choice, or in the file that the variable with _FILE names. @param what its usual name */
+function readNamedSecret(name: string, path: Path, what: string, env: NodeJS.ProcessEnv): NamedSecret {
+  const file = env[`${name}_FILE`]
+  try {
+    const value = env[name] ?? (file === undefined ? '' : readFileSync(file, 'utf8').trim())
+    if (value !== '') return { value, problem: null }
+    const hint = `set it, or ${name}_FILE, to the ${what}`
+    return { value: null, problem: { path, message: `the environment variable ${name} is not set`, hint } }
+  } catch (error) {
+    const message = `the file of ${name}_FILE cannot be read: ${fileErrorText(error)}`
+    return { value: null, problem: { path, message, hint: 'name a file that this user can read' } }
+  }
+}
+
+/** The secrets that providers gave this gateway. */
 function readClientSecrets({ auth }: Config, env: NodeJS.ProcessEnv) {
   const secrets: Record<string, string> = {}
-  const problems: { path: Path; message: string; hint: string }[] = []
+  const problems: NonNullable<NamedSecret['problem']>[] = []
   auth.providers.forEach(({ id, clientSecretEnv: name }, i) => {
     if (name === undefined) return
-    const path = ['auth', 'providers', i, 'clientSecretEnv']
-    const file = env[`${name}_FILE`]
-    try {
-      const secret = env[name] ?? (file === undefined ? '' : readFileSync(file, 'utf8').trim())
-      if (secret === '')
-        problems.push({
-          path,
-          message: `the environment variable ${name} is not set`,
-          hint: `set it, or ${name}_FILE, to the client secret`,
-        })
-      else secrets[id] = secret
-    } catch (error) {
-      problems.push({
-        path,
-        message: `the file of ${name}_FILE cannot be read: ${fileErrorText(error)}`,
-        hint: 'name a file that this user can read',
-      })
-    }
+    const { value, problem } = readNamedSecret(name, ['auth', 'providers', i, 'clientSecretEnv'], 'client secret', env)
+    if (value !== null) secrets[id] = value
+    if (problem) problems.push(problem)
   })
   return { secrets, problems }
+}
+
+const HMAC_KEY = /^[A-Za-z0-9_-]{16,}={0,2}$/
+
+function readAcmeBinding(
+  { server }: Config,
+  env: NodeJS.ProcessEnv,
+): { hmacKey: string | null; problems: NonNullable<NamedSecret['problem']>[] } {
+  const name = server.tls?.acme?.eab?.hmacKeyEnv
+  if (name === undefined) return { hmacKey: null, problems: [] }
+  const path = ['server', 'tls', 'acme', 'eab', 'hmacKeyEnv']
+  const { value, problem } = readNamedSecret(name, path, 'HMAC key', env)
+  if (problem) return { hmacKey: null, problems: [problem] }
+  if (HMAC_KEY.test(value!)) return { hmacKey: value, problems: [] }
+  // the value itself is never shown
+  return { hmacKey: null, problems: [{ path, message: `${name} is not base64url`, hint: 'copy the HMAC key as the ACME server shows it' }] }
 }
 
 const validate = createValidate(ConfigSchema)

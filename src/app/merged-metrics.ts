@@ -15,7 +15,7 @@ export interface Merger {
 
 /** Gauges of the jobs that the supervisor runs. All other gauges come from the workers. */
 const OF_THE_SUPERVISOR =
-  /^(process|nodejs)_|^portcullis_(workers|refresh_tokens_rows|cleanup_last_success_timestamp_seconds|outbox_waiting|audit_unsealed_rows|audit_last_sealed_timestamp_seconds|config_\w+)$/
+  /^(process|nodejs)_|^portcullis_(workers|refresh_tokens_rows|cleanup_last_success_timestamp_seconds|outbox_waiting|audit_unsealed_rows|audit_last_sealed_timestamp_seconds|acme_last_success_timestamp_seconds|acme_renewal_due_timestamp_seconds|config_\w+)$/
 /** Workers read no configuration: their values say nothing. */
 const OF_THE_CONFIGURATION = /^portcullis_config_/
 type Registry = RegistryOf<RegistryContentType>

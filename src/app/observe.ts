@@ -11,6 +11,7 @@ import { visibleText } from '../platform/lib/visible-text.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import { createLineWriter, type Logger } from '../platform/telemetry/logger.ts'
 import { type Metrics, methodLabel } from '../platform/telemetry/metrics.ts'
+import { finishRequestRecording } from '../proxy/forward/record-request.ts'
 import type { Exchange } from '../proxy/routing/exchange.ts'
 
 export interface Observer extends RefusalObserver {
@@ -97,6 +98,7 @@ export function createObserver({ config: first, clock, logger, metrics, random =
       })
     }
     write(exchange, method, status, seconds, isComplete)
+    if (exchange.recording) finishRequestRecording(exchange, { method, version: req.httpVersion, status, isComplete })
   }
 
   function write(exchange: Exchange, method: string, status: number, seconds: number, isComplete: boolean): void {

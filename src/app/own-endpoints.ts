@@ -14,6 +14,7 @@ import { problem, unavailable } from '../platform/lib/errors.ts'
 import { limitHeaders } from '../platform/limits/limiter.ts'
 import type { Client } from '../platform/request/client-address.ts'
 import { contextOf } from '../platform/request/request-context.ts'
+import { runInSpan } from '../platform/telemetry/recording.ts'
 import type { Texts } from '../platform/texts/texts.ts'
 import type { OwnLimits } from '../proxy/rate-limit.ts'
 import { exchangeOf } from '../proxy/routing/exchange.ts'
@@ -79,6 +80,12 @@ export async function mountOwnEndpoints(
       if (texts) contextOf(request.raw).language = askedLanguage(request.headers, texts)?.code ?? null
       contextOf(request.raw).label = (request.routeOptions.config as { name?: string }).name ?? 'auth.docs'
       reply.header('cache-control', 'no-store')
+    })
+    // what reads a body calls on under the connection, and no longer under the request
+    own.addHook('preValidation', (request, _reply, done) => {
+      const { recording } = exchangeOf(request.raw)
+      if (recording?.stage) runInSpan(recording, recording.stage, done)
+      else done()
     })
     own.get('/health', { config: { name: 'health' }, schema: { hide: true } }, async () => ({ status: 'healthy' }))
     await own.register(wellKnownRoutes({ keyring, config }))

@@ -5,6 +5,7 @@ import { type AuditRetention, createAuditRetention } from '../platform/audit/ret
 import { createSealer, type Sealer } from '../platform/audit/sealer.ts'
 import type { Config, Secrets as SecretValues } from '../platform/config/schema.ts'
 import { formatProblem } from '../platform/config/source.ts'
+import type { TracingSettings } from '../platform/config/tracing-variables.ts'
 import { type Db, type OpenDatabase, openDatabase } from '../platform/db/database.ts'
 import type { ClientData } from '../platform/geo/client-data.ts'
 import { createDataFiles, type DataFiles } from '../platform/geo/data-files.ts'
@@ -19,6 +20,8 @@ import { openTransport } from '../platform/mail/transport.ts'
 import { openRedis, type RedisConnections } from '../platform/redis/redis.ts'
 import type { Logger } from '../platform/telemetry/logger.ts'
 import { createMetrics, type Metrics } from '../platform/telemetry/metrics.ts'
+import { recordEnded } from '../platform/telemetry/recording.ts'
+import { openTracing, type Tracing } from '../platform/telemetry/tracing.ts'
 import { readTextFiles } from '../platform/texts/text-files.ts'
 import { createTexts, type Texts } from '../platform/texts/texts.ts'
 import { createSecrets, type Secrets } from '../platform/vault/secrets.ts'
@@ -31,6 +34,8 @@ export interface PlatformOptions {
   clock?: Clock | DatabaseClock
   /** Delivers mails. Default: the transport of the configuration. */
   transport?: Transport | undefined
+  /** Where spans go. Default: nowhere. */
+  tracing?: TracingSettings | null
   /** False when another process of the gateway logs this notice. Default: this process logs all of them. */
   isFirstNotice?: ((reason: string) => Promise<boolean>) | undefined
 }
@@ -41,6 +46,7 @@ export interface Platform {
   /** The time of the database, as far as it was measured. */
   clock: DatabaseClock
   metrics: Metrics
+  tracing: Tracing
   database: OpenDatabase
   db: Db
   /** Null without Redis: this process counts the limits. */
@@ -75,12 +81,17 @@ export async function openPlatform({
   logger,
   clock: given,
   transport,
+  tracing: tracingSettings = null,
   isFirstNotice,
 }: PlatformOptions): Promise<Platform> {
   if (!values.secretKey) throw new Error('PORTCULLIS_SECRET_KEY is required')
   const clock = given === undefined ? createDatabaseClock(systemClock) : 'measure' in given ? given : createDatabaseClock(given, false)
   const metrics = createMetrics(VERSION)
-  const observeQuery = (operation: string, seconds: number) => metrics.dbQuerySeconds.observe({ operation }, seconds)
+  const tracing = await openTracing({ settings: tracingSettings, host: new URL(config.server.publicUrl).hostname, logger, metrics })
+  const observeQuery = (operation: string, seconds: number, error?: unknown) => {
+    metrics.dbQuerySeconds.observe({ operation }, seconds)
+    recordEnded(operation, { 'db.system.name': 'postgresql', 'db.operation.name': operation }, seconds, error)
+  }
   const database = await openDatabase(config.database, logger, observeQuery)
   const { db } = database
   const redis = config.redis.url === 'memory' ? null : openRedis(config.redis.url, { logger, metrics })
@@ -99,6 +110,7 @@ export async function openPlatform({
     logger,
     clock,
     metrics,
+    tracing,
     database,
     db,
     redis,
@@ -122,6 +134,7 @@ export async function openPlatform({
       mails.close()
       redis?.close()
       await database.close()
+      await tracing.close()
     },
   }
 }

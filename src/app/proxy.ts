@@ -74,7 +74,7 @@ export function createProxy({
   logOnce,
   isStopping,
 }: ProxyDeps): Proxy {
-  const { config, clock, logger, metrics } = platform
+  const { config, clock, logger, metrics, tracing } = platform
   const { trustedProxies, forwardedBy, maxHeaders, maxTargetBytes } = config.server
   const table = compileRoutes(config, data.networksOf)
   const headers = createHeaderRules(config, createAssertions({ keyring: identity.keyring, issuer: config.tokens.issuer, clock }))
@@ -89,7 +89,7 @@ export function createProxy({
   const cors = createCors(config, table)
   const upstreams = servers.prepare(table.routes)
   const pipeline = createPipeline({
-    receive: createReceive({ table, readClient, askedRequests: createAskedRequests(config), maxHeaders, maxTargetBytes }),
+    receive: createReceive({ table, readClient, tracing, askedRequests: createAskedRequests(config), maxHeaders, maxTargetBytes }),
     isHandshake: createIsHandshake(table),
     now: () => clock.now(),
     geo: data.geo,

@@ -2,13 +2,14 @@
 import type { Config, Secrets } from '../platform/config/schema.ts'
 
 /** They are read once, at the start: by listeners, pools, processes, or by jobs. A section stands for all its settings. */
-const NEED_RESTART: readonly string[] = [
+export const NEED_RESTART: readonly string[] = [
   'server.host',
   'server.port',
   'server.publicUrl',
   'server.workers',
   'server.replicas',
   'server.tls.redirectPort',
+  'server.tls.acme.eab',
   'server.headersTimeoutMs',
   'server.requestTimeoutMs',
   'server.keepAliveTimeoutMs',
@@ -47,8 +48,8 @@ type Section = Record<string, unknown>
 export function planReload(running: Config, wanted: Config): ReloadPlan {
   const config = structuredClone(wanted)
   const needsRestart: string[] = []
-  // TLS is a matter of the listener; its files are not
-  if (Boolean(running.server.tls) !== Boolean(wanted.server.tls)) {
+  // TLS, and where its certificate comes from, are matters of the listener; the files and the domains are not
+  if (sourceOf(running) !== sourceOf(wanted)) {
     needsRestart.push('server.tls')
     put(config, ['server', 'tls'], running.server.tls)
   }
@@ -63,6 +64,8 @@ export function planReload(running: Config, wanted: Config): ReloadPlan {
   return { config, needsRestart: needsRestart.filter((name) => !followsFromOthers(name, running, wanted)) }
 }
 
+const sourceOf = ({ server: { tls } }: Config): 'none' | 'acme' | 'files' => (!tls ? 'none' : tls.acme ? 'acme' : 'files')
+
 /** Only the secrets that a running gateway uses. */
 export function changedSecrets(running: Secrets, wanted: Secrets): string[] {
   const keys = [
@@ -73,7 +76,12 @@ export function changedSecrets(running: Secrets, wanted: Secrets): string[] {
   // a provider that was added or removed is named by its setting
   const both = Object.keys(running.providers).filter((id) => Object.hasOwn(wanted.providers, id))
   const providers = both.filter((id) => running.providers[id] !== wanted.providers[id])
-  return [...changedKeys.map(([name]) => name), ...providers.map((id) => `the client secret of the provider ${id}`)]
+  const binding = running.acmeHmacKey !== wanted.acmeHmacKey && running.acmeHmacKey !== null && wanted.acmeHmacKey !== null
+  return [
+    ...changedKeys.map(([name]) => name),
+    ...(binding ? ['the HMAC key of server.tls.acme.eab'] : []),
+    ...providers.map((id) => `the client secret of the provider ${id}`),
+  ]
 }
 
 const at = (root: object, path: readonly string[]): unknown =>

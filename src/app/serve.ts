@@ -1,13 +1,13 @@
 /** Runs the gateway, as one process or several, until it is asked to stop. */
-import { availableParallelism } from 'node:os'
 import closeWithGrace from 'close-with-grace'
-import type { Config } from '../platform/config/schema.ts'
+import { shownEndpoint, shownSampler, type TracingSettings } from '../platform/config/tracing-variables.ts'
 import { isDatabaseThere } from '../platform/db/describe-database.ts'
 import { writeCompiledCode } from '../platform/lib/compile-cache.ts'
-import { flushLogger } from '../platform/telemetry/logger.ts'
+import { flushLogger, type Logger } from '../platform/telemetry/logger.ts'
 import { buildApp } from './app.ts'
 import { graceMs, listen, listenAdmin, logUncaught, type Running, type ServeOptions } from './listen.ts'
 import { supervise } from './supervisor.ts'
+import { countWorkers } from './worker-share.ts'
 
 /** Starts the listeners: admin first, so that readiness can be asked while the rest starts. Ends the process on SIGTERM and SIGINT. SIGHUP reloads the configuration. */
 export async function serve(options: ServeOptions): Promise<Running> {
@@ -32,6 +32,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
   writeCompiledCode()
   const workers = countWorkers(config)
   running = workers > 1 ? await supervise(options, workers) : await serveAlone(options)
+  if (options.tracing) announceTracing(options.tracing, logger)
   const { port, adminPort } = running
   logger.info({ port, admin_port: adminPort, routes: config.routes.length, workers }, 'portcullis is listening')
   if (isReloadDue) void running.reload('SIGHUP')
@@ -61,11 +62,11 @@ async function serveAlone(options: ServeOptions): Promise<Running> {
   }
 }
 
-/** `auto`: one worker for each core that this process may use. A store that is private to one process allows only one. */
-function countWorkers({ server: { workers }, database, redis }: Config): number {
-  if (database.url === 'embedded' || redis.url === 'memory') return 1
-  return workers === 'auto' ? availableParallelism() : workers
-}
+const announceTracing = (tracing: TracingSettings, logger: Logger): void =>
+  logger.info(
+    { endpoint: shownEndpoint(tracing), protocol: tracing.protocol, sampler: shownSampler(tracing) },
+    'requests are recorded as traces',
+  )
 
 function announceStores({ config, logger }: ServeOptions): void {
   if (config.database.url === 'embedded') {

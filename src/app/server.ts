@@ -112,5 +112,6 @@ const OPTIONS: FastifyServerOptions = {
   return503OnClosing: false, //         default true: fails requests that a graceful stop should finish
   trustProxy: false, //                 client-address.ts reads addresses; a number here would trust nobody
   exposeHeadRoutes: true,
-  ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: true, useDefaults: false } }, // by default it drops and coerces
+  // by default it drops and coerces
+  ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: true, useDefaults: false, keywords: ['documented'] } },
 }

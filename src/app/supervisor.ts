@@ -18,6 +18,7 @@ import { createIpcChannel, type IpcChannel } from '../platform/lib/ipc-channel.t
 import type { Format } from '../platform/telemetry/exposition.ts'
 import { collectLines, copyStandardError } from '../platform/telemetry/logger.ts'
 import { createAccess } from './access.ts'
+import { createAcmeIssuer } from './acme.ts'
 import { createAdminServer } from './admin-server.ts'
 import { createHealthHistory } from './console/health-history.ts'
 import { createConsoleListener, hasConsole, hasConsoleListener } from './console-listener.ts'
@@ -35,6 +36,7 @@ import { BEAT_MS, createPulse } from './pulse.ts'
 import { createReloader, type PreparedReload } from './reload.ts'
 import { keyringJob, openServices } from './services.ts'
 import { ASK_MS, type Assignment, SILENT_ASK_MS, type SupervisorAnswers, type WorkerAnswers } from './worker-protocol.ts'
+import { shareOf } from './worker-share.ts'
 
 interface Member {
   worker: Worker
@@ -54,6 +56,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   const assignment: Assignment = {
     config: shareOf(config, workers),
     secrets: options.secrets,
+    tracing: options.tracing ?? null,
     workers,
     sharesHashing: workers > config.auth.password.argon2.concurrency,
   }
@@ -76,6 +79,8 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   const services = await openServices({
     ...options,
     config: { ...assignment.config, redis },
+    // it serves no request of users
+    tracing: null,
     workers: toWorkers,
     isFirstNotice: async (reason) => isFirstNotice(reason),
   })
@@ -90,6 +95,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
   let beingReplaced: Member | null = null
   let earlyExits = 0
   let isStopping = false
+  let isListening = false
   const starting = new Set<Promise<unknown>>()
   /** While a reload is under way, no worker starts: it would get the configuration before. */
   let reloading = Promise.resolve()
@@ -232,6 +238,12 @@ export async function supervise(options: ServeOptions, workers: number): Promise
       ...observer.lastErrors(),
     ])
 
+  const issuer = createAcmeIssuer(
+    platform,
+    options.secrets.acmeHmacKey,
+    () => assignment.config,
+    () => isListening,
+  )
   const history = createHealthHistory({
     clock,
     async read() {
@@ -312,6 +324,7 @@ export async function supervise(options: ServeOptions, workers: number): Promise
         async commit() {
           assignment.config = shared
           own.commit()
+          issuer?.hurry()
           await Promise.all(asked.filter((member) => members.has(member)).map(commitIn))
           release()
         },
@@ -378,12 +391,18 @@ export async function supervise(options: ServeOptions, workers: number): Promise
     await identity.prepare({ ...options.secrets, mustChangePassword: options.adminMustChangePassword })
     if (hasListener) await identity.revocations.start()
     stopJobs = schedule(
-      [...services.jobs, ...(hasListener ? [keyringJob(services)] : []), ...(hasConsole(config) ? [history.job] : [])],
+      [
+        ...services.jobs,
+        ...(issuer ? [issuer.job] : []),
+        ...(hasListener ? [keyringJob(services)] : []),
+        ...(hasConsole(config) ? [history.job] : []),
+      ],
       logger,
     )
     // the gateway is ready with its first worker, which need not share the processors with the starts of the others
     const port = await launch()
     await Promise.all(Array.from({ length: workers - 1 }, launch))
+    isListening = true
     reloader.begin()
     return { port, adminPort, stop, reload: reloader.reload }
   } catch (error) {
@@ -393,22 +412,3 @@ export async function supervise(options: ServeOptions, workers: number): Promise
 }
 
 const countOk = (checks: { ok: boolean }[]): number => checks.filter(({ ok }) => ok).length
-
-/** Divides among the workers the settings that count for the whole gateway. */
-function shareOf(config: Config, workers: number): Config {
-  const { server, database, auth } = config
-  const share = (whole: number, atLeast = 1) => Math.max(atLeast, Math.ceil(whole / workers))
-  const { argon2 } = auth.password
-  // rounded down: `concurrency` bounds the memory of the whole gateway. With more workers than that, each hash needs a permit
-  const concurrency = Math.max(1, Math.floor(argon2.concurrency / workers))
-  return {
-    ...config,
-    server: { ...server, maxConnections: share(server.maxConnections) },
-    // a transaction may need a second connection, because a lock is held on a connection of its own
-    database: { ...database, poolSize: share(database.poolSize, 2) },
-    auth: {
-      ...auth,
-      password: { ...auth.password, argon2: { ...argon2, concurrency, queue: share(argon2.queue) } },
-    },
-  }
-}

@@ -1,6 +1,7 @@
 /** The messages between the supervisor and its workers. */
 import type { Revocation } from '../identity/sessions/revocations.repo.ts'
 import type { Config, Secrets } from '../platform/config/schema.ts'
+import type { TracingSettings } from '../platform/config/tracing-variables.ts'
 import type { ErrorRecord } from '../platform/telemetry/error-record.ts'
 import type { MetricValues } from '../platform/telemetry/metrics.ts'
 import type { CheckResult } from './admin-server.ts'
@@ -11,6 +12,7 @@ import type { HealthReading } from './console/health-reading.ts'
 export interface Assignment {
   config: Config
   secrets: Secrets
+  tracing: TracingSettings | null
   /** The number of workers. */
   workers: number
   /** There are more workers than hashes that may be computed at the same time: a worker needs a permit for each hash. */

@@ -18,7 +18,7 @@ let stop = async (): Promise<void> => process.exit(0)
 const heard: ((message: string) => void)[] = []
 
 const answers: WorkerAnswers = {
-  async start({ config, secrets, workers, sharesHashing }: Assignment) {
+  async start({ config, secrets, tracing, workers, sharesHashing }: Assignment) {
     // here it holds up no timer and no request
     writeCompiledCode()
     const output = createLogOutput()
@@ -34,7 +34,13 @@ const answers: WorkerAnswers = {
       // without an answer the worker logs: a notice twice is better than none
       isFirstNotice: (reason: string) => supervisor.ask('isFirstNotice', reason, ASK_MS).catch(() => true),
     }
-    app = await buildApp({ config, secrets, logger, team: { workers, siblings, hashPermit: sharesHashing ? hashPermit : undefined } })
+    app = await buildApp({
+      config,
+      secrets,
+      tracing,
+      logger,
+      team: { workers, siblings, hashPermit: sharesHashing ? hashPermit : undefined },
+    })
     const running = app
     output.onDropped((lines) => running.platform.metrics.logLinesDropped.inc(lines))
     const grace = closeWithGrace({ delay: graceMs(config), logger: false, skip: ['SIGINT', 'SIGHUP'] }, async ({ err }) => {

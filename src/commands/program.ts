@@ -8,8 +8,10 @@ import { checkCommand } from './check.ts'
 import { cleanupCommand } from './cleanup.ts'
 import { clientsCommand } from './clients.ts'
 import { demoCommand } from './demo.ts'
+import { doctorCommand } from './doctor.ts'
 import { healthcheckCommand } from './healthcheck.ts'
 import { HELP_FORMAT, withExamples } from './help.ts'
+import { initCommand } from './init.ts'
 import { keysCommand } from './keys.ts'
 import { migrateCommand } from './migrate.ts'
 import { policyCommand } from './policy.ts'
@@ -31,12 +33,14 @@ const DATABASE_COMMANDS = [
   auditCommand,
   cleanupCommand,
   policyCommand,
+  doctorCommand,
   backupCommand,
   restoreCommand,
 ]
 const COMMANDS = [
   serveCommand,
   demoCommand,
+  initCommand,
   reloadCommand,
   checkCommand,
   routesCommand,

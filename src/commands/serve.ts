@@ -30,7 +30,7 @@ SIGHUP lets it read its configuration again, as the command reload does.`,
   ).action(async (file: string | undefined, args: ServeArgs) => {
     // by default a signal that arrives before the gateway listens for it would end the process
     process.on('SIGHUP', () => {})
-    const { config, secrets, warnings, absentFiles } = await load(terminal, args, { file: fileOf(file, args) })
+    const { config, secrets, tracing, warnings, absentFiles } = await load(terminal, args, { file: fileOf(file, args) })
     if (absentFiles.length) {
       const { ConfigError } = await import('../app/load-config.ts')
       throw new ConfigError(absentFiles)
@@ -45,7 +45,7 @@ SIGHUP lets it read its configuration again, as the command reload does.`,
     const logger = createLogger(config.log.level, output)
     for (const warning of warnings) logger.warn({ reason: 'config' }, formatProblem(warning))
     try {
-      const running = await serve({ config, secrets, source, logger, output, withServices: acceptCommands(terminal) })
+      const running = await serve({ config, secrets, tracing, source, logger, output, withServices: acceptCommands(terminal) })
       if (isPretty) output.write(await introduction(config, running))
     } catch (error) {
       await flushLogger(logger)

@@ -21,6 +21,8 @@ export type Gateway = Pick<Services, 'platform' | 'identity'>
 /** Runs a command line. @returns the exit code; null when the command keeps running */
 export type Run = (argv: readonly string[], io: Io, gateway?: Gateway | null) => Promise<number | null>
 
+export type Ask = (question: string) => Promise<string | null>
+
 export interface Terminal {
   io: Io
   /** The command line, without the names of Node and of the program. */
@@ -37,6 +39,8 @@ export interface Terminal {
   isInteractive: boolean
   /** Asks on standard error. @returns true for the answer yes */
   confirm(question: string): Promise<boolean>
+  /** Asks several questions on standard error. `ask` returns null at the end of the input. */
+  withQuestions<T>(work: (ask: Ask) => Promise<T>): Promise<T>
   /** Opens the one file that a command reads; `-` is standard input. @throws UsageError */
   openInput(file: string): Promise<Readable>
   /** Reads that file. @param flag the option that names it, for the error @throws UsageError */
@@ -64,6 +68,20 @@ export function createTerminal({ io, argv, gateway, run }: Pick<Terminal, 'io' |
         const ended = new Promise<string>((resolve) => asking.once('close', () => resolve('')))
         const answer = await Promise.race([asking.question(`${question} [yes/no] `), ended])
         return answer.trim().toLowerCase() === 'yes'
+      } finally {
+        asking.close()
+      }
+    },
+    async withQuestions(work) {
+      // one reader for all questions: it keeps lines that arrive before their question
+      const asking = createInterface({ input: io.stdin, terminal: false })
+      const lines = asking[Symbol.asyncIterator]()
+      try {
+        return await work(async (question) => {
+          io.stderr.write(question)
+          const { done, value } = await lines.next()
+          return done ? null : value
+        })
       } finally {
         asking.close()
       }

@@ -1,6 +1,7 @@
 /** Requests without TLS get a redirect to https; requests with TLS get Strict-Transport-Security. */
-import http, { type IncomingMessage } from 'node:http'
+import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import type { AnswerHttpChallenge } from '../platform/acme/http-challenge.ts'
 import type { Config } from '../platform/config/schema.ts'
 import { setFields } from '../platform/http/fields.ts'
 import { readWithoutOffer } from '../platform/http/upgrade-offer.ts'
@@ -44,11 +45,14 @@ export function createRequireHttps(config: Config): RequireHttps {
   }
 }
 
-/** A listener of plain HTTP: it redirects every request. @param configOf the configuration in force */
-export function createRedirectServer(configOf: () => Config): http.Server {
+/**
+ * A listener of plain HTTP: it redirects every request.
+ * @param configOf the configuration in force @param answerFirst answers challenges of an ACME server; null: no ACME
+ */
+export function createRedirectServer(configOf: () => Config, answerFirst: AnswerHttpChallenge | null = null): http.Server {
   let config = configOf()
   let locationOf = createHttpsLocation(config)
-  const server = http.createServer({ maxHeaderSize: 8192, requestTimeout: 10_000, headersTimeout: 10_000 }, (req, res) => {
+  function redirect(req: IncomingMessage, res: ServerResponse): void {
     if (configOf() !== config) {
       config = configOf()
       locationOf = createHttpsLocation(config)
@@ -59,7 +63,9 @@ export function createRedirectServer(configOf: () => Config): http.Server {
     req.resume()
     if (location === null) res.writeHead(400, { connection: 'close', 'content-length': 0 }).end()
     else res.writeHead(308, { location, connection: 'close', 'content-length': 0 }).end()
-  })
+  }
+  const take = answerFirst ? (req: IncomingMessage, res: ServerResponse) => answerFirst(req, res, () => redirect(req, res)) : redirect
+  const server = http.createServer({ maxHeaderSize: 8192, requestTimeout: 10_000, headersTimeout: 10_000 }, take)
   server.maxConnections = 1000
   server.on('upgrade', (req, socket, head) => readWithoutOffer(server, req, socket as Socket, head))
   return server

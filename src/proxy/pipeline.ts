@@ -12,6 +12,7 @@ import { setFields } from '../platform/http/fields.ts'
 import { ALLOWED } from '../platform/http/refuse.ts'
 import { Problem, problem } from '../platform/lib/errors.ts'
 import { pushLimitFields } from '../platform/limits/limiter.ts'
+import { beginSpan, type Recording, runInSpan } from '../platform/telemetry/recording.ts'
 import type { Cors } from './cors.ts'
 import type { AllowedFields } from './forward/allowed-fields.ts'
 import type { Forward } from './forward/forward.ts'
@@ -233,6 +234,7 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
       if (exchange.node?.own) {
         setFields(reply, exchange.fields)
         if (exchange.expectsContinue) reply.raw.writeContinue()
+        if (exchange.recording) return runEndpoint(exchange.recording, done)
       }
       done()
     },
@@ -244,6 +246,12 @@ export function createPipeline(deps: PipelineDeps): Pipeline {
     },
     stages: [...entrance.names, ...proxied.names],
   }
+}
+
+/** Hooks and the handler of an own endpoint. The span ends with the request. */
+function runEndpoint(recording: Recording, done: Done): void {
+  recording.stage = beginSpan(recording, 'endpoint', 'internal', recording.server)
+  runInSpan(recording, recording.stage, done)
 }
 
 export function assertCanonical(exchange: Exchange): Received {

@@ -1,5 +1,6 @@
 /** A list of named stages whose order the compiler checks: a stage may follow only the stages that learn its needs. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { beginSpan, endSpan, type Recording, runInSpan } from '../platform/telemetry/recording.ts'
 import type { Exchange } from './routing/exchange.ts'
 
 /** One request on its way through the stages. */
@@ -49,11 +50,37 @@ function stagesOf<Start extends Exchange, Known extends Start>(
     return undefined
   }
 
+  /** The same, with a span for each stage. The span of a stage that answers ends with the request. */
+  function passRecorded(first: number, exchange: Start, call: Call, recording: Recording): unknown {
+    for (let i = first; i < runs.length; i++) {
+      const span = beginSpan(recording, names[i]!, 'internal', recording.server)
+      recording.stage = span
+      const refuse = (error: unknown): never => {
+        endSpan(span, error)
+        throw error
+      }
+      let result: unknown
+      try {
+        result = runInSpan(recording, span, () => runs[i]!(exchange, call))
+      } catch (error) {
+        return refuse(error)
+      }
+      if (result === ANSWERED) return result
+      if (result instanceof Promise)
+        return result.then(() => {
+          endSpan(span)
+          return passRecorded(i + 1, exchange, call, recording)
+        }, refuse)
+      endSpan(span)
+    }
+    return undefined
+  }
+
   return {
     check: (name, run) => added<Known>(name, run),
     answer: (name, run) => added<Known>(name, run),
     learn: (name, run) => added(name, run),
     names,
-    pass: (exchange, call) => passFrom(0, exchange, call),
+    pass: (exchange, call) => (exchange.recording ? passRecorded(0, exchange, call, exchange.recording) : passFrom(0, exchange, call)),
   }
 }

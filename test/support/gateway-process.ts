@@ -71,6 +71,8 @@ export interface GatewayProcessOptions {
   /** Files that it may open. */
   descriptors?: number
   heapMiB?: number
+  /** Added to its environment. */
+  env?: NodeJS.ProcessEnv
 }
 
 export const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url))
@@ -94,6 +96,7 @@ export async function startGatewayProcess({
   args = [],
   descriptors,
   heapMiB,
+  env = {},
 }: GatewayProcessOptions): Promise<GatewayProcess> {
   const dir = mkdtempSync(join(tmpdir(), 'portcullis-process-'))
   const [port, adminPort, inspectorPort] = [await freePort(), await freePort(), await freePort()]
@@ -124,6 +127,7 @@ export async function startGatewayProcess({
       NODE_ENV: 'production',
       PORTCULLIS_SECRET_KEY: secretKey,
       ...(clock !== undefined && environmentOf(clock)),
+      ...env,
     },
     stdio: ['ignore', stdout ?? log, log],
   })

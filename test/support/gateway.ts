@@ -117,13 +117,13 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     writeFileSync(file, JSON.stringify(merge(merge(merge(DEFAULTS, stored), { routes }), config)))
   write(options)
   const source = { file, env: { PORTCULLIS_SECRET_KEY: secretKey, ...options.env } }
-  const { config, secrets } = loadConfig(source)
+  const { config, secrets, tracing } = loadConfig(source)
   const lines: string[] = []
   const logger = createLogger(config.log.level, { write: (line) => void lines.push(line) })
   const recorder = createRecorder(config)
   const transport = options.transport === 'configured' ? undefined : (options.transport ?? recorder)
   const hasher = hasherFor(config.auth.password.argon2)
-  const app = await buildApp({ config, secrets, source, logger, clock, resolve: options.resolve, transport, hasher, compilers })
+  const app = await buildApp({ config, secrets, tracing, source, logger, clock, resolve: options.resolve, transport, hasher, compilers })
   try {
     await app.start()
   } catch (error) {

@@ -66,13 +66,17 @@ const TIGHT = 0.75
 const REFUSED_MS = 1000
 const LOG_MS = 10_000
 
+/** For the admin listener, the stores and files of one process. */
+export const reservedDescriptors = ({ database }: Pick<Config, 'database'>): number =>
+  RESERVED + database.poolSize + (database.url === 'embedded' ? EMBEDDED_FILES : 0)
+
 export function createGate({ config, clock, steady, logger, metrics, inFlight, isKnown, fields, random = Math.random }: GateDeps): Gate {
   const { maxInFlight, maxLoopDelayMs } = config.server.overload
   const { prefix } = config.auth
   const loop = createLoopWatch({ clock: steady, maxDelayMs: maxLoopDelayMs })
   const heap = createHeapWatch(HEAP_BYTES)
   const { maxConnections } = config.server
-  const reserved = RESERVED + config.database.poolSize + (config.database.url === 'embedded' ? EMBEDDED_FILES : 0)
+  const reserved = reservedDescriptors(config)
   let descriptors = createDescriptors({ limit: null, used: 0, reserved, maxConnections, maxInFlight })
   let served = maxConnections
   let scarce: 'heap' | 'descriptors' = 'descriptors'

@@ -39,6 +39,13 @@ const NAMES: Record<CookiePurpose, Names> = {
 /** No upstream may see a cookie of these names, or set it. */
 export const SESSION_COOKIE_NAMES: ReadonlySet<string> = new Set(Object.values(NAMES).flatMap((names) => Object.values(names)))
 
+/** The name of a browser's session cookie. @param domain `auth.browser.cookieDomain` */
+export function sessionCookieName(domain: string | undefined, isSecure: boolean): string {
+  const { host, domain: wide, local } = NAMES.browser
+  if (!isSecure) return local
+  return domain === undefined ? host : wide
+}
+
 /** Names this machine only. */
 const LOOPBACK = /^(?:http:\/\/)?(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?$/i
 

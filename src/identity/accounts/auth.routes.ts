@@ -10,7 +10,7 @@ import { problem } from '../../platform/lib/errors.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import { principalOf, type RequireAuth, requireSession } from '../access/require-auth.ts'
 import { proofOfWorkField } from '../credentials/proof-of-work.ts'
-import { Code, Password, Pending, Renewed, Tokens, usernameField } from '../users/schemas.ts'
+import { Code, Email, Password, Pending, Renewed, Tokens, usernameField } from '../users/schemas.ts'
 import { UserSchema } from '../users/user-view.ts'
 import type { createLogin } from './login.service.ts'
 import type { createLoginMfa } from './login-mfa.service.ts'
@@ -33,11 +33,14 @@ export interface AuthRoutesDeps {
 }
 
 export const DeviceToken = Type.String({ maxLength: 512 })
-export const ByTokens = Type.Intersect([Tokens, Type.Object({ device_token: Type.String() })])
-export const ByCookie = Type.Object({ user: UserSchema, device_token: Type.String() })
+export const ByTokens = Type.Intersect([Tokens, Type.Object({ device_token: Type.String() })], { title: 'LoginTokens' })
+export const ByCookie = Type.Object({ user: UserSchema, device_token: Type.String() }, { title: 'LoginCookie' })
 // the first schema that fits is taken: a cookie's answer is a part of the answer with tokens
 const LoggedIn = Type.Union([ByTokens, ByCookie])
-export const MfaRequired = Type.Object({ mfa_required: Type.Literal(true), mfa_token: Type.String(), methods: Type.Array(Type.String()) })
+export const MfaRequired = Type.Object(
+  { mfa_required: Type.Literal(true), mfa_token: Type.String(), methods: Type.Array(Type.String()) },
+  { title: 'MfaRequired' },
+)
 const RefreshToken = Type.String({ minLength: 1, maxLength: 4096 })
 const OptionalRefreshToken = strictBody({ refresh_token: Type.Optional(RefreshToken) })
 
@@ -55,7 +58,7 @@ export const authRoutes =
           security: NO_CREDENTIAL,
           body: strictBody({
             ...usernameField(usernames),
-            email: Type.String({ maxLength: 254 }),
+            email: Email,
             password: Password,
             ...proofOfWorkField,
             ...sessionAnswers.fields,
@@ -81,7 +84,7 @@ export const authRoutes =
             'Opens a session. A user with a second factor gets an `mfa_token` for `/login/mfa` instead of tokens. Needs no credential.',
           security: NO_CREDENTIAL,
           body: strictBody({
-            login: Type.String({ minLength: 1, maxLength: 254 }),
+            login: Type.String({ minLength: 1, maxLength: 254, examples: ['ann', 'ann@example.com'] }),
             password: Password,
             device_token: Type.Optional(DeviceToken),
             ...proofOfWorkField,

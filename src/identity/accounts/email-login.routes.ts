@@ -6,7 +6,7 @@ import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provid
 import { invalidField } from '../../platform/lib/errors.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import { proofOfWorkField } from '../credentials/proof-of-work.ts'
-import { Code } from '../users/schemas.ts'
+import { Address, Code } from '../users/schemas.ts'
 import { ByCookie, ByTokens, DeviceToken, MfaRequired } from './auth.routes.ts'
 import type { EmailLogins } from './email-login.service.ts'
 import type { SessionAnswers } from './session-answers.ts'
@@ -27,7 +27,7 @@ export const emailLoginRoutes =
           summary: 'Ask for a code and a link that log in; the answer is the same for every address',
           description: 'Mails both if the address has an account. Keep `flow_token`: the code works with it alone. Needs no credential.',
           security: NO_CREDENTIAL,
-          body: strictBody({ email: Type.String({ minLength: 1, maxLength: 254 }), ...proofOfWorkField }),
+          body: strictBody({ email: Address, ...proofOfWorkField }),
           response: answers({ 202: Type.Object({ status: Type.Literal('accepted'), flow_token: Type.String() }) }, [403, 422, 429, 503]),
         },
       },

@@ -7,7 +7,7 @@ import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provid
 import { contextOf } from '../../platform/request/request-context.ts'
 import type { Principal } from '../access/principal.ts'
 import type { RequireAuth } from '../access/require-auth.ts'
-import { Accepted, Password } from '../users/schemas.ts'
+import { Accepted, Email, Password } from '../users/schemas.ts'
 import { UserSchema } from '../users/user-view.ts'
 import type { createEmailVerification } from './email-verification.service.ts'
 import { LinkDetails } from './links.ts'
@@ -60,7 +60,7 @@ export const emailRoutes =
           description:
             "Mails another link; older links stay valid until they expire. Needs a user's access token, or the `email` of a pending registration.",
           security: OPTIONAL_BEARER,
-          body: strictBody({ email: Type.Optional(Type.String({ maxLength: 254 })) }),
+          body: strictBody({ email: Type.Optional(Email) }),
           response: answers({ 202: Accepted }, [401, 422, 429, 503]),
         },
       },

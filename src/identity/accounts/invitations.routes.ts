@@ -1,7 +1,8 @@
 /** An invited person looks at an invitation, and accepts it. */
+
 import { Type } from 'typebox'
 import type { Config } from '../../platform/config/schema.ts'
-import { answers, NO_CREDENTIAL, strictBody } from '../../platform/http/endpoint.ts'
+import { answers, documented, NO_CREDENTIAL, strictBody, Timestamp } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import { Password, Tokens, usernameField } from '../users/schemas.ts'
@@ -15,7 +16,7 @@ export interface InvitationRoutesDeps {
   usernames: Config['auth']['username']
 }
 
-const ofToken = Type.Object({ token: Type.String({ maxLength: 512 }) })
+const ofToken = Type.Object({ token: documented(Type.String({ maxLength: 512 }), { maxLength: 100, pattern: '^[A-Za-z0-9_-]+$' }) })
 const LoggedIn = Type.Union([
   Type.Intersect([Tokens, Type.Object({ device_token: Type.String() })]),
   Type.Object({ user: UserSchema, device_token: Type.String() }),
@@ -38,11 +39,11 @@ export const invitationRoutes =
             {
               200: Type.Object({
                 email: Type.String(),
-                expires_at: Type.String(),
+                expires_at: Timestamp,
                 has_account: Type.Boolean({ description: 'True: log in, and accept on the page.' }),
               }),
             },
-            [400, 429],
+            [400, 404, 429],
           ),
         },
       },
@@ -59,7 +60,7 @@ export const invitationRoutes =
           security: NO_CREDENTIAL,
           params: ofToken,
           body: strictBody({ ...usernameField(usernames), password: Password, ...sessionAnswers.fields }),
-          response: answers({ 201: LoggedIn }, [400, 403, 409, 422, 429, 503]),
+          response: answers({ 201: LoggedIn }, [400, 403, 404, 409, 422, 429, 503]),
         },
       },
       async (request, reply) => {

@@ -10,6 +10,7 @@ import { type Static, Type } from 'typebox'
 import { uuidv7 } from 'uuidv7'
 import type { Config } from '../../platform/config/schema.ts'
 import { type Db, databaseNow, type Transaction } from '../../platform/db/database.ts'
+import { OrNull, Timestamp } from '../../platform/http/endpoint.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import type { LinkPurpose, MailPurpose } from '../credentials/credential-limits.ts'
 import { canonicalEmail } from '../users/canonical-login.ts'
@@ -58,13 +59,11 @@ export interface LinkRequest {
 /** What the page of a link shows to the reader of the mailbox. */
 export const LinkDetails = Type.Object(
   {
-    username: Type.Union([Type.String(), Type.Null()]),
+    username: OrNull(Type.String()),
     email: Type.String({ description: 'The address that the link proves.' }),
-    requested_at: Type.String(),
-    device: Type.Union([Type.String(), Type.Null()], { description: 'The device that asked, from a fixed list.' }),
-    country: Type.Optional(
-      Type.Union([Type.String(), Type.Null()], { description: 'The country that the login came from (ISO 3166-1), if it is known.' }),
-    ),
+    requested_at: Timestamp,
+    device: OrNull(Type.String(), { description: 'The device that asked, from a fixed list.' }),
+    country: Type.Optional(OrNull(Type.String(), { description: 'The country that the login came from (ISO 3166-1), if it is known.' })),
     can_keep_api_keys: Type.Optional(Type.Boolean({ description: 'Whether a reset may keep API keys.' })),
   },
   { title: 'LinkDetails' },

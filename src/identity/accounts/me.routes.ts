@@ -6,7 +6,7 @@ import { answers, BEARER, NEEDS_STEP_UP, strictBody } from '../../platform/http/
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import { principalOf, type RequireAuth } from '../access/require-auth.ts'
-import { Code, Password, Renewed, usernameField } from '../users/schemas.ts'
+import { Code, Email, Password, Renewed, usernameField } from '../users/schemas.ts'
 import { OwnUserSchema } from '../users/user-view.ts'
 import type { createAccountDeletion } from './account-deletion.service.ts'
 import type { createPasswordChange } from './password-change.service.ts'
@@ -50,7 +50,7 @@ export const meRoutes =
           body: Type.Object(
             {
               ...usernameField(usernames === 'off' ? 'off' : 'optional'),
-              email: Type.Optional(Type.String({ maxLength: 254 })),
+              email: Type.Optional(Email),
               current_password: Type.Optional(Password),
               code: Type.Optional(Code),
             },

@@ -1,7 +1,7 @@
 /** The session of the caller: what a page asks when it is loaded, and its end. */
 
 import { Type } from 'typebox'
-import { answers, BEARER } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, Id, Timestamp } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import type { CrossSite } from '../access/cross-site.ts'
@@ -21,7 +21,7 @@ export interface OwnSessionRoutesDeps {
 
 const SessionState = Type.Object({
   user: UserSchema,
-  session: Type.Object({ id: Type.String(), amr: Type.Array(Type.String()), expires_at: Type.String() }),
+  session: Type.Object({ id: Id, amr: Type.Array(Type.String()), expires_at: Timestamp }),
 })
 
 export const ownSessionRoutes =

@@ -1,7 +1,19 @@
 /** The endpoints for passkeys. `options` begins a ceremony of WebAuthn, and `verify` ends it; the JSON forms are those of WebAuthn L3 §5.1.8. */
+
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { answers, BEARER, NEEDS_STEP_UP, OPTIONAL_BEARER, requireId, strictBody } from '../../platform/http/endpoint.ts'
+import {
+  answers,
+  BEARER,
+  Id,
+  NEEDS_STEP_UP,
+  OPTIONAL_BEARER,
+  OrNull,
+  PathId,
+  requireId,
+  strictBody,
+  Timestamp,
+} from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { invalidField, Problem, problem } from '../../platform/lib/errors.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
@@ -26,17 +38,20 @@ export interface PasskeyRoutesDeps {
   requireAuth: RequireAuth
 }
 
-const Options = Type.Object({
-  flow_token: Type.String({ description: 'For `verify`, within 5 minutes.' }),
-  options: Type.Object({}, { additionalProperties: true, description: 'For `navigator.credentials`.' }),
-})
-const Name = Type.String({ minLength: 1, maxLength: 64, pattern: '^[^\\p{Cc}]+$' })
+const Options = Type.Object(
+  {
+    flow_token: Type.String({ description: 'For `verify`, within 5 minutes.' }),
+    options: Type.Object({}, { additionalProperties: true, description: 'For `navigator.credentials`.' }),
+  },
+  { title: 'PasskeyOptions' },
+)
+const Name = Type.String({ minLength: 1, maxLength: 64, pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]+$' })
 const PasskeySchema = Type.Object(
   {
-    id: Type.String(),
+    id: Id,
     name: Type.String(),
-    created_at: Type.String(),
-    last_used_at: Type.Union([Type.String(), Type.Null()]),
+    created_at: Timestamp,
+    last_used_at: OrNull(Timestamp),
     backed_up: Type.Boolean({ description: 'The device keeps a copy elsewhere.' }),
     credential_id: Type.String(),
   },
@@ -46,7 +61,7 @@ const LoggedIn = Type.Union([
   Type.Intersect([Tokens, Type.Object({ device_token: Type.Optional(Type.String()) })]),
   Type.Object({ user: UserSchema, device_token: Type.Optional(Type.String()) }),
 ])
-const ofPasskey = Type.Object({ id: Type.String() })
+const ofPasskey = Type.Object({ id: PathId })
 
 export const passkeyRoutes =
   ({ passkeys, passkeyLogin, loginMfa, reauthenticate, sessionAnswers, requireAuth }: PasskeyRoutesDeps) =>
@@ -185,7 +200,7 @@ export const passkeyRoutes =
               200: Type.Object({
                 passkeys: Type.Array(PasskeySchema),
                 rp_id: Type.String(),
-                user_handle: Type.Union([Type.String(), Type.Null()]),
+                user_handle: OrNull(Type.String()),
               }),
             },
             [401],

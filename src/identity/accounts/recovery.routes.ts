@@ -5,7 +5,7 @@ import { answers, NO_CREDENTIAL, strictBody } from '../../platform/http/endpoint
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import { proofOfWorkField } from '../credentials/proof-of-work.ts'
-import { Password } from '../users/schemas.ts'
+import { Address, Password } from '../users/schemas.ts'
 import { LinkDetails } from './links.ts'
 import type { createRecovery } from './recovery.service.ts'
 
@@ -20,7 +20,7 @@ export const recoveryRoutes =
           summary: 'Ask for a link that sets a new password; the answer is the same for every address',
           description: 'Mails a link if the address has an account. Needs no credential.',
           security: NO_CREDENTIAL,
-          body: strictBody({ email: Type.String({ minLength: 1, maxLength: 254 }), ...proofOfWorkField }),
+          body: strictBody({ email: Address, ...proofOfWorkField }),
           response: answers({ 202: Type.Object({ status: Type.Literal('accepted') }) }, [403, 422, 429, 503]),
         },
       },

@@ -1,7 +1,7 @@
 /** The endpoints for the caller's own sessions. */
 
 import { Type } from 'typebox'
-import { answers, BEARER, requireId } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, Id, OrNull, PathId, requireId, Timestamp } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import { principalOf, type RequireAuth } from '../access/require-auth.ts'
@@ -9,13 +9,13 @@ import type { Sessions } from './sessions.service.ts'
 
 export const SessionSchema = Type.Object(
   {
-    id: Type.String(),
-    device: Type.Union([Type.String(), Type.Null()]),
-    ip: Type.Union([Type.String(), Type.Null()]),
-    country: Type.Union([Type.String(), Type.Null()], { description: 'Of the address at the login (ISO 3166-1). Null: unknown.' }),
-    created_at: Type.String(),
-    last_used_at: Type.String(),
-    expires_at: Type.String(),
+    id: Id,
+    device: OrNull(Type.String()),
+    ip: OrNull(Type.String()),
+    country: OrNull(Type.String(), { description: 'Of the address at the login (ISO 3166-1). Null: unknown.' }),
+    created_at: Timestamp,
+    last_used_at: Timestamp,
+    expires_at: Timestamp,
     mfa: Type.Boolean(),
   },
   { title: 'Session' },
@@ -69,7 +69,7 @@ export const sessionRoutes =
           summary: 'End one session',
           description: "Logs you out of one of your sessions; its tokens are refused from now on. Needs a user's access token.",
           security: BEARER,
-          params: Type.Object({ id: Type.String() }),
+          params: Type.Object({ id: PathId }),
           response: answers({ 204: Type.Null() }, [401, 404]),
         },
         onRequest: async (request) => void (await requireAuth(request)),

@@ -1,9 +1,10 @@
 /** The endpoints for administrators. This file requires the role `admin` for all of them. */
+
 import { Type } from 'typebox'
 import type { Config } from '../../platform/config/schema.ts'
 import { withoutSecrets } from '../../platform/config/shown.ts'
 import type { ReadReplica } from '../../platform/db/database.ts'
-import { answers, BEARER, NEEDS_ADMIN, NEEDS_RECENT_ADMIN, strictBody } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, documented, NEEDS_ADMIN, NEEDS_RECENT_ADMIN, strictBody, Timestamp } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { problem } from '../../platform/lib/errors.ts'
 import { isId } from '../../platform/lib/ids.ts'
@@ -27,7 +28,7 @@ export interface AdminRoutesDeps {
 }
 
 const ErrorRecordSchema = Type.Object({
-  timestamp: Type.String(),
+  timestamp: Timestamp,
   request_id: Type.String(),
   code: Type.String(),
   status: Type.Integer(),
@@ -89,7 +90,7 @@ export const adminRoutes =
           summary: 'Remove a signing key at once',
           description: `Every token of the key is refused at once. When the key is the one that signs, its successor signs. Answers with the key that signs. ${NEEDS_RECENT_ADMIN}`,
           security: BEARER,
-          params: Type.Object({ kid: Type.String({ maxLength: 64 }) }),
+          params: Type.Object({ kid: documented(Type.String({ maxLength: 64 }), { pattern: '^[0-9a-f]+$' }) }),
           body: strictBody({}),
           response: answers({ 200: KeySchema }, [401, 403, 404, 422]),
         },

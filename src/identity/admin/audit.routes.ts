@@ -1,9 +1,10 @@
 /** The audit log, for administrators; admin.routes.ts requires the role. */
+
 import { Readable } from 'node:stream'
 import { type Static, Type } from 'typebox'
 import { type AuditFilter, type AuditView, exportAudit, findAuditPage } from '../../platform/audit/pages.repo.ts'
 import type { ReadReplica } from '../../platform/db/database.ts'
-import { answers, BEARER, Limit, limitOf, NEEDS_ADMIN, strictBody, Term } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, Limit, limitOf, NEEDS_ADMIN, strictBody, Term, Timestamp } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { invalidField } from '../../platform/lib/errors.ts'
 import { ID_PATTERN } from '../../platform/lib/ids.ts'
@@ -13,7 +14,7 @@ const Text = Type.Union([Type.String(), Type.Null()])
 const EventSchema = Type.Object(
   {
     id: Type.String(),
-    at: Type.String(),
+    at: Timestamp,
     event: Type.String(),
     outcome: Type.String(),
     user_id: Text,

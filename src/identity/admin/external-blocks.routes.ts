@@ -1,6 +1,7 @@
 /** The endpoints that block subjects and tokens of other issuers. `admin.routes.ts` requires the role `admin`. */
+
 import { Type } from 'typebox'
-import { answers, BEARER, NEEDS_ADMIN, NEEDS_RECENT_ADMIN, strictBody } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, NEEDS_ADMIN, NEEDS_RECENT_ADMIN, OrNull, strictBody, Timestamp } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import type { Administration } from './administration.service.ts'
 import { actorOf } from './users.routes.ts'
@@ -15,8 +16,8 @@ const BlockSchema = Type.Object({
   issuer: Type.String(),
   sub: Type.Optional(Type.String()),
   jti: Type.Optional(Type.String()),
-  blocked_at: Type.String(),
-  until: Type.Union([Type.String(), Type.Null()], { description: 'Null: until it is lifted.' }),
+  blocked_at: Timestamp,
+  until: OrNull(Timestamp, { description: 'Null: until it is lifted.' }),
 })
 
 export const externalBlocksRoutes =

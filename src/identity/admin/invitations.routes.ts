@@ -1,13 +1,16 @@
 /** Invitations, for administrators. admin.routes.ts requires the role. */
+
 import { Type } from 'typebox'
-import { answers, BEARER, NEEDS_ADMIN, NEEDS_RECENT_ADMIN, strictBody } from '../../platform/http/endpoint.ts'
+import { ROLE_NAME } from '../../platform/config/schema.ts'
+import { answers, BEARER, documented, NEEDS_ADMIN, NEEDS_RECENT_ADMIN, PathId, strictBody } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
+import { Email } from '../users/schemas.ts'
 import type { Administration } from './administration.service.ts'
 import { MAX_INVITATION_SECONDS } from './invitation-actions.ts'
 import { actorOf } from './users.routes.ts'
 import { InvitationSchema, invitationViewOf } from './views.ts'
 
-const ofInvitation = Type.Object({ id: Type.String() })
+const ofInvitation = Type.Object({ id: PathId })
 
 export const invitationsRoutes =
   ({ administration }: { administration: Administration }) =>
@@ -35,9 +38,12 @@ export const invitationsRoutes =
           description: `The mail holds a link that makes an account, or gives the roles to the account that the address has. ${NEEDS_RECENT_ADMIN}`,
           security: BEARER,
           body: strictBody({
-            email: Type.String({ maxLength: 254 }),
+            email: Email,
             roles: Type.Optional(
-              Type.Array(Type.String({ maxLength: 63 }), { maxItems: 100, description: 'Roles of your own. Default: user.' }),
+              Type.Array(documented(Type.String({ maxLength: 63 }), { pattern: ROLE_NAME }), {
+                maxItems: 100,
+                description: 'Roles of your own. Default: user.',
+              }),
             ),
             expires_in_seconds: Type.Optional(
               Type.Integer({ minimum: 300, maximum: MAX_INVITATION_SECONDS, description: 'Default: a week.' }),

@@ -3,7 +3,21 @@
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import type { Config } from '../../platform/config/schema.ts'
-import { answers, BEARER, Limit, limitOf, NEEDS_ADMIN, NEEDS_RECENT_ADMIN, strictBody, Term } from '../../platform/http/endpoint.ts'
+import { ROLE_NAME } from '../../platform/config/schema.ts'
+import {
+  answers,
+  BEARER,
+  documented,
+  Id,
+  Limit,
+  limitOf,
+  NEEDS_ADMIN,
+  NEEDS_RECENT_ADMIN,
+  OrNull,
+  PathId,
+  strictBody,
+  Term,
+} from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { ID_PATTERN } from '../../platform/lib/ids.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
@@ -13,7 +27,7 @@ import { viewOfSession } from '../accounts/sessions.service.ts'
 import { ApiKeySchema } from '../api-keys/api-keys.routes.ts'
 import { viewOfApiKey } from '../api-keys/api-keys.service.ts'
 import { JsonObject } from '../users/metadata.ts'
-import { Password, usernameField } from '../users/schemas.ts'
+import { Email, Password, usernameField } from '../users/schemas.ts'
 import type { User } from '../users/users.repo.ts'
 import type { Administration } from './administration.service.ts'
 import type { Actor } from './audited-action.ts'
@@ -22,8 +36,8 @@ import { ManagedUserSchema, managedViewOf } from './views.ts'
 const NOTHING = strictBody({})
 const Part = Type.Union([JsonObject, Type.Null()])
 const MetadataBody = strictBody({ public: Type.Optional(Part), admin: Type.Optional(Part) })
-const ofUser = Type.Object({ id: Type.String() })
-const Role = Type.String({ maxLength: 63 })
+const ofUser = Type.Object({ id: PathId })
+const Role = documented(Type.String({ maxLength: 63 }), { pattern: ROLE_NAME })
 
 /** The administrator of this request. */
 export function actorOf(request: FastifyRequest): Actor {
@@ -54,10 +68,7 @@ export const usersRoutes =
             limit: Limit,
             cursor: Type.Optional(Type.String({ pattern: ID_PATTERN, description: '`next_cursor` of the previous page.' })),
           }),
-          response: answers(
-            { 200: Type.Object({ users: Type.Array(ManagedUserSchema), next_cursor: Type.Union([Type.String(), Type.Null()]) }) },
-            [401, 403, 422],
-          ),
+          response: answers({ 200: Type.Object({ users: Type.Array(ManagedUserSchema), next_cursor: OrNull(Id) }) }, [401, 403, 422]),
         },
       },
       async ({ query }) => {
@@ -78,7 +89,7 @@ export const usersRoutes =
           security: BEARER,
           body: strictBody({
             ...usernameField(usernames),
-            email: Type.String({ maxLength: 254 }),
+            email: Email,
             password: Type.Optional(Password),
             roles: Type.Optional(Type.Array(Role, { maxItems: 100 })),
           }),
@@ -186,7 +197,7 @@ export const usersRoutes =
           summary,
           description: `${effect} ${NEEDS_RECENT_ADMIN}`,
           security: BEARER,
-          params: Type.Object({ id: Type.String(), role: Role }),
+          params: Type.Object({ id: PathId, role: Role }),
           body: NOTHING,
           response: answers({ 200: ManagedUserSchema }, [401, 403, 404, 409, 422]),
         },
@@ -232,7 +243,7 @@ export const usersRoutes =
           summary: 'End a session of a user',
           description: `Logs a user out of one session; its tokens are refused from now on. ${NEEDS_RECENT_ADMIN}`,
           security: BEARER,
-          params: Type.Object({ id: Type.String(), sessionId: Type.String() }),
+          params: Type.Object({ id: PathId, sessionId: PathId }),
           body: NOTHING,
           response: answers({ 204: Type.Null() }, [401, 403, 404]),
         },
@@ -266,7 +277,7 @@ export const usersRoutes =
           summary: 'Revoke an API key of a user',
           description: `Ends a key; it is refused everywhere from now on. ${NEEDS_RECENT_ADMIN}`,
           security: BEARER,
-          params: Type.Object({ id: Type.String(), keyId: Type.String() }),
+          params: Type.Object({ id: PathId, keyId: PathId }),
           body: NOTHING,
           response: answers({ 204: Type.Null() }, [401, 403, 404]),
         },

@@ -1,12 +1,14 @@
 /** The views of users and keys for administrators. */
+
 import { type Static, Type } from 'typebox'
+import { Id, OrNull, Timestamp } from '../../platform/http/endpoint.ts'
 import type { Invitation } from '../accounts/invitations.repo.ts'
 import type { KeyStatus } from '../tokens/keyring.ts'
 import { MetadataSchema, metadataViewOf } from '../users/metadata.ts'
 import { UserSchema, viewOf } from '../users/user-view.ts'
 import type { User } from '../users/users.repo.ts'
 
-const When = Type.Union([Type.String(), Type.Null()])
+const When = OrNull(Timestamp)
 
 export const ManagedUserSchema = Type.Object(
   { ...UserSchema.properties, disabled: Type.Boolean(), disabled_at: When, metadata: MetadataSchema },
@@ -25,7 +27,7 @@ export const KeySchema = Type.Object(
     kid: Type.String(),
     algorithm: Type.String(),
     state: Type.Enum(['next', 'current', 'retired']),
-    created_at: Type.String(),
+    created_at: Timestamp,
     signs_from: Type.String(),
     retired_at: When,
   },
@@ -43,12 +45,12 @@ export const keyViewOf = (key: KeyStatus): Static<typeof KeySchema> => ({
 
 export const InvitationSchema = Type.Object(
   {
-    id: Type.String(),
+    id: Id,
     email: Type.String(),
     roles: Type.Array(Type.String()),
-    invited_by: Type.Union([Type.String(), Type.Null()], { description: 'The id of an administrator. Null: the command line.' }),
-    created_at: Type.String(),
-    expires_at: Type.String(),
+    invited_by: OrNull(Id, { description: 'The id of an administrator. Null: the command line.' }),
+    created_at: Timestamp,
+    expires_at: Timestamp,
   },
   { title: 'Invitation' },
 )

@@ -1,22 +1,22 @@
 /** The endpoints for the caller's own API keys. */
 
 import { Type } from 'typebox'
-import { answers, BEARER, NEEDS_STEP_UP, strictBody } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, documented, Id, NEEDS_STEP_UP, OrNull, PathId, strictBody, Timestamp } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import { principalOf, type RequireAuth } from '../access/require-auth.ts'
 import { Code, Password } from '../users/schemas.ts'
 import type { ApiKeys } from './api-keys.service.ts'
 
-const Instant = Type.Union([Type.String(), Type.Null()])
+const Instant = OrNull(Timestamp)
 export const ApiKeySchema = Type.Object(
   {
-    id: Type.String(),
+    id: Id,
     name: Type.String(),
     hint: Type.String({ description: 'The first characters of the key.' }),
     roles: Type.Array(Type.String()),
     scopes: Type.Array(Type.String()),
-    created_at: Type.String(),
+    created_at: Timestamp,
     expires_at: Instant,
     last_used_at: Instant,
   },
@@ -50,10 +50,16 @@ export const apiKeyRoutes =
           description: `Creates a key for a program that acts for you, with at most your own roles and scopes. ${NEEDS_STEP_UP}`,
           security: BEARER,
           body: strictBody({
-            name: Type.String({ pattern: '^[^\\p{Cc}\\p{Cs}]{1,64}$' }),
+            name: documented(Type.String({ pattern: '^[^\\p{Cc}\\p{Cs}]{1,64}$' }), {
+              pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]{1,64}$',
+            }),
             roles: Type.Optional({ ...Names, description: 'Without roles and scopes, the key gets all roles and scopes that you have.' }),
             scopes: Type.Optional({ ...Names, description: 'Without scopes, the key gets the scopes of its roles.' }),
-            expires_at: Type.Optional(Type.String({ maxLength: 64, description: 'RFC 3339. Without it, the key never expires.' })),
+            expires_at: Type.Optional(
+              documented(Type.String({ maxLength: 64, description: 'RFC 3339. Without it, the key never expires.' }), {
+                format: 'date-time',
+              }),
+            ),
             current_password: Type.Optional(Password),
             code: Type.Optional(Code),
           }),
@@ -72,7 +78,7 @@ export const apiKeyRoutes =
           summary: 'Revoke an API key: it is refused everywhere from now on',
           description: "Ends one of your own keys. Needs a user's access token.",
           security: BEARER,
-          params: Type.Object({ id: Type.String() }),
+          params: Type.Object({ id: PathId }),
           response: answers({ 204: Type.Null() }, [401, 403, 404]),
         },
         onRequest: async (request) => void (await requireAuth(request)),

@@ -28,7 +28,7 @@ interface Helper {
 /** No hash takes this long, so the child process must have stopped. */
 const HASH_MS = 30_000
 /** Environment variables that the child process does not get. */
-const SECRETS = /^(PORTCULLIS_|DATABASE_URL|REDIS_URL)/
+const SECRETS = /^(PORTCULLIS_|DATABASE_URL|REDIS_URL|OTEL_)/
 
 /** The child process starts at the first hash, and again after it has ended. @param threads that hash at the same time */
 export function createHasher({ memoryKiB, passes }: Argon2Parameters, threads: number): Hasher {

@@ -3,8 +3,12 @@ import argon2 from 'argon2'
 import type { Config } from '../../platform/config/schema.ts'
 import { drawRetryAfter, type Problem, problem } from '../../platform/lib/errors.ts'
 import type { Metrics } from '../../platform/telemetry/metrics.ts'
+import { recorded } from '../../platform/telemetry/recording.ts'
 import { NO_PASSWORD } from '../users/users.repo.ts'
 import { createHasher, type Hasher } from './hasher.ts'
+
+/** In traces: a hash, with its wait in the queue. */
+const SPAN = 'password hash'
 
 /** Longer passwords are refused, never cut. */
 export const MAX_PASSWORD_BYTES = 1024
@@ -74,16 +78,17 @@ export async function createPasswords(
   return {
     assertRoom: gate.assertRoom,
     admit: gate.admit,
-    hash: (password, from) => gate.pass(() => hasher.hash(normalPassword(password)), from),
+    hash: (password, from) => recorded(SPAN, 'internal', {}, () => gate.pass(() => hasher.hash(normalPassword(password)), from)),
     async verify(hash, typed, from) {
       const password = normalPassword(typed)
       const isPossible = hash !== null && hash !== NO_PASSWORD && Buffer.byteLength(password) <= MAX_PASSWORD_BYTES
       const forms = typed === password ? [password] : [password, typed]
-      return gate.pass(async () => {
+      const compare = async () => {
         let matches = false
         for (const form of forms) if (await verifyForm(isPossible ? hash : null, form)) matches = true
         return matches
-      }, from)
+      }
+      return recorded(SPAN, 'internal', {}, () => gate.pass(compare, from))
     },
     needsRehash: (hash) => !isCurrent(hash),
     close: hasher.close,

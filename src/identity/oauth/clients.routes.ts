@@ -1,23 +1,25 @@
 /** The endpoints for machine clients. They require the role `admin`. */
+
 import { Type } from 'typebox'
-import { answers, BEARER, NEEDS_ADMIN, NEEDS_RECENT_ADMIN } from '../../platform/http/endpoint.ts'
+import { ROLE_NAME } from '../../platform/config/schema.ts'
+import { answers, BEARER, documented, NEEDS_ADMIN, NEEDS_RECENT_ADMIN, OrNull, Timestamp } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import type { RequireAuth } from '../access/require-auth.ts'
 import { actorOf } from '../admin/users.routes.ts'
-import type { Clients } from './clients.service.ts'
+import { type Clients, SCOPE } from './clients.service.ts'
 
-const Instant = Type.Union([Type.String(), Type.Null()])
+const Instant = OrNull(Timestamp)
 const Jwks = Type.Object({ keys: Type.Array(Type.Record(Type.String(), Type.Unknown())) }, { additionalProperties: false })
 const ClientSchema = Type.Object(
   {
-    id: Type.String({ description: 'The client_id.' }),
+    id: Type.String({ format: 'uuid', description: 'The client_id.' }),
     name: Type.String(),
     auth_method: Type.Union([Type.Literal('client_secret'), Type.Literal('private_key_jwt')]),
     jwks: Type.Union([Jwks, Type.Null()]),
     roles: Type.Array(Type.String()),
     scopes: Type.Array(Type.String()),
     disabled: Type.Boolean(),
-    created_at: Type.String(),
+    created_at: Timestamp,
     last_used_at: Instant,
   },
   { title: 'MachineClient' },
@@ -26,19 +28,25 @@ const WithSecret = Type.Object({
   client: ClientSchema,
   client_secret: Type.Optional(Type.String({ description: 'Only this answer shows the secret.' })),
 })
-const Names = Type.Array(Type.String({ minLength: 1, maxLength: 200 }), { maxItems: 200 })
+const names = (pattern: string) => Type.Array(documented(Type.String({ minLength: 1, maxLength: 200 }), { pattern }), { maxItems: 200 })
 const Fields = {
-  name: Type.String({ minLength: 1, maxLength: 64 }),
-  roles: Type.Optional(Names),
-  scopes: Type.Optional(Names),
-  jwks: Type.Optional({ ...Jwks, description: 'RFC 7517: public keys, which replace the secret.' }),
+  name: documented(Type.String({ minLength: 1, maxLength: 64 }), { pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]+$' }),
+  roles: Type.Optional(names(ROLE_NAME)),
+  scopes: Type.Optional(names(SCOPE.source)),
+  jwks: Type.Optional({
+    ...Jwks,
+    documented: { properties: { keys: { type: 'array', items: { type: 'object' }, minItems: 1, maxItems: 8 } } },
+    description: 'RFC 7517: public keys, which replace the secret.',
+  }),
 }
 
 export const clientRoutes =
   ({ clients, requireAuth }: { clients: Clients; requireAuth: RequireAuth }) =>
   async (app: FastifyTypeProviderTypebox) => {
     const config = { name: 'auth.admin.clients' }
-    const params = Type.Object({ id: Type.String() })
+    const params = Type.Object({
+      id: documented(Type.String({ description: 'The client_id, or the name.' }), { pattern: '^[^/\\\\\\u0000-\\u001f\\u007f-\\u009f]+$' }),
+    })
     // runs before the body is validated: only an admin learns whether it is valid
     app.addHook('onRequest', async (request) => void (await requireAuth(request, { role: 'admin' })))
 

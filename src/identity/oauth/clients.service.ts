@@ -52,7 +52,7 @@ const MAX_LISTED = 1000
 const NAME = /^[^\p{Cc}\p{Cs}]{1,64}$/u
 const ROLE = /^[a-z][a-z0-9_.:-]{0,62}$/
 /** RFC 6749 §3.3 */
-const SCOPE = /^[\x21\x23-\x5b\x5d-\x7e]{1,200}$/
+export const SCOPE = /^[\x21\x23-\x5b\x5d-\x7e]{1,200}$/
 
 export interface ClientsDeps {
   db: Db

@@ -2,6 +2,7 @@
 
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
+import { documented } from '../../platform/http/endpoint.ts'
 import { type Form, readForm } from '../../platform/http/form.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { problem } from '../../platform/lib/errors.ts'
@@ -20,12 +21,14 @@ export interface OAuthRoutesDeps {
 
 const FORM = 'application/x-www-form-urlencoded'
 const Text = Type.Optional(Type.String())
+/** RFC 6749 §3.2: an empty parameter counts as left out. */
+const Token = Type.Optional(documented(Type.String(), { minLength: 1 }))
 /** An alternative to HTTP Basic. Unknown parameters are ignored (RFC 6749 §3.2). */
 const ClientCredentials = {
   client_id: Text,
   client_secret: Text,
   client_assertion: Text,
-  client_assertion_type: Type.Optional(Type.String({ description: ASSERTION_TYPE })),
+  client_assertion_type: Type.Optional(documented(Type.String(), { const: ASSERTION_TYPE })),
 }
 /** HTTP Basic, or a credential in the form, which OpenAPI has no name for. */
 const CLIENT = [{ client: [] }, {}]
@@ -92,11 +95,14 @@ export const oauthRoutes =
             'Issues an access token for `grant_type=client_credentials`. Needs the credential of a machine client: HTTP Basic, a secret in the form, or a signed assertion.',
           security: CLIENT,
           consumes: [FORM],
-          body: Type.Object({
-            grant_type: Type.Optional(Type.String({ description: 'client_credentials' })),
-            scope: Text,
-            ...ClientCredentials,
-          }),
+          body: documented(
+            Type.Object({
+              grant_type: Type.Optional(documented(Type.String(), { const: 'client_credentials' })),
+              scope: Text,
+              ...ClientCredentials,
+            }),
+            { required: ['grant_type'], additionalProperties: { type: 'string' } },
+          ),
           response: { 200: TokenSchema, ...failures(400, 401, 429, 503) },
         },
       },
@@ -112,7 +118,10 @@ export const oauthRoutes =
           description: 'Tells whether a token would be accepted now. Needs the credential of a machine client with the scope `introspect`.',
           security: CLIENT,
           consumes: [FORM],
-          body: Type.Object({ token: Text, token_type_hint: Text, ...ClientCredentials }),
+          body: documented(Type.Object({ token: Token, token_type_hint: Text, ...ClientCredentials }), {
+            required: ['token'],
+            additionalProperties: { type: 'string' },
+          }),
           response: { 200: IntrospectionSchema, ...failures(400, 401, 403, 429, 503) },
         },
       },
@@ -129,7 +138,10 @@ export const oauthRoutes =
             'Ends an access token, a refresh token or an API key; the token itself is enough. A token of a machine client also needs the credential of that client.',
           security: CLIENT,
           consumes: [FORM],
-          body: Type.Object({ token: Text, token_type_hint: Text, ...ClientCredentials }),
+          body: documented(Type.Object({ token: Token, token_type_hint: Text, ...ClientCredentials }), {
+            required: ['token'],
+            additionalProperties: { type: 'string' },
+          }),
           response: { 200: Type.Object({}), ...failures(400, 401, 429, 503) },
         },
       },

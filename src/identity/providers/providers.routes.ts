@@ -1,7 +1,9 @@
 /** The endpoints for programs around sign-in with a provider. The ways out and back are pages: see identity/pages/provider.pages.ts. */
+
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { answers, BEARER, NEEDS_STEP_UP, NO_CREDENTIAL, strictBody } from '../../platform/http/endpoint.ts'
+import { PROVIDER_ID } from '../../platform/config/schema.ts'
+import { answers, BEARER, documented, NEEDS_STEP_UP, NO_CREDENTIAL, strictBody, Timestamp } from '../../platform/http/endpoint.ts'
 import { type Form, readForm } from '../../platform/http/form.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
@@ -27,7 +29,7 @@ export interface ProvidersRoutesDeps {
 }
 
 const FORM = 'application/x-www-form-urlencoded'
-const ofProvider = Type.Object({ id: Type.String() })
+const ofProvider = Type.Object({ id: documented(Type.String(), { pattern: PROVIDER_ID }) })
 const PROOF = { current_password: Type.Optional(Password), code: Type.Optional(Code) }
 
 export const providersRoutes =
@@ -74,8 +76,8 @@ export const providersRoutes =
                     provider: Type.String(),
                     label: Type.String(),
                     email: Type.Union([Type.String(), Type.Null()], { description: 'As the provider names it.' }),
-                    created_at: Type.String(),
-                    last_used_at: Type.String(),
+                    created_at: Timestamp,
+                    last_used_at: Timestamp,
                   }),
                 ),
               }),
@@ -147,7 +149,10 @@ export const providersRoutes =
             security: NO_CREDENTIAL,
             consumes: [FORM],
             params: ofProvider,
-            body: Type.Object({ logout_token: Type.Optional(Type.String()) }),
+            body: documented(Type.Object({ logout_token: Type.Optional(Type.String()) }), {
+              required: ['logout_token'],
+              additionalProperties: { type: 'string' },
+            }),
             response: answers({ 200: Type.Object({}) }, [400, 404, 429, 503]),
           },
         },

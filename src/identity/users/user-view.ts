@@ -1,19 +1,20 @@
 import { type Static, Type } from 'typebox'
+import { Id, OrNull, Timestamp } from '../../platform/http/endpoint.ts'
 import { JsonObject } from './metadata.ts'
 import { hasPassword, type User } from './users.repo.ts'
 
 /** The shape of `user` in every answer. */
 export const UserSchema = Type.Object(
   {
-    id: Type.String(),
-    username: Type.Union([Type.String(), Type.Null()]),
+    id: Id,
+    username: OrNull(Type.String()),
     email: Type.String(),
     email_verified: Type.Boolean(),
     roles: Type.Array(Type.String()),
     mfa_enabled: Type.Boolean(),
     password_must_change: Type.Boolean(),
-    created_at: Type.String(),
-    last_login_at: Type.Union([Type.String(), Type.Null()]),
+    created_at: Timestamp,
+    last_login_at: OrNull(Timestamp),
   },
   { title: 'User' },
 )

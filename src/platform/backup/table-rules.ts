@@ -41,6 +41,9 @@ const RULES: Record<keyof Database, Rule> = {
   provider_logins: 'session',
   invitations: 'kept',
   limit_counters: 'passing',
+  acme_accounts: 'kept',
+  acme_certificates: 'kept',
+  acme_challenges: 'passing',
   // the steps of the schema write it
   schema_minimum: 'passing',
 }

@@ -411,12 +411,15 @@ export const RouteSchema = strict({
   }),
 })
 
+/** The id of a provider. */
+export const PROVIDER_ID = '^[a-z][a-z0-9-]{0,31}$'
+
 /** A value of a claim: without control characters. */
 const CLAIM_VALUE = '^[^\\u0000-\\u001f\\u007f]+$'
 
 const Provider = strict(
   {
-    id: Type.String({ pattern: '^[a-z][a-z0-9-]{0,31}$', description: 'Name in URLs, metrics and the audit log.' }),
+    id: Type.String({ pattern: PROVIDER_ID, description: 'Name in URLs, metrics and the audit log.' }),
     kind: oneOf(['oidc', 'github', 'apple'], { description: 'oidc: OpenID Connect, as Google, Microsoft and Keycloak have it.' }),
     issuer: Type.Optional(
       Type.String({
@@ -572,6 +575,61 @@ const Issuer = strict(
   'Another issuer whose access tokens are accepted.',
 )
 
+const Acme = strict(
+  {
+    domains: Type.Array(Type.String({ minLength: 1, maxLength: 300 }), {
+      minItems: 1,
+      maxItems: 100,
+      uniqueItems: true,
+      description: 'The names in the certificate, such as api.example.com. Nothing else is ever ordered. No wildcards.',
+    }),
+    termsOfServiceAgreed: Type.Boolean({ default: false, description: 'You agree to the terms of the ACME server. It must be true.' }),
+    email: Type.Optional(
+      Type.String({ pattern: '^[^\\s@,?]+@[^\\s@,?]+$', description: 'Contact of the account: some servers send warnings there.' }),
+    ),
+    directoryUrl: Type.String({
+      pattern: '^(letsencrypt|letsencrypt-staging|https://[^\\s"<>#@]+)$',
+      default: 'letsencrypt',
+      description: 'Directory of the ACME server (RFC 8555): letsencrypt, letsencrypt-staging, or an https URL.',
+    }),
+    challenges: Type.Array(oneOf(['http-01', 'tls-alpn-01']), {
+      minItems: 1,
+      uniqueItems: true,
+      default: ['http-01'],
+      description:
+        'How the names are proven. http-01: the server asks on port 80. tls-alpn-01: on port 443. After a failed order the next of the list is tried.',
+    }),
+    renewBeforeDays: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 365,
+        description:
+          'Days before the end of the certificate. None: a third of its lifetime; half of a lifetime below 10 days. Never more than half.',
+      }),
+    ),
+    ca: Type.Optional(
+      Type.String({
+        minLength: 1,
+        description: 'PEM file of the CAs that may sign the certificate of the ACME server itself, for a private one. None: the usual CAs.',
+      }),
+    ),
+    eab: Type.Optional(
+      strict(
+        {
+          keyId: Type.String({ minLength: 1, maxLength: 512, description: 'The key id that the ACME server gave you.' }),
+          hmacKeyEnv: Type.String({
+            pattern: '^(?!PORTCULLIS_)[A-Z][A-Z0-9_]{0,127}$',
+            description:
+              'Name of the environment variable that holds the HMAC key in base64url, such as ACME_HMAC_KEY. The variable with _FILE appended names a file that holds it.',
+          }),
+        },
+        'External account binding (RFC 8555 §7.3.4), for servers that ask for it.',
+      ),
+    ),
+  },
+  "Certificates from an ACME server (RFC 8555), such as Let's Encrypt. They are stored in the database, shared by all gateways, and renewed early.",
+)
+
 export const ConfigSchema = Type.Object(
   {
     server: section(
@@ -602,9 +660,15 @@ export const ConfigSchema = Type.Object(
         tls: Type.Optional(
           strict(
             {
-              cert: Type.String({ description: 'PEM file: the certificate chain, leaf first.' }),
-              key: Type.String({ description: 'PEM file: the private key.' }),
-              reloadSeconds: integer(1, 10, 'How often the files are checked. New files are loaded without a restart.', 86_400),
+              cert: Type.Optional(Type.String({ description: 'PEM file: the certificate chain, leaf first.' })),
+              key: Type.Optional(Type.String({ description: 'PEM file: the private key.' })),
+              acme: Type.Optional(Acme),
+              reloadSeconds: integer(
+                1,
+                10,
+                'How often the files are checked, or the database for what ACME has brought. A new certificate needs no restart.',
+                86_400,
+              ),
               redirectPort: Type.Optional(
                 Type.Integer({
                   minimum: 0,
@@ -613,7 +677,7 @@ export const ConfigSchema = Type.Object(
                 }),
               ),
             },
-            'HTTPS on this listener.',
+            'HTTPS on this listener, with a certificate from files (cert and key) or from an ACME server (acme).',
           ),
         ),
         httpsOnly: Type.Boolean({
@@ -1271,6 +1335,8 @@ export interface Secrets {
   adminPassword: string | null
   /** The client secrets of `auth.providers`, by the id of the provider. */
   providers: Readonly<Record<string, string>>
+  /** Of `server.tls.acme.eab`. */
+  acmeHmacKey: string | null
 }
 
 export type Config = Parsed & {

@@ -50,7 +50,7 @@ export interface MigrationDatabase {
   close(): Promise<void>
 }
 
-export type QueryObserver = (operation: string, seconds: number) => void
+export type QueryObserver = (operation: string, seconds: number, error?: unknown) => void
 
 /** Opens PGlite in `dataDir`, or a pool of Postgres connections. Postgres need not be reachable yet. @throws when the folder is in use */
 export async function openDatabase(
@@ -58,7 +58,10 @@ export async function openDatabase(
   logger: Logger,
   observe?: QueryObserver,
 ): Promise<OpenDatabase> {
-  const logging = observe && { log: (event: LogEvent) => observe(operationOf(event), event.queryDurationMillis / 1000) }
+  const logging = observe && {
+    log: (event: LogEvent) =>
+      observe(operationOf(event), event.queryDurationMillis / 1000, event.level === 'error' ? event.error : undefined),
+  }
   if (url === 'embedded') {
     const embedded = await openPGlite(dataDir)
     const { isClosed, close } = closeOnce(async () => {

@@ -29,6 +29,7 @@ import * as signIn from '../../../migrations/0020-sign-in.ts'
 import * as withoutPassword from '../../../migrations/0021-without-password.ts'
 import * as externalBlocks from '../../../migrations/0022-external-blocks.ts'
 import * as loginCountries from '../../../migrations/0023-login-countries.ts'
+import * as acme from '../../../migrations/0024-acme.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import type { Db, OpenDatabase } from './database.ts'
 import type { MigrationEvent } from './migration-events.ts'
@@ -72,6 +73,7 @@ export const STEPS: Steps = {
   '0021-without-password': withoutPassword,
   '0022-external-blocks': externalBlocks,
   '0023-login-countries': loginCountries,
+  '0024-acme': acme,
 }
 
 /** From this step on the database records which step a program must know. Programs from before do not read it. */

@@ -392,6 +392,35 @@ export interface AuditBatchTable {
   mac: string
 }
 
+/** A certificate that an ACME server issues for these names, and the state of its orders. */
+export interface AcmeCertificateTable {
+  directory_url: string
+  /** Sorted, joined by commas. */
+  names: string
+  /** PEM, leaf first. Null before the first order has succeeded, like all columns of the certificate. */
+  chain: string | null
+  key_sealed: string | null
+  not_before: Date | null
+  not_after: Date | null
+  issued_at: Date | null
+  /** Orders that failed since the last success. */
+  failures: Generated<number>
+  last_outcome: string | null
+  /** No order is made before. Null: at once when it is due. */
+  retry_at: Date | null
+}
+
+/** A challenge that every gateway answers until the ACME server has judged it. */
+export interface AcmeChallengeTable {
+  token: string
+  kind: 'http-01' | 'tls-alpn-01'
+  domain: string
+  key_authorization: string
+  /** Of tls-alpn-01: the certificate with its private key, PEM. */
+  certificate_sealed: string | null
+  expires_at: Date
+}
+
 export interface Database {
   users: UserTable
   sessions: SessionTable
@@ -437,5 +466,8 @@ export interface Database {
   provider_logins: ProviderLoginTable
   invitations: InvitationTable
   limit_counters: { key: string; count: number; resets_at: Date }
+  acme_accounts: { directory_url: string; key_sealed: string; created_at: Date }
+  acme_certificates: AcmeCertificateTable
+  acme_challenges: AcmeChallengeTable
   schema_minimum: { only_row: Generated<boolean>; step: string }
 }

@@ -6,6 +6,7 @@ import { systemClock } from '../lib/clock.ts'
 import { withDeadline } from '../lib/deadline.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
+import { recorded } from '../telemetry/recording.ts'
 import { causeOf, isAnswer, kindOf, REDIS_ERROR_KINDS, type RedisErrorKind } from './error-kinds.ts'
 
 /** What callers of Redis see. */
@@ -44,6 +45,7 @@ export interface RedisWatchOptions {
 /** Without Redis: every call runs in this process. */
 export const NO_GUARD: RedisGuard = { mayCall: () => true, run: (call) => call() }
 
+const OF_REDIS = { 'db.system.name': 'redis' }
 /** The longest wait for an answer about a limit. */
 export const CALL_MS = 50
 export const BEAT_MS = 1000
@@ -131,7 +133,7 @@ export function watchRedis({ logger, metrics, secrets, repeated, isConnected, pi
     mayCall: () => isAvailable,
     async run(call) {
       try {
-        return await withDeadline(call(), CALL_MS)
+        return await recorded('redis', 'client', OF_REDIS, () => withDeadline(call(), CALL_MS))
       } catch (error) {
         failed(error)
         throw error

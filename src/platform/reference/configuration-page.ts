@@ -107,4 +107,6 @@ A problem names the line and the setting. It repeats a value or an unknown name 
 
 Secrets never belong in the file. They are environment variables: \`PORTCULLIS_SECRET_KEY\` (32 random bytes in base64; required), \`PORTCULLIS_SECRET_KEY_PREVIOUS\` (the old key, while the key is replaced),
 \`PORTCULLIS_ADMIN_EMAIL\` and \`PORTCULLIS_ADMIN_PASSWORD\` (the first admin, created once).
+
+Traces are configured by the standard variables of OpenTelemetry, such as \`OTEL_EXPORTER_OTLP_ENDPOINT\`: see [tracing](tracing.md#variables).
 `

@@ -113,6 +113,16 @@ export function createMetrics(version: string) {
   for (const outcome of ['success', 'mfa_required', 'invalid_credentials', 'rate_limited', 'overloaded', 'unavailable', 'internal'])
     for (const via of ['api', 'page']) logins.inc({ outcome, via }, 0)
 
+  const spansExported = counter('spans_exported_total', 'Spans that the collector of traces took.')
+  const spansDropped = counter('spans_dropped_total', 'Spans that were not delivered: the queue was full, or the export failed.', [
+    'reason',
+  ])
+  for (const reason of ['queue', 'export']) spansDropped.inc({ reason }, 0)
+  const acmeOrders = counter('acme_orders_total', 'Orders of certificates, by outcome.', ['outcome'])
+  for (const outcome of ['issued', 'refused', 'rate_limited', 'unreachable', 'unusable', 'failed']) acmeOrders.inc({ outcome }, 0)
+  const acmeAnswers = counter('acme_challenge_answers_total', 'Answers to challenges of an ACME server.', ['challenge'])
+  for (const challenge of ['http-01', 'tls-alpn-01']) acmeAnswers.inc({ challenge }, 0)
+
   return {
     registry,
     workers: sampled('workers', 'Processes that serve requests.'),
@@ -214,11 +224,27 @@ export function createMetrics(version: string) {
     ),
     shed: counter('shed_total', 'Requests refused because this process is busy, by reason.', ['reason']),
     logLinesDropped: counter('log_lines_dropped_total', 'Log lines that could not be written.'),
+    spansExported,
+    spansDropped,
     connectionsRefused: counter('connections_refused_total', 'Client connections above maxConnections.'),
     tlsNotAfter: sampled(
       'tls_certificate_expiry_timestamp_seconds',
       'When the certificate of the listener expires; 0 without a certificate.',
       'min',
+    ),
+    acmeOrders,
+    acmeAnswers,
+    acmeLastSuccess: gauge(
+      'acme_last_success_timestamp_seconds',
+      'When an ACME server last issued the certificate of the listener; 0: not yet.',
+      [],
+      'max',
+    ),
+    acmeRenewalDue: gauge(
+      'acme_renewal_due_timestamp_seconds',
+      'When the certificate is to be renewed, or since when the first one is wanted; 0 without ACME.',
+      [],
+      'max',
     ),
     signingKeyAge: gauge('signing_key_age_seconds', 'Age of signing keys.', ['kid', 'state'], 'max'),
     configInfo: gauge('config_info', 'Always 1; sha of the configuration in force.', ['sha'], 'first'),

@@ -16,6 +16,7 @@ import type { Upstream, UpstreamSlot, Upstreams } from '../upstream/upstreams.ts
 import { type Body, CONTENT_METHODS, countBody, declaredLength } from './body.ts'
 import type { CompressionOf, RouteCompression } from './compression.ts'
 import type { HeaderRules } from './headers.ts'
+import { beginSending, endSending, sendingAnswered } from './record-request.ts'
 import {
   type Answer,
   beginResponse,
@@ -66,6 +67,8 @@ export function createForward({ upstreams, headers, compressionOf, stalls }: For
     /** Upstreams without a connection. */
     let unreachable: Upstream[] | null = null
     let unwritten = 0
+    /** Also the times that it was not written. Counted for spans. */
+    let sent = 0
     let isRepeated = false
     let isEnded = false
     const asked: AskedUpstream = { name: slot.upstream.name, origin: slot.upstream.origin, askedAt: systemClock.steady() }
@@ -98,7 +101,8 @@ export function createForward({ upstreams, headers, compressionOf, stalls }: For
       if (code === 'upstream_timeout') return 'unanswered'
       return code === 'upstream_unreachable' && !carrier.isReused ? 'unanswered' : null
     }
-    const ask = () =>
+    const ask = () => {
+      if (exchange.recording) beginSending(exchange.recording, slot.upstream, request.method!, sent++)
       whenMade(
         () => headers.outgoing(request, exchange, slot.upstream),
         (fields) => {
@@ -112,6 +116,7 @@ export function createForward({ upstreams, headers, compressionOf, stalls }: For
           const isAgain = unwritten > 0 || isRepeated
           const connection = isAgain ? slot.upstream.freshConnection() : slot.upstream.pool()
           dispatchOnce({ slot, connection, carrier, fields, body, request, exchange, answer, compression, stalls }, (error) => {
+            if (exchange.recording) endSending(exchange.recording, error)
             if (error === undefined || !prepareAgain(error)) return end(error)
             ask()
           })
@@ -120,6 +125,7 @@ export function createForward({ upstreams, headers, compressionOf, stalls }: For
         },
         end,
       )
+    }
     if (route.retryMethods.has(request.method!)) ask()
     else afterPoll(ask)
 
@@ -310,6 +316,7 @@ function dispatchOnce(
 
   function begin(status: number, raw: Buffer[], statusText: string): void {
     headersCame(watchdog)
+    if (exchange.recording) sendingAnswered(exchange.recording, status)
     slot.report(route.breaker.statuses.has(status) ? 'failing' : 'answered', target.path)
     try {
       if (!beginResponse(relay, status, raw, statusText, endStream)) over(finish, 'upstream')

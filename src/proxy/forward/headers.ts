@@ -66,7 +66,7 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
 
   function build(req: IncomingMessage, exchange: Authenticated, authority: string, assertion: string | null): string[] {
     const { rawHeaders, headers } = req
-    const { isPreflight, route, trace } = exchange
+    const { isPreflight, route, trace, recording } = exchange
     const { forwardAuthorization, requestHeaders, passedReserved, preserveHost } = route
     const named = headers.connection === undefined ? null : connectionOptions(headers.connection)
     const out = ['host', (preserveHost && headers.host) || authority]
@@ -90,7 +90,7 @@ export function createHeaderRules(config: Config, assertions: Assertions): Heade
     }
     pushOrigin(out, req, exchange, believesXForwarded)
     if (via.request) pushVia(out, req, exchange)
-    out.push('traceparent', traceparentOf(trace, trace.spanId))
+    out.push('traceparent', traceparentOf(trace, recording?.sending?.id ?? trace.spanId))
     if (trace.state !== '' && !named?.has('tracestate') && !requestHeaders.dropped.has('tracestate')) out.push('tracestate', trace.state)
     out.push('x-request-id', exchange.requestId, ...(isPreflight ? withoutCredentials(requestHeaders.set) : requestHeaders.set))
     if (exchange.principal) out.push(...exchange.principal.identityHeaders)

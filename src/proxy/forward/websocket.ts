@@ -18,6 +18,7 @@ import { toProblem } from '../upstream/upstream-errors.ts'
 import { MAX_RESPONSE_HEADER_BYTES, type UpstreamSlot, type Upstreams } from '../upstream/upstreams.ts'
 import { type HeaderRules, readResponse } from './headers.ts'
 import { rewriteLocations } from './location.ts'
+import { beginSending, endSending, finishRequestRecording, sendingAnswered } from './record-request.ts'
 import type { OwnFields } from './response-relay.ts'
 import { guardSession } from './session-answers.ts'
 import type { StreamEnd, Streams } from './streams.ts'
@@ -81,6 +82,8 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
     const { route, target } = exchange
     const report = (outcome: Outcome) => slot.report(outcome, target.path)
     let isConnected = false
+    const { recording } = exchange
+    if (recording) beginSending(recording, upstream, 'GET', 0)
     const fields = await headers.outgoing(raw, exchange, upstream)
     // from here on a listener watches for the end of the socket
     if (raw.socket.destroyed) throw problem('request_malformed', { cause: 'the client left' })
@@ -119,9 +122,16 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
         clearTimeout(unconnected)
         raw.socket.off('close', clientLeft)
       }
+      const answered = (status: number) => {
+        settle()
+        if (!recording) return
+        sendingAnswered(recording, status)
+        endSending(recording)
+      }
       const refuse = (error: unknown) => {
         settle()
         const known = toProblem(error)
+        if (recording) endSending(recording, known)
         const isUpstreams = known.code === 'upstream_unreachable' || known.code === 'upstream_timeout'
         if (isUpstreams && !raw.socket.destroyed) report(isConnected ? 'unanswered' : 'unreachable')
         reject(known)
@@ -134,7 +144,7 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
           socket.destroy()
           return refuse(problem('upstream_invalid', { cause: `an upgrade to ${response.headers.upgrade}` }))
         }
-        settle()
+        answered(101)
         report('answered')
         resolve({ isAccepted, response, socket: socket as Socket, head })
       })
@@ -143,7 +153,7 @@ export function createWebSocketBridge({ upstreams, headers, streams }: BridgeDep
           ask.destroy()
           return refuse(problem('upstream_invalid', { cause: `status ${response.statusCode}` }))
         }
-        settle()
+        answered(response.statusCode!)
         report(route.breaker.statuses.has(response.statusCode!) ? 'failing' : 'answered')
         resolve({ isAccepted: false, response, ask })
       })
@@ -172,6 +182,8 @@ function accept(
   if (exchange.route.hasSessionCookies) guardSession(fields, exchange.principal)
   if (exchange.route.hasStickyCookies) writeStickyCookie(fields, reply.request.raw)
   const lines = fields.flatMap((name, i) => (i % 2 === 0 ? [`${name}: ${fields[i + 1]}`] : []))
+  // the messages that follow may take hours
+  finishRequestRecording(exchange, { method: 'GET', version: '1.1', status: 101, isComplete: true })
   clientSocket.write(`${['HTTP/1.1 101 Switching Protocols', ...lines].join('\r\n')}\r\n\r\n`, 'latin1')
   // bytes that came with the upstream's 101 are its first frames
   if (head.length) socket.unshift(head)

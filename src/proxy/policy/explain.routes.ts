@@ -4,10 +4,10 @@ import { type Static, Type } from 'typebox'
 import type { FindUser } from '../../identity/admin/user-queries.ts'
 import type { Config } from '../../platform/config/schema.ts'
 import type { ClientData } from '../../platform/geo/client-data.ts'
-import { answers, BEARER, NEEDS_ADMIN, strictBody, Term } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, documented, NEEDS_ADMIN, strictBody, Term } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { invalidField } from '../../platform/lib/errors.ts'
-import { isProxied } from '../routing/proxied-methods.ts'
+import { isProxied, PROXIED_METHODS } from '../routing/proxied-methods.ts'
 import { ANONYMOUS, type Caller, createCallers, roleFault } from './callers.ts'
 import { createExplain } from './explain.ts'
 import { ExplanationSchema, explanationView } from './explanation-view.ts'
@@ -26,7 +26,7 @@ const MAX_ROLES = 20
 
 const Flag = Type.Optional(Type.Union([Type.Literal('true'), Type.Literal('false')]))
 const Query = strictBody({
-  method: Type.Optional(Term(32, 'The default is GET.')),
+  method: Type.Optional(documented(Term(32, 'The default is GET.'), { enum: [...PROXIED_METHODS] })),
   url: Type.String({ minLength: 1, maxLength: MAX_URL, description: 'A URL or a path, as a client would send it.' }),
   user: Type.Optional(Term(254, 'The caller: an e-mail address, a username or an id.')),
   role: Type.Optional(
@@ -34,7 +34,7 @@ const Query = strictBody({
   ),
   anonymous: Flag,
   second_factor: Flag,
-  from: Type.Optional(Term(45, 'The address of the client.')),
+  from: Type.Optional(documented(Term(45, 'The address of the client.'), { anyOf: [{ format: 'ipv4' }, { format: 'ipv6' }] })),
   websocket: Flag,
 })
 

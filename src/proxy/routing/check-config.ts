@@ -9,6 +9,7 @@ import { BROWSER_POLICIES, type Config, DEFAULT_POLICIES, DEFAULT_TARGET_BYTES, 
 import { problemOfUrl } from '../../platform/db/hosts.ts'
 import { isId } from '../../platform/lib/ids.ts'
 import { parseNetworks } from '../../platform/request/client-address.ts'
+import { checkAcme } from './check-acme.ts'
 import { checkBrowser } from './check-browser.ts'
 import { checkCountries } from './check-countries.ts'
 import { checkForwardAuth } from './check-forward-auth.ts'
@@ -36,6 +37,7 @@ export function checkConfig(config: Config, { isComplete = true } = {}): Finding
   checkCountries(config, problems, warnings)
   checkNames(config, problems, warnings)
   checkTransport(config, problems, warnings)
+  checkAcme(config, problems, warnings)
   checkHeaderEdits(config, problems, warnings)
   checkCors(config, warnings)
   if (URL.canParse(config.server.publicUrl)) checkBrowser(config, problems, warnings)

@@ -8,6 +8,7 @@ import type { IdentifiedContext } from '../../identity/access/require-auth.ts'
 import type { Problem } from '../../platform/lib/errors.ts'
 import type { Decision } from '../../platform/limits/limiter.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
+import type { Recording } from '../../platform/telemetry/recording.ts'
 import type { Target } from './request-target.ts'
 import type { Route, RouteNode } from './route-table.ts'
 
@@ -34,6 +35,8 @@ export interface Exchange extends IdentifiedContext {
   isPreflight: boolean
   /** Another proxy asks whether a request of its client may pass. The request has the method, target and host of the client. Null: nobody asks. */
   asked: Asked | null
+  /** The spans of the request. Null: it is not recorded. */
+  recording: Recording | null
   /** Called when the response has ended, or the client has left. */
   onClosed: (() => void) | null
 }

@@ -8,6 +8,7 @@ import { type ErrorCode, type Problem, problem } from '../../platform/lib/errors
 import type { Client } from '../../platform/request/client-address.ts'
 import { attachContext } from '../../platform/request/request-context.ts'
 import { readTraceContext } from '../../platform/request/trace-context.ts'
+import { NO_TRACING, type Tracing } from '../../platform/telemetry/tracing.ts'
 import type { AskedRequests } from './asked-request.ts'
 import type { Exchange } from './exchange.ts'
 import { isProxied } from './proxied-methods.ts'
@@ -19,6 +20,8 @@ const REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/
 export interface ReceiveDeps {
   table: RouteTable
   readClient: (req: IncomingMessage) => Client
+  /** Default: no request is recorded. */
+  tracing?: Pick<Tracing, 'begin'>
   /** Null: no proxy asks about requests. */
   askedRequests?: AskedRequests | null
   /** Fields of a header section; more answer 431. */
@@ -31,14 +34,16 @@ export interface ReceiveDeps {
 export type Receive = (req: IncomingMessage) => Exchange
 
 export const createReceive =
-  ({ table, readClient, askedRequests = null, maxHeaders, maxTargetBytes }: ReceiveDeps): Receive =>
+  ({ table, readClient, tracing = NO_TRACING, askedRequests = null, maxHeaders, maxTargetBytes }: ReceiveDeps): Receive =>
   (req) => {
     const given = req.headers['x-request-id']
     const client = readClient(req)
+    const startedAt = systemClock.steady()
+    const trace = readTraceContext(req.headers, client.viaTrustedProxy)
     const exchange: Exchange = {
       requestId: typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID(),
-      trace: readTraceContext(req.headers, client.viaTrustedProxy),
-      startedAt: systemClock.steady(),
+      trace,
+      startedAt,
       client,
       ip: client.address,
       userAgent: req.headers['user-agent'] ?? null,
@@ -58,6 +63,7 @@ export const createReceive =
       isUpgrade: false,
       isPreflight: false,
       asked: null,
+      recording: tracing.begin(trace, client.viaTrustedProxy, startedAt),
       onClosed: null,
     }
     attachContext(req, exchange)

@@ -1,8 +1,4 @@
-/**
- * The configurations of docs/behind-a-proxy.md, run with the real programs. Debian has nginx, HAProxy and Caddy, a Python package Traefik.
- * CADDY and TRAEFIK name other files of the programs.
- */
-import { execFileSync } from 'node:child_process'
+/** The configurations of docs/behind-a-proxy.md, run with the real programs. Debian has nginx, HAProxy and Caddy, a Python package Traefik. */
 import { once } from 'node:events'
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
@@ -11,9 +7,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
-import { parse, stringify } from 'yaml'
+import { parse } from 'yaml'
 import { type Authority, createAuthority, type Issued } from '../../support/certificates.ts'
 import { useGateway, useUpstream } from '../../support/fixtures.ts'
+import {
+  adapt,
+  CADDY,
+  startCaddy as runCaddy,
+  startNginx as runNginx,
+  startTraefik as runTraefik,
+  TRAEFIK,
+} from '../../support/front-proxies.ts'
 import { freePort, type Running, start, TOOL_PATH, until } from '../../support/processes.ts'
 import { describeWith } from '../../support/tools.ts'
 
@@ -21,21 +25,9 @@ const PATH = TOOL_PATH
 const page = readFileSync('docs/behind-a-proxy.md', 'utf8')
 const blocks = (language: string) => [...page.matchAll(new RegExp(`^\`\`\`${language}\n([^]*?)^\`\`\`$`, 'gm'))].map((m) => m[1]!)
 
-/** The text with each of these parts replaced. A part that the page does not have any more is an error. */
-function adapt(text: string, parts: Record<string, string>): string {
-  for (const [from, to] of Object.entries(parts)) {
-    expect(text, from).toContain(from)
-    text = text.replaceAll(from, to)
-  }
-  return text
-}
-
 const NAME = 'api.example.com'
 /** The client's own address, another one than the proxy's. */
 const CLIENT = '127.0.0.2'
-
-const CADDY = process.env.CADDY ?? 'caddy'
-const TRAEFIK = process.env.TRAEFIK ?? 'traefik'
 
 const streams: ServerResponse[] = []
 const sockets = new WebSocketServer({ noServer: true })
@@ -91,10 +83,7 @@ function startNginx({ plain, tls }: Ports): Running {
     '/etc/ssl/portcullis.pem': certificate.certFile,
     '/etc/ssl/portcullis.key': certificate.keyFile,
   })
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((kind) => `${kind}_temp_path ${folder}/${kind};`).join('\n')
-  const file = join(folder, 'nginx.conf')
-  writeFileSync(file, `daemon off;\npid ${folder}/nginx.pid;\nevents {}\nhttp {\naccess_log off;\n${temporary}\n${text}}\n`)
-  return start('nginx', ['-e', 'stderr', '-p', folder, '-c', file], { env: { PATH } })
+  return runNginx(folder, text)
 }
 function startHaproxy({ plain, tls }: Ports): Running {
   const pem = join(folder, 'both.pem')
@@ -113,28 +102,21 @@ function startHaproxy({ plain, tls }: Ports): Running {
 }
 
 function startCaddy({ plain, tls }: Ports): Running {
-  const options = `{\n\tadmin off\n\tdefault_bind 127.0.0.1\n\thttp_port ${plain}\n\thttps_port ${tls}\n}\n`
   const text = adapt(blocks('caddyfile')[0]!, {
     // Caddy fetches a certificate of a public name itself
-    [`${NAME} {\n`]: `${options}${NAME} {\n\ttls ${certificate.certFile} ${certificate.keyFile}\n`,
+    [`${NAME} {\n`]: `${NAME} {\n\ttls ${certificate.certFile} ${certificate.keyFile}\n`,
     '127.0.0.1:8080': `127.0.0.1:${gateway.port}`,
     'health_port 9090': `health_port ${adminPort()}`,
   })
-  const file = join(folder, 'Caddyfile')
-  // as the page says
-  const isOld = execFileSync(CADDY, ['version'], { encoding: 'utf8' }).includes('2.6.')
-  writeFileSync(file, isOld ? text.replace(/^.*stream_close_delay.*$/m, '') : text)
-  return start(CADDY, ['run', '--adapter', 'caddyfile', '--config', file], { env: { PATH, HOME: folder } })
+  return runCaddy(folder, text, [`http_port ${plain}`, `https_port ${tls}`])
 }
 function startTraefik({ plain, tls }: Ports): Running {
   const [, installation, routing] = blocks('yaml')
-  const dynamicFile = join(folder, 'traefik-routes.yaml')
   const fixed = adapt(installation!, {
     '":80"': `127.0.0.1:${plain}`,
     '":443"': `127.0.0.1:${tls}`,
     // by its name, the redirect would name the port of the test
     'to: websecure': 'to: ":443"',
-    '/etc/traefik/routes.yaml': dynamicFile,
   })
   const routes = adapt(routing!, {
     '127.0.0.1:8080': `127.0.0.1:${gateway.port}`,
@@ -142,11 +124,7 @@ function startTraefik({ plain, tls }: Ports): Running {
     '/etc/ssl/portcullis.pem': certificate.certFile,
     '/etc/ssl/portcullis.key': certificate.keyFile,
   })
-  const file = join(folder, 'traefik.yaml')
-  writeFileSync(dynamicFile, routes)
-  // Traefik contacts no other machine
-  writeFileSync(file, `${fixed}${stringify({ global: { checkNewVersion: false, sendAnonymousUsage: false } })}`)
-  return start(TRAEFIK, [`--configFile=${file}`], { env: { PATH, HOME: folder } })
+  return runTraefik(folder, fixed, routes)
 }
 
 for (const { name, launch, redirect, ...tool } of [

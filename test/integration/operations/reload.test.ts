@@ -4,11 +4,12 @@ import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'n
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import http, { type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
+import { networkInterfaces, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import tls from 'node:tls'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
+import { createAdminServer } from '../../../src/app/admin-server.ts'
 import { watchFiles } from '../../../src/platform/lib/watch-files.ts'
 import { createAuthority } from '../../support/certificates.ts'
 import { runCli } from '../../support/cli.ts'
@@ -377,6 +378,27 @@ describe('POST /reload on the admin listener', () => {
     { 'sec-fetch-site': 'cross-site' },
   ])('refuses a web page: %j', async (headers) => {
     expect((await post(headers as Record<string, string>)).status).toBe(403)
+  })
+
+  it.each(['192.0.2.7', '::ffff:192.0.2.7', '2001:db8::7', '::ffff:1.127.0.1'])('refuses another machine: %s', async (remoteAddress) => {
+    const { statusCode, json } = await gateway.app.admin!.inject({ method: 'POST', url: '/reload', remoteAddress })
+    expect([statusCode, json().detail]).toEqual([403, 'Only the machine of the gateway can reload the configuration.'])
+  })
+
+  it('takes a program on this machine, whichever of its addresses it uses', async () => {
+    for (const remoteAddress of ['127.0.0.1', '127.8.8.8', '::1', '::ffff:127.0.0.1'])
+      expect((await gateway.app.admin!.inject({ method: 'POST', url: '/reload', remoteAddress })).statusCode, remoteAddress).toBe(200)
+    const everywhere = createAdminServer({
+      metrics: async () => '',
+      checks: () => [],
+      reload: async () => ({ status: 'reloaded', needsRestart: [], warnings: [] }),
+      console: null,
+    })
+    const { port } = new URL(await everywhere.listen({ host: '0.0.0.0', port: 0 }))
+    const own = Object.values(networkInterfaces()).flatMap((all) => all ?? [])
+    for (const { address } of own.filter(({ family }) => family === 'IPv4'))
+      expect((await call({ url: `http://${address}:${port}` }, '/reload', { method: 'POST' })).status, address).toBe(200)
+    await everywhere.close()
   })
 
   it('is not on the public listener, and takes no GET', async () => {

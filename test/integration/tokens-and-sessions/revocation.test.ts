@@ -169,6 +169,7 @@ describe('a gateway that has no revocation snapshot yet', () => {
       adminEmail: null,
       adminPassword: null,
       providers: {},
+      acmeHmacKey: null,
     }
     await keyring.reload()
     const fresh = await buildApp({ config, secrets, logger })
