@@ -8,7 +8,7 @@ import type { Secrets } from '../vault/secrets.ts'
 import { findChallenges } from './acme.repo.ts'
 import { challengeKeyAt, openOrNull } from './acme-keys.ts'
 
-/** Whoever publishes a challenge waits longer than this: what was read later than this before a request holds its token. */
+/** The process that publishes a challenge waits longer than this before the ACME server may ask: every later read finds it. */
 export const READ_AGAIN_MS = 1000
 const MAX_PENDING = 200
 

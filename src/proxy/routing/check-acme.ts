@@ -24,11 +24,13 @@ export function checkAcme({ server: { tls } }: Config, problems: Finding[], warn
   else if (!acme && (cert === undefined || key === undefined))
     problems.push({ path: TLS, message: 'cert and key go together', hint: `set ${cert === undefined ? 'cert' : 'key'}, too` })
   if (!acme) return
-  acme.domains.forEach((name, i) => {
+  // a list that the schema refuses is left out here
+  const domains: readonly string[] = (acme as Partial<typeof acme>).domains ?? []
+  domains.forEach((name, i) => {
     const problem = problemOfDomain(name)
     if (problem) problems.push({ path: [...ACME, 'domains', i], ...problem })
   })
-  const names = acme.domains.map((name) => name.toLowerCase())
+  const names = domains.map((name) => name.toLowerCase())
   names.forEach((name, i) => {
     if (names.indexOf(name) < i) problems.push({ path: [...ACME, 'domains', i], message: 'is in the list twice', hint: 'remove one' })
   })

@@ -141,7 +141,7 @@ describeWith(PROMETHEUS, 'the queries of the dashboards, after an hour of traffi
     await raw.stop()
     expect(made, made.output).toMatchObject({ code: 0 })
     prometheus = await startPrometheus({ storage })
-  }, 240_000)
+  }, 600_000)
   afterAll(async () => {
     await prometheus?.stop()
     rmSync(storage, { recursive: true, force: true })

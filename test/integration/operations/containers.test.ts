@@ -203,7 +203,7 @@ describeWith(GO, 'the compose files, read by the library of Docker Compose', () 
       return program
     }
 
-    it('the gateway serves the API, writes to the mail server, and Prometheus reads it', { timeout: 90_000 }, async () => {
+    it('the gateway serves the API, writes to the mail server, and Prometheus reads it', { timeout: 240_000 }, async () => {
       const { gateway, orders, redis, prometheus } = modelOf('compose.yaml').services as Record<string, Service>
       const [port, adminPort, apiPort, redisPort, prometheusPort] = await Promise.all(Array.from({ length: 5 }, freePort))
       const mails = await startMailServer()
@@ -214,7 +214,7 @@ describeWith(GO, 'the compose files, read by the library of Docker Compose', () 
         process.execPath,
         orders!.entrypoint!.slice(1).map((text) => text.replace('listen(3000)', `listen(${apiPort})`)),
       )
-      await until(async () => (await answerToPing(redisPort!)).startsWith('-NOAUTH'), 'Redis, with its password')
+      await until(async () => (await answerToPing(redisPort!)).startsWith('-NOAUTH'), 'Redis, with its password', 60_000)
 
       const config = join(dir, 'portcullis.yaml')
       writeFileSync(config, read('deploy/portcullis.yaml').replaceAll('http://orders:3000', `http://127.0.0.1:${apiPort}`))
@@ -229,7 +229,7 @@ describeWith(GO, 'the compose files, read by the library of Docker Compose', () 
         PORTCULLIS_MAIL__URL: gateway!.environment!.PORTCULLIS_MAIL__URL!.replace('mailpit:1025', `127.0.0.1:${mails.port}`),
       })
       const admin = `http://127.0.0.1:${adminPort}`
-      await until(async () => (await fetch(`${admin}/readyz`)).ok, `the gateway\n${served.output()}`, 30_000)
+      await until(async () => (await fetch(`${admin}/readyz`)).ok, `the gateway\n${served.output()}`, 90_000)
 
       const site = { url: `http://127.0.0.1:${port}` }
       const user = await newUser(site)
@@ -238,7 +238,7 @@ describeWith(GO, 'the compose files, read by the library of Docker Compose', () 
         body: { url: '/shop/orders/1', user: user.id },
       })
       await call(site, '/auth/password/forgot', { body: { email: user.email } })
-      await until(() => mails.mails.some(({ to }) => to.includes(user.email)), 'the mail')
+      await until(() => mails.mails.some(({ to }) => to.includes(user.email)), 'the mail', 60_000)
       const checked = execFileSync(process.execPath, [CLI, 'healthcheck', '--config', config], {
         env: { ...bare(), ...gateway!.environment, PORTCULLIS_ADMIN__HOST: '127.0.0.1', PORTCULLIS_ADMIN__PORT: String(adminPort) },
         encoding: 'utf8',
@@ -255,8 +255,8 @@ describeWith(GO, 'the compose files, read by the library of Docker Compose', () 
       const ask = async (path: string): Promise<any> =>
         ((await (await fetch(`http://127.0.0.1:${prometheusPort}/api/v1/${path}`)).json()) as any).data
       const value = async (query: string) => (await ask(`query?query=${encodeURIComponent(query)}`)).result[0]?.value[1]
-      await until(async () => (await value('up{job="portcullis"}')) === '1', 'a scrape')
-      await until(async () => Number(await value('portcullis_http_requests_total{route="orders"}')) >= 1, 'the request among the metrics')
+      await until(async () => (await value('up{job="portcullis"}')) === '1', 'a scrape', 60_000)
+      await until(async () => Number(await value('portcullis_http_requests_total{route="orders"}')) >= 1, 'the request among the metrics', 60_000)
       const groups: { rules: { type: string; lastError?: string }[] }[] = (await ask('rules')).groups
       expect(groups.flatMap(({ rules }) => rules).length).toBeGreaterThan(40)
       expect(groups.flatMap(({ rules }) => rules).filter(({ lastError }) => lastError)).toEqual([])

@@ -49,8 +49,15 @@ it('the example has every setting of the schema', () => {
   expect(settings.filter((setting) => !shown.has(setting))).toEqual([])
 })
 
-it('the example is valid, with the settings that are only in comments', () => {
+/** The certificate has one of two sources. */
+it.each([
+  ['files', ['acme']],
+  ['an ACME server', ['cert', 'key']],
+])('the example is valid, with the settings that are only in comments, and the certificate from %s', (_source, others) => {
   const file = join(dir, 'portcullis.yaml')
-  writeFileSync(file, example)
+  const config = parse(example)
+  for (const other of others) delete config.server.tls[other]
+  // JSON is YAML
+  writeFileSync(file, JSON.stringify(config))
   expect(loadConfig({ file, env: {}, needSecrets: false }).config.routes.length).toBeGreaterThan(4)
 })
