@@ -139,7 +139,7 @@ function headersOf(status: number, setsCookie: boolean): Json {
 /** A body that may ask for a cookie is answered with one. So is the end of a session that is one by cookie. */
 const setsCookies = ({ requestBody, operationId }: Operation): boolean =>
   Object.values(requestBody?.content ?? {}).some(({ schema }) => isObject(schema.properties) && 'session' in schema.properties) ||
-  /^(postLogout|postLogoutAll|deleteSession|postProvidersLink|postMfaTotpConfirm|postPasskeysRegisterVerify)$/.test(operationId)
+  /^(postLogout|postLogoutAll|deleteOwnSession|postProvidersLink|postMfaTotpConfirm|postPasskeysRegisterVerify)$/.test(operationId)
 
 function complete(operation: Operation, takesCookies: boolean): void {
   if (operation.security && takesCookies) operation.security = orCookie(operation.security)

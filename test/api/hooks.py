@@ -26,7 +26,7 @@ ENDING = {
     "deleteOwnSession",
     "deleteSession",
     "deleteSessions",
-    "postAdminKeyRevoke",
+    "postAdminKeysRevoke",
     "postAdminKeysRotate",
     "postLogout",
     "postLogoutAll",
