@@ -32,7 +32,7 @@ import { newKey, type OpenChallenge, type Ordered, orderCertificate } from './or
 import { renewAt, retryAfter, type Validity } from './renewal.ts'
 import { readOrdered } from './usable-certificate.ts'
 
-const LOCK = 7610005
+const LOCK = 7610006
 const CHALLENGE_MS = 3_600_000
 /** Slack for a process that is busy when it should read. */
 const SLACK_MS = 1000
