@@ -13,6 +13,7 @@ interface InitArgs extends Partial<Record<keyof Answers, string>> {
   dir?: string
   certificate?: string
   certificateKey?: string
+  acme?: string
   adminEmail?: string
   yes?: boolean
   force?: boolean
@@ -36,6 +37,7 @@ export const initCommand = (terminal: Terminal): Command =>
       .option('--dir <FOLDER>', 'the folder that is written to (default: this folder)')
       .option('--certificate <FILE>', 'PEM file of the certificate chain; with --certificate-key')
       .option('--certificate-key <FILE>', 'PEM file of its private key')
+      .option('--acme <EMAIL>', 'with nothing in front: fetch the certificate from Let’s Encrypt, and agree to its terms')
       .option('--admin-email <ADDRESS>', 'the first admin; a password is generated and written to .env')
       .option('--force', 'replaces files; copies of them stay as NAME.bak, and the secrets of .env stay as they are')
       .option('--dry-run', 'only print the files, without secrets'),
@@ -43,6 +45,7 @@ export const initCommand = (terminal: Terminal): Command =>
 portcullis init
 portcullis init --yes --dir gateway
 portcullis init --upstream http://localhost:3000 --public-url https://api.example.com --run compose --front nginx
+portcullis init --upstream http://localhost:3000 --public-url https://api.example.com --run systemd --front nothing --acme ops@example.com
 portcullis init --upstream http://localhost:3000 --public-url https://api.example.com --run systemd --front caddy --dry-run
 `,
     `With systemd and none, DATABASE_URL and REDIS_URL of the environment are written to .env. Without them the gateway has an embedded database.
@@ -126,14 +129,15 @@ async function planFrom(terminal: Terminal, answers: Answers, args: InitArgs): P
     terminal.complain(
       `${ignored.join(' and ')} of the environment ${ignored.length > 1 ? 'are' : 'is'} not used: compose brings its own servers`,
     )
-  const { certificate, certificateKey, adminEmail } = args
-  if (adminEmail !== undefined && !/^[^\s@']+@[^\s@']+$/.test(adminEmail))
-    throw new UsageError(`--admin-email ${adminEmail}: this is no e-mail address`)
+  const { certificate, certificateKey, acme, adminEmail } = args
+  for (const [flag, address] of Object.entries({ '--admin-email': adminEmail, '--acme': acme }))
+    if (address !== undefined && !/^[^\s@']+@[^\s@']+$/.test(address)) throw new UsageError(`${flag} ${address}: this is no e-mail address`)
   try {
     return planOf(answers, {
       dir: resolve(args.dir ?? '.'),
       certificate,
       certificateKey,
+      acmeEmail: acme,
       adminEmail,
       databaseUrl: databaseUrl || undefined,
       redisUrl: redisUrl || undefined,
@@ -199,11 +203,12 @@ async function checkWritten(terminal: Terminal, { dir, gatewayCertificate, run }
 
 async function showNext(terminal: Terminal, plan: Plan): Promise<void> {
   const { nextSteps } = await import('./init/next-steps.ts')
-  const { certificate, adminEmail, run } = plan
+  const { certificate, adminEmail, run, acmeEmail, hostName } = plan
   const notes = [
     ...(certificate !== null && !existsSync(certificate.cert)
       ? [`Put the certificate into ${certificate.cert}, and its key into ${certificate.key}.`]
       : []),
+    ...(acmeEmail === null ? [] : [`The certificate comes once ${hostName} leads to this machine, with the ports 80 and 443 open.`]),
     ...(run === 'systemd' ? ['The unit expects the program in /opt/portcullis: see docs/operations.md, systemd.'] : []),
     ...(adminEmail === undefined ? [] : [`The first admin is ${adminEmail}. The password is in ${SECRETS}.`]),
   ]

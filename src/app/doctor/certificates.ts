@@ -6,7 +6,7 @@ import type { Config } from '../../platform/config/schema.ts'
 import type { Clock } from '../../platform/lib/clock.ts'
 import { causeText, fileErrorText } from '../../platform/lib/errors.ts'
 import { checkCertificate } from '../check-certificate.ts'
-import { type Finding, fail, ok, type Row, rowOf, warn } from './row.ts'
+import { type Finding, fail, notChecked, ok, type Row, rowOf, warn } from './row.ts'
 
 const DAY_MS = 86_400_000
 /** Renewals are usually done 30 days before the end. */
@@ -21,7 +21,7 @@ interface Files {
 
 export function certificateRows(config: Config, { now }: Pick<Clock, 'now'>): Row[] {
   const named: Files[] = [
-    ...(config.server.tls === undefined ? [] : [{ setting: 'server.tls', ...config.server.tls }]),
+    ...(config.server.tls === undefined || config.server.tls.acme ? [] : [{ setting: 'server.tls', ...config.server.tls }]),
     ...config.routes.flatMap((route, i) =>
       route.upstream.flatMap((upstream, j) =>
         typeof upstream === 'string' || upstream.tls === undefined ? [] : [{ setting: `routes[${i}].upstream[${j}].tls`, ...upstream.tls }],
@@ -29,12 +29,27 @@ export function certificateRows(config: Config, { now }: Pick<Clock, 'now'>): Ro
     ),
   ]
   return [
+    ...acmeRows(config),
     ...named.map((files) => rowOf(`certificate ${files.setting}`, judge(files, now()))),
     ...checkCertificate(config).map(({ path, message, hint }) =>
       rowOf(`certificate for ${path.join('.')}`, fail(message, hint ?? 'correct it')),
     ),
   ]
 }
+
+/** The running gateway has the certificate. */
+const acmeRows = ({ server: { tls } }: Config): Row[] =>
+  tls?.acme
+    ? [
+        rowOf(
+          'certificate server.tls.acme',
+          notChecked(
+            `${tls.acme.domains.join(', ')}: an ACME server issues it, and the database holds it`,
+            '/readyz?verbose of the gateway says whether it is there',
+          ),
+        ),
+      ]
+    : []
 
 function judge({ setting, ca, cert, key }: Files, nowMs: number): Finding {
   const read: Record<string, Buffer> = {}

@@ -1,5 +1,6 @@
 /** What follows from the answers: addresses, ports, networks and the files of a certificate. */
 import { isAbsolute, resolve } from 'node:path'
+import { problemOfDomain } from '../../platform/acme/acme-settings.ts'
 import { isLoopback, portOf } from './addresses.ts'
 import { type Answers, WrongAnswer } from './answers.ts'
 
@@ -8,6 +9,8 @@ export interface InitOptions {
   dir: string
   certificate?: string | undefined
   certificateKey?: string | undefined
+  /** Of the ACME account: the gateway fetches its certificate itself. */
+  acmeEmail?: string | undefined
   adminEmail?: string | undefined
   /** For `systemd` and `none`; compose has its own. Undefined: the embedded database. */
   databaseUrl?: string | undefined
@@ -42,6 +45,8 @@ export interface Plan extends Answers {
   certificate: CertificateFiles | null
   /** The same files as the gateway finds them. Null: the gateway serves plain HTTP. */
   gatewayCertificate: CertificateFiles | null
+  /** Null: the certificate comes from files, or whatever stands in front has it. */
+  acmeEmail: string | null
   dataDir: string | null
 }
 
@@ -89,7 +94,8 @@ export function planOf(answers: Answers, options: InitOptions): Plan {
     gatewayUpstream: isContainer && taken !== null ? `${api.protocol}//${DOCKER_HOST}:${portOf(api)}` : upstream,
     trustedProxies: isBehind ? (isContainer ? [`${EDGE.gateway}/32`] : ['127.0.0.1/32', '::1/128']) : [],
     certificate,
-    gatewayCertificate: servesTls ? (isContainer ? CONTAINER_FILES : certificate) : null,
+    gatewayCertificate: servesTls && options.acmeEmail === undefined ? (isContainer ? CONTAINER_FILES : certificate) : null,
+    acmeEmail: options.acmeEmail ?? null,
     dataDir: run === 'systemd' ? '/var/lib/portcullis' : null,
   }
 }
@@ -97,9 +103,14 @@ export function planOf(answers: Answers, options: InitOptions): Plan {
 /** Traefik and Caddy ask the admin listener whether the gateway is ready. */
 export const needsAdmin = ({ front }: Answers): boolean => front === 'traefik' || front === 'caddy'
 
-function certificateOf({ run, front, publicUrl }: Answers, { dir, certificate, certificateKey }: InitOptions): CertificateFiles | null {
+function certificateOf(answers: Answers, { dir, certificate, certificateKey, acmeEmail }: InitOptions): CertificateFiles | null {
+  const { run, front, publicUrl } = answers
   if ((certificate === undefined) !== (certificateKey === undefined))
     throw new WrongAnswer('--certificate and --certificate-key belong together: give both')
+  if (acmeEmail !== undefined) {
+    assertAcme(answers, certificate)
+    return null
+  }
   if (publicUrl.startsWith('http:')) {
     if (certificate !== undefined)
       throw new WrongAnswer(`a certificate is for https, and people are to reach the gateway under ${publicUrl}`)
@@ -110,6 +121,17 @@ function certificateOf({ run, front, publicUrl }: Answers, { dir, certificate, c
   if (front === 'caddy') return null
   if (front !== 'nothing') return PROXY_FILES
   return run === 'systemd' ? SYSTEMD_FILES : { cert: resolve(dir, 'tls/cert.pem'), key: resolve(dir, 'tls/key.pem') }
+}
+
+/** @throws WrongAnswer */
+function assertAcme({ front, publicUrl }: Answers, certificate: string | undefined): void {
+  const url = new URL(publicUrl)
+  if (certificate !== undefined) throw new WrongAnswer('--acme and --certificate exclude each other: give one of them')
+  if (front !== 'nothing') throw new WrongAnswer(`--acme is for a gateway with nothing in front of it: ${front} has the certificate`)
+  if (url.protocol !== 'https:' || portOf(url) !== 443)
+    throw new WrongAnswer(`--acme needs an address with https and port 443: an ACME server asks nowhere else, and not at ${publicUrl}`)
+  const problem = problemOfDomain(url.hostname)
+  if (problem) throw new WrongAnswer(`--acme: ${url.hostname} ${problem.message}`)
 }
 
 function absolute(dir: string, file: string): string {

@@ -2,7 +2,7 @@
 import type { Plan } from './plan.ts'
 
 export function configurationText(plan: Plan): string {
-  const { front, listen, admin, publicUrl, trustedProxies, gatewayCertificate, dataDir, gatewayUpstream, run } = plan
+  const { front, listen, admin, publicUrl, trustedProxies, dataDir, gatewayUpstream, run } = plan
   return `${[
     '# Written by portcullis init. docs/configuration.md lists every setting.',
     '# After a change: portcullis check portcullis.yaml',
@@ -19,15 +19,7 @@ export function configurationText(plan: Plan): string {
           `  trustedProxies: [${trustedProxies.map((network) => `"${network}"`).join(', ')}]`,
         ]
       : []),
-    ...(gatewayCertificate === null
-      ? []
-      : [
-          '  # PEM files: the chain, leaf first, and its private key. New files are loaded without a restart',
-          '  tls:',
-          `    cert: ${gatewayCertificate.cert}`,
-          `    key: ${gatewayCertificate.key}`,
-          ...(listen.redirectPort === null ? [] : ['    # sends plain http to https', `    redirectPort: ${listen.redirectPort}`]),
-        ]),
+    ...tlsLines(plan),
     '# metrics and health. It has no login: it must never be public',
     `admin: { host: ${admin.host}, port: ${admin.port} }`,
     ...(dataDir === null
@@ -41,4 +33,22 @@ export function configurationText(plan: Plan): string {
     '    # public, authenticated, or for example { roles: [admin] }',
     '    access: authenticated',
   ].join('\n')}\n`
+}
+
+function tlsLines({ gatewayCertificate, acmeEmail, hostName, listen: { redirectPort } }: Plan): string[] {
+  if (gatewayCertificate === null && acmeEmail === null) return []
+  const source =
+    gatewayCertificate === null
+      ? [
+          '  # the certificate comes from an ACME server, by default Let’s Encrypt, and is renewed early',
+          '  tls:',
+          `    acme: { domains: [${hostName}], email: ${JSON.stringify(acmeEmail)}, termsOfServiceAgreed: true }`,
+        ]
+      : [
+          '  # PEM files: the chain, leaf first, and its private key. New files are loaded without a restart',
+          '  tls:',
+          `    cert: ${gatewayCertificate.cert}`,
+          `    key: ${gatewayCertificate.key}`,
+        ]
+  return [...source, ...(redirectPort === null ? [] : ['    # sends plain http to https', `    redirectPort: ${redirectPort}`])]
 }

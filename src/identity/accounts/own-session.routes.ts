@@ -1,7 +1,7 @@
 /** The session of the caller: what a page asks when it is loaded, and its end. */
 
 import { Type } from 'typebox'
-import { answers, BEARER, Id, Timestamp } from '../../platform/http/endpoint.ts'
+import { answers, BEARER, Id, OPTIONAL_BEARER, Timestamp } from '../../platform/http/endpoint.ts'
 import type { FastifyTypeProviderTypebox } from '../../platform/http/type-provider.ts'
 import { contextOf } from '../../platform/request/request-context.ts'
 import type { CrossSite } from '../access/cross-site.ts'
@@ -49,7 +49,7 @@ export const ownSessionRoutes =
           summary: 'Log out',
           description:
             'Ends the session of this request, and clears the cookie. Needs a session cookie or an access token; a session that has ended is no error.',
-          security: BEARER,
+          security: OPTIONAL_BEARER,
           response: answers({ 204: Type.Null() }, [401, 403]),
         },
       },

@@ -151,6 +151,21 @@ describe('compose.yaml', () => {
   })
 })
 
+describe('--acme', () => {
+  it.each(['compose', 'systemd', 'none'])('%s: the certificate is fetched, and no file of it is named', async (runner) => {
+    const dir = newFolder()
+    const { code, stdout } = await init(dir, [...HTTPS, '--run', runner, '--front', 'nothing', '--acme', 'ops@example.com'])
+    expect(code).toBe(0)
+    expect(parse(read(dir, 'portcullis.yaml')).server.tls).toEqual({
+      acme: { domains: ['api.example.com'], email: 'ops@example.com', termsOfServiceAgreed: true },
+      redirectPort: runner === 'compose' ? 8081 : 80,
+    })
+    expect(stdout).toContain('The certificate comes once api.example.com leads to this machine, with the ports 80 and 443 open.')
+    expect(stdout).not.toContain('Put the certificate into')
+    expect((await runCli(['check', '--strict', join(dir, 'portcullis.yaml')], environmentOf(dir))).code).toBe(0)
+  })
+})
+
 describe('the pages of the documentation show the same', () => {
   const template = (name: string) => readFileSync(`src/commands/init/templates/${name}`, 'utf8')
   it.each([
@@ -395,6 +410,27 @@ describe('wrong usage, exit 2', () => {
       ['--yes', ...HTTPS, '--certificate', '/a b.pem', '--certificate-key', '/a.key'],
       '/a b.pem: name a file whose path has only letters, digits and . _ - + @ /',
     ],
+    [
+      'ACME behind a proxy',
+      ['--yes', ...HTTPS, '--front', 'nginx', '--acme', 'ops@example.com'],
+      '--acme is for a gateway with nothing in front of it: nginx has the certificate',
+    ],
+    [
+      'ACME beside files',
+      ['--yes', ...HTTPS, '--acme', 'ops@example.com', '--certificate', '/a.pem', '--certificate-key', '/a.key'],
+      '--acme and --certificate exclude each other: give one of them',
+    ],
+    [
+      'ACME on another port',
+      ['--yes', '--public-url', 'https://api.example.com:8443', '--acme', 'ops@example.com'],
+      '--acme needs an address with https and port 443: an ACME server asks nowhere else, and not at https://api.example.com:8443',
+    ],
+    [
+      'ACME for an address',
+      ['--yes', '--public-url', 'https://192.0.2.1', '--acme', 'ops@example.com'],
+      '--acme: 192.0.2.1 is an address, not a name',
+    ],
+    ['ACME without an e-mail address', ['--yes', ...HTTPS, '--acme', 'ops'], '--acme ops: this is no e-mail address'],
     ['no e-mail address', ['--yes', '--admin-email', 'ann'], '--admin-email ann: this is no e-mail address'],
   ])('%s', async (_, args, text) => {
     const dir = newFolder()
