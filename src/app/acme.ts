@@ -32,13 +32,20 @@ export function createAcmeFollower({ db, secrets, clock, logger, metrics, config
   let tls = first
   let inUse: string | null = null
   let lastFault = ''
+  let lastUnreadable = ''
   let timer: NodeJS.Timeout | undefined
   let isStopped = false
   let server: Parameters<AcmeFollower['start']>[0] | null = null
 
+  function logUnreadable(names: string): void {
+    if (names !== lastUnreadable)
+      logger.error({ reason: 'certificate_unusable', names }, 'the private key of a certificate was sealed with another secret key')
+    lastUnreadable = names
+  }
+
   async function look(): Promise<void> {
     await challenges.read()
-    const found = await findStoredCertificate({ db, secrets }, tls.acme, inUse)
+    const found = await findStoredCertificate({ db, secrets }, tls.acme, inUse, logUnreadable)
     if (found === null || isStopped) return
     const options = { cert: found.chain, key: found.key }
     // a chain that was changed in the database must not replace a good one

@@ -1,7 +1,8 @@
 /** Makes a backup of the database. */
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
+import { type FileHandle, link, open, rename, rm } from 'node:fs/promises'
 import type { Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGzip } from 'node:zlib'
@@ -53,7 +54,7 @@ interface Output {
   stream: Writable
   /** The backup is whole. */
   finish(): Promise<void>
-  /** Removes what is not whole. After `finish` it does nothing. */
+  /** Removes what is not whole. */
   discard(): Promise<void>
 }
 
@@ -63,27 +64,50 @@ function standardOutput({ io }: Terminal): Output {
   return { stream: io.stdout, finish: async () => {}, discard: async () => {} }
 }
 
-/** The file gets its name once it is whole and on the disk. */
+/** The file gets its name once it is whole and on the disk. Two backups at the same time do not share a file. */
 async function newFile(file: string): Promise<Output> {
-  if (existsSync(file)) throw new UsageError(`${file} exists already: name a new file`)
-  const part = `${file}.part`
+  if (existsSync(file)) throw existsAlready(file)
+  const part = `${file}.${randomUUID()}.part`
   let handle: FileHandle
   try {
-    handle = await open(part, 'w', 0o600)
+    handle = await open(part, 'wx', 0o600)
   } catch (error) {
-    throw new UsageError(`${part}: cannot be written: ${fileErrorText(error)}`)
+    throw new UsageError(`${file}: cannot be written: ${fileErrorText(error)}`)
   }
-  let isWhole = false
   return {
     stream: handle.createWriteStream({ flush: true }),
     async finish() {
-      await rename(part, file)
-      isWhole = true
+      try {
+        // unlike a rename, this replaces no file that was made meanwhile
+        await link(part, file)
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw existsAlready(file)
+        // a file system without hard links
+        await rename(part, file)
+      }
     },
     async discard() {
       await handle.close().catch(() => {})
-      if (!isWhole) await rm(part, { force: true })
+      await rm(part, { force: true })
     },
+  }
+}
+
+const existsAlready = (file: string) => new UsageError(`${file} exists already: name a new file`)
+
+/** @throws when the destination has failed */
+async function send(stream: Writable, text: string): Promise<void> {
+  if (stream.write(text)) return
+  if (stream.destroyed) throw stream.errored ?? new Error('the destination of the backup is closed')
+  const closing = new AbortController()
+  const close = () => closing.abort()
+  stream.once('close', close)
+  try {
+    await once(stream, 'drain', { signal: closing.signal })
+  } catch (error) {
+    throw stream.errored ?? error
+  } finally {
+    stream.off('close', close)
   }
 }
 
@@ -92,9 +116,7 @@ async function write({ io, complain }: Terminal, { platform: { db, database, sec
     import('../platform/backup/write-backup.ts'),
     import('../platform/db/database.ts'),
   ])
-  const { head, rows } = await writeBackup({ database, secrets }, async (text) => {
-    if (!io.stdout.write(text)) await once(io.stdout, 'drain')
-  })
+  const { head, rows } = await writeBackup({ database, secrets }, (text) => send(io.stdout, text))
   const { actor, context } = by
   await inTransaction(db, (trx) => audit.record(trx, { event: 'backup', outcome: 'success', actor, detail: `${rows} rows`, context }))
   complain(

@@ -60,7 +60,21 @@ export const saveFailure = (db: Db, id: CertificateId, failure: { failures: numb
 export const deleteCertificatesExpiredBefore = (trx: Transaction, before: Date) =>
   trx.deleteFrom('acme_certificates').where('not_after', '<', before).execute()
 
-export const insertChallenges = (db: Db, rows: readonly AcmeChallengeTable[]) => db.insertInto('acme_challenges').values(rows).execute()
+/** A gateway that was killed leaves rows behind, and the ACME server may give the same token again. */
+export const insertChallenges = (db: Db, rows: readonly AcmeChallengeTable[]) =>
+  db
+    .insertInto('acme_challenges')
+    .values(rows)
+    .onConflict((conflict) =>
+      conflict.column('token').doUpdateSet((row) => ({
+        kind: row.ref('excluded.kind'),
+        domain: row.ref('excluded.domain'),
+        key_authorization: row.ref('excluded.key_authorization'),
+        certificate_sealed: row.ref('excluded.certificate_sealed'),
+        expires_at: row.ref('excluded.expires_at'),
+      })),
+    )
+    .execute()
 
 export const findChallenges = (db: Db, now: Date, limit: number): Promise<AcmeChallengeTable[]> =>
   db.selectFrom('acme_challenges').selectAll().where('expires_at', '>', now).orderBy('expires_at', 'desc').limit(limit).execute()

@@ -9,6 +9,8 @@ export interface ClientHello {
 
 /** Larger than any ClientHello, also with post-quantum keys. */
 const MAX_BYTES = 16_384
+/** No client cuts its ClientHello into so many records. Each look at the bytes begins anew, so that many of them would cost much. */
+const MAX_RECORDS = 16
 const HANDSHAKE = 22
 const CLIENT_HELLO = 1
 const SERVER_NAME = 0
@@ -30,7 +32,7 @@ function handshakeIn(bytes: Buffer): Buffer | 'partial' | null {
   const parts: Buffer[] = []
   let length = 0
   let wanted: number | null = null
-  for (let at = 0; ; ) {
+  for (let at = 0; parts.length < MAX_RECORDS; ) {
     if (bytes.length > at && bytes[at] !== HANDSHAKE) return null
     if (bytes.length >= at + 2 && bytes[at + 1] !== 3) return null
     if (bytes.length < at + 5) return at + 5 > MAX_BYTES ? null : 'partial'
@@ -39,16 +41,17 @@ function handshakeIn(bytes: Buffer): Buffer | 'partial' | null {
     const part = bytes.subarray(at + 5, at + 5 + size)
     parts.push(part)
     length += part.length
-    const message = Buffer.concat(parts)
     if (wanted === null && length >= 4) {
-      if (message[0] !== CLIENT_HELLO) return null
-      wanted = 4 + message.readUIntBE(1, 3)
+      const start = Buffer.concat(parts)
+      if (start[0] !== CLIENT_HELLO) return null
+      wanted = 4 + start.readUIntBE(1, 3)
       if (wanted > MAX_BYTES) return null
     }
-    if (wanted !== null && length >= wanted) return message.subarray(4, wanted)
+    if (wanted !== null && length >= wanted) return Buffer.concat(parts).subarray(4, wanted)
     if (part.length < size) return 'partial'
     at += 5 + size
   }
+  return null
 }
 
 function parse(hello: Reader): ClientHello {

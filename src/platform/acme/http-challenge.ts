@@ -15,6 +15,8 @@ export const createAnswerHttpChallenge =
     const token = tokenOf(req)
     if (token === null) return next()
     const settle = (text: string | null) => {
+      // the client left while the database was asked: nothing would end a request that begins now
+      if (res.closed) return
       if (text === null) return next()
       answered()
       res.writeHead(200, {

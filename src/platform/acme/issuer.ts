@@ -2,6 +2,7 @@
  * Orders the certificate when it is due: the first, before the end of the present one, and when the names have changed. One process of all
  * gateways orders at a time. The state of failed orders is shared as well, so that more gateways do not try more often.
  */
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Audit } from '../audit/audit.ts'
 import { COMMAND_LINE } from '../audit/audit.ts'
 import { type Db, inTransaction, isDatabaseAway, withAdvisoryLock } from '../db/database.ts'
@@ -92,10 +93,13 @@ export function createIssuer(deps: IssuerDeps): Issuer {
   let wantedSince: number | null = null
   let isHurried = false
   let lastCause = ''
+  /** Orders in a row that ended because the database went away. The database could not remember them. */
+  let lost = 0
+  let notBefore = 0
 
   async function run(): Promise<void> {
     const acme = settings()
-    if (acme === null || !isServing()) return
+    if (acme === null || !isServing() || clock.now() < notBefore) return
     wantedSince ??= clock.now()
     try {
       if (unsaved) await save(unsaved)
@@ -153,7 +157,12 @@ export function createIssuer(deps: IssuerDeps): Issuer {
       unsaved = { id, ...ordered, ...readOrdered(ordered, domains, issuedAt.getTime()), issuedAt }
       await save(unsaved)
     } catch (error) {
-      if (stopping.signal.aborted || isDatabaseAway(error)) throw error
+      if (stopping.signal.aborted) throw error
+      if (isDatabaseAway(error)) {
+        // the ACME server counts the order all the same
+        notBefore = clock.now() + retryAfter('refused', ++lost, 0, random())
+        throw error
+      }
       await fail(id, failures + 1, error)
     }
   }
@@ -193,14 +202,7 @@ export function createIssuer(deps: IssuerDeps): Issuer {
   })
 
   /** By the real time: the other processes read by theirs. */
-  const untilAllAnswer = (ms: number) =>
-    new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(resolve, ms + SLACK_MS).unref()
-      stopping.signal.addEventListener('abort', () => {
-        clearTimeout(timer)
-        reject(stopping.signal.reason)
-      })
-    })
+  const untilAllAnswer = (ms: number) => pause(ms + SLACK_MS, undefined, { signal: stopping.signal, ref: false })
 
   /** The ACME server knows the account by this key. A key that cannot be opened is replaced: the server then makes another account. */
   async function accountKey(directoryUrl: string): Promise<string> {
@@ -223,6 +225,7 @@ export function createIssuer(deps: IssuerDeps): Issuer {
       await audit.record(trx, { event: 'certificate_issue', outcome: 'success', actor: 'gateway', detail, context: COMMAND_LINE })
     })
     unsaved = null
+    lost = 0
     lastCause = ''
     metrics.acmeOrders.inc({ outcome: 'issued' })
     metrics.acmeLastSuccess.set(issuedAt.getTime() / 1000)

@@ -17,12 +17,13 @@ export interface StoredCertificate {
 
 /**
  * The certificate for exactly these names. Until there is one, for example after the names were changed: the one that covers most of them.
- * @param inUse the version in use @returns null when nothing better is there
+ * @param inUse the version in use @param unreadable called when no secret key of this process opens a private key @returns null when nothing better is there
  */
 export async function findStoredCertificate(
   { db, secrets }: { db: Db; secrets: Secrets },
   acme: AcmeSettings,
   inUse: string | null,
+  unreadable: (names: string) => void,
 ): Promise<StoredCertificate | null> {
   const directory_url = directoryOf(acme)
   const wanted = new Set(domainsOf(acme))
@@ -37,8 +38,9 @@ export async function findStoredCertificate(
     if (version === inUse) return null
     const row = await findCertificate(db, { directory_url, names })
     const key = row && openOrNull(secrets, certificateKeyAt(row), row.key_sealed)
-    // an unreadable key is replaced by the next order
     if (row && key !== null) return { version, chain: row.chain, key, notAfter: row.not_after.getTime() }
+    // the next order replaces it, if the process that orders cannot read it either
+    if (row) unreadable(names)
   }
   return null
 }

@@ -6,7 +6,7 @@ import type { Finding } from './finding.ts'
 const TLS = ['server', 'tls']
 const ACME = [...TLS, 'acme']
 
-export function checkAcme({ server: { tls } }: Config, problems: Finding[], warnings: Finding[]): void {
+export function checkAcme({ server: { tls }, database }: Config, problems: Finding[], warnings: Finding[]): void {
   if (!tls) return
   const { cert, key, acme } = tls
   if (acme && (cert !== undefined || key !== undefined))
@@ -34,6 +34,12 @@ export function checkAcme({ server: { tls } }: Config, problems: Finding[], warn
   names.forEach((name, i) => {
     if (names.indexOf(name) < i) problems.push({ path: [...ACME, 'domains', i], message: 'is in the list twice', hint: 'remove one' })
   })
+  if (database.url !== 'embedded' && database.poolSize < 2)
+    problems.push({
+      path: ['database', 'poolSize'],
+      message: 'must be at least 2 with server.tls.acme: an order keeps one connection',
+      hint: 'remove database.poolSize, or set it to 2 or more',
+    })
   if (!acme.termsOfServiceAgreed)
     problems.push({
       path: [...ACME, 'termsOfServiceAgreed'],

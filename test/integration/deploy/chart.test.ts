@@ -230,7 +230,7 @@ describeWith(HELM, 'the chart', () => {
       'config.tokens.accessTtlSeconds=77',
       'config.server.maxConnections=77',
       'config.auth.browser.enabled=true',
-      'config.server.tls.cert=/a,config.server.tls.key=/b',
+      'config.server.tls.cert=/a,config.server.tls.key=/b,service.port=443',
       'config.mail.from=a@example.com',
       'replicaCount=5',
     ])('replaces the pods, because it needs a restart: %s', (setting) => {
@@ -295,6 +295,18 @@ describeWith(HELM, 'the chart', () => {
         'config.admin.host is 127.0.0.1: the kubelet and Prometheus cannot reach it',
       ],
       ['an admin port without a number', { set: ['config.admin.port=0'] }, 'config.admin.port is 0'],
+      [
+        'https on port 80',
+        { set: ['config.server.tls.cert=/a.pem', 'config.server.tls.key=/a.key'] },
+        'service.port is 80, and the gateway serves https (config.server.tls): set service.port to 443',
+      ],
+      [
+        'ACME behind a policy that lets nobody out',
+        {
+          set: ['service.port=443', 'config.server.tls.acme.domains={api.example.com}', 'config.server.tls.acme.termsOfServiceAgreed=true'],
+        },
+        'config.server.tls.acme needs a way to the ACME server: allow it in networkPolicy.egress.extra',
+      ],
       ['replicas in two places', { set: ['config.server.replicas=2'] }, 'config.server.replicas is set by the chart: set replicaCount'],
       [
         'too short an end',

@@ -1,6 +1,6 @@
 /** The restore drill: a gateway is backed up while it serves, its database is lost, and another one is restored. */
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
@@ -95,7 +95,7 @@ describe('a gateway that is backed up, and restored at another place', () => {
     expect(made.stderr).toContain(`a restore needs the secret key with the key id ${keyId}`)
     expect(made.stderr).toContain(`head of the audit log ${head}`)
     expect(statSync(file).mode & 0o777).toBe(0o600)
-    expect(existsSync(`${file}.part`)).toBe(false)
+    expect(readdirSync(dir).filter((name) => name.endsWith('.part'))).toEqual([])
   })
 
   it('the restore verifies the audit log', async () => {
@@ -284,9 +284,19 @@ describe('a backup that cannot be made', () => {
     expect(readFileSync(file, 'utf8')).toBe('kept')
   })
 
+  it('two backups at the same time do not share a file: one is whole, and the other is refused', async () => {
+    const gateway = await keep(startGateway())
+    await newUser(gateway)
+    const file = join(dir, 'twice.gz')
+    const both = await Promise.all([backup(file, gateway), backup(file, gateway)])
+    expect(both.map(({ code }) => code).sort()).toEqual([0, 2])
+    expect((await runCli(['restore', '--check', file], envOf(gateway.databaseUrl, gateway.secretKey))).code).toBe(0)
+    expect(readdirSync(dir).filter((name) => name.startsWith('twice'))).toEqual(['twice.gz'])
+  })
+
   it('a folder that is not there is named', async () => {
     const { code, stderr } = await backup(join(dir, 'nowhere/x.gz'), { databaseUrl: SERVER, secretKey: newKey() })
-    expect([code, stderr]).toEqual([2, expect.stringContaining('nowhere/x.gz.part: cannot be written')])
+    expect([code, stderr]).toEqual([2, expect.stringContaining('nowhere/x.gz: cannot be written')])
   })
 
   it.each<[what: string, url: () => Promise<string>, message: string]>([
@@ -297,7 +307,7 @@ describe('a backup that cannot be made', () => {
     const file = join(dir, 'never.gz')
     const { code, stderr } = await backup(file, { databaseUrl: await url(), secretKey: newKey() })
     expect([code, stderr]).toEqual([1, expect.stringContaining(message)])
-    expect([existsSync(file), existsSync(`${file}.part`)]).toEqual([false, false])
+    expect(readdirSync(dir).filter((name) => name.startsWith('never'))).toEqual([])
   })
 
   it('another secret key is refused: nobody could restore the backup', async () => {

@@ -256,7 +256,11 @@ describeWith(GO, 'the compose files, read by the library of Docker Compose', () 
         ((await (await fetch(`http://127.0.0.1:${prometheusPort}/api/v1/${path}`)).json()) as any).data
       const value = async (query: string) => (await ask(`query?query=${encodeURIComponent(query)}`)).result[0]?.value[1]
       await until(async () => (await value('up{job="portcullis"}')) === '1', 'a scrape', 60_000)
-      await until(async () => Number(await value('portcullis_http_requests_total{route="orders"}')) >= 1, 'the request among the metrics', 60_000)
+      await until(
+        async () => Number(await value('portcullis_http_requests_total{route="orders"}')) >= 1,
+        'the request among the metrics',
+        60_000,
+      )
       const groups: { rules: { type: string; lastError?: string }[] }[] = (await ask('rules')).groups
       expect(groups.flatMap(({ rules }) => rules).length).toBeGreaterThan(40)
       expect(groups.flatMap(({ rules }) => rules).filter(({ lastError }) => lastError)).toEqual([])

@@ -1,11 +1,14 @@
 /** The decisions of ACME that need no server. */
+
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import net, { type AddressInfo } from 'node:net'
 import tls from 'node:tls'
 import { describe, expect, it } from 'vitest'
 import { certificateIdOf, directoryOf, problemOfDomain } from '../../../src/platform/acme/acme-settings.ts'
 import { readClientHello } from '../../../src/platform/acme/client-hello.ts'
+import { createAnswerHttpChallenge } from '../../../src/platform/acme/http-challenge.ts'
 import { renewAt, retryAfter } from '../../../src/platform/acme/renewal.ts'
 import { readOrdered } from '../../../src/platform/acme/usable-certificate.ts'
 import { createAuthority } from '../../support/certificates.ts'
@@ -121,6 +124,19 @@ describe('the first message of a TLS client', () => {
     expect(readClientHello(split)).toMatchObject({ serverName: 'api.example.com' })
   })
 
+  it('is none in more than a few records: each look at the bytes begins anew', async () => {
+    const body = (await helloOf({ servername })).subarray(5)
+    const inRecordsOf = (size: number) =>
+      Buffer.concat(
+        Array.from({ length: Math.ceil(body.length / size) }, (_, i) => {
+          const part = body.subarray(i * size, (i + 1) * size)
+          return Buffer.concat([Buffer.from([22, 3, 1, 0, part.length]), part])
+        }),
+      )
+    expect(readClientHello(inRecordsOf(100))).toMatchObject({ serverName: 'api.example.com' })
+    expect(readClientHello(inRecordsOf(1))).toBeNull()
+  })
+
   it('is nothing else, whatever the bytes', async () => {
     expect(readClientHello(Buffer.from('GET / HTTP/1.1\r\n\r\n'))).toBeNull()
     expect(readClientHello(Buffer.from([22, 3, 1, 0, 0]))).toBeNull()
@@ -133,5 +149,32 @@ describe('the first message of a TLS client', () => {
       })
       expect(() => readClientHello(changed)).not.toThrow()
     }
+  })
+})
+
+describe('a challenge by HTTP', () => {
+  const token = 'a'.repeat(43)
+  const request = { method: 'GET', url: `/.well-known/acme-challenge/${token}`, headers: {} } as IncomingMessage
+
+  it.each([
+    ['there is no such token', null],
+    ['the token is pending', 'text'],
+  ])('is given up when the client has left while the database was asked: %s', async (_, found) => {
+    const calls: string[] = []
+    const answer = createAnswerHttpChallenge({ keyAuthorization: () => Promise.resolve(found) }, () => calls.push('answered'))
+    answer(request, { closed: true } as ServerResponse, () => calls.push('next'))
+    await new Promise(setImmediate)
+    expect(calls).toEqual([])
+  })
+
+  it('goes on as any other request without such a token', async () => {
+    const next = await new Promise((resolve) =>
+      createAnswerHttpChallenge({ keyAuthorization: () => Promise.resolve(null) }, () => {})(
+        request,
+        { closed: false } as ServerResponse,
+        () => resolve('next'),
+      ),
+    )
+    expect(next).toBe('next')
   })
 })

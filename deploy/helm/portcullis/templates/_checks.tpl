@@ -3,8 +3,19 @@
 {{- include "portcullis.checkSecrets" . -}}
 {{- include "portcullis.checkConfig" . -}}
 {{- include "portcullis.checkEnv" . -}}
+{{- include "portcullis.checkTls" . -}}
 {{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) -}}
 {{- fail "autoscaling.minReplicas is larger than autoscaling.maxReplicas" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "portcullis.checkTls" -}}
+{{- $tls := dig "server" "tls" dict .Values.config -}}
+{{- if and $tls (eq (int .Values.service.port) 80) -}}
+{{- fail "service.port is 80, and the gateway serves https (config.server.tls): set service.port to 443. Port 80 then belongs to server.tls.redirectPort" -}}
+{{- end -}}
+{{- if and (hasKey $tls "acme") .Values.networkPolicy.enabled (not .Values.networkPolicy.egress.extra) -}}
+{{- fail "config.server.tls.acme needs a way to the ACME server: allow it in networkPolicy.egress.extra, for example [{ ports: [{ port: 443, protocol: TCP }] }]" -}}
 {{- end -}}
 {{- end -}}
 
