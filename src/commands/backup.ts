@@ -112,11 +112,14 @@ async function send(stream: Writable, text: string): Promise<void> {
 }
 
 async function write({ io, complain }: Terminal, { platform: { db, database, secrets, audit }, by }: Services): Promise<void> {
-  const [{ writeBackup }, { inTransaction }] = await Promise.all([
+  const [{ writeBackup }, { createKeySealing }, { inTransaction }] = await Promise.all([
     import('../platform/backup/write-backup.ts'),
+    import('../identity/tokens/key-sealing.ts'),
     import('../platform/db/database.ts'),
   ])
-  const { head, rows } = await writeBackup({ database, secrets }, (text) => send(io.stdout, text))
+  const { head, rows } = await writeBackup({ database, secrets, readCanary: createKeySealing(secrets).readCanary }, (text) =>
+    send(io.stdout, text),
+  )
   const { actor, context } = by
   await inTransaction(db, (trx) => audit.record(trx, { event: 'backup', outcome: 'success', actor, detail: `${rows} rows`, context }))
   complain(

@@ -23,7 +23,12 @@ export function listenerRows(config: Config, gateway: RunningGateway | null): Pr
   const { server, admin } = config
   const isUp = gateway !== null
   const listeners: Listener[] = [
-    { setting: 'server.port', host: server.host, port: server.port, isOurs: async () => isUp && (await isHealthy(server)) },
+    {
+      setting: 'server.port',
+      host: server.host,
+      port: server.port,
+      isOurs: async () => isUp && (isOwn(gateway, server.port) || (await isHealthy(server))),
+    },
     ...(server.tls?.redirectPort === undefined
       ? []
       : [{ setting: 'server.tls.redirectPort', host: server.host, port: server.tls.redirectPort, isOurs: async () => isUp }]),
@@ -85,6 +90,9 @@ async function tryToListen(host: string, port: number): Promise<NodeJS.ErrnoExce
     if (server.listening) await new Promise((resolve) => server.close(resolve))
   }
 }
+
+/** Before its first certificate, a gateway with ACME answers no request over TLS. */
+const isOwn = ({ owner }: RunningGateway, port: number): boolean => owner !== null && ownerOfPort(port)?.pid === owner.pid
 
 /** Asks for /health. The certificate is judged elsewhere. */
 async function isHealthy({ host, port, tls }: Config['server']): Promise<boolean> {

@@ -95,14 +95,15 @@ export function createIssuer(deps: IssuerDeps): Issuer {
   let lastCause = ''
   /** Orders in a row that ended because the database went away. The database could not remember them. */
   let lost = 0
-  let notBefore = 0
+  let waitUntil = 0
 
   async function run(): Promise<void> {
     const acme = settings()
-    if (acme === null || !isServing() || clock.now() < notBefore) return
+    if (acme === null || !isServing()) return
     wantedSince ??= clock.now()
     try {
       if (unsaved) await save(unsaved)
+      if (clock.now() < waitUntil) return
       if (!(await isDue(acme))) return
       await (needsLock ? withAdvisoryLock(db, LOCK, () => orderWhenDue(acme)) : orderWhenDue(acme))
     } catch (error) {
@@ -158,12 +159,11 @@ export function createIssuer(deps: IssuerDeps): Issuer {
       await save(unsaved)
     } catch (error) {
       if (stopping.signal.aborted) throw error
-      if (isDatabaseAway(error)) {
-        // the ACME server counts the order all the same
-        notBefore = clock.now() + retryAfter('refused', ++lost, 0, random())
-        throw error
-      }
+      // the ACME server counts the order, also when the database cannot remember it
+      waitUntil = clock.now() + retryAfter('refused', ++lost, 0, random())
+      if (isDatabaseAway(error)) throw error
       await fail(id, failures + 1, error)
+      orderIsStored()
     }
   }
 
@@ -214,6 +214,11 @@ export function createIssuer(deps: IssuerDeps): Issuer {
     return key
   }
 
+  function orderIsStored(): void {
+    lost = 0
+    waitUntil = 0
+  }
+
   async function save(issued: Issued): Promise<void> {
     const { id, chain, key, notBefore, notAfter, issuedAt } = issued
     const key_sealed = secrets.seal(certificateKeyAt(id), Buffer.from(key))
@@ -225,7 +230,7 @@ export function createIssuer(deps: IssuerDeps): Issuer {
       await audit.record(trx, { event: 'certificate_issue', outcome: 'success', actor: 'gateway', detail, context: COMMAND_LINE })
     })
     unsaved = null
-    lost = 0
+    orderIsStored()
     lastCause = ''
     metrics.acmeOrders.inc({ outcome: 'issued' })
     metrics.acmeLastSuccess.set(issuedAt.getTime() / 1000)

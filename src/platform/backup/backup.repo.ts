@@ -7,12 +7,6 @@ import { OWN_OF_THE_SERVER } from './table-rules.ts'
 export const setNoTimeLimits = (trx: Transaction) =>
   sql`SELECT set_config('statement_timeout', '0', true), set_config('idle_in_transaction_session_timeout', '0', true)`.execute(trx)
 
-/** @returns the id of the secret key that sealed the secrets; undefined when the database was never used */
-export async function findSecretKeyId(trx: Transaction): Promise<string | undefined> {
-  const canary = await trx.selectFrom('secret_canary').select('sealed').executeTakeFirst()
-  return canary?.sealed.split('.')[1]
-}
-
 export async function hasRows(db: Db, table: string): Promise<boolean> {
   const { rows: found } = await sql<{ there: boolean }>`SELECT to_regclass(${table}) IS NOT NULL AS there`.execute(db)
   if (!found[0]!.there) return false

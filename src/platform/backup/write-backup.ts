@@ -4,10 +4,17 @@ import { headText } from '../audit/chain.ts'
 import { type Db, databaseNow, inSnapshot, type OpenDatabase, type Transaction } from '../db/database.ts'
 import { migrationStatus } from '../db/migrate.ts'
 import { VERSION } from '../lib/version.ts'
-import { type Secrets, WrongSecretKey } from '../vault/secrets.ts'
-import { findColumns, findSecretKeyId, readRows, setNoTimeLimits } from './backup.repo.ts'
+import type { Secrets } from '../vault/secrets.ts'
+import { findColumns, readRows, setNoTimeLimits } from './backup.repo.ts'
 import { BackupError, type BackupHead, createSeal, FORMAT } from './format.ts'
 import { BACKED_UP } from './table-rules.ts'
+
+export interface WriteDeps {
+  database: OpenDatabase
+  secrets: Secrets
+  /** @returns what is sealed with the secret key of the database; undefined when it was never used @throws WrongSecretKey */
+  readCanary(db: Db): Promise<string | undefined>
+}
 
 /**
  * @param write gets the lines, one after the other
@@ -15,7 +22,7 @@ import { BACKED_UP } from './table-rules.ts'
  * @throws BackupError when the schema is not the schema of this program @throws WrongSecretKey
  */
 export async function writeBackup(
-  { database, secrets }: { database: OpenDatabase; secrets: Secrets },
+  { database, secrets, readCanary }: WriteDeps,
   write: (text: string) => Promise<void>,
 ): Promise<{ head: BackupHead; rows: number }> {
   const seal = createSeal(secrets)
@@ -30,7 +37,7 @@ export async function writeBackup(
   try {
     const head = await inSnapshot(db, async (trx) => {
       await setNoTimeLimits(trx)
-      const head = await headOf(trx, secrets)
+      const head = await headOf(trx, readCanary)
       await add(`${JSON.stringify(head)}\n`)
       for (const table of BACKED_UP) {
         const columns = await findColumns(trx, table)
@@ -47,18 +54,17 @@ export async function writeBackup(
   }
 }
 
-async function headOf(trx: Transaction, secrets: Secrets): Promise<BackupHead> {
+async function headOf(trx: Transaction, readCanary: WriteDeps['readCanary']): Promise<BackupHead> {
   const schema = await findSchema(trx)
-  const keyId = await findSecretKeyId(trx)
-  if (keyId === undefined) throw new BackupError('the database was never used: there is nothing to back up')
-  if (!secrets.knows(`${keyId}.`)) throw new WrongSecretKey('PORTCULLIS_SECRET_KEY is not the key that this database was set up with')
+  const canary = await readCanary(trx)
+  if (canary === undefined) throw new BackupError('the database was never used: there is nothing to back up')
   const sealed = await findHead(trx)
   return {
     portcullis_backup: FORMAT,
     version: VERSION,
     schema,
     created_at: (await databaseNow(trx)).toISOString(),
-    secret_key_id: keyId,
+    secret_key_id: canary.split('.')[1]!,
     audit_head: sealed ? headText(sealed) : null,
   }
 }
