@@ -65,6 +65,8 @@ export interface GatewayOptions {
   resolve?: Resolve
   /** Default: mails are kept, see mails.ts. `configured`: sent as `mail` of the configuration says. */
   transport?: Transport | 'configured'
+  /** Awaited when the gateway is built, before it starts. */
+  beforeStart?: () => Promise<void>
 }
 
 export interface Gateway {
@@ -125,6 +127,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   const hasher = hasherFor(config.auth.password.argon2)
   const app = await buildApp({ config, secrets, tracing, source, logger, clock, resolve: options.resolve, transport, hasher, compilers })
   try {
+    await options.beforeStart?.()
     await app.start()
   } catch (error) {
     await app.stop()

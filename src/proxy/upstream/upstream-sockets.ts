@@ -53,10 +53,13 @@ function onSend(message: unknown): void {
 }
 
 let watchers = 0
-/** @returns stops watching */
+/** @returns stops watching; only the first call counts */
 export function watchRequests(): () => void {
+  let isWatching = true
   if (watchers++ === 0) diagnostics.subscribe('undici:client:sendHeaders', onSend)
   return () => {
+    if (!isWatching) return
+    isWatching = false
     if (--watchers === 0) diagnostics.unsubscribe('undici:client:sendHeaders', onSend)
   }
 }

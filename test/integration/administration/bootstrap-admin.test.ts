@@ -125,13 +125,21 @@ describe('an admin e-mail address in the environment', () => {
 
   it('makes one admin when several gateways start at the same moment, even with different addresses', async () => {
     const first = await startGateway()
+    const names = ['ann', 'bob', 'cid', 'dan']
+    const allBuilt = Promise.withResolvers<void>()
+    let built = 0
     const named = (name: string) =>
       startGateway({
+        // building takes the loop of this one process for so long that a connection would be given up
+        beforeStart() {
+          if (++built === names.length) allBuilt.resolve()
+          return allBuilt.promise
+        },
         databaseUrl: first.databaseUrl,
         secretKey: first.secretKey,
         env: { ...env, PORTCULLIS_ADMIN_EMAIL: `${name}@example.com` },
       })
-    const gateways = await Promise.all(['ann', 'bob', 'cid', 'dan'].map(named))
+    const gateways = await Promise.all(names.map(named))
     expect(await admins(first)).toHaveLength(1)
     await Promise.all([first, ...gateways].map((g) => g.close()))
   })

@@ -234,7 +234,7 @@ describe('a gateway that is backed up, and restored at another place', () => {
 
 it('a backup of an older version gets the newer steps', async () => {
   const secretKey = newKey()
-  const old = await keep(startGateway({ secretKey }))
+  const old = await startGateway({ secretKey })
   const ann = await newUser(old)
   const file = join(dir, 'old.gz')
   await backup(file, old)
